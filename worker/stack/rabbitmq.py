@@ -1,0 +1,214 @@
+"""A RabbitMQ node of our own, from the programs of this machine.
+
+Nodes that are to form a cluster share one `Family`: the cookie, the accounts and the
+name service (epmd). A node alone has a family of one.
+"""
+
+import asyncio
+import secrets
+import shutil
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from signal import SIGKILL, SIGTERM
+from typing import Self
+
+from worker.stack.errors import StackError
+from worker.stack.ground import Ground, Program, clean_environment
+from worker.stack.ports import LOOPBACK, reserve
+from worker.stack.ready import rabbitmq_answers, until
+
+_START_SECONDS = 90.0
+_STOP_SECONDS = 30.0
+_EPMD_SECONDS = 10.0
+
+# Not the commands in /usr/sbin: Debian's change the user and the home folder.
+_PLACES = (
+    "/usr/lib/rabbitmq/bin",
+    "/usr/lib64/rabbitmq/bin",
+    "/opt/rabbitmq/sbin",
+    "/opt/homebrew/opt/rabbitmq/sbin",
+    "/usr/local/opt/rabbitmq/sbin",
+)
+
+
+def find_programs() -> Path | None:
+    """The folder with rabbitmq-server and rabbitmqctl, if RabbitMQ is installed."""
+    for place in map(Path, _PLACES):
+        if (place / "rabbitmq-server").exists() and shutil.which("erl"):
+            return place
+    return None
+
+
+class Family:
+    """What nodes share that are, or could be, one cluster."""
+
+    def __init__(self, ground: Ground, environ: Mapping[str, str]) -> None:
+        self.ground = ground
+        self.home = ground.path / f"rabbitmq-{secrets.token_hex(4)}"
+        self.user, self.password = "worker", secrets.token_hex(16)
+        self._port = reserve()
+        self._epmd: Program | None = None
+        self.env = clean_environment(environ, "RABBITMQ_", "ERL_", "NOTIFY_SOCKET") | {
+            "HOME": str(self.home),  # the cookie's place
+            "ERL_EPMD_PORT": str(self._port.number),
+            "ERL_EPMD_ADDRESS": LOOPBACK,
+            # Erlang would leave an epmd of its own behind where it finds none.
+            "ERL_FLAGS": "-start_epmd false",
+        }
+
+    async def start(self) -> None:
+        """Starts the name service, once."""
+        if self._epmd is not None:
+            return
+        epmd = shutil.which("epmd", path=self.env.get("PATH"))
+        if epmd is None:
+            raise StackError("Erlang's epmd is not on the PATH; is Erlang installed whole?")
+        self.home.mkdir(mode=0o700)
+        cookie = self.home / ".erlang.cookie"
+        cookie.touch(mode=0o600)
+        cookie.write_text(secrets.token_hex(16))
+        cookie.chmod(0o400)
+        self._epmd = service = await self.ground.start(
+            epmd, env=self.env, log=self.home / "epmd.log", user=None, end_by=SIGKILL
+        )
+        if not await until(self._epmd_answers, lambda: service.running, _EPMD_SECONDS):
+            raise StackError(f"Erlang's epmd did not start:\n{service.last_words()}")
+
+    async def _epmd_answers(self) -> bool:
+        try:
+            _, writer = await asyncio.open_connection(LOOPBACK, self._port.number)
+        except OSError:
+            return False
+        writer.transport.abort()
+        return True
+
+
+class RabbitNode:
+    """One node with its own data and ports; both outlive stop and kill, not the ground."""
+
+    def __init__(self, family: Family, name: str = "rabbit") -> None:
+        self._family = family
+        self.name = f"{name}@localhost"
+        self._home = family.home / name
+        self._log = self._home / "log"
+        self._amqp, self._management, self._distribution = reserve(), reserve(), reserve()
+        self._program: Program | None = None
+        programs = find_programs()
+        if programs is None:
+            raise StackError("RabbitMQ is not installed on this machine")
+        self._programs = programs
+
+    @classmethod
+    def alone(cls, ground: Ground, environ: Mapping[str, str]) -> Self:
+        return cls(Family(ground, environ))
+
+    @property
+    def port(self) -> int:
+        return self._amqp.number
+
+    @property
+    def url(self) -> str:
+        return f"amqp://{self._family.user}:{self._family.password}@{LOOPBACK}:{self.port}/"
+
+    @property
+    def management_url(self) -> str:
+        where = f"{LOOPBACK}:{self._management.number}"
+        return f"http://{self._family.user}:{self._family.password}@{where}"
+
+    @property
+    def pid(self) -> int:
+        return self._running().pid
+
+    async def start(self) -> None:
+        """Starts the node, on its old data and ports after a stop or a kill."""
+        await self._family.start()
+        if not self._home.exists():
+            self._write_configuration()
+        server = str(self._programs / "rabbitmq-server")
+        self._program = program = await self._family.ground.start(
+            server, env=self._env(), log=self._log, user=None, end_by=SIGKILL
+        )
+        answers = partial(rabbitmq_answers, self.port)
+        if not await until(answers, lambda: program.running, _START_SECONDS):
+            raise StackError(
+                f"RabbitMQ did not start on port {self.port}; the end of its log:\n"
+                f"{program.last_words()}\nTry again, or set AMQP_URL to a broker that runs."
+            )
+
+    async def stop(self) -> None:
+        """Ends the node in order."""
+        if self._program is None:
+            return
+        if self._program.running and not await self._program.end(SIGTERM, _STOP_SECONDS):
+            await self._program.kill()
+        self._program = None
+
+    async def kill(self) -> None:
+        """SIGKILL, as a crash or the kernel's out-of-memory killer would."""
+        await self._running().kill()
+
+    async def freeze(self) -> None:
+        await self._running().freeze()
+
+    async def thaw(self) -> None:
+        await self._running().thaw()
+
+    async def ctl(self, *words: str, limit: float = 60) -> str:
+        """What `rabbitmqctl` says when told these words about this node."""
+        return await self._tool("rabbitmqctl", *words, limit=limit)
+
+    async def diagnostics(self, *words: str, limit: float = 60) -> str:
+        return await self._tool("rabbitmq-diagnostics", *words, limit=limit)
+
+    async def join(self, other: "RabbitNode") -> None:
+        """Makes this node, emptied, a member of the other's cluster."""
+        for words in (("stop_app",), ("reset",), ("join_cluster", other.name), ("start_app",)):
+            await self.ctl(*words)
+
+    async def _tool(self, tool: str, *words: str, limit: float) -> str:
+        command = (str(self._programs / tool), "-q", "-n", self.name, *words)
+        return await self._family.ground.run(*command, env=self._env(), limit=limit)
+
+    def _running(self) -> Program:
+        if self._program is None:
+            raise StackError(f"the RabbitMQ node {self.name} was not started")
+        return self._program
+
+    def _write_configuration(self) -> None:
+        self._home.mkdir(mode=0o700)
+        (self._home / "plugins").write_text("[rabbitmq_management].\n")
+        settings = {
+            "listeners.tcp.1": f"{LOOPBACK}:{self.port}",
+            "management.tcp.ip": LOOPBACK,
+            "management.tcp.port": str(self._management.number),
+            "default_user": self._family.user,
+            "default_pass": self._family.password,
+        }
+        lines = [f"{name} = {value}\n" for name, value in settings.items()]
+        configuration = self._home / "rabbitmq.conf"
+        configuration.touch(mode=0o600)
+        configuration.write_text("".join(lines))
+
+    def _env(self) -> dict[str, str]:
+        home = self._home
+        return self._family.env | {
+            "RABBITMQ_NODENAME": self.name,
+            "RABBITMQ_DIST_PORT": str(self._distribution.number),
+            "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(home / "advanced.config"),
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "plugins"),
+            "RABBITMQ_MNESIA_BASE": str(home / "data"),
+            "RABBITMQ_LOG_BASE": str(home / "logs"),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_PID_FILE": str(home / "pid"),
+            "RABBITMQ_SCHEMA_DIR": str(home / "schema"),
+            "RABBITMQ_GENERATED_CONFIG_DIR": str(home / "generated"),
+            # Idle schedulers sleep instead of spinning, and nothing listens beyond loopback.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none +sbwtdcpu none +sbwtdio none "
+            "-kernel inet_dist_use_interface {127,0,0,1}",
+            # The start script would stay as a parent that passes signals on; with this it
+            # becomes the server, so there is one process to end, freeze and kill.
+            "RUNNING_UNDER_SYSTEMD": "true",
+        }
