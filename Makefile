@@ -1,0 +1,57 @@
+# The commands of a developer's day. `make help` lists them.
+#
+# Needs Python 3.11 or newer and the package registries. Everything is installed into
+# .venv in this folder, once; a changed lock file or pyproject.toml brings it up to date.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo up test lint bench lock clean
+
+BIN := .venv/bin
+# What tests are run, and how: make test PYTEST_ARGS="tests/unit -x"
+PYTEST_ARGS ?=
+
+help: ## this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: .venv/local ## start everything, send requests, show the responses, leave nothing behind
+	@$(BIN)/session-worker demo
+
+up: .venv/local ## the local stack and a worker in the foreground, until Ctrl-C
+	@$(BIN)/session-worker up
+
+test: .venv/dev ## all tests, on real servers
+	@$(BIN)/python tests/servers.py
+	@$(BIN)/python -m pytest --durations=10 $(PYTEST_ARGS)
+
+lint: .venv/dev ## style, strict types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/dev ## measure throughput and latency on this machine
+	@$(BIN)/python -m bench
+
+# What a user, or a developer, needs. Asked each time: setup.sh is done at once where it is
+# all there, and where another `make` in this folder is at it, it waits.
+.PHONY: .venv/local .venv/dev
+.venv/local .venv/dev:
+	@deploy/setup.sh $(notdir $@)
+
+# No address of a registry, and nothing of this machine, gets into a lock file.
+COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
+  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
+  --no-annotate $(LOCK_ARGS) pyproject.toml
+
+lock: .venv/dev ## pin every dependency anew: make lock LOCK_ARGS=--upgrade
+	$(COMPILE) --only-build-deps --build-deps-for wheel --build-deps-for editable \
+	  -o requirements-build.lock
+	$(COMPILE) --extra worker -o requirements.lock
+	$(COMPILE) --extra worker --extra local -c requirements.lock -o requirements-local.lock
+	$(COMPILE) --extra worker --extra local --extra dev -c requirements-local.lock \
+	  -c requirements-build.lock -o requirements-dev.lock
+
+clean: ## remove .venv, caches and what was built
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
