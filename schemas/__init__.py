@@ -1,0 +1,50 @@
+"""The wire contract: what goes into the request queue and what comes out of the response queue."""
+
+from schemas.assistant import AssistantOverrides, CreateAssistantDTO
+from schemas.customer import CreateCustomerDTO
+from schemas.documents import json_schemas
+from schemas.errors import field_errors
+from schemas.ids import is_session_id, session_id
+from schemas.message import (
+    AssistantMessage,
+    DeveloperMessage,
+    Message,
+    SystemMessage,
+    ToolMessage,
+    UserMessage,
+)
+from schemas.phone_number import ImportTwilioPhoneNumberDTO
+from schemas.request import CreateSessionRequest
+from schemas.response import CreateSessionResponse, SessionCreatedPayload
+from schemas.secret import map_secrets, may_hold_secrets
+from schemas.server import Server
+from schemas.session import CreateSessionDTO, CreateSessionPayload, Session
+from schemas.status import FailureCode, RequestStatus
+
+__all__ = [
+    "AssistantMessage",
+    "AssistantOverrides",
+    "CreateAssistantDTO",
+    "CreateCustomerDTO",
+    "CreateSessionDTO",
+    "CreateSessionPayload",
+    "CreateSessionRequest",
+    "CreateSessionResponse",
+    "DeveloperMessage",
+    "FailureCode",
+    "ImportTwilioPhoneNumberDTO",
+    "Message",
+    "RequestStatus",
+    "Server",
+    "Session",
+    "SessionCreatedPayload",
+    "SystemMessage",
+    "ToolMessage",
+    "UserMessage",
+    "field_errors",
+    "is_session_id",
+    "json_schemas",
+    "map_secrets",
+    "may_hold_secrets",
+    "session_id",
+]

@@ -1,0 +1,161 @@
+"""What every object of the contract shares: its strictness and its small vocabulary of types."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import (
+    AliasChoices,
+    AliasGenerator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+# The only names whose alias does not follow from the snake_case name.
+_IRREGULAR = {
+    "tool_calls": "tool_calls",
+    "tool_call_id": "tool_call_id",
+    "open_ai_key": "openAIKey",
+    "open_ai_endpoint": "openAIEndpoint",
+}
+
+
+def wire_alias(name: str) -> str:
+    """The camelCase alias of a field."""
+    if name in _IRREGULAR:
+        return _IRREGULAR[name]
+    head, *tail = name.split("_")
+    return head + "".join(part.capitalize() for part in tail)
+
+
+def _accepted_names(name: str) -> str | AliasChoices:
+    # Snake_case is the first choice, so errors about absent fields and the JSON Schema speak it.
+    alias = wire_alias(name)
+    return name if alias == name else AliasChoices(name, alias)
+
+
+class StrictModel(BaseModel):
+    """Takes snake_case and camelCase, writes snake_case, and refuses what it does not know."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        serialize_by_alias=True,  # only for names that Python reserves: `async`, `schema`
+        alias_generator=AliasGenerator(validation_alias=_accepted_names),
+    )
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Name the fields without their values: a repr may end in a log, a secret must not."""
+        yield from ((None, name) for name in sorted(self.model_fields_set))
+
+
+class ProviderBlock(StrictModel):
+    """An object chosen by `provider`: what it does not know is kept as it came."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Replaces whatever the annotated type would say by one sentence."""
+
+    text: str
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.custom_error_schema(
+            handler(source), custom_error_type="reason", custom_error_message=self.text
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A finite number, inclusive bounds. An integer stays one; a boolean or a string is none."""
+
+    low: float | None = None
+    high: float | None = None
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        low, high = self.low, self.high
+        return core_schema.union_schema(
+            [
+                core_schema.int_schema(
+                    strict=True,
+                    ge=None if low is None else math.ceil(low),
+                    le=None if high is None else math.floor(high),
+                ),
+                core_schema.float_schema(strict=True, ge=low, le=high, allow_inf_nan=False),
+            ],
+            custom_error_type="reason",
+            custom_error_message=self._sentence(),
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        bounds = {"minimum": self.low, "maximum": self.high}
+        return {"type": "number"} | {k: v for k, v in bounds.items() if v is not None}
+
+    def _sentence(self) -> str:
+        match self.low, self.high:
+            case None, None:
+                return "must be a finite number"
+            case low, None:
+                return f"must be a number of at least {low}"
+            case None, high:
+                return f"must be a number of at most {high}"
+            case low, high:
+                return f"must be a number from {low} to {high}"
+
+
+def _checked_moment(value: object) -> object:
+    """ISO 8601 by the calendar, kept as the text that came; a `datetime` becomes its text."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, str):
+        try:
+            datetime.fromisoformat(value.upper())
+        except ValueError:
+            raise PydanticCustomError("reason", "must be an ISO 8601 date and time") from None
+    return value
+
+
+Number = int | float
+AnyNumber = Annotated[Number, Range()]
+JsonObject = dict[str, Any]
+"""A free-form object: data, whose keys are never renamed."""
+
+Text40 = Annotated[str, Field(max_length=40)]
+Text1000 = Annotated[str, Field(max_length=1000)]
+Text10000 = Annotated[str, Field(max_length=10000)]
+
+IsoText = Annotated[str, BeforeValidator(_checked_moment)]
+DateTime = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9-]{10}[Tt ][0-9:]{8}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$",
+        json_schema_extra={"format": "date-time"},
+    ),
+    Reason("must be an ISO 8601 date and time with its offset"),
+    BeforeValidator(_checked_moment),
+]
+
+# RFC 3986: a scheme, a colon and at least one of the characters a URI may have.
+_URI = r"[A-Za-z][A-Za-z0-9+.-]*:([A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+"
+BackgroundSound = Annotated[
+    str,
+    Field(pattern=f"^(off|office|{_URI})$"),
+    Reason("must be 'off', 'office' or a URI"),
+]

@@ -1,0 +1,115 @@
+"""Validation errors in words a producer can act on, which never repeat what was sent."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from schemas.base import wire_alias
+
+MAX_ERRORS: Final = 20
+_MAX_VALUES = 20
+_MAX_NAME = 64
+
+# The location of an error inside a union holds the union's tag, which no producer sent there.
+# A field of the first list is a union, or a list of one, wherever its name occurs; one of the
+# second only when the tag is there. A test compares both with the models.
+_UNIONS = {
+    alias
+    for name in (
+        "credentials",
+        "custom_endpointing_rules",
+        "destination",
+        "do",
+        "fallback_destination",
+        "message",
+        "model",
+        "transcriber",
+        "voice",
+        "voicemail_detection",
+    )
+    for alias in (name, wire_alias(name))
+}
+_UNIONS_AT_TIMES = {
+    "messages": {"system", "user", "assistant", "tool", "developer"},
+    "hooks": {
+        "call.ending",
+        "assistant.speech.interrupted",
+        "customer.speech.interrupted",
+    },
+}
+
+_REASONS = {
+    "missing": "is required",
+    "extra_forbidden": "is not a known field",
+    "string_type": "must be a string",
+    "string_unicode": "must be valid Unicode",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "bool_type": "must be true or false",
+    "list_type": "must be an array",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "union_tag_not_found": "is required",
+    "json_invalid": "is not valid JSON",
+}
+
+
+def field_errors(error: ValidationError) -> list[dict[str, str]]:
+    """One `field` and `reason` an error, at most `MAX_ERRORS`, then how many more there are."""
+    details = error.errors(include_url=False, include_input=False)
+    listed = [
+        {"field": _field(detail["loc"], detail), "reason": _reason(detail)}
+        for detail in details[:MAX_ERRORS]
+    ]
+    if more := len(details) - len(listed):
+        listed.append({"field": "*", "reason": f"{more} more errors are not listed"})
+    return listed
+
+
+def _field(location: tuple[int | str, ...], detail: Mapping[str, Any]) -> str:
+    parts = list(_without_tags(location))
+    if detail["type"] in {"union_tag_invalid", "union_tag_not_found"}:
+        parts.append(detail["ctx"]["discriminator"].strip("'"))
+    return ".".join(parts) or "(root)"
+
+
+def _without_tags(location: tuple[int | str, ...]) -> Iterator[str]:
+    parent = ""
+    for part in location:
+        if isinstance(part, int):
+            yield str(part)
+        elif parent in _UNIONS or part in _UNIONS_AT_TIMES.get(parent, ()):
+            parent = ""
+        else:
+            parent = part
+            yield _printable(part)
+
+
+def _printable(name: str) -> str:
+    """A name of the producer's own choosing, cut, and without what a log or a database minds."""
+    cut = name if len(name) <= _MAX_NAME else name[:_MAX_NAME] + "…"
+    return "".join(letter if letter.isprintable() else "?" for letter in cut)
+
+
+def _reason(detail: Mapping[str, Any]) -> str:
+    """Only pydantic's context is used, never its message: some of those quote the input."""
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "reason":  # our own sentence, see `schemas.base.Reason`
+        return str(detail["msg"])
+    if kind == "literal_error":
+        return _one_of(context["expected"])
+    if kind == "union_tag_invalid":
+        return _one_of(context["expected_tags"])
+    return _REASONS.get(kind, f"is not valid ({kind})").format_map(context)
+
+
+def _one_of(quoted: str) -> str:
+    values = re.findall(r"'[^']*'", quoted)
+    if len(values) == 1:
+        return f"must be {values[0]}"
+    shown = ", ".join(values[:_MAX_VALUES])
+    more = len(values) - _MAX_VALUES
+    return f"must be one of {shown}" + (f" and {more} more" if more > 0 else "")

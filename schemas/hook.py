@@ -1,0 +1,77 @@
+"""What an assistant does on an event: hooks by `on`, their actions by `type`."""
+
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, Field
+
+from schemas.base import JsonObject, StrictModel, Text1000
+from schemas.destination import Destination
+from schemas.server import Server
+
+
+class AssistantHookFilter(StrictModel):
+    """A condition: the value under `key` is one of a list."""
+
+    type: Literal["oneOf"]
+    key: Text1000
+    one_of: list[Text1000]
+
+
+class TransferAssistantHookAction(StrictModel):
+    """Hand the call over."""
+
+    type: Literal["transfer"]
+    destination: Destination | None = None
+
+
+class FunctionCallAssistantHookAction(StrictModel):
+    """Call a function of a server."""
+
+    # The fields of tool messages and of a function are not part of this contract: free-form.
+    messages: list[JsonObject] | None = None
+    type: Literal["function"]
+    # A word that Python reserves.
+    async_: bool | None = Field(
+        default=None,
+        validation_alias=AliasChoices("async", "async_"),
+        serialization_alias="async",
+    )
+    server: Server | None = None
+    function: JsonObject | None = None
+
+
+class SayAssistantHookAction(StrictModel):
+    """Say something."""
+
+    type: Literal["say"]
+    exact: JsonObject
+
+
+class AssistantHookCallEnding(StrictModel):
+    """What is done when a call ends; nothing is said any more."""
+
+    on: Literal["call.ending"]
+    do: list[
+        Annotated[
+            TransferAssistantHookAction | FunctionCallAssistantHookAction,
+            Field(discriminator="type"),
+        ]
+    ]
+    filters: list[AssistantHookFilter] | None = None
+
+
+class AssistantHookSpeechInterrupted(StrictModel):
+    """What is done when the assistant or the customer is interrupted."""
+
+    on: Literal["assistant.speech.interrupted", "customer.speech.interrupted"]
+    do: list[
+        Annotated[
+            TransferAssistantHookAction | FunctionCallAssistantHookAction | SayAssistantHookAction,
+            Field(discriminator="type"),
+        ]
+    ]
+
+
+AssistantHook = Annotated[
+    AssistantHookCallEnding | AssistantHookSpeechInterrupted, Field(discriminator="on")
+]

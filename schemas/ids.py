@@ -1,0 +1,29 @@
+"""Session ids: derived from the request id, so every retry of a request arrives at the same one."""
+
+import re
+from datetime import date
+from hashlib import blake2b
+from uuid import UUID
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_PAIRS = [a + b for a in _DIGITS for b in _DIGITS]
+_LENGTH = 13
+_SPACE = 36**_LENGTH  # 67 bits: among a thousand million ids a collision has odds of 1 in 340
+
+_SESSION_ID = re.compile(r"ts_[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])_[0-9a-z]{13}")
+
+
+def session_id(request_id: UUID, day: date) -> str:
+    """`ts_<yymmdd>_<code>`: the code is a BLAKE2b hash of the request id in base 36."""
+    digest = blake2b(request_id.bytes, digest_size=16, person=b"session-id").digest()
+    number = int.from_bytes(digest, "big") % _SPACE
+    code = ""
+    for _ in range(_LENGTH // 2):
+        number, pair = divmod(number, 1296)
+        code = _PAIRS[pair] + code
+    return f"ts_{day:%y%m%d}_{_DIGITS[number]}{code}"
+
+
+def is_session_id(text: str) -> bool:
+    """Whether the text has the form of an id made by `session_id`."""
+    return _SESSION_ID.fullmatch(text) is not None

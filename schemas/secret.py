@@ -1,0 +1,137 @@
+"""Which values of a payload or a session record are secret.
+
+The rule goes by names, in either spelling, so it also holds inside what is kept as it came:
+every value under a name that ends in `headers`, every item of `credentials`, and every value
+whose name looks like a credential's. `metadata` and `variable_values` are free-form and left
+alone. A place is chosen by names only, never by the secret itself, so that the same walk finds
+it again when something else stands there.
+"""
+
+import re
+from collections.abc import Callable
+from enum import Enum, auto
+from functools import lru_cache
+from typing import Any, TypeVar
+
+Change = Callable[[str, Any], Any]
+Document = TypeVar("Document", dict[str, Any], list[Any])
+
+_FREE_FORM = {"metadata", "variable_values", "variableValues"}
+
+_SEP = r"[-_.\ ]?"
+_CREDENTIAL = re.compile(
+    rf"""(?:
+        (?:api|secret|private|access|signing|encryption|subscription|shared|master|auth|ai|gcp)
+            {_SEP}keys?(?:{_SEP}id)?
+        | secrets? | passw(?:or)?ds? | passphrase | token | jwt | cookies? | bearer
+        | auth | authorization | authentication{_SEP}(?:plan|session)
+        | credentials? | connection{_SEP}string
+    )\Z""",
+    re.ASCII | re.IGNORECASE | re.VERBOSE,
+)
+_HEADERS = re.compile(r"headers\Z", re.ASCII | re.IGNORECASE)
+# Tokens of a language model, not of an account.
+_INNOCENT = re.compile(
+    rf"(?:max|eos|bos|pad|unk|sep|mask|stop){_SEP}token", re.ASCII | re.IGNORECASE
+)
+_LONGEST = 64  # more than any name above: only the end of a longer one is looked at
+
+# What in a JSON Schema may be a value rather than a description of one.
+_SCHEMA_VALUES = {"default", "const", "value", "enum", "example", "examples"}
+
+# The last letters of every name above, before a closing quote and a colon; a name may also hide
+# behind an escape. Coarser than the walk, so it never misses what the walk would find.
+_IN_TEXT = re.compile(
+    r"""
+    "(?=\s*:)(?:
+        (?<=headers") | (?<=key") | (?<=keys") | (?<=keyid") | (?<=keysid")
+        | (?<=key[-_.\ ]id") | (?<=keys[-_.\ ]id") | (?<=secret") | (?<=secrets")
+        | (?<=password") | (?<=passwords") | (?<=passwd") | (?<=passwds") | (?<=passphrase")
+        | (?<=token") | (?<=jwt") | (?<=cookie") | (?<=cookies") | (?<=bearer") | (?<=auth")
+        | (?<=authorization") | (?<=authenticationplan") | (?<=authentication[-_.\ ]plan")
+        | (?<=authenticationsession") | (?<=authentication[-_.\ ]session")
+        | (?<=credential") | (?<=credentials") | (?<=string")
+    )
+    | \\u00[2-7]
+    """,
+    re.ASCII | re.IGNORECASE | re.VERBOSE,
+)
+
+
+class _Kind(Enum):
+    PLAIN = auto()
+    FREE_FORM = auto()
+    PROPERTIES = auto()
+    HEADERS = auto()
+    CREDENTIAL = auto()
+
+
+@lru_cache(maxsize=4096)
+def _kind(name: str) -> _Kind:
+    if name in _FREE_FORM:
+        return _Kind.FREE_FORM
+    if name == "properties":
+        return _Kind.PROPERTIES
+    if _HEADERS.search(name):
+        return _Kind.HEADERS
+    if _CREDENTIAL.search(name) and not _INNOCENT.fullmatch(name):
+        return _Kind.CREDENTIAL
+    return _Kind.PLAIN
+
+
+def may_hold_secrets(text: str) -> bool:
+    """A cheap look at a document's JSON text: False only if `map_secrets` would change nothing."""
+    return _IN_TEXT.search(text) is not None
+
+
+def map_secrets(document: Document, change: Change) -> Document:
+    """A copy of a plain document with `change(path, value)` in the place of each secret value."""
+    copy: Document = _copy(document, "", lambda path, value: change(path[1:], value))
+    return copy
+
+
+def _copy(value: Any, path: str, change: Change) -> Any:  # noqa: ANN401 - plain JSON
+    if isinstance(value, dict):
+        return {key: _member(key, item, f"{path}.{key}", change) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_copy(item, f"{path}.{index}", change) for index, item in enumerate(value)]
+    return value
+
+
+def _member(name: str, value: Any, path: str, change: Change) -> Any:  # noqa: ANN401 - plain JSON
+    match _kind(name[-_LONGEST:]):
+        case _Kind.FREE_FORM:
+            return value
+        case _Kind.PROPERTIES if isinstance(value, dict):
+            return {
+                key: _property(key, item, f"{path}.{key}", change) for key, item in value.items()
+            }
+        case _Kind.HEADERS if isinstance(value, dict):
+            return {key: _changed(item, f"{path}.{key}", change) for key, item in value.items()}
+        case _Kind.HEADERS | _Kind.CREDENTIAL if isinstance(value, list):
+            return [_changed(item, f"{path}.{index}", change) for index, item in enumerate(value)]
+        case _Kind.HEADERS | _Kind.CREDENTIAL:
+            return _changed(value, path, change)
+        case _:
+            return _copy(value, path, change)
+
+
+def _property(name: str, value: Any, path: str, change: Change) -> Any:  # noqa: ANN401 - plain JSON
+    """A property of a JSON Schema: a description of a secret is none, a value in it may be."""
+    if not isinstance(value, dict) or "type" not in value:
+        return _member(name, value, path, change)
+    if _kind(name[-_LONGEST:]) not in {_Kind.HEADERS, _Kind.CREDENTIAL}:
+        return _copy(value, path, change)
+    return {
+        key: _changed(item, f"{path}.{key}", change)
+        if key in _SCHEMA_VALUES
+        else _member(key, item, f"{path}.{key}", change)
+        for key, item in value.items()
+    }
+
+
+def _changed(value: Any, path: str, change: Change) -> Any:  # noqa: ANN401 - plain JSON
+    # A switch is no secret, and where nothing is, nothing is kept.
+    if value is None or isinstance(value, bool) or value in ("", [], {}):
+        return value
+    return change(path, value)

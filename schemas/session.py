@@ -1,0 +1,64 @@
+"""The session as it is asked for and as it is recorded."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field
+
+from schemas.assistant import CreateAssistantDTO
+from schemas.base import DateTime, Number, Range, Reason, StrictModel, Text40
+from schemas.customer import CreateCustomerDTO
+from schemas.message import Message
+from schemas.phone_number import ImportTwilioPhoneNumberDTO
+
+CasefileId = Annotated[
+    str,
+    Field(pattern=r"^cf_[0-9]{6}_[A-Za-z0-9]+$"),
+    Reason("must be cf_, six digits, _ and a code of letters and digits"),
+]
+
+
+class CreateSessionDTO(StrictModel):
+    """What may be said about a new session; `{}` is enough."""
+
+    name: Text40 | None = None
+    status: Literal["active", "completed"] | None = None
+    expiration_seconds: Annotated[Number, Range(60, 2592000)] | None = None
+    assistant_id: str | None = None
+    assistant: CreateAssistantDTO | None = None
+    messages: list[Message] | None = None
+    customer: CreateCustomerDTO | None = None
+    phone_number_id: str | None = None
+    phone_number: ImportTwilioPhoneNumberDTO | None = None
+
+    def without_overridden_assistant(self) -> tuple[Self, bool]:
+        """The same without the inline assistant if `assistant_id` wins over it, and whether so."""
+        if self.assistant_id is None or self.assistant is None:
+            return self, False
+        copy = self.model_copy(update={"assistant": None})
+        copy.model_fields_set.discard("assistant")
+        return copy, True
+
+    def may_hold_secrets(self) -> bool:
+        """Whether an object with a secret field is here at all: a look that costs nothing."""
+        return (
+            self.assistant is not None
+            or self.phone_number is not None
+            or (self.customer is not None and self.customer.assistant_overrides is not None)
+        )
+
+
+class CreateSessionPayload(CreateSessionDTO):
+    """The payload of a create-session request."""
+
+    casefile_id: CasefileId | None = None
+
+
+class _SetByServer(StrictModel):
+    id: str
+    org_id: str
+    created_at: DateTime
+    updated_at: DateTime
+
+
+class Session(CreateSessionDTO, _SetByServer):
+    """The session record."""

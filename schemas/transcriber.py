@@ -1,0 +1,49 @@
+"""Speech to text, by `provider`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.base import JsonObject, ProviderBlock
+from schemas.server import Server
+
+
+class TranscriberBlock(ProviderBlock):
+    """What every variant may carry: others to fall back on, kept as they came."""
+
+    fallback_plan: JsonObject | None = None
+
+
+class PlainTranscriber(TranscriberBlock):
+    """The variants that require nothing besides `provider`."""
+
+    provider: Literal[
+        "assembly-ai",
+        "azure",
+        "deepgram",
+        "11labs",
+        "gladia",
+        "google",
+        "speechmatics",
+        "talkscriber",
+        "cartesia",
+    ]
+
+
+class CustomTranscriber(TranscriberBlock):
+    """A transcriber of one's own, behind a server."""
+
+    provider: Literal["custom-transcriber"]
+    server: Server
+
+
+class OpenAITranscriber(TranscriberBlock):
+    """Requires its model."""
+
+    provider: Literal["openai"]
+    model: Literal["gpt-4o-transcribe", "gpt-4o-mini-transcribe"]
+
+
+Transcriber = Annotated[
+    PlainTranscriber | CustomTranscriber | OpenAITranscriber, Field(discriminator="provider")
+]
