@@ -1,0 +1,141 @@
+"""Step 3 of a batch: new requests are recorded and claimed; known ones are answered from the record."""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import NamedTuple
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from schemas import FailureCode, session_id
+from worker.creator import failure_response
+from worker.database import is_transient
+from worker.envelope import is_same_request
+from worker.metrics import Metrics
+from worker.outcome import Answer, Arrival, Duplicate, Refusal, Route, Work
+from worker.seal import SealKeys
+from worker.store import Known, Store, first_work
+
+_log = structlog.get_logger(__name__)
+
+
+class Accepted(NamedTuple):
+    claimed: list[Work]
+    duplicates: list[Duplicate]
+
+
+class Accepting:
+    """Records arrivals. Their request ids must be distinct."""
+
+    def __init__(self, store: Store, keys: SealKeys, metrics: Metrics) -> None:
+        self._store = store
+        self._keys = keys
+        self._metrics = metrics
+
+    async def accept(self, arrivals: Sequence[Arrival], lease: int) -> Accepted:
+        begun = await self._insert(arrivals, lease)
+        claimed = [first_work(arrival) for arrival in begun.values()]
+        for work in claimed:
+            _log.debug("request.processing", request_id=str(work.request_id), attempt=1, org_id=work.org_id)
+        rest = [arrival for arrival in arrivals if arrival.request_id not in begun]
+        return Accepted(claimed, await self._known(rest) if rest else [])
+
+    async def _insert(self, arrivals: Sequence[Arrival], lease: int) -> dict[UUID, Arrival]:
+        """The new ones, by id. A batch that Postgres refuses is halved until the one at fault is alone."""
+        try:
+            begun = await self._store.accept(arrivals, lease)
+        except asyncpg.PostgresError as error:
+            if is_transient(error):
+                raise
+            if len(arrivals) > 1:
+                middle = len(arrivals) // 2
+                return await self._insert(arrivals[:middle], lease) | await self._insert(
+                    arrivals[middle:], lease
+                )
+            arrival = arrivals[0]
+            if arrival.refusal:
+                raise
+            _log.error("request.not_storable", request_id=str(arrival.request_id), sqlstate=error.sqlstate)
+            reason = f"the database cannot store this request (SQLSTATE {error.sqlstate})"
+            refusal = Refusal(FailureCode.INVALID_REQUEST, reason)
+            return await self._insert(
+                [
+                    arrival._replace(
+                        org_id=None,
+                        user_id=None,
+                        body=None,
+                        document=None,
+                        request=None,
+                        refusal=refusal,
+                    )
+                ],
+                lease,
+            )
+        return {arrival.request_id: arrival for arrival in arrivals if arrival.request_id in begun}
+
+    async def _known(self, arrivals: Sequence[Arrival]) -> list[Duplicate]:
+        """What to answer to requests that are on record: the response they have, or nothing yet."""
+        known = {row.request_id: row for row in await self._store.known([row.request_id for row in arrivals])}
+        duplicates, elsewhere = [], []
+        for arrival in arrivals:
+            row = known[arrival.request_id]
+            if not is_same_request(arrival, row.fingerprint, self._keys):
+                duplicates.append(self._note("conflict", Duplicate(row.request_id, _conflict(arrival, row))))
+            elif row.finished:
+                duplicates.append(
+                    self._note(
+                        "answered_again",
+                        Duplicate(row.request_id, stored_answer(row, arrival.route)),
+                    )
+                )
+            elif row.route != arrival.route:
+                elsewhere.append(arrival)
+            else:
+                duplicates.append(self._note("in_progress", Duplicate(row.request_id, None)))
+        if elsewhere:
+            duplicates += await self._redirect(elsewhere)
+        return duplicates
+
+    async def _redirect(self, arrivals: Sequence[Arrival]) -> list[Duplicate]:
+        """Whoever asks last gets the response of a request that another delivery began."""
+        moved = await self._store.redirect([(arrival.request_id, arrival.route) for arrival in arrivals])
+        done = [self._note("in_progress", Duplicate(request_id, None)) for request_id in moved]
+        finished_since = [arrival for arrival in arrivals if arrival.request_id not in moved]
+        return done + (await self._known(finished_since) if finished_since else [])
+
+    def _note(self, kind: str, duplicate: Duplicate) -> Duplicate:
+        self._metrics.duplicates.labels(kind).inc()
+        _log.info("request.duplicate", request_id=str(duplicate.request_id), kind=kind)
+        return duplicate
+
+
+def stored_answer(row: Known, route: Route) -> Answer:
+    """The stored response once more: the same bytes, the same message_id."""
+    assert row.response is not None  # noqa: S101 — asked of finished rows only
+    return Answer(row.request_id, row.status, row.error_code, row.response, str(row.request_id), route)
+
+
+def _conflict(arrival: Arrival, row: Known) -> Answer:
+    """The response to another request under a known id. The one on record is untouched; this one is its own
+    message, the same each time it is asked for, and names a session id that nothing stands under."""
+    mark = arrival.fingerprint[-16:]
+    unused = UUID(bytes=blake2b(arrival.request_id.bytes + mark, digest_size=16).digest())
+    work = Work(
+        arrival.request_id, 0, session_id(unused, row.received_at.date()), None, None, None,
+        arrival.request, None, None, arrival.route,
+    )  # fmt: skip
+    refusal = Refusal(
+        FailureCode.REQUEST_ID_CONFLICT,
+        f"another request with the id {arrival.request_id} was accepted before: use a new id for new content",
+    )
+    casefile_id = arrival.request.payload.casefile_id if arrival.request else None
+    text = failure_response(work, refusal, casefile_id, row.received_at)
+    return Answer(
+        arrival.request_id,
+        "failed",
+        refusal.code.value,
+        text,
+        f"{arrival.request_id}.{mark.hex()}",
+        arrival.route,
+    )

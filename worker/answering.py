@@ -1,0 +1,120 @@
+"""Answers out: published until the broker has confirmed them; and what follows when nobody reads them."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+import structlog
+
+from worker.envelope import Message, dead_letter_properties, response_properties
+from worker.errors import PublishInterrupted
+from worker.identity import Identity
+from worker.metrics import Metrics
+from worker.outcome import Answer, Unreadable
+from worker.publisher import PART, Outgoing, Publisher, Receipt
+from worker.readiness import Readiness
+from worker.retry import delays
+from worker.store import Store
+from worker.topology import Names
+
+UNHEARD_SECONDS = 30  # until a response that found no queue is tried again
+_log = structlog.get_logger(__name__)
+
+
+class Answering:
+    """Publishes responses and dead letters. It returns when each one is confirmed, or known to have no
+    reader.
+    """
+
+    def __init__(
+        self,
+        me: Identity,
+        names: Names,
+        publisher: Publisher,
+        store: Store,
+        readiness: Readiness,
+        metrics: Metrics,
+    ) -> None:
+        self._me = me
+        self._names = names
+        self._publisher = publisher
+        self._store = store
+        self._readiness = readiness
+        self._metrics = metrics
+
+    async def answer(self, answers: Sequence[Answer]) -> None:
+        """Each answer goes to its `reply_to` and only there, or else to the exchange of the responses."""
+        if not answers:
+            return
+        now = datetime.now(UTC)
+        receipts = await self._publish_all([self._outgoing(answer, now) for answer in answers])
+        heard: list[UUID] = []
+        unheard: list[UUID] = []
+        for answer, receipt in zip(answers, receipts, strict=True):
+            if receipt is Receipt.CONFIRMED:
+                heard.append(answer.request_id)
+            elif answer.route.reply_to:
+                # The requester is gone. Its response stays readable in Postgres.
+                _log.warning(
+                    "response.unroutable",
+                    request_id=str(answer.request_id),
+                    queue=answer.route.reply_to,
+                )
+            else:
+                unheard.append(answer.request_id)
+        if heard:
+            self._store.note_published(heard)
+        if unheard:
+            _log.error(
+                "responses.no_queue", exchange=self._names.responses, responses=len(unheard),
+                again_in_seconds=UNHEARD_SECONDS, remedy="run `session-worker topology apply`",
+            )  # fmt: skip
+            await self._store.answer_later(unheard, UNHEARD_SECONDS)
+
+    async def bury(self, messages: Sequence[tuple[Message, Unreadable]]) -> None:
+        """Messages that nobody can be answered for go to the dead letters, with the reason."""
+        now = datetime.now(UTC)
+        outgoing = []
+        for message, unreadable in messages:
+            properties = dead_letter_properties(
+                message, unreadable.reason, f"{self._me.host}:{self._me.pid}", self._me.version, now
+            )
+            outgoing.append(Outgoing(self._names.dead, "", message.body, properties))
+            _log.warning("request.unreadable", reason=unreadable.reason, dead_letter=properties.message_id)
+        receipts = await self._publish_all(outgoing)
+        self._metrics.dead_letters.inc(len(messages))
+        for receipt, (_, unreadable) in zip(receipts, messages, strict=True):
+            if receipt is not Receipt.CONFIRMED:
+                _log.error("dead_letter.no_queue", exchange=self._names.dead, reason=unreadable.reason)
+
+    async def _publish_all(self, messages: Sequence[Outgoing]) -> list[Receipt]:
+        """Again and again until each is confirmed or has no reader; a second copy does no harm."""
+        receipts: dict[int, Receipt] = {}
+        waits = delays(0.1, 5)
+        while missing := [index for index in range(len(messages)) if index not in receipts]:
+            try:
+                answers = await self._publisher.publish([messages[index] for index in missing])
+            except PublishInterrupted as error:
+                _log.warning("publish.interrupted", messages=len(missing), reason=str(error))
+                await self._readiness.until_up(PART)
+                continue
+            for index, receipt in zip(missing, answers, strict=True):
+                self._metrics.responses.labels(receipt.value).inc()
+                if receipt is not Receipt.REFUSED:
+                    receipts[index] = receipt
+            if len(receipts) < len(messages):
+                delay = next(waits)
+                _log.warning(
+                    "publish.refused",
+                    messages=len(messages) - len(receipts),
+                    again_in_seconds=round(delay, 1),
+                )
+                await asyncio.sleep(delay)
+        return [receipts[index] for index in range(len(messages))]
+
+    def _outgoing(self, answer: Answer, now: datetime) -> Outgoing:
+        exchange, key = (
+            ("", answer.route.reply_to) if answer.route.reply_to else (self._names.responses, answer.status)
+        )
+        return Outgoing(exchange, key, answer.body.encode(), response_properties(answer, now))

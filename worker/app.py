@@ -1,0 +1,245 @@
+"""The composition root: opens, wires, runs, and closes in reverse. Nothing else knows all the parts."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import structlog
+from aio_pika.abc import AbstractConnection
+
+from worker import database, expiry, heartbeat, intake, link, publisher, retention, topology
+from worker.accepting import Accepting
+from worker.answering import Answering
+from worker.console.health import serve_health
+from worker.creator import BuiltInCreation, Creation, HandlerCreation, RetryRule, load_handler
+from worker.envelope import Limits
+from worker.finishing import Finishing
+from worker.identity import Identity, new_identity
+from worker.metrics import Metrics
+from worker.migrate import require_current
+from worker.periodic import every
+from worker.pipeline import Pipeline
+from worker.readiness import Readiness
+from worker.recovery import Recovery
+from worker.seal import SealKeys, parse_seal_keys
+from worker.settings import Settings
+from worker.store import Store
+from worker.tls import context_from
+
+PARTS = (database.PART, intake.PART, publisher.PART)
+_NOTE_SECONDS = 0.2
+_RECOVERY_SECONDS = 1.0
+_log = structlog.get_logger(__name__)
+
+OnStarted = Callable[[int, Readiness], None]
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What follows from the settings alone, checked before anything is opened."""
+
+    me: Identity
+    keys: SealKeys
+    creation: Creation
+    broker: link.Broker
+    design: topology.Topology
+    readiness: Readiness
+    metrics: Metrics
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """A worker's parts, wired."""
+
+    store: Store
+    publishing: publisher.Publisher
+    taking: intake.Intake
+    pipeline: Pipeline
+    alive: heartbeat.Heartbeat
+    recovery: Recovery
+
+
+async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStarted | None = None) -> None:
+    """A worker, from its first connection until `stop` is set and what it had begun is done."""
+    tls = context_from(settings)
+    amqp_tls = tls if settings.amqp_url.get_secret_value().startswith("amqps:") else None
+    me = new_identity()
+    given = _Given(
+        me=me,
+        keys=parse_seal_keys(settings.seal_keys.get_secret_value()),
+        creation=_creation(settings),
+        broker=link.Broker(
+            settings.amqp_url.get_secret_value(), amqp_tls, f"session-worker {me.host}:{me.pid}"
+        ),
+        design=topology.design(
+            settings.prefix, settings.delivery_limit, limits_from_policy=settings.queue_limits == "policy"
+        ),
+        readiness=Readiness(PARTS),
+        metrics=Metrics(),
+    )
+    async with AsyncExitStack() as opened:
+        port = await opened.enter_async_context(
+            serve_health(settings.http_host, settings.http_port, given.readiness, given.metrics)
+        )
+        structlog.contextvars.bind_contextvars(worker=str(me.worker))
+        _log.info("worker.starting", version=me.version, http_port=port, host=me.host, pid=me.pid)
+        if on_started:
+            on_started(port, given.readiness)
+        url = settings.database_url.get_secret_value()
+        pool = database.Database(url, settings.pool_size, tls, given.readiness)
+        opened.push_async_callback(pool.close)
+        await _unless_stopped(pool.open(), stop)
+        if stop.is_set():
+            return
+        await require_current(url, tls)
+        store = Store(pool, me.worker, settings.lease_seconds)
+        await store.register(me.host, me.pid, me.version)
+        await _run(settings, given, _wire(settings, given, store), stop)
+        _log.info("worker.stopped")
+
+
+def _wire(settings: Settings, given: _Given, store: Store) -> _Parts:
+    names, readiness, metrics = given.design.names, given.readiness, given.metrics
+    publishing = publisher.Publisher(readiness, settings.confirm_timeout_seconds)
+    taking = intake.Intake(names, settings.prefetch, readiness, metrics)
+    finishing = Finishing(store, metrics)
+    answering = Answering(given.me, names, publishing, store, readiness, metrics)
+    pipeline = Pipeline(
+        Limits(settings.max_body_bytes),
+        given.keys,
+        taking,
+        Accepting(store, given.keys, metrics),
+        given.creation,
+        finishing,
+        answering,
+        store,
+        metrics,
+    )
+    alive = heartbeat.Heartbeat(store, given.me, settings.lease_seconds)
+    recovery = Recovery(
+        store,
+        given.keys,
+        pipeline,
+        given.creation,
+        finishing,
+        answering,
+        alive,
+        readiness,
+        metrics,
+        settings.max_attempts,
+    )
+    return _Parts(store, publishing, taking, pipeline, alive, recovery)
+
+
+async def _run(settings: Settings, given: _Given, parts: _Parts, stop: asyncio.Event) -> None:
+    """Until it is asked to stop, or an error comes that nobody can wait out."""
+    running = [asyncio.create_task(service) for service in _services(settings, given, parts)]
+    lanes = settings.handler_concurrency if settings.handler else settings.batches
+    feed = asyncio.create_task(_feed(parts, given.creation, lanes, settings.batch_size))
+    asked = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([asked, feed, *running], return_when=asyncio.FIRST_COMPLETED)
+        if not stop.is_set():
+            for ended in (feed, *running):
+                if ended.done():
+                    ended.result()
+        await _drain(parts, feed, settings.grace_seconds)
+    finally:
+        for task in (asked, feed, *running):
+            task.cancel()
+        parts.recovery.cancel()
+        await asyncio.gather(asked, feed, *running, return_exceptions=True)
+        await parts.recovery.drain()
+        await _sign_off(parts.store)
+
+
+def _services(settings: Settings, given: _Given, parts: _Parts) -> list[Coroutine[None, None, None]]:
+    async def consume(connection: AbstractConnection) -> None:
+        await topology.apply(connection, given.design)
+        await parts.taking.serve(connection)
+
+    async def flush_notes() -> None:
+        if parts.store.has_notes:
+            await parts.store.flush_notes()
+
+    ageing = expiry.Expiry(parts.store, given.metrics)
+    services = [
+        link.keep_open(publisher.PART, given.broker, parts.publishing.serve, given.readiness),
+        link.keep_open(intake.PART, given.broker, consume, given.readiness),
+        every(parts.alive.interval, "heartbeat", parts.alive.beat),
+        every(_NOTE_SECONDS, "notes", flush_notes),
+        every(_RECOVERY_SECONDS, "recovery", parts.recovery.run_once),
+        every(expiry.INTERVAL_SECONDS, "expiry", ageing.run_once),
+        every(retention.INTERVAL_SECONDS, "workers", parts.alive.forget_the_silent),
+    ]
+    if settings.retention_days:
+        keeping = retention.Retention(parts.store, given.metrics, settings.retention_days)
+        services.append(every(retention.INTERVAL_SECONDS, "retention", keeping.run_once))
+    return services
+
+
+async def _feed(parts: _Parts, creation: Creation, lanes: int, batch_size: int) -> None:
+    """Batches one after the other into the pipeline. While all lanes are busy, the next batch grows."""
+    free = asyncio.Semaphore(lanes)
+
+    async def run(batch: list[intake.Delivery], room: int) -> None:
+        try:
+            await parts.pipeline.run(batch, room)
+        except Exception:  # noqa: BLE001 — logged with its traceback; the batch is recovered or redelivered
+            _log.exception("batch.failed", requests=len(batch))
+        finally:
+            free.release()
+
+    async with asyncio.TaskGroup() as batches:
+        while True:
+            await free.acquire()
+            room = await creation.room(batch_size)
+            batch = await parts.taking.take(room)
+            if not batch:
+                return
+            batches.create_task(run(batch, room))
+
+
+async def _drain(parts: _Parts, feed: "asyncio.Task[None]", grace_seconds: float) -> None:
+    """Take nothing more, finish what was begun while there is time. The rest goes back unharmed."""
+    try:
+        async with asyncio.timeout(grace_seconds):
+            await parts.taking.stop()
+            await feed
+            await parts.recovery.drain()
+            await parts.taking.flush()
+            if parts.store.has_notes:
+                await parts.store.flush_notes()
+    except TimeoutError:
+        consequence = "what is unfinished is given back"
+        _log.warning("worker.grace_over", grace_seconds=grace_seconds, consequence=consequence)
+
+
+async def _sign_off(store: Store) -> None:
+    try:
+        async with asyncio.timeout(3):
+            await store.sign_off()
+    except Exception as error:  # noqa: BLE001 — a worker that cannot say goodbye is found out by its silence
+        _log.warning("worker.sign_off_failed", error=type(error).__name__, consequence="its leases run out")
+
+
+async def _unless_stopped(opening: Coroutine[None, None, None], stop: asyncio.Event) -> None:
+    """Wait for a dependency, but not past the wish to stop."""
+    task = asyncio.create_task(opening)
+    asked = asyncio.create_task(stop.wait())
+    await asyncio.wait([task, asked], return_when=asyncio.FIRST_COMPLETED)
+    asked.cancel()
+    if task.done():
+        task.result()
+    else:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _creation(settings: Settings) -> Creation:
+    if not settings.handler:
+        return BuiltInCreation()
+    rule = RetryRule(settings.max_attempts, settings.retry_base_seconds, settings.retry_cap_seconds)
+    handler = load_handler(settings.handler)
+    return HandlerCreation(handler, settings.handler_concurrency, settings.handler_timeout_seconds, rule)

@@ -1,0 +1,51 @@
+"""Health and metrics over HTTP."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from worker.errors import SettingsError
+from worker.metrics import Metrics
+from worker.readiness import Readiness
+
+
+@asynccontextmanager
+async def serve_health(host: str, port: int, readiness: Readiness, metrics: Metrics) -> AsyncIterator[int]:
+    """Serves while the context is open; yields the port."""
+
+    async def livez(_request: web.Request) -> web.Response:
+        return web.json_response({"status": "alive"})
+
+    async def readyz(_request: web.Request) -> web.Response:
+        if readiness.ready:
+            return web.json_response({"status": "ready"})
+        return web.json_response({"status": "not ready", "reasons": readiness.reasons}, status=503)
+
+    async def show_metrics(_request: web.Request) -> web.Response:
+        metrics.show_readiness(readiness)
+        return web.Response(
+            body=generate_latest(metrics.registry),
+            headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4},
+        )
+
+    application = web.Application()
+    application.add_routes(
+        [web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", show_metrics)]
+    )
+    runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise SettingsError(
+                f"WORKER_HTTP_PORT: cannot listen on {host}:{port} ({error.strerror}); "
+                "set another port, or 0 for any"
+            ) from error
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,254 @@
+"""The creation of a session: the built-in rule, and the protocol of a handler of your own.
+
+Both turn claimed work into verdicts and touch neither the broker nor the database.
+"""
+
+import asyncio
+import importlib
+import inspect
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import structlog
+
+from schemas import (
+    CreateSessionRequest,
+    CreateSessionResponse,
+    FailureCode,
+    RequestStatus,
+    SessionCreatedPayload,
+)
+from worker import errors
+from worker.outcome import (
+    Completed,
+    Failed,
+    NewSession,
+    Refusal,
+    RetryLater,
+    Verdict,
+    Work,
+    failure_details,
+)
+from worker.retry import jittered
+
+DEFAULT_EXPIRATION_SECONDS = 86_400
+_LONGEST_REASON = 500
+_log = structlog.get_logger(__name__)
+
+
+class Context(NamedTuple):
+    """What a handler is told beside the request."""
+
+    session_id: str
+    attempt: int
+    deadline_at: datetime | None
+
+
+# A handler creates whatever a session needs elsewhere. It may be called again for the same request, after a
+# crash or a time-out: `session_id` is the same each time. What it returns is added to the response's
+# metadata.
+Handler = Callable[[CreateSessionRequest, Context], Awaitable[Mapping[str, Any] | None]]
+
+
+class RetryRule(NamedTuple):
+    max_attempts: int
+    base_seconds: float
+    cap_seconds: float
+
+
+class BuiltInCreation:
+    """Makes every session at once, from the request alone."""
+
+    async def room(self, most: int) -> int:
+        return most
+
+    def give_back(self, unused: int) -> None:
+        """Nothing is held for work that takes no time."""
+
+    async def create(self, works: Sequence[Work]) -> AsyncGenerator[list[Verdict], None]:
+        now = datetime.now(UTC)
+        yield [refused(work, now) or completed(work, now, {}) for work in works]
+
+
+class HandlerCreation:
+    """Calls the handler for each request: many at once, each within its time."""
+
+    def __init__(self, handler: Handler, concurrency: int, timeout_seconds: float, rule: RetryRule) -> None:
+        self._handler = handler
+        self._timeout = timeout_seconds
+        self._rule = rule
+        self._free = concurrency
+        self._freed = asyncio.Event()
+
+    async def room(self, most: int) -> int:
+        """Reserves as many calls as are free: a request that would have to wait stays with the broker."""
+        while self._free <= 0:
+            self._freed.clear()
+            await self._freed.wait()
+        room = min(most, self._free)
+        self._free -= room
+        return room
+
+    def give_back(self, unused: int) -> None:
+        self._free += unused
+        self._freed.set()
+
+    async def create(self, works: Sequence[Work]) -> AsyncGenerator[list[Verdict], None]:
+        """The verdicts in groups, each as soon as it is there: a slow call holds up no other."""
+        now = datetime.now(UTC)
+        settled: list[Verdict] = []
+        calls: set[asyncio.Task[Verdict]] = set()
+        for work in works:
+            if verdict := refused(work, now):
+                settled.append(verdict)
+            else:
+                call = asyncio.create_task(self._call(work))
+                call.add_done_callback(lambda _: self.give_back(1))
+                calls.add(call)
+        self.give_back(len(settled))
+        try:
+            if settled:
+                yield settled
+            while calls:
+                done, calls = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+                yield [call.result() for call in done]
+        finally:
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+
+    async def _call(self, work: Work) -> Verdict:
+        assert work.request is not None  # noqa: S101 — only refused work has none
+        context = Context(work.session_id, work.attempt, work.deadline_at)
+        remaining = self._timeout
+        if work.deadline_at is not None:
+            remaining = min(remaining, (work.deadline_at - datetime.now(UTC)).total_seconds())
+        try:
+            async with asyncio.timeout(max(0, remaining)):
+                extra = await self._handler(work.request, context)
+            return completed(work, datetime.now(UTC), dict(extra or {}))
+        except errors.Rejected as error:
+            return failed(work, Refusal(FailureCode.REJECTED, error.reason[:_LONGEST_REASON] or "rejected"))
+        except errors.RetryLater as error:
+            return self._again(work, error.reason, error.after.total_seconds() if error.after else None)
+        except TimeoutError:
+            return self._again(work, f"the handler took longer than {self._timeout:g} s", None)
+        except Exception as error:  # noqa: BLE001 — whatever a handler raises is a failed attempt, not a dead worker
+            _log.warning(
+                "handler.failed",
+                request_id=str(work.request_id),
+                attempt=work.attempt,
+                error=type(error).__name__,
+            )
+            return self._again(work, f"the handler raised {type(error).__name__}", None)
+
+    def _again(self, work: Work, reason: str, after: float | None) -> Verdict:
+        now = datetime.now(UTC)
+        if late := _past_deadline(work, now):
+            return failed(work, late)
+        if work.attempt >= self._rule.max_attempts:
+            return exhausted(work, reason)
+        delay = (
+            jittered(work.attempt, self._rule.base_seconds, self._rule.cap_seconds)
+            if after is None
+            else after
+        )
+        return RetryLater(work, max(0.0, delay), reason)
+
+
+Creation = BuiltInCreation | HandlerCreation
+
+
+def load_handler(path: str) -> Handler:
+    """The handler that `WORKER_HANDLER` names."""
+    module_name, _, name = path.partition(":")
+    try:
+        handler = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise errors.SettingsError(
+            f"WORKER_HANDLER: cannot load {path!r} (module:function): {error}"
+        ) from error
+    if not inspect.iscoroutinefunction(handler) and not inspect.iscoroutinefunction(type(handler).__call__):
+        raise errors.SettingsError(f"WORKER_HANDLER: {path!r} is not an async function of (request, context)")
+    loaded: Handler = handler
+    return loaded
+
+
+def refused(work: Work, now: datetime) -> Failed | None:
+    """The verdict on work that needs no creation: refused at the door, or too late."""
+    refusal = work.refusal or _past_deadline(work, now)
+    return failed(work, refusal) if refusal else None
+
+
+def completed(work: Work, now: datetime, extra: dict[str, Any]) -> Completed:
+    assert work.request is not None and work.document is not None and work.org_id is not None  # noqa: S101, PT018 — only refused work has none
+    payload = work.request.payload
+    document = work.document
+    if payload.assistant_id is not None and payload.assistant is not None:
+        stored = json.loads(document)
+        del stored["assistant"]
+        document = json.dumps(stored, ensure_ascii=False, separators=(",", ":"))
+        extra = {
+            "ignored": ["assistant"],
+            "ignored_reason": "assistant_id was given and wins",
+            **extra,
+        }
+    response = CreateSessionResponse(
+        request_id=work.request_id,
+        status=RequestStatus.COMPLETED,
+        payload=SessionCreatedPayload(
+            session_id=work.session_id, casefile_id=payload.casefile_id, created_at=now.isoformat()
+        ),
+        timestamp=now.isoformat(),
+        metadata=extra,
+    )
+    session = NewSession(
+        id=work.session_id,
+        request_id=work.request_id,
+        org_id=work.org_id,
+        user_id=work.user_id,
+        name=payload.name,
+        status=payload.status or "active",
+        casefile_id=payload.casefile_id,
+        assistant_id=payload.assistant_id,
+        phone_number_id=payload.phone_number_id,
+        expiration_seconds=payload.expiration_seconds or DEFAULT_EXPIRATION_SECONDS,
+        created_at=now,
+        document=document,
+    )
+    return Completed(work, session, response.model_dump_json())
+
+
+def failed(work: Work, refusal: Refusal) -> Failed:
+    casefile_id = work.request.payload.casefile_id if work.request else None
+    text = failure_response(work, refusal, casefile_id, datetime.now(UTC))
+    return Failed(work, refusal.code, text)
+
+
+def exhausted(work: Work, reason: str) -> Failed:
+    why = f"no success in {work.attempt} attempts" + (f"; the last one: {reason}" if reason else "")
+    return failed(work, Refusal(FailureCode.ATTEMPTS_EXHAUSTED, why[:_LONGEST_REASON]))
+
+
+def failure_response(work: Work, refusal: Refusal, casefile_id: str | None, at: datetime) -> str:
+    return CreateSessionResponse(
+        request_id=work.request_id,
+        status=RequestStatus.FAILED,
+        payload=SessionCreatedPayload(
+            session_id=work.session_id, casefile_id=casefile_id, created_at=at.isoformat()
+        ),
+        timestamp=at.isoformat(),
+        error=refusal.reason,
+        metadata=failure_details(refusal),
+    ).model_dump_json()
+
+
+def _past_deadline(work: Work, now: datetime) -> Refusal | None:
+    if work.deadline_at is None or now < work.deadline_at:
+        return None
+    return Refusal(
+        FailureCode.DEADLINE_EXCEEDED,
+        f"the deadline {work.deadline_at.isoformat()} passed before the session was made",
+    )

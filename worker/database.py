@@ -1,0 +1,136 @@
+"""The way to Postgres: a warm pool, and calls that outlast an outage.
+
+A call is one statement in a transaction of its own. It is repeated until Postgres has answered it, so every
+statement here is written to be repeated: after a lost connection nobody knows whether it was committed.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+import structlog
+
+from worker.readiness import Readiness
+from worker.retry import delays
+from worker.sql import load_queries
+
+PART = "postgres"
+_CONNECT_SECONDS = 10
+_CALL_SECONDS = 15
+_TRANSIENT_CLASSES = ("08", "53", "57P", "25006", "40001", "40P01", "55P03")
+_log = structlog.get_logger(__name__)
+
+# Every query of ours goes by keys. Without these a plan made while a table was small and unknown
+# would read all of it for as long as the plan is cached.
+SERVER_SETTINGS = {
+    "application_name": "session-worker",
+    "jit": "off",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same statement may succeed once Postgres is back."""
+    if isinstance(error, asyncpg.PostgresError):
+        return str(error.sqlstate or "").startswith(_TRANSIENT_CLASSES)
+    return isinstance(error, asyncpg.InterfaceError | OSError | TimeoutError | EOFError)
+
+
+def describe(error: BaseException) -> str:
+    """An outage in a few words. Postgres's words name no values of a row in these classes."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no details'}"
+
+
+class Database:
+    """A pool of connections, kept warm."""
+
+    def __init__(self, url: str, pool_size: int, tls: ssl.SSLContext | None, readiness: Readiness) -> None:
+        self._url = url
+        self._size = pool_size
+        self._tls = tls
+        self._readiness = readiness
+        self._queries = load_queries()
+        self._pool: asyncpg.Pool | None = None
+
+    async def open(self) -> None:
+        """Waits, visibly, for a Postgres that is not there yet."""
+        for delay in delays(0.5, 5):
+            try:
+                async with asyncio.timeout(_CONNECT_SECONDS + 5):
+                    self._pool = await asyncpg.create_pool(
+                        self._url,
+                        min_size=self._size,
+                        max_size=self._size,
+                        max_inactive_connection_lifetime=0,
+                        timeout=_CONNECT_SECONDS,
+                        server_settings=SERVER_SETTINGS,
+                        **({"ssl": self._tls} if self._tls else {}),
+                    )
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+                if not is_transient(error):
+                    raise
+                self._readiness.down(PART, describe(error))
+                _log.warning("postgres.waiting", reason=describe(error), again_in_seconds=round(delay, 1))
+                await asyncio.sleep(delay)
+            else:
+                self._readiness.up(PART)
+                return
+
+    async def close(self) -> None:
+        if self._pool is None:
+            return
+        try:
+            async with asyncio.timeout(5):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+    async def call(self, query: str, *args: Any) -> list[asyncpg.Record]:  # noqa: ANN401 — a statement's arguments
+        """The rows that the named query returns, however long Postgres is away."""
+        lost_since: float | None = None
+        clock = asyncio.get_running_loop().time
+        for delay in delays(0.1, 3):
+            try:
+                rows = await self.once(query, *args)
+            except (
+                asyncpg.PostgresError,
+                asyncpg.InterfaceError,
+                OSError,
+                TimeoutError,
+                EOFError,
+            ) as error:
+                if not is_transient(error):
+                    raise
+                if lost_since is None:
+                    lost_since = clock()
+                    _log.warning("postgres.lost", query=query, reason=describe(error))
+                self._readiness.down(PART, describe(error))
+                await asyncio.sleep(delay)
+            else:
+                if lost_since is not None:
+                    _log.info("postgres.back", query=query, away_seconds=round(clock() - lost_since, 1))
+                self._readiness.up(PART)
+                return rows
+        raise AssertionError("delays never end")
+
+    async def once(self, query: str, *args: Any) -> list[asyncpg.Record]:  # noqa: ANN401 — a statement's arguments
+        """One try."""
+        assert self._pool is not None, "the database is open"  # noqa: S101 — the composition root opens it first
+        connection = await self._pool.acquire(timeout=_CALL_SECONDS)
+        try:
+            async with asyncio.timeout(_CALL_SECONDS):
+                rows: Sequence[asyncpg.Record] = await connection.fetch(self._queries[query], *args)
+        except BaseException as error:
+            # A server that does not answer would not answer a polite cancel either.
+            if isinstance(error, TimeoutError | asyncio.CancelledError):
+                connection.terminate()
+            raise
+        finally:
+            await self._pool.release(connection)
+        return list(rows)

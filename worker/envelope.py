@@ -1,0 +1,411 @@
+"""Between AMQP messages and values: the only place that knows both the properties and the schemas.
+
+Whatever Postgres could not hold is found here, so that no batch fails over one message.
+"""
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple, NoReturn
+from uuid import UUID, uuid4
+
+from aio_pika.abc import HeadersType
+from pamqp import commands as spec
+from pydantic import ValidationError
+
+from schemas import CreateSessionRequest, FailureCode, field_errors, session_id
+from schemas.secret import map_secrets, may_hold_secrets
+from worker.errors import SealError
+from worker.outcome import Answer, Arrival, Refusal, Route, Unreadable
+from worker.seal import SealKeys
+
+RESPONSE_TYPE = "CreateSessionResponse"
+REQUEST_TYPE = "CreateSessionRequest"
+CONTENT_TYPE = "application/json"
+APP_ID = "session-worker"
+MAX_DEPTH = 100
+_MAX_TEXT = 1024  # of a property that is stored
+_ID_IN_TEXT = re.compile(rb'"request_?[iI]d"\s*:\s*"([0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12})"')
+_GZIP = b"\x1f\x8b"
+_EPOCH_MS = re.compile(r"-?\d{1,15}(\.\d+)?")
+
+
+class Message(NamedTuple):
+    """A delivered message, as much of it as matters here."""
+
+    body: bytes
+    properties: spec.Basic.Properties
+    taken_by_broker: str | None  # why the broker took it from the request queue, if it did
+
+
+class Limits(NamedTuple):
+    max_body_bytes: int
+
+
+class _Malformed(Exception):
+    """The body is no JSON document that can be a request."""
+
+
+def decode(message: Message, limits: Limits, keys: SealKeys, now: datetime) -> Arrival | Unreadable:
+    """A delivered message as a request ready to be accepted, a refused one, or an unreadable one."""
+    arrival = _decode(message, limits, keys, now)
+    if message.taken_by_broker is None or isinstance(arrival, Unreadable) or arrival.refusal:
+        return arrival
+    match message.taken_by_broker:
+        case "expired":
+            refusal = Refusal(
+                FailureCode.DEADLINE_EXCEEDED, "the message expired before a worker could take it"
+            )
+        case "delivery_limit":
+            refusal = Refusal(
+                FailureCode.ATTEMPTS_EXHAUSTED,
+                "the message was delivered too often without being accepted",
+            )
+        case _:
+            return arrival
+    return arrival._replace(refusal=refusal, body=None, document=None, request=None)
+
+
+def _decode(message: Message, limits: Limits, keys: SealKeys, now: datetime) -> Arrival | Unreadable:
+    properties = message.properties
+    fallback = _uuid_of(properties.correlation_id)
+    route = _route(properties)
+    if len(message.body) > limits.max_body_bytes:
+        reason = f"the message has {len(message.body)} bytes, more than the {limits.max_body_bytes} allowed"
+        return _refused(
+            message,
+            _id_in_text(message.body) or fallback,
+            route,
+            now,
+            FailureCode.TOO_LARGE,
+            reason,
+        )
+    try:
+        _check_declared(properties)
+        deadline_at = _deadline(properties, now)
+        document = parse(message.body)
+    except _Malformed as error:
+        request_id = _id_in_text(message.body) or fallback
+        return _refused(message, request_id, route, now, FailureCode.INVALID_REQUEST, str(error))
+    try:
+        request = CreateSessionRequest.model_validate(document)
+    except ValidationError as error:
+        request_id = _uuid_of(document.get("request_id", document.get("requestId"))) or fallback
+        return _refused(
+            message, request_id, route, now, FailureCode.INVALID_REQUEST,
+            "the request is not valid", field_errors(error),
+        )  # fmt: skip
+    return _accepted(message, request, route, deadline_at, keys, now)
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """The JSON object in a body; stricter than the standard library's reading of JSON."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        packed = " (it looks gzip-compressed: send it plain)" if body.startswith(_GZIP) else ""
+        raise _Malformed(f"the body is not UTF-8 text{packed}") from None
+    if not text.strip():
+        raise _Malformed("the body is empty")
+    try:
+        document = json.loads(
+            text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite
+        )
+    except json.JSONDecodeError as error:
+        raise _Malformed(f"the body is not JSON: {error.msg} at character {error.pos}") from None
+    except RecursionError:
+        raise _Malformed(f"the body is nested deeper than {MAX_DEPTH} levels") from None
+    except ValueError:
+        raise _Malformed("the body has a number of too many digits") from None
+    if not isinstance(document, dict):
+        raise _Malformed("the body is JSON, but not an object")
+    if text.count("{") + text.count("[") > MAX_DEPTH and _deeper_than(document, MAX_DEPTH):
+        raise _Malformed(f"the body is nested deeper than {MAX_DEPTH} levels")
+    if "\\u" in text:
+        _check_storable(document)
+    return document
+
+
+def restore(body: str, request_id: UUID, keys: SealKeys) -> tuple[CreateSessionRequest, str]:
+    """The request and its sealed payload from a stored body."""
+    stored = json.loads(body)
+    document = _compact(stored["payload"])
+    if may_hold_secrets(document):
+        stored["payload"] = keys.open_document(stored["payload"], request_id)
+    return CreateSessionRequest.model_validate({**stored, "request_id": str(request_id)}), document
+
+
+def is_same_request(arrival: Arrival, stored: bytes, keys: SealKeys) -> bool:
+    """Whether a known request id came again with the same content."""
+    if arrival.fingerprint == stored:
+        return True
+    if arrival.keyed is None or stored.startswith(b"plain:"):
+        return False
+    made_with = stored.partition(b":")[0].decode()
+    return keys.fingerprint(arrival.keyed, has_secrets=True, key=made_with) == stored
+
+
+def response_properties(answer: Answer, now: datetime) -> spec.Basic.Properties:
+    headers: HeadersType = {"traceparent": answer.route.traceparent} if answer.route.traceparent else {}
+    return spec.Basic.Properties(
+        content_type=CONTENT_TYPE,
+        delivery_mode=2,
+        correlation_id=answer.route.correlation_id or str(answer.request_id),
+        message_id=answer.message_id,
+        timestamp=now,
+        message_type=RESPONSE_TYPE,
+        app_id=APP_ID,
+        headers=headers or None,
+    )
+
+
+def dead_letter_properties(
+    message: Message, reason: str, worker: str, version: str, now: datetime
+) -> spec.Basic.Properties:
+    """Says why the message could not be answered; nothing of its body."""
+    original = message.properties
+    return spec.Basic.Properties(
+        content_type=_storable_text(original.content_type, 255),
+        delivery_mode=2,
+        correlation_id=_storable_text(original.correlation_id, 255),
+        message_id=str(uuid4()),
+        timestamp=now,
+        app_id=APP_ID,
+        headers={
+            "x-reason": reason,
+            "x-code": "unreadable",
+            "x-failed-at": now.isoformat(),
+            "x-worker": worker,
+            "x-version": version,
+            "x-original-message-id": _storable_text(original.message_id, 255) or "",
+        },
+    )
+
+
+def _accepted(
+    message: Message,
+    request: CreateSessionRequest,
+    route: Route,
+    deadline_at: datetime | None,
+    keys: SealKeys,
+    now: datetime,
+) -> Arrival | Unreadable:
+    request_id = request.request_id
+    document = request.model_dump(mode="json", by_alias=False, exclude_unset=True)
+    del document["request_id"]
+    stamp = document.pop("timestamp", None)
+    payload = document.pop("payload")
+    try:
+        payload_text, rest = _compact(payload), _compact(document)
+    except (UnicodeEncodeError, ValueError):
+        return _refused(
+            message,
+            request_id,
+            route,
+            now,
+            FailureCode.INVALID_REQUEST,
+            "the request holds text that is not Unicode",
+        )
+    canonical = rest + payload_text
+    keyed = None
+    if may_hold_secrets(payload_text) and _holds_secrets(payload):
+        keyed = canonical
+        try:
+            fingerprint = keys.fingerprint(canonical, has_secrets=True)
+            payload_text = _compact(keys.seal_document(payload, request_id))
+        except SealError:
+            return _refused(
+                message, request_id, route, now, FailureCode.SECRETS_REFUSED,
+                "the request carries credentials and this worker has no key to seal them with: "
+                "set WORKER_SEAL_KEYS, or send the request without them",
+            )  # fmt: skip
+    else:
+        fingerprint = keys.fingerprint(canonical, has_secrets=False)
+    stamped = f',"timestamp":{json.dumps(stamp)}' if stamp is not None else ""
+    return Arrival(
+        request_id=request_id,
+        fingerprint=fingerprint,
+        session_id=session_id(request_id, now.date()),
+        org_id=request.org_id,
+        user_id=request.user_id,
+        body=f'{rest[:-1]}{stamped},"payload":{payload_text}}}',
+        document=payload_text,
+        request=request,
+        refusal=None,
+        deadline_at=deadline_at,
+        route=route,
+        keyed=keyed,
+    )
+
+
+def _refused(
+    message: Message,
+    request_id: UUID | None,
+    route: Route,
+    now: datetime,
+    code: FailureCode,
+    reason: str,
+    errors: list[dict[str, str]] | None = None,
+) -> Arrival | Unreadable:
+    if request_id is None:
+        return Unreadable(f"{reason}; and no request id was found in it")
+    return Arrival(
+        request_id=request_id,
+        fingerprint=SealKeys({}).fingerprint(message.body.decode("latin-1"), has_secrets=False),
+        session_id=session_id(request_id, now.date()),
+        org_id=None,
+        user_id=None,
+        body=None,
+        document=None,
+        request=None,
+        refusal=Refusal(code, reason, errors),
+        deadline_at=None,
+        route=route,
+        keyed=None,
+    )
+
+
+def _check_declared(properties: spec.Basic.Properties) -> None:
+    """What the properties say of the body must be what a worker can read."""
+    if properties.content_encoding not in (None, "", "identity", "utf-8", "UTF-8"):
+        raise _Malformed("the content_encoding is not supported: send the body as plain UTF-8 JSON")
+    kind = (properties.content_type or CONTENT_TYPE).partition(";")[0].strip().lower()
+    if kind != CONTENT_TYPE and not kind.endswith("+json"):
+        raise _Malformed(f"the content_type is not supported: it must be {CONTENT_TYPE}")
+
+
+def _route(properties: spec.Basic.Properties) -> Route:
+    headers = properties.headers or {}
+    return Route(
+        reply_to=_storable_text(properties.reply_to, 255),
+        correlation_id=_storable_text(properties.correlation_id, 255),
+        traceparent=_storable_text(headers.get("traceparent"), 255),
+    )
+
+
+def _storable_text(value: object, longest: int) -> str | None:
+    if isinstance(value, bytes | bytearray):
+        value = value.decode("utf-8", "replace")
+    if not isinstance(value, str) or not value:
+        return None
+    return value.replace("\x00", "").encode("utf-8", "replace").decode()[:longest]
+
+
+def _deadline(properties: spec.Basic.Properties, now: datetime) -> datetime | None:
+    """The earlier of the `deadline` header and the message's expiration."""
+    candidates = []
+    header = (properties.headers or {}).get("deadline")
+    if header is not None:
+        candidates.append(_moment(header))
+    if properties.expiration:
+        sent = properties.timestamp or now
+        sent = sent if sent.tzinfo else sent.replace(tzinfo=UTC)
+        try:
+            candidates.append(min(sent, now) + timedelta(milliseconds=int(properties.expiration)))
+        except (ValueError, OverflowError):
+            raise _Malformed("the expiration is not a number of milliseconds") from None
+    return min(candidates, default=None)
+
+
+def _moment(value: object) -> datetime:
+    """ISO 8601, or milliseconds since 1970 as a number or its digits."""
+    if isinstance(value, bytes | bytearray):
+        value = value.decode("ascii", "replace")
+    try:
+        if isinstance(value, str) and not _EPOCH_MS.fullmatch(value.strip()):
+            value = datetime.fromisoformat(value.strip())
+        if isinstance(value, datetime):
+            return value if value.tzinfo else value.replace(tzinfo=UTC)
+        if isinstance(value, int | float | str):
+            return datetime.fromtimestamp(float(value) / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        pass
+    raise _Malformed("the header `deadline` is neither ISO 8601 nor milliseconds since 1970")
+
+
+def _uuid_of(value: object) -> UUID | None:
+    if not isinstance(value, str) or len(value) not in (32, 36):
+        return None
+    try:
+        return UUID(value)
+    except ValueError:
+        return None
+
+
+def _id_in_text(body: bytes) -> UUID | None:
+    found = _ID_IN_TEXT.search(body)
+    return UUID(found[1].decode()) if found else None
+
+
+def _compact(document: Any) -> str:  # noqa: ANN401 — any JSON
+    text = json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    text.encode()
+    return text
+
+
+def _holds_secrets(payload: dict[str, Any]) -> bool:
+    found = False
+
+    def note(_path: str, value: Any) -> Any:  # noqa: ANN401 — any JSON
+        nonlocal found
+        found = True
+        return value
+
+    map_secrets(payload, note)
+    return found
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise _Malformed(f"the key {twice[:64]!a} is there twice in one object")
+    return document
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise _Malformed(f"the body holds {name}, which is not JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if number in (float("inf"), float("-inf")):
+        raise _Malformed("the body holds a number beyond the range of a double")
+    return number
+
+
+def _deeper_than(document: Any, limit: int) -> bool:  # noqa: ANN401 — any JSON
+    level, depth = [document], 0
+    while level:
+        depth += 1
+        if depth > limit:
+            return True
+        level = [
+            child
+            for value in level
+            for child in (value.values() if isinstance(value, dict) else value)
+            if isinstance(child, dict | list)
+        ]
+    return False
+
+
+def _check_storable(document: dict[str, Any]) -> None:
+    """Escapes can spell what Postgres cannot hold: NUL and halves of a surrogate pair."""
+    level: list[tuple[str, Any]] = [("", document)]
+    while level:
+        path, value = level.pop()
+        if isinstance(value, str):
+            if "\x00" in value:
+                raise _Malformed(f"{path} holds the character NUL (\\u0000), which cannot be stored")
+            if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+                raise _Malformed(f"{path} holds half of a surrogate pair, which is not Unicode text")
+        elif isinstance(value, dict):
+            for key in value:
+                if "\x00" in key or any("\ud800" <= character <= "\udfff" for character in key):
+                    raise _Malformed(
+                        "a key holds a character that cannot be stored (NUL or half a surrogate pair)"
+                    )
+            level.extend((f"{path}.{key}" if path else key, child) for key, child in value.items())
+        elif isinstance(value, list):
+            level.extend((f"{path}.{index}", child) for index, child in enumerate(value))

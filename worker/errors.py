@@ -1,0 +1,44 @@
+"""What can go wrong, by name. `Rejected` and `RetryLater` are for handlers to raise."""
+
+from datetime import timedelta
+
+
+class WorkerError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class SettingsError(WorkerError):
+    """A setting is missing or wrong; one line for each, beginning with its variable."""
+
+
+class TopologyError(WorkerError):
+    """A queue or exchange is missing, or is not what this worker needs."""
+
+
+class MigrationError(WorkerError):
+    """The database's schema is not what this worker needs."""
+
+
+class SealError(WorkerError):
+    """A secret cannot be sealed or opened with the keys at hand."""
+
+
+class PublishInterrupted(WorkerError):
+    """The broker did not say what became of a publish: the connection was lost, or it took too long."""
+
+
+class Rejected(WorkerError):
+    """Raised by a handler: this request will never succeed. The reason reaches the requester."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class RetryLater(WorkerError):
+    """Raised by a handler: try this request again, after `after` or after a growing delay."""
+
+    def __init__(self, after: timedelta | float | None = None, reason: str = "") -> None:
+        super().__init__(reason)
+        self.after = timedelta(seconds=after) if isinstance(after, int | float) else after
+        self.reason = reason

@@ -1,0 +1,135 @@
+"""Step 5 of a batch: verdicts become rows, and the rows that were stored become answers."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from schemas import FailureCode
+from worker.accepting import stored_answer
+from worker.creator import failed
+from worker.database import is_transient
+from worker.metrics import Metrics
+from worker.outcome import Answer, Completed, Failed, Refusal, RetryLater, Route, Verdict
+from worker.store import Store
+
+_log = structlog.get_logger(__name__)
+
+
+class _Stored(NamedTuple):
+    verdict: Completed | Failed
+    route: Route
+
+
+class Finishing:
+    def __init__(self, store: Store, metrics: Metrics) -> None:
+        self._store = store
+        self._metrics = metrics
+
+    async def finish(self, verdicts: Sequence[Verdict], lease: int) -> list[Answer]:
+        """Store these verdicts; returns the answers to those that were stored."""
+        final: list[Completed | Failed] = []
+        later: list[RetryLater] = []
+        for verdict in verdicts:
+            match verdict:
+                case RetryLater():
+                    later.append(verdict)
+                case Completed() | Failed():
+                    final.append(verdict)
+        if later:
+            await self._put_off(later)
+        if not final:
+            return []
+        stored = await self._write(final)
+        answers = [self._answer(item) for item in stored.values()]
+        if len(stored) < len(final):
+            missing = [verdict for verdict in final if verdict.work.request_id not in stored]
+            answers += await self._fenced_off(missing, lease)
+        return answers
+
+    async def _write(self, verdicts: Sequence[Completed | Failed]) -> dict[UUID, _Stored]:
+        """A batch that Postgres refuses is halved until the one at fault is alone; that one then fails."""
+        try:
+            routes = await self._store.finish(verdicts)
+        except asyncpg.PostgresError as error:
+            if is_transient(error):
+                raise
+            if len(verdicts) > 1:
+                middle = len(verdicts) // 2
+                return await self._write(verdicts[:middle]) | await self._write(verdicts[middle:])
+            verdict = verdicts[0]
+            if isinstance(verdict, Failed):
+                raise
+            return await self._write([failed(verdict.work, _why_not_storable(error))])
+        by_id = {verdict.work.request_id: verdict for verdict in verdicts}
+        return {request_id: _Stored(by_id[request_id], route) for request_id, route in routes.items()}
+
+    async def _fenced_off(self, verdicts: Sequence[Completed | Failed], lease: int) -> list[Answer]:
+        """Rows that did not take their verdict. Either a try whose reply was lost has stored it before; or
+        someone finished the request while this worker still held it; or another worker claimed it, and
+        owns it now.
+        """
+        rows = {
+            row.request_id: row
+            for row in await self._store.known([item.work.request_id for item in verdicts])
+        }
+        answers = []
+        for verdict in verdicts:
+            row = rows.get(verdict.work.request_id)
+            if row is not None and row.finished and row.response == verdict.response:
+                answers.append(self._answer(_Stored(verdict, row.route)))
+            elif (
+                row is not None
+                and row.finished
+                and row.lease == lease
+                and row.attempt == verdict.work.attempt
+            ):
+                answers.append(stored_answer(row, row.route))
+            else:
+                self._metrics.lost_fences.inc()
+                _log.warning(
+                    "request.lost", request_id=str(verdict.work.request_id), attempt=verdict.work.attempt,
+                    org_id=verdict.work.org_id, reason="another worker has claimed it since",
+                )  # fmt: skip
+        return answers
+
+    async def _put_off(self, retries: Sequence[RetryLater]) -> None:
+        moved = await self._store.retry_later(retries)
+        self._metrics.retries.inc(len(moved))
+        for retry in retries:
+            if retry.work.request_id in moved:
+                _log.info(
+                    "request.retry", request_id=str(retry.work.request_id), attempt=retry.work.attempt,
+                    org_id=retry.work.org_id, again_in_seconds=round(retry.delay_seconds, 3),
+                    reason=retry.reason,
+                )  # fmt: skip
+
+    def _answer(self, stored: _Stored) -> Answer:
+        verdict, work = stored.verdict, stored.verdict.work
+        match verdict:
+            case Completed():
+                status, code = "completed", None
+                _log.info(
+                    "request.completed", request_id=str(work.request_id), attempt=work.attempt,
+                    org_id=work.org_id, session_id=work.session_id,
+                )  # fmt: skip
+            case Failed():
+                status, code = "failed", verdict.code.value
+                _log.info(
+                    "request.failed", request_id=str(work.request_id), attempt=work.attempt,
+                    org_id=work.org_id, code=code,
+                )  # fmt: skip
+        self._metrics.requests.labels(status, code or "").inc()
+        return Answer(work.request_id, status, code, verdict.response, str(work.request_id), stored.route)
+
+
+def _why_not_storable(error: asyncpg.PostgresError) -> Refusal:
+    if isinstance(error, asyncpg.UniqueViolationError):
+        return Refusal(
+            FailureCode.REQUEST_ID_CONFLICT,
+            "a session was made for this request id before, and the record of that request is no longer "
+            "kept: use a new id",
+        )
+    return Refusal(FailureCode.REJECTED, f"the database cannot store the session (SQLSTATE {error.sqlstate})")

@@ -1,0 +1,39 @@
+"""The sign of life of this worker, which keeps its leases."""
+
+import asyncio
+
+from worker.identity import Identity
+from worker.store import Store
+
+_FORGET_AFTER_SECONDS = 86_400
+
+
+class Heartbeat:
+    """Beats three times in a lease. Whoever cannot trust its own clock or database must not judge others: it
+    is `steady` only once a whole lease has passed in which every beat came in time.
+    """
+
+    def __init__(self, store: Store, me: Identity, lease_seconds: float) -> None:
+        self._store = store
+        self._me = me
+        self._lease_seconds = lease_seconds
+        self.interval = lease_seconds / 3
+        self._last = self._steady_from = asyncio.get_running_loop().time() + lease_seconds
+
+    @property
+    def steady(self) -> bool:
+        return asyncio.get_running_loop().time() >= self._steady_from
+
+    async def beat(self) -> None:
+        clock = asyncio.get_running_loop().time
+        begun = clock()
+        await self._store.heartbeat(self._me.host, self._me.pid, self._me.version)
+        now = clock()
+        if now - begun > self.interval or now - self._last > 2 * self.interval:
+            # Postgres or this process was away. The other workers' leases ran out meanwhile; they get the
+            # time of one lease to show that they live.
+            self._steady_from = now + self._lease_seconds
+        self._last = now
+
+    async def forget_the_silent(self) -> None:
+        await self._store.forget_workers(_FORGET_AFTER_SECONDS)

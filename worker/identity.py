@@ -1,0 +1,26 @@
+"""Who this worker is: how it signs leases, dead letters and its sign of life."""
+
+import os
+import socket
+from importlib.metadata import PackageNotFoundError, version
+from typing import NamedTuple
+from uuid import UUID, uuid4
+
+
+class Identity(NamedTuple):
+    worker: UUID
+    host: str
+    pid: int
+    version: str
+
+
+def new_identity() -> Identity:
+    """A new one for each start: a worker that comes back has no claim on what it held before."""
+    return Identity(uuid4(), socket.gethostname(), os.getpid(), package_version())
+
+
+def package_version() -> str:
+    try:
+        return version("session-worker")
+    except PackageNotFoundError:
+        return "0.0.0"

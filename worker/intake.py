@@ -1,0 +1,202 @@
+"""Deliveries in, batches out; and the only place that settles a delivery."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import structlog
+from aio_pika.abc import AbstractConnection
+from aio_pika.exceptions import ChannelInvalidStateError
+from aiormq.abc import ChannelFrame, DeliveredMessage
+from aiormq.channel import Channel
+from aiormq.exceptions import AMQPError
+from pamqp import commands as spec
+
+from worker.envelope import Message
+from worker.metrics import Metrics
+from worker.readiness import Readiness
+from worker.topology import Names
+
+PART = "requests"
+_SEND_SECONDS = 10
+_log = structlog.get_logger(__name__)
+
+
+class Delivery(NamedTuple):
+    """A message on loan from the broker until it is settled."""
+
+    tag: int
+    message: Message
+    session: "_ChannelSession"
+    received: float
+
+
+class _ChannelSession:
+    """What one channel has delivered and what of it is still unsettled: both end with the channel."""
+
+    def __init__(self, channel: Channel, hold_back: int) -> None:
+        self.channel = channel
+        self._hold_back = hold_back
+        self._unsettled: deque[int] = deque()
+        self._settled: set[int] = set()
+
+    @property
+    def open(self) -> bool:
+        return not self.channel.is_closed
+
+    @property
+    def unsettled(self) -> int:
+        return len(self._unsettled)
+
+    def delivered(self, tag: int) -> None:
+        self._unsettled.append(tag)
+
+    def settle(self, tags: Sequence[int], *, everything: bool) -> list[spec.Basic.Ack]:
+        """The acknowledgements to send now. A run from the oldest delivery on needs one frame; what lies
+        behind a gap waits for the gap to close, unless that would hold back too many.
+        """
+        self._settled.update(tags)
+        run = 0
+        while self._unsettled and self._unsettled[0] in self._settled:
+            run = self._unsettled.popleft()
+            self._settled.discard(run)
+        frames = [spec.Basic.Ack(delivery_tag=run, multiple=True)] if run else []
+        if self._settled and (everything or len(self._settled) > self._hold_back):
+            frames += [spec.Basic.Ack(delivery_tag=tag) for tag in sorted(self._settled)]
+            self._unsettled = deque(tag for tag in self._unsettled if tag not in self._settled)
+            self._settled.clear()
+        return frames
+
+
+class Intake:
+    """Gathers what the broker delivers. It never waits for a batch to fill: what has arrived is taken."""
+
+    def __init__(self, names: Names, prefetch: int, readiness: Readiness, metrics: Metrics) -> None:
+        self._names = names
+        self._prefetch = prefetch
+        self._readiness = readiness
+        self._metrics = metrics
+        self._buffer: deque[Delivery] = deque()
+        self._arrived = asyncio.Event()
+        self._sessions: list[_ChannelSession] = []
+        self._stopping = False
+
+    async def serve(self, connection: AbstractConnection) -> None:
+        """Consume on a channel of this connection until it is lost."""
+        opened = connection.channel(publisher_confirms=False)
+        await opened.initialize()
+        channel = await opened.get_underlay_channel()
+        assert isinstance(channel, Channel)  # noqa: S101 — the abstract class hides what is needed of it
+        session = _ChannelSession(channel, self._prefetch // 4)
+        self._sessions.append(session)
+        lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        def on_cancel(frame: spec.Basic.Cancel) -> None:
+            if not lost.done():
+                lost.set_result(
+                    f"the broker cancelled the consumer {frame.consumer_tag}: was the queue deleted?"
+                )
+
+        channel.on_consumer_cancel_callbacks.add(on_cancel)
+        try:
+            await channel.basic_qos(prefetch_count=self._prefetch)
+            for queue, taken_by_broker in (
+                (self._names.requests, False),
+                (self._names.undelivered, True),
+            ):
+                await channel.basic_consume(queue, self._receiver(session, taken_by_broker=taken_by_broker))
+            self._readiness.up(PART)
+            _log.info("intake.consuming", queue=self._names.requests, prefetch=self._prefetch)
+            closing = asyncio.ensure_future(channel.closing)
+            await asyncio.wait([closing, lost], return_when=asyncio.FIRST_COMPLETED)
+            if lost.done():
+                raise AMQPError(lost.result())
+            if error := closing.exception():
+                raise error
+        finally:
+            self._readiness.down(PART, "not consuming")
+            self._drop(session)
+
+    async def take(self, most: int) -> list[Delivery]:
+        """What has arrived, at most so many; waits for the first. Empty once the intake is stopped."""
+        while not self._stopping:
+            self._arrived.clear()
+            if not self._buffer:
+                await self._arrived.wait()
+                continue
+            await self._readiness.until_up("postgres", "responses")
+            batch: list[Delivery] = []
+            while self._buffer and len(batch) < most:
+                delivery = self._buffer.popleft()
+                if delivery.session.open:
+                    batch.append(delivery)
+            self._gauge()
+            if batch:
+                return batch
+        return []
+
+    async def settle(self, deliveries: Sequence[Delivery], *, everything: bool = False) -> None:
+        """Tell the broker that these are dealt with. On a lost channel there is nothing to tell: they come
+        again.
+        """
+        by_session: dict[int, tuple[_ChannelSession, list[int]]] = {}
+        for delivery in deliveries:
+            by_session.setdefault(id(delivery.session), (delivery.session, []))[1].append(delivery.tag)
+        for session, tags in by_session.values():
+            await _send(session, session.settle(tags, everything=everything))
+        self._gauge()
+
+    async def stop(self) -> None:
+        """Take nothing more. What is buffered goes back to the broker when its channel closes."""
+        self._stopping = True
+        self._arrived.set()
+        for session in self._sessions:
+            if session.open:
+                try:
+                    for tag in list(session.channel.consumers):
+                        await session.channel.basic_cancel(tag, timeout=5)
+                except (AMQPError, OSError, TimeoutError):
+                    _log.info("intake.cancel_unanswered")
+
+    async def flush(self) -> None:
+        """Send the acknowledgements that were held back."""
+        for session in self._sessions:
+            await _send(session, session.settle([], everything=True))
+
+    def _receiver(self, session: _ChannelSession, *, taken_by_broker: bool):  # type: ignore[no-untyped-def]  # noqa: ANN202 — aiormq's callback type
+        clock = asyncio.get_running_loop().time
+
+        async def receive(message: DeliveredMessage) -> None:
+            tag = message.delivery_tag or 0
+            properties = message.header.properties
+            why = None
+            if taken_by_broker:
+                why = str((properties.headers or {}).get("x-first-death-reason", "unknown"))
+            session.delivered(tag)
+            self._buffer.append(Delivery(tag, Message(message.body, properties, why), session, clock()))
+            self._arrived.set()
+
+        return receive
+
+    def _drop(self, session: _ChannelSession) -> None:
+        """Deliveries of a lost channel come again on the next: working on these would be work done twice."""
+        self._sessions.remove(session)
+        self._buffer = deque(delivery for delivery in self._buffer if delivery.session is not session)
+        self._gauge()
+
+    def _gauge(self) -> None:
+        self._metrics.buffered.set(len(self._buffer))
+        self._metrics.in_flight.set(sum(session.unsettled for session in self._sessions) - len(self._buffer))
+
+
+async def _send(session: _ChannelSession, frames: list[spec.Basic.Ack]) -> None:
+    if not frames or not session.open:
+        return
+    channel = session.channel
+    try:
+        # A connection that dies with a full queue of writes would keep this waiting for ever.
+        async with asyncio.timeout(_SEND_SECONDS):
+            await channel.write_queue.put(ChannelFrame.marshall(channel_number=channel.number, frames=frames))
+    except (ChannelInvalidStateError, OSError, TimeoutError):
+        _log.info("intake.settle_unsent", deliveries=len(frames))

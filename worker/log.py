@@ -1,0 +1,62 @@
+"""Logs: structured events with stable names, as JSON lines, or coloured on a terminal.
+
+An event carries ids, names, counts and times; never a body, a credential or a connection's URL.
+"""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+from worker.settings import Settings
+
+_LIBRARIES = ("aio_pika", "aiormq", "aiohttp", "asyncio")
+
+
+def configure(settings: Settings, **bound: Any) -> None:  # noqa: ANN401 — whatever each event should carry
+    """Set up logging for the process, with these values in every event."""
+    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: list[structlog.typing.Processor] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(sort_keys=False)]
+        if as_json
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    )
+    structlog.configure(
+        processors=[*shared, *renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(**bound)
+    _quieten_libraries(level, shared, renderer)
+
+
+def _quieten_libraries(
+    level: int, shared: list[structlog.typing.Processor], renderer: list[structlog.typing.Processor]
+) -> None:
+    """The libraries' own logs in the same form. What they say below a warning concerns their own makers, and
+    at debug level they print whole frames, bodies included: that is never let through.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(max(level, logging.WARNING))
+    for name in _LIBRARIES:
+        # A lost connection is told by our own events, with what is done about it.
+        logging.getLogger(name).setLevel(
+            logging.CRITICAL if name in ("aio_pika", "aiormq") else logging.ERROR
+        )

@@ -1,0 +1,128 @@
+"""What becomes of a delivery and of a request: the values that pass between the steps of a batch.
+
+Named tuples: frozen, and the cheapest to make, since each request makes several.
+"""
+
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from schemas import CreateSessionRequest, FailureCode
+
+
+class Route(NamedTuple):
+    """Where a response goes, and what ties it to its request."""
+
+    reply_to: str | None
+    correlation_id: str | None
+    traceparent: str | None
+
+
+class Refusal(NamedTuple):
+    """A verdict reached before any work: why this request fails."""
+
+    code: FailureCode
+    reason: str
+    errors: list[dict[str, str]] | None = None
+
+
+class Arrival(NamedTuple):
+    """A request as it arrived, ready to be accepted."""
+
+    request_id: UUID
+    fingerprint: bytes
+    session_id: str
+    org_id: str | None
+    user_id: str | None
+    body: str | None  # what is stored: canonical, secrets sealed; None when refused
+    document: str | None  # the payload of it
+    request: CreateSessionRequest | None
+    refusal: Refusal | None
+    deadline_at: datetime | None
+    route: Route
+    keyed: str | None  # what was fingerprinted, kept when the fingerprint depends on a seal key
+
+
+class Unreadable(NamedTuple):
+    """A message in which no request id can be found."""
+
+    reason: str
+
+
+class Work(NamedTuple):
+    """A claimed request: an attempt of this worker's."""
+
+    request_id: UUID
+    attempt: int
+    session_id: str
+    org_id: str | None
+    user_id: str | None
+    document: str | None
+    request: CreateSessionRequest | None
+    refusal: Refusal | None
+    deadline_at: datetime | None
+    route: Route
+
+
+class NewSession(NamedTuple):
+    """A row of `sessions`."""
+
+    id: str
+    request_id: UUID
+    org_id: str
+    user_id: str | None
+    name: str | None
+    status: str
+    casefile_id: str | None
+    assistant_id: str | None
+    phone_number_id: str | None
+    expiration_seconds: float
+    created_at: datetime
+    document: str
+
+
+class Completed(NamedTuple):
+    work: Work
+    session: NewSession
+    response: str
+
+
+class Failed(NamedTuple):
+    work: Work
+    code: FailureCode
+    response: str
+
+
+class RetryLater(NamedTuple):
+    work: Work
+    delay_seconds: float
+    reason: str
+
+
+Verdict = Completed | Failed | RetryLater
+
+
+class Duplicate(NamedTuple):
+    """A request that is known already: answered again if it is finished, else left to its owner."""
+
+    request_id: UUID
+    answer: "Answer | None"
+
+
+class Answer(NamedTuple):
+    """A response on its way out."""
+
+    request_id: UUID
+    status: str
+    code: str | None
+    body: str
+    message_id: str
+    route: Route
+
+
+def failure_details(refusal: Refusal) -> dict[str, Any]:
+    """The `metadata` of a failed response."""
+    details: dict[str, Any] = {"code": refusal.code.value}
+    if refusal.errors:
+        details["errors"] = refusal.errors
+    return details

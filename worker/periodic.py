@@ -1,0 +1,22 @@
+"""The loop of every periodic service."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+_log = structlog.get_logger(__name__)
+
+
+async def every(seconds: float, service: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Run `work` again and again, with jitter, so that many workers do not all come at once.
+
+    A run that fails is logged and the next one comes as ever: a service outlives its errors.
+    """
+    while True:
+        await asyncio.sleep(seconds * random.uniform(0.8, 1.2))  # noqa: S311 — spreads load, guards nothing
+        try:
+            await work()
+        except Exception:  # noqa: BLE001 — logged with its traceback; the service goes on
+            _log.exception("service.failed", service=service)

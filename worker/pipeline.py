@@ -1,0 +1,112 @@
+"""The story of one batch: decode → accept → create → finish → publish → settle."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from worker.accepting import Accepting
+from worker.answering import Answering
+from worker.creator import Creation
+from worker.envelope import Limits, Message, decode
+from worker.finishing import Finishing
+from worker.intake import Delivery, Intake
+from worker.metrics import Metrics
+from worker.outcome import Arrival, Unreadable, Work
+from worker.seal import SealKeys
+from worker.store import Store
+
+Settle = Callable[[Sequence[UUID]], Awaitable[None]]
+
+
+class Decoded(NamedTuple):
+    """A batch of deliveries, read. Of several with one request id, all but the first are worked on
+    afterwards.
+    """
+
+    arrivals: dict[UUID, Arrival]
+    deliveries: dict[UUID, Delivery]
+    unreadable: list[tuple[Message, Unreadable]]
+    to_bury: list[Delivery]
+    repeated: list[Delivery]
+
+
+class Pipeline:
+    """Takes batches through all the steps; several may be on their way at once."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        keys: SealKeys,
+        intake: Intake,
+        accepting: Accepting,
+        creation: Creation,
+        finishing: Finishing,
+        answering: Answering,
+        store: Store,
+        metrics: Metrics,
+    ) -> None:
+        self._limits = limits
+        self._keys = keys
+        self._intake = intake
+        self._accepting = accepting
+        self._creation = creation
+        self._finishing = finishing
+        self._answering = answering
+        self._store = store
+        self._metrics = metrics
+
+    async def run(self, batch: Sequence[Delivery], room: int) -> None:
+        """Everything that happens to a batch of deliveries. `room`: what the creation has reserved for it."""
+        self._metrics.batch.observe(len(batch))
+        with self._metrics.timed("decode"):
+            decoded = self._decode(batch)
+        if decoded.unreadable:
+            await self._answering.bury(decoded.unreadable)
+            await self._intake.settle(decoded.to_bury)
+
+        async def settle(request_ids: Sequence[UUID]) -> None:
+            with self._metrics.timed("settle"):
+                await self._intake.settle([decoded.deliveries[request_id] for request_id in request_ids])
+
+        lease = self._store.new_lease()
+        try:
+            with self._metrics.timed("accept"):
+                accepted = await self._accepting.accept(list(decoded.arrivals.values()), lease)
+            self._creation.give_back(room - len(accepted.claimed))
+            if accepted.duplicates:
+                await self._answering.answer([known.answer for known in accepted.duplicates if known.answer])
+                await settle([known.request_id for known in accepted.duplicates])
+            await self.work(accepted.claimed, lease, settle)
+        except BaseException:
+            self._store.abandon(lease)
+            raise
+        self._store.note_done(lease)
+        if decoded.repeated:
+            await self.run(decoded.repeated, room=0)
+
+    async def work(self, works: Sequence[Work], lease: int, settle: Settle) -> None:
+        """Claimed requests, until each has its verdict on record and its response confirmed."""
+        async with aclosing(self._creation.create(works)) as groups:
+            async for verdicts in groups:
+                with self._metrics.timed("finish"):
+                    answers = await self._finishing.finish(verdicts, lease)
+                with self._metrics.timed("publish"):
+                    await self._answering.answer(answers)
+                await settle([verdict.work.request_id for verdict in verdicts])
+
+    def _decode(self, batch: Sequence[Delivery]) -> Decoded:
+        decoded = Decoded({}, {}, [], [], [])
+        now = datetime.now(UTC)
+        for delivery in batch:
+            arrival = decode(delivery.message, self._limits, self._keys, now)
+            if isinstance(arrival, Unreadable):
+                decoded.unreadable.append((delivery.message, arrival))
+                decoded.to_bury.append(delivery)
+            elif arrival.request_id in decoded.arrivals:
+                decoded.repeated.append(delivery)
+            else:
+                decoded.arrivals[arrival.request_id] = arrival
+                decoded.deliveries[arrival.request_id] = delivery
+        return decoded

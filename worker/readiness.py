@@ -1,0 +1,43 @@
+"""Whether this worker can do its work now, and if not, why: one reason for each part."""
+
+import asyncio
+from collections.abc import Iterable
+
+
+class Readiness:
+    """The parts that a worker needs. Each one says when it is up, and why it is not."""
+
+    def __init__(self, parts: Iterable[str]) -> None:
+        self.parts = tuple(parts)
+        self._reasons: dict[str, str] = dict.fromkeys(self.parts, "starting")
+        self._changed = asyncio.Event()
+
+    def up(self, part: str) -> None:
+        if self._reasons.pop(part, None) is not None:
+            self._wake()
+
+    def down(self, part: str, reason: str) -> None:
+        if self._reasons.get(part) != reason:
+            self._reasons[part] = reason
+            self._wake()
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        return dict(self._reasons)
+
+    @property
+    def ready(self) -> bool:
+        return not self._reasons
+
+    async def until_up(self, *parts: str) -> None:
+        """Return once all of these parts are up; every part when none is named."""
+        while any(part in self._reasons for part in parts) if parts else self._reasons:
+            await self._changed.wait()
+
+    async def until_down(self, part: str) -> None:
+        while part not in self._reasons:
+            await self._changed.wait()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()

@@ -1,0 +1,149 @@
+"""What the worker is told from outside: read once from the environment, then frozen."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from worker.errors import SettingsError
+
+PLAIN_NAMES = {"amqp_url": "AMQP_URL", "database_url": "DATABASE_URL"}
+PREFIX = "WORKER_"
+
+
+class Settings(BaseSettings):
+    """Every setting of the worker. The defaults serve production on two cores."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
+        hide_input_in_errors=True,
+    )
+
+    amqp_url: SecretStr = Field(
+        validation_alias="AMQP_URL",
+        description="The broker: `amqp://user:password@host:5672/vhost`, `amqps://` for TLS. Several "
+        "hosts of one cluster: `amqp://user:password@one,two:5673,three/vhost`.",
+    )
+    database_url: SecretStr = Field(
+        validation_alias="DATABASE_URL",
+        description="Postgres: `postgresql://user:password@host:5432/name`, `?sslmode=verify-full` for TLS.",
+    )
+    prefix: str = Field(
+        "sessions",
+        pattern=r"^[A-Za-z0-9_-]{1,60}$",
+        description="First part of the name of every exchange and queue.",
+    )
+    prefetch: int = Field(
+        512,
+        ge=1,
+        le=65535,
+        description="Deliveries that a worker holds unsettled; bounds its memory.",
+    )
+    batch_size: int = Field(
+        128, ge=1, le=1000, description="Most requests that share one transaction and one publish."
+    )
+    batches: int = Field(3, ge=1, le=64, description="Batches in flight at once with the built-in creation.")
+    pool_size: int = Field(
+        4,
+        ge=2,
+        le=100,
+        description="Connections to Postgres; one more than `WORKER_BATCHES` is enough.",
+    )
+    lease_seconds: float = Field(
+        30,
+        ge=1,
+        le=3600,
+        description="How long after its last sign of life a worker's requests are taken over.",
+    )
+    max_attempts: int = Field(
+        5, ge=1, le=1000, description="Attempts that a request gets before `attempts_exhausted`."
+    )
+    retry_base_seconds: float = Field(
+        1,
+        gt=0,
+        le=3600,
+        description="Longest wait before the second attempt; doubles with each, full jitter.",
+    )
+    retry_cap_seconds: float = Field(300, gt=0, le=86400, description="Longest wait before any attempt.")
+    grace_seconds: float = Field(
+        25, ge=0, le=3600, description="How long a stopping worker finishes what it has begun."
+    )
+    max_body_bytes: int = Field(
+        1_048_576,
+        ge=1024,
+        le=16_777_216,
+        description="A longer request is answered with `too_large`.",
+    )
+    delivery_limit: int = Field(
+        20,
+        ge=1,
+        le=1000,
+        description="Deliveries of one message before the broker takes it from the queue.",
+    )
+    queue_limits: Literal["arguments", "policy"] = Field(
+        "arguments",
+        description="Where limits and dead-lettering of the queues come from: declared with the queue, or "
+        "left to a policy of yours (`docs/operating.md` has one).",
+    )
+    confirm_timeout_seconds: float = Field(
+        15, ge=0.1, le=600, description="How long a publish waits for the broker's confirm."
+    )
+    seal_keys: SecretStr = Field(
+        SecretStr(""),
+        description="Keys that seal credentials at rest: `id:base64-of-32-bytes`, several with commas; the "
+        "first seals, all open. Empty: a request that carries a credential is refused.",
+    )
+    handler: str = Field("", description="Your own creation, `module:function`; empty: the built-in one.")
+    handler_concurrency: int = Field(100, ge=1, le=10_000, description="Calls of the handler at once.")
+    handler_timeout_seconds: float = Field(
+        30,
+        gt=0,
+        le=86400,
+        description="A call of the handler that takes longer counts as a failed attempt.",
+    )
+    retention_days: float = Field(
+        30,
+        ge=0,
+        le=3650,
+        description="Finished requests older than this are deleted; 0 keeps them for ever.",
+    )
+    http_host: str = Field("0.0.0.0", description="Address of `/livez`, `/readyz` and `/metrics`.")  # noqa: S104 — a probe comes from outside the container
+    http_port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        8080,
+        description="Port of them; with `--processes N` each next process takes the next port; 0: any.",
+    )
+    tls_ca_file: str = Field("", description="CA certificates for both servers, in place of the system's.")
+    tls_cert_file: str = Field("", description="Client certificate for both servers.")
+    tls_key_file: str = Field("", description="Its key.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe event that is logged."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="`auto`: console on a terminal, JSON lines elsewhere."
+    )
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _any_case(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+
+def variable_name(field: str) -> str:
+    return PLAIN_NAMES.get(field, PREFIX + field.upper())
+
+
+def read_settings(**overrides: object) -> Settings:
+    """The settings from the environment; a wrong one is named together with what is wrong with it."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]  # values are checked by the model
+    except ValidationError as error:
+        problems = []
+        for detail in error.errors(include_input=False, include_url=False):
+            name = str(detail["loc"][0]) if detail["loc"] else "settings"
+            field = name if name.isupper() else variable_name(name)
+            problem = "is not set" if detail["type"] == "missing" else detail["msg"]
+            problems.append(f"{field}: {problem}")
+        raise SettingsError("\n".join(problems)) from None

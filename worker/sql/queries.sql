@@ -1,0 +1,203 @@
+-- Every query of the worker, each under its name. A batch is one statement: one round trip, one commit.
+
+-- name: accept
+-- Inserts the requests that are new, claimed at once; says which. Also what the batches before left to note:
+-- which responses were published, and which leases are done with.
+with published as (
+  update requests set published_at = now()
+  from unnest($1::uuid[]) as given (request_id)
+  where requests.request_id = given.request_id
+), released as (
+  delete from leases where id = any ($2::bigint[])
+), lease as (
+  insert into leases (id, worker, lease_until)
+  values ($3, $4, now() + make_interval(secs => $5))
+  on conflict (id) do nothing
+), begun as (
+  insert into requests (
+    request_id, status, attempt, org_id, user_id, fingerprint, body, refusal, session_id,
+    reply_to, correlation_id, traceparent, worker, lease, deadline_at, started_at
+  )
+  select
+    g.request_id, 'processing', 1, g.org_id, g.user_id, g.fingerprint, g.body, g.refusal, g.session_id,
+    g.reply_to, g.correlation_id, g.traceparent, $4, $3, g.deadline_at, now()
+  from unnest(
+    $6::uuid[], $7::text[], $8::text[], $9::bytea[], $10::text[], $11::text[], $12::text[],
+    $13::text[], $14::text[], $15::text[], $16::timestamptz[]
+  ) as g (
+    request_id, org_id, user_id, fingerprint, body, refusal, session_id,
+    reply_to, correlation_id, traceparent, deadline_at
+  )
+  on conflict (request_id) do nothing
+  returning request_id
+)
+select coalesce(array_agg(request_id), '{}') from begun
+
+-- name: note
+-- The same notes, when no batch follows soon.
+with published as (
+  update requests set published_at = now()
+  from unnest($1::uuid[]) as given (request_id)
+  where requests.request_id = given.request_id
+)
+delete from leases where id = any ($2::bigint[])
+
+-- name: known
+-- What is on record for these ids.
+select
+  request_id, status, attempt, fingerprint, session_id, response, error_code,
+  reply_to, correlation_id, traceparent, worker, lease, received_at
+from requests
+where request_id = any ($1::uuid[])
+
+-- name: redirect
+-- Who asks last is answered: the way back of requests that are not finished yet.
+update requests
+set reply_to = given.reply_to, correlation_id = given.correlation_id, traceparent = given.traceparent
+from unnest($1::uuid[], $2::text[], $3::text[], $4::text[])
+  as given (request_id, reply_to, correlation_id, traceparent)
+where requests.request_id = given.request_id and requests.finished_at is null
+returning requests.request_id
+
+-- name: finish
+-- Terminal status, response and session together, fenced by the attempt: a row that another
+-- worker has claimed since is left alone, and is not among those returned.
+with finished as (
+  update requests
+  set status = g.status, response = g.response, error_code = g.error_code, finished_at = now(), worker = $1
+  from unnest(
+    $2::uuid[], $3::integer[], $4::text[], $5::text[], $6::text[],
+    $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
+    $15::double precision[], $16::timestamptz[], $17::text[]
+  ) as g (
+    request_id, attempt, status, response, error_code,
+    session_id, org_id, user_id, name, session_status, casefile_id, assistant_id, phone_number_id,
+    expiration_seconds, created_at, document
+  )
+  where requests.request_id = g.request_id and requests.attempt = g.attempt and requests.status = 'processing'
+  returning
+    requests.request_id, requests.reply_to, requests.correlation_id, requests.traceparent,
+    g.session_id, g.org_id, g.user_id, g.name, g.session_status, g.casefile_id, g.assistant_id,
+    g.phone_number_id, g.expiration_seconds, g.created_at, g.document
+), made as (
+  insert into sessions (
+    id, request_id, org_id, user_id, name, status, casefile_id, assistant_id, phone_number_id,
+    expiration_seconds, created_at, updated_at, expires_at, document
+  )
+  select
+    session_id, request_id, org_id, user_id, name, session_status, casefile_id, assistant_id, phone_number_id,
+    expiration_seconds, created_at, created_at, created_at + make_interval(secs => expiration_seconds),
+    document::jsonb
+  from finished
+  where session_id is not null
+)
+select request_id, reply_to, correlation_id, traceparent from finished
+
+-- name: retry_later
+-- Each request gets a lease of its own that nobody holds and that is free when the retry is due.
+with moved as (
+  update requests set lease = g.lease
+  from unnest($1::uuid[], $2::integer[], $3::bigint[], $4::double precision[]) as g (request_id, attempt, lease, delay)
+  where requests.request_id = g.request_id and requests.attempt = g.attempt and requests.status = 'processing'
+  returning requests.request_id, g.lease, g.delay
+), due as (
+  insert into leases (id, lease_until)
+  select lease, now() + make_interval(secs => delay) from moved
+  on conflict (id) do nothing
+)
+select request_id from moved
+
+-- name: register
+insert into workers (id, host, pid, version) values ($1, $2, $3, $4)
+on conflict (id) do update set heartbeat = now()
+returning number
+
+-- name: heartbeat
+-- The sign of life, which keeps the leases that this worker is busy with from running out.
+with alive as (
+  insert into workers (id, host, pid, version) values ($1, $2, $3, $4)
+  on conflict (id) do update set heartbeat = now()
+)
+update leases set lease_until = now() + make_interval(secs => $5)
+where worker = $1 and id = any ($6::bigint[])
+
+-- name: sign_off
+with gone as (delete from workers where id = $1)
+update leases set worker = null, lease_until = now(), spends_attempt = false where worker = $1
+
+-- name: forget_workers
+delete from workers where heartbeat < now() - make_interval(secs => $1)
+
+-- name: answer_later
+-- Finished requests whose response found no queue: recovery publishes them again when this lease is free.
+with lease as (
+  insert into leases (id, lease_until) values ($1, now() + make_interval(secs => $2))
+  on conflict (id) do nothing
+)
+update requests set lease = $1
+from unnest($3::uuid[]) as given (request_id)
+where requests.request_id = given.request_id
+
+-- name: take_over
+-- Leases whose time is up: those that nobody holds, and, where asked for, those whose holder has gone silent.
+-- One that another worker is taking is passed by.
+with due as (
+  select id, worker is not null as holder_silent, spends_attempt from leases
+  where lease_until < now() and (worker is null or $4)
+  order by lease_until
+  limit $3
+  for update skip locked
+)
+update leases
+set worker = $1, lease_until = now() + make_interval(secs => $2), spends_attempt = true
+from due
+where leases.id = due.id
+returning leases.id, due.holder_silent, due.spends_attempt
+
+-- name: held
+-- What such a lease holds and is not answered yet.
+select
+  request_id, status, attempt, org_id, user_id, session_id, body, refusal, response, error_code, deadline_at,
+  reply_to, correlation_id, traceparent, lease
+from requests
+where lease = any ($1::bigint[]) and published_at is null
+order by received_at
+
+-- name: claim_again
+-- A new attempt at requests whose last one came to nothing.
+update requests
+set status = 'processing', attempt = requests.attempt + 1, worker = $1, started_at = now()
+from unnest($2::uuid[], $3::integer[]) as given (request_id, attempt)
+where requests.request_id = given.request_id and requests.attempt = given.attempt
+  and requests.status in ('pending', 'processing')
+returning requests.request_id
+
+-- name: expire_sessions
+with due as (
+  select id from sessions where status = 'active' and expires_at <= now()
+  order by expires_at limit $1 for update skip locked
+)
+update sessions set status = 'completed', updated_at = now() from due where sessions.id = due.id
+returning sessions.id
+
+-- name: retire_requests
+select retire_requests(make_interval(secs => $1), $2)
+
+-- name: look_up
+-- One request as people ask for it.
+select
+  r.request_id, r.status, r.attempt, r.org_id, r.user_id, r.session_id, r.response, r.error_code, r.reply_to,
+  r.correlation_id, r.deadline_at, r.received_at, r.started_at, r.finished_at, r.published_at, r.worker,
+  l.lease_until, l.worker as lease_worker
+from requests r left join leases l on l.id = r.lease
+where r.request_id = $1
+
+-- name: history
+select attempt, status, worker, at from request_transitions where request_id = $1
+order by at, attempt, status = 'processing' desc
+
+-- name: session_of
+select
+  id, request_id, org_id, user_id, name, status, casefile_id, assistant_id, phone_number_id,
+  expiration_seconds, created_at, updated_at, expires_at, document
+from sessions where request_id = $1

@@ -1,0 +1,311 @@
+"""Requests and sessions in Postgres: what a batch writes and reads, as values."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from schemas import FailureCode
+from worker.database import Database
+from worker.outcome import Arrival, Completed, Failed, Refusal, RetryLater, Route, Work
+
+_BATCHES_PER_WORKER = 1 << 36  # the lower bits of a lease's id; the upper ones are the worker's number
+
+
+class Known(NamedTuple):
+    """A request that is on record."""
+
+    request_id: UUID
+    status: str
+    attempt: int
+    fingerprint: bytes
+    session_id: str
+    response: str | None
+    error_code: str | None
+    route: Route
+    worker: UUID | None
+    lease: int | None
+    received_at: datetime
+
+    @property
+    def finished(self) -> bool:
+        return self.response is not None
+
+
+class Held(NamedTuple):
+    """A request that a lease holds and that is not answered yet."""
+
+    request_id: UUID
+    status: str
+    attempt: int
+    org_id: str | None
+    user_id: str | None
+    session_id: str
+    body: str | None
+    refusal: Refusal | None
+    response: str | None
+    error_code: str | None
+    deadline_at: datetime | None
+    route: Route
+    lease: int
+
+
+class TakenOver(NamedTuple):
+    """A lease that was due. Its requests get a new attempt, unless it was given back unharmed."""
+
+    lease: int
+    holder_silent: bool
+    spends_attempt: bool
+
+
+class Store:
+    """What a worker does with the tables. Each method is one committed statement."""
+
+    def __init__(self, database: Database, worker: UUID, lease_seconds: float) -> None:
+        self._database = database
+        self._worker = worker
+        self._lease_seconds = lease_seconds
+        self._number = 0
+        self._batches = 0
+        self._published: list[UUID] = []
+        self._done_leases: list[int] = []
+        self._busy_with: set[int] = set()
+
+    async def register(self, host: str, pid: int, version: str) -> None:
+        rows = await self._database.call("register", self._worker, host, pid, version)
+        self._number = rows[0]["number"]
+
+    def new_lease(self) -> int:
+        lease = self._next_lease()
+        self._busy_with.add(lease)
+        return lease
+
+    def _next_lease(self) -> int:
+        self._batches += 1
+        return self._number * _BATCHES_PER_WORKER + self._batches
+
+    async def accept(self, arrivals: Sequence[Arrival], lease: int) -> set[UUID]:
+        """Insert the new ones, claimed; returns which those are. Their ids must be distinct.
+
+        They are inserted in the order of their ids: two batches with the same ids wait, and never deadlock.
+        """
+        rows = sorted(arrivals, key=lambda arrival: arrival.request_id.int)
+        published, self._published = self._published, []
+        done, self._done_leases = self._done_leases, []
+        try:
+            answer = await self._database.call(
+                "accept", published, done, lease, self._worker, self._lease_seconds,
+                [row.request_id for row in rows],
+                [row.org_id for row in rows],
+                [row.user_id for row in rows],
+                [row.fingerprint for row in rows],
+                [row.body for row in rows],
+                [_refusal_text(row.refusal) for row in rows],
+                [row.session_id for row in rows],
+                [row.route.reply_to for row in rows],
+                [row.route.correlation_id for row in rows],
+                [row.route.traceparent for row in rows],
+                [row.deadline_at for row in rows],
+            )  # fmt: skip
+        except BaseException:
+            self._published += published
+            self._done_leases += done
+            raise
+        begun = set(answer[0][0])
+        if len(begun) < len(rows):
+            # A try whose answer was lost may have inserted them: the lease tells our own.
+            rest = await self.known([row.request_id for row in rows if row.request_id not in begun])
+            begun.update(known.request_id for known in rest if known.lease == lease and not known.finished)
+        return begun
+
+    def note_published(self, request_ids: Sequence[UUID]) -> None:
+        """Written with the next batch, or by `flush_notes` when none follows."""
+        self._published.extend(request_ids)
+
+    def note_done(self, lease: int) -> None:
+        self._done_leases.append(lease)
+        self._busy_with.discard(lease)
+
+    @property
+    def has_notes(self) -> bool:
+        return bool(self._published or self._done_leases)
+
+    async def flush_notes(self) -> None:
+        published, self._published = self._published, []
+        done, self._done_leases = self._done_leases, []
+        try:
+            await self._database.call("note", sorted(published), done)
+        except BaseException:
+            self._published += published
+            self._done_leases += done
+            raise
+
+    async def known(self, request_ids: Sequence[UUID]) -> list[Known]:
+        rows = await self._database.call("known", request_ids)
+        return [
+            Known(
+                row["request_id"], row["status"], row["attempt"], row["fingerprint"], row["session_id"],
+                row["response"], row["error_code"], _route(row), row["worker"], row["lease"],
+                row["received_at"],
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    async def redirect(self, routes: Sequence[tuple[UUID, Route]]) -> set[UUID]:
+        """Send the response of unfinished requests to who asked last; returns which were unfinished."""
+        rows = await self._database.call(
+            "redirect",
+            [request_id for request_id, _ in routes],
+            [route.reply_to for _, route in routes],
+            [route.correlation_id for _, route in routes],
+            [route.traceparent for _, route in routes],
+        )
+        return {row["request_id"] for row in rows}
+
+    async def finish(self, verdicts: Sequence[Completed | Failed]) -> dict[UUID, Route]:
+        """Store these verdicts; returns where the response of each stored one goes.
+
+        One whose attempt is not the current one any more is missing from what is returned.
+        """
+        rows = sorted(verdicts, key=lambda verdict: verdict.work.request_id.int)
+        sessions = [row.session if isinstance(row, Completed) else None for row in rows]
+        stored = await self._database.call(
+            "finish", self._worker,
+            [row.work.request_id for row in rows],
+            [row.work.attempt for row in rows],
+            ["completed" if isinstance(row, Completed) else "failed" for row in rows],
+            [row.response for row in rows],
+            [None if isinstance(row, Completed) else row.code.value for row in rows],
+            [session and session.id for session in sessions],
+            [session and session.org_id for session in sessions],
+            [session and session.user_id for session in sessions],
+            [session and session.name for session in sessions],
+            [session and session.status for session in sessions],
+            [session and session.casefile_id for session in sessions],
+            [session and session.assistant_id for session in sessions],
+            [session and session.phone_number_id for session in sessions],
+            [session and session.expiration_seconds for session in sessions],
+            [session and session.created_at for session in sessions],
+            [session and session.document for session in sessions],
+        )  # fmt: skip
+        return {row["request_id"]: _route(row) for row in stored}
+
+    async def retry_later(self, retries: Sequence[RetryLater]) -> set[UUID]:
+        rows = await self._database.call(
+            "retry_later",
+            [retry.work.request_id for retry in retries],
+            [retry.work.attempt for retry in retries],
+            [self._next_lease() for _ in retries],
+            [retry.delay_seconds for retry in retries],
+        )
+        return {row["request_id"] for row in rows}
+
+    async def heartbeat(self, host: str, pid: int, version: str) -> None:
+        await self._database.call(
+            "heartbeat",
+            self._worker,
+            host,
+            pid,
+            version,
+            self._lease_seconds,
+            list(self._busy_with),
+        )
+
+    async def sign_off(self) -> None:
+        """The last act of a worker: what it still holds is free at once, and no attempt is spent."""
+        await self._database.once("sign_off", self._worker)
+
+    async def forget_workers(self, silent_seconds: float) -> None:
+        await self._database.call("forget_workers", silent_seconds)
+
+    async def answer_later(self, request_ids: Sequence[UUID], seconds: float) -> None:
+        await self._database.call("answer_later", self._next_lease(), seconds, sorted(request_ids))
+
+    def abandon(self, lease: int) -> None:
+        """Keep this lease alive no longer: whatever it holds will be recovered."""
+        self._busy_with.discard(lease)
+
+    async def take_over(self, most: int, *, from_silent_holders: bool) -> list[TakenOver]:
+        rows = await self._database.call(
+            "take_over", self._worker, self._lease_seconds, most, from_silent_holders
+        )
+        self._busy_with.update(row["id"] for row in rows)
+        return [TakenOver(row["id"], row["holder_silent"], row["spends_attempt"]) for row in rows]
+
+    async def held(self, lease: int) -> list[Held]:
+        rows = await self._database.call("held", [lease])
+        return [
+            Held(
+                row["request_id"], row["status"], row["attempt"], row["org_id"], row["user_id"],
+                row["session_id"],
+                row["body"], _refusal(row["refusal"]), row["response"], row["error_code"], row["deadline_at"],
+                _route(row), row["lease"],
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    async def claim_again(self, claims: Sequence[tuple[UUID, int]]) -> set[UUID]:
+        rows = await self._database.call(
+            "claim_again",
+            self._worker,
+            [request_id for request_id, _ in claims],
+            [attempt for _, attempt in claims],
+        )
+        claimed = {row["request_id"] for row in rows}
+        missing = {request_id: attempt for request_id, attempt in claims if request_id not in claimed}
+        if missing:
+            # A try whose answer was lost may have claimed them.
+            claimed.update(
+                known.request_id
+                for known in await self.known(list(missing))
+                if known.worker == self._worker
+                and not known.finished
+                and known.attempt == missing[known.request_id] + 1
+            )
+        return claimed
+
+    async def expire_sessions(self, most: int) -> int:
+        return len(await self._database.call("expire_sessions", most))
+
+    async def retire_requests(self, older_than_seconds: float, most: int) -> int:
+        retired: int = (await self._database.call("retire_requests", older_than_seconds, most))[0][0]
+        return retired
+
+    async def look_up(self, request_id: UUID) -> dict[str, Any] | None:
+        rows = await self._database.call("look_up", request_id)
+        return dict(rows[0]) if rows else None
+
+    async def history(self, request_id: UUID) -> list[dict[str, Any]]:
+        return [dict(row) for row in await self._database.call("history", request_id)]
+
+    async def session_of(self, request_id: UUID) -> dict[str, Any] | None:
+        rows = await self._database.call("session_of", request_id)
+        return dict(rows[0]) if rows else None
+
+
+def first_work(arrival: Arrival) -> Work:
+    """The first attempt at a request that was accepted just now."""
+    return Work(
+        arrival.request_id, 1, arrival.session_id, arrival.org_id, arrival.user_id, arrival.document,
+        arrival.request, arrival.refusal, arrival.deadline_at, arrival.route,
+    )  # fmt: skip
+
+
+def _route(row: asyncpg.Record) -> Route:
+    return Route(row["reply_to"], row["correlation_id"], row["traceparent"])
+
+
+def _refusal_text(refusal: Refusal | None) -> str | None:
+    if refusal is None:
+        return None
+    return json.dumps({"code": refusal.code, "reason": refusal.reason, "errors": refusal.errors})
+
+
+def _refusal(text: str | None) -> Refusal | None:
+    if text is None:
+        return None
+    stored = json.loads(text)
+    return Refusal(FailureCode(stored["code"]), stored["reason"], stored["errors"])

@@ -1,0 +1,21 @@
+"""TLS to both servers by files; what stands in a URL is read by the client library itself."""
+
+import ssl
+
+from worker.errors import SettingsError
+from worker.settings import Settings
+
+
+def context_from(settings: Settings) -> ssl.SSLContext | None:
+    """A context when a file is set, else None: the URL then says all."""
+    if not (settings.tls_ca_file or settings.tls_cert_file or settings.tls_key_file):
+        return None
+    if bool(settings.tls_cert_file) != bool(settings.tls_key_file):
+        raise SettingsError("WORKER_TLS_CERT_FILE and WORKER_TLS_KEY_FILE: set both or neither")
+    try:
+        context = ssl.create_default_context(cafile=settings.tls_ca_file or None)
+        if settings.tls_cert_file:
+            context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(f"WORKER_TLS_*_FILE: cannot be read: {error}") from error
+    return context
