@@ -1,0 +1,176 @@
+"""A worker in this process, and a desk from which requests are sent and at which responses arrive."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+import aio_pika
+from aio_pika.abc import AbstractIncomingMessage
+from aiormq.exceptions import AMQPError
+
+from schemas import CreateSessionResponse
+from worker.app import run_worker
+from worker.readiness import Readiness
+from worker.settings import Settings
+from worker.topology import names_for
+
+ANSWER_SECONDS = 15.0
+
+
+def good_request(request_id: UUID | None = None, /, **payload: Any) -> dict[str, Any]:
+    """A request as a producer would write it."""
+    return {
+        "request_id": str(request_id or uuid4()),
+        "org_id": "org-1",
+        "operation": "create_session",
+        "payload": payload or {"name": "Support chat", "expiration_seconds": 3600},
+        "timestamp": "2026-01-02T03:04:05Z",
+    }
+
+
+@dataclass
+class RunningWorker:
+    task: "asyncio.Task[None]"
+    stop_event: asyncio.Event
+    readiness: Readiness
+    http_port: int
+
+    async def stop(self) -> None:
+        self.stop_event.set()
+        await self.task
+
+    async def vanish(self) -> None:
+        """Ends without any of the courtesies of a stop, as far as that is possible inside a process."""
+        self.task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self.task
+
+
+NewWorker = Callable[..., Coroutine[None, None, RunningWorker]]
+
+
+@asynccontextmanager
+async def run_in_process(settings: Settings) -> AsyncIterator[NewWorker]:
+    workers: list[RunningWorker] = []
+
+    async def start(*, until_ready: bool = True, **changes: Any) -> RunningWorker:
+        stop = asyncio.Event()
+        started: asyncio.Future[tuple[int, Readiness]] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(
+            run_worker(
+                settings.model_copy(update=changes),
+                stop,
+                lambda port, state: started.set_result((port, state)),
+            )
+        )
+        await asyncio.wait([task, started], return_when=asyncio.FIRST_COMPLETED)
+        if not started.done():
+            task.result()
+        port, readiness = started.result()
+        running = RunningWorker(task, stop, readiness, port)
+        workers.append(running)
+        if until_ready:
+            ready = asyncio.create_task(readiness.until_up())
+            await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                ready.cancel()
+                task.result()
+        return running
+
+    try:
+        yield start
+    finally:
+        for running in workers:
+            running.stop_event.set()
+        await asyncio.gather(*(running.task for running in workers), return_exceptions=True)
+
+
+@dataclass
+class Desk:
+    """Sends requests and receives what comes back."""
+
+    channel: aio_pika.abc.AbstractChannel
+    prefix: str
+    reply_to: str
+    arrived: "asyncio.Queue[AbstractIncomingMessage]" = field(default_factory=asyncio.Queue)
+
+    async def send(
+        self, body: dict[str, Any] | bytes | str, *, reply_to: str | None = "mine", **properties: Any
+    ) -> None:
+        """Publish to the request queue, confirmed. Properties are those of an aio_pika message."""
+        raw = json.dumps(body).encode() if isinstance(body, dict) else body
+        raw = raw.encode() if isinstance(raw, str) else raw
+        exchange = await self.channel.get_exchange(names_for(self.prefix).requests, ensure=False)
+        await exchange.publish(
+            aio_pika.Message(
+                raw,
+                reply_to=self.reply_to if reply_to == "mine" else reply_to,
+                delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+                **properties,
+            ),
+            routing_key="create",
+            mandatory=True,
+        )
+
+    async def next(self) -> AbstractIncomingMessage:
+        """The next response to arrive."""
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await self.arrived.get()
+
+    async def ask(self, body: dict[str, Any] | bytes | str, **properties: Any) -> CreateSessionResponse:
+        """Send, and the next response."""
+        await self.send(body, **properties)
+        return response_in(await self.next())
+
+    async def take_from(self, queue: str) -> AbstractIncomingMessage:
+        """The next message of a queue, acknowledged."""
+        source = await self.channel.get_queue(queue, ensure=False)
+        found: asyncio.Future[AbstractIncomingMessage] = asyncio.get_running_loop().create_future()
+
+        async def take(message: AbstractIncomingMessage) -> None:
+            if found.done():
+                await message.reject(requeue=True)
+            else:
+                await message.ack()
+                found.set_result(message)
+
+        tag = await source.consume(take)
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await found
+        finally:
+            await source.cancel(tag)
+
+    async def count(self, queue: str) -> int:
+        """Messages that lie ready in a queue."""
+        found = await self.channel.declare_queue(queue, passive=True)
+        return found.declaration_result.message_count or 0
+
+
+@asynccontextmanager
+async def open_desk(amqp_url: str, prefix: str) -> AsyncIterator[Desk]:
+    connection = await aio_pika.connect(amqp_url)
+    async with connection:
+        channel = await connection.channel(on_return_raises=True)
+        queue = await channel.declare_queue(exclusive=True)
+        desk = Desk(channel, prefix, queue.name)
+        await queue.consume(desk.arrived.put, no_ack=True)
+        yield desk
+
+
+def response_in(message: AbstractIncomingMessage) -> CreateSessionResponse:
+    return CreateSessionResponse.model_validate_json(message.body)
+
+
+async def delete_topology(amqp_url: str, prefix: str) -> None:
+    connection = await aio_pika.connect(amqp_url)
+    async with connection:
+        for name in names_for(prefix):
+            channel = await connection.channel()
+            with suppress(AMQPError):
+                await channel.queue_delete(name)
+                await channel.exchange_delete(name)
