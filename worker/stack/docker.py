@@ -17,6 +17,7 @@ POSTGRES_IMAGE = "postgres:18"
 _ASK_SECONDS = 10.0
 _PULL_SECONDS = 60.0
 _FIRST_WORD_SECONDS = 8.0  # an engine that reaches its registry has named the image by then
+_RUN_SECONDS = 30.0
 _START_SECONDS = 90.0
 
 
@@ -50,11 +51,11 @@ class Docker:
             return False
         return True
 
-    async def run(self, *words: str, limit: float, secret: Mapping[str, str] | None = None) -> str:
+    async def run(self, *words: str, limit: float) -> str:
         """What `docker` prints when called with these words."""
         process = await asyncio.create_subprocess_exec(
             *("docker", *words),
-            env=self._environ | dict(secret or {}),
+            env=self._environ,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -139,7 +140,7 @@ class Docker:
         await ground.at_end("docker", "rm", "--force", "--volumes", name)
         published = ("-p", f"{LOOPBACK}::{port}")
         words = ("run", "--detach", "--pull", "never", "--name", name, *published, *options, image)
-        await self.run(*words, limit=_ASK_SECONDS * 3, secret=secret)
+        await ground.run("docker", *words, env=self._environ | dict(secret), limit=_RUN_SECONDS)
 
     async def _port(self, name: str, inside: int) -> int:
         said = await self.run("port", name, f"{inside}/tcp", limit=_ASK_SECONDS)

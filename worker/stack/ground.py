@@ -21,6 +21,7 @@ import psutil
 
 from worker.stack import keeper
 from worker.stack.errors import StackError
+from worker.stack.ports import Port, reserve
 
 _LOG_LINES = 15
 _END_SECONDS = 45.0
@@ -108,9 +109,7 @@ def _still_moves(process: psutil.Process) -> bool:
     return keeper.alive(process) and process.status() != psutil.STATUS_STOPPED
 
 
-async def _none(
-    still: Callable[[psutil.Process], bool], processes: Sequence[psutil.Process]
-) -> None:
+async def _none(still: Callable[[psutil.Process], bool], processes: Sequence[psutil.Process]) -> None:
     while any(map(still, processes)):  # noqa: ASYNC110 - the kernel tells only our own children
         await asyncio.sleep(0.01)
 
@@ -121,6 +120,16 @@ class Ground:
     def __init__(self, path: Path, keeper_input: asyncio.StreamWriter) -> None:
         self.path = path
         self._keeper_input = keeper_input
+        self._ports: list[Port] = []
+
+    def reserve(self) -> int:
+        """A port that is this stack's until it ends."""
+        self._ports.append(reserve())
+        return self._ports[-1].number
+
+    def release(self) -> None:
+        for port in self._ports:
+            port.release()
 
     async def _tell(self, message: Mapping[str, object]) -> None:
         self._keeper_input.write(json.dumps(message).encode() + b"\n")
@@ -135,7 +144,7 @@ class Ground:
     ) -> Program:
         """Starts a server, which ends with the stack at the latest."""
         with log.open("ab") as output:
-            process = await _spawn(command, env, output, user)
+            process = await self._spawn(command, env, output, user)
         await self._tell({"end": process.pid, "by": int(end_by)})
         return Program(process, log)
 
@@ -145,7 +154,7 @@ class Ground:
         """Runs a command to its end and returns what it printed."""
         log = self.path / f"run-{secrets.token_hex(4)}"
         with log.open("wb") as output:
-            process = await _spawn(command, env, output, user)
+            process = await self._spawn(command, env, output, user)
         try:
             await self._tell({"end": process.pid, "by": int(SIGKILL)})
             await asyncio.wait_for(process.wait(), limit)
@@ -162,20 +171,20 @@ class Ground:
             raise StackError(f"{Path(command[0]).name} failed ({process.returncode}):\n{said}")
         return said
 
-
-async def _spawn(
-    command: Sequence[str], env: Mapping[str, str], output: IO[bytes], user: User | None
-) -> asyncio.subprocess.Process:
-    if user is not None:
-        command = (sys.executable, "-ISc", _AS_USER, str(user.uid), str(user.gid), *command)
-    return await asyncio.create_subprocess_exec(
-        *command,
-        env=dict(env),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-        start_new_session=True,  # Ctrl-C in the terminal is for the owner, who ends us in order
-    )
+    async def _spawn(
+        self, command: Sequence[str], env: Mapping[str, str], output: IO[bytes], user: User | None
+    ) -> asyncio.subprocess.Process:
+        if user is not None:
+            command = (sys.executable, "-ISc", _AS_USER, str(user.uid), str(user.gid), *command)
+        return await asyncio.create_subprocess_exec(
+            *command,
+            env=dict(env),
+            cwd=self.path,  # what a crash leaves, it leaves there
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # Ctrl-C in the terminal is for the owner, who ends us in order
+        )
 
 
 def clean_environment(environ: Mapping[str, str], *prefixes: str) -> dict[str, str]:
@@ -199,10 +208,12 @@ async def opened() -> AsyncIterator[Ground]:
     if process.stdin is None:
         raise StackError("the keeper has no input")
     process.stdin.write(json.dumps({"remove": str(path)}).encode() + b"\n")
+    ground = Ground(path, process.stdin)
     try:
-        yield Ground(path, process.stdin)
+        yield ground
     finally:
         await _certainly(_ended(process))
+        ground.release()
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:

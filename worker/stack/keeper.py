@@ -45,11 +45,14 @@ def send(processes: list[psutil.Process], number: int) -> None:
 
 
 def _lines(owner: int) -> Iterator[dict[str, object]]:
-    """What the owner writes, until its end. The owner's id is watched as well, because a
-    fork of the owner would keep the pipe open."""
+    """What the owner writes, to its last line. The owner's id is watched as well, because
+    a fork of the owner would keep the pipe open."""
     rest = b""
-    while os.getppid() == owner:
-        if not select.select([0], [], [], 1.0)[0]:
+    while True:
+        gone = os.getppid() != owner
+        if not select.select([0], [], [], 0 if gone else 1.0)[0]:
+            if gone:
+                return
             continue
         got = os.read(0, 65536)
         if not got:
@@ -59,15 +62,21 @@ def _lines(owner: int) -> Iterator[dict[str, object]]:
 
 
 def _end(processes: dict[int, tuple[psutil.Process, int]]) -> None:
-    doomed: list[psutil.Process] = []
-    for process, number in reversed(processes.values()):
-        doomed += tree(process)
-        send([process], number)
-        send([process], signal.SIGCONT)  # a frozen one cannot end
+    """Servers are asked, each in its way; what is then left of them is killed."""
+    servers = [process for process, _ in processes.values()]
+    doomed = [each for server in servers for each in tree(server)]
+    for server, number in reversed(processes.values()):
+        send([server], number)
+        send([server], signal.SIGCONT)  # a frozen one cannot end
+    _wait(servers)
+    send([each for each in doomed if alive(each)], signal.SIGKILL)
+    _wait(doomed)
+
+
+def _wait(processes: list[psutil.Process]) -> None:
     until = time.monotonic() + _PATIENCE
-    while any(alive(process) for process in doomed) and time.monotonic() < until:
+    while any(map(alive, processes)) and time.monotonic() < until:
         time.sleep(0.02)
-    send([process for process in doomed if alive(process)], signal.SIGKILL)
 
 
 def main(owner: int) -> None:

@@ -13,7 +13,7 @@ from signal import SIGINT, SIGQUIT
 
 from worker.stack.errors import StackError
 from worker.stack.ground import Ground, Program, User, clean_environment, open_to_all
-from worker.stack.ports import LOOPBACK, reserve
+from worker.stack.ports import LOOPBACK
 from worker.stack.ready import postgres_answers, until
 
 _START_SECONDS = 60.0
@@ -64,12 +64,8 @@ class PostgresServer:
         self._password = secrets.token_hex(16)
         self._user = User.nobody() if os.geteuid() == 0 else None
         self._binaries: Path | None = None
-        self._port = reserve()
+        self.port = ground.reserve()
         self._program: Program | None = None
-
-    @property
-    def port(self) -> int:
-        return self._port.number
 
     @property
     def url(self) -> str:

@@ -15,7 +15,7 @@ from typing import Self
 
 from worker.stack.errors import StackError
 from worker.stack.ground import Ground, Program, clean_environment
-from worker.stack.ports import LOOPBACK, reserve
+from worker.stack.ports import LOOPBACK
 from worker.stack.ready import rabbitmq_answers, until
 
 _START_SECONDS = 90.0
@@ -47,11 +47,11 @@ class Family:
         self.ground = ground
         self.home = ground.path / f"rabbitmq-{secrets.token_hex(4)}"
         self.user, self.password = "worker", secrets.token_hex(16)
-        self._port = reserve()
+        self._port = ground.reserve()
         self._epmd: Program | None = None
         self.env = clean_environment(environ, "RABBITMQ_", "ERL_", "NOTIFY_SOCKET") | {
             "HOME": str(self.home),  # the cookie's place
-            "ERL_EPMD_PORT": str(self._port.number),
+            "ERL_EPMD_PORT": str(self._port),
             "ERL_EPMD_ADDRESS": LOOPBACK,
             # Erlang would leave an epmd of its own behind where it finds none.
             "ERL_FLAGS": "-start_epmd false",
@@ -77,7 +77,7 @@ class Family:
 
     async def _epmd_answers(self) -> bool:
         try:
-            _, writer = await asyncio.open_connection(LOOPBACK, self._port.number)
+            _, writer = await asyncio.open_connection(LOOPBACK, self._port)
         except OSError:
             return False
         writer.transport.abort()
@@ -92,7 +92,8 @@ class RabbitNode:
         self.name = f"{name}@localhost"
         self._home = family.home / name
         self._log = self._home / "log"
-        self._amqp, self._management, self._distribution = reserve(), reserve(), reserve()
+        ground = family.ground
+        self.port, self._management, self._distribution = (ground.reserve() for _ in range(3))
         self._program: Program | None = None
         programs = find_programs()
         if programs is None:
@@ -104,16 +105,12 @@ class RabbitNode:
         return cls(Family(ground, environ))
 
     @property
-    def port(self) -> int:
-        return self._amqp.number
-
-    @property
     def url(self) -> str:
         return f"amqp://{self._family.user}:{self._family.password}@{LOOPBACK}:{self.port}/"
 
     @property
     def management_url(self) -> str:
-        where = f"{LOOPBACK}:{self._management.number}"
+        where = f"{LOOPBACK}:{self._management}"
         return f"http://{self._family.user}:{self._family.password}@{where}"
 
     @property
@@ -181,7 +178,7 @@ class RabbitNode:
         settings = {
             "listeners.tcp.1": f"{LOOPBACK}:{self.port}",
             "management.tcp.ip": LOOPBACK,
-            "management.tcp.port": str(self._management.number),
+            "management.tcp.port": str(self._management),
             "default_user": self._family.user,
             "default_pass": self._family.password,
         }
@@ -194,7 +191,7 @@ class RabbitNode:
         home = self._home
         return self._family.env | {
             "RABBITMQ_NODENAME": self.name,
-            "RABBITMQ_DIST_PORT": str(self._distribution.number),
+            "RABBITMQ_DIST_PORT": str(self._distribution),
             "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(home / "advanced.config"),
             "RABBITMQ_CONF_ENV_FILE": "/dev/null",

@@ -23,9 +23,7 @@ async def postgres_answers(port: int) -> bool:
     return await _answers(port, struct.pack("!II", len(words) + 8, 3 << 16) + words, b"R")
 
 
-async def until(
-    answers: Callable[[], Awaitable[bool]], alive: Callable[[], bool], limit: float
-) -> bool:
+async def until(answers: Callable[[], Awaitable[bool]], alive: Callable[[], bool], limit: float) -> bool:
     """Asks until the server answers, has ended, or the time is over."""
     deadline = time.monotonic() + limit
     while alive() and time.monotonic() < deadline:

@@ -1,0 +1,256 @@
+"""The local stack for real: beside others, twice at once, and nothing left of it."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aio_pika
+import asyncpg
+import psutil
+import pytest
+from servers import faulty_postgres, faulty_rabbit
+
+from worker.stack import Family, RabbitNode, Stack, StackError, keeper, local_stack, opened
+from worker.stack.ports import LOOPBACK
+from worker.stack.ready import postgres_answers, rabbitmq_answers
+
+# With its URLs unset and Docker declared out of reach, a stack is made of programs.
+URLS = {"AMQP_URL", "DATABASE_URL"}
+UNSET = {name: value for name, value in os.environ.items() if name not in URLS}
+PROGRAMS = UNSET | {"DOCKER_HOST": "tcp://192.0.2.1:2375"}
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@dataclass(frozen=True)
+class Belongings:
+    """What a stack has on this machine while it is up."""
+
+    processes: list[psutil.Process]
+    folder: Path
+    ports: list[int]
+
+    @classmethod
+    def of(cls, owner: psutil.Process, *urls: str) -> "Belongings":
+        processes = owner.children(recursive=True)
+        data = next(each for each in processes if each.name() == "postgres").cmdline()
+        folder = Path(data[data.index("-D") + 1]).parent.parent
+        assert folder.is_dir()
+        mine = [each for each in processes if str(folder) in _words(each)]
+        assert {"postgres", "beam.smp", "epmd"} <= {each.name() for each in mine}
+        ports = [urlsplit(url).port or 0 for url in urls]
+        assert all(map(_open, ports))
+        return cls(mine, folder, ports)
+
+    def left(self) -> list[object]:
+        left: list[object] = [each for each in self.processes if keeper.alive(each)]
+        left += [port for port in self.ports if _open(port)]
+        return left + ([self.folder] if self.folder.exists() else [])
+
+
+def _words(process: psutil.Process) -> str:
+    with suppress(psutil.Error):
+        return " ".join([*process.cmdline(), *process.environ().values()])
+    return ""
+
+
+def _open(port: int) -> bool:
+    try:
+        socket.create_connection((LOOPBACK, port), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+def _belongings(stack: Stack) -> Belongings:
+    return Belongings.of(psutil.Process(), stack.amqp_url, stack.database_url, stack.management_url or "")
+
+
+@pytest.fixture
+def standard_ports_taken() -> Iterator[None]:
+    """Somebody listens on the standard ports: another server, or else this test."""
+    with ExitStack() as listeners:
+        for port in (4369, 5432, 5672, 15672, 25672):
+            with suppress(OSError):
+                listeners.enter_context(socket.create_server(("0.0.0.0", port)))  # noqa: S104
+            assert _open(port)
+        yield
+
+
+async def _use(stack: Stack) -> None:
+    database = await asyncpg.connect(stack.database_url)
+    assert await database.fetchval("SHOW fsync") == "on"
+    await database.close()
+    async with await aio_pika.connect(stack.amqp_url) as connection:
+        channel = await connection.channel()
+        queue = await channel.declare_queue("q", durable=True, arguments={"x-queue-type": "quorum"})
+        await channel.default_exchange.publish(aio_pika.Message(b"x"), queue.name)
+
+
+@pytest.mark.usefixtures("standard_ports_taken")
+async def test_two_at_once_beside_others_leave_nothing() -> None:
+    said: list[str] = []
+    async with (
+        asyncio.timeout(120),
+        local_stack(said.append, environ=PROGRAMS) as one,
+        local_stack(said.append, environ=PROGRAMS) as other,
+    ):
+        assert one.kind == other.kind == "programs"
+        assert {one.amqp_url, one.database_url}.isdisjoint({other.amqp_url, other.database_url})
+        await asyncio.gather(_use(one), _use(other))
+        had = _belongings(one)
+    assert had.left() == []
+    assert sum("RabbitMQ ready in" in line for line in said) == 2
+    secret = urlsplit(one.database_url).password or ""
+    assert secret, "the database asks for a password"
+    assert not any(secret in line for line in said)
+
+
+async def test_an_error_inside_leaves_nothing() -> None:
+    had: Belongings | None = None
+
+    async def fail() -> None:
+        nonlocal had
+        async with local_stack(lambda _: None, environ=PROGRAMS) as stack:
+            had = _belongings(stack)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+    assert had is not None
+    assert had.left() == []
+
+
+HOLDER = """
+import asyncio, os, signal, sys
+from worker.stack import local_stack
+async def main():
+    task = asyncio.current_task()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    async with local_stack(lambda line: print(line, file=sys.stderr), environ=os.environ) as stack:
+        print(stack.amqp_url, stack.database_url, flush=True)
+        await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_leaves_nothing(number: signal.Signals) -> None:
+    command = [sys.executable, "-c", HOLDER]
+    with subprocess.Popen(  # noqa: S603
+        command, env=PROGRAMS, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        urls = holder.stdout.readline().split()
+        assert len(urls) == 2
+        had = Belongings.of(psutil.Process(holder.pid), *urls)
+        kept = [each for each in psutil.Process(holder.pid).children() if "keeper" in _words(each)]
+        holder.send_signal(number)
+        holder.wait(timeout=30)
+    psutil.wait_procs(kept, timeout=30)
+    assert had.left() == []
+
+
+async def test_servers_that_are_named_are_used() -> None:
+    said: list[str] = []
+    named = {"AMQP_URL": "amqp://somewhere", "DATABASE_URL": "postgresql://elsewhere"}
+    async with local_stack(said.append, environ=named) as stack:
+        assert stack == Stack("amqp://somewhere", "postgresql://elsewhere", "environment")
+    assert said == [
+        "RabbitMQ: the one that AMQP_URL names",
+        "Postgres: the one that DATABASE_URL names",
+    ]
+
+
+async def test_one_that_is_named_is_used_and_the_other_started() -> None:
+    environ = PROGRAMS | {"AMQP_URL": "amqp://somewhere"}
+    async with local_stack(lambda _: None, environ=environ) as stack:
+        assert (stack.amqp_url, stack.kind) == ("amqp://somewhere", "programs")
+        database = await asyncpg.connect(stack.database_url)
+        await database.close()
+
+
+async def test_the_best_way_here_works_with_no_setting_at_all() -> None:
+    async with local_stack(lambda _: None, environ=UNSET) as stack:
+        await _use(stack)
+
+
+async def test_a_start_that_fails_shows_the_log_and_leaves_nothing() -> None:
+    async with opened() as ground:
+        node = RabbitNode.alone(ground, os.environ)
+        with (
+            socket.create_server((LOOPBACK, node.port)),
+            pytest.raises(StackError, match=r"(?s)RabbitMQ did not start.*  \| .*set AMQP_URL"),
+        ):
+            await node.start()
+    assert not ground.path.exists()
+
+
+async def test_a_killed_rabbitmq_comes_back_with_its_messages() -> None:
+    async with faulty_rabbit() as rabbit:
+        async with await aio_pika.connect(rabbit.url) as connection:
+            channel = await connection.channel()
+            await channel.declare_queue("kept", durable=True)
+            message = aio_pika.Message(b"kept", delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
+            await channel.default_exchange.publish(message, "kept")
+            await rabbit.kill()
+        with pytest.raises(OSError, match=r"refused|reset|Connect"):
+            await aio_pika.connect(rabbit.url)
+        await rabbit.start()
+        async with await aio_pika.connect(rabbit.url) as connection:
+            channel = await connection.channel()
+            got = await (await channel.declare_queue("kept", durable=True)).get()
+            assert got is not None
+            assert got.body == b"kept"
+
+        port = urlsplit(rabbit.url).port or 0
+        await rabbit.freeze()
+        assert not await rabbitmq_answers(port)
+        await rabbit.thaw()
+        assert await rabbitmq_answers(port)
+
+
+async def test_a_killed_postgres_comes_back_with_its_rows() -> None:
+    async with faulty_postgres() as postgres:
+        database = await asyncpg.connect(postgres.url)
+        await database.execute("CREATE TABLE kept AS SELECT 1 AS row")
+        await postgres.kill()
+        with pytest.raises((OSError, asyncpg.PostgresError)):
+            await asyncpg.connect(postgres.url)
+        await postgres.start()
+        database = await asyncpg.connect(postgres.url)
+        assert await database.fetchval("SELECT row FROM kept") == 1
+        await database.close()
+        await postgres.stop()
+        await postgres.start()
+
+        port = urlsplit(postgres.url).port or 0
+        await postgres.freeze()
+        assert not await postgres_answers(port)
+        await postgres.thaw()
+        assert await postgres_answers(port)
+
+
+async def test_three_nodes_become_one_cluster() -> None:
+    async with opened() as ground:
+        family = Family(ground, os.environ)
+        first, *others = nodes = [RabbitNode(family, name) for name in ("one", "two", "three")]
+        await first.start()
+        await asyncio.gather(*(node.start() for node in others))
+        for node in others:
+            await node.join(first)
+        await others[0].kill()
+        await others[0].start()
+        for node in nodes:
+            assert await rabbitmq_answers(node.port)
+        running = await first.ctl("cluster_status", "--formatter", "json")
+        assert all(node.name in running for node in nodes)

@@ -1,0 +1,258 @@
+"""The servers that the tests run on, in one of three ways.
+
+- environment: those that AMQP_URL and DATABASE_URL name;
+- containers: testcontainers, where a Docker engine answers and has the images;
+- programs: RabbitMQ and Postgres on this machine, as `session-worker up` starts them.
+
+The first that is possible is taken; TEST_SERVERS=environment|containers|programs insists on
+one. Tests that break a server get one of their own, since those of the environment are
+somebody's. A service that is missing is an error, never a skipped test.
+
+`python tests/servers.py` says which way it is, and installs RabbitMQ where that is needed.
+"""
+
+import asyncio
+import os
+import secrets
+import sys
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import ExitStack, asynccontextmanager
+from functools import partial
+from typing import Any, Literal, Protocol
+
+from worker.stack import Ground, PostgresServer, RabbitNode, Stack, StackError, opened
+from worker.stack.docker import POSTGRES_IMAGE, RABBITMQ_IMAGE, Docker
+from worker.stack.install import ensure_rabbitmq
+from worker.stack.ports import LOOPBACK
+from worker.stack.ready import postgres_answers, rabbitmq_answers, until
+
+Way = Literal["environment", "containers", "programs"]
+
+_ANSWER_SECONDS = 10.0
+_START_SECONDS = 90.0
+
+
+class Faulty(Protocol):
+    """A server for one test to break. It keeps its port and its data until the test ends."""
+
+    @property
+    def url(self) -> str: ...
+
+    async def start(self) -> None:
+        """Starts it, also after stop and kill; returns when it serves."""
+
+    async def stop(self) -> None:
+        """Ends it in order."""
+
+    async def kill(self) -> None:
+        """SIGKILL; returns when it is gone."""
+
+    async def freeze(self) -> None:
+        """Stops it in its tracks: connections stay open and nothing answers."""
+
+    async def thaw(self) -> None: ...
+
+
+async def way() -> Way:
+    """How the tests get their servers."""
+    wanted = os.environ.get("TEST_SERVERS", "")
+    named = bool(os.environ.get("AMQP_URL")) and bool(os.environ.get("DATABASE_URL"))
+    if wanted == "environment" and not named:
+        raise StackError("TEST_SERVERS=environment needs both AMQP_URL and DATABASE_URL")
+    if wanted == "containers" and (lacking := await _why_no_containers()):
+        raise StackError(f"TEST_SERVERS=containers is not possible: {lacking}")
+    match wanted:
+        case "environment" | "containers" | "programs":
+            return wanted
+        case "":
+            return "environment" if named else await _private_way()
+        case other:
+            raise StackError(f"TEST_SERVERS is {other!r}: not environment, containers or programs")
+
+
+@asynccontextmanager
+async def servers() -> AsyncIterator[Stack]:
+    """Both servers, for the whole run."""
+    match await way():
+        case "environment":
+            urls = os.environ["AMQP_URL"], os.environ["DATABASE_URL"]
+            yield Stack(*urls, kind="environment")
+        case "containers":
+            with ExitStack() as exits:
+                yield await asyncio.to_thread(_testcontainers, exits)
+        case "programs":
+            async with opened() as ground:
+                rabbit, postgres = await _node(ground), PostgresServer(ground, os.environ)
+                await asyncio.gather(rabbit.start(), postgres.start())
+                yield Stack(rabbit.url, postgres.url, "programs", rabbit.management_url)
+
+
+@asynccontextmanager
+async def faulty_rabbit() -> AsyncIterator[Faulty]:
+    async with opened() as ground:
+        server: Faulty
+        if await _fault_way() == "containers":
+            user, password = "worker", secrets.token_hex(16)
+            server = _Container(
+                ground,
+                image=RABBITMQ_IMAGE,
+                inside=5672,
+                settings={"RABBITMQ_DEFAULT_USER": user, "RABBITMQ_DEFAULT_PASS": password},
+                url=f"amqp://{user}:{password}@{LOOPBACK}:{{port}}/",
+                answers=rabbitmq_answers,
+            )
+        else:
+            server = await _node(ground)
+        await server.start()
+        yield server
+
+
+@asynccontextmanager
+async def faulty_postgres() -> AsyncIterator[Faulty]:
+    async with opened() as ground:
+        server: Faulty
+        if await _fault_way() == "containers":
+            password = secrets.token_hex(16)
+            server = _Container(
+                ground,
+                image=POSTGRES_IMAGE,
+                inside=5432,
+                settings={"POSTGRES_PASSWORD": password},
+                url=f"postgresql://postgres:{password}@{LOOPBACK}:{{port}}/postgres",
+                answers=postgres_answers,
+            )
+        else:
+            server = PostgresServer(ground, os.environ)
+        await server.start()
+        yield server
+
+
+async def _private_way() -> Way:
+    return "programs" if await _why_no_containers() else "containers"
+
+
+async def _fault_way() -> Way:
+    chosen = await way()
+    return await _private_way() if chosen == "environment" else chosen
+
+
+async def _why_no_containers() -> str | None:
+    docker = Docker(os.environ)
+    if reason := await docker.why_not([], print):
+        return reason
+    images = RABBITMQ_IMAGE, POSTGRES_IMAGE
+    missing = [image for image in images if not await docker.has(image)]
+    return f"no image {' and '.join(missing)} (docker pull it)" if missing else None
+
+
+async def _node(ground: Ground) -> RabbitNode:
+    await ensure_rabbitmq(_say, os.environ)
+    return RabbitNode.alone(ground, os.environ)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _testcontainers(exits: ExitStack) -> Stack:
+    """Blocks while both start."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the library deprecates parts of itself
+        from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415
+        from testcontainers.community.rabbitmq import RabbitMqContainer  # noqa: PLC0415
+        from testcontainers.core.config import (  # noqa: PLC0415
+            ConnectionMode,
+            testcontainers_config,
+        )
+
+        # Its clean-up container needs an image of its own, which may be out of reach; ours
+        # end with the run, and Docker's own names tell what a killed run has left.
+        testcontainers_config.ryuk_disabled = True
+        # Loopback only, as everything else here, and not through Docker's own network.
+        testcontainers_config.tc_host_override = LOOPBACK
+        testcontainers_config.connection_mode_override = ConnectionMode.docker_host
+        account: dict[str, Any] = {"username": "worker", "password": secrets.token_hex(16)}
+        rabbit = RabbitMqContainer(RABBITMQ_IMAGE, **account).with_exposed_ports(15672)
+        postgres = PostgresContainer(POSTGRES_IMAGE, driver=None)
+        for container in (rabbit, postgres):
+            published: Any = (LOOPBACK, None)
+            container.ports = dict.fromkeys(container.ports, published)
+            exits.enter_context(container)
+        where = f"{account['username']}:{account['password']}@{LOOPBACK}"
+        return Stack(
+            f"amqp://{where}:{rabbit.get_exposed_port(5672)}/",
+            postgres.get_connection_url(),
+            "docker",
+            f"http://{where}:{rabbit.get_exposed_port(15672)}",
+        )
+
+
+class _Container:
+    """A server in a container, on a port that stays the same when it is started again."""
+
+    def __init__(
+        self,
+        ground: Ground,
+        *,
+        image: str,
+        inside: int,
+        settings: Mapping[str, str],
+        url: str,
+        answers: Callable[[int], Awaitable[bool]],
+    ) -> None:
+        self._docker = Docker({**os.environ, **settings})
+        self._ground = ground
+        self._name = f"{ground.path.name}-{inside}"
+        self._image = image
+        self._inside = inside
+        self._settings = settings
+        self._port = ground.reserve()
+        self._answers = partial(answers, self._port)
+        self._made = False
+        self.url = url.format(port=self._port)
+
+    async def start(self) -> None:
+        if self._made:
+            await self._run("start", self._name)
+        else:
+            await self._ground.at_end("docker", "rm", "--force", "--volumes", self._name)
+            options = [word for name in self._settings for word in ("-e", name)]
+            options += ["-p", f"{LOOPBACK}:{self._port}:{self._inside}"]
+            # RabbitMQ's data is filed under the host's name.
+            options += ["--name", self._name, "--hostname", "server", "--pull", "never"]
+            await self._run("run", "--detach", *options, self._image)
+            self._made = True
+        if not await until(self._answers, lambda: True, _START_SECONDS):
+            log = await self._run("logs", "--tail", "20", self._name)
+            raise StackError(f"{self._image} did not get ready; the end of its log:\n{log}")
+
+    async def stop(self) -> None:
+        await self._run("stop", "--time", "30", self._name)
+
+    async def kill(self) -> None:
+        await self._run("kill", self._name)
+        await self._run("wait", self._name)
+
+    async def freeze(self) -> None:
+        await self._run("pause", self._name)
+
+    async def thaw(self) -> None:
+        await self._run("unpause", self._name)
+
+    async def _run(self, *words: str) -> str:
+        return await self._docker.run(*words, limit=_ANSWER_SECONDS * 4)
+
+
+async def _prepare() -> None:
+    chosen = await way()
+    if "programs" in {chosen, await _fault_way()}:
+        await ensure_rabbitmq(_say, os.environ)
+    _say(f"the tests run on servers from: {chosen}")
+
+
+if __name__ == "__main__":
+    try:
+        asyncio.run(_prepare())
+    except StackError as error:
+        sys.exit(f"error: {error}")

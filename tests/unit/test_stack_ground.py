@@ -1,0 +1,145 @@
+"""What a stack started is ended, and its folder removed, however its owner ends."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from worker.stack import keeper
+from worker.stack.errors import StackError
+from worker.stack.ground import Ground, Program, opened
+
+# Servers that start another process; the second one does not end by SIGTERM.
+PAIR = "sleep 1000 & echo started; wait"
+STUBBORN = "trap '' TERM; sleep 1000 & echo started; while :; do wait; done"
+
+
+async def _server(ground: Ground, script: str = PAIR) -> Program:
+    log = ground.path / "log"
+    program = await ground.start(*("sh", "-c", script), env={}, log=log, user=None, end_by=signal.SIGTERM)
+    async with asyncio.timeout(10):
+        while "started" not in log.read_text():  # noqa: ASYNC110 - it says so in a file
+            await asyncio.sleep(0.01)
+    return program
+
+
+def _tree(program: Program) -> list[psutil.Process]:
+    processes = keeper.tree(psutil.Process(program.pid))
+    assert len(processes) == 2
+    return processes
+
+
+@pytest.mark.parametrize("script", [PAIR, STUBBORN])
+async def test_all_ends_with_the_block(script: str) -> None:
+    async with opened() as ground:
+        processes = _tree(await _server(ground, script))
+    assert not any(map(keeper.alive, processes))
+    assert not ground.path.exists()
+
+
+async def test_all_ends_with_an_error_in_the_block() -> None:
+    seen: list[tuple[Ground, list[psutil.Process]]] = []
+
+    async def fail() -> None:
+        async with opened() as ground:
+            seen.append((ground, _tree(await _server(ground))))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+    [(ground, processes)] = seen
+    assert not any(map(keeper.alive, processes))
+    assert not ground.path.exists()
+
+
+async def test_all_ends_when_it_is_cancelled_and_cancelled_again() -> None:
+    started: asyncio.Future[tuple[Ground, list[psutil.Process]]] = asyncio.Future()
+
+    async def hold() -> None:
+        async with opened() as ground:
+            started.set_result((ground, _tree(await _server(ground, STUBBORN))))
+            await asyncio.Event().wait()
+
+    task = asyncio.ensure_future(hold())
+    ground, processes = await started
+    task.cancel()
+    await asyncio.wait({task}, timeout=0.1)
+    assert not task.done(), "the clean-up is still at it"
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not any(map(keeper.alive, processes))
+    assert not ground.path.exists()
+
+
+OWNER = """
+import asyncio, signal
+from worker.stack.ground import opened
+async def main():
+    async with opened() as ground:
+        program = await ground.start("sleep", "1000", env={"PATH": "/usr/bin:/bin"},
+            log=ground.path / "log", user=None, end_by=signal.SIGKILL)
+        print(ground.path, program.pid, flush=True)
+        await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+
+def test_all_ends_when_the_owner_is_killed() -> None:
+    command = [sys.executable, "-c", OWNER]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:  # noqa: S603
+        assert owner.stdout is not None
+        folder, pid = owner.stdout.readline().split()
+        left = [psutil.Process(int(pid)), *psutil.Process(owner.pid).children(recursive=True)]
+        assert Path(folder).is_dir()
+        owner.kill()
+    psutil.wait_procs(left, timeout=20)
+    assert not any(map(keeper.alive, left))
+    assert not Path(folder).exists()
+
+
+async def test_freeze_stops_the_whole_tree_and_thaw_wakes_it() -> None:
+    async with opened() as ground:
+        program = await _server(ground)
+        processes = _tree(program)
+        await program.freeze()
+        assert {each.status() for each in processes} == {psutil.STATUS_STOPPED}
+        await program.thaw()
+        assert psutil.STATUS_STOPPED not in {each.status() for each in processes}
+
+
+async def test_a_frozen_tree_ends_with_the_block_too() -> None:
+    async with opened() as ground:
+        program = await _server(ground)
+        processes = _tree(program)
+        await program.freeze()
+    assert not any(map(keeper.alive, processes))
+
+
+async def test_kill_returns_when_the_whole_tree_is_gone() -> None:
+    async with opened() as ground:
+        program = await _server(ground)
+        processes = _tree(program)
+        await program.kill()
+        assert not any(map(keeper.alive, processes))
+        assert not program.running
+
+
+async def test_a_command_that_fails_says_what_it_printed() -> None:
+    async with opened() as ground:
+        with pytest.raises(StackError, match=r"(?s)sh failed \(3\).*no such luck"):
+            await ground.run("sh", "-c", "echo no such luck; exit 3", env={})
+        with pytest.raises(StackError, match="sleep did not end in 0 s"):
+            await ground.run("sleep", "100", env={"PATH": "/usr/bin:/bin"}, limit=0.1)
+
+
+async def test_a_command_for_the_end_is_run(tmp_path: Path) -> None:
+    sign = tmp_path / "sign"
+    async with opened() as ground:
+        await ground.at_end("touch", str(sign))
+        await ground.at_end("no-such-command")
+    assert sign.exists()
