@@ -57,9 +57,7 @@ class CreateAssistantDTO(StrictModel):
     silence_timeout_seconds: Annotated[Number, Range(10, 3600)] | None = None
     max_duration_seconds: Annotated[Number, Range(10, 43200)] | None = None
     background_sound: BackgroundSound | None = None
-    background_denoising_enabled: bool | None = Field(
-        default=None, json_schema_extra={"deprecated": True}
-    )
+    background_denoising_enabled: bool | None = Field(default=None, json_schema_extra={"deprecated": True})
     model_output_in_messages_enabled: bool | None = None
     transport_configurations: list[TransportConfigurationTwilio] | None = None
     observability_plan: LangfuseObservabilityPlan | None = None

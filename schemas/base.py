@@ -70,9 +70,7 @@ class Reason:
 
     text: str
 
-    def __get_pydantic_core_schema__(
-        self, source: object, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.custom_error_schema(
             handler(source), custom_error_type="reason", custom_error_message=self.text
         )
@@ -85,9 +83,7 @@ class Range:
     low: float | None = None
     high: float | None = None
 
-    def __get_pydantic_core_schema__(
-        self, source: object, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         low, high = self.low, self.high
         return core_schema.union_schema(
             [

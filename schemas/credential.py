@@ -56,9 +56,7 @@ class ApiKeyCredential(CredentialBase):
 class LimitedApiKeyCredential(CredentialBase):
     """A key of limited length."""
 
-    provider: Literal[
-        "anthropic", "anyscale", "cerebras", "11labs", "google", "hume", "inflection-ai", "xai"
-    ]
+    provider: Literal["anthropic", "anyscale", "cerebras", "11labs", "google", "hume", "inflection-ai", "xai"]
     api_key: Text10000
 
 

@@ -97,6 +97,4 @@ class TransferDestinationSip(StrictModel):
     description: str | None = None
 
 
-Destination = Annotated[
-    TransferDestinationNumber | TransferDestinationSip, Field(discriminator="type")
-]
+Destination = Annotated[TransferDestinationNumber | TransferDestinationSip, Field(discriminator="type")]

@@ -18,8 +18,7 @@ def _check_number(number: str, info: ValidationInfo) -> str:
     elif not _E164.fullmatch(number):
         raise PydanticCustomError(
             "reason",
-            "must be an E.164 number, + and 2 to 15 digits,"
-            " unless number_e164_check_enabled is false",
+            "must be an E.164 number, + and 2 to 15 digits, unless number_e164_check_enabled is false",
         )
     return number
 

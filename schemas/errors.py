@@ -61,8 +61,7 @@ def field_errors(error: ValidationError) -> list[dict[str, str]]:
     """One `field` and `reason` an error, at most `MAX_ERRORS`, then how many more there are."""
     details = error.errors(include_url=False, include_input=False)
     listed = [
-        {"field": _field(detail["loc"], detail), "reason": _reason(detail)}
-        for detail in details[:MAX_ERRORS]
+        {"field": _field(detail["loc"], detail), "reason": _reason(detail)} for detail in details[:MAX_ERRORS]
     ]
     if more := len(details) - len(listed):
         listed.append({"field": "*", "reason": f"{more} more errors are not listed"})

@@ -72,6 +72,4 @@ class AssistantHookSpeechInterrupted(StrictModel):
     ]
 
 
-AssistantHook = Annotated[
-    AssistantHookCallEnding | AssistantHookSpeechInterrupted, Field(discriminator="on")
-]
+AssistantHook = Annotated[AssistantHookCallEnding | AssistantHookSpeechInterrupted, Field(discriminator="on")]

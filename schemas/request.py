@@ -15,9 +15,7 @@ from schemas.session import CreateSessionPayload
 class _Canonical:
     """A UUID in its canonical form: other spellings of an id would not be found again as text."""
 
-    def __get_pydantic_core_schema__(
-        self, source: object, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         canonical = core_schema.str_schema(
             strict=True, pattern="^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"
         )

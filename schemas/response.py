@@ -23,9 +23,7 @@ class SessionCreatedPayload(BaseModel):
         description="Created session ID (ts_yymmdd_xxx)",
         examples=["ts_251013_tool001", "ts_250920_exec456"],
     )
-    casefile_id: (
-        Annotated[str, Field(description="Casefile ID in format cf_YYMMDD_code")] | None
-    ) = Field(
+    casefile_id: Annotated[str, Field(description="Casefile ID in format cf_YYMMDD_code")] | None = Field(
         default=None,
         description="Optional associated casefile ID",
         examples=["cf_251013_abc123"],
@@ -46,9 +44,7 @@ class CreateSessionResponse(BaseModel):
     payload: SessionCreatedPayload = Field(description="Response payload")
     timestamp: str = Field(default_factory=_now, description="Response timestamp")
     error: str | None = Field(default=None, description="Error message if status is FAILED")
-    metadata: dict[str, Any] = Field(
-        default_factory=dict, description="Additional metadata for the response"
-    )
+    metadata: dict[str, Any] = Field(default_factory=dict, description="Additional metadata for the response")
 
     @model_validator(mode="after")
     def _failed_means_error(self) -> Self:

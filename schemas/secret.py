@@ -31,9 +31,7 @@ _CREDENTIAL = re.compile(
 )
 _HEADERS = re.compile(r"headers\Z", re.ASCII | re.IGNORECASE)
 # Tokens of a language model, not of an account.
-_INNOCENT = re.compile(
-    rf"(?:max|eos|bos|pad|unk|sep|mask|stop){_SEP}token", re.ASCII | re.IGNORECASE
-)
+_INNOCENT = re.compile(rf"(?:max|eos|bos|pad|unk|sep|mask|stop){_SEP}token", re.ASCII | re.IGNORECASE)
 _LONGEST = 64  # more than any name above: only the end of a longer one is looked at
 
 # What in a JSON Schema may be a value rather than a description of one.
@@ -103,9 +101,7 @@ def _member(name: str, value: Any, path: str, change: Change) -> Any:  # noqa: A
         case _Kind.FREE_FORM:
             return value
         case _Kind.PROPERTIES if isinstance(value, dict):
-            return {
-                key: _property(key, item, f"{path}.{key}", change) for key, item in value.items()
-            }
+            return {key: _property(key, item, f"{path}.{key}", change) for key, item in value.items()}
         case _Kind.HEADERS if isinstance(value, dict):
             return {key: _changed(item, f"{path}.{key}", change) for key, item in value.items()}
         case _Kind.HEADERS | _Kind.CREDENTIAL if isinstance(value, list):

@@ -48,9 +48,7 @@ class BothCustomEndpointingRule(StrictModel):
     timeout_seconds: _RuleTimeout
 
 
-EndpointingRule = Annotated[
-    OneSidedEndpointingRule | BothCustomEndpointingRule, Field(discriminator="type")
-]
+EndpointingRule = Annotated[OneSidedEndpointingRule | BothCustomEndpointingRule, Field(discriminator="type")]
 
 
 class SmartEndpointingPlan(StrictModel):
@@ -86,7 +84,5 @@ class StopSpeakingPlan(StrictModel):
     num_words: Annotated[Number, Range(0, 10)] | None = None
     voice_seconds: Annotated[Number, Range(0, 0.5)] | None = None
     backoff_seconds: Annotated[Number, Range(0, 10)] | None = None
-    acknowledgement_phrases: list[_Phrase] | None = Field(
-        default_factory=lambda: list(ACKNOWLEDGEMENTS)
-    )
+    acknowledgement_phrases: list[_Phrase] | None = Field(default_factory=lambda: list(ACKNOWLEDGEMENTS))
     interruption_phrases: list[_Phrase] | None = Field(default_factory=lambda: list(INTERRUPTIONS))
