@@ -157,15 +157,11 @@ def _assistant_paths() -> Iterator[tuple[str, Callable[[str], Json]]]:
     for event in ("call.ending", "assistant.speech.interrupted", "customer.speech.interrupted"):
         yield (
             "hooks.0.do.0.server.headers.X-Hook",
-            lambda c, on=event: {
-                "hooks": [{"on": on, "do": [{"type": "function", "server": _server(c)}]}]
-            },
+            lambda c, on=event: {"hooks": [{"on": on, "do": [{"type": "function", "server": _server(c)}]}]},
         )
         yield (
             "hooks.0.do.0.destination.sip_headers.X-Queue",
-            lambda c, on=event: {
-                "hooks": [{"on": on, "do": [{"type": "transfer", "destination": _sip(c)}]}]
-            },
+            lambda c, on=event: {"hooks": [{"on": on, "do": [{"type": "transfer", "destination": _sip(c)}]}]},
         )
     for block, others in (("transcriber", "transcribers"), ("voice", "voices")):
         yield (
@@ -178,9 +174,7 @@ def _assistant_paths() -> Iterator[tuple[str, Callable[[str], Json]]]:
                 block: {
                     "provider": "azure",
                     "voice_id": "andrew",
-                    "fallback_plan": {
-                        others: [{"provider": f"custom-{block}", "server": _server(c)}]
-                    },
+                    "fallback_plan": {others: [{"provider": f"custom-{block}", "server": _server(c)}]},
                 }
             },
         )
@@ -235,9 +229,7 @@ def _paths() -> Iterator[tuple[str, Callable[[str], Json]]]:
         lambda c: {
             "phone_number": {
                 **PHONE,
-                "hooks": [
-                    {"on": "call.ringing", "do": [{"type": "transfer", "destination": _sip(c)}]}
-                ],
+                "hooks": [{"on": "call.ringing", "do": [{"type": "transfer", "destination": _sip(c)}]}],
             }
         },
     )
@@ -265,8 +257,7 @@ def _planted(credential: Json, place: int, canary: str) -> Json:
 
 def _camel(value: Json) -> Json:
     return {
-        _alias(key): item if key.endswith("headers") else _camel_inside(item)
-        for key, item in value.items()
+        _alias(key): item if key.endswith("headers") else _camel_inside(item) for key, item in value.items()
     }
 
 

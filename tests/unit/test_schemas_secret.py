@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import pytest
 from contract.secret_payloads import SecretCase, secret_payloads
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import CreateSessionPayload, map_secrets, may_hold_secrets
@@ -166,6 +166,7 @@ documents = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(documents, st.booleans(), st.sampled_from([(",", ":"), (", ", ": "), (" ,", "\n :\t")]))
 def test_the_look_at_the_text_never_misses_what_the_walk_finds(
     document: dict[str, Any], ascii_only: bool, separators: tuple[str, str]
@@ -176,6 +177,7 @@ def test_the_look_at_the_text_never_misses_what_the_walk_finds(
     assert may_hold_secrets(text) or not hidden
 
 
+@settings(deadline=None)
 @given(documents)
 def test_the_inverse_restores_any_document(document: dict[str, Any]) -> None:
     kept: list[object] = []
