@@ -5,13 +5,12 @@ from hashlib import blake2b
 from typing import NamedTuple
 from uuid import UUID
 
-import asyncpg
 import structlog
 
 from schemas import FailureCode, session_id
 from worker.creator import failure_response
-from worker.database import is_transient
 from worker.envelope import is_same_request
+from worker.errors import NotStorable
 from worker.metrics import Metrics
 from worker.outcome import Answer, Arrival, Duplicate, Refusal, Route, Work
 from worker.seal import SealKeys
@@ -45,9 +44,7 @@ class Accepting:
         """The new ones, by id. A batch that Postgres refuses is halved until the one at fault is alone."""
         try:
             begun = await self._store.accept(arrivals, lease)
-        except asyncpg.PostgresError as error:
-            if is_transient(error):
-                raise
+        except NotStorable as error:
             if len(arrivals) > 1:
                 middle = len(arrivals) // 2
                 return await self._insert(arrivals[:middle], lease) | await self._insert(

@@ -14,6 +14,7 @@ from worker.answering import Answering
 from worker.console.health import serve_health
 from worker.creator import BuiltInCreation, Creation, HandlerCreation, RetryRule, load_handler
 from worker.envelope import Limits
+from worker.failpoint import FailPoint
 from worker.finishing import Finishing
 from worker.identity import Identity, new_identity
 from worker.metrics import Metrics
@@ -46,6 +47,7 @@ class _Given:
     design: topology.Topology
     readiness: Readiness
     metrics: Metrics
+    fail_point: FailPoint
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
         ),
         readiness=Readiness(PARTS),
         metrics=Metrics(),
+        fail_point=FailPoint(settings.fail_point),
     )
     async with AsyncExitStack() as opened:
         port = await opened.enter_async_context(
@@ -87,7 +90,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
         if on_started:
             on_started(port, given.readiness)
         url = settings.database_url.get_secret_value()
-        pool = database.Database(url, settings.pool_size, tls, given.readiness)
+        pool = database.Database(url, settings.pool_size, tls, given.readiness, given.fail_point)
         opened.push_async_callback(pool.close)
         await _unless_stopped(pool.open(), stop)
         if stop.is_set():
@@ -101,7 +104,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
 
 def _wire(settings: Settings, given: _Given, store: Store) -> _Parts:
     names, readiness, metrics = given.design.names, given.readiness, given.metrics
-    publishing = publisher.Publisher(readiness, settings.confirm_timeout_seconds)
+    publishing = publisher.Publisher(readiness, settings.confirm_timeout_seconds, given.fail_point)
     taking = intake.Intake(names, settings.prefetch, readiness, metrics)
     finishing = Finishing(store, metrics)
     answering = Answering(given.me, names, publishing, store, readiness, metrics)
@@ -115,6 +118,7 @@ def _wire(settings: Settings, given: _Given, store: Store) -> _Parts:
         answering,
         store,
         metrics,
+        given.fail_point,
     )
     alive = heartbeat.Heartbeat(store, given.me, settings.lease_seconds)
     recovery = Recovery(

@@ -12,6 +12,8 @@ from typing import Any
 import asyncpg
 import structlog
 
+from worker.errors import NotStorable
+from worker.failpoint import FailPoint, Gap
 from worker.readiness import Readiness
 from worker.retry import delays
 from worker.sql import load_queries
@@ -50,7 +52,15 @@ def describe(error: BaseException) -> str:
 class Database:
     """A pool of connections, kept warm."""
 
-    def __init__(self, url: str, pool_size: int, tls: ssl.SSLContext | None, readiness: Readiness) -> None:
+    def __init__(
+        self,
+        url: str,
+        pool_size: int,
+        tls: ssl.SSLContext | None,
+        readiness: Readiness,
+        fail_point: FailPoint,
+    ) -> None:
+        self._fail_point = fail_point
         self._url = url
         self._size = pool_size
         self._tls = tls
@@ -106,7 +116,7 @@ class Database:
                 EOFError,
             ) as error:
                 if not is_transient(error):
-                    raise
+                    raise NotStorable(str(getattr(error, "sqlstate", "unknown"))) from error
                 if lost_since is None:
                     lost_since = clock()
                     _log.warning("postgres.lost", query=query, reason=describe(error))
@@ -125,7 +135,10 @@ class Database:
         connection = await self._pool.acquire(timeout=_CALL_SECONDS)
         try:
             async with asyncio.timeout(_CALL_SECONDS):
-                rows: Sequence[asyncpg.Record] = await connection.fetch(self._queries[query], *args)
+                answer = connection.fetch(self._queries[query], *args)
+                if query == "finish":
+                    answer = self._fail_point.reach_during(Gap.DURING_FINISH, answer)
+                rows: Sequence[asyncpg.Record] = await answer
         except BaseException as error:
             # A server that does not answer would not answer a polite cancel either.
             if isinstance(error, TimeoutError | asyncio.CancelledError):

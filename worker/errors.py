@@ -23,6 +23,19 @@ class SealError(WorkerError):
     """A secret cannot be sealed or opened with the keys at hand."""
 
 
+class NotStorable(WorkerError):
+    """Postgres refuses what it was given, and would again."""
+
+    def __init__(self, sqlstate: str) -> None:
+        super().__init__(f"refused by the database (SQLSTATE {sqlstate})")
+        self.sqlstate = sqlstate
+
+    @property
+    def already_there(self) -> bool:
+        """A row with this key exists."""
+        return self.sqlstate == "23505"
+
+
 class PublishInterrupted(WorkerError):
     """The broker did not say what became of a publish: the connection was lost, or it took too long."""
 

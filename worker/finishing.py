@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-import asyncpg
 import structlog
 
 from schemas import FailureCode
 from worker.accepting import stored_answer
 from worker.creator import failed
-from worker.database import is_transient
+from worker.errors import NotStorable
 from worker.metrics import Metrics
 from worker.outcome import Answer, Completed, Failed, Refusal, RetryLater, Route, Verdict
 from worker.store import Store
@@ -53,9 +52,7 @@ class Finishing:
         """A batch that Postgres refuses is halved until the one at fault is alone; that one then fails."""
         try:
             routes = await self._store.finish(verdicts)
-        except asyncpg.PostgresError as error:
-            if is_transient(error):
-                raise
+        except NotStorable as error:
             if len(verdicts) > 1:
                 middle = len(verdicts) // 2
                 return await self._write(verdicts[:middle]) | await self._write(verdicts[middle:])
@@ -125,8 +122,8 @@ class Finishing:
         return Answer(work.request_id, status, code, verdict.response, str(work.request_id), stored.route)
 
 
-def _why_not_storable(error: asyncpg.PostgresError) -> Refusal:
-    if isinstance(error, asyncpg.UniqueViolationError):
+def _why_not_storable(error: NotStorable) -> Refusal:
+    if error.already_there:
         return Refusal(
             FailureCode.REQUEST_ID_CONFLICT,
             "a session was made for this request id before, and the record of that request is no longer "

@@ -10,6 +10,7 @@ from worker.accepting import Accepting
 from worker.answering import Answering
 from worker.creator import Creation
 from worker.envelope import Limits, Message, decode
+from worker.failpoint import FailPoint, Gap
 from worker.finishing import Finishing
 from worker.intake import Delivery, Intake
 from worker.metrics import Metrics
@@ -46,6 +47,7 @@ class Pipeline:
         answering: Answering,
         store: Store,
         metrics: Metrics,
+        fail_point: FailPoint,
     ) -> None:
         self._limits = limits
         self._keys = keys
@@ -56,6 +58,7 @@ class Pipeline:
         self._answering = answering
         self._store = store
         self._metrics = metrics
+        self._fail_point = fail_point
 
     async def run(self, batch: Sequence[Delivery], room: int) -> None:
         """Everything that happens to a batch of deliveries. `room`: what the creation has reserved for it."""
@@ -74,6 +77,7 @@ class Pipeline:
         try:
             with self._metrics.timed("accept"):
                 accepted = await self._accepting.accept(list(decoded.arrivals.values()), lease)
+            await self._fail_point.reach(Gap.AFTER_ACCEPT)
             self._creation.give_back(room - len(accepted.claimed))
             if accepted.duplicates:
                 await self._answering.answer([known.answer for known in accepted.duplicates if known.answer])
@@ -90,11 +94,15 @@ class Pipeline:
         """Claimed requests, until each has its verdict on record and its response confirmed."""
         async with aclosing(self._creation.create(works)) as groups:
             async for verdicts in groups:
+                await self._fail_point.reach(Gap.AFTER_CREATE)
                 with self._metrics.timed("finish"):
                     answers = await self._finishing.finish(verdicts, lease)
+                await self._fail_point.reach(Gap.AFTER_FINISH)
                 with self._metrics.timed("publish"):
                     await self._answering.answer(answers)
+                await self._fail_point.reach(Gap.AFTER_PUBLISH)
                 await settle([verdict.work.request_id for verdict in verdicts])
+                await self._fail_point.reach(Gap.AFTER_SETTLE)
 
     def _decode(self, batch: Sequence[Delivery]) -> Decoded:
         decoded = Decoded({}, {}, [], [], [])

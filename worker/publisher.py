@@ -2,7 +2,7 @@
 
 import asyncio
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from pamqp.frame import marshal
 from pamqp.header import ContentHeader
 
 from worker.errors import PublishInterrupted
+from worker.failpoint import FailPoint, Gap
 from worker.readiness import Readiness
 
 PART = "responses"
@@ -45,7 +46,8 @@ class Publisher:
     """Publishes on one channel in confirm mode, on a connection of its own: a broker that is short of memory
     blocks the connections that publish, and acknowledgements must not wait with them."""
 
-    def __init__(self, readiness: Readiness, confirm_timeout_seconds: float) -> None:
+    def __init__(self, readiness: Readiness, confirm_timeout_seconds: float, fail_point: FailPoint) -> None:
+        self._fail_point = fail_point
         self._readiness = readiness
         self._timeout = confirm_timeout_seconds
         self._channel: AbstractChannel | None = None
@@ -101,7 +103,7 @@ class Publisher:
         try:
             async with asyncio.timeout(self._timeout):
                 if self._batch_write:
-                    return await write_batch(channel, messages)
+                    return await write_batch(channel, messages, self._written)
                 return list(await asyncio.gather(*(write_one(channel, message) for message in messages)))
         except TimeoutError:
             self._give_up.set()
@@ -113,6 +115,9 @@ class Publisher:
             if task is None or task.cancelling():
                 raise
             raise PublishInterrupted("the channel was closed") from error
+
+    async def _written(self) -> None:
+        await self._fail_point.reach(Gap.DURING_PUBLISH)
 
     async def _prove_progress(self, channel: AbstractChannel) -> None:
         """A broker that accepts connections may still be unable to take messages: publish one to nowhere."""
@@ -196,7 +201,11 @@ class _Batch:
             self.future.set_result(None)
 
 
-async def write_batch(channel: Any, messages: Sequence[Outgoing]) -> list[Receipt]:  # noqa: ANN401 — reaches behind the client's interface
+async def write_batch(
+    channel: Any,  # noqa: ANN401 — reaches behind the client's interface
+    messages: Sequence[Outgoing],
+    written: Callable[[], Awaitable[None]] | None = None,
+) -> list[Receipt]:
     """All of these in one write, waited for together.
 
     The client's public call makes a future, a lock and a write for each publish. This does what it does,
@@ -223,6 +232,8 @@ async def write_batch(channel: Any, messages: Sequence[Outgoing]) -> list[Receip
             future.cancel()
             raise
     try:
+        if written:
+            await written()
         await future
     finally:
         _forget(channel, messages)

@@ -1,8 +1,9 @@
 """What the worker is told from outside: read once from the environment, then frozen."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.errors import SettingsError
@@ -125,6 +126,19 @@ class Settings(BaseSettings):
         "auto", description="`auto`: console on a terminal, JSON lines elsewhere."
     )
 
+    mode: Literal["production", "test"] = Field(
+        "production", description="`test` allows what only tests may do to a worker."
+    )
+    fail_point: str = Field(
+        "", description="Test mode only: where in a batch's way the worker dies or freezes (`GAP:kill`)."
+    )
+
+    @model_validator(mode="after")
+    def _no_fail_point_in_production(self) -> Self:
+        if self.fail_point and self.mode == "production":
+            raise PydanticCustomError("reason", "WORKER_FAIL_POINT is refused unless WORKER_MODE=test")
+        return self
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _any_case(cls, value: object) -> object:
@@ -142,8 +156,10 @@ def read_settings(**overrides: object) -> Settings:
     except ValidationError as error:
         problems = []
         for detail in error.errors(include_input=False, include_url=False):
-            name = str(detail["loc"][0]) if detail["loc"] else "settings"
+            if not detail["loc"]:
+                problems.append(detail["msg"])
+                continue
+            name = str(detail["loc"][0])
             field = name if name.isupper() else variable_name(name)
-            problem = "is not set" if detail["type"] == "missing" else detail["msg"]
-            problems.append(f"{field}: {problem}")
+            problems.append(f"{field}: {'is not set' if detail['type'] == 'missing' else detail['msg']}")
         raise SettingsError("\n".join(problems)) from None

@@ -1,0 +1,65 @@
+"""Where a test makes a worker die or freeze: the gaps in a batch's way. Refused in production mode."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Coroutine
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from worker.errors import SettingsError
+
+T = TypeVar("T")
+_FLUSH_SECONDS = 0.1
+_ACTIONS = {"kill": signal.SIGKILL, "freeze": signal.SIGSTOP}
+
+
+class Gap(StrEnum):
+    """Between which two steps."""
+
+    AFTER_ACCEPT = "after_accept"
+    AFTER_CREATE = "after_create"
+    DURING_FINISH = "during_finish"
+    AFTER_FINISH = "after_finish"
+    DURING_PUBLISH = "during_publish"
+    AFTER_PUBLISH = "after_publish"
+    AFTER_SETTLE = "after_settle"
+
+
+class FailPoint:
+    """`after_accept:kill`, or `after_accept:freeze:3` for the third time a batch comes by."""
+
+    def __init__(self, text: str) -> None:
+        self._gap: Gap | None = None
+        if not text:
+            return
+        name, _, rest = text.partition(":")
+        action, _, count = rest.partition(":")
+        try:
+            self._gap = Gap(name)
+            self._signal = _ACTIONS[action]
+            self._left = int(count or 1)
+        except (ValueError, KeyError):
+            raise SettingsError(
+                f"WORKER_FAIL_POINT: {text!r} is not GAP:kill or GAP:freeze with one of {', '.join(Gap)}"
+            ) from None
+
+    def reach_during(self, gap: Gap, step: Coroutine[Any, Any, T]) -> Awaitable[T]:
+        """The same in the middle of a step: it has been sent, and its answer has not been read."""
+        if gap is not self._gap:
+            return step
+        return self._begin_and_reach(gap, step)
+
+    async def _begin_and_reach(self, gap: Gap, step: Coroutine[Any, Any, T]) -> T:
+        begun = asyncio.ensure_future(step)
+        await self.reach(gap)
+        return await begun
+
+    async def reach(self, gap: Gap) -> None:
+        """The end of this process, if this is where it is to end. What was written is on its way first."""
+        if gap is not self._gap:
+            return
+        self._left -= 1
+        if self._left == 0:
+            await asyncio.sleep(_FLUSH_SECONDS)
+            os.kill(os.getpid(), self._signal)
