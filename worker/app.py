@@ -167,8 +167,16 @@ def _services(settings: Settings, given: _Given, parts: _Parts) -> list[Coroutin
         if parts.store.has_notes:
             await parts.store.flush_notes()
 
+    async def tell_readiness() -> None:
+        while True:
+            await given.readiness.until_up()
+            _log.info("worker.ready")
+            await given.readiness.until_down()
+            _log.warning("worker.not_ready", reasons=given.readiness.reasons)
+
     ageing = expiry.Expiry(parts.store, given.metrics)
     services = [
+        tell_readiness(),
         link.keep_open(publisher.PART, given.broker, parts.publishing.serve, given.readiness),
         link.keep_open(intake.PART, given.broker, consume, given.readiness),
         every(parts.alive.interval, "heartbeat", parts.alive.beat),

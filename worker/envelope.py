@@ -191,7 +191,7 @@ def _accepted(
     now: datetime,
 ) -> Arrival | Unreadable:
     request_id = request.request_id
-    document = request.model_dump(mode="json", by_alias=False, exclude_unset=True)
+    document = request.model_dump(mode="json", exclude_unset=True)
     del document["request_id"]
     stamp = document.pop("timestamp", None)
     payload = document.pop("payload")
@@ -208,7 +208,7 @@ def _accepted(
         )
     canonical = rest + payload_text
     keyed = None
-    if may_hold_secrets(payload_text) and _holds_secrets(payload):
+    if request.payload.may_hold_secrets() and _holds_secrets(payload):
         keyed = canonical
         try:
             fingerprint = keys.fingerprint(canonical, has_secrets=True)

@@ -34,8 +34,9 @@ class Readiness:
         while any(part in self._reasons for part in parts) if parts else self._reasons:
             await self._changed.wait()
 
-    async def until_down(self, part: str) -> None:
-        while part not in self._reasons:
+    async def until_down(self, part: str | None = None) -> None:
+        """Return once this part, or any, is down."""
+        while not self._reasons if part is None else part not in self._reasons:
             await self._changed.wait()
 
     def _wake(self) -> None:

@@ -1,0 +1,161 @@
+"""Producers and a subscriber that keep their books: what the broker confirmed, and every copy that came back."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from uuid import UUID, uuid4
+
+import aio_pika
+from aio_pika.abc import AbstractChannel
+from aiormq.abc import DeliveredMessage
+from aiormq.exceptions import AMQPError
+
+from worker.topology import names_for
+from worker.verify import Received
+
+_BROKER_ERRORS = (AMQPError, OSError, TimeoutError, RuntimeError)
+_CONFIRM_SECONDS = 10
+
+
+class Books:
+    """What a producer was promised, and what a subscriber got."""
+
+    def __init__(self) -> None:
+        self.confirmed: list[UUID] = []
+        self.received: list[Received] = []
+        self.answered: set[str] = set()
+        self._changed = asyncio.Event()
+
+    @property
+    def open(self) -> int:
+        """Confirmed, and not answered yet: work in flight."""
+        return len(self.confirmed) - len(self.answered)
+
+    def confirm(self, request_id: UUID) -> None:
+        self.confirmed.append(request_id)
+        self.wake()
+
+    def receive(self, message_id: str, body: bytes) -> None:
+        self.received.append(Received(message_id, body))
+        self.answered.add(message_id)
+        self.wake()
+
+    def wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def until(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                while not condition():
+                    await self._changed.wait()
+        except TimeoutError:
+            raise AssertionError(
+                f"not {what} within {seconds} s: {len(self.confirmed)} confirmed, {len(self.answered)} answered"
+            ) from None
+
+    async def until_all_answered(self, seconds: float) -> None:
+        await self.until(lambda: self.open <= 0, seconds, "all answered")
+
+
+class Producers:
+    """Sends requests, with so many unanswered at most. A publish that was not confirmed is sent again with
+    the same id: the producer's half of the promise."""
+
+    def __init__(self, amqp_url: str, prefix: str, books: Books, open_at_most: int) -> None:
+        self._url = amqp_url
+        self._exchange = names_for(prefix).requests
+        self._books = books
+        self._open_at_most = open_at_most
+
+    async def send(self, count: int, make: Callable[[UUID], dict[str, object]] | None = None) -> None:
+        left = [uuid4() for _ in range(count)]
+        while left:
+            with suppress(*_BROKER_ERRORS):
+                connection = await aio_pika.connect(self._url, timeout=5)
+                async with connection:
+                    channel = await connection.channel()
+                    underlay = await channel.get_underlay_channel()
+                    while left:
+                        await self._books.until(
+                            lambda: self._books.open < self._open_at_most, 600, "answered so that more can be sent"
+                        )
+                        window = left[-50:]
+                        await asyncio.gather(*(self._publish(underlay, one, make) for one in window))
+                        del left[-len(window) :]
+            if left:
+                await asyncio.sleep(0.2)  # the broker is away: try it again
+
+    async def _publish(
+        self, channel: object, request_id: UUID, make: Callable[[UUID], dict[str, object]] | None
+    ) -> None:
+        if request_id in self._sent_and_confirmed:
+            return
+        body = json.dumps(make(request_id) if make else request_for(request_id)).encode()
+        async with asyncio.timeout(_CONFIRM_SECONDS):
+            await channel.basic_publish(  # type: ignore[attr-defined]
+                body,
+                exchange=self._exchange,
+                routing_key="create",
+                mandatory=True,
+                properties=aio_pika.Message(
+                    body, message_id=str(request_id), delivery_mode=aio_pika.DeliveryMode.PERSISTENT
+                ).properties,
+            )
+        self._sent_and_confirmed.add(request_id)
+        self._books.confirm(request_id)
+
+    @property
+    def _sent_and_confirmed(self) -> set[UUID]:
+        return self.__dict__.setdefault("_done", set())
+
+
+def request_for(request_id: UUID) -> dict[str, object]:
+    return {
+        "request_id": str(request_id),
+        "org_id": f"org-{request_id.int % 7}",
+        "operation": "create_session",
+        "payload": {"name": "under fire", "expiration_seconds": 3600},
+    }
+
+
+async def subscribe(amqp_url: str, prefix: str, books: Books) -> None:
+    """Take every copy of every response, for ever, through every loss of the broker."""
+    queue = names_for(prefix).responses
+    while True:
+        with suppress(*_BROKER_ERRORS):
+            connection = await aio_pika.connect(amqp_url, timeout=5)
+            async with connection:
+                channel = await connection.channel()
+                await _consume(channel, queue, books)
+        await asyncio.sleep(0.2)
+
+
+async def _consume(channel: AbstractChannel, queue: str, books: Books) -> None:
+    underlay = await channel.get_underlay_channel()
+
+    async def take(message: DeliveredMessage) -> None:
+        books.receive(message.header.properties.message_id or "", message.body)
+        with suppress(*_BROKER_ERRORS):
+            await underlay.basic_ack(message.delivery_tag or 0, wait=False)
+
+    lost = asyncio.get_running_loop().create_future()
+    cancelled: Callable[[object], Awaitable[None] | None] = lambda _: lost.done() or lost.set_result(None)  # type: ignore[assignment,return-value]  # noqa: E731
+    underlay.on_consumer_cancel_callbacks.add(cancelled)  # type: ignore[attr-defined]
+    await underlay.basic_qos(prefetch_count=500)
+    await underlay.basic_consume(queue, take)
+    await asyncio.wait([asyncio.ensure_future(underlay.closing), lost], return_when=asyncio.FIRST_COMPLETED)
+
+
+@asynccontextmanager
+async def keeping_books(amqp_url: str, prefix: str) -> AsyncIterator[Books]:
+    """A subscriber that listens while this is open."""
+    books = Books()
+    listening = asyncio.create_task(subscribe(amqp_url, prefix, books))
+    try:
+        yield books
+    finally:
+        listening.cancel()
+        with suppress(asyncio.CancelledError, *_BROKER_ERRORS):
+            await listening

@@ -1,0 +1,130 @@
+"""Workers as processes of their own, to be killed and frozen, and heard through their log."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+Event = dict[str, Any]
+_PATIENCE_SECONDS = 60.0
+
+
+class WorkerProcess:
+    """`session-worker run` with these settings. Its log's events can be awaited."""
+
+    def __init__(self, environ: dict[str, str]) -> None:
+        self._environ = {
+            **os.environ,
+            "WORKER_HTTP_HOST": "127.0.0.1",
+            "WORKER_HTTP_PORT": "0",
+            "WORKER_LOG_FORMAT": "json",
+            "WORKER_MODE": "test",
+            **environ,
+        }
+        self._process: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._heard = asyncio.Event()
+        self.events: list[Event] = []
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        assert self._process is not None
+        return self._process.returncode
+
+    @property
+    def state(self) -> str:
+        """The kernel's word for it: R, S, T (stopped), Z …"""
+        return Path(f"/proc/{self.pid}/stat").read_text("ascii").rpartition(")")[2].split()[0]
+
+    async def start(self, *, until_ready: bool = True) -> None:
+        self.events = []
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "worker", "run",
+            env=self._environ, stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, limit=1 << 22,
+        )  # fmt: skip
+        self._reading = asyncio.create_task(self._read())
+        if until_ready:
+            await self.event("worker.ready")
+
+    async def event(self, name: str, since: int = 0, **values: Any) -> Event:
+        """The first event of that name (and with these values), once it is logged."""
+        return await self.heard(
+            lambda event: event.get("event") == name
+            and all(event.get(key) == value for key, value in values.items()),
+            name,
+            since,
+        )
+
+    async def heard(self, wanted: Callable[[Event], bool], what: str, since: int = 0) -> Event:
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                while True:
+                    for event in self.events[since:]:
+                        if wanted(event):
+                            return event
+                    self._heard.clear()
+                    if self._reading is None or self._reading.done():
+                        raise AssertionError(f"the worker ended without {what}: {self.events[-5:]}")
+                    await self._heard.wait()
+        except TimeoutError:
+            raise AssertionError(f"no {what} within {_PATIENCE_SECONDS} s: {self.events[-5:]}") from None
+
+    async def kill(self) -> None:
+        """SIGKILL; returns when it is gone."""
+        os.kill(self.pid, signal.SIGKILL)
+        await self.wait()
+
+    def freeze(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def terminate(self) -> None:
+        os.kill(self.pid, signal.SIGTERM)
+
+    async def wait(self) -> int:
+        assert self._process is not None
+        code = await self._process.wait()
+        if self._reading is not None:
+            await self._reading
+        return code
+
+    async def end(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self.thaw()
+            await self.kill()
+
+    async def _read(self) -> None:
+        assert self._process is not None
+        assert self._process.stderr is not None
+        async for line in self._process.stderr:
+            try:
+                self.events.append(json.loads(line))
+            except ValueError:
+                self.events.append({"event": "text", "line": line.decode(errors="replace").rstrip()})
+            self._heard.set()
+        self._heard.set()
+
+
+@asynccontextmanager
+async def worker_processes(count: int, environ: dict[str, str]) -> AsyncIterator[list[WorkerProcess]]:
+    """Workers that are ready; none is left at the end."""
+    workers = [WorkerProcess(environ) for _ in range(count)]
+    try:
+        await asyncio.gather(*(worker.start() for worker in workers))
+        yield workers
+    finally:
+        for worker in workers:
+            await worker.end()
