@@ -2,15 +2,18 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import aio_pika
+import aiohttp
+import asyncpg
 from aio_pika.abc import AbstractIncomingMessage
 from aiormq.exceptions import AMQPError
+from prometheus_client.parser import text_string_to_metric_families
 
 from schemas import CreateSessionResponse
 from worker.app import run_worker
@@ -19,6 +22,8 @@ from worker.settings import Settings
 from worker.topology import names_for
 
 ANSWER_SECONDS = 15.0
+_LOOK_AGAIN_SECONDS = 0.02
+T = TypeVar("T")
 
 
 def good_request(request_id: UUID | None = None, /, **payload: Any) -> dict[str, Any]:
@@ -164,6 +169,40 @@ async def open_desk(amqp_url: str, prefix: str) -> AsyncIterator[Desk]:
 
 def response_in(message: AbstractIncomingMessage) -> CreateSessionResponse:
     return CreateSessionResponse.model_validate_json(message.body)
+
+
+async def eventually(look: Callable[[], Awaitable[T]], seconds: float = ANSWER_SECONDS) -> T:
+    """What `look` finds, as soon as it finds something; for what sends no signal of its own."""
+    async with asyncio.timeout(seconds):
+        while not (found := await look()):
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+    return found
+
+
+async def row_of(db: asyncpg.Connection, request_id: UUID | str) -> dict[str, Any]:
+    """The one row of a request."""
+    rows = await db.fetch("select * from requests where request_id = $1", UUID(str(request_id)))
+    assert len(rows) == 1, f"{len(rows)} rows for {request_id}"
+    return dict(rows[0])
+
+
+async def http_get(worker: RunningWorker, path: str) -> tuple[int, str]:
+    """Status and body of a page of the worker."""
+    async with (
+        aiohttp.ClientSession() as client,
+        client.get(f"http://127.0.0.1:{worker.http_port}{path}") as response,
+    ):
+        return response.status, await response.text()
+
+
+async def metric_of(worker: RunningWorker, name: str, **labels: str) -> float | None:
+    """One value from the worker's metrics; None when there is no such series."""
+    _, text = await http_get(worker, "/metrics")
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == name and labels.items() <= sample.labels.items():
+                return sample.value
+    return None
 
 
 async def delete_topology(amqp_url: str, prefix: str) -> None:
