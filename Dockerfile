@@ -1,0 +1,29 @@
+# The worker alone: no compiler, no package manager's cache, no lock file in what is shipped.
+
+FROM python:3.13-slim AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+WORKDIR /source
+# What builds stays here; what runs goes into an environment that has not even pip.
+RUN python -m venv /build && python -m venv --without-pip /worker
+COPY requirements-build.lock requirements.lock ./
+RUN /build/bin/pip install --require-hashes -r requirements-build.lock \
+ && /build/bin/pip --python /worker/bin/python install --require-hashes -r requirements.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY schemas schemas
+COPY worker worker
+RUN /build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
+ && /build/bin/pip --python /worker/bin/python install --no-deps --no-index /wheels/*.whl
+
+FROM python:3.13-slim
+# A number of its own, so that Kubernetes' runAsNonRoot can see that it is not root.
+RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent worker
+COPY --from=build /worker /worker
+ENV PATH=/worker/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 10001
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+# Alive, not ready: a worker that waits for its broker or database must not be replaced for it.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
+  CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.environ.get(\"WORKER_HTTP_PORT\", \"8080\")}/livez', timeout=4)"]
+ENTRYPOINT ["session-worker"]
+CMD ["run"]
