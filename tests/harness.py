@@ -16,6 +16,7 @@ from aiormq.exceptions import AMQPError
 from prometheus_client.parser import text_string_to_metric_families
 
 from schemas import CreateSessionResponse
+from worker import topology
 from worker.app import run_worker
 from worker.readiness import Readiness
 from worker.settings import Settings
@@ -134,21 +135,11 @@ class Desk:
     async def take_from(self, queue: str) -> AbstractIncomingMessage:
         """The next message of a queue, acknowledged."""
         source = await self.channel.get_queue(queue, ensure=False)
-        found: asyncio.Future[AbstractIncomingMessage] = asyncio.get_running_loop().create_future()
 
-        async def take(message: AbstractIncomingMessage) -> None:
-            if found.done():
-                await message.reject(requeue=True)
-            else:
-                await message.ack()
-                found.set_result(message)
+        async def look() -> AbstractIncomingMessage | None:
+            return await source.get(no_ack=True, fail=False)
 
-        tag = await source.consume(take)
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                return await found
-        finally:
-            await source.cancel(tag)
+        return await eventually(look)
 
     async def count(self, queue: str) -> int:
         """Messages that lie ready in a queue."""
@@ -171,10 +162,10 @@ def response_in(message: AbstractIncomingMessage) -> CreateSessionResponse:
     return CreateSessionResponse.model_validate_json(message.body)
 
 
-async def eventually(look: Callable[[], Awaitable[T]], seconds: float = ANSWER_SECONDS) -> T:
+async def eventually(look: Callable[[], Awaitable[T | None]], seconds: float = ANSWER_SECONDS) -> T:
     """What `look` finds, as soon as it finds something; for what sends no signal of its own."""
     async with asyncio.timeout(seconds):
-        while not (found := await look()):
+        while not (found := await look()):  # noqa: ASYNC110 — what another program does sets no event here
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
     return found
 
@@ -203,6 +194,14 @@ async def metric_of(worker: RunningWorker, name: str, **labels: str) -> float | 
             if sample.name == name and labels.items() <= sample.labels.items():
                 return sample.value
     return None
+
+
+async def declare_topology(settings: Settings) -> None:
+    """What a worker declares at its start, so that requests can be there before it."""
+    from_policy = settings.queue_limits == "policy"
+    designed = topology.design(settings.prefix, settings.delivery_limit, limits_from_policy=from_policy)
+    async with await aio_pika.connect(settings.amqp_url.get_secret_value()) as connection:
+        await topology.apply(connection, designed)
 
 
 async def delete_topology(amqp_url: str, prefix: str) -> None:

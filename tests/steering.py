@@ -6,7 +6,7 @@ from typing import Any
 from schemas import CreateSessionRequest
 from worker.creator import Context, Handler
 
-PATH = "handlers:steered"
+PATH = "steering:steered"
 _acts: list[Handler] = []
 
 
