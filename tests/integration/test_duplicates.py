@@ -1,0 +1,231 @@
+"""The same request id again: the same answer, or a conflict; never a second session."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+from harness import Desk, NewWorker, eventually, good_request, metric_of, open_desk, response_in, row_of
+from steering import steer
+
+from schemas import CreateSessionRequest, FailureCode
+from worker.creator import Context
+from worker.settings import Settings
+from worker.stack import Stack
+
+
+async def settled_row(db: asyncpg.Connection, request_id: str) -> dict[str, Any]:
+    """The row once nothing more is to be written to it."""
+    await eventually(
+        lambda: db.fetchval(
+            "select true from requests where request_id = $1 and published_at is not null", UUID(request_id)
+        )
+    )
+    return await row_of(db, request_id)
+
+
+async def test_a_finished_request_is_answered_again_with_the_same_bytes(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection, stack: Stack
+) -> None:
+    worker = await new_worker()
+    request = good_request()
+    await desk.send(request)
+    first = await desk.next()
+    before = await settled_row(db, request["request_id"])
+
+    async with open_desk(stack.amqp_url, desk.prefix) as other:
+        await other.send(request, correlation_id="again")
+        second = await other.next()
+
+    assert second.body == first.body
+    assert second.message_id == first.message_id
+    assert (first.correlation_id, second.correlation_id) == (request["request_id"], "again")
+    assert await settled_row(db, request["request_id"]) == before | {"published_at": await published(db)}
+    assert await db.fetchval("select count(*) from sessions") == 1
+    assert await db.fetchval("select count(*) from request_transitions") == 3
+    assert await metric_of(worker, "worker_duplicates_total", kind="answered_again") == 1
+    assert desk.arrived.empty()
+
+
+async def published(db: asyncpg.Connection) -> object:
+    return await db.fetchval("select published_at from requests")
+
+
+async def test_the_same_id_with_other_content_is_a_conflict_and_changes_nothing(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    worker = await new_worker()
+    request = good_request()
+    original = await desk.ask(request)
+    before = await settled_row(db, request["request_id"])
+
+    conflict = await desk.ask(request | {"org_id": "org-2"})
+
+    assert conflict.status == "failed"
+    assert conflict.metadata == {"code": "request_id_conflict"}
+    assert conflict.error is not None
+    assert request["request_id"] in conflict.error
+    assert conflict.request_id == original.request_id
+    assert await row_of(db, request["request_id"]) == before
+    assert await db.fetchval("select count(*) from request_transitions") == 3
+    assert [row["id"] for row in await db.fetch("select id from sessions")] == [original.payload.session_id]
+    assert conflict.payload.session_id != original.payload.session_id
+    assert await metric_of(worker, "worker_duplicates_total", kind="conflict") == 1
+
+
+async def test_a_conflict_is_answered_the_same_each_time_and_is_a_message_of_its_own(
+    new_worker: NewWorker, desk: Desk
+) -> None:
+    await new_worker()
+    request = good_request()
+    await desk.send(request)
+    original = await desk.next()
+
+    await desk.send(request | {"org_id": "org-2"})
+    first = await desk.next()
+    await desk.send(request | {"org_id": "org-2"})
+    second = await desk.next()
+    await desk.send(request | {"org_id": "org-3"})
+    third = await desk.next()
+
+    assert (second.body, second.message_id) == (first.body, first.message_id)
+    assert len({original.message_id, first.message_id, third.message_id}) == 3
+    assert response_in(third).metadata == {"code": FailureCode.REQUEST_ID_CONFLICT}
+
+
+def reordered(document: Any) -> Any:
+    if isinstance(document, dict):
+        return {key: reordered(document[key]) for key in reversed(document)}
+    return [reordered(item) for item in document] if isinstance(document, list) else document
+
+
+PLAIN = {
+    "request_id": "",
+    "org_id": "org-1",
+    "operation": "create_session",
+    "payload": {
+        "name": "Grüße",
+        "expiration_seconds": 3600,
+        "customer": {"name": "Maria", "number_e164_check_enabled": True},
+    },
+    "timestamp": "2026-01-02T03:04:05Z",
+}
+CAMEL = {
+    "requestId": "",
+    "orgId": "org-1",
+    "operation": "create_session",
+    "payload": {
+        "name": "Grüße",
+        "expirationSeconds": 3600,
+        "customer": {"name": "Maria", "numberE164CheckEnabled": True},
+    },
+    "timestamp": "2026-01-02T03:04:05Z",
+}
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        pytest.param(lambda a: json.dumps(CAMEL | {"requestId": a}), id="camelCase"),
+        pytest.param(lambda a: json.dumps(reordered(PLAIN | {"request_id": a})), id="keys reordered"),
+        pytest.param(lambda a: json.dumps(PLAIN | {"request_id": a}, indent=4), id="other spaces"),
+        pytest.param(lambda a: json.dumps(PLAIN | {"request_id": a}, ensure_ascii=False), id="other escapes"),
+        pytest.param(lambda a: json.dumps(PLAIN | {"request_id": a.upper()}), id="id in capitals"),
+        pytest.param(
+            lambda a: json.dumps(PLAIN | {"request_id": a, "timestamp": "2027-01-01T00:00:00Z"}),
+            id="sent later",
+        ),
+    ],
+)
+async def test_the_same_request_in_another_spelling_is_the_same(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection, variant: Callable[[str], str]
+) -> None:
+    await new_worker()
+    request_id = str(uuid4())
+    await desk.send(PLAIN | {"request_id": request_id})
+    first = await desk.next()
+    assert response_in(first).status == "completed"
+
+    await desk.send(variant(request_id))
+
+    assert (await desk.next()).body == first.body
+    assert await db.fetchval("select count(*) from requests") == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"user_id": "user-2"},
+        {"metadata": {"a": 1}},
+        {"payload": {"name": "Support chat", "expiration_seconds": 3601}},
+        {"payload": {}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+async def test_any_other_content_is_another_request(
+    new_worker: NewWorker, desk: Desk, change: dict[str, Any]
+) -> None:
+    await new_worker()
+    request = good_request()
+    await desk.ask(request)
+
+    assert (await desk.ask(request | change)).metadata["code"] == "request_id_conflict"
+
+
+async def test_an_unfinished_request_is_answered_to_who_asked_last(
+    new_worker: NewWorker, settings: Settings, desk: Desk, db: asyncpg.Connection, stack: Stack
+) -> None:
+    called, go_on = asyncio.Event(), asyncio.Event()
+    calls = []
+
+    async def act(request: CreateSessionRequest, _context: Context) -> None:
+        calls.append(request.request_id)
+        called.set()
+        if request.payload.name == "slow":
+            await go_on.wait()
+
+    worker = await new_worker(handler=steer(act))
+    slow = good_request(None, name="slow")
+    await desk.send(slow)
+    await called.wait()
+
+    async with open_desk(stack.amqp_url, settings.prefix) as other:
+        await other.send(slow, correlation_id="second")
+        await eventually(lambda: db.fetchval("select true from requests where reply_to = $1", other.reply_to))
+        go_on.set()
+        answer = await other.next()
+
+    assert answer.correlation_id == "second"
+    assert response_in(answer).status == "completed"
+    last = good_request(None, name="quick")
+    assert str((await desk.ask(last)).request_id) == last["request_id"], "the first queue got nothing else"
+    assert [str(request_id) for request_id in calls] == [slow["request_id"], last["request_id"]]
+    assert await metric_of(worker, "worker_duplicates_total", kind="in_progress") == 1
+    assert await db.fetchval("select count(*) from sessions") == 2
+
+
+async def test_a_conflict_with_an_unfinished_request_leaves_it_alone(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    called, go_on = asyncio.Event(), asyncio.Event()
+
+    async def act(_request: CreateSessionRequest, _context: Context) -> None:
+        called.set()
+        await go_on.wait()
+
+    await new_worker(handler=steer(act))
+    slow = good_request()
+    await desk.send(slow, correlation_id="slow")
+    await called.wait()
+    before = await row_of(db, slow["request_id"])
+
+    conflict = await desk.ask(slow | {"org_id": "org-2"})
+
+    assert conflict.metadata["code"] == "request_id_conflict"
+    assert await row_of(db, slow["request_id"]) == before
+    go_on.set()
+    answer = await desk.next()
+    assert (answer.correlation_id, response_in(answer).status) == ("slow", "completed")
