@@ -1,0 +1,207 @@
+"""`session-worker demo`."""
+
+import argparse
+import os
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, suppress
+from uuid import UUID, uuid4
+
+from rich.text import Text
+
+from worker import link, log, migrate
+from worker.cli import exits, running
+from worker.cli.asking import Tally, ask_all
+from worker.cli.demo_scenes import ORG, Scenes, Seen
+from worker.cli.demo_worker import WorkerProcess, worker_process
+from worker.cli.documents import Document
+from worker.cli.output import coloured, emit, grid, json_option, people, say, show_client_log
+from worker.cli.servers import broker_tls
+from worker.cli.status import Found, find, open_database, render
+from worker.cli.topology import broker_for, design_for
+from worker.cli.up import settings_on
+from worker.client import Client, Request
+from worker.settings import Settings
+from worker.stack import local_stack
+from worker.store import Store
+from worker.tls import context_from
+
+EXAMPLES = """\
+  session-worker demo                   everything is started for it, and gone afterwards
+  session-worker demo --burst 5000      how fast this machine is
+  session-worker demo --json | jq -s 'map(select(.ok == false))'
+
+The exit code is 0 when everything came back as promised.
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--burst", type=int, default=500, metavar="N", help="requests sent at once (default 500)"
+    )
+    json_option(parser)
+
+
+def execute(options: argparse.Namespace) -> int:
+    return running.run(running.until_signalled(_demo(options)))
+
+
+async def _demo(options: argparse.Namespace) -> int:
+    show_client_log()
+    async with AsyncExitStack() as opened:
+        stack = await opened.enter_async_context(local_stack(say, environ=os.environ))
+        # Names of its own: on a broker of yours it must not meet your requests.
+        settings = settings_on(stack, os.environ, prefix=f"demo-{uuid4().hex[:8]}", log_level="error")
+        log.configure(settings)
+        await migrate.migrate(settings.database_url.get_secret_value(), context_from(settings))
+        opened.push_async_callback(_remove_queues, settings)
+        began = time.perf_counter()
+        say("starting a worker …")
+        worker = await opened.enter_async_context(worker_process(settings))
+        say(f"worker ready in {time.perf_counter() - began:.1f} s, process {worker.pid}")
+        ok = await _show_all(settings, worker, options)
+        say("stopping everything …")
+    if not options.json:
+        print("everything came back as promised" if ok else "NOT everything came back as promised")
+    return exits.OK if ok else exits.FAILED
+
+
+async def _show_all(settings: Settings, worker: WorkerProcess, options: argparse.Namespace) -> bool:
+    own_queue = f"{settings.prefix}.mine"
+    await _declare(settings, own_queue)
+    url = settings.amqp_url.get_secret_value()
+    async with Client(url, settings.prefix, tls=broker_tls(settings), app_id="session-worker demo") as client:
+        async with client.subscribe() as responses:
+            scenes = Scenes(client, own_queue, responses)
+            await scenes.play()
+        _show_scenes(scenes.seen, as_json=options.json)
+        tally, sessions = await _burst(client, options.burst)
+    burst_ok = tally.outcomes["completed"] == options.burst == len(sessions)
+    _show_summary(scenes.seen, tally, len(sessions), burst_ok, as_json=options.json)
+    history_ok = await _show_history(settings, scenes.seen, as_json=options.json)
+    stopped = await worker.stop()
+    if stopped != 0:
+        say(f"the worker ended with {stopped} after SIGTERM, not with 0")
+    return all(seen.ok for seen in scenes.seen) and burst_ok and history_ok and stopped == 0
+
+
+async def _burst(client: Client, size: int) -> tuple[Tally, set[str]]:
+    """Many at once: each is answered, and no two have one session."""
+    sessions: set[str] = set()
+
+    async def documents() -> AsyncGenerator[Document, None]:
+        for number in range(size):
+            yield Document(number + 1, Request(org_id=ORG, payload={"name": f"Burst {number}"}))
+
+    tally = await ask_all(
+        client,
+        documents(),
+        lambda result: sessions.add(result.response.payload.session_id) if result.response else None,
+        at_once=min(size, 1000) or 1,
+        timeout=60,
+        wait=True,
+    )
+    return tally, sessions
+
+
+def _show_scenes(seen: list[Seen], *, as_json: bool) -> None:
+    if as_json:
+        for each in seen:
+            emit(
+                {
+                    "what": each.what, "expected": each.expected, "got": each.got, "ok": each.ok,
+                    "ms": round(each.seconds * 1000, 1), "request_id": each.request_id,
+                    "response": each.response.model_dump(mode="json") if each.response else None,
+                }
+            )  # fmt: skip
+        return
+    table = grid(f"{len(seen)} requests", "", "request", "response", "session, or why there is none", "ms")
+    for each in seen:
+        table.add_row(
+            Text("✓", "green") if each.ok else Text("✗ not as promised", "bold red"),
+            Text(each.what),
+            coloured(each.got) if each.got == "completed" else Text(each.got, "yellow" if each.ok else "red"),
+            Text(_told(each)),
+            f"{each.seconds * 1000:.0f}",
+        )
+    people().print(table)
+
+
+def _told(seen: Seen) -> str:
+    if seen.response is None:
+        return f"expected {seen.expected}"
+    if seen.response.error is None:
+        return seen.response.payload.session_id
+    fields = [f"{error['field']} {error['reason']}" for error in seen.response.metadata.get("errors", ())]
+    return "; ".join(fields) or seen.response.error
+
+
+def _show_summary(seen: list[Seen], tally: Tally, sessions: int, ok: bool, *, as_json: bool) -> None:
+    outcomes = Counter(each.got for each in seen) + tally.outcomes
+    record = {
+        "requests": len(seen) + tally.total, "as_promised": sum(each.ok for each in seen) + tally.total * ok,
+        "outcomes": dict(outcomes), "burst": tally.total, "burst_sessions": sessions,
+        "requests_per_second": round(tally.rate), **tally.quantiles(), "ok": ok,
+    }  # fmt: skip
+    if as_json:
+        emit(record)
+        return
+    table = grid("all together", "outcome", "requests")
+    for name, count in outcomes.most_common():
+        table.add_row(coloured(name), str(count))
+    people().print(table)
+    times = ", ".join(f"{name} {value:g} ms" for name, value in tally.quantiles().items())
+    print(f"a burst of {tally.total}: {tally.rate:.0f} requests a second, {times}; {sessions} sessions\n")
+
+
+async def _show_history(settings: Settings, seen: list[Seen], *, as_json: bool) -> bool:
+    """One request as it stands on record."""
+    chosen = next((each.request_id for each in seen if each.what == "a credential, sealed at rest"), None)
+    found = await _on_record(settings, chosen) if chosen else None
+    if found is None:
+        say("the request with the credential is not on record")
+        return False
+    if as_json:
+        emit(found)
+    else:
+        people().print(render(found))
+    steps = [step["status"] for step in found["history"]]
+    return steps == ["pending", "processing", "completed"] and found["session"] is not None
+
+
+async def _on_record(settings: Settings, request_id: UUID) -> Found | None:
+    database = await open_database(settings, 10)
+    try:
+        return await find(Store(database, uuid4(), settings.lease_seconds), request_id)
+    finally:
+        await database.close()
+
+
+async def _declare(settings: Settings, queue: str) -> None:
+    connection = await broker_for(settings).connect()
+    try:
+        channel = connection.channel()
+        await channel.initialize()
+        await channel.declare_queue(queue, durable=True, arguments={"x-queue-type": "quorum"})
+    finally:
+        await connection.close()
+
+
+async def _remove_queues(settings: Settings) -> None:
+    """On a broker of yours nothing of the demonstration stays; one of its own goes away anyhow."""
+    if not os.environ.get("AMQP_URL"):
+        return
+    design = design_for(settings)
+    with suppress(*link.BROKER_ERRORS):
+        connection = await broker_for(settings).connect()
+        try:
+            channel = connection.channel()
+            await channel.initialize()
+            under = await channel.get_underlay_channel()
+            for queue in (*(queue.name for queue in design.queues), f"{settings.prefix}.mine"):
+                await under.queue_delete(queue)
+            for exchange in design.exchanges:
+                await under.exchange_delete(exchange.name)
+        finally:
+            await connection.close()

@@ -1,0 +1,189 @@
+"""What `request` sends: from flags, from a file or from a pipe, one at a time however many there are."""
+
+import argparse
+import asyncio
+import json
+import os
+import stat
+import sys
+import threading
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import dataclass
+from itertools import chain, repeat
+from pathlib import Path
+from typing import Any, TextIO
+from uuid import UUID
+
+from worker.cli import exits
+from worker.cli.exits import CommandError
+from worker.cli.output import say
+from worker.client import Request
+
+_AHEAD = 1000  # lines read before they are asked for
+_PAYLOAD_FLAGS = ("name", "status", "expiration_seconds", "assistant_id", "phone_number_id", "casefile_id")
+_SPELLINGS = {"requestId": "request_id", "orgId": "org_id", "userId": "user_id"}
+_FIELDS = {"request_id", "org_id", "user_id", "operation", "payload", "timestamp", "metadata", "key"}
+_LINES_SUFFIXES = (".jsonl", ".ndjson")
+_HINT_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Document:
+    """One request of many, or what is wrong with it. Numbered from one."""
+
+    number: int
+    request: Request | None
+    problem: str = ""
+
+
+def from_options(options: argparse.Namespace) -> AsyncGenerator[Document, None]:
+    """The documents that the command line names."""
+    payload = {flag: value for flag in _PAYLOAD_FLAGS if (value := getattr(options, flag)) is not None}
+    if options.file == "-" or (
+        options.file is None and not payload and options.count is None and _is_piped()
+    ):
+        return _from_file(sys.stdin, options, payload)
+    if options.file is not None:
+        try:
+            file = Path(options.file).open(encoding="utf-8")  # noqa: SIM115 — closed when it has been read
+        except OSError as error:
+            raise CommandError(exits.USAGE, f"--file {options.file}: {error.strerror}") from error
+        return _from_file(file, options, payload)
+    return _from_flags(options, payload)
+
+
+def expected(options: argparse.Namespace) -> int | None:
+    """How many there will be, where that is known: for the progress bar."""
+    if options.file is None:
+        return options.count or (None if _is_piped() else 1)
+    path = Path(options.file)
+    if options.file == "-" or not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b"")) or 1
+
+
+def _is_piped() -> bool:
+    """Whether someone pipes requests in. A terminal, /dev/null or a closed input is no such thing."""
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError, AttributeError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
+
+
+async def _from_flags(options: argparse.Namespace, payload: dict[str, Any]) -> AsyncGenerator[Document, None]:
+    for number in range(1, (options.count or 1) + 1):
+        yield _document(number, {}, options, payload)
+
+
+async def _from_file(
+    file: TextIO, options: argparse.Namespace, flags: dict[str, Any]
+) -> AsyncGenerator[Document, None]:
+    """JSON Lines, or one document on as many lines as it likes. An empty pipe is one made of the flags."""
+    lines = _lines(file)
+    first = ""
+    async for line in lines:
+        first = line
+        if line.strip():
+            break
+    if not first.strip():
+        if options.file is not None:
+            raise CommandError(exits.USAGE, "there is no request in the file")
+        yield _document(1, {}, options, flags)
+        return
+    if not str(options.file).endswith(_LINES_SUFFIXES) and _parse(first) is None:
+        text = first + "".join([line async for line in lines])
+        yield _document(1, _parse(text), options, flags)
+        return
+    yield _document(1, _parse(first), options, flags)
+    number = 1
+    async for line in lines:
+        if line.strip():
+            number += 1
+            yield _document(number, _parse(line), options, flags)
+
+
+def _parse(text: str) -> object:
+    """None when it is no JSON; `null` is no request either."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _document(number: int, document: object, options: argparse.Namespace, flags: dict[str, Any]) -> Document:
+    try:
+        return Document(number, _request(document, options, flags))
+    except ValueError as error:
+        return Document(number, None, str(error))
+
+
+def _request(document: object, options: argparse.Namespace, flags: dict[str, Any]) -> Request:
+    """A whole request if it has a payload, else a payload. Flags win over what the document says."""
+    if document is None:
+        raise ValueError("is not JSON")
+    document = _object(document, "is not a JSON object")
+    said: dict[str, Any] = {"payload": document}
+    if "payload" in document:
+        said = {_SPELLINGS.get(name, name): value for name, value in document.items()}
+    if unknown := sorted(said.keys() - _FIELDS):
+        raise ValueError(f"has the unknown field {unknown[0]!r}")
+    if said.get("operation", "create_session") != "create_session":
+        raise ValueError("asks for an operation that is not create_session")
+    return Request(
+        org_id=str(options.org_id or said.get("org_id") or "demo"),
+        user_id=options.user_id or said.get("user_id"),
+        payload={**_object(said["payload"], "has a payload that is not an object"), **flags},
+        request_id=options.request_id or _uuid(said.get("request_id")),
+        key=options.key or said.get("key"),
+        metadata={
+            **_object(said.get("metadata") or {}, "has metadata that are not an object"),
+            **(options.metadata or {}),
+        },
+    )
+
+
+def _object(value: object, problem: str) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    raise ValueError(problem)
+
+
+def _uuid(value: object) -> UUID | None:
+    if value is None:
+        return None
+    try:
+        return UUID(str(value))
+    except ValueError:
+        raise ValueError("has a request_id that is not a UUID") from None
+
+
+async def _lines(file: TextIO) -> AsyncGenerator[str, None]:
+    """The lines of a file or a pipe, read in a thread that nobody has to wait for at the end."""
+    loop = asyncio.get_running_loop()
+    queue: asyncio.Queue[str | Exception | None] = asyncio.Queue()
+    room = threading.Semaphore(_AHEAD)
+
+    def read() -> None:
+        try:
+            items: Iterator[str | Exception | None] = chain(file, repeat(None, 1))
+            for item in items:
+                room.acquire()
+                loop.call_soon_threadsafe(queue.put_nowait, item)
+        except (OSError, UnicodeDecodeError) as error:
+            loop.call_soon_threadsafe(queue.put_nowait, error)
+        except RuntimeError:
+            pass  # the loop has ended: nobody wants the rest
+
+    threading.Thread(target=read, daemon=True, name="lines").start()
+    hint = loop.call_later(
+        _HINT_SECONDS, lambda: say("reading requests from standard input …") if file is sys.stdin else None
+    )
+    while (item := await queue.get()) is not None:
+        hint.cancel()
+        room.release()
+        if isinstance(item, Exception):
+            raise CommandError(exits.USAGE, f"the input cannot be read: {item}")
+        yield item
+    hint.cancel()

@@ -1,0 +1,125 @@
+"""The parser, and what becomes of an error: sentences on stderr and an exit code."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+from worker.cli import exits
+from worker.cli.exits import CommandError
+
+COMMANDS = {
+    "run": "a worker, until it is told to stop",
+    "migrate": "bring the database's schema up to date, or say what is missing",
+    "topology": "declare exchanges and queues, or compare them",
+    "request": "ask for sessions and wait for the responses",
+    "responses": "show the responses that arrive in the response queue",
+    "status": "one request: its state, history, session and response",
+    "up": "RabbitMQ, Postgres and a worker on this machine, in the foreground",
+    "demo": "the whole path, shown and checked, nothing left behind",
+    "schema": "print the JSON Schemas of the contract",
+}
+_LOCAL = ("up", "demo")  # need what starts servers as well
+
+_EPILOG = f"""\
+Settings come from the environment: AMQP_URL, DATABASE_URL, WORKER_*.
+`session-worker COMMAND --help` shows the options and examples of a command.
+
+{exits.MEANINGS}"""
+
+_CODES = {
+    "worker.errors.SettingsError": exits.USAGE,
+    "worker.errors.WorkerError": exits.FAILED,
+    "worker.stack.errors.StackError": exits.UNREACHABLE,
+    "worker.client.errors.BrokerUnreachable": exits.UNREACHABLE,
+    "worker.client.errors.RequestTimedOut": exits.TIMED_OUT,
+    "worker.client.errors.ClientError": exits.FAILED,
+}
+
+
+class Command(Protocol):
+    """What a module of a command has."""
+
+    EXAMPLES: str
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None: ...
+
+    def execute(self, options: argparse.Namespace) -> int: ...
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that the arguments name; returns its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    name = next((word for word in words if not word.startswith("-")), "")
+    try:
+        command = _load(name) if name in COMMANDS else None
+    except ModuleNotFoundError as error:
+        return _say(_missing(name, error), exits.USAGE)
+    options = _parser(name, command).parse_args(words)
+    if command is None:
+        raise AssertionError("the parser refuses what is no command")
+    try:
+        return command.execute(options)
+    except KeyboardInterrupt:
+        return exits.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has gone; the interpreter must not stumble over it when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.PIPE_CLOSED
+    except Exception as error:
+        if options.debug:
+            raise
+        return _explain(error, name)
+
+
+def _load(name: str) -> Command:
+    return cast("Command", importlib.import_module(f"worker.cli.{name}"))
+
+
+def _parser(name: str, command: Command | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="session-worker",
+        description="Turns create-session requests from RabbitMQ into sessions in Postgres, "
+        "and answers each one.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for each, summary in COMMANDS.items():
+        mine = command if each == name else None
+        sub = commands.add_parser(
+            each,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            epilog=f"examples:\n{mine.EXAMPLES}\n{exits.MEANINGS}" if mine else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        if mine:
+            mine.arguments(sub)
+    return parser
+
+
+def _explain(error: Exception, name: str) -> int:
+    if isinstance(error, CommandError):
+        return _say(str(error), error.code)
+    if isinstance(error, ModuleNotFoundError):
+        return _say(_missing(name, error), exits.USAGE)
+    for kind in type(error).__mro__:
+        if (code := _CODES.get(f"{kind.__module__}.{kind.__name__}")) is not None:
+            return _say(str(error), code)
+    return _say(f"unexpected {type(error).__name__}: {error}\n--debug shows where", exits.UNEXPECTED)
+
+
+def _missing(name: str, error: ModuleNotFoundError) -> str:
+    if (error.name or "worker").partition(".")[0] in ("worker", "schemas"):
+        raise error
+    extra = "worker,local" if name in _LOCAL else "worker"
+    return f"`session-worker {name}` needs {error.name}: pip install 'session-worker[{extra}]'"
+
+
+def _say(text: str, code: int) -> int:
+    print(f"session-worker: {text}", file=sys.stderr)
+    return code

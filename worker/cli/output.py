@@ -1,0 +1,80 @@
+"""Tables for people on stdout, one JSON object a line for programs, and everything else on stderr."""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_COLOURS = {
+    "completed": "green", "active": "green", "failed": "red", "timed_out": "yellow", "processing": "cyan",
+}  # fmt: skip
+NARROWEST = 100  # columns, where the output is no terminal: an id must not be broken over lines
+
+
+def json_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="for programs: one JSON object a line on stdout")
+
+
+def wait_option(parser: argparse.ArgumentParser, seconds: float = 30) -> None:
+    parser.add_argument(
+        "--wait", type=float, default=seconds, metavar="SECONDS",
+        help=f"how long to wait for a server that does not answer (default {seconds:g})",
+    )  # fmt: skip
+
+
+def people() -> Console:
+    console = Console(highlight=False)
+    if not console.is_terminal and console.width < NARROWEST:
+        console.width = NARROWEST
+    return console
+
+
+def bystanders() -> Console:
+    """Where progress goes: it is no result."""
+    return Console(stderr=True, highlight=False)
+
+
+def emit(record: Mapping[str, Any]) -> None:
+    print(json.dumps(record, ensure_ascii=False, default=str), flush=True)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def show_client_log() -> None:
+    """What the client says while it waits for the broker."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("worker.client")
+    logger.handlers = [handler]
+    logger.propagate = False
+
+
+def coloured(status: str) -> Text:
+    return Text(status, style=_COLOURS.get(status, ""))
+
+
+def facts(title: str, rows: Iterable[tuple[str, object]]) -> Table:
+    """A table of names and values, those that have one."""
+    table = Table(title=title, title_justify="left", show_header=False, box=box.SIMPLE, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        if value is not None and value != "":
+            table.add_row(name, value if isinstance(value, Text) else Text(str(value)))
+    return table
+
+
+def grid(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table

@@ -1,0 +1,199 @@
+"""`session-worker request`."""
+
+import argparse
+import json
+from collections.abc import AsyncGenerator
+from typing import Any
+from uuid import UUID
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from worker.cli import exits, running
+from worker.cli.asking import Result, Tally, ask, ask_all
+from worker.cli.documents import Document, expected, from_options
+from worker.cli.exits import CommandError
+from worker.cli.output import (
+    bystanders,
+    coloured,
+    emit,
+    facts,
+    grid,
+    json_option,
+    people,
+    show_client_log,
+    wait_option,
+)
+from worker.cli.servers import broker_tls, settings_for
+from worker.client import Client
+
+EXAMPLES = """\
+  session-worker request                                   the smallest request there is
+  session-worker request --name "Support chat" --expiration-seconds 3600 --org-id org-1
+  session-worker request --key order-17                    again with it: the same session, not a second one
+  session-worker request --file request.json               a payload, or a whole request with its ids
+  session-worker request --file requests.jsonl --json      one request a line; one response a line comes out
+  generate | session-worker request --no-wait              from a pipe; waits for the broker's confirm only
+  session-worker request --count 1000                      a progress bar, then how long they took
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_argument_group("the request")
+    what.add_argument("--org-id", help="the organisation it is for (default: the file's, or demo)")
+    what.add_argument("--user-id")
+    what.add_argument("--name")
+    what.add_argument("--status", choices=("active", "completed"))
+    what.add_argument("--expiration-seconds", type=float, metavar="N")
+    what.add_argument("--assistant-id")
+    what.add_argument("--phone-number-id")
+    what.add_argument("--casefile-id", help="cf_YYMMDD_code")
+    what.add_argument("--metadata", type=_object, metavar="JSON")
+    what.add_argument("--file", metavar="PATH", help="a JSON document, or JSON Lines; - is standard input")
+    identity = what.add_mutually_exclusive_group()
+    identity.add_argument("--request-id", type=UUID, metavar="UUID", help="to ask again for the same request")
+    identity.add_argument("--key", help="a name of yours that the request id is derived from")
+    how = parser.add_argument_group("how")
+    how.add_argument("--count", type=_positive, metavar="N", help="send so many")
+    how.add_argument(
+        "--at-once", type=_positive, default=200, metavar="N", help="of many, so many in flight (200)"
+    )
+    how.add_argument("--no-wait", action="store_true", help="end when the broker has confirmed them")
+    how.add_argument(
+        "--timeout", type=float, default=30, metavar="SECONDS", help="for each response (default 30)"
+    )
+    json_option(parser)
+    wait_option(parser, 10)
+
+
+def execute(options: argparse.Namespace) -> int:
+    if (
+        options.count is not None
+        and options.count > 1
+        and (options.file or options.key or options.request_id)
+    ):
+        raise CommandError(exits.USAGE, "--count does not go with --file, --key or --request-id")
+    show_client_log()
+    return running.run(_request(options))
+
+
+async def _request(options: argparse.Namespace) -> int:
+    settings = settings_for(broker=True)
+    url = settings.amqp_url.get_secret_value()
+    documents = from_options(options)
+    async with Client(
+        url,
+        settings.prefix,
+        tls=broker_tls(settings),
+        connect_timeout=options.wait,
+        app_id="session-worker request",
+    ) as client:
+        first = await anext(documents, None)
+        second = await anext(documents, None)
+        if first is None or second is None:
+            return await _one(client, first or Document(1, None, "is missing"), options)
+        if options.key or options.request_id:
+            raise CommandError(exits.USAGE, "--key and --request-id are for one request")
+        return await _many(client, _chained([first, second], documents), options)
+
+
+async def _one(client: Client, document: Document, options: argparse.Namespace) -> int:
+    result = await ask(client, document, timeout=options.timeout, wait=not options.no_wait)
+    if result.status == "not_sent":
+        raise CommandError(exits.USAGE, f"not sent: the request {result.error}")
+    if result.status == "timed_out":
+        if options.json:
+            emit(result.record())
+        raise CommandError(exits.TIMED_OUT, result.error)
+    if options.json:
+        emit(result.record())
+    else:
+        people().print(facts("", _facts_of(result)))
+    return exits.FAILED if result.status == "failed" else exits.OK
+
+
+def _facts_of(result: Result) -> list[tuple[str, object]]:
+    rows: list[tuple[str, object]] = [("status", coloured(result.status)), ("request", result.request_id)]
+    if (response := result.response) is None:
+        return rows
+    failed = result.status == "failed"
+    rows += [
+        ("session", None if failed else response.payload.session_id),
+        ("casefile", response.payload.casefile_id),
+        ("created", None if failed else response.payload.created_at),
+        ("code", result.code),
+        ("error", response.error),
+        *((error["field"], error["reason"]) for error in response.metadata.get("errors", ())),
+    ]
+    rest = {name: value for name, value in response.metadata.items() if name not in ("code", "errors")}
+    return [
+        *rows,
+        ("metadata", json.dumps(rest) if rest else None),
+        ("took", f"{result.seconds * 1000:.0f} ms"),
+    ]
+
+
+async def _many(
+    client: Client, documents: AsyncGenerator[Document, None], options: argparse.Namespace
+) -> int:
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:.0f}/s"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=bystanders(), transient=True) as progress:
+        bar = progress.add_task("requests", total=expected(options), rate=0.0)
+        shown = Tally()
+
+        def report(result: Result) -> None:
+            shown.add(result)
+            progress.update(bar, completed=shown.total, rate=shown.rate)
+            if options.json:
+                emit(result.record())
+            elif result.status == "not_sent":
+                progress.print(f"line {result.number}: not sent: it {result.error}", markup=False)
+
+        tally = await ask_all(
+            client,
+            documents,
+            report,
+            at_once=options.at_once,
+            timeout=options.timeout,
+            wait=not options.no_wait,
+        )
+    if not options.json:
+        show_tally(tally)
+    return tally.exit_code()
+
+
+def show_tally(tally: Tally) -> None:
+    table = grid("", "outcome", "requests")
+    for outcome, count in tally.outcomes.most_common():
+        table.add_row(coloured(outcome), str(count))
+    people().print(table)
+    times = ", ".join(f"{name} {value:g} ms" for name, value in tally.quantiles().items())
+    print(f"{tally.total} requests, {tally.rate:.0f} a second" + (f", {times}" if times else ""))
+
+
+async def _chained(
+    first: list[Document], rest: AsyncGenerator[Document, None]
+) -> AsyncGenerator[Document, None]:
+    for document in first:
+        yield document
+    async for document in rest:
+        yield document
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError("is not a JSON object")
+    return value
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number

@@ -1,0 +1,82 @@
+"""`session-worker responses`."""
+
+import argparse
+import asyncio
+import signal
+from contextlib import suppress
+
+from rich.console import Console
+
+from schemas import CreateSessionResponse
+from worker.cli import exits, running
+from worker.cli.output import coloured, emit, json_option, people, say, show_client_log, wait_option
+from worker.cli.servers import broker_tls, settings_for
+from worker.client import Client, Subscription
+
+EXAMPLES = """\
+  session-worker responses              take what lies in the queue, then end
+  session-worker responses --follow     and wait for more, until Ctrl-C
+  session-worker responses --copies     watch only: leave the queue to those whose it is
+  session-worker responses --follow --json | jq -r .payload.session_id
+
+Without --copies, a response that is shown here is taken from the queue: no other subscriber gets it.
+"""
+_IDLE_SECONDS = 2.0  # others may be taking from the queue as well
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--follow", action="store_true", help="wait for more")
+    parser.add_argument("--copies", action="store_true", help="a copy of each response from now on; follows")
+    parser.add_argument("--queue", metavar="NAME", help="another queue than PREFIX.responses")
+    parser.add_argument("--limit", type=int, metavar="N", help="end after so many")
+    json_option(parser)
+    wait_option(parser, 10)
+
+
+def execute(options: argparse.Namespace) -> int:
+    show_client_log()
+    return running.run(_responses(options))
+
+
+async def _responses(options: argparse.Namespace) -> int:
+    settings = settings_for(broker=True)
+    url = settings.amqp_url.get_secret_value()
+    async with (
+        Client(url, settings.prefix, tls=broker_tls(settings), connect_timeout=options.wait) as client,
+        client.subscribe(options.queue, copies=options.copies) as subscription,
+    ):
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, subscription.stop)
+        if options.follow or options.copies:
+            say("waiting for responses; Ctrl-C ends it")
+            most = options.limit
+        else:
+            most = min(subscription.waiting, options.limit or subscription.waiting)
+            if not most:
+                say("no responses in the queue")
+                return exits.OK
+        await _show(subscription, most, options)
+    return exits.OK
+
+
+async def _show(subscription: Subscription, most: int | None, options: argparse.Namespace) -> None:
+    idle = None if options.follow or options.copies else _IDLE_SECONDS
+    console, shown = people(), 0
+    with suppress(TimeoutError, StopAsyncIteration):
+        while most is None or shown < most:
+            async with asyncio.timeout(idle):
+                response = await anext(subscription)
+            if options.json:
+                emit(response.model_dump(mode="json"))
+            else:
+                _line(console, response)
+            shown += 1
+
+
+def _line(console: Console, response: CreateSessionResponse) -> None:
+    code = response.metadata.get("code")
+    what = response.payload.session_id if response.error is None else f"{code}: {response.error}"
+    console.print(
+        response.timestamp[:19], response.request_id, coloured(response.status.value), what, soft_wrap=True
+    )

@@ -1,0 +1,63 @@
+"""`session-worker run`."""
+
+import argparse
+import asyncio
+import os
+from contextlib import suppress
+
+from worker import log, signals
+from worker.app import run_worker
+from worker.cli import exits, running
+from worker.settings import Settings, read_settings
+from worker.supervisor import supervise
+
+EXAMPLES = """\
+  session-worker run                    one worker
+  session-worker run --processes 4      four, restarted when they die; health ports 8080 to 8083
+  WORKER_HTTP_PORT=0 WORKER_LOG_FORMAT=json session-worker run
+
+SIGTERM or Ctrl-C: what was begun is finished, then it ends. A second one ends it at once; nothing is lost.
+"""
+_LOOK_SECONDS = 1.0
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--processes", type=_positive, default=1, metavar="N", help="so many workers (default 1)"
+    )
+    parser.add_argument("--child-of", type=int, default=0, help=argparse.SUPPRESS)
+
+
+def execute(options: argparse.Namespace) -> int:
+    settings = read_settings()
+    log.configure(settings)
+    if options.processes > 1:
+        return running.run(supervise(options.processes, settings.http_port))
+    running.run(_run(settings, options.child_of))
+    return exits.OK
+
+
+async def _run(settings: Settings, parent: int) -> None:
+    stop = signals.stop_on_signals()
+    orphaned = asyncio.create_task(_stop_with(parent, stop)) if parent else None
+    try:
+        await run_worker(settings, stop)
+    finally:
+        if orphaned:
+            orphaned.cancel()
+            with suppress(asyncio.CancelledError):
+                await orphaned
+
+
+async def _stop_with(parent: int, stop: asyncio.Event) -> None:
+    """A worker whose supervisor was killed has nobody to stop it: it stops by itself."""
+    while os.getppid() == parent:  # noqa: ASYNC110 — the kernel tells a child nothing of its parent's end
+        await asyncio.sleep(_LOOK_SECONDS)
+    stop.set()
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number

@@ -1,0 +1,73 @@
+"""The settings that a command needs, and servers that may take a while to answer."""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from worker.cli import exits
+from worker.cli.exits import CommandError
+from worker.cli.output import say
+from worker.database import describe, is_transient
+from worker.errors import SettingsError
+from worker.retry import delays
+from worker.settings import Settings, read_settings
+from worker.tls import context_from
+
+T = TypeVar("T")
+_REFUSED = ("28", "3D", "42501")  # who one is, and which database
+
+
+def settings_for(*, broker: bool = False, database: bool = False) -> Settings:
+    """The settings from the environment; the URL of a server that the command does not use may be missing."""
+    unused = {} if broker else {"amqp_url": "amqp://unused"}
+    if not database:
+        unused["database_url"] = "postgresql://unused"
+    return read_settings(**unused)
+
+
+def broker_tls(settings: Settings) -> ssl.SSLContext | None:
+    return context_from(settings) if settings.amqp_url.get_secret_value().startswith("amqps:") else None
+
+
+async def reach(server: str, attempt: Callable[[], Awaitable[T]], wait_seconds: float) -> T:
+    """What the attempt returns, repeated while the server cannot be reached, for so long."""
+    clock = asyncio.get_running_loop().time
+    until = clock() + wait_seconds
+    told = ""
+    for delay in delays(0.5, 2):
+        try:
+            return await attempt()
+        except Exception as error:  # noqa: BLE001 — sorted out, and raised again unless the server is away
+            reason = _worth_waiting(server, error)
+        if clock() + delay > until:
+            raise CommandError(exits.UNREACHABLE, f"{server} cannot be reached: {reason}")
+        if reason != told:
+            say(f"waiting up to {until - clock():.0f} s for {server}: {reason}")
+            told = reason
+        await asyncio.sleep(delay)
+    raise AssertionError("delays never end")
+
+
+def _worth_waiting(server: str, error: Exception) -> str:
+    """Why the server does not answer; raises what no waiting mends."""
+    if isinstance(error, ValueError):
+        raise SettingsError(f"{'AMQP' if server == 'RabbitMQ' else 'DATABASE'}_URL: {error}") from error
+    code = str(getattr(error, "sqlstate", None) or getattr(error.__cause__, "sqlstate", None) or "")
+    if (
+        code.startswith(_REFUSED)
+        or "Authentication" in type(error).__name__
+        or "NotAllowed" in type(error).__name__
+    ):
+        raise CommandError(exits.UNREACHABLE, f"{server} refuses: {_in_words(error)}") from error
+    if code.startswith("42P01"):
+        raise CommandError(
+            exits.FAILED, "the database has no tables yet: run `session-worker migrate`"
+        ) from error
+    if is_transient(error) or type(error).__module__.startswith("aiormq"):
+        return _in_words(error)
+    raise error
+
+
+def _in_words(error: Exception) -> str:
+    return str(error) if isinstance(error, OSError) and error.errno else describe(error)

@@ -1,0 +1,68 @@
+"""`session-worker topology`."""
+
+import argparse
+
+from worker import link, topology
+from worker.cli import exits, running
+from worker.cli.output import emit, grid, json_option, people, wait_option
+from worker.cli.servers import broker_tls, reach, settings_for
+from worker.settings import Settings
+
+EXAMPLES = """\
+  session-worker topology apply         declare what is missing; what is there stays as it is
+  session-worker topology verify        compare only; exit code 1 if anything is missing or differs
+  WORKER_PREFIX=team-a session-worker topology apply
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("apply", "verify"))
+    json_option(parser)
+    wait_option(parser)
+
+
+def execute(options: argparse.Namespace) -> int:
+    return running.run(_topology(options))
+
+
+async def _topology(options: argparse.Namespace) -> int:
+    settings = settings_for(broker=True)
+    design = design_for(settings)
+    broker = broker_for(settings)
+    connection = await reach("RabbitMQ", broker.connect, options.wait)
+    try:
+        if options.action == "apply":
+            await topology.apply(connection, design)
+            problems = []
+        else:
+            problems = await topology.verify(connection, design)
+    finally:
+        await connection.close()
+    _show(options, design, problems)
+    return exits.FAILED if problems else exits.OK
+
+
+def design_for(settings: Settings) -> topology.Topology:
+    return topology.design(
+        settings.prefix, settings.delivery_limit, limits_from_policy=settings.queue_limits == "policy"
+    )
+
+
+def broker_for(settings: Settings) -> link.Broker:
+    return link.Broker(settings.amqp_url.get_secret_value(), broker_tls(settings), "session-worker topology")
+
+
+def _show(options: argparse.Namespace, design: topology.Topology, problems: list[str]) -> None:
+    if options.json:
+        emit({"action": options.action, "ok": not problems, "problems": problems, **design.names._asdict()})
+        return
+    if problems:
+        for problem in problems:
+            print(problem)
+        return
+    table = grid("", "exchange", "kind", "queue", "key")
+    kinds = {exchange.name: exchange.kind for exchange in design.exchanges}
+    for binding in design.bindings:
+        table.add_row(binding.exchange, kinds[binding.exchange], binding.queue, binding.key)
+    people().print(table)
+    print("declared" if options.action == "apply" else "all as it should be")

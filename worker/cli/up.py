@@ -1,0 +1,88 @@
+"""`session-worker up`."""
+
+import argparse
+import asyncio
+import base64
+import os
+import secrets
+import shlex
+from collections.abc import Mapping
+
+from worker import log, migrate, signals
+from worker.app import run_worker
+from worker.cli import exits, running
+from worker.cli.output import say
+from worker.readiness import Readiness
+from worker.settings import Settings, read_settings
+from worker.stack import Stack, local_stack
+from worker.tls import context_from
+
+EXAMPLES = """\
+  session-worker up                     until Ctrl-C; it prints how to use it from another terminal
+  DATABASE_URL=postgresql://… session-worker up      with a Postgres of yours; it stays
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """It has none: what is there to choose stands in the environment."""
+
+
+def execute(options: argparse.Namespace) -> int:  # noqa: ARG001 — every command is called so
+    running.run(running.until_signalled(_up()))
+    return exits.OK
+
+
+async def _up() -> None:
+    async with local_stack(say, environ=os.environ) as stack:
+        settings = settings_on(stack, os.environ)
+        log.configure(settings)
+        await migrate.migrate(settings.database_url.get_secret_value(), context_from(settings))
+        stop = signals.stop_on_signals()
+        started: asyncio.Future[tuple[int, Readiness]] = asyncio.get_running_loop().create_future()
+        telling = asyncio.create_task(_tell(stack, settings, started))
+        try:
+            await run_worker(settings, stop, lambda port, readiness: started.set_result((port, readiness)))
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+            say("stopping the servers …")
+
+
+def settings_on(stack: Stack, environ: Mapping[str, str], **changes: object) -> Settings:
+    """A worker's settings on these servers. Unless told otherwise its port is any free one of this machine
+    alone; and where the database goes away with the stack, so does the key of the secrets in it."""
+    local: dict[str, object] = {"amqp_url": stack.amqp_url, "database_url": stack.database_url, **changes}
+    local |= {
+        name: value
+        for name, value in (("http_host", "127.0.0.1"), ("http_port", 0))
+        if f"WORKER_{name.upper()}" not in environ
+    }
+    if not environ.get("WORKER_SEAL_KEYS") and not environ.get("DATABASE_URL"):
+        local["seal_keys"] = f"local:{base64.b64encode(secrets.token_bytes(32)).decode()}"
+    return read_settings(**local)
+
+
+async def _tell(stack: Stack, settings: Settings, started: "asyncio.Future[tuple[int, Readiness]]") -> None:
+    port, readiness = await started
+    await readiness.until_up()
+    names = {"AMQP_URL": stack.amqp_url, "DATABASE_URL": stack.database_url}
+    if settings.prefix != "sessions":
+        names["WORKER_PREFIX"] = settings.prefix
+    exports = "\n".join(f"  export {name}={shlex.quote(value)}" for name, value in names.items())
+    management = f"\n  RabbitMQ's page  {stack.management_url}" if stack.management_url else ""
+    say(f"""
+A worker is ready.
+
+  AMQP             {stack.amqp_url}
+  database         {stack.database_url}{management}
+  health           http://{settings.http_host}:{port}/readyz
+  metrics          http://{settings.http_host}:{port}/metrics
+
+In another terminal:
+
+{exports}
+  session-worker request --name "Support chat"
+  session-worker responses --follow
+
+Ctrl-C stops the worker, then the servers that were started for it.
+""")

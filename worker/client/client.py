@@ -1,0 +1,184 @@
+"""The client: what a producer and a subscriber call."""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+from schemas import CreateSessionPayload, CreateSessionResponse, RequestStatus
+from worker.client.calls import Calls
+from worker.client.errors import ClientClosed, RequestTimedOut, SessionFailed
+from worker.client.link import Broker
+from worker.client.request import Outgoing, Request, outgoing
+from worker.client.subscription import Subscription
+from worker.topology import names_for
+
+Payload = CreateSessionPayload | Mapping[str, Any]
+
+
+class Client:
+    """Sends requests and receives responses. One serves a whole program: thousands of calls share it.
+
+    It connects with its first call. A broker that goes away is waited for: requests that wait for their
+    response are sent again with the same id, which never makes a second session.
+    """
+
+    def __init__(
+        self,
+        amqp_url: str,
+        prefix: str = "sessions",
+        *,
+        app_id: str = "session-client",
+        connect_timeout: float = 10,
+        confirm_timeout: float = 15,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._broker = Broker(amqp_url, tls, app_id)
+        self._names = names_for(prefix)
+        self._connect_timeout = connect_timeout
+        self._calls = Calls(self._broker, self._names.requests, app_id, confirm_timeout)
+        self._subscriptions: list[Subscription] = []
+        self._opening: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Calls that still wait end with ClientClosed; responses in hand that are not done with go back."""
+        self._closed = True
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
+        await self._calls.close()
+        for subscription in self._subscriptions:
+            await subscription.close()
+
+    async def connect(self) -> None:
+        """Connect now rather than with the first call. Raises BrokerUnreachable when that takes too long."""
+        if self._closed:
+            raise ClientClosed("the client is closed")
+        if self._opening is None or _failed(self._opening):
+            self._opening = asyncio.create_task(self._calls.sender.link.open(self._connect_timeout))
+        await asyncio.shield(self._opening)
+
+    async def create_session(
+        self,
+        *,
+        org_id: str,
+        payload: Payload | None = None,
+        user_id: str | None = None,
+        request_id: UUID | None = None,
+        key: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        traceparent: str | None = None,
+        timeout: float | None = 30,  # noqa: ASYNC109 — it travels with the request, as its deadline
+    ) -> CreateSessionResponse:
+        """The response to a request: there is a session. Raises SessionFailed when there is none, and
+        RequestTimedOut when that is not known in time; the same request may then be asked again, by its id.
+
+        `key` is the caller's own name for the request, unique in the organisation, such as an order's number:
+        whoever asks with it again gets the same session. After `timeout` a worker does not begin the request
+        any more; None waits for ever.
+        """
+        deadline = datetime.now(UTC) + timedelta(seconds=timeout) if timeout is not None else None
+        message = outgoing(
+            Request(
+                org_id=org_id, payload=payload or {}, user_id=user_id, request_id=request_id, key=key,
+                metadata=metadata or {}, deadline=deadline, traceparent=traceparent,
+            )
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(timeout):
+                await self.connect()
+                response = await self._calls.ask(message)
+        except TimeoutError:
+            raise RequestTimedOut(message.request_id, timeout or 0) from None
+        if response.status is RequestStatus.FAILED:
+            raise SessionFailed(response)
+        return response
+
+    async def submit(
+        self,
+        request: Request | None = None,
+        *,
+        timeout: float | None = 30,  # noqa: ASYNC109 — has an error of its own
+        **fields: Any,  # noqa: ANN401 — those of Request, which checks them
+    ) -> UUID:
+        """Publish a request and return its id once the broker has confirmed it: it will be answered, at its
+        `reply_to` or else in the response queue. Takes a Request or its fields."""
+        message = outgoing(request if request is not None else Request(**fields))
+        await self._submit(message, timeout)
+        return message.request_id
+
+    async def submit_many(
+        self,
+        requests: Iterable[Request] | AsyncIterable[Request],
+        *,
+        window: int = 256,
+        timeout: float | None = 30,  # noqa: ASYNC109 — of each one's confirm
+    ) -> AsyncGenerator[UUID, None]:
+        """Publish many, `window` of them in flight; their ids in the order given, each when confirmed."""
+        in_flight: deque[tuple[UUID, asyncio.Task[None]]] = deque()
+        try:
+            async for request in _each(requests):
+                message = outgoing(request)
+                in_flight.append((message.request_id, asyncio.create_task(self._submit(message, timeout))))
+                while len(in_flight) >= window or (in_flight and in_flight[0][1].done()):
+                    yield await _confirmed(in_flight)
+            while in_flight:
+                yield await _confirmed(in_flight)
+        finally:
+            for _, task in in_flight:
+                task.cancel()
+            await asyncio.gather(*(task for _, task in in_flight), return_exceptions=True)
+
+    def subscribe(
+        self, queue: str | None = None, *, copies: bool = False, prefetch: int = 100, remember: int = 10_000
+    ) -> Subscription:
+        """Responses from `<prefix>.responses`, or from a queue of one's own, each once: repeats are told by
+        their message id, of the last `remember`. They are shared with whoever else reads the queue.
+        `copies` leaves the queue alone and gets a copy of each response that is published from now on."""
+        subscription = Subscription(
+            self._broker, self._names, queue, copies=copies, prefetch=prefetch, remember=remember,
+            connect_seconds=self._connect_timeout,
+        )  # fmt: skip
+        self._subscriptions.append(subscription)
+        return subscription
+
+    async def _submit(self, message: Outgoing, seconds: float | None) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self.connect()
+                await self._calls.sender.send(message)
+        except TimeoutError:
+            raise RequestTimedOut(message.request_id, seconds or 0) from None
+
+
+def _failed(task: "asyncio.Task[None]") -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
+
+
+async def _confirmed(in_flight: "deque[tuple[UUID, asyncio.Task[None]]]") -> UUID:
+    request_id, task = in_flight[0]
+    await task
+    in_flight.popleft()
+    return request_id
+
+
+async def _each(requests: Iterable[Request] | AsyncIterable[Request]) -> AsyncGenerator[Request, None]:
+    if isinstance(requests, AsyncIterable):
+        async for request in requests:
+            yield request
+    else:
+        for request in requests:
+            yield request

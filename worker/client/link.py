@@ -1,0 +1,181 @@
+"""The client's connection to the broker, opened again whenever it is lost.
+
+The worker has one like it, which needs the worker's logging; a client logs through the standard library.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import aio_pika
+from aio_pika.abc import AbstractConnection
+from aiormq.abc import AbstractChannel
+from aiormq.exceptions import (
+    AMQPError,
+    AuthenticationError,
+    ConnectionNotAllowed,
+    ProbableAuthenticationError,
+)
+from pamqp import commands as spec
+from yarl import URL
+
+from worker.client.errors import BrokerUnreachable, ClientError
+from worker.retry import delays
+
+HEARTBEAT_SECONDS = 10
+LOST = (AMQPError, OSError, TimeoutError, RuntimeError)
+_REFUSED = (AuthenticationError, ProbableAuthenticationError, ConnectionNotAllowed)
+_CONNECT_SECONDS = 10
+_STEADY_SECONDS = 5
+_log = logging.getLogger("worker.client")
+
+Up = Callable[[], None]
+
+
+class Broker:
+    """How to reach the broker: one or more hosts, tried in turn."""
+
+    def __init__(self, url: str, tls: ssl.SSLContext | None, name: str) -> None:
+        self._urls = [_with_defaults(host, name) for host in _hosts(url)]
+        self._tls = tls
+        self._next = 0
+
+    async def connect(self) -> AbstractConnection:
+        url = self._urls[self._next % len(self._urls)]
+        self._next += 1
+        return await aio_pika.connect(url, timeout=_CONNECT_SECONDS, ssl_context=self._tls)
+
+
+class Link:
+    """Serves on a connection, and on a new one when it is lost, until it is closed."""
+
+    def __init__(self, broker: Broker, serve: Callable[[AbstractConnection, Up], Awaitable[None]]) -> None:
+        self._broker = broker
+        self._serve = serve
+        self._reason = "no connection yet"
+        self._first_up: asyncio.Event = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def task(self) -> "asyncio.Task[None]":
+        assert self._task is not None, "the link is open"  # noqa: S101 — its owner opens it first
+        return self._task
+
+    async def open(self, within_seconds: float) -> None:
+        """Returns once it serves for the first time."""
+        self._task = asyncio.create_task(self._run())
+        first = asyncio.create_task(self._first_up.wait())
+        try:
+            await asyncio.wait(
+                [self._task, first], timeout=within_seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            first.cancel()
+            if not self._first_up.is_set() and not self._task.done():
+                await self.close()
+        if self._first_up.is_set():
+            return
+        if not self._task.cancelled():
+            self._task.result()
+        raise BrokerUnreachable(f"RabbitMQ cannot be reached: {self._reason}")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        clock = asyncio.get_running_loop().time
+        waits = delays(0.2, 5)
+        while True:
+            begun = clock()
+            try:
+                await self._serve_once()
+                self._reason = "the connection was closed"
+            except _REFUSED as error:
+                self._reason = f"the broker refuses this user, password or vhost: {error!r}"
+                if not self._first_up.is_set():
+                    raise BrokerUnreachable(f"RabbitMQ cannot be used: {self._reason}") from error
+            except LOST as error:
+                self._reason = str(error) if isinstance(error, OSError) and str(error) else f"{error!r}"[:300]
+            except asyncio.CancelledError as error:
+                _raise_if_cancelled()
+                self._reason = f"{error!r}"[:300]  # the client library's way of saying it was lost
+            _raise_if_cancelled()
+            if clock() - begun > _STEADY_SECONDS:
+                waits = delays(0.2, 5)
+            delay = next(waits)
+            _log.warning("no connection to RabbitMQ (%s); trying again in %.1f s", self._reason, delay)
+            await asyncio.sleep(delay)
+
+    async def _serve_once(self) -> None:
+        connection = await self._broker.connect()
+        try:
+            await self._serve(connection, self._first_up.set)
+        finally:
+            with suppress(*LOST, asyncio.CancelledError):
+                async with asyncio.timeout(5):
+                    await connection.close()
+
+
+class Line:
+    """One channel for as long as it lasts."""
+
+    def __init__(self, channel: AbstractChannel) -> None:
+        self.channel = channel
+        self.over = asyncio.Event()
+        self._reason: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        channel.on_consumer_cancel_callbacks.add(self._on_cancel)
+
+    def give_up(self, reason: str) -> None:
+        if not self._reason.done():
+            self._reason.set_result(reason)
+
+    async def last(self) -> None:
+        """Returns or raises when the channel is lost or given up."""
+        closing = asyncio.ensure_future(self.channel.closing)
+        try:
+            await asyncio.wait([closing, self._reason], return_when=asyncio.FIRST_COMPLETED)
+            if self._reason.done():
+                raise AMQPError(self._reason.result())
+            if error := closing.exception():
+                raise error
+        finally:
+            self.over.set()
+
+    def _on_cancel(self, frame: spec.Basic.Cancel) -> None:
+        self.give_up(f"the broker cancelled the consumer {frame.consumer_tag}: was its queue deleted?")
+
+
+async def open_line(connection: AbstractConnection, *, confirms: bool) -> Line:
+    opened = connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
+    await opened.initialize(timeout=_CONNECT_SECONDS)
+    return Line(await opened.get_underlay_channel())
+
+
+def _raise_if_cancelled() -> None:
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+def _with_defaults(url: URL, name: str) -> URL:
+    return url.update_query({"heartbeat": str(HEARTBEAT_SECONDS), **url.query, "name": name})
+
+
+def _hosts(url: str) -> list[URL]:
+    """One URL for each host in `amqp://user:password@one,two:5673,three/vhost`."""
+    scheme, separator, rest = url.partition("://")
+    if scheme not in ("amqp", "amqps") or not separator:
+        raise ClientError("the broker's URL must begin with amqp:// or amqps://")
+    authority, slash, path = rest.partition("/")
+    credentials, at, hosts = authority.rpartition("@")
+    try:
+        urls = [URL(f"{scheme}://{credentials}{at}{host.strip()}{slash}{path}") for host in hosts.split(",")]
+    except ValueError:
+        urls = []
+    if not urls or not all(each.host for each in urls):
+        raise ClientError("the broker's URL is not amqp://user:password@host:port/vhost")
+    return urls

@@ -1,0 +1,107 @@
+"""A request as a producer says it, and the message that it becomes."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4, uuid5
+
+from pamqp import commands as spec
+
+from schemas import CreateSessionPayload
+
+REQUEST_TYPE = "CreateSessionRequest"
+CONTENT_TYPE = "application/json"
+MAX_BODY_BYTES = 16 * 1024 * 1024  # a broker closes the channel, and all calls on it, over a larger message
+
+REQUEST_NAMESPACE = UUID("9b1f194e-afb4-5f24-b84f-0eea5a5a2489")
+"""The namespace of request ids that are derived from a key, in every language."""
+
+
+def request_id_for(org_id: str, key: str) -> UUID:
+    """The request id that a producer's own key stands for: the same key, the same request, one session.
+
+    It is a UUID of version 5 in the namespace of the organisation, which is one in `REQUEST_NAMESPACE`.
+
+    >>> request_id_for("org-1", "order-17")
+    UUID('d8cd7eec-0cc9-5cf2-bdbe-870d946c27d4')
+    """
+    return uuid5(uuid5(REQUEST_NAMESPACE, org_id), key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A session that is asked for. Without an id and a key each one is a new request.
+
+    A payload that is a dict goes out as it is: what is wrong with it is for the worker to say, as it
+    does for every other producer.
+    """
+
+    org_id: str
+    payload: CreateSessionPayload | Mapping[str, Any] = field(default_factory=dict)
+    user_id: str | None = None
+    request_id: UUID | None = None
+    key: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    deadline: datetime | None = None
+    reply_to: str | None = None
+    traceparent: str | None = None
+
+    def identity(self) -> UUID:
+        """The id given, or that of the key, or a new one each time."""
+        if self.request_id is not None and self.key is not None:
+            raise ValueError("give a request_id or a key, not both: the key is another way to say the id")
+        if self.request_id is not None:
+            return self.request_id
+        return uuid4() if self.key is None else request_id_for(self.org_id, self.key)
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """The message of a request. Its body depends on nothing but the request: sent again, it is the same."""
+
+    request_id: UUID
+    body: bytes
+    headers: dict[str, Any]
+    reply_to: str | None
+
+    def properties(self, app_id: str, reply_to: str | None) -> spec.Basic.Properties:
+        """Each copy has a message id of its own: the client library tells copies in flight apart by it."""
+        return spec.Basic.Properties(
+            content_type=CONTENT_TYPE,
+            delivery_mode=2,
+            message_type=REQUEST_TYPE,
+            message_id=str(uuid4()),
+            correlation_id=str(self.request_id),
+            reply_to=reply_to or self.reply_to,
+            timestamp=datetime.now(UTC),
+            app_id=app_id,
+            headers=self.headers or None,
+        )
+
+
+def outgoing(request: Request) -> Outgoing:
+    request_id = request.identity()
+    payload = request.payload
+    document = {
+        "request_id": str(request_id),
+        "org_id": request.org_id,
+        "user_id": request.user_id,
+        "operation": "create_session",
+        "payload": payload.model_dump(mode="json", exclude_unset=True)
+        if isinstance(payload, CreateSessionPayload)
+        else dict(payload),
+        "metadata": dict(request.metadata),
+    }
+    headers: dict[str, Any] = {}
+    if request.deadline is not None:
+        headers["deadline"] = int(request.deadline.timestamp() * 1000)
+    if request.traceparent is not None:
+        headers["traceparent"] = request.traceparent
+    body = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    if len(body) > MAX_BODY_BYTES:
+        raise ValueError(
+            f"the request has {len(body)} bytes, more than the {MAX_BODY_BYTES} that can be sent"
+        )
+    return Outgoing(request_id, body, headers, request.reply_to)

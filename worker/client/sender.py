@@ -1,0 +1,119 @@
+"""Requests out, confirmed; and the reply queue, one for all the calls of a client."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+
+from aio_pika.abc import AbstractConnection
+from aiormq.abc import DeliveredMessage
+from aiormq.exceptions import ChannelNotFoundEntity, DeliveryError, PublishError
+
+from worker.client.errors import ClientClosed, RequestUnroutable
+from worker.client.link import LOST, Broker, Line, Link, Up, open_line
+from worker.client.request import Outgoing
+from worker.retry import delays
+from worker.topology import REQUEST_KEY
+
+WINDOW = 512  # publishes in flight at once
+
+OnReply = Callable[[DeliveredMessage], Coroutine[None, None, None]]
+
+
+class Sender:
+    """Publishes until the broker has confirmed, over as many connections as that takes."""
+
+    def __init__(
+        self, broker: Broker, exchange: str, app_id: str, confirm_seconds: float, on_reply: OnReply, on_up: Up
+    ) -> None:
+        self.link = Link(broker, self._serve)
+        self.closed = False
+        self._exchange = exchange
+        self._app_id = app_id
+        self._confirm_seconds = confirm_seconds
+        self._on_reply = on_reply
+        self._on_up = on_up
+        self._line: Line | None = None
+        self._reply_queue: asyncio.Future[str] | None = None
+        self._connected = asyncio.Event()
+        self._window = asyncio.Semaphore(WINDOW)
+
+    async def send(self, message: Outgoing, *, answer_here: bool = False) -> None:
+        """With `answer_here` the response comes to this client's reply queue."""
+        refusals = delays(0.1, 5)
+        while True:
+            async with self._window:
+                await self._connected.wait()
+                if self.closed:
+                    raise ClientClosed("the client was closed before the request was confirmed")
+                sent = await self._try(message, answer_here=answer_here)
+            if sent:
+                return
+            if self._connected.is_set():
+                await asyncio.sleep(next(refusals))  # the queue is full
+
+    async def close(self) -> None:
+        self.closed = True
+        await self.link.close()
+        self._connected.set()  # wakes those that wait for a connection, to be told
+
+    async def _try(self, message: Outgoing, *, answer_here: bool) -> bool:
+        line = self._line
+        if line is None:
+            return False
+        try:
+            async with asyncio.timeout(self._confirm_seconds):
+                reply_to = await self._reply_to(line) if answer_here else None
+                await line.channel.basic_publish(
+                    message.body,
+                    exchange=self._exchange,
+                    routing_key=REQUEST_KEY,
+                    properties=message.properties(self._app_id, reply_to),
+                    mandatory=True,
+                )
+        except (PublishError, ChannelNotFoundEntity):
+            raise RequestUnroutable(self._exchange) from None
+        except DeliveryError:
+            return False
+        except LOST as error:
+            await self._replaced(line, f"{error!r}")
+            return False
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            await self._replaced(line, "the channel was closed")
+            return False
+        return True
+
+    async def _replaced(self, line: Line, reason: str) -> None:
+        """A line that failed one publish is given up: the next one proves itself anew."""
+        line.give_up(reason)
+        await line.over.wait()
+
+    async def _reply_to(self, line: Line) -> str:
+        """The reply queue of this connection: made for the first call on it, gone with it."""
+        if self._reply_queue is None:
+            self._reply_queue = asyncio.ensure_future(self._open_reply_queue(line))
+        return await asyncio.shield(self._reply_queue)
+
+    async def _open_reply_queue(self, line: Line) -> str:
+        declared = await line.channel.queue_declare("", exclusive=True, arguments={"x-queue-type": "classic"})
+        queue = str(declared.queue)
+        await line.channel.basic_consume(queue, self._on_reply, no_ack=True)
+        return queue
+
+    async def _serve(self, connection: AbstractConnection, up: Up) -> None:
+        line = await open_line(connection, confirms=True)
+        self._line = line
+        self._connected.set()
+        up()
+        self._on_up()
+        try:
+            await line.last()
+        finally:
+            self._line = None
+            self._connected.clear()
+            line.over.set()
+            if self._reply_queue is not None:
+                self._reply_queue.cancel()
+                await asyncio.gather(self._reply_queue, return_exceptions=True)
+                self._reply_queue = None

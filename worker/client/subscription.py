@@ -1,0 +1,158 @@
+"""Responses in: each one once, acknowledged when the loop's body is done with it."""
+
+import asyncio
+import logging
+from collections import OrderedDict, deque
+from contextlib import suppress
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from aio_pika.abc import AbstractConnection
+from aiormq.abc import DeliveredMessage
+from aiormq.exceptions import ChannelNotFoundEntity
+from pydantic import ValidationError
+
+from schemas import CreateSessionResponse
+from worker.client.errors import QueueMissing
+from worker.client.link import LOST, Broker, Line, Link, Up, open_line
+from worker.topology import Names
+
+_ACK_SECONDS = 10
+_log = logging.getLogger("worker.client")
+
+
+class _Delivery(NamedTuple):
+    line: Line
+    tag: int
+    message_id: str | None
+    response: CreateSessionResponse
+
+
+class Subscription:
+    """An async iterator over responses. A response is acknowledged when the next one is asked for, or when
+    the `async with` is left without an error; one whose body raised goes back to the queue."""
+
+    def __init__(
+        self, broker: Broker, names: Names, queue: str | None, *, copies: bool, prefetch: int, remember: int,
+        connect_seconds: float,
+    ) -> None:  # fmt: skip
+        self._link = Link(broker, self._serve)
+        self._names = names
+        self._queue = queue or names.responses
+        self._copies = copies
+        self._prefetch = prefetch
+        self._remember = remember
+        self._connect_seconds = connect_seconds
+        self._buffer: deque[_Delivery] = deque()
+        self._in_hand: _Delivery | None = None
+        self._seen: OrderedDict[str, None] = OrderedDict()
+        self._changed = asyncio.Event()
+        self._stopped = False
+        self._opened = False
+        self.waiting = 0
+        """How many responses lay in the queue when the subscription began."""
+
+    async def __aenter__(self) -> Self:
+        await self._open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            await self._done_with_it()
+        await self.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> CreateSessionResponse:
+        await self._done_with_it()
+        await self._open()
+        while not self._stopped:
+            if self._buffer:
+                self._in_hand = self._buffer.popleft()
+                if not self._is_repeat(self._in_hand):
+                    return self._in_hand.response
+                await self._done_with_it()
+                continue
+            if self._link.task.done():
+                self._link.task.result()
+            self._changed.clear()
+            await self._changed.wait()
+        await self.close()
+        raise StopAsyncIteration
+
+    def stop(self) -> None:
+        """End the loop after the body that runs now. What was delivered ahead goes back to the queue."""
+        self._stopped = True
+        self._changed.set()
+
+    async def close(self) -> None:
+        self.stop()
+        if self._opened:
+            await self._link.close()
+
+    async def _open(self) -> None:
+        if not self._opened and not self._stopped:
+            await self._link.open(self._connect_seconds)
+            self._opened = True
+            self._link.task.add_done_callback(lambda _: self._changed.set())
+
+    async def _done_with_it(self) -> None:
+        """Remembered even when the acknowledgement is lost: the copy that then comes is a repeat."""
+        delivery, self._in_hand = self._in_hand, None
+        if delivery is None:
+            return
+        if delivery.message_id is not None:
+            self._seen[delivery.message_id] = None
+            if len(self._seen) > self._remember:
+                self._seen.popitem(last=False)
+        with suppress(*LOST):
+            async with asyncio.timeout(_ACK_SECONDS):
+                await delivery.line.channel.basic_ack(delivery.tag, wait=False)
+
+    def _is_repeat(self, delivery: _Delivery) -> bool:
+        return delivery.message_id is not None and delivery.message_id in self._seen
+
+    async def _serve(self, connection: AbstractConnection, up: Up) -> None:
+        line = await open_line(connection, confirms=False)
+        try:
+            queue = await self._find_queue(line)
+            await line.channel.basic_qos(prefetch_count=self._prefetch)
+
+            async def receive(message: DeliveredMessage) -> None:
+                await self._receive(line, message)
+
+            await line.channel.basic_consume(queue, receive)
+            up()
+            await line.last()
+        finally:
+            # What a lost channel has delivered comes again on the next one.
+            self._buffer = deque(delivery for delivery in self._buffer if delivery.line is not line)
+
+    async def _find_queue(self, line: Line) -> str:
+        channel = line.channel
+        try:
+            if not self._copies:
+                self.waiting = (await channel.queue_declare(self._queue, passive=True)).message_count or 0
+                return self._queue
+            made = await channel.queue_declare("", exclusive=True, arguments={"x-queue-type": "classic"})
+            await channel.queue_bind(str(made.queue), self._names.responses, "#")
+            return str(made.queue)
+        except ChannelNotFoundEntity:
+            if self._opened:
+                raise  # it was there: a broker that starts up may not have it yet
+            raise QueueMissing(self._names.responses if self._copies else self._queue) from None
+
+    async def _receive(self, line: Line, message: DeliveredMessage) -> None:
+        tag = message.delivery_tag or 0
+        try:
+            response = CreateSessionResponse.model_validate_json(message.body)
+        except ValidationError:
+            _log.warning("a message in %s is no CreateSessionResponse: rejected", self._queue)
+            with suppress(*LOST):
+                await line.channel.basic_reject(tag, requeue=False, wait=False)
+            return
+        self._buffer.append(_Delivery(line, tag, message.header.properties.message_id, response))
+        self._changed.set()

@@ -1,0 +1,93 @@
+"""Several workers on one machine: started, restarted when they die, stopped together."""
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import suppress
+
+import structlog
+
+from worker.retry import delays
+
+_STEADY_SECONDS = 60
+_VERDICTS = (1, 2)  # a worker that says by itself that it cannot work: the next one would say the same
+_log = structlog.get_logger(__name__)
+
+
+class Supervisor:
+    """The parent of `processes` workers. It does no work itself."""
+
+    def __init__(self, processes: int, http_port: int) -> None:
+        self._processes = processes
+        self._http_port = http_port
+        self._children: dict[int, asyncio.subprocess.Process] = {}
+        self._stop = asyncio.Event()
+
+    async def run(self) -> int:
+        """Until a signal, or until a worker says that it cannot work. Returns the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+        _log.info("supervisor.started", processes=self._processes, pid=os.getpid())
+        codes = await asyncio.gather(*(self._keep(index) for index in range(self._processes)))
+        _log.info("supervisor.stopped", codes=codes)
+        return max(codes)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        """Each signal is passed on: the first drains the workers, the second ends them at once."""
+        _log.info("supervisor.stopping", signal=number.name)
+        self._stop.set()
+        self._send(number)
+
+    def _send(self, number: signal.Signals) -> None:
+        for child in self._children.values():
+            with suppress(ProcessLookupError):
+                child.send_signal(number)
+
+    async def _keep(self, index: int) -> int:
+        """One worker after the other in this place."""
+        clock = asyncio.get_running_loop().time
+        waits = delays(0.5, 30)
+        while not self._stop.is_set():
+            begun = clock()
+            code = await self._one(index)
+            if self._stop.is_set():
+                return _at_the_end(code)
+            if code in _VERDICTS:
+                self._stop.set()
+                self._send(signal.SIGTERM)
+                return code
+            if clock() - begun > _STEADY_SECONDS:
+                waits = delays(0.5, 30)
+            delay = next(waits)
+            _log.warning("worker.died", process=index, code=code, again_in_seconds=round(delay, 1))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), delay)
+        return 0
+
+    async def _one(self, index: int) -> int:
+        port = self._http_port + index if self._http_port else 0
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "worker", "run", "--child-of", str(os.getpid())),
+            env={**os.environ, "WORKER_HTTP_PORT": str(port)},
+            start_new_session=True,  # Ctrl-C reaches the parent alone, which passes it on once
+        )
+        self._children[index] = child
+        if self._stop.is_set():
+            child.send_signal(signal.SIGTERM)  # it was being started when the signal came
+        try:
+            return await child.wait()
+        finally:
+            del self._children[index]
+
+
+def _at_the_end(code: int) -> int:
+    """A worker that was stopped before it could listen for signals had not begun anything either."""
+    if code in (-signal.SIGTERM, -signal.SIGINT):
+        return 0
+    return 1 if code < 0 else code
+
+
+async def supervise(processes: int, http_port: int) -> int:
+    return await Supervisor(processes, http_port).run()
