@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest_asyncio
+from faults.scene import Scene
 from harness import Desk, NewWorker, delete_topology, open_desk, run_in_process
 from servers import servers
 
@@ -89,6 +90,14 @@ async def desk(stack: Stack, prefix: str) -> AsyncIterator[Desk]:
     """A producer with a reply queue of its own."""
     async with open_desk(stack.amqp_url, prefix) as opened:
         yield opened
+
+
+@pytest_asyncio.fixture
+async def scene(settings: Settings) -> Scene:
+    """For worker processes on the servers of the run."""
+    return Scene(
+        settings.amqp_url.get_secret_value(), settings.database_url.get_secret_value(), settings.prefix
+    )
 
 
 def with_database(url: str, name: str) -> str:

@@ -206,10 +206,15 @@ async def _feed(parts: _Parts, creation: Creation, lanes: int, batch_size: int) 
     async with asyncio.TaskGroup() as batches:
         while True:
             await free.acquire()
-            room = await creation.room(batch_size)
-            batch = await parts.taking.take(room)
-            if not batch:
+            arrived = await parts.taking.arrivals()
+            if not arrived:
                 return
+            room = await creation.room(min(arrived, batch_size))
+            batch = parts.taking.take(room)
+            if not batch:  # its channel was lost in between
+                creation.give_back(room)
+                free.release()
+                continue
             batches.create_task(run(batch, room))
 
 

@@ -120,23 +120,27 @@ class Intake:
             self._readiness.down(PART, "not consuming")
             self._drop(session)
 
-    async def take(self, most: int) -> list[Delivery]:
-        """What has arrived, at most so many; waits for the first. Empty once the intake is stopped."""
+    async def arrivals(self) -> int:
+        """How many deliveries are there to take; waits for the first, and for what is needed to work on it.
+        None at all once the intake is stopped."""
         while not self._stopping:
+            if self._buffer:
+                await self._readiness.until_up("postgres", "responses")
+                if self._buffer:
+                    return len(self._buffer)
             self._arrived.clear()
-            if not self._buffer:
-                await self._arrived.wait()
-                continue
-            await self._readiness.until_up("postgres", "responses")
-            batch: list[Delivery] = []
-            while self._buffer and len(batch) < most:
-                delivery = self._buffer.popleft()
-                if delivery.session.open:
-                    batch.append(delivery)
-            self._gauge()
-            if batch:
-                return batch
-        return []
+            await self._arrived.wait()
+        return 0
+
+    def take(self, most: int) -> list[Delivery]:
+        """What has arrived, at most so many."""
+        batch: list[Delivery] = []
+        while self._buffer and len(batch) < most and not self._stopping:
+            delivery = self._buffer.popleft()
+            if delivery.session.open:
+                batch.append(delivery)
+        self._gauge()
+        return batch
 
     async def settle(self, deliveries: Sequence[Delivery], *, everything: bool = False) -> None:
         """Tell the broker that these are dealt with. On a lost channel there is nothing to tell: they come

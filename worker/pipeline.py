@@ -68,6 +68,9 @@ class Pipeline:
         if decoded.unreadable:
             await self._answering.bury(decoded.unreadable)
             await self._intake.settle(decoded.to_bury)
+        if not decoded.arrivals:
+            self._creation.give_back(room)
+            return
 
         async def settle(request_ids: Sequence[UUID]) -> None:
             with self._metrics.timed("settle"):

@@ -79,7 +79,9 @@ class Producers:
                     underlay = await channel.get_underlay_channel()
                     while left:
                         await self._books.until(
-                            lambda: self._books.open < self._open_at_most, 600, "answered so that more can be sent"
+                            lambda: self._books.open < self._open_at_most,
+                            600,
+                            "answered so that more can be sent",
                         )
                         window = left[-50:]
                         await asyncio.gather(*(self._publish(underlay, one, make) for one in window))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 Event = dict[str, Any]
+_TESTS = str(Path(__file__).parent.parent)  # where WORKER_HANDLER finds the handlers
 _PATIENCE_SECONDS = 60.0
 
 
@@ -24,6 +25,7 @@ class WorkerProcess:
             "WORKER_HTTP_PORT": "0",
             "WORKER_LOG_FORMAT": "json",
             "WORKER_MODE": "test",
+            "PYTHONPATH": os.pathsep.join(filter(None, (_TESTS, os.environ.get("PYTHONPATH")))),
             **environ,
         }
         self._process: asyncio.subprocess.Process | None = None
@@ -60,8 +62,9 @@ class WorkerProcess:
     async def event(self, name: str, since: int = 0, **values: Any) -> Event:
         """The first event of that name (and with these values), once it is logged."""
         return await self.heard(
-            lambda event: event.get("event") == name
-            and all(event.get(key) == value for key, value in values.items()),
+            lambda event: (
+                event.get("event") == name and all(event.get(key) == value for key, value in values.items())
+            ),
             name,
             since,
         )

@@ -1,0 +1,33 @@
+"""Handlers for worker processes: what users' own code may do to a worker."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+from schemas import CreateSessionRequest
+from worker.creator import Context
+from worker.errors import RetryLater
+
+
+async def kills_its_worker(request: CreateSessionRequest, _context: Context) -> None:
+    """One poisonous name; all others are harmless."""
+    if request.payload.name == "poison":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def never_ends(request: CreateSessionRequest, _context: Context) -> None:
+    if request.payload.name == "endless":
+        await asyncio.Event().wait()
+
+
+async def fails_twice(_request: CreateSessionRequest, context: Context) -> None:
+    if context.attempt < 3:
+        raise RetryLater(reason="not yet")
+
+
+async def waits_for_the_gate(request: CreateSessionRequest, _context: Context) -> None:
+    """Goes on once the file named by the request is there."""
+    gate = Path(request.payload.name or "")
+    while not gate.exists():
+        await asyncio.sleep(0.05)

@@ -1,0 +1,64 @@
+"""Where a fault test plays: servers, a database, queues, and how a worker process is told of them."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import aio_pika
+import asyncpg
+
+from worker.topology import names_for
+
+_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Scene:
+    amqp_url: str
+    database_url: str
+    prefix: str
+    patience_seconds: float = 60
+    more: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """Short times, so that what a lease protects is seen within a test's patience."""
+        return {
+            "AMQP_URL": self.amqp_url,
+            "DATABASE_URL": self.database_url,
+            "WORKER_PREFIX": self.prefix,
+            "WORKER_LEASE_SECONDS": "2",
+            "WORKER_CONFIRM_TIMEOUT_SECONDS": "3",
+            "WORKER_GRACE_SECONDS": "10",
+            **self.more,
+        }
+
+    async def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Return once it holds; for what tells nobody when it changes."""
+        try:
+            async with asyncio.timeout(self.patience_seconds):
+                while not condition():  # noqa: ASYNC110 — a process's state and a row send no event
+                    await asyncio.sleep(_POLL_SECONDS)
+        except TimeoutError:
+            raise AssertionError(f"not within {self.patience_seconds:g} s: {what}") from None
+
+    async def until_rows(self, db: asyncpg.Connection, query: str) -> None:
+        """Return once this query says true."""
+        try:
+            async with asyncio.timeout(self.patience_seconds):
+                while not await db.fetchval(query):
+                    await asyncio.sleep(_POLL_SECONDS)
+        except TimeoutError:
+            raise AssertionError(f"not within {self.patience_seconds:g} s: {query}") from None
+
+    async def purge_requests(self) -> int:
+        """Empty the request queue, by hand as an operator might; returns how many messages were in it."""
+        connection = await aio_pika.connect(self.amqp_url)
+        async with connection:
+            channel = await connection.channel()
+            queue = await channel.get_queue(names_for(self.prefix).requests, ensure=False)
+            async with asyncio.timeout(self.patience_seconds):
+                while True:
+                    if purged := (await queue.purge()).message_count:
+                        return purged
+                    await asyncio.sleep(_POLL_SECONDS)
