@@ -44,9 +44,10 @@ make_venv() {
     apt-get -qq update || :
     DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 install -y python3-venv >/dev/null
     "$spare" -m venv --clear .venv
-  elif "$spare" -m pip install --quiet --user virtualenv 2>/dev/null; then
-    "$spare" -m virtualenv --quiet --clear .venv
+  elif maker=$(mktemp -d) && "$spare" -m pip install -qq --target "$maker" virtualenv 2>/dev/null; then
+    PYTHONPATH=$maker "$spare" -m virtualenv --quiet --clear .venv && rm -rf "$maker"
   else
+    rm -rf "$maker"
     fail "$spare cannot make a virtual environment: install its venv module (Debian, Ubuntu: sudo apt-get install python3-venv)."
   fi
 }
