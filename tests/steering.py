@@ -22,3 +22,7 @@ async def steered(request: CreateSessionRequest, context: Context) -> Mapping[st
 
 def not_async(_request: CreateSessionRequest, _context: Context) -> None:
     """A handler that a worker refuses."""
+
+
+async def harmless(_request: CreateSessionRequest, _context: Context) -> None:
+    """Does nothing."""

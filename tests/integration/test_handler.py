@@ -1,0 +1,246 @@
+"""A handler of one's own: what it returns, what it raises, how many run at once."""
+
+import asyncio
+import json
+from collections import Counter
+from typing import Any
+
+import asyncpg
+import pytest
+from harness import Desk, NewWorker, eventually, good_request, metric_of, row_of
+from steering import steer
+from structlog.testing import capture_logs
+
+from schemas import CreateSessionRequest
+from worker.creator import Context
+from worker.errors import Rejected, RetryLater, SettingsError
+
+QUICK = {"retry_base_seconds": 0.01, "retry_cap_seconds": 0.02}
+
+
+async def test_what_a_handler_returns_is_added_to_the_metadata(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    seen: list[tuple[CreateSessionRequest, Context]] = []
+
+    async def act(request: CreateSessionRequest, context: Context) -> dict[str, Any]:
+        seen.append((request, context))
+        return {"room": "blue", "seats": [1, 2]}
+
+    await new_worker(handler=steer(act))
+    request = good_request(None, name="Call", assistant_id="a-1", assistant={"name": "Inline"})
+
+    response = await desk.ask(request)
+
+    assert response.status == "completed"
+    assert response.metadata == {
+        "ignored": ["assistant"],
+        "ignored_reason": "assistant_id was given and wins",
+        "room": "blue",
+        "seats": [1, 2],
+    }
+    assert len(seen) == 1
+    assert str(seen[0][0].request_id) == request["request_id"]
+    assert seen[0][0].payload.name == "Call"
+    assert seen[0][1] == Context(response.payload.session_id, 1, None)
+    assert await db.fetchval("select id from sessions") == response.payload.session_id
+
+
+async def test_rejected_fails_the_request_with_the_handler_s_reason(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    async def act(_request: CreateSessionRequest, _context: Context) -> None:
+        raise Rejected("this organisation has no seats left")
+
+    await new_worker(handler=steer(act))
+    request = good_request()
+
+    response = await desk.ask(request)
+
+    assert response.metadata == {"code": "rejected"}
+    assert response.error == "this organisation has no seats left"
+    assert (await row_of(db, request["request_id"]))["attempt"] == 1
+    assert await db.fetchval("select count(*) from sessions") == 0
+
+
+async def test_retry_later_keeps_the_request_and_tries_again_when_it_is_due(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    attempts: list[tuple[int, str]] = []
+
+    async def act(_request: CreateSessionRequest, context: Context) -> dict[str, Any]:
+        attempts.append((context.attempt, context.session_id))
+        if context.attempt < 3:
+            raise RetryLater(0.05, "not yet")
+        return {"attempt": context.attempt}
+
+    worker = await new_worker(handler=steer(act))
+    request = good_request()
+    await desk.send(request, correlation_id="c-1")
+    await eventually(
+        lambda: db.fetchval(
+            "select true from request_transitions where attempt = 2 and status = 'processing'"
+        )
+    )
+    assert await desk.count(f"{desk.prefix}.requests") == 0, "the delivery was settled, not kept"
+
+    message = await desk.next()
+
+    response = json.loads(message.body)
+    assert (response["status"], response["metadata"], message.correlation_id) == (
+        "completed",
+        {"attempt": 3},
+        "c-1",
+    )
+    assert attempts == [(number, response["payload"]["session_id"]) for number in (1, 2, 3)]
+    history = await db.fetch("select status, attempt from request_transitions order by at, attempt")
+    assert [tuple(step) for step in history] == [
+        ("pending", 0),
+        ("processing", 1),
+        ("processing", 2),
+        ("processing", 3),
+        ("completed", 3),
+    ]
+    assert await metric_of(worker, "worker_retries_total") == 2
+
+
+async def test_a_retry_that_is_not_due_waits(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    calls: Counter[str | None] = Counter()
+
+    async def act(request: CreateSessionRequest, context: Context) -> None:
+        calls[request.payload.name] += 1
+        if context.attempt == 1:
+            raise RetryLater(3600 if request.payload.name == "later" else 0.01)
+
+    await new_worker(handler=steer(act))
+    await desk.send(good_request(None, name="later"))
+    left = await eventually(
+        lambda: db.fetchval("select lease_until - now() from leases where worker is null")
+    )
+    assert 3590 < left.total_seconds() <= 3600
+
+    soon = await desk.ask(good_request(None, name="soon"))
+
+    assert soon.status == "completed", "due retries were looked for"
+    assert calls == {"later": 1, "soon": 2}
+    statuses = await db.fetch("select status from requests order by received_at")
+    assert [row["status"] for row in statuses] == ["processing", "completed"]
+
+
+@pytest.mark.parametrize("kind", ["RetryLater", "an exception", "too slow"])
+async def test_attempts_are_counted_and_end(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection, kind: str
+) -> None:
+    attempts = []
+    raised = {"RetryLater": RetryLater(0.01, "the switch is down"), "an exception": KeyError("secret-value")}
+    reasons = {
+        "RetryLater": "the switch is down",
+        "an exception": "the handler raised KeyError",
+        "too slow": "the handler took longer than 0.05 s",
+    }
+
+    async def act(_request: CreateSessionRequest, context: Context) -> None:
+        attempts.append(context.attempt)
+        if kind in raised:
+            raise raised[kind]
+        await asyncio.Event().wait()
+
+    await new_worker(handler=steer(act), max_attempts=3, handler_timeout_seconds=0.05, **QUICK)
+    request = good_request()
+
+    with capture_logs() as events:
+        response = await desk.ask(request)
+
+    assert response.metadata == {"code": "attempts_exhausted"}
+    assert response.error == f"no success in 3 attempts; the last one: {reasons[kind]}"
+    assert attempts == [1, 2, 3]
+    row = await row_of(db, request["request_id"])
+    assert (row["status"], row["attempt"]) == ("failed", 3)
+    assert await db.fetchval("select count(*) from sessions") == 0
+    assert "secret-value" not in f"{events}{row}"
+
+
+async def test_a_worker_outlives_a_handler_that_raises(new_worker: NewWorker, desk: Desk) -> None:
+    async def act(request: CreateSessionRequest, context: Context) -> None:
+        if request.payload.name == "bad" and context.attempt == 1:
+            raise ZeroDivisionError
+
+    await new_worker(handler=steer(act), **QUICK)
+
+    first = good_request(None, name="bad")
+    await desk.send(first)
+    await desk.send(good_request(None, name="good"))
+
+    answers = [json.loads((await desk.next()).body) for _ in range(2)]
+    assert [answer["status"] for answer in answers] == ["completed", "completed"]
+    assert answers[1]["request_id"] == first["request_id"], "the good one did not wait"
+
+
+async def test_no_more_calls_than_allowed_run_at_once_and_that_many_do(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    running, most, full, go_on = 0, 0, asyncio.Event(), asyncio.Event()
+
+    async def act(_request: CreateSessionRequest, _context: Context) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        if running == 4:
+            full.set()
+        await go_on.wait()
+        running -= 1
+
+    await new_worker(handler=steer(act), handler_concurrency=4, batch_size=3)
+    for _ in range(40):
+        await desk.send(good_request())
+
+    async with asyncio.timeout(10):
+        await full.wait()
+    assert await db.fetchval("select count(*) from requests") == 4, "the others stay with the broker"
+    go_on.set()
+    for _ in range(40):
+        await desk.next()
+
+    assert most == 4
+    assert await db.fetchval("select count(*) from sessions") == 40
+
+
+async def test_a_slow_call_holds_up_no_other(new_worker: NewWorker, desk: Desk) -> None:
+    go_on = asyncio.Event()
+
+    async def act(request: CreateSessionRequest, _context: Context) -> None:
+        if request.payload.name == "slow":
+            await go_on.wait()
+
+    await new_worker(handler=steer(act), handler_concurrency=2, batch_size=2)
+    slow = good_request(None, name="slow")
+    await desk.send(slow)
+
+    for _ in range(20):
+        assert str((await desk.ask(good_request())).request_id) != slow["request_id"]
+
+    go_on.set()
+    assert json.loads((await desk.next()).body)["request_id"] == slow["request_id"]
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("no_such_module:handle", "No module named 'no_such_module'"),
+        ("steering:no_such_function", "no attribute 'no_such_function'"),
+        ("steering", "steering"),
+        (":", "':'"),
+        ("steering:not_async", "is not an async function of (request, context)"),
+        ("steering:PATH", "is not an async function"),
+    ],
+)
+async def test_a_wrong_handler_is_a_settings_error_that_names_the_variable(
+    new_worker: NewWorker, path: str, problem: str
+) -> None:
+    with pytest.raises(SettingsError) as raised:
+        await new_worker(handler=path)
+
+    assert str(raised.value).startswith("WORKER_HANDLER: ")
+    assert problem in str(raised.value)

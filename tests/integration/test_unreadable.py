@@ -1,0 +1,105 @@
+"""Messages in which no request id can be found: in the dead letters, with their reason and nothing else."""
+
+import gzip
+import json
+import os
+import socket
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+from harness import Desk, NewWorker, good_request, metric_of
+from structlog.testing import capture_logs
+
+from worker.identity import package_version
+from worker.topology import names_for
+
+MARK = "conspicuous-text"
+NOWHERE = "; and no request id was found in it"
+
+UNREADABLE = [
+    pytest.param(b"", {}, "the body is empty", id="empty"),
+    pytest.param(MARK.encode(), {}, "the body is not JSON: Expecting value at character 0", id="not JSON"),
+    pytest.param(f'["{MARK}"]'.encode(), {}, "the body is JSON, but not an object", id="array"),
+    pytest.param(f'{{"a": "{MARK}"}}'.encode(), {}, "the request is not valid", id="another kind of object"),
+    pytest.param(f'{{"request_id": "{MARK}"}}'.encode(), {}, "the request is not valid", id="no UUID"),
+    pytest.param(
+        b'{"request_id": 7}', {"correlation_id": MARK}, "the request is not valid", id="neither is a UUID"
+    ),
+    pytest.param(
+        gzip.compress(json.dumps(good_request()).encode()),
+        {},
+        "the body is not UTF-8 text (it looks gzip-compressed: send it plain)",
+        id="gzip without saying so",
+    ),
+    pytest.param(
+        b"\x89PNG" + MARK.encode(),
+        {"content_type": "image/png"},
+        "the content_type is not supported: it must be application/json",
+        id="a picture",
+    ),
+    pytest.param(
+        b"x" * 2_000_000, {}, "the message has 2000000 bytes, more than the 1048576 allowed", id="too large"
+    ),
+]
+
+
+@pytest.mark.parametrize(("body", "properties", "reason"), UNREADABLE)
+async def test_an_unreadable_message_is_a_dead_letter_that_says_why(
+    new_worker: NewWorker,
+    desk: Desk,
+    db: asyncpg.Connection,
+    body: bytes,
+    properties: dict[str, Any],
+    reason: str,
+) -> None:
+    worker = await new_worker()
+    before = datetime.now(UTC)
+
+    with capture_logs() as events:
+        await desk.send(body, message_id="theirs-1", **properties)
+        dead = await desk.take_from(names_for(desk.prefix).dead)
+
+    headers = dict(dead.headers)
+    headers.pop("x-delivery-count", None)  # RabbitMQ's own
+    assert before <= datetime.fromisoformat(str(headers.pop("x-failed-at"))) <= datetime.now(UTC)
+    assert headers == {
+        "x-reason": reason + NOWHERE,
+        "x-code": "unreadable",
+        "x-worker": f"{socket.gethostname()}:{os.getpid()}",
+        "x-version": package_version(),
+        "x-original-message-id": "theirs-1",
+    }
+    assert dead.body == body
+    assert dead.correlation_id == properties.get("correlation_id")
+    assert dead.delivery_mode == 2
+    assert UUID(str(dead.message_id))
+    assert events == [
+        {
+            "event": "request.unreadable",
+            "log_level": "warning",
+            "reason": reason + NOWHERE,
+            "dead_letter": dead.message_id,
+        }
+    ]
+    assert MARK not in str(events)
+    assert (await desk.ask(good_request())).status == "completed"
+    assert desk.arrived.empty()
+    assert await db.fetchval("select count(*) from requests") == 1
+    assert await desk.count(names_for(desk.prefix).requests) == 0
+    assert await metric_of(worker, "worker_dead_letters_total") == 1
+
+
+async def test_unreadable_messages_do_not_use_up_the_room_of_a_handler(
+    new_worker: NewWorker, desk: Desk
+) -> None:
+    await new_worker(handler="steering:harmless", handler_concurrency=2)
+
+    for _ in range(10):
+        await desk.send(b"nothing")
+
+    for _ in range(10):
+        await desk.take_from(names_for(desk.prefix).dead)
+    assert (await desk.ask(good_request())).status == "completed"
