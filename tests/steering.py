@@ -26,3 +26,8 @@ def not_async(_request: CreateSessionRequest, _context: Context) -> None:
 
 async def harmless(_request: CreateSessionRequest, _context: Context) -> None:
     """Does nothing."""
+
+
+async def blurts_out_secrets(request: CreateSessionRequest, _context: Context) -> None:
+    """Fails with everything it was told in its error."""
+    raise RuntimeError(request.model_dump_json())

@@ -1,0 +1,174 @@
+"""A worker as users run it, at debug level: a secret is on none of its ways out."""
+
+import asyncio
+import base64
+import json
+import os
+import re
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import asyncpg
+import pytest
+from canary import everything_in, traces_of
+from contract.secret_payloads import PHONE, secret_payloads
+from harness import Desk, declare_topology, eventually, good_request
+
+from worker.settings import Settings
+from worker.topology import names_for
+
+CANARY = "canary-of-the-worst-cases-5f1e"
+TESTS = Path(__file__).parent.parent
+
+
+class Running:
+    def __init__(self, folder: Path) -> None:
+        self.stdout = folder / "stdout"
+        self.stderr = folder / "stderr"
+
+    @property
+    def said(self) -> str:
+        return self.stdout.read_text() + self.stderr.read_text()
+
+    async def metrics(self) -> str:
+        port = re.search(r'"http_port": (\d+)', self.said)
+        assert port
+        async with aiohttp.ClientSession() as client:
+            response = await client.get(f"http://127.0.0.1:{port[1]}/metrics")
+            return await response.text()
+
+
+@asynccontextmanager
+async def running_worker(settings: Settings, folder: Path, **environment: str) -> AsyncIterator[Running]:
+    """`python -m worker run` until the end of the block; then it is asked to stop, and does."""
+    running = Running(folder)
+    with running.stdout.open("wb") as stdout, running.stderr.open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "worker", "run"),
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")])),
+                "AMQP_URL": settings.amqp_url.get_secret_value(),
+                "DATABASE_URL": settings.database_url.get_secret_value(),
+                "WORKER_PREFIX": settings.prefix,
+                "WORKER_HTTP_HOST": "127.0.0.1",
+                "WORKER_HTTP_PORT": "0",
+                "WORKER_LOG_LEVEL": "debug",
+                "WORKER_LOG_FORMAT": "json",
+                **environment,
+            },
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+        )
+        try:
+            yield running
+        finally:
+            if process.returncode is None:
+                process.terminate()
+            async with asyncio.timeout(30):
+                await process.wait()
+    assert process.returncode == 0, running.said[-2000:]
+
+
+@pytest.fixture
+def passwords(settings: Settings) -> list[str]:
+    """Those of the servers, which are secrets too."""
+    urls = settings.amqp_url.get_secret_value(), settings.database_url.get_secret_value()
+    found = [match[1] for url in urls if (match := re.search(r"//[^:/@]+:([^@]+)@", url))]
+    assert found
+    return [password for password in found if len(password) > 8]
+
+
+def worst_cases() -> list[bytes]:
+    """Requests that fail, each with the secret where it hurts."""
+    good = good_request(None, phone_number={**PHONE, "twilio_auth_token": CANARY})
+
+    def variant(**changes: Any) -> bytes:
+        return json.dumps(good | {"request_id": str(uuid4())} | changes).encode()
+
+    number = good["payload"]["phone_number"]
+    return [
+        variant(operation=CANARY),
+        variant(org_id={"a": CANARY}),
+        variant(payload={"phone_number": {**number, "sms_enabled": CANARY}}),
+        variant(payload={"phone_number": {**number, "twilio_auth_token": [CANARY]}}),
+        variant(payload={"phone_number": CANARY, "expiration_seconds": CANARY}),
+        variant(payload={"assistant": {"voice": {"provider": CANARY}}}),
+        variant(payload={"messages": [{"role": CANARY}]}),
+        variant(timestamp=CANARY),
+        variant(request_id=f"no-uuid-{CANARY}"),
+        variant(metadata={"a": f"{CANARY}\0"}),
+        variant()[:-1],
+        variant() + b"}",
+        variant() + b"\xff",
+        variant()[:-1] + f', "org_id": "{CANARY}"}}'.encode(),
+        variant()[:-1] + f', "metadata": {{"a": NaN, "b": "{CANARY}"}}}}'.encode(),
+        b"[" + variant() + b"]",
+        variant(metadata={"padding": "x" * 1_100_000}),
+        CANARY.encode(),
+    ]
+
+
+@pytest.mark.parametrize("handler", ["", "steering:blurts_out_secrets"], ids=["built-in", "handler"])
+async def test_no_secret_leaves_the_worker(
+    settings: Settings,
+    desk: Desk,
+    db: asyncpg.Connection,
+    tmp_path: Path,
+    passwords: list[str],
+    handler: str,
+) -> None:
+    await declare_topology(settings)
+    key = base64.b64encode(os.urandom(32)).decode()
+    cases = secret_payloads()
+    first = good_request(None, phone_number={**PHONE, "twilio_auth_token": CANARY})
+    sent = [good_request(None, **case.payload) for case in cases] + [first]
+    answers = []
+    async with running_worker(
+        settings,
+        tmp_path,
+        WORKER_SEAL_KEYS=f"k1:{key}",
+        WORKER_HANDLER=handler,
+        WORKER_MAX_ATTEMPTS="2",
+        WORKER_RETRY_BASE_SECONDS="0.01",
+    ) as worker:
+        for request in sent:
+            await desk.send(request)
+        answers += [await desk.next() for _ in sent]
+        await desk.send(first | {"org_id": "other"})  # a conflict
+        answers.append(await desk.next())
+        bad = worst_cases()
+        for body in bad:
+            await desk.send(body)
+        names = names_for(desk.prefix)
+
+        async def all_dealt_with() -> bool:
+            return await desk.count(names.dead) + desk.arrived.qsize() == len(bad)
+
+        await eventually(all_dealt_with)
+        answers += [desk.arrived.get_nowait() for _ in range(desk.arrived.qsize())]
+        dead = [await desk.take_from(names.dead) for _ in range(await desk.count(names.dead))]
+        metrics = await worker.metrics()
+
+    assert len(dead) >= 2
+    assert any(CANARY.encode() in letter.body for letter in dead)
+    statuses = [json.loads(answer.body)["status"] for answer in answers]
+    assert statuses.count("completed") == (0 if handler else len(sent))
+    ways_out = {
+        "log": worker.said,
+        "database": await everything_in(db),
+        "metrics": metrics,
+        "responses": "".join(f"{answer.body.decode()}{answer.info()}" for answer in answers),
+        "dead letters": "".join(str(letter.info()) for letter in dead),
+    }
+    assert f'"request_id": "{first["request_id"]}"' in ways_out["log"], "the log is at debug level"
+    assert "worker_requests_total" in metrics
+    for secret in [*(case.canary for case in cases), CANARY, key, *passwords]:
+        for way, text in ways_out.items():
+            assert traces_of(secret, text) == [], way
