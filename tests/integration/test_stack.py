@@ -244,8 +244,7 @@ async def test_three_nodes_become_one_cluster() -> None:
     async with opened() as ground:
         family = Family(ground, os.environ)
         first, *others = nodes = [RabbitNode(family, name) for name in ("one", "two", "three")]
-        await first.start()
-        await asyncio.gather(*(node.start() for node in others))
+        await asyncio.gather(*(node.start() for node in nodes))
         for node in others:
             await node.join(first)
         await others[0].kill()

@@ -138,7 +138,10 @@ class _Start:
             return given, None
         self.say(f"starting {name} …")
         began = time.monotonic()
-        urls = await start()
+        try:
+            urls = await start()
+        except OSError as error:  # no space left, a program that may not be run, …
+            raise StackError(f"{name} could not be started: {error}") from error
         where = urlsplit(urls[0]).netloc.rpartition("@")[2]  # the account stays out of sight
         self.say(f"{name} ready in {time.monotonic() - began:.1f} s on {where}")
         return urls

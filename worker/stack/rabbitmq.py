@@ -49,6 +49,7 @@ class Family:
         self.user, self.password = "worker", secrets.token_hex(16)
         self._port = ground.reserve()
         self._epmd: Program | None = None
+        self._starting = asyncio.Lock()
         self.env = clean_environment(environ, "RABBITMQ_", "ERL_", "NOTIFY_SOCKET") | {
             "HOME": str(self.home),  # the cookie's place
             "ERL_EPMD_PORT": str(self._port),
@@ -58,9 +59,12 @@ class Family:
         }
 
     async def start(self) -> None:
-        """Starts the name service, once."""
-        if self._epmd is not None:
-            return
+        """Starts the name service, once, also when several nodes start at the same time."""
+        async with self._starting:
+            if self._epmd is None:
+                self._epmd = await self._start_epmd()
+
+    async def _start_epmd(self) -> Program:
         epmd = shutil.which("epmd", path=self.env.get("PATH"))
         if epmd is None:
             raise StackError("Erlang's epmd is not on the PATH; is Erlang installed whole?")
@@ -69,11 +73,12 @@ class Family:
         cookie.touch(mode=0o600)
         cookie.write_text(secrets.token_hex(16))
         cookie.chmod(0o400)
-        self._epmd = service = await self.ground.start(
+        service = await self.ground.start(
             epmd, env=self.env, log=self.home / "epmd.log", user=None, end_by=SIGKILL
         )
         if not await until(self._epmd_answers, lambda: service.running, _EPMD_SECONDS):
             raise StackError(f"Erlang's epmd did not start:\n{service.last_words()}")
+        return service
 
     async def _epmd_answers(self) -> bool:
         try:
