@@ -1,0 +1,208 @@
+"""The database itself refuses what is illegal, whoever writes it."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+INSERT = """
+insert into requests (request_id, status, attempt, fingerprint, body, session_id, started_at, finished_at,
+                      response, error_code, refusal)
+values ($1, $2, $3, '\\x01', $4, $5, $6, $7, $8, $9, $10)
+"""
+NOW = datetime.now(UTC)
+STATES: dict[str, dict[str, Any]] = {
+    "pending": {},
+    "processing": {"attempt": 1, "started_at": NOW},
+    "completed": {"attempt": 1, "started_at": NOW, "finished_at": NOW, "response": "{}"},
+    "failed": {
+        "attempt": 1,
+        "started_at": NOW,
+        "finished_at": NOW,
+        "response": "{}",
+        "error_code": "rejected",
+    },
+}
+
+
+async def insert(db: asyncpg.Connection, status: str, **changes: Any) -> UUID:
+    values = {"attempt": 0, "body": "{}", **STATES[status], **changes}
+    request_id = uuid4()
+    names = ("started_at", "finished_at", "response", "error_code", "refusal")
+    await db.execute(
+        INSERT, request_id, status, values["attempt"], values["body"], f"ts_{request_id}",
+        *(values.get(name) for name in names),
+    )  # fmt: skip
+    return request_id
+
+
+async def in_state(db: asyncpg.Connection, status: str) -> UUID:
+    """A request that came there by legal steps."""
+    request_id = await insert(db, "pending")
+    if status != "pending":
+        await change(db, request_id, "status = 'processing', attempt = 1, started_at = now()")
+    if status == "completed":
+        await change(db, request_id, "status = 'completed', response = '{}', finished_at = now()")
+    if status == "failed":
+        await change(
+            db, request_id, "status = 'failed', response = '{}', finished_at = now(), error_code = 'rejected'"
+        )
+    return request_id
+
+
+async def change(db: asyncpg.Connection, request_id: UUID, assignments: str) -> None:
+    done = await db.execute(f"update requests set {assignments} where request_id = $1", request_id)  # noqa: S608 — the test's own words
+    assert done == "UPDATE 1"
+
+
+async def rows(db: asyncpg.Connection) -> list[Any]:
+    both = "select * from requests", "select * from request_transitions order by at, attempt"
+    return [await db.fetch(query) for query in both]
+
+
+@pytest.mark.parametrize(
+    ("status", "attempt"), [("completed", 1), ("failed", 1), ("processing", 2), ("processing", 5)]
+)
+async def test_a_request_cannot_begin_anywhere_but_at_its_beginning(
+    db: asyncpg.Connection, status: str, attempt: int
+) -> None:
+    with pytest.raises(asyncpg.CheckViolationError, match=f"not as {status} with attempt {attempt}"):
+        await insert(db, status, attempt=attempt)
+
+    assert await db.fetchval("select count(*) from requests") == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "history"),
+    [("pending", [("pending", 0)]), ("processing", [("pending", 0), ("processing", 1)])],
+)
+async def test_a_beginning_is_recorded(
+    db: asyncpg.Connection, status: str, history: list[tuple[str, int]]
+) -> None:
+    request_id = await insert(db, status)
+
+    found = await db.fetch("select * from request_transitions order by at, attempt")
+    assert [(row["status"], row["attempt"]) for row in found] == history
+    assert {row["request_id"] for row in found} == {request_id}
+    assert all(datetime.now(UTC) - row["at"] < timedelta(minutes=1) for row in found)
+
+
+LEGAL = [
+    ("pending", "status = 'processing', attempt = 1, started_at = now()", ("processing", 1)),
+    ("processing", "status = 'processing', attempt = 2", ("processing", 2)),
+    ("processing", "status = 'completed', response = 'r', finished_at = now()", ("completed", 1)),
+    (
+        "processing",
+        "status = 'failed', response = 'r', finished_at = now(), error_code = 'rejected'",
+        ("failed", 1),
+    ),
+]
+
+
+@pytest.mark.parametrize(("status", "step", "recorded"), LEGAL)
+async def test_a_legal_transition_is_recorded_with_its_worker_and_time(
+    db: asyncpg.Connection, status: str, step: str, recorded: tuple[str, int]
+) -> None:
+    request_id, worker = await in_state(db, status), uuid4()
+    before = await db.fetchval("select max(at) from request_transitions")
+    count = await db.fetchval("select count(*) from request_transitions")
+
+    await change(db, request_id, f"{step}, worker = '{worker}'")
+
+    last = await db.fetchrow("select * from request_transitions where worker = $1", worker)
+    assert (last["status"], last["attempt"]) == recorded
+    assert last["at"] > before
+    assert await db.fetchval("select count(*) from request_transitions") == count + 1
+
+
+ILLEGAL = [
+    ("pending", "status = 'completed', attempt = 1, response = 'r', finished_at = now()"),
+    ("pending", "status = 'failed', response = 'r', finished_at = now(), error_code = 'cancelled'"),
+    ("pending", "status = 'processing', attempt = 2, started_at = now()"),
+    ("processing", "status = 'pending', attempt = 0, started_at = null"),
+    ("processing", "attempt = 3"),
+    ("processing", "attempt = 0"),
+    ("processing", "status = 'completed', attempt = 2, response = 'r', finished_at = now()"),
+    *(
+        (status, step)
+        for status in ("completed", "failed")
+        for step in (
+            "status = 'processing', response = null, finished_at = null, error_code = null",
+            "status = 'processing', attempt = 2, response = null, finished_at = null, error_code = null",
+            "status = 'pending', attempt = 0, response = null, finished_at = null, error_code = null",
+            "attempt = 2",
+        )
+    ),
+    ("completed", "status = 'failed', error_code = 'rejected'"),
+    ("failed", "status = 'completed', error_code = null"),
+]
+
+
+@pytest.mark.parametrize(("status", "step"), ILLEGAL)
+async def test_an_illegal_transition_is_refused(db: asyncpg.Connection, status: str, step: str) -> None:
+    request_id = await in_state(db, status)
+    before = await rows(db)
+
+    with pytest.raises(asyncpg.CheckViolationError, match=rf"request {request_id}: .* no legal transition"):
+        await change(db, request_id, step)
+
+    assert await rows(db) == before
+
+
+@pytest.mark.parametrize(
+    ("status", "assignment"),
+    [
+        ("processing", "session_id = 'other'"),
+        ("processing", "fingerprint = '\\x02'"),
+        ("processing", "request_id = gen_random_uuid()"),
+        ("processing", "received_at = now() - interval '1 day'"),
+        ("completed", "response = 'other'"),
+        ("completed", "session_id = 'other'"),
+        ("completed", "finished_at = now() + interval '1 s'"),
+        ("failed", "error_code = 'cancelled'"),
+        ("failed", "response = null"),
+    ],
+)
+async def test_what_was_settled_cannot_be_changed(
+    db: asyncpg.Connection, status: str, assignment: str
+) -> None:
+    request_id = await in_state(db, status)
+    before = await rows(db)
+
+    with pytest.raises(asyncpg.CheckViolationError, match=r"never change"):
+        await change(db, request_id, assignment)
+
+    assert await rows(db) == before
+
+
+@pytest.mark.parametrize("status", ["pending", "processing"])
+async def test_an_unfinished_request_cannot_be_deleted(db: asyncpg.Connection, status: str) -> None:
+    request_id = await in_state(db, status)
+
+    with pytest.raises(asyncpg.CheckViolationError, match=rf"request {request_id} is {status}: only a fin"):
+        await db.execute("delete from requests")
+
+    assert await db.fetchval("select count(*) from requests") == 1
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "insert into request_transitions (request_id, attempt, status) values (gen_random_uuid(), 9, 'x')",
+        "update request_transitions set at = now()",
+        "update request_transitions set status = 'completed'",
+        "delete from request_transitions",
+        "truncate request_transitions",
+    ],
+)
+async def test_the_history_cannot_be_written_by_hand(db: asyncpg.Connection, statement: str) -> None:
+    await in_state(db, "completed")
+    before = await rows(db)
+
+    with pytest.raises(asyncpg.CheckViolationError, match="request_transitions is append only"):
+        await db.execute(statement)
+
+    assert await rows(db) == before
+    assert len(before[1]) == 3

@@ -1,0 +1,117 @@
+"""The schema's migrations: each once, in order, and never changed afterwards."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from conftest import with_database
+from harness import run_in_process
+
+from worker import migrate
+from worker.errors import MigrationError
+from worker.settings import Settings
+from worker.sql import Migration, load_migrations
+from worker.stack import Stack
+
+
+@pytest_asyncio.fixture
+async def empty_url(stack: Stack) -> AsyncIterator[str]:
+    """A database with nothing in it."""
+    name = f"empty_{uuid4().hex[:12]}"
+    admin = await asyncpg.connect(stack.database_url)
+    try:
+        await admin.execute(f"create database {name}")
+        yield with_database(stack.database_url, name)
+    finally:
+        await admin.execute(f"drop database if exists {name} with (force)")
+        await admin.close()
+
+
+@pytest_asyncio.fixture
+async def empty(empty_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(empty_url)
+    yield connection
+    await connection.close()
+
+
+async def test_the_migrations_are_applied_once(empty_url: str, empty: asyncpg.Connection) -> None:
+    everything = load_migrations()
+    assert [migration.number for migration in everything] == list(range(1, len(everything) + 1))
+
+    assert await migrate.migrate(empty_url) == everything
+    first = await empty.fetch("select * from schema_migrations order by number")
+    assert await migrate.migrate(empty_url) == []
+
+    assert await empty.fetch("select * from schema_migrations order by number") == first
+    assert [(row["number"], row["name"], row["checksum"]) for row in first] == [
+        (migration.number, migration.name, migrate.checksum(migration)) for migration in everything
+    ]
+    assert await migrate.inspect(empty_url) == migrate.State(everything, [])
+    await migrate.require_current(empty_url)
+
+
+async def test_several_at_once_apply_each_migration_once(empty_url: str, empty: asyncpg.Connection) -> None:
+    applied = await asyncio.gather(*(migrate.migrate(empty_url) for _ in range(4)))
+
+    assert sorted(map(len, applied)) == [0, 0, 0, len(load_migrations())]
+    assert await empty.fetchval("select count(*) from schema_migrations") == len(load_migrations())
+
+
+async def test_a_migration_changed_after_it_was_applied_is_refused(
+    empty_url: str, empty: asyncpg.Connection
+) -> None:
+    await migrate.migrate(empty_url)
+    await empty.execute("update schema_migrations set checksum = 'other' where number = 1")
+
+    for call in (migrate.migrate, migrate.inspect, migrate.require_current):
+        with pytest.raises(MigrationError, match="0001_foundation was changed after it was applied"):
+            await call(empty_url)
+
+
+async def test_a_failing_migration_leaves_nothing_of_itself(
+    empty_url: str, empty: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = load_migrations()
+    bad = Migration(len(good) + 1, "bad", "create table half_done (); select 1/0;")
+    monkeypatch.setattr(migrate, "load_migrations", lambda: [*good, bad])
+
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await migrate.migrate(empty_url)
+
+    assert await empty.fetchval("select to_regclass('half_done')") is None
+    assert await migrate.inspect(empty_url) == migrate.State(good, [bad])
+    with pytest.raises(MigrationError, match=f"{bad.number:04d}_bad"):
+        await migrate.require_current(empty_url)
+
+
+async def test_looking_at_an_empty_database_changes_nothing(
+    empty_url: str, empty: asyncpg.Connection
+) -> None:
+    assert await migrate.inspect(empty_url) == migrate.State([], load_migrations())
+
+    assert await empty.fetchval("select count(*) from pg_tables where schemaname = 'public'") == 0
+
+
+async def test_a_schema_that_is_newer_than_the_worker_is_no_obstacle(
+    empty_url: str, empty: asyncpg.Connection
+) -> None:
+    await migrate.migrate(empty_url)
+    await empty.execute("insert into schema_migrations values (999, 'of_tomorrow', 'x', now())")
+
+    assert await migrate.migrate(empty_url) == []
+    await migrate.require_current(empty_url)
+
+
+async def test_a_worker_does_not_start_on_a_database_without_the_schema(
+    settings: Settings, empty_url: str, empty: asyncpg.Connection
+) -> None:
+    other = settings.model_copy(update={"database_url": type(settings.database_url)(empty_url)})
+
+    async with run_in_process(other) as start:
+        with pytest.raises(MigrationError, match=r"lacks .*0001_foundation.*session-worker migrate"):
+            await start()
+
+    assert await empty.fetchval("select count(*) from pg_tables where schemaname = 'public'") == 0
