@@ -1,0 +1,121 @@
+"""The publisher on a real broker: receipts, windows, and a broker that says nothing."""
+
+import asyncio
+import importlib.metadata
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import aio_pika
+import pytest
+import pytest_asyncio
+from aio_pika.abc import AbstractConnection
+from faults.proxy import proxy_to
+from publishing import Bench, open_bench
+from structlog.testing import capture_logs
+
+from worker import publisher
+from worker.errors import PublishInterrupted
+from worker.failpoint import FailPoint
+from worker.publisher import Publisher, Receipt, write_batch
+from worker.readiness import Readiness
+from worker.stack import Stack
+
+CONFIRMED, UNROUTABLE = Receipt.CONFIRMED, Receipt.UNROUTABLE
+
+
+@pytest_asyncio.fixture
+async def bench(stack: Stack) -> AsyncIterator[Bench]:
+    async with open_bench(stack.amqp_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def readiness() -> Readiness:
+    return Readiness([publisher.PART])
+
+
+async def serving(
+    connection: AbstractConnection, readiness: Readiness, seconds: float = 10
+) -> tuple[Publisher, "asyncio.Task[None]"]:
+    opened = Publisher(readiness, seconds, FailPoint(""))
+    task = asyncio.create_task(opened.serve(connection))
+    await readiness.until_up()
+    return opened, task
+
+
+@pytest.mark.parametrize("version", ["7.2.4", "99.0.0"])
+async def test_another_client_version_is_used_in_its_own_way_with_the_same_receipts(
+    bench: Bench, readiness: Readiness, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", lambda _name: version)
+    written = 0
+
+    def counting(write: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
+        async def count(*args: object) -> object:
+            nonlocal written
+            written += 1
+            return await write(*args)
+
+        return count
+
+    monkeypatch.setattr(publisher, "write_batch", counting(write_batch))
+    with capture_logs() as events:
+        opened, task = await serving(bench.connection, readiness)
+
+    receipts = await opened.publish([bench.message(), bench.nowhere(), bench.message()])
+
+    assert receipts == [CONFIRMED, UNROUTABLE, CONFIRMED]
+    assert len(await bench.arrived(2)) == 2
+    tested = version == "7.2.4"
+    assert written == (1 if tested else 0)
+    assert [event["event"] for event in events] == ([] if tested else ["publisher.slow_path"])
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_more_than_a_window_is_published_in_order(bench: Bench, readiness: Readiness) -> None:
+    opened, task = await serving(bench.connection, readiness)
+    count = 2 * publisher.WINDOW + 3
+
+    receipts = await opened.publish([bench.message(f"{number}".encode()) for number in range(count)])
+
+    assert receipts == [CONFIRMED] * count
+    assert await bench.arrived(count) == [f"{number}".encode() for number in range(count)]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_two_copies_of_one_message_are_never_in_flight_at_once(
+    bench: Bench, readiness: Readiness
+) -> None:
+    opened, task = await serving(bench.connection, readiness)
+    message = bench.message()
+    lost = message._replace(routing_key="nowhere.at.all")
+
+    results = await asyncio.gather(
+        opened.publish([message]), opened.publish([lost]), opened.publish([message])
+    )
+
+    assert results == [[CONFIRMED], [UNROUTABLE], [CONFIRMED]]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_broker_that_does_not_confirm_is_given_up_in_time(
+    stack: Stack, bench: Bench, readiness: Readiness
+) -> None:
+    async with proxy_to(stack.amqp_url) as (proxy, url):
+        connection = await aio_pika.connect(url)
+        opened, task = await serving(connection, readiness, seconds=0.3)
+        assert proxy.stall() == 1
+
+        with pytest.raises(PublishInterrupted, match=r"no confirm within 0\.3 s"):
+            await opened.publish([bench.message()])
+
+        with pytest.raises(publisher.PublishStalled):
+            await task
+        assert proxy.held_bytes > 0
+        assert readiness.reasons == {publisher.PART: "not connected"}
+        with pytest.raises(PublishInterrupted, match="not connected"):
+            await opened.publish([bench.message()])
+        proxy.heal()
+        await connection.close()
