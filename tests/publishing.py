@@ -33,7 +33,7 @@ class Bench:
         bodies: list[bytes] = []
 
         async def look() -> bool:
-            if message := await self.queue.get(no_ack=True, fail=False):
+            while message := await self.queue.get(no_ack=True, fail=False):
                 bodies.append(message.body)
             return len(bodies) == count
 
