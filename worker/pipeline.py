@@ -1,5 +1,7 @@
 """The story of one batch: decode → accept → create → finish → publish → settle."""
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -14,11 +16,11 @@ from worker.failpoint import FailPoint, Gap
 from worker.finishing import Finishing
 from worker.intake import Delivery, Intake
 from worker.metrics import Metrics
-from worker.outcome import Arrival, Unreadable, Work
+from worker.outcome import Answer, Arrival, Unreadable, Work
 from worker.seal import SealKeys
 from worker.store import Store
 
-Settle = Callable[[Sequence[UUID]], Awaitable[None]]
+Settle = Callable[[Sequence[UUID], Sequence[Answer]], Awaitable[None]]
 
 
 class Decoded(NamedTuple):
@@ -72,19 +74,23 @@ class Pipeline:
             self._creation.give_back(room)
             return
 
-        async def settle(request_ids: Sequence[UUID]) -> None:
+        async def settle(request_ids: Sequence[UUID], answers: Sequence[Answer]) -> None:
+            self._note_end_to_end([decoded.deliveries[answer.request_id] for answer in answers])
             with self._metrics.timed("settle"):
                 await self._intake.settle([decoded.deliveries[request_id] for request_id in request_ids])
 
-        lease = self._store.new_lease()
+        lease, claimed = self._store.new_lease(), 0
         try:
-            with self._metrics.timed("accept"):
-                accepted = await self._accepting.accept(list(decoded.arrivals.values()), lease)
+            try:
+                with self._metrics.timed("accept"):
+                    accepted = await self._accepting.accept(list(decoded.arrivals.values()), lease)
+                claimed = len(accepted.claimed)
+            finally:
+                self._creation.give_back(room - claimed)
             await self._fail_point.reach(Gap.AFTER_ACCEPT)
-            self._creation.give_back(room - len(accepted.claimed))
             if accepted.duplicates:
                 await self._answering.answer([known.answer for known in accepted.duplicates if known.answer])
-                await settle([known.request_id for known in accepted.duplicates])
+                await settle([known.request_id for known in accepted.duplicates], [])
             await self.work(accepted.claimed, lease, settle)
         except BaseException:
             self._store.abandon(lease)
@@ -96,7 +102,11 @@ class Pipeline:
     async def work(self, works: Sequence[Work], lease: int, settle: Settle) -> None:
         """Claimed requests, until each has its verdict on record and its response confirmed."""
         async with aclosing(self._creation.create(works)) as groups:
-            async for verdicts in groups:
+            while True:
+                with self._metrics.timed("create"):
+                    verdicts = await anext(groups, None)
+                if verdicts is None:
+                    return
                 await self._fail_point.reach(Gap.AFTER_CREATE)
                 with self._metrics.timed("finish"):
                     answers = await self._finishing.finish(verdicts, lease)
@@ -104,8 +114,15 @@ class Pipeline:
                 with self._metrics.timed("publish"):
                     await self._answering.answer(answers)
                 await self._fail_point.reach(Gap.AFTER_PUBLISH)
-                await settle([verdict.work.request_id for verdict in verdicts])
+                await settle([verdict.work.request_id for verdict in verdicts], answers)
                 await self._fail_point.reach(Gap.AFTER_SETTLE)
+
+    def _note_end_to_end(self, answered: Sequence[Delivery]) -> None:
+        now, clock = time.time(), asyncio.get_running_loop().time()
+        for delivery in answered:
+            sent = delivery.message.properties.timestamp
+            seconds = now - sent.timestamp() if sent else clock - delivery.received
+            self._metrics.end_to_end.observe(max(0.0, seconds))
 
     def _decode(self, batch: Sequence[Delivery]) -> Decoded:
         decoded = Decoded({}, {}, [], [], [])

@@ -152,5 +152,5 @@ def _work(row: Held, keys: SealKeys) -> Work:
     )  # fmt: skip
 
 
-async def _nothing_to_settle(_request_ids: Sequence[UUID]) -> None:
+async def _nothing_to_settle(_request_ids: Sequence[UUID], _answers: Sequence[Answer]) -> None:
     """The broker has been told before: Postgres owns what is recovered."""
