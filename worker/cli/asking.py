@@ -36,8 +36,6 @@ class Result:
             "status": self.status,
             "error": self.error or None,
         }
-        if self.status == "not_sent":
-            known = {"line": self.number, **known}
         return {name: value for name, value in known.items() if value is not None}
 
 

@@ -17,10 +17,10 @@ from worker.cli.demo_scenes import ORG, Scenes, Seen
 from worker.cli.demo_worker import WorkerProcess, worker_process
 from worker.cli.documents import Document
 from worker.cli.output import coloured, emit, grid, json_option, people, say, show_client_log
-from worker.cli.servers import broker_tls
+from worker.cli.servers import client_for
 from worker.cli.status import Found, find, open_database, render
 from worker.cli.topology import broker_for, design_for
-from worker.cli.up import settings_on
+from worker.cli.up import passing_key, settings_on
 from worker.client import Client, Request
 from worker.settings import Settings
 from worker.stack import local_stack
@@ -52,7 +52,9 @@ async def _demo(options: argparse.Namespace) -> int:
     async with AsyncExitStack() as opened:
         stack = await opened.enter_async_context(local_stack(say, environ=os.environ))
         # Names of its own: on a broker of yours it must not meet your requests.
-        settings = settings_on(stack, os.environ, prefix=f"demo-{uuid4().hex[:8]}", log_level="error")
+        settings = settings_on(
+            stack, os.environ, prefix=f"demo-{uuid4().hex[:8]}", log_level="error", seal_keys=passing_key()
+        )
         log.configure(settings)
         await migrate.migrate(settings.database_url.get_secret_value(), context_from(settings))
         opened.push_async_callback(_remove_queues, settings)
@@ -70,8 +72,7 @@ async def _demo(options: argparse.Namespace) -> int:
 async def _show_all(settings: Settings, worker: WorkerProcess, options: argparse.Namespace) -> bool:
     own_queue = f"{settings.prefix}.mine"
     await _declare(settings, own_queue)
-    url = settings.amqp_url.get_secret_value()
-    async with Client(url, settings.prefix, tls=broker_tls(settings), app_id="session-worker demo") as client:
+    async with client_for(settings, 10) as client:
         async with client.subscribe() as responses:
             scenes = Scenes(client, own_queue, responses)
             await scenes.play()

@@ -178,7 +178,12 @@ async def _lines(file: TextIO) -> AsyncGenerator[str, None]:
 
     threading.Thread(target=read, daemon=True, name="lines").start()
     hint = loop.call_later(
-        _HINT_SECONDS, lambda: say("reading requests from standard input …") if file is sys.stdin else None
+        _HINT_SECONDS,
+        lambda: (
+            say("reading requests from standard input (</dev/null if there are none) …")
+            if file is sys.stdin
+            else None
+        ),
     )
     while (item := await queue.get()) is not None:
         hint.cancel()

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ COMMANDS = {
     "schema": "print the JSON Schemas of the contract",
 }
 _LOCAL = ("up", "demo")  # need what starts servers as well
+_LIBRARIES = ("aio_pika", "aiormq")  # a lost connection is told in our own words, with what is done about it
 
 _EPILOG = f"""\
 Settings come from the environment: AMQP_URL, DATABASE_URL, WORKER_*.
@@ -60,10 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser(name, command).parse_args(words)
     if command is None:
         raise AssertionError("the parser refuses what is no command")
+    for library in _LIBRARIES:
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
         return command.execute(options)
     except KeyboardInterrupt:
-        return exits.INTERRUPTED
+        return _say("interrupted", exits.INTERRUPTED)
     except BrokenPipeError:
         # Whoever read the output has gone; the interpreter must not stumble over it when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

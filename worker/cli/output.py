@@ -5,6 +5,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from rich import box
@@ -42,7 +43,11 @@ def bystanders() -> Console:
 
 
 def emit(record: Mapping[str, Any]) -> None:
-    print(json.dumps(record, ensure_ascii=False, default=str), flush=True)
+    print(json.dumps(record, ensure_ascii=False, default=_as_text), flush=True)
+
+
+def _as_text(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def say(text: str) -> None:

@@ -23,7 +23,7 @@ from worker.cli.output import (
     show_client_log,
     wait_option,
 )
-from worker.cli.servers import broker_tls, settings_for
+from worker.cli.servers import client_for, settings_for
 from worker.client import Client
 
 EXAMPLES = """\
@@ -78,15 +78,8 @@ def execute(options: argparse.Namespace) -> int:
 
 async def _request(options: argparse.Namespace) -> int:
     settings = settings_for(broker=True)
-    url = settings.amqp_url.get_secret_value()
     documents = from_options(options)
-    async with Client(
-        url,
-        settings.prefix,
-        tls=broker_tls(settings),
-        connect_timeout=options.wait,
-        app_id="session-worker request",
-    ) as client:
+    async with client_for(settings, options.wait) as client:
         first = await anext(documents, None)
         second = await anext(documents, None)
         if first is None or second is None:
@@ -147,7 +140,7 @@ async def _many(
             shown.add(result)
             progress.update(bar, completed=shown.total, rate=shown.rate)
             if options.json:
-                emit(result.record())
+                emit({"line": result.number, **result.record()})
             elif result.status == "not_sent":
                 progress.print(f"line {result.number}: not sent: it {result.error}", markup=False)
 

@@ -10,8 +10,8 @@ from rich.console import Console
 from schemas import CreateSessionResponse
 from worker.cli import exits, running
 from worker.cli.output import coloured, emit, json_option, people, say, show_client_log, wait_option
-from worker.cli.servers import broker_tls, settings_for
-from worker.client import Client, Subscription
+from worker.cli.servers import client_for, settings_for
+from worker.client import Subscription
 
 EXAMPLES = """\
   session-worker responses              take what lies in the queue, then end
@@ -40,9 +40,8 @@ def execute(options: argparse.Namespace) -> int:
 
 async def _responses(options: argparse.Namespace) -> int:
     settings = settings_for(broker=True)
-    url = settings.amqp_url.get_secret_value()
     async with (
-        Client(url, settings.prefix, tls=broker_tls(settings), connect_timeout=options.wait) as client,
+        client_for(settings, options.wait) as client,
         client.subscribe(options.queue, copies=options.copies) as subscription,
     ):
         loop = asyncio.get_running_loop()

@@ -8,6 +8,7 @@ from contextlib import suppress
 from worker import log, signals
 from worker.app import run_worker
 from worker.cli import exits, running
+from worker.cli.servers import refusal
 from worker.settings import Settings, read_settings
 from worker.supervisor import supervise
 
@@ -42,6 +43,10 @@ async def _run(settings: Settings, parent: int) -> None:
     orphaned = asyncio.create_task(_stop_with(parent, stop)) if parent else None
     try:
         await run_worker(settings, stop)
+    except Exception as error:
+        if refused := refusal("Postgres", error):
+            raise refused from error
+        raise
     finally:
         if orphaned:
             orphaned.cancel()

@@ -8,6 +8,7 @@ from typing import TypeVar
 from worker.cli import exits
 from worker.cli.exits import CommandError
 from worker.cli.output import say
+from worker.client import Client
 from worker.database import describe, is_transient
 from worker.errors import SettingsError
 from worker.retry import delays
@@ -15,7 +16,7 @@ from worker.settings import Settings, read_settings
 from worker.tls import context_from
 
 T = TypeVar("T")
-_REFUSED = ("28", "3D", "42501")  # who one is, and which database
+_REFUSED = ("28", "3D", "42501")
 
 
 def settings_for(*, broker: bool = False, database: bool = False) -> Settings:
@@ -28,6 +29,21 @@ def settings_for(*, broker: bool = False, database: bool = False) -> Settings:
 
 def broker_tls(settings: Settings) -> ssl.SSLContext | None:
     return context_from(settings) if settings.amqp_url.get_secret_value().startswith("amqps:") else None
+
+
+def client_for(settings: Settings, wait_seconds: float) -> Client:
+    """A client with the settings' broker and prefix, told of in the broker as this program."""
+    url = settings.amqp_url.get_secret_value()
+    try:
+        return Client(
+            url,
+            settings.prefix,
+            tls=broker_tls(settings),
+            connect_timeout=wait_seconds,
+            app_id="session-worker cli",
+        )
+    except ValueError as error:
+        raise SettingsError(f"AMQP_URL: {error}") from None
 
 
 async def reach(server: str, attempt: Callable[[], Awaitable[T]], wait_seconds: float) -> T:
@@ -49,25 +65,25 @@ async def reach(server: str, attempt: Callable[[], Awaitable[T]], wait_seconds: 
     raise AssertionError("delays never end")
 
 
+def refusal(server: str, error: BaseException) -> CommandError | None:
+    """An answer that no waiting changes: who one is, or which database."""
+    code = str(getattr(error, "sqlstate", None) or getattr(error.__cause__, "sqlstate", None) or "")
+    kind = type(error).__name__
+    if code.startswith(_REFUSED) or "Authentication" in kind or "NotAllowed" in kind:
+        return CommandError(exits.UNREACHABLE, f"{server} refuses: {_in_words(error)}")
+    return None
+
+
 def _worth_waiting(server: str, error: Exception) -> str:
     """Why the server does not answer; raises what no waiting mends."""
     if isinstance(error, ValueError):
         raise SettingsError(f"{'AMQP' if server == 'RabbitMQ' else 'DATABASE'}_URL: {error}") from error
-    code = str(getattr(error, "sqlstate", None) or getattr(error.__cause__, "sqlstate", None) or "")
-    if (
-        code.startswith(_REFUSED)
-        or "Authentication" in type(error).__name__
-        or "NotAllowed" in type(error).__name__
-    ):
-        raise CommandError(exits.UNREACHABLE, f"{server} refuses: {_in_words(error)}") from error
-    if code.startswith("42P01"):
-        raise CommandError(
-            exits.FAILED, "the database has no tables yet: run `session-worker migrate`"
-        ) from error
+    if refused := refusal(server, error):
+        raise refused from error
     if is_transient(error) or type(error).__module__.startswith("aiormq"):
         return _in_words(error)
     raise error
 
 
-def _in_words(error: Exception) -> str:
+def _in_words(error: BaseException) -> str:
     return str(error) if isinstance(error, OSError) and error.errno else describe(error)

@@ -17,6 +17,7 @@ from worker.cli.output import coloured, emit, facts, grid, json_option, people, 
 from worker.cli.servers import reach, settings_for
 from worker.database import PART, Database
 from worker.failpoint import FailPoint
+from worker.migrate import require_current
 from worker.readiness import Readiness
 from worker.settings import Settings
 from worker.store import Store
@@ -69,21 +70,11 @@ async def _status(options: argparse.Namespace) -> int:
 
 async def open_database(settings: Settings, wait_seconds: float) -> Database:
     """Connected, or a CommandError within the time."""
-    readiness = Readiness([PART])
-    url = settings.database_url.get_secret_value()
-    database = Database(url, 1, context_from(settings), readiness, FailPoint(""))
-
-    async def open_once() -> None:
-        async with asyncio.timeout(min(wait_seconds, 12)):
-            await database.open()
-
-    try:
-        await reach("Postgres", open_once, wait_seconds)
-    except CommandError as error:
-        reason = readiness.reasons.get(PART, "")
-        raise CommandError(
-            error.code, f"Postgres cannot be reached: {reason}" if reason else str(error)
-        ) from error
+    url, tls = settings.database_url.get_secret_value(), context_from(settings)
+    await reach("Postgres", lambda: require_current(url, tls), wait_seconds)
+    database = Database(url, 1, tls, Readiness([PART]), FailPoint(""))
+    async with asyncio.timeout(wait_seconds):
+        await database.open()
     return database
 
 
@@ -122,6 +113,8 @@ async def _watch(store: Store, options: argparse.Namespace) -> int:
         if shown is None:
             raise _unknown(options.request_id) from None
         raise CommandError(exits.TIMED_OUT, f"still {shown['request']['status']}") from None
+    if not options.json and not live.console.is_terminal:
+        live.console.print()  # it leaves the last line open there
     return exits.OK if shown["request"]["status"] == "completed" else exits.FAILED
 
 

@@ -34,7 +34,9 @@ def execute(options: argparse.Namespace) -> int:  # noqa: ARG001 — every comma
 
 async def _up() -> None:
     async with local_stack(say, environ=os.environ) as stack:
-        settings = settings_on(stack, os.environ)
+        # A database that goes away with the stack takes what was sealed with it.
+        kept = os.environ.get("WORKER_SEAL_KEYS") or os.environ.get("DATABASE_URL")
+        settings = settings_on(stack, os.environ, **({} if kept else {"seal_keys": passing_key()}))
         log.configure(settings)
         await migrate.migrate(settings.database_url.get_secret_value(), context_from(settings))
         stop = signals.stop_on_signals()
@@ -49,17 +51,20 @@ async def _up() -> None:
 
 
 def settings_on(stack: Stack, environ: Mapping[str, str], **changes: object) -> Settings:
-    """A worker's settings on these servers. Unless told otherwise its port is any free one of this machine
-    alone; and where the database goes away with the stack, so does the key of the secrets in it."""
+    """A worker's settings on these servers. Unless told otherwise, its port is any free one of this machine
+    alone."""
     local: dict[str, object] = {"amqp_url": stack.amqp_url, "database_url": stack.database_url, **changes}
     local |= {
         name: value
         for name, value in (("http_host", "127.0.0.1"), ("http_port", 0))
         if f"WORKER_{name.upper()}" not in environ
     }
-    if not environ.get("WORKER_SEAL_KEYS") and not environ.get("DATABASE_URL"):
-        local["seal_keys"] = f"local:{base64.b64encode(secrets.token_bytes(32)).decode()}"
     return read_settings(**local)
+
+
+def passing_key() -> str:
+    """A key for secrets that nobody has to read later."""
+    return f"passing:{base64.b64encode(secrets.token_bytes(32)).decode()}"
 
 
 async def _tell(stack: Stack, settings: Settings, started: "asyncio.Future[tuple[int, Readiness]]") -> None:

@@ -21,7 +21,7 @@ from aiormq.exceptions import (
 from pamqp import commands as spec
 from yarl import URL
 
-from worker.client.errors import BrokerUnreachable, ClientError
+from worker.client.errors import BrokerUnreachable
 from worker.retry import delays
 
 HEARTBEAT_SECONDS = 10
@@ -89,15 +89,16 @@ class Link:
     async def _run(self) -> None:
         clock = asyncio.get_running_loop().time
         waits = delays(0.2, 5)
+        told = ""
         while True:
             begun = clock()
             try:
                 await self._serve_once()
                 self._reason = "the connection was closed"
             except _REFUSED as error:
-                self._reason = f"the broker refuses this user, password or vhost: {error!r}"
+                self._reason = f"it refuses this user, password or vhost: {_said(error)}"
                 if not self._first_up.is_set():
-                    raise BrokerUnreachable(f"RabbitMQ cannot be used: {self._reason}") from error
+                    raise BrokerUnreachable(f"RabbitMQ cannot be used, {self._reason}") from error
             except LOST as error:
                 self._reason = str(error) if isinstance(error, OSError) and str(error) else f"{error!r}"[:300]
             except asyncio.CancelledError as error:
@@ -105,9 +106,13 @@ class Link:
                 self._reason = f"{error!r}"[:300]  # the client library's way of saying it was lost
             _raise_if_cancelled()
             if clock() - begun > _STEADY_SECONDS:
-                waits = delays(0.2, 5)
+                waits, told = delays(0.2, 5), ""
             delay = next(waits)
-            _log.warning("no connection to RabbitMQ (%s); trying again in %.1f s", self._reason, delay)
+            _log.log(
+                logging.INFO if self._reason == told else logging.WARNING,
+                "no connection to RabbitMQ (%s); trying again", self._reason,
+            )  # fmt: skip
+            told = self._reason
             await asyncio.sleep(delay)
 
     async def _serve_once(self) -> None:
@@ -155,6 +160,10 @@ async def open_line(connection: AbstractConnection, *, confirms: bool) -> Line:
     return Line(await opened.get_underlay_channel())
 
 
+def _said(error: AMQPError) -> str:
+    return str(error.args[0] if error.args else repr(error)).strip("'")
+
+
 def _raise_if_cancelled() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
@@ -169,7 +178,7 @@ def _hosts(url: str) -> list[URL]:
     """One URL for each host in `amqp://user:password@one,two:5673,three/vhost`."""
     scheme, separator, rest = url.partition("://")
     if scheme not in ("amqp", "amqps") or not separator:
-        raise ClientError("the broker's URL must begin with amqp:// or amqps://")
+        raise ValueError("must begin with amqp:// or amqps://")
     authority, slash, path = rest.partition("/")
     credentials, at, hosts = authority.rpartition("@")
     try:
@@ -177,5 +186,5 @@ def _hosts(url: str) -> list[URL]:
     except ValueError:
         urls = []
     if not urls or not all(each.host for each in urls):
-        raise ClientError("the broker's URL is not amqp://user:password@host:port/vhost")
+        raise ValueError("is not amqp://user:password@host:port/vhost")
     return urls

@@ -1,0 +1,75 @@
+"""The command line as people and programs use it: a process, its output and its exit code."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+PATIENCE_SECONDS = 60.0
+_OURS = ("WORKER_", "AMQP_URL", "DATABASE_URL")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """Standard output, all of which has to be one JSON object a line."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+class Shell:
+    """Where commands are typed: its variables, and nothing of ours from outside it."""
+
+    def __init__(self, **variables: str) -> None:
+        self.variables = variables
+
+    def environ(self) -> Mapping[str, str]:
+        rest = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+        return {**rest, **self.variables}
+
+    async def run(self, *words: str, stdin: str | None = None, **variables: str) -> Outcome:
+        """A command to its end. Its standard input is empty unless something is piped in."""
+        async with self.start(*words, piped=stdin is not None, **variables) as process:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                out, err = await process.communicate(stdin.encode() if stdin is not None else None)
+            assert process.returncode is not None
+            return Outcome(process.returncode, out.decode(), err.decode())
+
+    @asynccontextmanager
+    async def start(
+        self, *words: str, piped: bool = False, **variables: str
+    ) -> AsyncIterator[asyncio.subprocess.Process]:
+        """A command that runs while the context is open."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "worker", *words),
+            env={**self.environ(), **variables},
+            stdin=asyncio.subprocess.PIPE if piped else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=1 << 22,
+        )
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.send_signal(signal.SIGKILL)
+                await process.communicate()
+
+
+async def line_with(stream: asyncio.StreamReader | None, *wanted: str) -> str:
+    """The next line that holds all of these; what comes before it is read and dropped."""
+    assert stream is not None
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        async for line in stream:
+            if all(word in line.decode() for word in wanted):
+                return line.decode()
+    raise AssertionError(f"it ended without a line with {wanted}")

@@ -1,0 +1,201 @@
+"""Each command on real servers: what it prints, and its exit code."""
+
+import json
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from commands import Shell, line_with
+from harness import NewWorker
+
+from worker.settings import Settings
+
+
+@pytest_asyncio.fixture
+async def shell(settings: Settings) -> Shell:
+    return Shell(
+        AMQP_URL=settings.amqp_url.get_secret_value(),
+        DATABASE_URL=settings.database_url.get_secret_value(),
+        WORKER_PREFIX=settings.prefix,
+        WORKER_HTTP_HOST="127.0.0.1",
+        WORKER_HTTP_PORT="0",
+    )
+
+
+async def test_a_request_for_people_and_for_programs(shell: Shell, new_worker: NewWorker) -> None:
+    await new_worker()
+
+    shown = await shell.run("request", "--name", "Support chat", "--org-id", "org-1", "--key", "order-17")
+    told = await shell.run(
+        "request", "--name", "Support chat", "--org-id", "org-1", "--key", "order-17", "--json"
+    )
+
+    assert (shown.code, told.code) == (0, 0)
+    (response,) = told.records
+    assert response["status"] == "completed"
+    assert response["payload"]["session_id"] in shown.out
+    assert (shown.err, told.err) == ("", "")
+
+
+async def test_a_failed_response_is_exit_code_1(shell: Shell, new_worker: NewWorker) -> None:
+    await new_worker()
+
+    shown = await shell.run("request", "--name", "x" * 41)
+    told = await shell.run("request", "--casefile-id", "17", "--json")
+
+    assert (shown.code, told.code) == (1, 1)
+    assert "must have at most 40 characters" in shown.out
+    assert told.records[0]["metadata"]["code"] == "invalid_request"
+
+
+async def test_no_response_in_time_is_exit_code_4(shell: Shell) -> None:
+    assert (await shell.run("topology", "apply")).code == 0
+
+    outcome = await shell.run("request", "--timeout", "0.5", "--json")
+
+    assert outcome.code == 4
+    assert outcome.records[0]["status"] == "timed_out"
+    assert "safe to ask again" in outcome.err
+
+
+async def test_requests_from_a_file_a_pipe_and_flags(
+    shell: Shell, new_worker: NewWorker, tmp_path: Path, db: asyncpg.Connection
+) -> None:
+    await new_worker()
+    whole = tmp_path / "request.json"
+    request_id = str(uuid4())
+    whole.write_text(
+        json.dumps({"requestId": request_id, "org_id": "org-9", "payload": {"name": "File"}}, indent=2)
+    )
+    lines = tmp_path / "requests.jsonl"
+    lines.write_text('{"name": "a"}\n\n{"name": 5}\nnonsense\n{"payload": {}, "key": "k", "org_id": "o"}\n')
+
+    from_file = await shell.run("request", "--file", str(whole), "--expiration-seconds", "90", "--json")
+    from_lines = await shell.run("request", "--file", str(lines), "--json")
+    from_pipe = await shell.run("request", "--json", stdin='{\n"name":\n"piped"\n}')
+    from_empty_pipe = await shell.run("request", "--json", stdin="")
+    many = await shell.run("request", "--count", "50")
+
+    assert [outcome.code for outcome in (from_file, from_lines, from_pipe, from_empty_pipe, many)] == [
+        0,
+        1,
+        0,
+        0,
+        0,
+    ]
+    assert from_file.records[0]["request_id"] == request_id
+    row = await db.fetchrow(
+        "select org_id, name, expiration_seconds from sessions where request_id = $1", request_id
+    )
+    assert tuple(row) == ("org-9", "File", 90)
+    results = {record["line"]: record for record in from_lines.records}
+    assert {number: record["status"] for number, record in results.items()} == {
+        1: "completed", 2: "failed", 3: "not_sent", 4: "completed",
+    }  # fmt: skip
+    assert results[3]["error"] == "is not JSON"
+    assert await db.fetchval("select name from sessions where name = 'piped'") == "piped"
+    assert "50 requests" in many.out
+    assert await db.fetchval("select count(*) from sessions") == 55
+
+
+async def test_submitted_and_taken_from_the_response_queue(shell: Shell, new_worker: NewWorker) -> None:
+    await new_worker()
+    async with shell.start("responses", "--follow", "--json") as following:
+        await line_with(following.stderr, "waiting for responses")
+        submitted = await shell.run("request", "--no-wait", "--json")
+        arrived = json.loads(await line_with(following.stdout, "session_id"))
+        following.terminate()
+        assert await following.wait() == 0
+
+    assert submitted.records == [{"request_id": arrived["request_id"], "status": "submitted"}]
+    none_left = await shell.run("responses")
+    assert (none_left.code, none_left.out) == (0, "")
+    assert "no responses in the queue" in none_left.err
+
+
+async def test_copies_are_watched_without_taking(shell: Shell, new_worker: NewWorker) -> None:
+    await new_worker()
+    async with shell.start("responses", "--copies", "--json") as watching:
+        await line_with(watching.stderr, "waiting for responses")
+        await shell.run("request", "--no-wait")
+        seen = json.loads(await line_with(watching.stdout, "session_id"))
+
+    assert (await shell.run("responses", "--json")).records == [seen]
+
+
+async def test_status_shows_everything_but_secrets(shell: Shell, new_worker: NewWorker) -> None:
+    await new_worker()
+    payload = {
+        "assistant": {
+            "model": {"provider": "openai", "model": "gpt-4o"},
+            "server": {"url": "https://example.com/", "headers": {"authorization": "Bearer canary"}},
+        }
+    }
+    refused = await shell.run("request", "--json", stdin=json.dumps(payload))
+    assert refused.records[0]["metadata"]["code"] == "secrets_refused"
+    key = "k1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+    async with shell.start(
+        "run", WORKER_SEAL_KEYS=key, WORKER_PREFIX=f"{shell.variables['WORKER_PREFIX']}b"
+    ) as worker:
+        await line_with(worker.stderr, "worker.ready")
+        sealing = Shell(**{**shell.variables, "WORKER_PREFIX": f"{shell.variables['WORKER_PREFIX']}b"})
+        made = await sealing.run("request", "--json", stdin=json.dumps(payload))
+    (response,) = made.records
+    request_id = response["request_id"]
+
+    shown = await shell.run("status", request_id)
+    watched = await shell.run("status", request_id, "--watch", "--json")
+
+    assert (shown.code, watched.code) == (0, 0)
+    (found,) = watched.records
+    assert found["response"] == response
+    assert [step["status"] for step in found["history"]] == ["pending", "processing", "completed"]
+    assert found["session"]["document"]["assistant"]["server"]["headers"] == {"authorization": "(sealed)"}
+    assert "(sealed)" in shown.out
+    assert response["payload"]["session_id"] in shown.out
+    for text in (shown.out, watched.out, shown.err, watched.err):
+        assert "canary" not in text
+        assert "sealed:v1" not in text
+
+
+async def test_status_of_what_nobody_knows(shell: Shell) -> None:
+    once = await shell.run("status", str(uuid4()))
+    watched = await shell.run("status", str(uuid4()), "--watch", "--timeout", "0.2")
+
+    assert (once.code, watched.code) == (1, 1)
+    assert "on record" in once.err
+
+
+async def test_topology_is_compared_and_declared(shell: Shell) -> None:
+    missing = await shell.run("topology", "verify", "--json")
+    applied = await shell.run("topology", "apply", "--json")
+    same = await shell.run("topology", "verify")
+    differs = await shell.run("topology", "verify", WORKER_DELIVERY_LIMIT="7")
+
+    assert [outcome.code for outcome in (missing, applied, same, differs)] == [1, 0, 0, 1]
+    assert len(missing.records[0]["problems"]) == 8
+    assert applied.records[0]["ok"] is True
+    assert "x-delivery-limit" in differs.out
+
+
+async def test_migrations_are_compared_and_applied(shell: Shell, stack_database: str) -> None:
+    check = await shell.run("migrate", "--check", DATABASE_URL=stack_database)
+    applied = await shell.run("migrate", "--json", DATABASE_URL=stack_database)
+    again = await shell.run("migrate", "--check", DATABASE_URL=stack_database)
+    sql = await Shell().run("migrate", "--sql")
+
+    assert [outcome.code for outcome in (check, applied, again, sql)] == [1, 0, 0, 0]
+    assert "pending 0001" in check.out
+    assert applied.records[0]["applied"].startswith("0001")
+    assert "create table requests" in sql.out
+    status = await shell.run("status", str(uuid4()), DATABASE_URL=stack_database)
+    assert status.code == 1
+
+
+@pytest.mark.parametrize("name", ["request", "response", "session"])
+async def test_schemas_need_no_server(name: str) -> None:
+    one, every = await Shell().run("schema", name), await Shell().run("schema", "--json")
+
+    assert json.loads(one.out) == every.records[0][name]

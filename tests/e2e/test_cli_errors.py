@@ -1,0 +1,134 @@
+"""What goes wrong is one to three sentences on stderr and an exit code, never a traceback."""
+
+import subprocess
+import sys
+
+import pytest
+from commands import Shell
+
+from worker.cli.main import COMMANDS
+from worker.settings import Settings
+from worker.stack import Stack
+
+UNKNOWN = "6f9f1c0e-6c0b-4a55-9d5e-0f4b8f5f5c11"
+NOBODY = "127.0.0.1:1"
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "says"),
+    [
+        (["request"], {}, "AMQP_URL: is not set"),
+        (["run"], {"AMQP_URL": "amqp://localhost/"}, "DATABASE_URL: is not set"),
+        (["migrate"], {}, "DATABASE_URL: is not set"),
+        (["request"], {"AMQP_URL": "http://localhost/"}, "AMQP_URL: must begin with amqp"),
+        (["topology", "apply"], {"AMQP_URL": "http://localhost/"}, "AMQP_URL: must begin with amqp"),
+        (["migrate"], {"DATABASE_URL": "nonsense"}, "DATABASE_URL: "),
+        (["request"], {"AMQP_URL": "amqp://localhost/", "WORKER_PREFIX": "a b"}, "WORKER_PREFIX: "),
+        (["request", "--count", "0"], {}, "must be at least 1"),
+        (["request", "--count", "2", "--key", "k"], {}, "--count does not go with"),
+        (["request", "--file", "/nowhere"], {"AMQP_URL": "amqp://localhost/"}, "No such file"),
+        (["request", "--metadata", "[]"], {}, "is not a JSON object"),
+        (["status", "17"], {}, "invalid UUID"),
+        (["nonsense"], {}, "invalid choice"),
+        ([], {}, "required"),
+    ],
+)
+async def test_wrong_usage_and_settings_are_exit_code_2(
+    words: list[str], variables: dict[str, str], says: str
+) -> None:
+    outcome = await Shell(**variables).run(*words)
+
+    assert (outcome.code, outcome.out) == (2, "")
+    assert says in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["request"], ["responses"], ["topology", "verify"], ["migrate"], ["status", UNKNOWN]],
+    ids=lambda words: words[0],
+)
+async def test_a_server_that_is_not_there_is_exit_code_3(words: list[str]) -> None:
+    shell = Shell(AMQP_URL=f"amqp://u:canary@{NOBODY}/", DATABASE_URL=f"postgresql://u:canary@{NOBODY}/d")
+
+    outcome = await shell.run(*words, "--wait", "1")
+
+    assert (outcome.code, outcome.out) == (3, "")
+    assert "cannot be reached" in outcome.err
+    assert "refused" in outcome.err
+    assert "Traceback" not in outcome.err
+    assert "canary" not in outcome.err
+
+
+@pytest.mark.parametrize("words", [["request"], ["topology", "verify"]], ids=lambda words: words[0])
+async def test_a_wrong_password_is_told_at_once(stack: Stack, words: list[str]) -> None:
+    outcome = await Shell(AMQP_URL=stack.amqp_url.replace("//", "//nobody:", 1)).run(*words)
+
+    assert outcome.code == 3
+    assert "refuse" in outcome.err
+
+
+@pytest.mark.parametrize("words", [["request"], ["responses"]], ids=lambda words: words[0])
+async def test_without_the_topology_it_says_how_to_get_it(stack: Stack, words: list[str]) -> None:
+    outcome = await Shell(AMQP_URL=stack.amqp_url, WORKER_PREFIX="nowhere").run(*words)
+
+    assert outcome.code == 1
+    assert "session-worker topology apply" in outcome.err
+
+
+async def test_debug_shows_where(stack: Stack) -> None:
+    outcome = await Shell(AMQP_URL=stack.amqp_url, WORKER_PREFIX="nowhere").run("request", "--debug")
+
+    assert outcome.code == 1
+    assert "Traceback" in outcome.err
+
+
+async def test_a_worker_that_lacks_its_tables(settings: Settings, stack_database: str) -> None:
+    shell = Shell(
+        AMQP_URL=settings.amqp_url.get_secret_value(), DATABASE_URL=stack_database,
+        WORKER_PREFIX=settings.prefix, WORKER_HTTP_PORT="0",
+    )  # fmt: skip
+
+    outcome = await shell.run("run")
+
+    assert outcome.code == 1
+    assert "run `session-worker migrate` first" in outcome.err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+async def test_help_shows_examples_and_exit_codes(command: str) -> None:
+    outcome = await Shell().run(command, "--help")
+
+    assert outcome.code == 0
+    assert f"session-worker {command}" in outcome.out
+    assert "examples:" in outcome.out
+    assert "4   timed out" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("missing", "command", "extra"),
+    [
+        ("aio_pika", "request", "[worker]"),
+        ("asyncpg", "run", "[worker]"),
+        ("psutil", "demo", "[worker,local]"),
+    ],
+)
+def test_what_is_not_installed_is_named_with_its_extra(missing: str, command: str, extra: str) -> None:
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        f"from worker.__main__ import main\nsys.exit(main([{command!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603
+
+    assert done.returncode == 2
+    assert f"pip install 'session-worker{extra}'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+async def test_a_reader_that_leaves_is_no_error() -> None:
+    async with Shell().start("schema") as process:
+        assert process.stdout is not None
+        process.stdout._transport.close()  # type: ignore[attr-defined]
+        assert process.stderr is not None
+        assert await process.stderr.read() == b""
+        assert await process.wait() in (0, 141)

@@ -1,0 +1,153 @@
+"""Commands that run until they are told otherwise: run, up, demo."""
+
+import asyncio
+import json
+import os
+import re
+import shlex
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psutil
+import pytest
+import pytest_asyncio
+from commands import PATIENCE_SECONDS, Shell, line_with
+from harness import eventually
+
+from worker.settings import Settings
+
+
+@pytest_asyncio.fixture
+async def shell(settings: Settings) -> Shell:
+    return Shell(
+        AMQP_URL=settings.amqp_url.get_secret_value(),
+        DATABASE_URL=settings.database_url.get_secret_value(),
+        WORKER_PREFIX=settings.prefix,
+        WORKER_HTTP_HOST="127.0.0.1",
+        WORKER_HTTP_PORT="0",
+        WORKER_LOG_FORMAT="json",
+    )
+
+
+@asynccontextmanager
+async def supervised(shell: Shell, count: int) -> AsyncIterator[asyncio.subprocess.Process]:
+    async with shell.start("run", "--processes", str(count)) as parent:
+        for _ in range(count):
+            await line_with(parent.stderr, "worker.ready")
+        yield parent
+
+
+def children_of(parent: asyncio.subprocess.Process) -> list[psutil.Process]:
+    return psutil.Process(parent.pid).children()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_worker_stops_in_order(shell: Shell, number: signal.Signals) -> None:
+    async with shell.start("run") as worker:
+        await line_with(worker.stderr, "worker.ready")
+        assert (await shell.run("request")).code == 0
+        worker.send_signal(number)
+        await line_with(worker.stderr, "worker.stopped")
+        assert await worker.wait() == 0
+
+
+async def test_several_workers_stop_together(shell: Shell) -> None:
+    async with supervised(shell, 2) as parent:
+        children = children_of(parent)
+        assert len(children) == 2
+        assert (await shell.run("request", "--count", "20")).code == 0
+
+        parent.terminate()
+        stopped = json.loads(await line_with(parent.stderr, "supervisor.stopped"))
+
+        assert (await parent.wait(), stopped["codes"]) == (0, [0, 0])
+        assert not any(child.is_running() for child in children)
+
+
+async def test_one_that_dies_is_started_again(shell: Shell) -> None:
+    async with supervised(shell, 2) as parent:
+        doomed, other = children_of(parent)
+        os.kill(doomed.pid, signal.SIGKILL)
+
+        died = json.loads(await line_with(parent.stderr, "worker.died"))
+        await line_with(parent.stderr, "worker.ready")
+
+        now = {child.pid for child in children_of(parent)}
+        assert died["code"] == -signal.SIGKILL
+        assert other.pid in now
+        assert len(now) == 2
+        assert doomed.pid not in now
+        parent.terminate()
+        await line_with(parent.stderr, "supervisor.stopped")
+
+
+async def test_workers_do_not_outlive_their_parent(shell: Shell) -> None:
+    async with supervised(shell, 2) as parent:
+        children = children_of(parent)
+        parent.kill()
+
+        async def all_gone() -> bool:
+            return not any(child.is_running() for child in children)
+
+        await eventually(all_gone)
+
+
+async def test_what_no_restart_mends_ends_them_all(shell: Shell, stack_database: str) -> None:
+    outcome = await shell.run("run", "--processes", "2", DATABASE_URL=stack_database)
+
+    assert outcome.code == 1
+    assert "run `session-worker migrate` first" in outcome.err
+
+
+async def test_up_says_how_to_use_it(shell: Shell, stack_database: str) -> None:
+    """On servers of the run: that it starts its own is for the tests of the stack and of `make demo`."""
+    fresh = {**shell.variables, "DATABASE_URL": stack_database}
+    async with shell.start("up", DATABASE_URL=stack_database) as up:
+        exports = [await line_with(up.stderr, "export") for _ in range(3)]
+        health = fresh | dict(_assignment(line) for line in exports)
+        assert health == fresh
+        assert (await Shell(**health).run("request")).code == 0
+        up.send_signal(signal.SIGINT)
+        await line_with(up.stderr, "stopping the servers")
+        assert await up.wait() == 0
+
+
+async def test_the_demonstration_keeps_its_promises(shell: Shell, stack_database: str) -> None:
+    outcome = await shell.run("demo", "--json", "--burst", "100", DATABASE_URL=stack_database)
+
+    assert outcome.code == 0, outcome.err + outcome.out
+    *scenes, summary, history = outcome.records
+    assert len(scenes) >= 20
+    assert all(scene["ok"] for scene in scenes)
+    assert (summary["burst"], summary["burst_sessions"], summary["ok"]) == (100, 100, True)
+    assert history["session"]["document"]["assistant"]["server"]["headers"] == {"authorization": "(sealed)"}
+
+
+async def test_the_demonstration_shows_tables_to_people(shell: Shell, stack_database: str) -> None:
+    outcome = await shell.run("demo", "--burst", "50", DATABASE_URL=stack_database)
+
+    assert outcome.code == 0
+    assert "everything came back as promised" in outcome.out
+    assert "a burst of 50" in outcome.out
+    assert "✗" not in outcome.out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_an_interrupted_demonstration_leaves_no_worker(
+    shell: Shell, stack_database: str, number: signal.Signals
+) -> None:
+    async with shell.start("demo", "--burst", "100000", DATABASE_URL=stack_database) as demo:
+        ready = await line_with(demo.stderr, "worker ready")
+        worker = psutil.Process(int(re.findall(r"process (\d+)", ready)[0]))
+        assert demo.stdout is not None
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await demo.stdout.readline()  # the table of the first requests: the burst has begun
+        demo.send_signal(number)
+        assert await demo.wait() == 130
+        assert not worker.is_running()
+
+
+def _assignment(line: str) -> tuple[str, str]:
+    name, _, value = shlex.split(line)[1].partition("=")
+    return name, value

@@ -1,0 +1,141 @@
+"""The client outlives its connections: calls in flight are answered, bodies that ran do not run again."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from harness import eventually, run_in_process
+from proxy import Proxy, proxy_to
+from responder import Responder, completed, request_id_of, responder_at
+from servers import faulty_rabbit
+
+from worker.client import Client, Request, request_id_for
+from worker.settings import Settings
+from worker.stack import Stack
+
+
+@pytest_asyncio.fixture
+async def responder(stack: Stack, prefix: str) -> AsyncIterator[Responder]:
+    async with responder_at(stack.amqp_url, prefix) as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def way(stack: Stack) -> AsyncIterator[tuple[Proxy, str]]:
+    async with proxy_to(stack.amqp_url) as proxy:
+        yield proxy
+
+
+async def test_calls_in_flight_are_sent_again(
+    responder: Responder, way: tuple[Proxy, str], prefix: str
+) -> None:
+    proxy, url = way
+    async with Client(url, prefix) as client:
+        calls = [asyncio.create_task(client.create_session(org_id="org-1")) for _ in range(20)]
+        first = {message.correlation_id: message for message in [await responder.next() for _ in calls]}
+
+        assert proxy.cut() == 1
+        again = [await responder.next() for _ in calls]
+        for message in first.values():
+            await responder.answer(message, completed(request_id_of(message)))  # to a queue that is gone
+        for message in again:
+            await responder.answer(message, completed(request_id_of(message)))
+
+        assert {str((await call).request_id) for call in calls} == set(first)
+    assert {message.correlation_id for message in again} == set(first)
+    assert all(message.body == first[message.correlation_id].body for message in again)
+    assert {message.reply_to for message in again}.isdisjoint(message.reply_to for message in first.values())
+
+
+async def test_nothing_that_is_being_submitted_gets_lost(
+    responder: Responder, way: tuple[Proxy, str], prefix: str
+) -> None:
+    proxy, url = way
+    responder.rule = completed
+    confirmed = set()
+    async with Client(url, prefix) as client:
+        async for request_id in client.submit_many(
+            (Request(org_id="org-1", reply_to="nobody") for _ in range(600)), window=50
+        ):
+            confirmed.add(request_id)
+            if len(confirmed) in (100, 300):
+                assert proxy.cut(reset=len(confirmed) == 300) == 1
+
+    async def all_there() -> bool:
+        return {request_id_of(message) for message in responder.taken} >= confirmed
+
+    await eventually(all_there)
+    assert len(confirmed) == 600
+    assert proxy.broken_connections == 2
+
+
+async def test_a_frozen_connection_is_given_up(
+    responder: Responder, way: tuple[Proxy, str], prefix: str
+) -> None:
+    proxy, url = way
+    async with Client(url, prefix, confirm_timeout=1) as client:
+        await client.submit(org_id="org-1", key="before")
+        assert proxy.stall() == 1
+
+        submitting = asyncio.create_task(client.submit(org_id="org-1", key="after"))
+
+        async def connects_anew() -> bool:
+            return proxy.connections > 1
+
+        await eventually(connects_anew)
+        assert proxy.held_bytes > 0
+        proxy.heal()
+        await submitting
+
+    keys = {request_id_of(await responder.next()) for _ in range(2)}
+    assert keys == {request_id_for("org-1", "before"), request_id_for("org-1", "after")}
+
+
+async def test_a_body_that_ran_does_not_run_again(
+    responder: Responder, way: tuple[Proxy, str], prefix: str
+) -> None:
+    proxy, url = way
+    wanted = [completed(uuid4()) for _ in range(10)]
+    for response in wanted:
+        await responder.respond(response)
+    seen = []
+    async with Client(url, prefix) as client, client.subscribe(prefetch=4) as arriving:
+        async for response in arriving:
+            seen.append(response)
+            if len(seen) in (3, 7):
+                assert proxy.cut(reset=True) == 1
+            if len(seen) == len(wanted):
+                break
+
+    assert sorted(response.request_id for response in seen) == sorted(
+        response.request_id for response in wanted
+    )
+    assert await responder.left_in(responder.names.responses) == 0
+
+
+@pytest.mark.timeout(180)
+async def test_a_call_outlives_the_broker(settings: Settings, db: asyncpg.Connection) -> None:
+    """The broker is stopped with calls in flight, and started again; only then is there a worker."""
+    async with faulty_rabbit() as rabbit:
+        there = settings.model_copy(update={"amqp_url": type(settings.amqp_url)(rabbit.url)})
+        async with (
+            responder_at(rabbit.url, there.prefix) as silent,
+            Client(rabbit.url, there.prefix) as client,
+        ):
+            calls = [
+                asyncio.create_task(client.create_session(org_id="org-1", key=f"order-{number}", timeout=120))
+                for number in range(50)
+            ]
+            for _ in calls:
+                await silent.next()
+            await rabbit.stop()
+            await rabbit.start()
+            async with run_in_process(there) as start:
+                await start()
+                responses = await asyncio.gather(*calls)
+
+    assert len({response.payload.session_id for response in responses}) == 50
+    assert await db.fetchval("select count(*) from sessions") == 50

@@ -1,0 +1,104 @@
+"""submit and submit_many: confirmed, in order, and no more in flight than asked for."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from harness import NewWorker, eventually
+from responder import Responder, request_id_of, responder_at
+
+from worker.client import Client, Request, RequestUnroutable, SessionFailed, request_id_for
+from worker.stack import Stack
+
+
+@pytest_asyncio.fixture
+async def responder(stack: Stack, prefix: str) -> AsyncIterator[Responder]:
+    async with responder_at(stack.amqp_url, prefix) as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def client(stack: Stack, prefix: str) -> AsyncIterator[Client]:
+    async with Client(stack.amqp_url, prefix) as opened:
+        yield opened
+
+
+async def test_submit_returns_when_the_request_is_safe(responder: Responder, client: Client) -> None:
+    deadline = datetime.now(UTC) + timedelta(hours=1)
+
+    request_id = await client.submit(org_id="org-1", key="order-17", deadline=deadline, reply_to="somewhere")
+
+    message = await responder.next()
+    assert request_id == request_id_of(message) == request_id_for("org-1", "order-17")
+    assert message.reply_to == "somewhere"
+    assert message.headers["deadline"] == int(deadline.timestamp() * 1000)
+
+
+async def test_submit_many_confirms_in_order(responder: Responder, client: Client) -> None:
+    keys = [f"order-{number}" for number in range(700)]
+
+    async def requests() -> AsyncIterator[Request]:
+        for key in keys:
+            yield Request(org_id="org-1", key=key)
+
+    confirmed = [request_id async for request_id in client.submit_many(requests(), window=64)]
+
+    assert confirmed == [request_id_for("org-1", key) for key in keys]
+    assert {request_id_of(await responder.next()) for _ in keys} == set(confirmed)
+
+
+async def test_submit_many_takes_no_more_than_its_window(responder: Responder, client: Client) -> None:
+    taken = 0
+
+    def requests() -> Iterator[Request]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield Request(org_id="org-1")
+
+    submitting = client.submit_many(requests(), window=8)
+    for confirmed in range(1, 50):
+        await anext(submitting)
+        assert taken <= confirmed + 8
+    await submitting.aclose()
+    await responder.next()
+
+
+async def test_submit_many_ends_with_the_first_error(client: Client) -> None:
+    with pytest.raises(RequestUnroutable):
+        async for _ in client.submit_many(Request(org_id="org-1") for _ in range(100)):
+            pass
+
+
+async def test_with_a_worker(client: Client, new_worker: NewWorker, db: asyncpg.Connection) -> None:
+    await new_worker()
+
+    responses = await asyncio.gather(
+        *(client.create_session(org_id="org-1", payload={"name": f"{number}"}) for number in range(300))
+    )
+    first = await client.create_session(org_id="org-1", key="order-17", payload={"name": "Once"})
+    again = await client.create_session(org_id="org-1", key="order-17", payload={"name": "Once"})
+    with pytest.raises(SessionFailed, match="conflict"):
+        await client.create_session(org_id="org-1", key="order-17", payload={"name": "Other"})
+    with pytest.raises(SessionFailed) as raised:
+        await client.create_session(org_id="org-1", payload={"name": "x" * 41})
+
+    assert first == again
+    assert raised.value.errors == [{"field": "payload.name", "reason": "must have at most 40 characters"}]
+    assert len({response.payload.session_id for response in responses}) == 300
+    assert await db.fetchval("select count(*) from sessions") == 301
+
+    submitted = {
+        request_id async for request_id in client.submit_many(Request(org_id="o") for _ in range(50))
+    }
+    async with client.subscribe() as arriving:
+        answered = {(await anext(arriving)).request_id for _ in submitted}
+    assert answered == submitted
+
+    async def all_published() -> bool:
+        return bool(await db.fetchval("select not exists (select from requests where published_at is null)"))
+
+    await eventually(all_published)

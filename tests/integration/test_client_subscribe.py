@@ -1,0 +1,145 @@
+"""subscribe: each response once, acknowledged when the loop's body is done with it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import aio_pika
+import pytest
+import pytest_asyncio
+from harness import eventually
+from responder import Responder, completed, responder_at
+
+from worker.client import Client, QueueMissing, Subscription
+from worker.stack import Stack
+
+
+@pytest_asyncio.fixture
+async def responder(stack: Stack, prefix: str) -> AsyncIterator[Responder]:
+    async with responder_at(stack.amqp_url, prefix) as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def client(stack: Stack, prefix: str) -> AsyncIterator[Client]:
+    async with Client(stack.amqp_url, prefix) as opened:
+        yield opened
+
+
+async def left(responder: Responder, expected: int) -> None:
+    """The queue comes to hold so many. A broker takes note of an acknowledgement when it gets to it."""
+
+    async def look() -> bool:
+        return await responder.left_in(responder.names.responses) == expected
+
+    await eventually(look)
+
+
+async def test_each_response_once(responder: Responder, client: Client) -> None:
+    first, second = completed(uuid4()), completed(uuid4())
+    for response, message_id in ((first, "1"), (first, "1"), (second, "2"), (first, "1"), (second, "3")):
+        await responder.respond(response, message_id)
+
+    async with client.subscribe() as arriving:
+        got = [await anext(arriving) for _ in range(3)]
+
+    assert got == [first, second, second]
+    await left(responder, 0)
+
+
+async def test_one_is_acknowledged_after_its_body(responder: Responder, client: Client) -> None:
+    await responder.respond(completed(uuid4()))
+    subscription = client.subscribe(prefetch=1)
+
+    await anext(subscription)
+    await subscription.close()
+    await left(responder, 1)
+
+    async with client.subscribe(prefetch=1) as arriving:
+        async for _ in arriving:
+            await responder.respond(completed(uuid4()))
+            break
+    await left(responder, 1)
+
+
+async def test_one_whose_body_failed_comes_again(responder: Responder, client: Client) -> None:
+    response = completed(uuid4())
+    await responder.respond(response)
+
+    async def fail() -> None:
+        async with client.subscribe() as arriving:
+            async for _ in arriving:
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+
+    async with client.subscribe() as arriving:
+        assert await anext(arriving) == response
+
+
+async def test_stop_ends_the_loop_after_the_body(responder: Responder, client: Client) -> None:
+    for _ in range(5):
+        await responder.respond(completed(uuid4()))
+    seen = 0
+
+    subscription = client.subscribe()
+    async for _ in subscription:
+        seen += 1
+        if seen == 2:
+            subscription.stop()
+
+    assert seen == 2
+    await left(responder, 3)
+
+
+async def test_stop_wakes_a_loop_that_waits(responder: Responder, client: Client) -> None:
+    async def wait(subscription: Subscription) -> int:
+        return len([response async for response in subscription])
+
+    async with client.subscribe() as subscription:
+        waiting = asyncio.create_task(wait(subscription))
+        await responder.respond(completed(uuid4()))
+        await left(responder, 0)
+        subscription.stop()
+        assert await waiting == 1
+
+
+async def test_a_queue_that_is_missing(client: Client, responder: Responder) -> None:
+    with pytest.raises(QueueMissing, match="nowhere"):
+        await anext(client.subscribe("nowhere"))
+    await responder.left_in(responder.names.responses)
+
+
+async def test_copies_leave_the_queue_alone(responder: Responder, client: Client) -> None:
+    response = completed(uuid4())
+    exchange = await responder.channel.get_exchange(responder.names.responses, ensure=False)
+
+    async with client.subscribe(copies=True) as watching:
+        body = response.model_dump_json().encode()
+        await exchange.publish(aio_pika.Message(body), routing_key="completed")
+        assert await anext(watching) == response
+
+    await left(responder, 1)
+
+
+async def test_what_is_no_response_is_set_aside(responder: Responder, client: Client) -> None:
+    response = completed(uuid4())
+    await responder.publish(responder.names.responses, b"nonsense")
+    await responder.respond(response)
+
+    async with client.subscribe() as arriving:
+        assert await anext(arriving) == response
+    await left(responder, 0)
+
+
+async def test_closing_the_client_ends_its_subscriptions(
+    responder: Responder, stack: Stack, prefix: str
+) -> None:
+    async with Client(stack.amqp_url, prefix) as client:
+        subscription = client.subscribe()
+        await responder.respond(completed(uuid4()))
+        await anext(subscription)
+    with pytest.raises(StopAsyncIteration):
+        await anext(subscription)
+    await left(responder, 1)

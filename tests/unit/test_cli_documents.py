@@ -1,0 +1,106 @@
+"""What `request` makes of a document, and what it says of one that is no request."""
+
+import argparse
+import io
+import json
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from worker.cli.asking import Result, Tally
+from worker.cli.documents import Document, _from_file
+from worker.client import request_id_for
+
+ID = "6f9f1c0e-6c0b-4a55-9d5e-0f4b8f5f5c11"
+
+
+async def read(text: str, *, flags: dict[str, Any] | None = None, **options: Any) -> list[Document]:
+    given = argparse.Namespace(
+        **{
+            "file": "-",
+            "org_id": None,
+            "user_id": None,
+            "request_id": None,
+            "key": None,
+            "metadata": None,
+            **options,
+        }
+    )
+    return [document async for document in _from_file(io.StringIO(text), given, flags or {})]
+
+
+async def test_an_object_without_a_payload_is_the_payload() -> None:
+    (document,) = await read('{"name": "a"}')
+
+    assert document.request is not None
+    assert (document.request.payload, document.request.org_id) == ({"name": "a"}, "demo")
+
+
+async def test_one_with_a_payload_is_a_whole_request_in_either_spelling() -> None:
+    whole = {"requestId": ID, "orgId": "o", "user_id": "u", "payload": {"name": "a"}, "metadata": {"m": 1}}
+    (document,) = await read(json.dumps(whole, indent=1))
+
+    request = document.request
+    assert request is not None
+    assert (request.identity(), request.org_id, request.user_id) == (UUID(ID), "o", "u")
+    assert (request.payload, request.metadata) == ({"name": "a"}, {"m": 1})
+
+
+async def test_flags_win_over_the_document() -> None:
+    (document,) = await read(
+        '{"org_id": "o", "payload": {"name": "a", "status": "active"}}',
+        flags={"name": "b"},
+        org_id="p",
+        key="k",
+    )
+
+    request = document.request
+    assert request is not None
+    assert request.payload == {"name": "b", "status": "active"}
+    assert request.identity() == request_id_for("p", "k")
+
+
+async def test_lines_are_numbered_without_the_empty_ones() -> None:
+    documents = await read('\n{"name": "a"}\n\n{"name": "b"}\n')
+
+    assert [document.number for document in documents] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("nonsense", "is not JSON"),
+        ("null", "is not JSON"),
+        ("[]", "is not a JSON object"),
+        ('{"payload": []}', "has a payload that is not an object"),
+        ('{"payload": {}, "colour": 1}', "has the unknown field 'colour'"),
+        ('{"payload": {}, "request_id": 17}', "has a request_id that is not a UUID"),
+        ('{"payload": {}, "operation": "delete"}', "asks for an operation that is not create_session"),
+        ('{"payload": {}, "metadata": [1]}', "has metadata that are not an object"),
+        ("[" * 100_000, "is not JSON"),
+    ],
+)
+async def test_what_is_no_request_is_told_and_the_next_is_read(line: str, problem: str) -> None:
+    bad, good = await read(f"{line}\n{{}}\n", file="requests.jsonl")
+
+    assert (bad.request, bad.problem) == (None, problem)
+    assert good.request is not None
+
+
+@pytest.mark.parametrize(
+    ("statuses", "code"),
+    [
+        (["completed", "submitted"], 0),
+        (["completed", "failed"], 1),
+        (["completed", "timed_out"], 4),
+        (["timed_out", "not_sent"], 1),
+        ([], 0),
+    ],
+)
+def test_the_exit_code_of_many(statuses: list[str], code: int) -> None:
+    tally = Tally()
+    for status in statuses:
+        tally.add(Result(1, status, None, 0.1))
+
+    assert tally.exit_code() == code
