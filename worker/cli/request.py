@@ -144,17 +144,20 @@ async def _many(
             elif result.status == "not_sent":
                 progress.print(f"line {result.number}: not sent: it {result.error}", markup=False)
 
-        tally = await ask_all(
-            client,
-            documents,
-            report,
-            at_once=options.at_once,
-            timeout=options.timeout,
-            wait=not options.no_wait,
-        )
-    if not options.json:
-        show_tally(tally)
-    return tally.exit_code()
+        try:
+            await ask_all(
+                client,
+                documents,
+                report,
+                at_once=options.at_once,
+                timeout=options.timeout,
+                wait=not options.no_wait,
+            )
+        finally:
+            progress.stop()
+            if not options.json and shown.total:
+                show_tally(shown)  # an interruption leaves those that were done
+    return shown.exit_code()
 
 
 def show_tally(tally: Tally) -> None:
