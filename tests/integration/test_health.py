@@ -1,0 +1,93 @@
+"""What a worker says of itself over HTTP."""
+
+import asyncio
+import json
+import socket
+
+import asyncpg
+import pytest
+from faults.proxy import proxy_to
+from harness import Desk, NewWorker, good_request, http_get
+from pydantic import SecretStr
+
+from worker.errors import SettingsError
+from worker.settings import Settings
+from worker.stack import Stack
+
+
+async def test_a_worker_that_waits_for_its_servers_is_alive_and_not_ready(new_worker: NewWorker) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    worker = await new_worker(
+        until_ready=False,
+        amqp_url=SecretStr(f"amqp://guest:hidden-word@127.0.0.1:{port}/"),
+        database_url=SecretStr(f"postgresql://user:hidden-word@127.0.0.1:{port}/x"),
+    )
+
+    assert await http_get(worker, "/livez") == (200, '{"status": "alive"}')
+    status, page = await http_get(worker, "/readyz")
+
+    assert status == 503
+    shown = json.loads(page)
+    assert shown["status"] == "not ready"
+    assert set(shown["reasons"]) == {"postgres", "requests", "responses"}
+    assert "hidden-word" not in page
+    worker.stop_event.set()
+    await asyncio.wait_for(worker.task, 10)
+
+
+async def test_a_worker_at_work_is_alive_and_ready(new_worker: NewWorker) -> None:
+    worker = await new_worker()
+
+    assert await http_get(worker, "/livez") == (200, '{"status": "alive"}')
+    assert await http_get(worker, "/readyz") == (200, '{"status": "ready"}')
+
+
+async def test_readiness_goes_with_the_broker_and_comes_back_with_it(
+    stack: Stack, new_worker: NewWorker, desk: Desk
+) -> None:
+    async with proxy_to(stack.amqp_url) as (proxy, url):
+        worker = await new_worker(amqp_url=SecretStr(url))
+        down = [asyncio.create_task(worker.readiness.until_down(part)) for part in ("requests", "responses")]
+
+        assert proxy.cut(refuse=True) == 2
+        await asyncio.wait_for(asyncio.gather(*down), 10)
+
+        status, page = await http_get(worker, "/readyz")
+        assert status == 503
+        assert set(json.loads(page)["reasons"]) == {"requests", "responses"}
+        assert (await http_get(worker, "/livez"))[0] == 200
+        await desk.send(request := good_request())
+        proxy.heal()
+        await asyncio.wait_for(worker.readiness.until_up(), 20)
+        assert (await http_get(worker, "/readyz"))[0] == 200
+        assert json.loads((await desk.next()).body)["request_id"] == request["request_id"]
+        await worker.stop()
+
+
+async def test_readiness_goes_with_postgres_and_comes_back_with_it(
+    settings: Settings, new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    async with proxy_to(settings.database_url.get_secret_value()) as (proxy, url):
+        worker = await new_worker(database_url=SecretStr(url))
+        down = asyncio.create_task(worker.readiness.until_down("postgres"))
+
+        assert proxy.cut(refuse=True) >= settings.pool_size
+        await desk.send(request := good_request())
+        await asyncio.wait_for(down, 10)
+
+        status, page = await http_get(worker, "/readyz")
+        assert (status, list(json.loads(page)["reasons"])) == (503, ["postgres"])
+        proxy.heal()
+        assert json.loads((await desk.next()).body)["request_id"] == request["request_id"]
+        await asyncio.wait_for(worker.readiness.until_up(), 20)
+        assert await db.fetchval("select attempt from requests") == 1
+        await worker.stop()
+
+
+async def test_a_port_that_is_taken_is_a_settings_error(new_worker: NewWorker) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        with pytest.raises(SettingsError, match=rf"^WORKER_HTTP_PORT: cannot listen on 127\.0\.0\.1:{port}"):
+            await new_worker(http_port=port)
