@@ -97,6 +97,7 @@ class Answering:
                 answers = await self._publisher.publish([messages[index] for index in missing])
             except PublishInterrupted as error:
                 _log.warning("publish.interrupted", messages=len(missing), reason=str(error))
+                await asyncio.sleep(next(waits))
                 await self._readiness.until_up(PART)
                 continue
             for index, receipt in zip(missing, answers, strict=True):

@@ -29,6 +29,7 @@ from worker.store import Store
 from worker.tls import context_from
 
 PARTS = (database.PART, intake.PART, publisher.PART)
+_PAUSE_SECONDS = 1.0
 _NOTE_SECONDS = 0.2
 _RECOVERY_SECONDS = 1.0
 _log = structlog.get_logger(__name__)
@@ -198,8 +199,10 @@ async def _feed(parts: _Parts, creation: Creation, lanes: int, batch_size: int) 
     async def run(batch: list[intake.Delivery], room: int) -> None:
         try:
             await parts.pipeline.run(batch, room)
-        except Exception:  # noqa: BLE001 — logged with its traceback; the batch is recovered or redelivered
+        except Exception:  # noqa: BLE001 — logged with its traceback; nothing of it is lost
             _log.exception("batch.failed", requests=len(batch))
+            await asyncio.sleep(_PAUSE_SECONDS)
+            await parts.taking.give_back(batch)
         finally:
             free.release()
 

@@ -21,6 +21,14 @@ from worker.sql import load_queries
 PART = "postgres"
 _CONNECT_SECONDS = 10
 _CALL_SECONDS = 15
+_FOR_EVER = 1 << 62
+_DRIVER_ERRORS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    EOFError,
+)
 _TRANSIENT_CLASSES = ("08", "53", "57P", "25006", "40001", "40P01", "55P03")
 _log = structlog.get_logger(__name__)
 
@@ -39,7 +47,7 @@ def is_transient(error: BaseException) -> bool:
     """Whether the same statement may succeed once Postgres is back."""
     if isinstance(error, asyncpg.PostgresError):
         return str(error.sqlstate or "").startswith(_TRANSIENT_CLASSES)
-    return isinstance(error, asyncpg.InterfaceError | OSError | TimeoutError | EOFError)
+    return isinstance(error, _DRIVER_ERRORS)
 
 
 def describe(error: BaseException) -> str:
@@ -47,6 +55,10 @@ def describe(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no details'}"
+
+
+async def _nothing_to_reset(_connection: object) -> None:
+    """Our statements leave nothing behind on a connection: the usual reset would cost a round trip each."""
 
 
 class Database:
@@ -78,11 +90,13 @@ class Database:
                         min_size=self._size,
                         max_size=self._size,
                         max_inactive_connection_lifetime=0,
+                        max_queries=_FOR_EVER,
+                        reset=_nothing_to_reset,
                         timeout=_CONNECT_SECONDS,
                         server_settings=SERVER_SETTINGS,
                         **({"ssl": self._tls} if self._tls else {}),
                     )
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            except _DRIVER_ERRORS as error:
                 if not is_transient(error):
                     raise
                 self._readiness.down(PART, describe(error))
@@ -108,13 +122,7 @@ class Database:
         for delay in delays(0.1, 3):
             try:
                 rows = await self.once(query, *args)
-            except (
-                asyncpg.PostgresError,
-                asyncpg.InterfaceError,
-                OSError,
-                TimeoutError,
-                EOFError,
-            ) as error:
+            except _DRIVER_ERRORS as error:
                 if not is_transient(error):
                     raise NotStorable(str(getattr(error, "sqlstate", "unknown"))) from error
                 if lost_since is None:
@@ -140,8 +148,9 @@ class Database:
                     answer = self._fail_point.reach_during(Gap.DURING_FINISH, answer)
                 rows: Sequence[asyncpg.Record] = await answer
         except BaseException as error:
-            # A server that does not answer would not answer a polite cancel either.
-            if isinstance(error, TimeoutError | asyncio.CancelledError):
+            # Only after a refused statement is a connection what it was. A server that did not answer would
+            # not answer a polite cancel either, and a lost answer left behind confuses the next call.
+            if not isinstance(error, asyncpg.PostgresError) or is_transient(error):
                 connection.terminate()
             raise
         finally:

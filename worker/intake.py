@@ -53,6 +53,13 @@ class _ChannelSession:
     def delivered(self, tag: int) -> None:
         self._unsettled.append(tag)
 
+    def forget(self, tag: int) -> bool:
+        """Whether it was still unsettled."""
+        if tag in self._settled or tag not in self._unsettled:
+            return False
+        self._unsettled.remove(tag)
+        return True
+
     def settle(self, tags: Sequence[int], *, everything: bool) -> list[spec.Basic.Ack]:
         """The acknowledgements to send now. A run from the oldest delivery on needs one frame; what lies
         behind a gap waits for the gap to close, unless that would hold back too many.
@@ -153,6 +160,13 @@ class Intake:
             await _send(session, session.settle(tags, everything=everything))
         self._gauge()
 
+    async def give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Return to the broker what could not be dealt with. That counts towards the delivery limit."""
+        for delivery in deliveries:
+            session = delivery.session
+            if session.forget(delivery.tag):
+                await _send(session, [spec.Basic.Nack(delivery_tag=delivery.tag, requeue=True)])
+
     async def stop(self) -> None:
         """Take nothing more. What is buffered goes back to the broker when its channel closes."""
         self._stopping = True
@@ -196,7 +210,7 @@ class Intake:
         self._metrics.in_flight.set(sum(session.unsettled for session in self._sessions) - len(self._buffer))
 
 
-async def _send(session: _ChannelSession, frames: list[spec.Basic.Ack]) -> None:
+async def _send(session: _ChannelSession, frames: Sequence[spec.Basic.Ack | spec.Basic.Nack]) -> None:
     if not frames or not session.open:
         return
     channel = session.channel

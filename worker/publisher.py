@@ -99,6 +99,7 @@ class Publisher:
     async def _publish_window(self, messages: Sequence[Outgoing]) -> list[Receipt]:
         channel = self._channel
         if channel is None or channel.is_closed:
+            self._readiness.down(PART, "not connected")
             raise PublishInterrupted("not connected to the broker")
         try:
             async with asyncio.timeout(self._timeout):

@@ -64,6 +64,8 @@ class Producers:
     the same id: the producer's half of the promise."""
 
     def __init__(self, amqp_url: str, prefix: str, books: Books, open_at_most: int) -> None:
+        self.per_second: float | None = None  # None: as fast as it goes
+        self.per_second: float | None = None  # None: as fast as it goes
         self._url = amqp_url
         self._exchange = names_for(prefix).requests
         self._books = books
@@ -73,7 +75,7 @@ class Producers:
         left = [uuid4() for _ in range(count)]
         while left:
             with suppress(*_BROKER_ERRORS):
-                connection = await aio_pika.connect(self._url, timeout=5)
+                connection = await aio_pika.connect(self._url, timeout=5, heartbeat=5)
                 async with connection:
                     channel = await connection.channel()
                     underlay = await channel.get_underlay_channel()
@@ -86,6 +88,10 @@ class Producers:
                         window = left[-50:]
                         await asyncio.gather(*(self._publish(underlay, one, make) for one in window))
                         del left[-len(window) :]
+                        if self.per_second:
+                            await asyncio.sleep(len(window) / self.per_second)
+                        if self.per_second:
+                            await asyncio.sleep(len(window) / self.per_second)
             if left:
                 await asyncio.sleep(0.2)  # the broker is away: try it again
 
@@ -127,7 +133,7 @@ async def subscribe(amqp_url: str, prefix: str, books: Books) -> None:
     queue = names_for(prefix).responses
     while True:
         with suppress(*_BROKER_ERRORS):
-            connection = await aio_pika.connect(amqp_url, timeout=5)
+            connection = await aio_pika.connect(amqp_url, timeout=5, heartbeat=5)
             async with connection:
                 channel = await connection.channel()
                 await _consume(channel, queue, books)

@@ -117,6 +117,9 @@ class WorkerProcess:
                 self.events.append(json.loads(line))
             except ValueError:
                 self.events.append({"event": "text", "line": line.decode(errors="replace").rstrip()})
+            if folder := os.environ.get("TEST_LOGS"):
+                with Path(folder, f"worker-{self.pid}.log").open("ab") as file:  # noqa: ASYNC230 — for debugging
+                    file.write(line)
             self._heard.set()
         self._heard.set()
 

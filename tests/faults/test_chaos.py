@@ -1,0 +1,20 @@
+"""A short chaos run; `docs/reliability.md` has a long one."""
+
+import sys
+
+import pytest
+from faults.chaos import run_chaos
+
+SEED = 20_261
+REQUESTS = 6_000
+FAULTS = 14
+
+
+@pytest.mark.timeout(400)
+async def test_every_promise_holds_while_servers_workers_and_networks_fail() -> None:
+    report = await run_chaos(SEED, REQUESTS, FAULTS, say=lambda line: print(line, file=sys.stderr))
+
+    assert report.violations == [], report.text()
+    assert len(report.faults) >= 10, "enough went wrong"
+    assert all(fault.in_flight > 0 for fault in report.faults), "each fault met work in flight"
+    assert report.confirmed == report.answered >= 1_000
