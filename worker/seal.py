@@ -81,10 +81,10 @@ class SealKeys:
         cipher = self._ciphers.get(name)
         if cipher is None:
             raise SealError(f"{path} of request {request_id} needs key {name!r}: add it to WORKER_SEAL_KEYS")
-        blob = base64.b64decode(encoded)
         try:
+            blob = base64.b64decode(encoded)
             opened = cipher.decrypt(blob[:_NONCE_BYTES], blob[_NONCE_BYTES:], _bound_to(request_id, path))
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             raise SealError(f"{path} of request {request_id} does not open with key {name!r}") from None
         return opened.decode()
 
