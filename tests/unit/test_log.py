@@ -1,0 +1,138 @@
+"""Logs: one event a line, nothing of a payload, and the libraries quiet."""
+
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from worker import log
+from worker.settings import Settings
+
+CANARY = "canary-in-a-local-variable"
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+
+
+class Written:
+    """What has been written to stderr in the test so far."""
+
+    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
+        self._capture = capture
+        self._text = ""
+
+    @property
+    def text(self) -> str:
+        self._text += self._capture.readouterr().err
+        return self._text
+
+
+@pytest.fixture
+def written(capsys: pytest.CaptureFixture[str]) -> Written:
+    return Written(capsys)
+
+
+def made(**changes: Any) -> Settings:
+    return Settings(amqp_url="amqp://h/", database_url="postgresql://h/x", **changes)
+
+
+def test_an_event_is_one_json_line_with_what_is_bound(written: Written) -> None:
+    log.configure(made(log_format="json"), process=3)
+
+    structlog.get_logger("worker.x").info("request.completed", request_id="r-1", attempt=2, note="a\nb")
+
+    assert written.text.count("\n") == 1
+    event = json.loads(written.text)
+    assert event.pop("timestamp").endswith("Z")
+    assert event == {
+        "event": "request.completed",
+        "level": "info",
+        "process": 3,
+        "request_id": "r-1",
+        "attempt": 2,
+        "note": "a\nb",
+    }
+
+
+@pytest.mark.parametrize(
+    ("level", "shown"),
+    [
+        ("debug", ["debug", "info", "warning", "error"]),
+        ("info", ["info", "warning", "error"]),
+        ("warning", ["warning", "error"]),
+        ("error", ["error"]),
+    ],
+)
+def test_what_is_less_severe_than_the_level_is_not_logged(
+    written: Written, level: str, shown: list[str]
+) -> None:
+    log.configure(made(log_level=level, log_format="json"))
+    logger = structlog.get_logger("worker.x")
+
+    for method in ("debug", "info", "warning", "error"):
+        getattr(logger, method)(method)
+
+    assert [json.loads(line)["event"] for line in written.text.splitlines()] == shown
+
+
+def test_away_from_a_terminal_it_is_json(written: Written) -> None:
+    log.configure(made())
+
+    structlog.get_logger("worker.x").warning("request.retry")
+
+    assert json.loads(written.text)["event"] == "request.retry"
+
+
+def fail() -> None:
+    secret = CANARY
+    if secret:
+        raise ValueError("what happened")
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_traceback_shows_what_happened_and_no_variables(written: Written, log_format: str) -> None:
+    log.configure(made(log_level="debug", log_format=log_format))
+
+    try:
+        fail()
+    except ValueError:
+        structlog.get_logger("worker.x").exception("batch.failed")
+
+    assert "what happened" in written.text
+    assert "in fail" in written.text
+    assert CANARY not in written.text.replace("\n", "")
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_the_client_libraries_do_not_print_frames_at_debug_level(written: Written, log_format: str) -> None:
+    log.configure(made(log_level="debug", log_format=log_format))
+
+    for name in ("aiormq.connection", "aio_pika.channel", "aiormq"):
+        logging.getLogger(name).debug("Received frame %r", CANARY)
+        logging.getLogger(name).warning("Received frame %r", CANARY)
+        logging.getLogger(name).error("Received frame %r", CANARY)
+    logging.getLogger("asyncio").warning("Executing %s took long", CANARY)
+    logging.getLogger("asyncpg").info("Query %s", CANARY)
+
+    assert written.text == ""
+    structlog.get_logger("worker.x").debug("request.accepted")
+    assert "request.accepted" in written.text
+
+
+def test_another_library_s_warning_comes_in_the_same_form(written: Written) -> None:
+    log.configure(made(log_format="json"))
+
+    logging.getLogger("some.library").warning("mind %s", "this")
+
+    event = json.loads(written.text)
+    assert (event["event"], event["level"], event["logger"]) == ("mind this", "warning", "some.library")
