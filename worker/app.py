@@ -1,6 +1,7 @@
 """The composition root: opens, wires, runs, and closes in reverse. Nothing else knows all the parts."""
 
 import asyncio
+import ssl
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ from aio_pika.abc import AbstractConnection
 from worker import database, expiry, heartbeat, intake, link, publisher, retention, topology
 from worker.accepting import Accepting
 from worker.answering import Answering
+from worker.broker import Broker
 from worker.console.health import serve_health
 from worker.creator import BuiltInCreation, Creation, HandlerCreation, RetryRule, load_handler
 from worker.envelope import Limits
+from worker.errors import SettingsError
 from worker.failpoint import FailPoint
 from worker.finishing import Finishing
 from worker.identity import Identity, new_identity
@@ -44,7 +47,7 @@ class _Given:
     me: Identity
     keys: SealKeys
     creation: Creation
-    broker: link.Broker
+    broker: Broker
     design: topology.Topology
     readiness: Readiness
     metrics: Metrics
@@ -66,15 +69,12 @@ class _Parts:
 async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStarted | None = None) -> None:
     """A worker, from its first connection until `stop` is set and what it had begun is done."""
     tls = context_from(settings)
-    amqp_tls = tls if settings.amqp_url.get_secret_value().startswith("amqps:") else None
     me = new_identity()
     given = _Given(
         me=me,
         keys=parse_seal_keys(settings.seal_keys.get_secret_value()),
         creation=_creation(settings),
-        broker=link.Broker(
-            settings.amqp_url.get_secret_value(), amqp_tls, f"session-worker {me.host}:{me.pid}"
-        ),
+        broker=_broker(settings, tls, me),
         design=topology.design(
             settings.prefix, settings.delivery_limit, limits_from_policy=settings.queue_limits == "policy"
         ),
@@ -255,6 +255,14 @@ async def _unless_stopped(opening: Coroutine[None, None, None], stop: asyncio.Ev
     else:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+def _broker(settings: Settings, tls: ssl.SSLContext | None, me: Identity) -> Broker:
+    url = settings.amqp_url.get_secret_value()
+    try:
+        return Broker(url, tls if url.startswith("amqps:") else None, f"session-worker {me.host}:{me.pid}")
+    except ValueError as error:
+        raise SettingsError(f"AMQP_URL: {error}") from None
 
 
 def _creation(settings: Settings) -> Creation:

@@ -7,12 +7,13 @@ statement here is written to be repeated: after a lost connection nobody knows w
 import asyncio
 import ssl
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
 import structlog
 
-from worker.errors import NotStorable
+from worker.errors import NotStorable, SettingsError
 from worker.failpoint import FailPoint, Gap
 from worker.readiness import Readiness
 from worker.retry import delays
@@ -30,6 +31,7 @@ _DRIVER_ERRORS = (
     EOFError,
 )
 _TRANSIENT_CLASSES = ("08", "53", "57P", "25006", "40001", "40P01", "55P03")
+_PUT_RIGHT = ("28", "3D")  # a wrong password, a missing database: put right while workers wait
 _log = structlog.get_logger(__name__)
 
 # Every query of ours goes by keys. Without these a plan made while a table was small and unknown
@@ -96,8 +98,10 @@ class Database:
                         server_settings=SERVER_SETTINGS,
                         **({"ssl": self._tls} if self._tls else {}),
                     )
+            except asyncpg.ClientConfigurationError as error:
+                raise SettingsError(f"DATABASE_URL: {error}") from None
             except _DRIVER_ERRORS as error:
-                if not is_transient(error):
+                if not is_transient(error) and not str(getattr(error, "sqlstate", "")).startswith(_PUT_RIGHT):
                     raise
                 self._readiness.down(PART, describe(error))
                 _log.warning("postgres.waiting", reason=describe(error), again_in_seconds=round(delay, 1))
@@ -151,7 +155,8 @@ class Database:
             # Only after a refused statement is a connection what it was. A server that did not answer would
             # not answer a polite cancel either, and a lost answer left behind confuses the next call.
             if not isinstance(error, asyncpg.PostgresError) or is_transient(error):
-                connection.terminate()
+                with suppress(asyncpg.InterfaceError):  # it is gone already
+                    connection.terminate()
             raise
         finally:
             await self._pool.release(connection)

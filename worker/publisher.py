@@ -109,7 +109,7 @@ class Publisher:
         except TimeoutError:
             self._give_up.set()
             raise PublishInterrupted(f"no confirm within {self._timeout:g} s") from None
-        except (AMQPError, OSError, RuntimeError) as error:
+        except Exception as error:  # what waits on a lost channel is rejected with any of them
             raise PublishInterrupted(f"{error!r}"[:300]) from error
         except asyncio.CancelledError as error:
             task = asyncio.current_task()

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from rich.text import Text
 
-from worker import link, log, migrate
+from worker import broker, log, migrate
 from worker.cli import exits, running
 from worker.cli.asking import Tally, ask_all
 from worker.cli.demo_scenes import ORG, Scenes, Seen
@@ -194,7 +194,7 @@ async def _remove_queues(settings: Settings) -> None:
     if not os.environ.get("AMQP_URL"):
         return
     design = design_for(settings)
-    with suppress(*link.BROKER_ERRORS):
+    with suppress(*broker.LOST):
         connection = await broker_for(settings).connect()
         try:
             channel = connection.channel()

@@ -2,7 +2,8 @@
 
 import argparse
 
-from worker import link, topology
+from worker import topology
+from worker.broker import Broker
 from worker.cli import exits, running
 from worker.cli.output import emit, grid, json_option, people, wait_option
 from worker.cli.servers import broker_tls, reach, settings_for
@@ -48,8 +49,8 @@ def design_for(settings: Settings) -> topology.Topology:
     )
 
 
-def broker_for(settings: Settings) -> link.Broker:
-    return link.Broker(settings.amqp_url.get_secret_value(), broker_tls(settings), "session-worker topology")
+def broker_for(settings: Settings) -> Broker:
+    return Broker(settings.amqp_url.get_secret_value(), broker_tls(settings), "session-worker topology")
 
 
 def _show(options: argparse.Namespace, design: topology.Topology, problems: list[str]) -> None:

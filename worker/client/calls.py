@@ -7,8 +7,8 @@ from aiormq.abc import DeliveredMessage
 from pydantic import ValidationError
 
 from schemas import CreateSessionResponse
+from worker.broker import Broker
 from worker.client.errors import ClientClosed, RequestInFlight, ResponseUnreadable
-from worker.client.link import Broker
 from worker.client.request import Outgoing
 from worker.client.sender import Sender
 

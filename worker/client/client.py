@@ -10,9 +10,9 @@ from typing import Any, Self
 from uuid import UUID
 
 from schemas import CreateSessionPayload, CreateSessionResponse, RequestStatus
+from worker.broker import Broker
 from worker.client.calls import Calls
 from worker.client.errors import ClientClosed, RequestTimedOut, SessionFailed
-from worker.client.link import Broker
 from worker.client.request import Outgoing, Request, outgoing
 from worker.client.subscription import Subscription
 from worker.topology import names_for

@@ -5,11 +5,9 @@ The worker has one like it, which needs the worker's logging; a client logs thro
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-import aio_pika
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import (
@@ -19,33 +17,17 @@ from aiormq.exceptions import (
     ProbableAuthenticationError,
 )
 from pamqp import commands as spec
-from yarl import URL
 
-from worker.client.errors import BrokerUnreachable
+from worker.broker import CONNECT_SECONDS, Broker
+from worker.client.errors import BrokerUnreachable, ClientError
 from worker.retry import delays
 
-HEARTBEAT_SECONDS = 10
 LOST = (AMQPError, OSError, TimeoutError, RuntimeError)
 _REFUSED = (AuthenticationError, ProbableAuthenticationError, ConnectionNotAllowed)
-_CONNECT_SECONDS = 10
 _STEADY_SECONDS = 5
 _log = logging.getLogger("worker.client")
 
 Up = Callable[[], None]
-
-
-class Broker:
-    """How to reach the broker: one or more hosts, tried in turn."""
-
-    def __init__(self, url: str, tls: ssl.SSLContext | None, name: str) -> None:
-        self._urls = [_with_defaults(host, name) for host in _hosts(url)]
-        self._tls = tls
-        self._next = 0
-
-    async def connect(self) -> AbstractConnection:
-        url = self._urls[self._next % len(self._urls)]
-        self._next += 1
-        return await aio_pika.connect(url, timeout=_CONNECT_SECONDS, ssl_context=self._tls)
 
 
 class Link:
@@ -99,7 +81,9 @@ class Link:
                 self._reason = f"it refuses this user, password or vhost: {_said(error)}"
                 if not self._first_up.is_set():
                     raise BrokerUnreachable(f"RabbitMQ cannot be used, {self._reason}") from error
-            except LOST as error:
+            except ClientError:
+                raise
+            except Exception as error:  # noqa: BLE001 — the client library ends a lost connection with a bare one, too
                 self._reason = str(error) if isinstance(error, OSError) and str(error) else f"{error!r}"[:300]
             except asyncio.CancelledError as error:
                 _raise_if_cancelled()
@@ -156,7 +140,7 @@ class Line:
 
 async def open_line(connection: AbstractConnection, *, confirms: bool) -> Line:
     opened = connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
-    await opened.initialize(timeout=_CONNECT_SECONDS)
+    await opened.initialize(timeout=CONNECT_SECONDS)
     return Line(await opened.get_underlay_channel())
 
 
@@ -168,23 +152,3 @@ def _raise_if_cancelled() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
-
-
-def _with_defaults(url: URL, name: str) -> URL:
-    return url.update_query({"heartbeat": str(HEARTBEAT_SECONDS), **url.query, "name": name})
-
-
-def _hosts(url: str) -> list[URL]:
-    """One URL for each host in `amqp://user:password@one,two:5673,three/vhost`."""
-    scheme, separator, rest = url.partition("://")
-    if scheme not in ("amqp", "amqps") or not separator:
-        raise ValueError("must begin with amqp:// or amqps://")
-    authority, slash, path = rest.partition("/")
-    credentials, at, hosts = authority.rpartition("@")
-    try:
-        urls = [URL(f"{scheme}://{credentials}{at}{host.strip()}{slash}{path}") for host in hosts.split(",")]
-    except ValueError:
-        urls = []
-    if not urls or not all(each.host for each in urls):
-        raise ValueError("is not amqp://user:password@host:port/vhost")
-    return urls

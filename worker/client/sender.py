@@ -7,8 +7,9 @@ from aio_pika.abc import AbstractConnection
 from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import ChannelNotFoundEntity, DeliveryError, PublishError
 
+from worker.broker import Broker
 from worker.client.errors import ClientClosed, RequestUnroutable
-from worker.client.link import LOST, Broker, Line, Link, Up, open_line
+from worker.client.link import LOST, Line, Link, Up, open_line
 from worker.client.request import Outgoing
 from worker.retry import delays
 from worker.topology import REQUEST_KEY

@@ -13,8 +13,9 @@ from aiormq.exceptions import ChannelNotFoundEntity
 from pydantic import ValidationError
 
 from schemas import CreateSessionResponse
+from worker.broker import Broker
 from worker.client.errors import QueueMissing
-from worker.client.link import LOST, Broker, Line, Link, Up, open_line
+from worker.client.link import LOST, Line, Link, Up, open_line
 from worker.topology import Names
 
 _ACK_SECONDS = 10

@@ -1,0 +1,46 @@
+"""How to reach the broker: its hosts, tried in turn. Shared by the worker and the client."""
+
+import ssl
+
+import aio_pika
+from aio_pika.abc import AbstractConnection
+from aiormq.exceptions import AMQPError
+from yarl import URL
+
+LOST = (AMQPError, OSError, TimeoutError)  # what a broker that is away makes a call raise
+CONNECT_SECONDS = 10
+HEARTBEAT_SECONDS = 10  # a frozen broker is noticed after about three of them
+
+
+class Broker:
+    """One or more hosts of the same cluster. Each connection is made to the next of them."""
+
+    def __init__(self, url: str, tls: ssl.SSLContext | None, name: str) -> None:
+        self._urls = [_with_defaults(host, name) for host in split_hosts(url)]
+        self._tls = tls
+        self._next = 0
+
+    async def connect(self) -> AbstractConnection:
+        url = self._urls[self._next % len(self._urls)]
+        self._next += 1
+        return await aio_pika.connect(url, timeout=CONNECT_SECONDS, ssl_context=self._tls)
+
+
+def split_hosts(url: str) -> list[URL]:
+    """One URL for each host in `amqp://user:password@one,two:5673,three/vhost`; ValueError if it is none."""
+    scheme, separator, rest = url.partition("://")
+    if scheme not in ("amqp", "amqps") or not separator:
+        raise ValueError("must begin with amqp:// or amqps://")
+    authority, slash, path = rest.partition("/")
+    credentials, at, hosts = authority.rpartition("@")
+    try:
+        urls = [URL(f"{scheme}://{credentials}{at}{host.strip()}{slash}{path}") for host in hosts.split(",")]
+    except ValueError:
+        urls = []
+    if not urls or not all(each.host for each in urls):
+        raise ValueError("is not amqp://user:password@host:port/vhost")
+    return urls
+
+
+def _with_defaults(url: URL, name: str) -> URL:
+    return url.update_query({"heartbeat": str(HEARTBEAT_SECONDS), **url.query, "name": name})
