@@ -166,6 +166,8 @@ class Intake:
             session = delivery.session
             if session.forget(delivery.tag):
                 await _send(session, [spec.Basic.Nack(delivery_tag=delivery.tag, requeue=True)])
+                # Acknowledgements may have waited for just this one.
+                await _send(session, session.settle([], everything=False))
 
     async def stop(self) -> None:
         """Take nothing more. What is buffered goes back to the broker when its channel closes."""
