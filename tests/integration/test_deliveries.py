@@ -1,0 +1,139 @@
+"""The intake on a real broker: lost channels, and what is given back."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aio_pika
+from faults.proxy import proxy_to
+from harness import Desk, declare_topology, eventually
+
+from worker.intake import PART, Intake
+from worker.metrics import Metrics
+from worker.readiness import Readiness
+from worker.settings import Settings
+from worker.stack import Stack
+from worker.topology import names_for
+
+
+@asynccontextmanager
+async def intake_on(intake: Intake, readiness: Readiness, url: str) -> AsyncIterator["asyncio.Task[None]"]:
+    """Serving on a connection of its own."""
+    connection = await aio_pika.connect(url)
+    serving = asyncio.create_task(intake.serve(connection))
+    await asyncio.wait_for(readiness.until_up(PART), 10)
+    try:
+        yield serving
+    finally:
+        await connection.close()
+        await asyncio.gather(serving, return_exceptions=True)
+
+
+def new_intake(prefix: str, prefetch: int = 100) -> tuple[Intake, Readiness]:
+    readiness = Readiness([PART])
+    return Intake(names_for(prefix), prefetch, readiness, Metrics()), readiness
+
+
+async def take(intake: Intake, count: int) -> list[bytes]:
+    """So many, all buffered at once."""
+
+    async def look() -> bool:
+        return await intake.arrivals() == count
+
+    await eventually(look)
+    return sorted(delivery.message.body for delivery in intake.take(count))
+
+
+async def test_deliveries_of_a_lost_channel_are_dropped_and_come_again(
+    settings: Settings, stack: Stack, desk: Desk
+) -> None:
+    await declare_topology(settings)
+    for number in range(3):
+        await desk.send(f"{number}")
+    intake, readiness = new_intake(desk.prefix)
+    async with proxy_to(stack.amqp_url) as (proxy, url), intake_on(intake, readiness, url) as serving:
+
+        async def all_there() -> bool:
+            return await intake.arrivals() == 3
+
+        await eventually(all_there)
+        assert proxy.cut() == 1
+        await asyncio.wait([serving], timeout=10)
+        assert readiness.reasons == {PART: "not consuming"}
+
+    assert intake.take(10) == []
+    async with intake_on(intake, readiness, stack.amqp_url):
+        assert await take(intake, 3) == [b"0", b"1", b"2"]
+
+
+async def test_a_settlement_on_a_lost_channel_is_no_error(
+    settings: Settings, stack: Stack, desk: Desk
+) -> None:
+    await declare_topology(settings)
+    await desk.send("again")
+    intake, readiness = new_intake(desk.prefix)
+    async with intake_on(intake, readiness, stack.amqp_url):
+        assert await intake.arrivals() == 1
+        taken = intake.take(1)
+
+    await intake.settle(taken)
+    await intake.flush()
+
+    async with intake_on(intake, readiness, stack.amqp_url):
+        assert await take(intake, 1) == [b"again"]
+
+
+async def test_what_is_settled_is_gone_and_what_is_not_comes_again(
+    settings: Settings, stack: Stack, desk: Desk
+) -> None:
+    await declare_topology(settings)
+    for number in range(5):
+        await desk.send(f"{number}")
+    intake, readiness = new_intake(desk.prefix)
+    async with intake_on(intake, readiness, stack.amqp_url):
+
+        async def all_there() -> bool:
+            return await intake.arrivals() == 5
+
+        await eventually(all_there)
+        zero, one, two, three, four = intake.take(5)
+        await intake.settle([zero, one])
+        await intake.settle([three])
+        await intake.give_back([two])
+        assert await take(intake, 1) == [b"2"]
+        await intake.flush()
+        assert four.session is zero.session
+
+    async with intake_on(intake, readiness, stack.amqp_url):
+        assert await take(intake, 2) == [b"2", b"4"]
+
+
+async def test_no_more_is_held_than_the_prefetch(settings: Settings, stack: Stack, desk: Desk) -> None:
+    await declare_topology(settings)
+    for number in range(10):
+        await desk.send(f"{number}")
+    intake, readiness = new_intake(desk.prefix, prefetch=4)
+    async with intake_on(intake, readiness, stack.amqp_url):
+
+        async def six_left() -> bool:
+            return await intake.arrivals() == 4 and await desk.count(names_for(desk.prefix).requests) == 6
+
+        await eventually(six_left)
+        await intake.settle(intake.take(4))
+        assert len(await take(intake, 4)) == 4
+
+
+async def test_a_stopped_intake_takes_nothing_more(settings: Settings, stack: Stack, desk: Desk) -> None:
+    await declare_topology(settings)
+    await desk.send("left")
+    intake, readiness = new_intake(desk.prefix)
+    async with intake_on(intake, readiness, stack.amqp_url):
+        assert await intake.arrivals() == 1
+        await intake.stop()
+
+        assert intake.take(1) == []
+        assert await intake.arrivals() == 0
+
+    other, readiness = new_intake(desk.prefix)
+    async with intake_on(other, readiness, stack.amqp_url):
+        assert await take(other, 1) == [b"left"]

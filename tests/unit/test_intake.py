@@ -1,0 +1,126 @@
+"""What is acknowledged, and when: runs in one frame, gaps waited for, nothing twice."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from pamqp import commands as spec
+
+from worker.intake import _ChannelSession
+
+
+def session_with(delivered: int, hold_back: int = 100) -> _ChannelSession:
+    channel: Any = SimpleNamespace(is_closed=False)
+    session = _ChannelSession(channel, hold_back)
+    for tag in range(1, delivered + 1):
+        session.delivered(tag)
+    return session
+
+
+def frames(session: _ChannelSession, *tags: int, everything: bool = False) -> list[tuple[int, bool]]:
+    return [(ack.delivery_tag or 0, ack.multiple) for ack in session.settle(tags, everything=everything)]
+
+
+def test_a_run_is_settled_with_one_frame() -> None:
+    session = session_with(5)
+
+    assert frames(session, 1, 2, 3) == [(3, True)]
+    assert frames(session, 4, 5) == [(5, True)]
+    assert session.unsettled == 0
+
+
+def test_the_order_within_a_batch_does_not_matter() -> None:
+    assert frames(session_with(4), 3, 1, 4, 2) == [(4, True)]
+
+
+def test_what_lies_behind_a_gap_waits_until_the_gap_closes() -> None:
+    session = session_with(5)
+
+    assert frames(session, 2, 3) == []
+    assert frames(session, 5) == []
+    assert session.unsettled == 5
+    assert frames(session, 1) == [(3, True)]
+    assert frames(session, 4) == [(5, True)]
+
+
+def test_a_gap_holds_back_no_more_than_so_many() -> None:
+    session = session_with(6, hold_back=2)
+
+    assert frames(session, 3) == []
+    assert frames(session, 2) == []
+    assert frames(session, 5) == [(2, False), (3, False), (5, False)]
+    assert session.unsettled == 3
+    assert frames(session, 1, 4) == [(4, True)]
+    assert frames(session, 6) == [(6, True)]
+
+
+def test_at_the_end_nothing_is_held_back() -> None:
+    session = session_with(4)
+
+    assert frames(session, 2, 4) == []
+    assert frames(session, everything=True) == [(2, False), (4, False)]
+    assert session.unsettled == 2
+
+
+def test_a_delivery_that_was_given_back_is_no_gap() -> None:
+    session = session_with(3)
+    assert frames(session, 2) == []
+
+    assert session.forget(1)
+
+    assert frames(session) == [(2, True)]
+    assert not session.forget(1)
+    assert not session.forget(2)
+    assert session.unsettled == 1
+
+
+def test_a_delivery_that_was_settled_cannot_be_given_back() -> None:
+    session = session_with(2)
+    frames(session, 2)
+
+    assert not session.forget(2)
+    assert session.forget(1)
+
+
+class Broker:
+    """Keeps account of deliveries as a broker does, and minds what a broker minds."""
+
+    def __init__(self, delivered: int) -> None:
+        self.outstanding = set(range(1, delivered + 1))
+        self.acknowledged: set[int] = set()
+
+    def take(self, acks: list[spec.Basic.Ack]) -> None:
+        for ack in acks:
+            tag = ack.delivery_tag or 0
+            assert tag in self.outstanding, "an unknown delivery tag closes the channel"
+            covered = {other for other in self.outstanding if other <= tag} if ack.multiple else {tag}
+            self.outstanding -= covered
+            self.acknowledged |= covered
+
+
+@given(st.data())
+def test_in_whatever_order_they_are_settled_the_broker_hears_of_exactly_those(data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, 40))
+    order = data.draw(st.permutations(range(1, count + 1)))
+    session, broker = session_with(count, data.draw(st.integers(0, 20))), Broker(count)
+    settled: set[int] = set()
+    given_back: set[int] = set()
+    left = order[: data.draw(st.integers(0, count))]
+    while left:
+        size = data.draw(st.integers(1, len(left)))
+        batch, left = left[:size], left[size:]
+        if data.draw(st.booleans()):
+            broker.take(session.settle(batch, everything=data.draw(st.booleans())))
+            settled.update(batch)
+        else:
+            for tag in batch:
+                assert session.forget(tag)
+                broker.outstanding.discard(tag)
+                given_back.add(tag)
+        assert broker.acknowledged <= settled
+    broker.take(session.settle([], everything=True))
+
+    assert broker.acknowledged == settled
+    assert broker.outstanding == set(order) - settled - given_back
+    assert session.unsettled == len(broker.outstanding)
