@@ -132,7 +132,8 @@ class HandlerCreation:
         except errors.Rejected as error:
             return failed(work, Refusal(FailureCode.REJECTED, error.reason[:_LONGEST_REASON] or "rejected"))
         except errors.RetryLater as error:
-            return self._again(work, error.reason, error.after.total_seconds() if error.after else None)
+            after = None if error.after is None else error.after.total_seconds()
+            return self._again(work, error.reason, after)
         except TimeoutError:
             return self._again(work, f"the handler took longer than {self._timeout:g} s", None)
         except Exception as error:  # noqa: BLE001 — whatever a handler raises is a failed attempt, not a dead worker
