@@ -1,0 +1,191 @@
+"""Verdicts: what the built-in rule and the handler's protocol make of claimed work."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from schemas import CreateSessionRequest, CreateSessionResponse, FailureCode
+from worker.creator import (
+    BuiltInCreation,
+    Context,
+    Handler,
+    HandlerCreation,
+    RetryRule,
+    exhausted,
+)
+from worker.errors import Rejected
+from worker.errors import RetryLater as Again
+from worker.outcome import Completed, Failed, Refusal, RetryLater, Route, Verdict, Work
+
+ID = UUID("6f1f6a52-8f0a-4c6c-9f4a-0d6a7f2b1c3d")
+RULE = RetryRule(max_attempts=3, base_seconds=1, cap_seconds=10)
+
+
+def work(payload: dict[str, Any] | None = None, **changes: Any) -> Work:
+    payload = {} if payload is None else payload
+    request = CreateSessionRequest.model_validate(
+        {"request_id": str(ID), "org_id": "org-1", "operation": "create_session", "payload": payload}
+    )
+    made = Work(
+        ID, 1, "ts_260102_abcdefghijklm", "org-1", None, json.dumps(payload), request, None, None,
+        Route(None, None, None),
+    )  # fmt: skip
+    return made._replace(**changes)
+
+
+async def verdicts(creation: BuiltInCreation | HandlerCreation, *works: Work) -> list[Verdict]:
+    return [verdict async for group in creation.create(works) for verdict in group]
+
+
+async def verdict_of(act: Handler, one: Work) -> Verdict:
+    creation = HandlerCreation(act, 10, 5, RULE)
+    assert await creation.room(1) == 1
+    (verdict,) = await verdicts(creation, one)
+    return verdict
+
+
+def response_of(verdict: Verdict) -> CreateSessionResponse:
+    assert isinstance(verdict, Completed | Failed)
+    return CreateSessionResponse.model_validate_json(verdict.response)
+
+
+async def nothing(_request: CreateSessionRequest, _context: Context) -> None:
+    """A handler with nothing to add."""
+
+
+def raising(error: Exception) -> Handler:
+    async def act(_request: CreateSessionRequest, _context: Context) -> None:
+        raise error
+
+    return act
+
+
+async def test_the_built_in_rule_makes_a_session_of_each() -> None:
+    (verdict,) = await verdicts(BuiltInCreation(), work({"name": "A", "casefile_id": "cf_251013_abc"}))
+
+    assert isinstance(verdict, Completed)
+    assert verdict.session.id == "ts_260102_abcdefghijklm"
+    assert (verdict.session.status, verdict.session.expiration_seconds) == ("active", 86_400)
+    response = response_of(verdict)
+    assert (response.payload.session_id, response.payload.casefile_id) == (
+        verdict.session.id,
+        "cf_251013_abc",
+    )
+    assert datetime.fromisoformat(response.payload.created_at) == verdict.session.created_at
+    assert response.metadata == {}
+
+
+@pytest.mark.parametrize("creation", [BuiltInCreation(), HandlerCreation(nothing, 10, 5, RULE)])
+async def test_refused_and_late_work_is_failed_without_a_session(
+    creation: BuiltInCreation | HandlerCreation,
+) -> None:
+    errors = [{"field": "a", "reason": "b"}]
+    refused = work(refusal=Refusal(FailureCode.INVALID_REQUEST, "why", errors), request=None, document=None)
+    late = work(deadline_at=datetime.now(UTC) - timedelta(seconds=1))
+    in_time = work(deadline_at=datetime.now(UTC) + timedelta(seconds=60))
+
+    made = await verdicts(creation, refused, late, in_time)
+
+    assert [type(verdict) for verdict in made] == [Failed, Failed, Completed]
+    assert response_of(made[0]).metadata == {"code": "invalid_request", "errors": errors}
+    assert response_of(made[0]).error == "why"
+    assert response_of(made[0]).payload.session_id == "ts_260102_abcdefghijklm"
+    assert response_of(made[1]).metadata == {"code": "deadline_exceeded"}
+
+
+async def test_refusals_do_not_wait_for_slow_calls() -> None:
+    go_on = asyncio.Event()
+
+    async def slow(_request: CreateSessionRequest, _context: Context) -> None:
+        await go_on.wait()
+
+    creation = HandlerCreation(slow, 10, 5, RULE)
+    groups = creation.create([work(), work(refusal=Refusal(FailureCode.INVALID_REQUEST, "why"))])
+
+    first = await anext(groups)
+    assert [type(verdict) for verdict in first] == [Failed]
+    go_on.set()
+    assert [type(verdict) for verdict in await anext(groups)] == [Completed]
+
+
+async def test_rejected_is_final_and_its_reason_is_cut() -> None:
+    verdict = await verdict_of(raising(Rejected("no " * 1000)), work())
+
+    assert isinstance(verdict, Failed)
+    assert verdict.code is FailureCode.REJECTED
+    assert len(response_of(verdict).error or "") == 500
+    assert response_of(await verdict_of(raising(Rejected("")), work())).error == "rejected"
+
+
+@pytest.mark.parametrize(("after", "seconds"), [(2.5, 2.5), (timedelta(minutes=1), 60), (-5, 0)])
+async def test_retry_later_waits_as_long_as_it_says(after: Any, seconds: float) -> None:
+    verdict = await verdict_of(raising(Again(after, "busy")), work())
+
+    assert isinstance(verdict, RetryLater)
+    assert (verdict.delay_seconds, verdict.reason) == (seconds, "busy")
+
+
+async def test_retry_at_once_is_at_once() -> None:
+    for after in (0, timedelta(0)):
+        verdict = await verdict_of(raising(Again(after)), work())
+        assert isinstance(verdict, RetryLater)
+        assert verdict.delay_seconds == 0
+
+
+@pytest.mark.parametrize("error", [Again(), KeyError("x"), ValueError("secret-value"), TimeoutError()])
+async def test_without_a_time_the_delay_grows_with_the_attempt(error: Exception) -> None:
+    for attempt, most in ((1, 1), (2, 2)):
+        verdict = await verdict_of(raising(error), work(attempt=attempt))
+        assert isinstance(verdict, RetryLater)
+        assert 0 <= verdict.delay_seconds <= most
+        assert "secret-value" not in verdict.reason
+
+
+async def test_the_last_attempt_is_the_last() -> None:
+    verdict = await verdict_of(raising(Again(1, "the switch is down")), work(attempt=3))
+
+    assert isinstance(verdict, Failed)
+    assert verdict.code is FailureCode.ATTEMPTS_EXHAUSTED
+    assert response_of(verdict).error == "no success in 3 attempts; the last one: the switch is down"
+
+
+async def test_a_retry_past_the_deadline_is_not_tried() -> None:
+    async def slow(_request: CreateSessionRequest, _context: Context) -> None:
+        await asyncio.Event().wait()
+
+    verdict = await verdict_of(slow, work(deadline_at=datetime.now(UTC) + timedelta(seconds=0.05)))
+
+    assert isinstance(verdict, Failed)
+    assert verdict.code is FailureCode.DEADLINE_EXCEEDED
+
+
+async def test_a_handler_s_result_that_is_no_json_is_a_failed_attempt() -> None:
+    async def odd(_request: CreateSessionRequest, _context: Context) -> dict[str, Any]:
+        return {"a": object()}
+
+    assert isinstance(await verdict_of(odd, work()), RetryLater)
+
+
+async def test_room_is_what_is_free_and_comes_back_after_each_call() -> None:
+    creation = HandlerCreation(nothing, 3, 5, RULE)
+
+    assert await creation.room(2) == 2
+    assert await creation.room(2) == 1
+    waiting = asyncio.create_task(creation.room(5))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(waiting), 0.01)
+    refused = work(refusal=Refusal(FailureCode.INVALID_REQUEST, "why"))
+    await verdicts(creation, work(), refused)
+
+    reserved = await asyncio.wait_for(waiting, 1)
+    creation.give_back(1 + reserved)
+    assert await creation.room(10) == 3
+
+
+def test_an_exhausted_request_says_how_often_it_was_tried() -> None:
+    assert response_of(exhausted(work(attempt=5), "")).error == "no success in 5 attempts"
+    assert len(response_of(exhausted(work(attempt=5), "x" * 1000)).error or "") == 500
