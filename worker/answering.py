@@ -43,8 +43,10 @@ class Answering:
         self._readiness = readiness
         self._metrics = metrics
 
-    async def answer(self, answers: Sequence[Answer]) -> None:
-        """Each answer goes to its `reply_to` and only there, or else to the exchange of the responses."""
+    async def answer(self, answers: Sequence[Answer], *, copies: bool = False) -> None:
+        """Each answer goes to its `reply_to` and only there, or else to the exchange of the responses.
+        Whether copies for others than the requester are heard is noted nowhere.
+        """
         if not answers:
             return
         now = datetime.now(UTC)
@@ -53,7 +55,8 @@ class Answering:
         unheard: list[UUID] = []
         for answer, receipt in zip(answers, receipts, strict=True):
             if receipt is Receipt.CONFIRMED:
-                heard.append(answer.request_id)
+                if answer.on_record:
+                    heard.append(answer.request_id)
             elif answer.route.reply_to:
                 # The requester is gone. Its response stays readable in Postgres.
                 _log.warning(
@@ -61,8 +64,12 @@ class Answering:
                     request_id=str(answer.request_id),
                     queue=answer.route.reply_to,
                 )
-            else:
+            elif answer.on_record:
                 unheard.append(answer.request_id)
+            else:
+                _log.error("response.no_queue", request_id=str(answer.request_id), code=answer.code)
+        if copies:
+            return
         if heard:
             self._store.note_published(heard)
         if unheard:

@@ -36,6 +36,13 @@ class NotStorable(WorkerError):
         return self.sqlstate == "23505"
 
 
+class LeaseLost(WorkerError):
+    """Another worker has taken this batch over. What is not recorded yet comes again from the broker."""
+
+    def __init__(self) -> None:
+        super().__init__("the lease of this batch was taken over by another worker")
+
+
 class PublishInterrupted(WorkerError):
     """The broker did not say what became of a publish: the connection was lost, or it took too long."""
 

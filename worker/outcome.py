@@ -49,6 +49,15 @@ class Unreadable(NamedTuple):
     reason: str
 
 
+class Cancellation(NamedTuple):
+    """The wish that a request be not worked on any more; one that is `invalid` is answered, and no more."""
+
+    request_id: UUID
+    reason: str | None
+    route: Route
+    invalid: Refusal | None = None
+
+
 class Work(NamedTuple):
     """A claimed request: an attempt of this worker's."""
 
@@ -118,6 +127,11 @@ class Answer(NamedTuple):
     body: str
     message_id: str
     route: Route
+
+    @property
+    def on_record(self) -> bool:
+        """Whether it is the request's own response. A conflict is answered beside it, and stored nowhere."""
+        return self.message_id == str(self.request_id)
 
 
 def failure_details(refusal: Refusal) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Requests whose lease ran out: a worker died, a retry is due, or a response found no queue."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 import structlog
@@ -120,11 +120,22 @@ class Recovery:
                 self._creation.give_back(room - len(works))
             await self._pipeline.work(works, taken.lease, _nothing_to_settle)
             self._metrics.recovered.labels("tried_again").inc(len(works))
+            missing = {row.request_id for row in group} - {work.request_id for work in works}
+            if missing:
+                await self._answer_for_holder(missing, taken.lease)
+
+    async def _answer_for_holder(self, request_ids: Collection[UUID], lease: int) -> None:
+        """What the former holder finished in the moment of the take-over: it may be gone before it answers."""
+        held = await self._store.held(lease)
+        await self._answer_again(
+            [row for row in held if row.request_id in request_ids and row.response is not None]
+        )
 
     async def _claim(self, group: Sequence[Held], taken: TakenOver) -> list[Work]:
         if not taken.spends_attempt:
             return [_work(row, self._keys) for row in group]
-        claimed = await self._store.claim_again([(row.request_id, row.attempt) for row in group])
+        claims = [(row.request_id, row.attempt) for row in group]
+        claimed = await self._store.claim_again(claims, taken.lease)
         works = []
         for row in group:
             if row.request_id in claimed:

@@ -10,6 +10,7 @@ import asyncpg
 
 from schemas import FailureCode
 from worker.database import Database
+from worker.errors import LeaseLost
 from worker.outcome import Arrival, Completed, Failed, Refusal, RetryLater, Route, Work
 
 _BATCHES_PER_WORKER = 1 << 36  # the lower bits of a lease's id; the upper ones are the worker's number
@@ -91,6 +92,7 @@ class Store:
         """Insert the new ones, claimed; returns which those are. Their ids must be distinct.
 
         They are inserted in the order of their ids: two batches with the same ids wait, and never deadlock.
+        Raises LeaseLost when the lease was taken over before all of them were in.
         """
         rows = sorted(arrivals, key=lambda arrival: arrival.request_id.int)
         published, self._published = self._published, []
@@ -114,11 +116,18 @@ class Store:
             self._published += published
             self._done_leases += done
             raise
-        begun = set(answer[0][0])
+        begun = set(answer[0]["begun"])
         if len(begun) < len(rows):
             # A try whose answer was lost may have inserted them: the lease tells our own.
             rest = await self.known([row.request_id for row in rows if row.request_id not in begun])
-            begun.update(known.request_id for known in rest if known.lease == lease and not known.finished)
+            begun.update(
+                known.request_id
+                for known in rest
+                if (known.lease, known.worker, known.attempt) == (lease, self._worker, 1)
+                and not known.finished
+            )
+            if not answer[0]["held"] and len(rest) < len(rows):
+                raise LeaseLost
         return begun
 
     def note_published(self, request_ids: Sequence[UUID]) -> None:
@@ -137,7 +146,7 @@ class Store:
         published, self._published = self._published, []
         done, self._done_leases = self._done_leases, []
         try:
-            await self._database.call("note", sorted(published), done)
+            await self._database.call("note", sorted(published), done, self._worker)
         except BaseException:
             self._published += published
             self._done_leases += done
@@ -230,7 +239,7 @@ class Store:
 
     async def take_over(self, most: int, *, from_silent_holders: bool) -> list[TakenOver]:
         rows = await self._database.call(
-            "take_over", self._worker, self._lease_seconds, most, from_silent_holders
+            "take_over", self._worker, self._lease_seconds, most, from_silent_holders, list(self._busy_with)
         )
         self._busy_with.update(row["id"] for row in rows)
         return [TakenOver(row["id"], row["holder_silent"], row["spends_attempt"]) for row in rows]
@@ -247,12 +256,15 @@ class Store:
             for row in rows
         ]  # fmt: skip
 
-    async def claim_again(self, claims: Sequence[tuple[UUID, int]]) -> set[UUID]:
+    async def claim_again(self, claims: Sequence[tuple[UUID, int]], lease: int) -> set[UUID]:
+        """The next attempt at these requests; returns those that are this worker's now. All are of one lease:
+        whoever has lost it claims nothing."""
         rows = await self._database.call(
             "claim_again",
             self._worker,
             [request_id for request_id, _ in claims],
             [attempt for _, attempt in claims],
+            lease,
         )
         claimed = {row["request_id"] for row in rows}
         missing = {request_id: attempt for request_id, attempt in claims if request_id not in claimed}

@@ -2,17 +2,20 @@
 
 -- name: accept
 -- Inserts the requests that are new, claimed at once; says which. Also what the batches before left to note:
--- which responses were published, and which leases are done with.
+-- which responses were published, and which leases are done with, unless they were taken over meanwhile.
+-- Where the lease of this batch was taken over, by someone who cannot know of what is inserted now, nothing is.
 with published as (
   update requests set published_at = now()
   from unnest($1::uuid[]) as given (request_id)
   where requests.request_id = given.request_id
+    and requests.finished_at is not null and requests.published_at is null
 ), released as (
-  delete from leases where id = any ($2::bigint[])
+  delete from leases where id = any ($2::bigint[]) and worker = $4
 ), lease as (
   insert into leases (id, worker, lease_until)
   values ($3, $4, now() + make_interval(secs => $5))
-  on conflict (id) do nothing
+  on conflict (id) do update set lease_until = excluded.lease_until where leases.worker = excluded.worker
+  returning id
 ), begun as (
   insert into requests (
     request_id, status, attempt, org_id, user_id, fingerprint, body, refusal, session_id,
@@ -20,8 +23,8 @@ with published as (
   )
   select
     g.request_id, 'processing', 1, g.org_id, g.user_id, g.fingerprint, g.body, g.refusal, g.session_id,
-    g.reply_to, g.correlation_id, g.traceparent, $4, $3, g.deadline_at, now()
-  from unnest(
+    g.reply_to, g.correlation_id, g.traceparent, $4, lease.id, g.deadline_at, now()
+  from lease, unnest(
     $6::uuid[], $7::text[], $8::text[], $9::bytea[], $10::text[], $11::text[], $12::text[],
     $13::text[], $14::text[], $15::text[], $16::timestamptz[]
   ) as g (
@@ -31,7 +34,7 @@ with published as (
   on conflict (request_id) do nothing
   returning request_id
 )
-select coalesce(array_agg(request_id), '{}') from begun
+select coalesce(array_agg(request_id), '{}') as begun, exists (select from lease) as held from begun
 
 -- name: note
 -- The same notes, when no batch follows soon.
@@ -39,8 +42,9 @@ with published as (
   update requests set published_at = now()
   from unnest($1::uuid[]) as given (request_id)
   where requests.request_id = given.request_id
+    and requests.finished_at is not null and requests.published_at is null
 )
-delete from leases where id = any ($2::bigint[])
+delete from leases where id = any ($2::bigint[]) and worker = $3
 
 -- name: known
 -- What is on record for these ids.
@@ -114,9 +118,13 @@ returning number
 
 -- name: heartbeat
 -- The sign of life, which keeps the leases that this worker is busy with from running out.
+-- An insert would use up a number each time, even where the worker is there.
 with alive as (
-  insert into workers (id, host, pid, version) values ($1, $2, $3, $4)
-  on conflict (id) do update set heartbeat = now()
+  update workers set heartbeat = now() where id = $1 returning id
+), forgotten as (
+  insert into workers (id, host, pid, version)
+  select $1, $2::text, $3::integer, $4::text where not exists (select from alive)
+  on conflict (id) do nothing
 )
 update leases set lease_until = now() + make_interval(secs => $5)
 where worker = $1 and id = any ($6::bigint[])
@@ -136,14 +144,14 @@ with lease as (
 )
 update requests set lease = $1
 from unnest($3::uuid[]) as given (request_id)
-where requests.request_id = given.request_id
+where requests.request_id = given.request_id and requests.finished_at is not null
 
 -- name: take_over
 -- Leases whose time is up: those that nobody holds, and, where asked for, those whose holder has gone silent.
--- One that another worker is taking is passed by.
+-- One that another worker is taking is passed by, and so is one that this worker is still busy with.
 with due as (
   select id, worker is not null as holder_silent, spends_attempt from leases
-  where lease_until < now() and (worker is null or $4)
+  where lease_until < now() and (worker is null or $4) and id <> all ($5::bigint[])
   order by lease_until
   limit $3
   for update skip locked
@@ -164,12 +172,16 @@ where lease = any ($1::bigint[]) and published_at is null
 order by received_at
 
 -- name: claim_again
--- A new attempt at requests whose last one came to nothing.
+-- A new attempt at requests whose last one came to nothing, by whoever holds their lease. It stays so until
+-- this is done: the next one to take the lease over finds what was claimed.
+with mine as (
+  select id from leases where id = $4 and worker = $1 for update
+)
 update requests
 set status = 'processing', attempt = requests.attempt + 1, worker = $1, started_at = now()
-from unnest($2::uuid[], $3::integer[]) as given (request_id, attempt)
+from mine, unnest($2::uuid[], $3::integer[]) as given (request_id, attempt)
 where requests.request_id = given.request_id and requests.attempt = given.attempt
-  and requests.status in ('pending', 'processing')
+  and requests.lease = mine.id and requests.status in ('pending', 'processing')
 returning requests.request_id
 
 -- name: expire_sessions
