@@ -7,18 +7,25 @@ from schemas import json_schemas
 from worker.cli import exits
 
 EXAMPLES = """\
-  session-worker schema                 all three, one object with their names
+  session-worker schema                 all four, one object with their names
   session-worker schema response        the one that subscribers validate with
+  session-worker schema settings        the settings of a worker, as a Markdown table
 """
-_NAMES = ("request", "response", "session")
+_NAMES = ("request", "response", "session", "cancel")
+_SETTINGS = "settings"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", choices=_NAMES, help="only this one")
+    parser.add_argument("name", nargs="?", choices=(*_NAMES, _SETTINGS), help="only this one")
     parser.add_argument("--json", action="store_true", help="on one line")
 
 
 def execute(options: argparse.Namespace) -> int:
+    if options.name == _SETTINGS:
+        from worker.cli.settings_table import settings_table  # noqa: PLC0415 — the contract needs less than a worker
+
+        print(settings_table(), end="")
+        return exits.OK
     documents = {_short(name): schema for name, schema in json_schemas().items()}
     print(
         json.dumps(documents[options.name] if options.name else documents, indent=None if options.json else 2)
@@ -27,4 +34,4 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _short(file_name: str) -> str:
-    return file_name.removesuffix(".schema.json").removeprefix("create-session-")
+    return file_name.removesuffix(".schema.json").removeprefix("create-session-").replace("cancel-session-request", "cancel")

@@ -1,0 +1,69 @@
+"""Every setting as a Markdown table: `docs/settings.md` is this, checked in."""
+
+from typing import Literal, get_args, get_origin
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from worker.settings import Settings, variable_name
+
+_HEAD = """\
+# Settings
+
+Read once from the environment at start. A wrong value is named with its variable, and the exit code is 2.
+Numbers may have a fraction where the type says number. This page is printed by
+`session-worker schema settings`; change `worker/settings.py`, not the page.
+
+| variable | type, range | default | meaning |
+|---|---|---|---|
+"""
+_TYPES: dict[object, str] = {
+    int: "integer",
+    float: "number",
+    str: "text",
+    bool: "true or false",
+    SecretStr: "text, secret",
+}
+_BOUNDS = (("gt", "> {}"), ("ge", "≥ {}"), ("lt", "< {}"), ("le", "≤ {}"))
+
+
+def settings_table() -> str:
+    rows = (
+        " | ".join(
+            (
+                f"| `{variable_name(name)}`",
+                _type(field),
+                _default(field),
+                f"{field.description} |",
+            )
+        )
+        for name, field in Settings.model_fields.items()
+    )
+    return _HEAD + "\n".join(rows) + "\n"
+
+
+def _type(field: FieldInfo) -> str:
+    kind = field.annotation
+    if get_origin(kind) is Literal:
+        return " or ".join(f"`{choice}`" for choice in get_args(kind))
+    parts = [_TYPES[kind]]
+    for rule in field.metadata:
+        for bound, words in _BOUNDS:
+            if (limit := getattr(rule, bound, None)) is not None:
+                parts.append(words.format(_number(limit)))
+        if pattern := getattr(rule, "pattern", None):
+            parts.append(f"`{pattern}`")
+    return ", ".join(parts)
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.default
+    if isinstance(value, SecretStr) or value == "":
+        return "empty"
+    return f"`{value}`" if isinstance(value, str) else _number(value)
+
+
+def _number(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
