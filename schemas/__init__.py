@@ -1,6 +1,7 @@
 """The wire contract: what goes into the request queue and what comes out of the response queue."""
 
 from schemas.assistant import AssistantOverrides, CreateAssistantDTO
+from schemas.cancel import CancelSessionRequest
 from schemas.customer import CreateCustomerDTO
 from schemas.documents import json_schemas
 from schemas.errors import field_errors
@@ -24,6 +25,7 @@ from schemas.status import FailureCode, RequestStatus
 __all__ = [
     "AssistantMessage",
     "AssistantOverrides",
+    "CancelSessionRequest",
     "CreateAssistantDTO",
     "CreateCustomerDTO",
     "CreateSessionDTO",

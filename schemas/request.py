@@ -36,10 +36,13 @@ class _Canonical:
         return {"type": "string", "format": "uuid"}
 
 
+RequestId = Annotated[UUID, _Canonical()]
+
+
 class CreateSessionRequest(StrictModel):
     """A request to create a session; `request_id` is its idempotency key."""
 
-    request_id: Annotated[UUID, _Canonical()]
+    request_id: RequestId
     org_id: Annotated[str, Field(min_length=1, max_length=255)]
     user_id: Annotated[str, Field(max_length=255)] | None = None
     operation: Literal["create_session"]

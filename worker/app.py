@@ -13,6 +13,7 @@ from worker import database, expiry, heartbeat, intake, link, publisher, retenti
 from worker.accepting import Accepting
 from worker.answering import Answering
 from worker.broker import Broker
+from worker.cancelling import Cancelling
 from worker.console.health import serve_health
 from worker.creator import BuiltInCreation, Creation, HandlerCreation, RetryRule, load_handler
 from worker.envelope import Limits
@@ -117,6 +118,7 @@ def _wire(settings: Settings, given: _Given, store: Store) -> _Parts:
         given.creation,
         finishing,
         answering,
+        Cancelling(store, finishing, answering),
         store,
         metrics,
         given.fail_point,

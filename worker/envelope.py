@@ -13,14 +13,16 @@ from aio_pika.abc import HeadersType
 from pamqp import commands as spec
 from pydantic import ValidationError
 
-from schemas import CreateSessionRequest, FailureCode, field_errors, session_id
+from schemas import CancelSessionRequest, CreateSessionRequest, FailureCode, field_errors, session_id
 from schemas.secret import map_secrets, may_hold_secrets
 from worker.errors import SealError
-from worker.outcome import Answer, Arrival, Refusal, Route, Unreadable
+from worker.outcome import Answer, Arrival, Cancellation, Refusal, Route, Unreadable
 from worker.seal import SealKeys
 
 RESPONSE_TYPE = "CreateSessionResponse"
 REQUEST_TYPE = "CreateSessionRequest"
+CANCEL_TYPE = "CancelSessionRequest"
+CANCELLED = b"cancelled:"  # the fingerprint of a request that was cancelled before it came
 CONTENT_TYPE = "application/json"
 APP_ID = "session-worker"
 MAX_DEPTH = 100
@@ -46,10 +48,12 @@ class _Malformed(Exception):
     """The body is no JSON document that can be a request."""
 
 
-def decode(message: Message, limits: Limits, keys: SealKeys, now: datetime) -> Arrival | Unreadable:
-    """A delivered message as a request ready to be accepted, a refused one, or an unreadable one."""
+def decode(
+    message: Message, limits: Limits, keys: SealKeys, now: datetime
+) -> Arrival | Cancellation | Unreadable:
+    """A delivered message as a request ready to be accepted, a refused one, a cancellation, or unreadable."""
     arrival = _decode(message, limits, keys, now)
-    if message.taken_by_broker is None or isinstance(arrival, Unreadable) or arrival.refusal:
+    if message.taken_by_broker is None or not isinstance(arrival, Arrival) or arrival.refusal:
         return arrival
     match message.taken_by_broker:
         case "expired":
@@ -66,7 +70,9 @@ def decode(message: Message, limits: Limits, keys: SealKeys, now: datetime) -> A
     return arrival._replace(refusal=refusal, body=None, document=None, request=None)
 
 
-def _decode(message: Message, limits: Limits, keys: SealKeys, now: datetime) -> Arrival | Unreadable:
+def _decode(
+    message: Message, limits: Limits, keys: SealKeys, now: datetime
+) -> Arrival | Cancellation | Unreadable:
     properties = message.properties
     fallback = _uuid_of(properties.correlation_id)
     route = _route(properties)
@@ -87,6 +93,8 @@ def _decode(message: Message, limits: Limits, keys: SealKeys, now: datetime) -> 
     except _Malformed as error:
         request_id = _id_in_text(message.body) or fallback
         return _refused(message, request_id, route, now, FailureCode.INVALID_REQUEST, str(error))
+    if document.get("operation") == "cancel_session":
+        return _cancellation(document, route, fallback)
     try:
         request = CreateSessionRequest.model_validate(document)
     except ValidationError as error:
@@ -136,8 +144,8 @@ def restore(body: str, request_id: UUID, keys: SealKeys) -> tuple[CreateSessionR
 
 
 def is_same_request(arrival: Arrival, stored: bytes, keys: SealKeys) -> bool:
-    """Whether a known request id came again with the same content."""
-    if arrival.fingerprint == stored:
+    """Whether a known request id came again with the same content, or was cancelled before it came."""
+    if stored in (arrival.fingerprint, CANCELLED):
         return True
     if arrival.keyed is None or stored.startswith(b"plain:"):
         return False
@@ -189,7 +197,7 @@ def _accepted(
     deadline_at: datetime | None,
     keys: SealKeys,
     now: datetime,
-) -> Arrival | Unreadable:
+) -> Arrival | Cancellation | Unreadable:
     request_id = request.request_id
     document = request.model_dump(mode="json", exclude_unset=True)
     del document["request_id"]
@@ -238,6 +246,29 @@ def _accepted(
     )
 
 
+def _cancellation(document: dict[str, Any], route: Route, fallback: UUID | None) -> Cancellation | Unreadable:
+    try:
+        request = CancelSessionRequest.model_validate(document)
+    except ValidationError as error:
+        request_id = _uuid_of(document.get("request_id", document.get("requestId"))) or fallback
+        refusal = Refusal(
+            FailureCode.INVALID_REQUEST, "nothing was cancelled: the cancellation is not valid",
+            field_errors(error),
+        )  # fmt: skip
+        return _refused_cancellation(request_id, route, refusal)
+    return Cancellation(request.request_id, request.reason or None, route)
+
+
+def _refused_cancellation(
+    request_id: UUID | None, route: Route, refusal: Refusal
+) -> Cancellation | Unreadable:
+    """Told to who sent it and to nobody else: the request itself is as it was."""
+    if request_id is None or route.reply_to is None:
+        missing = "no request id was found in it" if request_id is None else "it names no reply queue"
+        return Unreadable(f"{refusal.reason}; and {missing}")
+    return Cancellation(request_id, None, route, refusal)
+
+
 def _refused(
     message: Message,
     request_id: UUID | None,
@@ -246,7 +277,10 @@ def _refused(
     code: FailureCode,
     reason: str,
     errors: list[dict[str, str]] | None = None,
-) -> Arrival | Unreadable:
+) -> Arrival | Cancellation | Unreadable:
+    if message.properties.message_type == CANCEL_TYPE:
+        refusal = Refusal(code, f"nothing was cancelled: {reason}", errors)
+        return _refused_cancellation(request_id, _route(message.properties), refusal)
     if request_id is None:
         return Unreadable(f"{reason}; and no request id was found in it")
     return Arrival(

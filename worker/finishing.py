@@ -48,6 +48,10 @@ class Finishing:
             answers += await self._fenced_off(missing, lease)
         return answers
 
+    async def finish_current(self, verdicts: Sequence[Failed]) -> list[Answer]:
+        """The same for requests that others may be working on: one that has moved on since is left alone."""
+        return [self._answer(stored) for stored in (await self._write(verdicts)).values()]
+
     async def _write(self, verdicts: Sequence[Completed | Failed]) -> dict[UUID, _Stored]:
         """A batch that Postgres refuses is halved until the one at fault is alone; that one then fails."""
         try:

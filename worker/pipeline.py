@@ -10,13 +10,14 @@ from uuid import UUID
 
 from worker.accepting import Accepting
 from worker.answering import Answering
+from worker.cancelling import Cancelling
 from worker.creator import Creation
 from worker.envelope import Limits, Message, decode
 from worker.failpoint import FailPoint, Gap
 from worker.finishing import Finishing
 from worker.intake import Delivery, Intake
 from worker.metrics import Metrics
-from worker.outcome import Answer, Arrival, Unreadable, Work
+from worker.outcome import Answer, Arrival, Cancellation, Unreadable, Work
 from worker.seal import SealKeys
 from worker.store import Store
 
@@ -33,6 +34,8 @@ class Decoded(NamedTuple):
     unreadable: list[tuple[Message, Unreadable]]
     to_bury: list[Delivery]
     repeated: list[Delivery]
+    cancellations: list[Cancellation]
+    of_cancellations: list[Delivery]
 
 
 class Pipeline:
@@ -47,6 +50,7 @@ class Pipeline:
         creation: Creation,
         finishing: Finishing,
         answering: Answering,
+        cancelling: Cancelling,
         store: Store,
         metrics: Metrics,
         fail_point: FailPoint,
@@ -58,6 +62,7 @@ class Pipeline:
         self._creation = creation
         self._finishing = finishing
         self._answering = answering
+        self._cancelling = cancelling
         self._store = store
         self._metrics = metrics
         self._fail_point = fail_point
@@ -67,9 +72,11 @@ class Pipeline:
         self._metrics.batch.observe(len(batch))
         with self._metrics.timed("decode"):
             decoded = self._decode(batch)
-        if decoded.unreadable:
-            await self._answering.bury(decoded.unreadable)
-            await self._intake.settle(decoded.to_bury)
+        try:
+            await self._without_work(decoded)
+        except BaseException:
+            self._creation.give_back(room)
+            raise
         if not decoded.arrivals:
             self._creation.give_back(room)
             return
@@ -99,6 +106,15 @@ class Pipeline:
         if decoded.repeated:
             await self.run(decoded.repeated, room=0)
 
+    async def _without_work(self, decoded: Decoded) -> None:
+        """What needs no room of the creation. A request that comes with its cancellation is never begun."""
+        if decoded.unreadable:
+            await self._answering.bury(decoded.unreadable)
+            await self._intake.settle(decoded.to_bury)
+        if decoded.cancellations:
+            await self._cancelling.cancel(decoded.cancellations)
+            await self._intake.settle(decoded.of_cancellations)
+
     async def work(self, works: Sequence[Work], lease: int, settle: Settle) -> None:
         """Claimed requests, until each has its verdict on record and its response confirmed."""
         async with aclosing(self._creation.create(works)) as groups:
@@ -125,13 +141,16 @@ class Pipeline:
             self._metrics.end_to_end.observe(max(0.0, seconds))
 
     def _decode(self, batch: Sequence[Delivery]) -> Decoded:
-        decoded = Decoded({}, {}, [], [], [])
+        decoded = Decoded({}, {}, [], [], [], [], [])
         now = datetime.now(UTC)
         for delivery in batch:
             arrival = decode(delivery.message, self._limits, self._keys, now)
             if isinstance(arrival, Unreadable):
                 decoded.unreadable.append((delivery.message, arrival))
                 decoded.to_bury.append(delivery)
+            elif isinstance(arrival, Cancellation):
+                decoded.cancellations.append(arrival)
+                decoded.of_cancellations.append(delivery)
             elif arrival.request_id in decoded.arrivals:
                 decoded.repeated.append(delivery)
             else:

@@ -36,6 +36,21 @@ class Known(NamedTuple):
         return self.response is not None
 
 
+class ToCancel(NamedTuple):
+    """A request that is on record and to be cancelled."""
+
+    request_id: UUID
+    status: str
+    attempt: int
+    org_id: str | None
+    session_id: str
+    casefile_id: str | None
+    response: str | None
+    error_code: str | None
+    published: bool
+    route: Route
+
+
 class Held(NamedTuple):
     """A request that a lease holds and that is not answered yet."""
 
@@ -162,6 +177,19 @@ class Store:
             )
             for row in rows
         ]  # fmt: skip
+
+    async def to_cancel(self, request_ids: Sequence[UUID]) -> list[ToCancel]:
+        rows = await self._database.call("to_cancel", request_ids)
+        return [
+            ToCancel(
+                row["request_id"], row["status"], row["attempt"], row["org_id"], row["session_id"],
+                row["casefile_id"], row["response"], row["error_code"], row["published"], _route(row),
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    async def begin_pending(self, request_ids: Sequence[UUID]) -> None:
+        await self._database.call("begin_pending", self._worker, request_ids)
 
     async def redirect(self, routes: Sequence[tuple[UUID, Route]]) -> set[UUID]:
         """Send the response of unfinished requests to who asked last; returns which were unfinished."""

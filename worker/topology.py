@@ -12,6 +12,7 @@ from aiormq.exceptions import AMQPError, ChannelNotFoundEntity, ChannelPrecondit
 from worker.errors import TopologyError
 
 REQUEST_KEY = "create"
+CANCEL_KEY = "cancel"
 _WRONG_ARGUMENT = re.compile(r"inequivalent arg '([^']+)'[^:]*: received (.+?) but current is (.+?)(?:$|,)")
 
 
@@ -84,6 +85,7 @@ def design(prefix: str, delivery_limit: int, *, limits_from_policy: bool) -> Top
         ),
         bindings=(
             Binding(names.requests, names.requests, REQUEST_KEY),
+            Binding(names.requests, names.requests, CANCEL_KEY),
             Binding(names.undelivered, names.undelivered, ""),
             Binding(names.responses, names.responses, "#"),
             Binding(names.dead, names.dead, ""),

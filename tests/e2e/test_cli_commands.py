@@ -194,7 +194,7 @@ async def test_migrations_are_compared_and_applied(shell: Shell, stack_database:
     assert status.code == 1
 
 
-@pytest.mark.parametrize("name", ["request", "response", "session"])
+@pytest.mark.parametrize("name", ["request", "response", "session", "cancel"])
 async def test_schemas_need_no_server(name: str) -> None:
     one, every = await Shell().run("schema", name), await Shell().run("schema", "--json")
 

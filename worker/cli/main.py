@@ -16,6 +16,7 @@ COMMANDS = {
     "migrate": "bring the database's schema up to date, or say what is missing",
     "topology": "declare exchanges and queues, or compare them",
     "request": "ask for sessions and wait for the responses",
+    "cancel": "take a request back that is not finished",
     "responses": "show the responses that arrive in the response queue",
     "status": "one request: its state, history, session and response",
     "up": "RabbitMQ, Postgres and a worker on this machine, in the foreground",

@@ -34,4 +34,5 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _short(file_name: str) -> str:
-    return file_name.removesuffix(".schema.json").removeprefix("create-session-").replace("cancel-session-request", "cancel")
+    name = file_name.removesuffix(".schema.json").removeprefix("create-session-")
+    return name.replace("cancel-session-request", "cancel")

@@ -6,7 +6,7 @@ async with Client("amqp://user:password@broker/") as client:
 """
 
 from schemas import CreateSessionPayload, CreateSessionResponse
-from worker.client.client import Client
+from worker.client.client import Client, Ending
 from worker.client.errors import (
     BrokerUnreachable,
     ClientClosed,
@@ -29,6 +29,7 @@ __all__ = [
     "ClientError",
     "CreateSessionPayload",
     "CreateSessionResponse",
+    "Ending",
     "QueueMissing",
     "Request",
     "RequestInFlight",

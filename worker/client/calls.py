@@ -45,7 +45,7 @@ class Calls:
         finally:
             call.waiting -= 1
             if not call.waiting:
-                self._calls.pop(str(message.request_id), None)
+                self._calls.pop(message.call, None)
                 if call.sending is not None:
                     call.sending.cancel()
 
@@ -56,10 +56,9 @@ class Calls:
 
     def _join(self, message: Outgoing) -> _Call:
         """Two calls for one request wait for the same response."""
-        key = str(message.request_id)
-        call = self._calls.get(key)
+        call = self._calls.get(message.call)
         if call is None:
-            call = self._calls[key] = _Call(message)
+            call = self._calls[message.call] = _Call(message)
             self._send(call)
         elif call.message.body != message.body:
             raise RequestInFlight(message.request_id)

@@ -4,20 +4,37 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-from schemas import CreateSessionPayload, CreateSessionResponse, RequestStatus
+from schemas import CreateSessionPayload, CreateSessionResponse, FailureCode, RequestStatus
 from worker.broker import Broker
 from worker.client.calls import Calls
 from worker.client.errors import ClientClosed, RequestTimedOut, SessionFailed
-from worker.client.request import Outgoing, Request, outgoing
+from worker.client.request import Outgoing, Request, cancellation, outgoing, request_id_for
 from worker.client.subscription import Subscription
 from worker.topology import names_for
 
 Payload = CreateSessionPayload | Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a request ended that was to be cancelled. One that had ended before is as it was."""
+
+    response: CreateSessionResponse
+
+    @property
+    def request_id(self) -> UUID:
+        return self.response.request_id
+
+    @property
+    def cancelled(self) -> bool:
+        """False: it was too late, and `response` says what the request came to instead."""
+        return self.response.metadata.get("code") == FailureCode.CANCELLED
 
 
 class Client:
@@ -97,15 +114,32 @@ class Client:
                 metadata=metadata or {}, deadline=deadline, traceparent=traceparent,
             )
         )  # fmt: skip
-        try:
-            async with asyncio.timeout(timeout):
-                await self.connect()
-                response = await self._calls.ask(message)
-        except TimeoutError:
-            raise RequestTimedOut(message.request_id, timeout or 0) from None
+        response = await self._ask(message, timeout)
         if response.status is RequestStatus.FAILED:
             raise SessionFailed(response)
         return response
+
+    async def cancel(
+        self,
+        request_id: UUID | None = None,
+        *,
+        key: str | None = None,
+        org_id: str | None = None,
+        reason: str | None = None,
+        timeout: float | None = 30,  # noqa: ASYNC109 — has an error of its own
+    ) -> Ending:
+        """Cancel a request, by its id or by its `key` in the organisation `org_id`, and return how it ended.
+
+        Whoever asked for the session gets `failed` with the code `cancelled` and the reason, now, or when the
+        request comes that is cancelled here before it was sent; a session is never made. A request that is
+        finished stays as it is, which is no error. Raises RequestTimedOut when no worker answered in time:
+        the cancellation is with the broker then, and is carried out all the same.
+        """
+        if (request_id is None) == (key is None) or (key is None) != (org_id is None):
+            raise ValueError("give a request_id, or a key and the org_id that it belongs to")
+        if request_id is None:
+            request_id = request_id_for(org_id or "", key or "")
+        return Ending(await self._ask(cancellation(request_id, reason), timeout))
 
     async def submit(
         self,
@@ -154,6 +188,14 @@ class Client:
         )  # fmt: skip
         self._subscriptions.append(subscription)
         return subscription
+
+    async def _ask(self, message: Outgoing, seconds: float | None) -> CreateSessionResponse:
+        try:
+            async with asyncio.timeout(seconds):
+                await self.connect()
+                return await self._calls.ask(message)
+        except TimeoutError:
+            raise RequestTimedOut(message.request_id, seconds or 0) from None
 
     async def _submit(self, message: Outgoing, seconds: float | None) -> None:
         try:

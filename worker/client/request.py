@@ -9,9 +9,11 @@ from uuid import UUID, uuid4, uuid5
 
 from pamqp import commands as spec
 
-from schemas import CreateSessionPayload
+from schemas import CancelSessionRequest, CreateSessionPayload
+from worker.topology import CANCEL_KEY, REQUEST_KEY
 
 REQUEST_TYPE = "CreateSessionRequest"
+CANCEL_TYPE = "CancelSessionRequest"
 CONTENT_TYPE = "application/json"
 MAX_BODY_BYTES = 16 * 1024 * 1024  # a broker closes the channel, and all calls on it, over a larger message
 
@@ -59,21 +61,25 @@ class Request:
 
 @dataclass(frozen=True)
 class Outgoing:
-    """The message of a request. Its body depends on nothing but the request: sent again, it is the same."""
+    """The message of a request, or of a cancellation. Its body depends on nothing else: sent again, it is the
+    same. `call` is what its response is known by."""
 
     request_id: UUID
     body: bytes
     headers: dict[str, Any]
     reply_to: str | None
+    call: str
+    routing_key: str = REQUEST_KEY
+    message_type: str = REQUEST_TYPE
 
     def properties(self, app_id: str, reply_to: str | None) -> spec.Basic.Properties:
         """Each copy has a message id of its own: the client library tells copies in flight apart by it."""
         return spec.Basic.Properties(
             content_type=CONTENT_TYPE,
             delivery_mode=2,
-            message_type=REQUEST_TYPE,
+            message_type=self.message_type,
             message_id=str(uuid4()),
-            correlation_id=str(self.request_id),
+            correlation_id=self.call,
             reply_to=reply_to or self.reply_to,
             timestamp=datetime.now(UTC),
             app_id=app_id,
@@ -104,4 +110,11 @@ def outgoing(request: Request) -> Outgoing:
         raise ValueError(
             f"the request has {len(body)} bytes, more than the {MAX_BODY_BYTES} that can be sent"
         )
-    return Outgoing(request_id, body, headers, request.reply_to)
+    return Outgoing(request_id, body, headers, request.reply_to, str(request_id))
+
+
+def cancellation(request_id: UUID, reason: str | None) -> Outgoing:
+    """It has no deadline: whether or not someone still waits, the request is cancelled."""
+    cancel = CancelSessionRequest(request_id=request_id, operation="cancel_session", reason=reason)
+    body = cancel.model_dump_json(exclude_none=True).encode()
+    return Outgoing(request_id, body, {}, None, f"cancel-{uuid4()}", CANCEL_KEY, CANCEL_TYPE)

@@ -12,7 +12,6 @@ from worker.client.errors import ClientClosed, RequestUnroutable
 from worker.client.link import LOST, Line, Link, Up, open_line
 from worker.client.request import Outgoing
 from worker.retry import delays
-from worker.topology import REQUEST_KEY
 
 WINDOW = 512  # publishes in flight at once
 
@@ -66,7 +65,7 @@ class Sender:
                 await line.channel.basic_publish(
                     message.body,
                     exchange=self._exchange,
-                    routing_key=REQUEST_KEY,
+                    routing_key=message.routing_key,
                     properties=message.properties(self._app_id, reply_to),
                     mandatory=True,
                 )

@@ -54,6 +54,19 @@ select
 from requests
 where request_id = any ($1::uuid[])
 
+-- name: to_cancel
+-- The same, and what a response to a cancelled request says.
+select
+  request_id, status, attempt, org_id, session_id, response, error_code, published_at is not null as published,
+  body::json #>> '{payload,casefile_id}' as casefile_id, reply_to, correlation_id, traceparent
+from requests
+where request_id = any ($1::uuid[])
+
+-- name: begin_pending
+-- Nothing goes from pending to failed directly.
+update requests set status = 'processing', attempt = 1, worker = $1, started_at = now()
+where request_id = any ($2::uuid[]) and status = 'pending'
+
 -- name: redirect
 -- Who asks last is answered: the way back of requests that are not finished yet.
 update requests

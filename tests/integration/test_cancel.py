@@ -1,0 +1,361 @@
+"""A request is taken back: before it comes, while it is worked on, while it waits, and too late."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import aio_pika
+import asyncpg
+import pytest
+import pytest_asyncio
+from aio_pika.abc import AbstractIncomingMessage
+from harness import (
+    Desk,
+    NewWorker,
+    declare_topology,
+    eventually,
+    good_request,
+    metric_of,
+    response_in,
+    row_of,
+)
+from steering import steer
+from structlog.testing import capture_logs
+
+from schemas import CreateSessionRequest, CreateSessionResponse, FailureCode
+from worker import log
+from worker.client import Client, Request, RequestTimedOut, SessionFailed, request_id_for
+from worker.creator import Context
+from worker.errors import RetryLater
+from worker.settings import Settings
+from worker.stack import Stack
+from worker.topology import names_for
+from worker.verify import Received, verify
+
+
+@pytest_asyncio.fixture
+async def client(stack: Stack, prefix: str) -> AsyncIterator[Client]:
+    async with Client(stack.amqp_url, prefix) as opened:
+        yield opened
+
+
+class Handler:
+    """Stays in its call until it is let go."""
+
+    def __init__(self) -> None:
+        self.called = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.over = asyncio.Event()
+
+    async def __call__(self, _request: CreateSessionRequest, _context: Context) -> None:
+        self.called.set()
+        await self.go_on.wait()
+        self.over.set()
+
+
+async def send_cancel(desk: Desk, body: dict[str, Any] | bytes, **properties: Any) -> None:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    exchange = await desk.channel.get_exchange(names_for(desk.prefix).requests, ensure=False)
+    await exchange.publish(
+        aio_pika.Message(raw, **{"reply_to": desk.reply_to, **properties}),
+        routing_key="cancel",
+        mandatory=True,
+    )
+
+
+async def none_left(db: asyncpg.Connection) -> bool:
+    return bool(await db.fetchval("select not exists (select from requests where published_at is null)"))
+
+
+async def violations(
+    settings: Settings, sent: UUID | str, copies: list[AbstractIncomingMessage]
+) -> list[Any]:
+    received = [Received(copy.message_id or "", copy.body) for copy in copies]
+    return list(await verify(settings.database_url.get_secret_value(), [UUID(str(sent))], received))
+
+
+async def test_during_a_handler_s_call(
+    new_worker: NewWorker, desk: Desk, client: Client, db: asyncpg.Connection, settings: Settings
+) -> None:
+    handler = Handler()
+    log.configure(settings.model_copy(update={"log_level": "info"}))
+    worker = await new_worker(handler=steer(handler.__call__))
+    request = good_request(None, name="Call", casefile_id="cf_260102_a1")
+    await desk.send(request, correlation_id="mine")
+    await handler.called.wait()
+
+    with capture_logs() as events:
+        ending = await client.cancel(UUID(request["request_id"]), reason="the customer hung up")
+    told = await desk.next()
+    handler.go_on.set()
+    await handler.over.wait()
+    copy = await desk.next()  # the owner finds its request ended, and says so once more
+
+    assert ending.cancelled
+    assert (ending.response.status, ending.response.metadata) == ("failed", {"code": "cancelled"})
+    assert ending.response.error == "cancelled: the customer hung up"
+    assert ending.response.payload.casefile_id == "cf_260102_a1"
+    assert response_in(told) == ending.response
+    assert (told.correlation_id, told.message_id) == ("mine", request["request_id"])
+    assert (copy.body, copy.message_id) == (told.body, told.message_id)
+    assert [event["event"] for event in events].count("request.failed") == 1
+    assert await metric_of(worker, "worker_requests_total", status="failed", code="cancelled") == 1
+    assert await db.fetchval("select count(*) from sessions") == 0
+    await eventually(lambda: none_left(db))
+    assert await violations(settings, request["request_id"], [told, copy]) == []
+
+
+async def test_while_it_waits_for_a_retry(
+    new_worker: NewWorker, desk: Desk, client: Client, db: asyncpg.Connection, settings: Settings
+) -> None:
+    calls = 0
+
+    async def act(_request: CreateSessionRequest, _context: Context) -> None:
+        nonlocal calls
+        calls += 1
+        raise RetryLater(1, "not yet")
+
+    await new_worker(handler=steer(act))
+    request = good_request()
+    await desk.send(request)
+    await eventually(lambda: db.fetchval("select true from leases where worker is null"))
+
+    ending = await client.cancel(UUID(request["request_id"]))
+    told = await desk.next()
+    await eventually(lambda: db.fetchval("select not exists (select from leases where lease_until < now())"))
+    await eventually(
+        lambda: db.fetchval("select not exists (select from leases)")
+    )  # the retry came, and went
+
+    assert ending.cancelled
+    assert ending.response.error == "the request was cancelled"
+    assert calls == 1
+    assert desk.arrived.empty()
+    assert await violations(settings, request["request_id"], [told]) == []
+
+
+async def test_one_that_is_finished_stays_as_it_is(
+    new_worker: NewWorker, desk: Desk, client: Client, db: asyncpg.Connection, settings: Settings
+) -> None:
+    log.configure(settings.model_copy(update={"log_level": "info"}))
+    await new_worker()
+    request = good_request()
+    response = await desk.ask(request)
+    before = await eventually(lambda: _published(db, request["request_id"]))
+
+    with capture_logs() as events:
+        ending = await client.cancel(UUID(request["request_id"]))
+        again = await client.cancel(UUID(request["request_id"]))
+
+    assert not ending.cancelled
+    assert ending.response == again.response == response
+    assert await row_of(db, request["request_id"]) == before
+    assert desk.arrived.empty()
+    assert [event["status"] for event in events if event["event"] == "cancel.too_late"] == ["completed"] * 2
+
+
+async def _published(db: asyncpg.Connection, request_id: str) -> dict[str, Any] | None:
+    row = await row_of(db, request_id)
+    return row if row["published_at"] else None
+
+
+async def test_before_the_request_comes(
+    new_worker: NewWorker, desk: Desk, client: Client, db: asyncpg.Connection, settings: Settings
+) -> None:
+    await new_worker()
+    request = good_request()
+
+    first = await client.cancel(UUID(request["request_id"]), reason="changed my mind")
+    again = await client.cancel(UUID(request["request_id"]), reason="another reason")
+    await desk.send(request)
+    told = await desk.next()
+    await desk.send({**request, "payload": {"name": 5}})
+    invalid = await desk.next()
+
+    assert first.cancelled
+    assert first.response == again.response == response_in(told)
+    assert (invalid.body, invalid.message_id) == (told.body, told.message_id)
+    assert await db.fetchval("select count(*) from sessions") == 0
+    assert await violations(settings, request["request_id"], [told, invalid]) == []
+
+
+async def test_in_one_batch_with_its_request(
+    new_worker: NewWorker, desk: Desk, settings: Settings, db: asyncpg.Connection
+) -> None:
+    await declare_topology(settings)
+    for _ in range(20):
+        request = good_request()
+        await desk.send(request)
+        cancel = {"request_id": request["request_id"], "operation": "cancel_session"}
+        await send_cancel(desk, cancel, correlation_id="cancel")
+    await new_worker()
+    responses = [response_in(await desk.next()) for _ in range(40)]
+
+    by_id: dict[UUID, list[CreateSessionResponse]] = {}
+    for response in responses:
+        by_id.setdefault(response.request_id, []).append(response)
+    made = await db.fetchval("select count(*) from sessions")
+    assert len(by_id) == 20
+    assert all(first == second for first, second in by_id.values())
+    assert made == sum(first.status == "completed" for first, _ in by_id.values())
+    assert made < 20, "the first may have been a batch of its own, the others were not"
+
+
+async def test_by_key_and_by_who_asked(new_worker: NewWorker, client: Client) -> None:
+    handler = Handler()
+    await new_worker(handler=steer(handler.__call__))
+    call = asyncio.create_task(client.create_session(org_id="org-1", key="order-17"))
+    await handler.called.wait()
+
+    ending = await client.cancel(key="order-17", org_id="org-1")
+
+    assert ending.request_id == request_id_for("org-1", "order-17")
+    with pytest.raises(SessionFailed) as raised:
+        await call
+    assert raised.value.code is FailureCode.CANCELLED
+    handler.go_on.set()
+
+
+async def test_one_that_nobody_began_yet(
+    new_worker: NewWorker, client: Client, db: asyncpg.Connection
+) -> None:
+    """A row that someone put there by hand."""
+    request_id = uuid4()
+    await db.execute(
+        "insert into requests (request_id, fingerprint, body, session_id, reply_to) "
+        "values ($1, '', '{}', $2, 'nobody')",
+        request_id, "ts_260102_aaaaaaaaaaaaa",
+    )  # fmt: skip
+    await new_worker()
+
+    assert (await client.cancel(request_id)).cancelled
+    history = await db.fetch("select status from request_transitions order by at, attempt")
+    assert [row["status"] for row in history] == ["pending", "processing", "failed"]
+
+
+async def test_the_answer_that_a_dead_worker_owes_is_given(
+    new_worker: NewWorker, desk: Desk, client: Client, db: asyncpg.Connection
+) -> None:
+    """It died after it had recorded the cancellation and before it published: the message comes again."""
+    request_id = uuid4()
+    await new_worker()
+    await client.cancel(request_id)
+    await eventually(lambda: _published(db, str(request_id)))
+    await db.execute("update requests set published_at = null, reply_to = $1", desk.reply_to)
+
+    await client.cancel(request_id)
+
+    assert response_in(await desk.next()).request_id == request_id
+    await eventually(lambda: _published(db, str(request_id)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [({"reason": "x" * 501}, "reason"), ({"colour": 1}, "colour"), ({"reason": 5}, "reason")],
+)
+async def test_one_that_is_not_valid_changes_nothing(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection, changes: dict[str, Any], field: str
+) -> None:
+    await new_worker()
+    request = good_request()
+    cancel = {"request_id": request["request_id"], "operation": "cancel_session", **changes}
+
+    await send_cancel(desk, cancel)
+    answer = response_in(await desk.next())
+    await send_cancel(desk, b"{", type="CancelSessionRequest", correlation_id=request["request_id"])
+    malformed = response_in(await desk.next())
+
+    assert answer.metadata["code"] == malformed.metadata["code"] == "invalid_request"
+    assert answer.metadata["errors"][0]["field"] == field
+    assert (answer.error or "").startswith("nothing was cancelled")
+    assert await db.fetchval("select count(*) from requests") == 0
+    assert (await desk.ask(request)).status == "completed"
+
+
+async def test_one_that_nobody_can_be_told_of_is_a_dead_letter(new_worker: NewWorker, desk: Desk) -> None:
+    await new_worker()
+
+    await send_cancel(
+        desk, {"request_id": str(uuid4()), "operation": "cancel_session", "colour": 1}, reply_to=None
+    )
+    dead = await desk.take_from(names_for(desk.prefix).dead)
+
+    assert "it names no reply queue" in str(dead.headers["x-reason"])
+
+
+async def test_no_worker_in_time(client: Client, settings: Settings, new_worker: NewWorker) -> None:
+    await declare_topology(settings)
+    request_id = uuid4()
+    with pytest.raises(RequestTimedOut):
+        await client.cancel(request_id, timeout=0.2)
+
+    await new_worker()
+
+    assert (await client.cancel(request_id)).cancelled, "and the first one was carried out too"
+    with pytest.raises(SessionFailed, match="cancelled"):
+        await client.create_session(org_id="o", request_id=request_id)
+
+
+async def test_what_is_said_wrong_is_told_at_once(client: Client) -> None:
+    with pytest.raises(ValueError, match="give a request_id"):
+        await client.cancel()
+    with pytest.raises(ValueError, match="give a request_id"):
+        await client.cancel(key="order-17")
+    with pytest.raises(ValueError, match="reason"):
+        await client.cancel(uuid4(), reason="x" * 501)
+
+
+async def test_many_cancel_what_many_workers_finish(
+    new_worker: NewWorker, client: Client, settings: Settings, db: asyncpg.Connection
+) -> None:
+    """Whoever is first: each request ends once, and everyone is told the same."""
+
+    async def act(_request: CreateSessionRequest, context: Context) -> None:
+        await asyncio.sleep(int(context.session_id[-1], 36) / 1000)
+        if context.session_id[-2] in "0123456789":
+            raise RetryLater(0.01) if context.attempt == 1 else ValueError
+
+    for _ in range(2):
+        await new_worker(handler=steer(act), retry_base_seconds=0.01, retry_cap_seconds=0.05, max_attempts=3)
+    ids = [uuid4() for _ in range(300)]
+
+    async def ask(request_id: UUID) -> str:
+        try:
+            response = await client.create_session(org_id="o", request_id=request_id)
+        except SessionFailed as failed:
+            response = failed.response
+        return response.model_dump_json()
+
+    async def cancel(request_id: UUID) -> str:
+        return (await client.cancel(request_id)).response.model_dump_json()
+
+    async with client.subscribe():
+        asked, *cancelled = await asyncio.gather(
+            asyncio.gather(*map(ask, ids)), *(asyncio.gather(*map(cancel, ids)) for _ in range(3))
+        )
+
+    assert all(told == asked for told in cancelled)
+    await eventually(lambda: none_left(db))
+    received = [Received(str(request_id), body.encode()) for request_id, body in zip(ids, asked, strict=True)]
+    assert await verify(settings.database_url.get_secret_value(), ids, received) == []
+    ends = {row["end"]: row["count"] for row in await db.fetch(
+        "select coalesce(error_code, status) as end, count(*) from requests group by 1"
+    )}  # fmt: skip
+    assert ends["cancelled"] > 0
+    assert sum(ends.values()) == len(ids)
+    assert await db.fetchval("select count(*) from sessions") == ends.get("completed", 0)
+
+
+async def test_a_submitted_one_is_answered_where_all_are(new_worker: NewWorker, client: Client) -> None:
+    handler = Handler()
+    await new_worker(handler=steer(handler.__call__))
+    request_id = await client.submit(Request(org_id="org-1"))
+    await handler.called.wait()
+
+    ending = await client.cancel(request_id)
+
+    async with client.subscribe() as arriving:
+        assert await anext(arriving) == ending.response
+    handler.go_on.set()
