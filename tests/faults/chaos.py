@@ -27,8 +27,8 @@ from worker.verify import Violation, verify
 PREFIX = "chaos"
 _YOUNG_QUEUE_SECONDS = 8  # a quorum queue that is younger may not survive a kill of its only node
 _ANSWER_SECONDS = 180
-_SECONDS_PER_FAULT = 8.0  # more than one takes, so that requests outlast the faults
-_SECONDS_PER_FAULT = 8.0  # more than one takes, so that requests outlast the faults
+_SECONDS_PER_FAULT = 4.0  # about what one takes, with the outage after it: requests outlast the faults
+_SECONDS_PER_FAULT = 4.0  # about what one takes, with the outage after it: requests outlast the faults
 
 
 class Fault(NamedTuple):

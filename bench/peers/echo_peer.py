@@ -1,0 +1,29 @@
+"""Plain aio-pika, no database: consume, publish with confirm, ack. What the client library alone costs."""
+
+import asyncio
+
+import aio_pika
+from aio_pika.abc import AbstractIncomingMessage
+from common import AMQP_URL, CONCURRENCY, QUEUE, RESPONSES
+
+
+async def main() -> None:
+    connection = await aio_pika.connect_robust(AMQP_URL)
+    consuming = await connection.channel()
+    publishing = await connection.channel(publisher_confirms=True)
+    await consuming.set_qos(prefetch_count=CONCURRENCY)
+    exchange = await publishing.get_exchange(RESPONSES, ensure=False)
+    queue = await consuming.get_queue(QUEUE, ensure=False)
+
+    async def echo(message: AbstractIncomingMessage) -> None:
+        await exchange.publish(
+            aio_pika.Message(message.body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT), routing_key="completed"
+        )
+        await message.ack()
+
+    await queue.consume(echo)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
