@@ -1,6 +1,7 @@
 """The promises, checked from outside: what was confirmed to producers, what came back, what is on record."""
 
 import json
+import ssl
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ import asyncpg
 
 _AT_ONCE = 5_000
 _TERMINAL = ("completed", "failed")
+_CONFLICT = "request_id_conflict"
 
 
 class Received(NamedTuple):
@@ -37,38 +39,54 @@ class Recorded(NamedTuple):
     sessions: list[str]
 
 
+class _Copies(NamedTuple):
+    """The copies of responses by their request. One to a conflict is a message of its own, and no copy."""
+
+    responses: dict[str, list[Received]]
+    conflicts: dict[str, list[Received]]
+
+
 async def verify(
-    database_url: str, confirmed: Sequence[UUID], received: Iterable[Received]
+    database_url: str,
+    confirmed: Sequence[UUID],
+    received: Iterable[Received],
+    tls: ssl.SSLContext | None = None,
 ) -> list[Violation]:
-    """Every violation, for each request whose publish was confirmed and each response that was received."""
-    copies = _by_request(received)
+    """Every violation, for each request whose publish was confirmed and each response that was received.
+
+    A request that was not confirmed may have arrived all the same: if it was answered, all has to be right.
+    """
+    copies = _sorted_out(received)
+    promised = {str(request_id) for request_id in confirmed}
+    keys = list(dict.fromkeys([*map(str, confirmed), *copies.responses, *copies.conflicts]))
     violations: list[Violation] = []
-    connection = await asyncpg.connect(database_url)
+    connection = await asyncpg.connect(database_url, **({"ssl": tls} if tls else {}))
     try:
-        for start in range(0, len(confirmed), _AT_ONCE):
-            ids = confirmed[start : start + _AT_ONCE]
-            recorded = await _read(connection, ids)
-            for request_id in ids:
-                key = str(request_id)
-                violations += check(key, recorded.get(request_id), copies.get(key, []))
-        violations += await _whole_database(connection)
+        for start in range(0, len(keys), _AT_ONCE):
+            part = keys[start : start + _AT_ONCE]
+            recorded = await _read(connection, [UUID(key) for key in part if _is_uuid(key)])
+            for key in part:
+                row = recorded.get(key)
+                violations += _check(key, row, copies.responses.get(key, []), promised=key in promised)
+                violations += _check_conflicts(key, row, copies.conflicts.get(key, []))
+        violations += await _orphans(connection, set(keys))
     finally:
         await connection.close()
-    known = {str(request_id) for request_id in confirmed}
-    violations += [
-        Violation("nothing invented", key, "a response to a request that nobody sent")
-        for key in copies
-        if key not in known
-    ]
     return violations
 
 
-def check(key: str, row: Recorded | None, copies: Sequence[Received]) -> list[Violation]:
-    """The promises to one requester."""
-    if row is None:
-        return [Violation("nothing lost", key, "no record of it")]
-    broken = [*_broken_record(row), *_broken_sessions(row), *_broken_responses(row, copies)]
-    return [Violation(promise, key, found) for promise, found in broken]
+def _check(
+    key: str, row: Recorded | None, copies: Sequence[Received], *, promised: bool
+) -> Iterator[Violation]:
+    """The promises to one requester. What follows from another violation is not told again."""
+    if row is not None:
+        if promised or copies:
+            broken = [*_broken_record(row), *_broken_sessions(row), *_broken_responses(row, copies)]
+            yield from (Violation(promise, key, found) for promise, found in broken)
+    elif promised:
+        yield Violation("nothing lost", key, "no record of it")
+    elif copies:
+        yield Violation("nothing invented", key, "a response to a request that nobody sent")
 
 
 def _broken_record(row: Recorded) -> Iterator[tuple[str, str]]:
@@ -80,25 +98,36 @@ def _broken_record(row: Recorded) -> Iterator[tuple[str, str]]:
 
 def _broken_sessions(row: Recorded) -> Iterator[tuple[str, str]]:
     if len(row.sessions) > 1:
-        yield "nothing twice", f"{len(row.sessions)} sessions"
-    if row.status == "completed" and row.sessions != [row.session_id]:
+        yield "nothing twice", f"{len(row.sessions)} sessions: {row.sessions}"
+    elif row.status == "completed" and row.sessions != [row.session_id]:
         yield "the record is true", f"completed, but its sessions are {row.sessions}"
-    if row.status == "failed" and row.sessions:
-        yield "the record is true", f"failed, but there is a session {row.sessions}"
+    elif row.status != "completed" and row.sessions:
+        yield "nothing twice", f"{row.status}, but there is a session {row.sessions}"
 
 
 def _broken_responses(row: Recorded, copies: Sequence[Received]) -> Iterator[tuple[str, str]]:
+    if row.status not in _TERMINAL:
+        if copies:
+            yield "the response is true", f"answered, though it is still {row.status}"
+        return
     if not copies:
         yield "every request is answered", "no response was received"
         return
-    if len({copy.message_id for copy in copies}) > 1:
-        yield "one response", f"copies with {len({copy.message_id for copy in copies})} message ids"
-    if len({copy.body for copy in copies}) > 1:
-        yield "one response", "copies with different bodies"
-    if row.response is not None and copies[0].body != row.response.encode():
+    yield from _unlike(copies)
+    bodies = {copy.body for copy in copies}
+    if row.response is None:
+        yield "the record is true", f"{row.status}, but no response is on record"
+    elif len(bodies) == 1 and bodies != {row.response.encode()}:
         yield "the record is true", "the response received is not the one on record"
-    if problem := _wrong_response(copies[0].body, row):
+    elif problem := _wrong_response(row.response, row):
         yield "the response is true", problem
+
+
+def _unlike(copies: Sequence[Received]) -> Iterator[tuple[str, str]]:
+    if len(ids := {copy.message_id for copy in copies}) > 1:
+        yield "one response", f"copies with {len(ids)} message ids: {sorted(ids)}"
+    if len(bodies := {copy.body for copy in copies}) > 1:
+        yield "one response", f"copies with {len(bodies)} different bodies"
 
 
 def illegal_history(row: Recorded) -> str | None:
@@ -109,31 +138,49 @@ def illegal_history(row: Recorded) -> str | None:
     expected += [("processing", attempt) for attempt in range(1, len(attempts) + 1)]
     if row.status in _TERMINAL:
         expected.append((row.status, len(attempts)))
-    if sorted(steps) != sorted(expected) or steps != expected:
+    if steps != expected:
         return f"its history is {steps}"
     if row.attempt != len(attempts):
         return f"its row says attempt {row.attempt}, its history {len(attempts)}"
     return None
 
 
-def _wrong_response(body: bytes, row: Recorded) -> str | None:
-    try:
-        response: dict[str, Any] = json.loads(body)
-    except ValueError:
-        return "the response is not JSON"
+def _wrong_response(body: str, row: Recorded) -> str | None:
+    response = _object_in(body.encode())
+    if response is None:
+        return "the response is no JSON object"
+    metadata, payload = _part(response, "metadata"), _part(response, "payload")
     failed = response.get("status") == "failed"
     if response.get("status") != row.status:
         return f"the response says {response.get('status')}, the record {row.status}"
-    if failed != bool(response.get("error")) or failed != bool((response.get("metadata") or {}).get("code")):
+    if failed != bool(response.get("error")) or failed != bool(metadata.get("code")):
         return "a failed response, and no other, has an error and a code"
-    if failed and row.error_code != response["metadata"]["code"]:
-        return f"the response has code {response['metadata']['code']}, the record {row.error_code}"
-    if response.get("payload", {}).get("session_id") != row.session_id:
+    if failed and row.error_code != metadata["code"]:
+        return f"the response has code {metadata['code']}, the record {row.error_code}"
+    if payload.get("session_id") != row.session_id:
         return "the response names another session than the record"
     return None
 
 
-async def _read(connection: asyncpg.Connection, ids: Sequence[UUID]) -> dict[UUID, Recorded]:
+def _check_conflicts(key: str, row: Recorded | None, conflicts: Sequence[Received]) -> Iterator[Violation]:
+    """Who used a known id for something else was told so: failed, and no session named that there is."""
+    if conflicts and row is None:
+        yield Violation("nothing invented", key, "a conflict with a request that is not on record")
+        return
+    by_message: dict[str, list[Received]] = defaultdict(list)
+    for copy in conflicts:
+        by_message[copy.message_id].append(copy)
+    for copies in by_message.values():
+        for promise, found in _unlike(copies):
+            yield Violation(promise, key, f"of a conflict, {found}")
+        response = _object_in(copies[0].body) or {}
+        if response.get("status") != "failed" or not response.get("error"):
+            yield Violation("the response is true", key, "a conflict was not answered with an error")
+        if row is not None and _part(response, "payload").get("session_id") == row.session_id:
+            yield Violation("the response is true", key, "a conflict was answered with the other's session")
+
+
+async def _read(connection: asyncpg.Connection, ids: Sequence[UUID]) -> dict[str, Recorded]:
     rows = await connection.fetch(
         "select request_id, status, attempt, session_id, response, error_code from requests "
         "where request_id = any ($1::uuid[])",
@@ -148,11 +195,11 @@ async def _read(connection: asyncpg.Connection, ids: Sequence[UUID]) -> dict[UUI
         history[step["request_id"]].append((step["status"], step["attempt"]))
     sessions: dict[UUID, list[str]] = defaultdict(list)
     for session in await connection.fetch(
-        "select request_id, id from sessions where request_id = any ($1::uuid[])", ids
+        "select request_id, id from sessions where request_id = any ($1::uuid[]) order by id", ids
     ):
         sessions[session["request_id"]].append(session["id"])
     return {
-        row["request_id"]: Recorded(
+        str(row["request_id"]): Recorded(
             row["status"], row["attempt"], row["session_id"], row["response"], row["error_code"],
             history[row["request_id"]], sessions[row["request_id"]],
         )
@@ -160,30 +207,45 @@ async def _read(connection: asyncpg.Connection, ids: Sequence[UUID]) -> dict[UUI
     }  # fmt: skip
 
 
-async def _whole_database(connection: asyncpg.Connection) -> list[Violation]:
-    """What no single request shows: a session that no completed request stands behind."""
-    orphans = await connection.fetch(
+async def _orphans(connection: asyncpg.Connection, checked: set[str]) -> list[Violation]:
+    """In the rest of the database: a session that no completed request stands behind."""
+    rows = await connection.fetch(
         "select s.request_id, s.id, r.status from sessions s join requests r using (request_id) "
         "where r.status <> 'completed' or r.session_id <> s.id"
     )
     return [
-        Violation(
-            "nothing twice",
-            str(row["request_id"]),
-            f"session {row['id']} of a request that is {row['status']}",
-        )
-        for row in orphans
+        Violation("nothing twice", str(row["request_id"]), f"{row['status']}, with the session {row['id']}")
+        for row in rows
+        if str(row["request_id"]) not in checked
     ]
 
 
-def _by_request(received: Iterable[Received]) -> dict[str, list[Received]]:
-    copies: dict[str, list[Received]] = defaultdict(list)
+def _sorted_out(received: Iterable[Received]) -> _Copies:
+    copies = _Copies(defaultdict(list), defaultdict(list))
     for copy in received:
-        try:
-            key = str(json.loads(copy.body)["request_id"])
-        except (ValueError, KeyError, TypeError):
-            key = copy.message_id
-        # A conflict is answered with a message of its own: it is not a copy of the request's response.
-        if "." not in copy.message_id:
-            copies[key].append(copy)
+        response = _object_in(copy.body) or {}
+        key = str(response.get("request_id") or copy.message_id)
+        code = _part(response, "metadata").get("code")
+        beside = code == _CONFLICT and copy.message_id.startswith(f"{key}.")
+        (copies.conflicts if beside else copies.responses)[key].append(copy)
     return copies
+
+
+def _object_in(body: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _part(response: dict[str, Any], name: str) -> dict[str, Any]:
+    part = response.get(name)
+    return part if isinstance(part, dict) else {}
+
+
+def _is_uuid(key: str) -> bool:
+    try:
+        return str(UUID(key)) == key
+    except ValueError:
+        return False
