@@ -73,6 +73,7 @@ async def settings(stack: Stack, database_url: str, prefix: str) -> Settings:
         http_host="127.0.0.1",
         http_port=0,
         log_level="warning",
+        mode="test",
     )
     log.configure(made)
     return made

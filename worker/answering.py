@@ -1,6 +1,7 @@
 """Answers out: published until the broker has confirmed them; and what follows when nobody reads them."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
@@ -107,10 +108,13 @@ class Answering:
                 await asyncio.sleep(next(waits))
                 await self._readiness.until_up(PART)
                 continue
+            counts: Counter[Receipt] = Counter()
             for index, receipt in zip(missing, answers, strict=True):
-                self._metrics.responses.labels(receipt.value).inc()
+                counts[receipt] += 1
                 if receipt is not Receipt.REFUSED:
                     receipts[index] = receipt
+            for receipt, count in counts.items():
+                self._metrics.responses.labels(receipt.value).inc(count)
             if len(receipts) < len(messages):
                 delay = next(waits)
                 _log.warning(

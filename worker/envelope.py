@@ -116,9 +116,7 @@ def parse(body: bytes) -> dict[str, Any]:
     if not text.strip():
         raise _Malformed("the body is empty")
     try:
-        document = json.loads(
-            text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite
-        )
+        document = _READER.decode(text)
     except json.JSONDecodeError as error:
         raise _Malformed(f"the body is not JSON: {error.msg} at character {error.pos}") from None
     except RecursionError:
@@ -372,7 +370,7 @@ def _id_in_text(body: bytes) -> UUID | None:
 
 
 def _compact(document: Any) -> str:  # noqa: ANN401 — any JSON
-    text = json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    text = _WRITER.encode(document)
     text.encode()
     return text
 
@@ -443,3 +441,8 @@ def _check_storable(document: dict[str, Any]) -> None:
             level.extend((f"{path}.{key}" if path else key, child) for key, child in value.items())
         elif isinstance(value, list):
             level.extend((f"{path}.{index}", child) for index, child in enumerate(value))
+
+
+# Made once: `json.loads` and `json.dumps` with options make one for each call.
+_READER = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite)
+_WRITER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)

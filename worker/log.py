@@ -3,6 +3,7 @@
 An event carries ids, names, counts and times; never a body, a credential or a connection's URL.
 """
 
+import json
 import logging
 import sys
 from typing import Any
@@ -24,7 +25,7 @@ def configure(settings: Settings, **bound: Any) -> None:  # noqa: ANN401 — wha
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: list[structlog.typing.Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(sort_keys=False)]
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_to_json)]
         if as_json
         # The renderer's own choice of traceback prints the variables of each frame, secrets among them.
         else [
@@ -37,11 +38,19 @@ def configure(settings: Settings, **bound: Any) -> None:  # noqa: ANN401 — wha
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=False,
+        cache_logger_on_first_use=settings.mode == "production",  # tests configure it again
     )
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(**bound)
     _quieten_libraries(level, shared, renderer)
+
+
+def _to_json(event: dict[str, Any], **_options: Any) -> str:  # noqa: ANN401 — structlog's call
+    return _ENCODER.encode(event)
+
+
+# Made once: `json.dumps` with a default makes one for each event.
+_ENCODER = json.JSONEncoder(default=repr, ensure_ascii=False)
 
 
 def _quieten_libraries(
