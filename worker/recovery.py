@@ -6,13 +6,15 @@ from uuid import UUID
 
 import structlog
 
+from schemas import may_hold_secrets
 from worker.answering import Answering
 from worker.creator import Creation, exhausted
 from worker.envelope import restore
+from worker.errors import SealError
 from worker.finishing import Finishing
 from worker.heartbeat import Heartbeat
 from worker.metrics import Metrics
-from worker.outcome import Answer, Work
+from worker.outcome import Answer, RetryLater, Work
 from worker.pipeline import Pipeline
 from worker.readiness import Readiness
 from worker.seal import SealKeys
@@ -21,6 +23,7 @@ from worker.store import Held, Store, TakenOver
 _LEASES_AT_ONCE = 64
 # Whatever killed its worker may do so again: the more often, the fewer requests share its next attempt.
 _GROUP_BY_ATTEMPT = {1: 128, 2: 32, 3: 4}
+_SHUT_SECONDS = 30  # until a request that no key opens is looked at again
 _log = structlog.get_logger(__name__)
 
 
@@ -102,6 +105,7 @@ class Recovery:
             await self._answering.answer([_answer(row) for row in held[start : start + 128]])
 
     async def _try_again(self, held: Sequence[Held], taken: TakenOver) -> None:
+        held = await self._without_the_shut(held)
         spent = [row for row in held if taken.spends_attempt and row.attempt >= self._max_attempts]
         if spent:
             reason = "the worker stopped each time" if taken.holder_silent else ""
@@ -124,8 +128,26 @@ class Recovery:
             if missing:
                 await self._answer_for_holder(missing, taken.lease)
 
+    async def _without_the_shut(self, held: Sequence[Held]) -> list[Held]:
+        """Requests whose secrets no key at hand opens wait for the key. They spend no attempt, and hold up no
+        other."""
+        rest, shut = [], []
+        for row in held:
+            try:
+                if row.body is not None and may_hold_secrets(row.body):
+                    _work(row, self._keys)
+            except SealError as error:
+                _log.error("request.cannot_be_opened", request_id=str(row.request_id), reason=str(error))
+                work = _work(row._replace(body=None), self._keys)
+                shut.append(RetryLater(work, _SHUT_SECONDS, "no key at hand opens it"))
+            else:
+                rest.append(row)
+        if shut:
+            await self._finishing.finish(shut, 0)
+        return rest
+
     async def _answer_for_holder(self, request_ids: Collection[UUID], lease: int) -> None:
-        """What the former holder finished in the moment of the take-over: it may be gone before it answers."""
+        """What the former holder finished in the moment of the take-over: it may be gone by now."""
         held = await self._store.held(lease)
         await self._answer_again(
             [row for row in held if row.request_id in request_ids and row.response is not None]

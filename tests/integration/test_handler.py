@@ -7,13 +7,14 @@ from typing import Any
 
 import asyncpg
 import pytest
-from harness import Desk, NewWorker, eventually, good_request, metric_of, row_of
+from harness import Desk, NewWorker, declare_topology, eventually, good_request, metric_of, row_of
 from steering import steer
 from structlog.testing import capture_logs
 
 from schemas import CreateSessionRequest
 from worker.creator import Context
 from worker.errors import Rejected, RetryLater, SettingsError
+from worker.settings import Settings
 
 QUICK = {"retry_base_seconds": 0.01, "retry_cap_seconds": 0.02}
 
@@ -179,7 +180,7 @@ async def test_a_worker_outlives_a_handler_that_raises(new_worker: NewWorker, de
 
 
 async def test_no_more_calls_than_allowed_run_at_once_and_that_many_do(
-    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+    settings: Settings, new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
 ) -> None:
     running, most, full, go_on = 0, 0, asyncio.Event(), asyncio.Event()
 
@@ -192,9 +193,10 @@ async def test_no_more_calls_than_allowed_run_at_once_and_that_many_do(
         await go_on.wait()
         running -= 1
 
-    await new_worker(handler=steer(act), handler_concurrency=4, batch_size=3)
+    await declare_topology(settings)
     for _ in range(40):
         await desk.send(good_request())
+    await new_worker(handler=steer(act), handler_concurrency=4, batch_size=3)
 
     async with asyncio.timeout(10):
         await full.wait()

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 from canary import everything_in, traces_of
 from contract.secret_payloads import PHONE, SecretCase, secret_payloads
-from harness import Desk, NewWorker, good_request, row_of
+from harness import Desk, NewWorker, eventually, good_request, row_of
 from pydantic import SecretStr
 from steering import steer
 from structlog.testing import capture_logs
@@ -184,3 +184,39 @@ async def test_a_later_attempt_gets_the_secret_back(
     assert tokens == [(1, "canary"), (2, "canary")]
     assert traces_of("canary", await everything_in(db)) == []
     assert await db.fetchval("select document::text like '%sealed:v1:k1:%' from sessions")
+
+
+async def test_a_request_whose_key_is_missing_waits_for_it_and_spends_no_attempt(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    async def act(_request: CreateSessionRequest, context: Context) -> None:
+        if context.attempt == 1:
+            raise RetryLater(0.01)
+
+    handler = steer(act)
+    first = await new_worker(handler=handler, seal_keys=SecretStr(OLD), max_attempts=2)
+    request = with_token("canary")
+    await desk.send(request)
+    await eventually(lambda: db.fetchval("select true from leases where worker is null"))
+    await first.vanish()
+    assert (await row_of(db, request["request_id"]))["status"] == "processing"
+
+    with capture_logs() as events:
+        second = await new_worker(handler=handler, seal_keys=SecretStr(NEW), max_attempts=2)
+        assert (await desk.ask(good_request())).status == "completed"
+
+        async def noticed() -> bool:
+            return any(event["event"] == "request.cannot_be_opened" for event in events)
+
+        await eventually(noticed)
+    await second.stop()
+    noted = next(event for event in events if event["event"] == "request.cannot_be_opened")
+    assert noted["request_id"] == request["request_id"]
+    assert "add it to WORKER_SEAL_KEYS" in noted["reason"]
+    assert (await row_of(db, request["request_id"]))["attempt"] == 1
+    await db.execute("update leases set lease_until = now() where worker is null")
+
+    await new_worker(handler=handler, seal_keys=SecretStr(f"{NEW},{OLD}"), max_attempts=2)
+
+    assert json.loads((await desk.next()).body)["request_id"] == request["request_id"]
+    assert (await row_of(db, request["request_id"]))["status"] == "completed"
