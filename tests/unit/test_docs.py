@@ -1,0 +1,171 @@
+"""The documentation says what is true: what is generated is current, snippets work, links lead somewhere."""
+
+import ast
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from schemas import CreateSessionPayload, CreateSessionRequest, FailureCode
+from worker.cli.main import COMMANDS
+from worker.cli.settings_table import settings_table
+from worker.creator import HandlerCreation, RetryRule, load_handler
+from worker.metrics import Metrics
+from worker.outcome import Completed, Failed, Route, Work
+from worker.outcome import RetryLater as PutOff
+from worker.settings import Settings, variable_name
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+_SNIPPET = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
+_VARIABLE = re.compile(r"\bWORKER_[A-Z_]+[A-Z]\b")
+_TEST = re.compile(r"`(test_\w+\.py)(?:::(test_\w+))?`")
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def snippets(page: Path) -> list[str]:
+    return _SNIPPET.findall(page.read_text("utf-8"))
+
+
+def all_snippets() -> Iterator[object]:
+    for page in PAGES:
+        for number, text in enumerate(snippets(page), 1):
+            yield pytest.param(text, id=f"{name_of(page)}-{number}")
+
+
+def test_the_settings_page_is_what_the_command_prints() -> None:
+    page = (ROOT / "docs" / "settings.md").read_text("utf-8")
+
+    assert page == settings_table(), "run `session-worker schema settings > docs/settings.md`"
+
+
+def test_every_setting_has_a_description_and_no_secret_shows_its_default() -> None:
+    described = {name for name, field in Settings.model_fields.items() if field.description}
+
+    assert described == set(Settings.model_fields)
+    assert "SecretStr" not in settings_table()
+
+
+@pytest.mark.parametrize("text", list(all_snippets()))
+def test_a_python_snippet_compiles_and_imports_what_there_is(text: str) -> None:
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in (
+            "worker",
+            "schemas",
+        ):
+            module = importlib.import_module(node.module or "")
+            assert [name.name for name in node.names if not hasattr(module, name.name)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = _FENCE.sub("", page.read_text("utf-8"))
+    targets = [target for target in _LINK.findall(text) if "://" not in target]
+
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_settings_that_are_named_exist(page: Path) -> None:
+    known = {variable_name(field) for field in Settings.model_fields}
+    named = set(_VARIABLE.findall(page.read_text("utf-8"))) - {"WORKER_TLS"}
+
+    assert named - known == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_tests_that_are_named_exist(page: Path) -> None:
+    files = {file.name: file.read_text("utf-8") for file in (ROOT / "tests").rglob("test_*.py")}
+
+    for file, function in _TEST.findall(page.read_text("utf-8")):
+        assert file in files, file
+        assert not function or f"def {function}(" in files[file], f"{file}::{function}"
+
+
+def test_the_readme_names_every_command() -> None:
+    named = set(re.findall(r"^\| `(\w+)", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE))
+
+    assert set(COMMANDS) <= named
+
+
+def test_the_operating_page_names_every_metric() -> None:
+    page = (ROOT / "docs" / "operating.md").read_text("utf-8")
+    names = {
+        family.name + ("_total" if family.type == "counter" else "")
+        for family in Metrics().registry.collect()
+        if family.name.startswith("worker_")
+    }
+
+    assert {name for name in names if f"`{name}`" not in page} == set()
+
+
+def test_the_operating_page_names_every_event() -> None:
+    page = (ROOT / "docs" / "operating.md").read_text("utf-8")
+    events = {
+        event
+        for file in (ROOT / "worker").rglob("*.py")
+        for event in re.findall(
+            r'_log\.(?:debug|info|warning|error|exception)\(\s*"(\w+\.\w+)"', file.read_text("utf-8")
+        )
+    }
+
+    assert len(events) > 25
+    assert {event for event in events if f"`{event}`" not in page} == set()
+
+
+@pytest.fixture
+def handler_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The example of docs/handlers.md, as a module that can be imported."""
+    text = next(text for text in snippets(ROOT / "docs" / "handlers.md") if "async def create" in text)
+    (tmp_path / "example_handlers.py").write_text(text, "utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return "example_handlers:create"
+
+
+def work(name: str) -> Work:
+    request = CreateSessionRequest(
+        request_id=UUID(int=1),
+        org_id="org-1",
+        operation="create_session",
+        payload=CreateSessionPayload(name=name),
+    )
+    return Work(
+        request.request_id, 1, "ts_261121_0000000000001", "org-1", None, "{}", request, None, None,
+        Route(None, None, None),
+    )  # fmt: skip
+
+
+async def verdict_on(handler: str, name: str) -> Completed | Failed | PutOff:
+    creation = HandlerCreation(load_handler(handler), 1, 5, RetryRule(5, 1, 300))
+    await creation.room(1)
+    groups = [group async for group in creation.create([work(name)])]
+    return groups[0][0]
+
+
+async def test_the_example_handler_completes(handler_module: str) -> None:
+    verdict = await verdict_on(handler_module, "Support")
+
+    assert isinstance(verdict, Completed)
+    assert '"room":"room-ts_261121_0000000000001"' in verdict.response
+
+
+async def test_the_example_handler_rejects(handler_module: str) -> None:
+    verdict = await verdict_on(handler_module, "forbidden")
+
+    assert isinstance(verdict, Failed)
+    assert verdict.code is FailureCode.REJECTED
+
+
+async def test_the_example_handler_asks_for_another_try(handler_module: str) -> None:
+    verdict = await verdict_on(handler_module, "busy")
+
+    assert isinstance(verdict, PutOff)
+    assert verdict.delay_seconds == 10
