@@ -39,7 +39,10 @@ def test_the_least_that_cancels(spelling: str) -> None:
     [
         ({"reason": "x" * 501}, [{"field": "reason", "reason": "must have at most 500 characters"}]),
         ({"operation": "create_session"}, [{"field": "operation", "reason": "must be 'cancel_session'"}]),
-        ({"request_id": "17"}, [{"field": "request_id", "reason": "must be a UUID of 36 characters, 8-4-4-4-12"}]),
+        (
+            {"request_id": "17"},
+            [{"field": "request_id", "reason": "must be a UUID of 36 characters, 8-4-4-4-12"}],
+        ),
         ({"payload": {}}, [{"field": "payload", "reason": "is not a known field"}]),
     ],
 )  # fmt: skip
@@ -64,8 +67,10 @@ def test_the_operation_tells_the_two_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"{", b'{"request_id": "' + ID.encode() + b'"' + b" " * 2000 + b"}", b"[]"], ids=["cut", "large", "list"]
-)  # fmt: skip
+    "body",
+    [b"{", b'{"request_id": "' + ID.encode() + b'"' + b" " * 2000 + b"}", b"[]"],
+    ids=["cut", "large", "list"],
+)
 def test_one_that_cannot_be_read_is_no_refused_request(body: bytes) -> None:
     """A refused request is a row; this one must leave the request's row as it is."""
     found = read(body, message_type="CancelSessionRequest", correlation_id=ID)

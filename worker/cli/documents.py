@@ -8,7 +8,7 @@ import stat
 import sys
 import threading
 from collections.abc import AsyncGenerator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,6 +16,7 @@ from uuid import UUID
 
 from worker.cli import exits
 from worker.cli.exits import CommandError
+from worker.cli.journal import Journal, digest_of
 from worker.cli.output import say
 from worker.client import Request
 
@@ -36,20 +37,29 @@ class Document:
     problem: str = ""
 
 
-def from_options(options: argparse.Namespace) -> AsyncGenerator[Document, None]:
-    """The documents that the command line names."""
+def from_options(
+    options: argparse.Namespace, journal: Journal | None = None
+) -> AsyncGenerator[Document, None]:
+    """The documents that the command line names, without those that the journal has done with."""
     payload = {flag: value for flag in _PAYLOAD_FLAGS if (value := getattr(options, flag)) is not None}
     if options.file == "-" or (
         options.file is None and not payload and options.count is None and _is_piped()
     ):
-        return _from_file(sys.stdin, options, payload)
+        return _from_file(sys.stdin, options, payload, journal)
     if options.file is not None:
         try:
             file = Path(options.file).open(encoding="utf-8")  # noqa: SIM115 — closed when it has been read
         except OSError as error:
             raise CommandError(exits.USAGE, f"--file {options.file}: {error.strerror}") from error
-        return _from_file(file, options, payload)
+        return _from_file(file, options, payload, journal)
+    if journal is not None:
+        raise CommandError(exits.USAGE, "--checkpoint needs a list of requests: --file, or a pipe")
     return _from_flags(options, payload)
+
+
+def what_they_say(options: argparse.Namespace) -> dict[str, Any]:
+    """The options that make another request of the same line."""
+    return {name: getattr(options, name) for name in (*_PAYLOAD_FLAGS, "org_id", "user_id", "metadata")}
 
 
 def expected(options: argparse.Namespace) -> int | None:
@@ -78,9 +88,13 @@ async def _from_flags(options: argparse.Namespace, payload: dict[str, Any]) -> A
 
 
 async def _from_file(
-    file: TextIO, options: argparse.Namespace, flags: dict[str, Any]
+    file: TextIO, options: argparse.Namespace, flags: dict[str, Any], journal: Journal | None = None
 ) -> AsyncGenerator[Document, None]:
     """JSON Lines, or one document on as many lines as it likes. An empty pipe is one made of the flags."""
+    if journal is not None:
+        async for document in _from_journalled(file, options, flags, journal):
+            yield document
+        return
     lines = _lines(file)
     first = ""
     async for line in lines:
@@ -102,6 +116,33 @@ async def _from_file(
         if line.strip():
             number += 1
             yield _document(number, _parse(line), options, flags)
+
+
+async def _from_journalled(
+    file: TextIO, options: argparse.Namespace, flags: dict[str, Any], journal: Journal
+) -> AsyncGenerator[Document, None]:
+    """JSON Lines, and nothing else. A line that was done with before costs no more than its reading."""
+    number = 0
+    async for line in _lines(file):
+        if not line.strip():
+            continue
+        number += 1
+        if number == 1:
+            digest = None if options.file in (None, "-") else _file_digest(Path(options.file))
+            journal.begin(line, digest)
+        if journal.is_done(number):
+            continue
+        document = _document(number, _parse(line), options, flags)
+        request = document.request
+        if request is not None and request.request_id is None and request.key is None:
+            document = replace(document, request=replace(request, request_id=journal.id_for(number)))
+        yield document
+    if not number:
+        raise CommandError(exits.USAGE, "there is no request in the input")
+
+
+def _file_digest(path: Path) -> str | None:
+    return digest_of(path) if path.is_file() else None
 
 
 def _parse(text: str) -> object:

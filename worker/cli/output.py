@@ -43,7 +43,11 @@ def bystanders() -> Console:
 
 
 def emit(record: Mapping[str, Any]) -> None:
-    print(json.dumps(record, ensure_ascii=False, default=_as_text), flush=True)
+    print(as_json(record), flush=True)
+
+
+def as_json(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, ensure_ascii=False, default=_as_text)
 
 
 def _as_text(value: object) -> str:

@@ -2,17 +2,22 @@
 
 import argparse
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from worker.cli import exits, running
 from worker.cli.asking import Result, Tally, ask, ask_all
-from worker.cli.documents import Document, expected, from_options
+from worker.cli.documents import Document, expected, from_options, what_they_say
 from worker.cli.exits import CommandError
+from worker.cli.journal import Journal
 from worker.cli.output import (
+    as_json,
     bystanders,
     coloured,
     emit,
@@ -20,6 +25,7 @@ from worker.cli.output import (
     grid,
     json_option,
     people,
+    say,
     show_client_log,
     wait_option,
 )
@@ -33,6 +39,8 @@ EXAMPLES = """\
   session-worker request --file request.json               a payload, or a whole request with its ids
   session-worker request --file requests.jsonl --json      one request a line; one response a line comes out
   generate | session-worker request --no-wait              from a pipe; waits for the broker's confirm only
+  session-worker request --file requests.jsonl --checkpoint requests.done --results responses.jsonl
+                                                           killed or cut off: again with it, and it goes on
   session-worker request --count 1000                      a progress bar, then how long they took
 """
 
@@ -59,6 +67,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument("--no-wait", action="store_true", help="end when the broker has confirmed them")
     how.add_argument(
+        "--checkpoint", type=Path, metavar="FILE",
+        help="keeps what became of each line; with it again, those that are done are passed by, and the "
+        "others are asked for with the request ids that they had",
+    )  # fmt: skip
+    how.add_argument(
+        "--results", type=Path, metavar="FILE", help="of many, one JSON object a line goes there"
+    )
+    how.add_argument(
         "--timeout", type=float, default=30, metavar="SECONDS", help="for each response (default 30)"
     )
     json_option(parser)
@@ -78,15 +94,27 @@ def execute(options: argparse.Namespace) -> int:
 
 async def _request(options: argparse.Namespace) -> int:
     settings = settings_for(broker=True)
+    if options.checkpoint is not None:
+        if options.key or options.request_id:
+            raise CommandError(exits.USAGE, "--checkpoint does not go with --key or --request-id")
+        with Journal(
+            options.checkpoint,
+            results=options.results.absolute() if options.results else None,
+            options={**what_they_say(options), "prefix": settings.prefix},
+            wait=not options.no_wait,
+        ) as journal:
+            documents = from_options(options, journal)
+            async with client_for(settings, options.wait) as client:
+                return await _many(client, documents, options, journal)
     documents = from_options(options)
     async with client_for(settings, options.wait) as client:
         first = await anext(documents, None)
         second = await anext(documents, None)
-        if first is None or second is None:
+        if (first is None or second is None) and options.results is None:
             return await _one(client, first or Document(1, None, "is missing"), options)
         if options.key or options.request_id:
             raise CommandError(exits.USAGE, "--key and --request-id are for one request")
-        return await _many(client, _chained([first, second], documents), options)
+        return await _many(client, _chained([each for each in (first, second) if each], documents), options)
 
 
 async def _one(client: Client, document: Document, options: argparse.Namespace) -> int:
@@ -126,21 +154,37 @@ def _facts_of(result: Result) -> list[tuple[str, object]]:
 
 
 async def _many(
-    client: Client, documents: AsyncGenerator[Document, None], options: argparse.Namespace
+    client: Client,
+    documents: AsyncGenerator[Document, None],
+    options: argparse.Namespace,
+    journal: Journal | None = None,
 ) -> int:
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
         TextColumn("{task.fields[rate]:.0f}/s"), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=bystanders(), transient=True) as progress:
-        bar = progress.add_task("requests", total=expected(options), rate=0.0)
-        shown = Tally()
+    shown = Tally()
+    if journal is not None:
+        shown.outcomes.update(journal.outcomes)
+        shown.before = shown.total
+    with (
+        _results(options, journal) as write,
+        Progress(*columns, console=bystanders(), transient=True) as progress,
+    ):
+        bar = progress.add_task("requests", total=expected(options), completed=shown.before, rate=0.0)
 
         def report(result: Result) -> None:
             shown.add(result)
             progress.update(bar, completed=shown.total, rate=shown.rate)
+            record = {"line": result.number, **result.record()}
+            if write is not None:
+                write(as_json(record))
+            if journal is not None:
+                journal.note(
+                    result.number, result.request_id, result.status, result.code, as_json(record).encode()
+                )
             if options.json:
-                emit({"line": result.number, **result.record()})
+                emit(record)
             elif result.status == "not_sent":
                 progress.print(f"line {result.number}: not sent: it {result.error}", markup=False)
 
@@ -152,21 +196,46 @@ async def _many(
                 at_once=options.at_once,
                 timeout=options.timeout,
                 wait=not options.no_wait,
+                resumable=journal is not None,
             )
+        except BaseException:
+            if journal is not None:
+                say("to go on from here, run it again with the same --checkpoint")
+            raise
         finally:
             progress.stop()
-            if not options.json and shown.total:
-                show_tally(shown)  # an interruption leaves those that were done
+            if shown.total:  # an interruption leaves those that were done
+                show_tally(shown, bystanders() if options.json else people())
     return shown.exit_code()
 
 
-def show_tally(tally: Tally) -> None:
+@contextmanager
+def _results(
+    options: argparse.Namespace, journal: Journal | None
+) -> Generator[Callable[[str], None] | None, None, None]:
+    """Where results are written to, unless the journal keeps them in step with itself."""
+    if options.results is None or journal is not None:
+        yield None
+        return
+    try:
+        file = options.results.open("w", encoding="utf-8")
+    except OSError as error:
+        raise CommandError(exits.USAGE, f"--results {options.results}: {error.strerror}") from error
+    with file:
+        yield lambda line: print(line, file=file)
+
+
+def show_tally(tally: Tally, console: Console) -> None:
     table = grid("", "outcome", "requests")
     for outcome, count in tally.outcomes.most_common():
         table.add_row(coloured(outcome), str(count))
-    people().print(table)
+    console.print(table)
     times = ", ".join(f"{name} {value:g} ms" for name, value in tally.quantiles().items())
-    print(f"{tally.total} requests, {tally.rate:.0f} a second" + (f", {times}" if times else ""))
+    before = f" ({tally.before} of them done before)" if tally.before else ""
+    console.print(
+        f"{tally.total} requests{before}, {tally.rate:.0f} a second" + (f", {times}" if times else ""),
+        soft_wrap=True,
+    )
 
 
 async def _chained(

@@ -1,0 +1,202 @@
+"""The checkpoint of a long list of requests: what became of each line, so that another run can go on.
+
+One JSON object a line, only ever appended to. The first says what the list is; each other one has a line's
+number, its request id and its outcome. A line without an id of its own gets one that follows from the
+checkpoint and its number: whichever run sends it, it is the same request. So nothing need be on disk before
+a line is sent, and a run that is killed loses nothing but the note of answers that the next one gets again.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+from uuid import UUID, uuid4, uuid5
+
+from worker.cli import exits
+from worker.cli.exits import CommandError
+
+_SYNC_SECONDS = 1.0
+_VERSION = 1
+
+
+class Journal:
+    """Open in one process at a time. Memory: a bit for each line."""
+
+    def __init__(self, path: Path, *, results: Path | None, options: dict[str, Any], wait: bool) -> None:
+        self.outcomes: Counter[str] = Counter()
+        """Of the lines that earlier runs are done with."""
+        self._path = path
+        self._results = results
+        self._options = _digest(json.dumps(options, sort_keys=True, default=str))
+        self._final = {"completed", "failed", "not_sent"} | (set() if wait else {"submitted"})
+        self._done = bytearray()
+        self._header: dict[str, Any] | None = None
+        self._results_end = 0
+        self._synced = time.monotonic()
+        self._file = self._open()
+        try:
+            self._read()
+            self._results_file = self._open_results()
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.fsync(self._file)
+        os.close(self._file)
+        if self._results_file is not None:
+            os.fsync(self._results_file)
+            os.close(self._results_file)
+
+    def begin(self, first_line: str, file_digest: str | None) -> None:
+        """Before anything is sent: whether this is the list that the checkpoint is of."""
+        mine = {
+            "checkpoint": _VERSION,
+            "namespace": str(uuid4()),
+            "first_line": _digest(first_line.strip()),
+            "file": file_digest,
+            "options": self._options,
+            "results": str(self._results) if self._results else None,
+        }
+        if self._header is None:
+            self._header = mine
+            self._append(mine)
+            os.fsync(self._file)
+            return
+        whole = self._header["file"] is not None and file_digest is not None
+        key = "file" if whole else "first_line"
+        if self._header[key] != mine[key]:
+            raise self._wrong("is of another input: give each list of requests a checkpoint of its own")
+        if self._header["options"] != mine["options"]:
+            raise self._wrong("was made with other options for the requests (such as --org-id or --name)")
+
+    def is_done(self, number: int) -> bool:
+        index = number >> 3
+        return index < len(self._done) and bool(self._done[index] & 1 << (number & 7))
+
+    def id_for(self, number: int) -> UUID:
+        """The request id of a line that has none of its own, in this run and in every later one."""
+        assert self._header is not None  # noqa: S101 — `begin` comes first
+        return uuid5(UUID(self._header["namespace"]), str(number))
+
+    def note(self, number: int, request_id: UUID | None, outcome: str, code: str, result: bytes) -> None:
+        """What became of a line; its result goes to the file of the results first."""
+        record: dict[str, Any] = {
+            "line": number,
+            "request_id": request_id and str(request_id),
+            "outcome": outcome,
+        }
+        if code:
+            record["code"] = code
+        if self._results_file is not None and outcome in self._final:
+            _write(self._results_file, result + b"\n")
+            self._results_end += len(result) + 1
+            record["results_end"] = self._results_end
+        self._append(record)
+        if time.monotonic() - self._synced > _SYNC_SECONDS:
+            if self._results_file is not None:
+                os.fsync(self._results_file)
+            os.fsync(self._file)
+            self._synced = time.monotonic()
+
+    def _append(self, record: dict[str, Any]) -> None:
+        _write(self._file, json.dumps(record, separators=(",", ":")).encode() + b"\n")
+
+    def _open(self) -> int:
+        try:
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        except OSError as error:
+            raise CommandError(exits.USAGE, f"--checkpoint {self._path}: {error.strerror}") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(file)
+            raise self._wrong("is in use by another run") from error
+        return file
+
+    def _read(self) -> None:
+        whole = 0
+        for line in self._lines():
+            if not line.endswith(b"\n"):
+                os.ftruncate(self._file, whole)  # the run before was killed while it wrote this one
+                return
+            try:
+                self._take(json.loads(line))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise self._wrong(
+                    f"is no checkpoint: byte {whole} begins a line that is none of one"
+                ) from None
+            whole += len(line)
+
+    def _lines(self) -> Iterator[bytes]:
+        with os.fdopen(os.dup(self._file), "rb") as file:
+            file.seek(0)
+            yield from file
+
+    def _take(self, record: dict[str, Any]) -> None:
+        if self._header is None:
+            if record["checkpoint"] != _VERSION or not UUID(record["namespace"]):
+                raise ValueError
+            self._header = record
+            return
+        number, outcome = int(record["line"]), str(record["outcome"])
+        if outcome not in self._final or self.is_done(number):
+            return
+        index = number >> 3
+        if index >= len(self._done):
+            self._done.extend(bytes(index + 1024 - len(self._done)))
+        self._done[index] |= 1 << (number & 7)
+        self.outcomes[record.get("code") or outcome] += 1
+        self._results_end = record.get("results_end", self._results_end)
+
+    def _open_results(self) -> int | None:
+        """What a killed run wrote to it and did not note is cut off: each result is there once."""
+        if self._results is None:
+            return None
+        try:
+            file = os.open(self._results, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        except OSError as error:
+            raise CommandError(exits.USAGE, f"--results {self._results}: {error.strerror}") from error
+        size = os.fstat(file).st_size
+        if self._header is None and size:
+            os.close(file)
+            raise CommandError(
+                exits.USAGE, f"--results {self._results}: is there already, and is not of this checkpoint"
+            )
+        if self._header is not None and self._header["results"] == str(self._results):
+            if size > self._results_end:
+                os.ftruncate(file, self._results_end)
+        elif self._header is not None:
+            os.close(file)
+            theirs = self._header["results"] or "none"
+            raise self._wrong(f"has another file of results ({theirs}): give the same --results")
+        self._results_end = os.fstat(file).st_size
+        return file
+
+    def _wrong(self, problem: str) -> CommandError:
+        return CommandError(exits.USAGE, f"the checkpoint {self._path} {problem}")
+
+
+def digest_of(path: Path) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _write(file: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(file, data) :]
