@@ -19,6 +19,7 @@ COMMANDS = {
     "cancel": "take a request back that is not finished",
     "responses": "show the responses that arrive in the response queue",
     "status": "one request: its state, history, session and response",
+    "verify": "check the promises: what was confirmed, what came back, what is on record",
     "up": "RabbitMQ, Postgres and a worker on this machine, in the foreground",
     "demo": "the whole path, shown and checked, nothing left behind",
     "schema": "print the JSON Schemas of the contract",

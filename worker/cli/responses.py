@@ -18,6 +18,7 @@ EXAMPLES = """\
   session-worker responses --follow     and wait for more, until Ctrl-C
   session-worker responses --copies     watch only: leave the queue to those whose it is
   session-worker responses --follow --json | jq -r .payload.session_id
+  session-worker responses --raw > responses.jsonl     for `session-worker verify`
 
 Without --copies, a response that is shown here is taken from the queue: no other subscriber gets it.
 """
@@ -29,6 +30,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--copies", action="store_true", help="a copy of each response from now on; follows")
     parser.add_argument("--queue", metavar="NAME", help="another queue than PREFIX.responses")
     parser.add_argument("--limit", type=int, metavar="N", help="end after so many")
+    parser.add_argument(
+        "--raw", action="store_true",
+        help='every copy as it came, repeats included: {"message_id", "body"} a line',
+    )  # fmt: skip
     json_option(parser)
     wait_option(parser, 10)
 
@@ -42,7 +47,7 @@ async def _responses(options: argparse.Namespace) -> int:
     settings = settings_for(broker=True)
     async with (
         client_for(settings, options.wait) as client,
-        client.subscribe(options.queue, copies=options.copies) as subscription,
+        client.subscribe(options.queue, copies=options.copies, **_remember(options)) as subscription,
     ):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -59,6 +64,10 @@ async def _responses(options: argparse.Namespace) -> int:
     return exits.OK
 
 
+def _remember(options: argparse.Namespace) -> dict[str, int]:
+    return {"remember": 0} if options.raw else {}
+
+
 async def _show(subscription: Subscription, most: int | None, options: argparse.Namespace) -> None:
     idle = None if options.follow or options.copies else _IDLE_SECONDS
     console, shown = people(), 0
@@ -66,7 +75,12 @@ async def _show(subscription: Subscription, most: int | None, options: argparse.
         while most is None or shown < most:
             async with asyncio.timeout(idle):
                 response = await anext(subscription)
-            if options.json:
+            message_id, body = subscription.raw
+            if options.raw:
+                emit({"message_id": message_id, "body": body.decode()})
+            elif options.json and b"\n" not in body:
+                print(body.decode(), flush=True)  # to the byte, as `verify` wants it
+            elif options.json:
                 emit(response.model_dump(mode="json"))
             else:
                 _line(console, response)

@@ -26,6 +26,7 @@ class _Delivery(NamedTuple):
     line: Line
     tag: int
     message_id: str | None
+    body: bytes
     response: CreateSessionResponse
 
 
@@ -83,6 +84,12 @@ class Subscription:
             await self._changed.wait()
         await self.close()
         raise StopAsyncIteration
+
+    @property
+    def raw(self) -> tuple[str, bytes]:
+        """The message that the loop's body has in hand, as it came: its message id and its bytes."""
+        assert self._in_hand is not None, "inside the loop's body"  # noqa: S101 — there is none elsewhere
+        return self._in_hand.message_id or "", self._in_hand.body
 
     def stop(self) -> None:
         """End the loop after the body that runs now. What was delivered ahead goes back to the queue."""
@@ -155,5 +162,7 @@ class Subscription:
             with suppress(*LOST):
                 await line.channel.basic_reject(tag, requeue=False, wait=False)
             return
-        self._buffer.append(_Delivery(line, tag, message.header.properties.message_id, response))
+        self._buffer.append(
+            _Delivery(line, tag, message.header.properties.message_id, message.body, response)
+        )
         self._changed.set()

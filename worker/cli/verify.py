@@ -1,0 +1,116 @@
+"""`session-worker verify`."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+from uuid import UUID
+
+from worker.cli import exits, running
+from worker.cli.exits import CommandError
+from worker.cli.output import emit, grid, json_option, people, say, wait_option
+from worker.cli.servers import reach, settings_for
+from worker.migrate import require_current
+from worker.tls import context_from
+from worker.verify import Received, Violation, verify
+
+EXAMPLES = """\
+  session-worker request --count 1000 --no-wait --json > confirmed.jsonl
+  session-worker responses --raw > responses.jsonl     once they are all there; --follow waits for them
+  session-worker verify --confirmed confirmed.jsonl --responses responses.jsonl
+
+For each request that the broker confirmed: one record, finished, with a legal history; at most one session,
+and none of a failed request; a response, the one on record, in copies that are alike to the byte. What else
+is in the queue of the responses has to be right as well. Each violation is a line; exit code 1 if there is
+any. `responses --json` will do in place of --raw, but tells neither repeats nor message ids.
+"""
+_UNCONFIRMED = ("not_sent", "timed_out")
+_SHOWN = 100
+T = TypeVar("T")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--confirmed", required=True, metavar="FILE",
+        help="one request id a line, or what `request --json` prints; - for standard input",
+    )  # fmt: skip
+    parser.add_argument(
+        "--responses", required=True, metavar="FILE",
+        help="what `responses --raw` prints; - for standard input",
+    )  # fmt: skip
+    json_option(parser)
+    wait_option(parser, 10)
+
+
+def execute(options: argparse.Namespace) -> int:
+    if options.confirmed == options.responses == "-":
+        raise CommandError(exits.USAGE, "--confirmed and --responses cannot both be standard input")
+    confirmed = [one for one in _read(options.confirmed, _request_id) if one is not None]
+    received = list(_read(options.responses, _copy))
+    violations = running.run(_verify(confirmed, received, options.wait))
+    if options.json:
+        for violation in violations:
+            emit(violation._asdict())
+    elif violations:
+        _show(violations)
+    count = f"{len(violations)} violations" if violations else "no violation"
+    say(f"{count}: {len(set(confirmed))} requests confirmed, {len(received)} responses received")
+    return exits.FAILED if violations else exits.OK
+
+
+async def _verify(confirmed: list[UUID], received: list[Received], wait_seconds: float) -> list[Violation]:
+    settings = settings_for(database=True)
+    url, tls = settings.database_url.get_secret_value(), context_from(settings)
+    await reach("Postgres", lambda: require_current(url, tls), wait_seconds)
+    return await verify(url, confirmed, received, tls)
+
+
+def _show(violations: list[Violation]) -> None:
+    table = grid("", "promise", "request", "found")
+    for violation in violations[:_SHOWN]:
+        table.add_row(*violation)
+    people().print(table)
+    if len(violations) > _SHOWN:
+        say(f"the first {_SHOWN} are shown; --json prints all")
+
+
+def _read(name: str, parse: Callable[[str], T]) -> Iterator[T]:
+    """What each line of a file says; empty ones are passed over."""
+    try:
+        text = sys.stdin.read() if name == "-" else Path(name).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(exits.USAGE, f"{name} cannot be read: {error}") from None
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                yield parse(line)
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise CommandError(exits.USAGE, f"{name}, line {number}: {_EXPECTED[parse]}") from None
+
+
+def _request_id(line: str) -> UUID | None:
+    """None for a line that says that the broker did not confirm it."""
+    if not line.lstrip().startswith("{"):
+        return UUID(line.strip())
+    told = json.loads(line)
+    return None if told["status"] in _UNCONFIRMED else UUID(told["request_id"])
+
+
+def _copy(line: str) -> Received:
+    told = json.loads(line)
+    if "body" in told:
+        return Received(str(told["message_id"]), told["body"].encode())
+    # A response on its own. Only that to a conflict has another message id than its request's.
+    request_id = str(UUID(told["request_id"]))
+    conflict = (told.get("metadata") or {}).get("code") == "request_id_conflict"
+    return Received(
+        f"{request_id}.{told['payload']['session_id']}" if conflict else request_id, line.encode()
+    )
+
+
+_EXPECTED: dict[object, str] = {
+    _request_id: "is neither a request id nor a line of `request --json`",
+    _copy: "is no line of `responses --raw` or `responses --json`",
+}
