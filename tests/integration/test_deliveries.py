@@ -29,9 +29,9 @@ async def intake_on(intake: Intake, readiness: Readiness, url: str) -> AsyncIter
         await asyncio.gather(serving, return_exceptions=True)
 
 
-def new_intake(prefix: str, prefetch: int = 100) -> tuple[Intake, Readiness]:
+def new_intake(prefix: str, prefetch: int = 100, metrics: Metrics | None = None) -> tuple[Intake, Readiness]:
     readiness = Readiness([PART])
-    return Intake(names_for(prefix), prefetch, readiness, Metrics()), readiness
+    return Intake(names_for(prefix), prefetch, readiness, metrics or Metrics()), readiness
 
 
 async def take(intake: Intake, count: int) -> list[bytes]:
@@ -50,7 +50,8 @@ async def test_deliveries_of_a_lost_channel_are_dropped_and_come_again(
     await declare_topology(settings)
     for number in range(3):
         await desk.send(f"{number}")
-    intake, readiness = new_intake(desk.prefix)
+    metrics = Metrics()
+    intake, readiness = new_intake(desk.prefix, metrics=metrics)
     async with proxy_to(stack.amqp_url) as (proxy, url), intake_on(intake, readiness, url) as serving:
 
         async def all_there() -> bool:
@@ -61,6 +62,7 @@ async def test_deliveries_of_a_lost_channel_are_dropped_and_come_again(
         await asyncio.wait([serving], timeout=10)
         assert readiness.reasons == {PART: "not consuming"}
 
+    assert metrics.registry.get_sample_value("worker_buffered_requests") == 0
     assert intake.take(10) == []
     async with intake_on(intake, readiness, stack.amqp_url):
         assert await take(intake, 3) == [b"0", b"1", b"2"]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from worker.errors import SettingsError
 from worker.settings import Settings, read_settings, variable_name
@@ -109,6 +110,14 @@ def test_a_wrong_value_beside_a_secret_does_not_show_it(environment: pytest.Monk
     environment.setenv("WORKER_LOG_FORMAT", PASSWORD)
 
     assert problem().count("\n") == 1
+
+
+def test_the_model_s_own_error_does_not_show_a_value_either() -> None:
+    with pytest.raises(ValidationError) as raised:
+        Settings(prefetch=PASSWORD, amqp_url=[PASSWORD])  # type: ignore[arg-type]
+
+    assert PASSWORD not in str(raised.value)
+    assert "prefetch" in str(raised.value)
 
 
 def test_settings_cannot_be_changed_afterwards() -> None:
