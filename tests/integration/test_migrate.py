@@ -7,7 +7,6 @@ from uuid import uuid4
 import asyncpg
 import pytest
 import pytest_asyncio
-from conftest import with_database
 from harness import run_in_process
 
 from worker import migrate
@@ -24,7 +23,7 @@ async def empty_url(stack: Stack) -> AsyncIterator[str]:
     admin = await asyncpg.connect(stack.database_url)
     try:
         await admin.execute(f"create database {name}")
-        yield with_database(stack.database_url, name)
+        yield f"{stack.database_url.rpartition('/')[0]}/{name}"
     finally:
         await admin.execute(f"drop database if exists {name} with (force)")
         await admin.close()
