@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint bench lock clean
+.PHONY: help demo up test lint bench schemas lock clean
 
 BIN := .venv/bin
 # What tests are run, and how: make test PYTEST_ARGS="tests/unit -x"
@@ -38,6 +38,9 @@ bench: .venv/dev ## measure throughput and latency on this machine
 .PHONY: .venv/local .venv/dev
 .venv/local .venv/dev:
 	@deploy/setup.sh $(notdir $@)
+
+schemas: .venv/dev ## write the generated documents anew: JSON Schemas, AsyncAPI and its page
+	@PYTHONPATH=tests $(BIN)/python tests/contract/documents.py $(SCHEMAS_ARGS)
 
 # No address of a registry, and nothing of this machine, gets into a lock file.
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \

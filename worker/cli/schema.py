@@ -9,14 +9,16 @@ from worker.cli import exits
 EXAMPLES = """\
   session-worker schema                 all four, one object with their names
   session-worker schema response        the one that subscribers validate with
+  session-worker schema asyncapi        the whole exchange of messages: queues, headers, schemas
   session-worker schema settings        the settings of a worker, as a Markdown table
 """
 _NAMES = ("request", "response", "session", "cancel")
+_ASYNCAPI = "asyncapi"
 _SETTINGS = "settings"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", choices=(*_NAMES, _SETTINGS), help="only this one")
+    parser.add_argument("name", nargs="?", choices=(*_NAMES, _ASYNCAPI, _SETTINGS), help="only this one")
     parser.add_argument("--json", action="store_true", help="on one line")
 
 
@@ -25,6 +27,11 @@ def execute(options: argparse.Namespace) -> int:
         from worker.cli.settings_table import settings_table  # noqa: PLC0415 — the contract needs less than a worker
 
         print(settings_table(), end="")
+        return exits.OK
+    if options.name == _ASYNCAPI:
+        from worker.asyncapi import document  # noqa: PLC0415 — as above
+
+        print(json.dumps(document(), indent=None if options.json else 2))
         return exits.OK
     documents = {_short(name): schema for name, schema in json_schemas().items()}
     print(

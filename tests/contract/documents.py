@@ -1,0 +1,53 @@
+"""All documents that are generated from the code, and where their copies are checked in.
+
+`make schemas` writes them anew; with SCHEMAS_ARGS=--release it also keeps the JSON documents as
+those of the version in pyproject.toml, which later ones must stay compatible with.
+"""
+
+import json
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from contract.page import page
+
+from schemas import json_schemas
+from worker.asyncapi import document
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "schemas" / "json"
+RELEASED = FOLDER / "released"
+
+
+def json_documents() -> dict[str, dict[str, Any]]:
+    return {**json_schemas(), "asyncapi.json": document()}
+
+
+def texts() -> dict[Path, str]:
+    """Every generated file's content."""
+    made = {FOLDER / name: json.dumps(found, indent=2) + "\n" for name, found in json_documents().items()}
+    return {**made, ROOT / "docs" / "asyncapi.md": page(document())}
+
+
+def latest_release() -> dict[str, dict[str, Any]]:
+    """The documents of the last released version, by their names."""
+    folders = [folder for folder in RELEASED.iterdir() if folder.is_dir()]
+    latest = max(folders, key=lambda folder: [int(part) for part in folder.name[1:].split(".")])
+    return {file.name: json.loads(file.read_text("utf-8")) for file in latest.glob("*.json")}
+
+
+def _release() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    folder = RELEASED / f"v{version}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, found in json_documents().items():
+        # Compact: kept to be compared with, not to be read.
+        (folder / name).write_text(json.dumps(found, separators=(",", ":")) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    for path, text in texts().items():
+        path.write_text(text, "utf-8")
+    if "--release" in sys.argv[1:]:
+        _release()

@@ -1,0 +1,87 @@
+"""The checked-in documents are those of the code, and what they say is so."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from contract.documents import ROOT, texts
+from contract.page import codes_table
+from node_js import project_at, run
+
+from schemas import CancelSessionRequest, CreateSessionRequest, CreateSessionResponse, FailureCode
+from schemas.failures import FAILURES
+from worker.asyncapi import document
+from worker.topology import design
+
+_MODELS = {
+    "CreateSessionRequest": CreateSessionRequest,
+    "CancelSessionRequest": CancelSessionRequest,
+    "CreateSessionResponse": CreateSessionResponse,
+}
+
+
+@pytest.mark.parametrize("path", texts(), ids=lambda path: path.name)
+def test_the_checked_in_copy_is_what_the_code_says(path: Path) -> None:
+    assert path.read_text("utf-8") == texts()[path], "run `make schemas`"
+
+
+@pytest.mark.timeout(600)  # the first time, the parser is installed
+async def test_the_official_parser_finds_nothing_wrong(tmp_path: Path) -> None:
+    found = await _findings(document(), tmp_path)
+
+    # It mentions that a newer version of AsyncAPI exists, and nothing else.
+    assert [each["code"] for each in found] == ["asyncapi-latest-version"]
+
+
+@pytest.mark.timeout(600)
+async def test_the_official_parser_would_have_found_it(tmp_path: Path) -> None:
+    wrong = document()
+    wrong["operations"]["createSession"]["action"] = "publish"
+
+    found = await _findings(wrong, tmp_path)
+
+    errors = [each["path"] for each in found if each["severity"] == "error"]
+    assert errors == ["operations.createSession.action"]
+
+
+async def _findings(described: dict[str, Any], place: Path) -> list[dict[str, Any]]:
+    project = await project_at(ROOT / "tests" / "contract" / "asyncapi", place / "parser")
+    said: list[dict[str, Any]] = json.loads(
+        await run("validate.mjs", cwd=project, seconds=300, given=json.dumps(described).encode())
+    )
+    return said
+
+
+def test_the_examples_are_valid() -> None:
+    for name, model in _MODELS.items():
+        examples = document()["components"]["messages"][name]["examples"]
+        assert examples
+        for example in examples:
+            model.model_validate_json(json.dumps(example["payload"]))
+
+
+def test_it_names_everything_the_broker_holds() -> None:
+    declared = design("other", 20, limits_from_policy=False)
+    said = document("other")["x-topology"]
+
+    assert {(each["name"], each["kind"]) for each in said["exchanges"]} == set(declared.exchanges)
+    assert [(each["name"], each["arguments"]) for each in said["queues"]] == [*map(tuple, declared.queues)]
+    assert {tuple(each.values()) for each in said["bindings"]} == set(declared.bindings)
+    assert "sessions." not in json.dumps(document("other")["channels"])
+
+
+def test_every_failure_code_is_explained_here_and_in_the_contract() -> None:
+    assert list(FAILURES) == list(FailureCode)
+
+    contract = (ROOT / "docs" / "contract.md").read_text("utf-8")
+    assert "\n".join(codes_table(document()["x-failure-codes"])) in contract
+
+
+@pytest.mark.parametrize("folder", ["tests/contract/asyncapi", "examples/node"])
+def test_no_lock_file_records_where_packages_came_from(folder: str) -> None:
+    lock = json.loads((ROOT / folder / "package-lock.json").read_text("utf-8"))
+    packages = {name: package for name, package in lock["packages"].items() if name}
+
+    assert packages
+    assert all("integrity" in package and "resolved" not in package for package in packages.values())

@@ -1,0 +1,135 @@
+"""The AMQP properties and headers of each kind of message, as JSON Schemas."""
+
+from typing import Any
+
+from worker.envelope import APP_ID, CONTENT_TYPE, RESPONSE_TYPE
+
+Schema = dict[str, Any]
+_LONGEST = 255  # of a text property that is kept
+
+
+def _text(description: str, **more: object) -> Schema:
+    return {"type": "string", "description": description, **more}
+
+
+def _object(properties: dict[str, Schema], *required: str) -> Schema:
+    made: Schema = {"type": "object", "properties": properties}
+    return made | {"required": list(required)} if required else made
+
+
+_TRACEPARENT = _text("W3C trace context; passed on from a request to its response.", maxLength=_LONGEST)
+_PERSISTENT: Schema = {
+    "type": "integer",
+    "const": 2,
+    "description": "Persistent: the message outlives the broker.",
+}
+
+
+def of_request(message_type: str) -> Schema:
+    """What a producer sets. Nothing is required, but without `reply_to` the response is not private."""
+    return _object(
+        {
+            "type": _text(f"`{message_type}`, to tell versions and kinds apart.", const=message_type),
+            "content_type": _text(f"`{CONTENT_TYPE}`, also assumed when absent.", default=CONTENT_TYPE),
+            "content_encoding": _text("Absent, `identity` or `utf-8`: the body is plain UTF-8."),
+            "delivery_mode": {
+                "type": "integer",
+                "enum": [1, 2],
+                "description": "2, persistent: a request that is not may be lost with the broker.",
+            },
+            "correlation_id": _text(
+                "Comes back on the response; the request id when absent. If it is a UUID, it also stands in "
+                "for a request id that cannot be found in the body.",
+                maxLength=_LONGEST,
+            ),
+            "reply_to": _text(
+                "A queue: the response goes there through the default exchange, and only there.",
+                maxLength=_LONGEST,
+            ),
+            "message_id": _text("The producer's own; distinct for each copy in flight on a channel."),
+            "timestamp": {
+                "type": "integer",
+                "description": "When it was sent, in seconds since 1970; `expiration` counts from it.",
+            },
+            "expiration": _text(
+                "Milliseconds; a deadline too, and the earlier of both holds.", pattern="^[0-9]+$"
+            ),
+            "app_id": _text("The producer's name."),
+        }
+    )
+
+
+def headers_of_request() -> Schema:
+    return _object(
+        {
+            "deadline": {
+                "description": "After it no session is created and the answer is `deadline_exceeded`. "
+                "ISO 8601, or milliseconds since 1970 as a number or its digits.",
+                "oneOf": [{"type": "string"}, {"type": "number"}],
+            },
+            "traceparent": _TRACEPARENT,
+        }
+    )
+
+
+def of_response() -> Schema:
+    return _object(
+        {
+            "type": _text(f"`{RESPONSE_TYPE}`.", const=RESPONSE_TYPE),
+            "content_type": _text(f"`{CONTENT_TYPE}`.", const=CONTENT_TYPE),
+            "delivery_mode": _PERSISTENT,
+            "correlation_id": _text("That of the request, or else its request id.", maxLength=_LONGEST),
+            "message_id": _text("One for each response, however often it is sent: drop repeats by it."),
+            "timestamp": {"type": "integer", "description": "When it was published, in seconds since 1970."},
+            "app_id": _text(f"`{APP_ID}`.", const=APP_ID),
+        },
+        *("type", "content_type", "delivery_mode", "correlation_id", "message_id", "timestamp", "app_id"),
+    )
+
+
+def headers_of_response() -> Schema:
+    return _object({"traceparent": _TRACEPARENT})
+
+
+def of_dead_letter() -> Schema:
+    return _object(
+        {
+            "message_id": _text("A new one."),
+            "correlation_id": _text("That of the message, if it had one.", maxLength=_LONGEST),
+            "content_type": _text("That of the message, if it had one."),
+            "delivery_mode": _PERSISTENT,
+            "timestamp": {"type": "integer", "description": "When it was set aside, in seconds since 1970."},
+            "app_id": _text(f"`{APP_ID}`.", const=APP_ID),
+        },
+        *("message_id", "delivery_mode", "timestamp", "app_id"),
+    )
+
+
+def headers_of_dead_letter() -> Schema:
+    """Set by a worker; `x-death` and its like, which the broker adds, come beside them."""
+    return _object(
+        {
+            "x-reason": _text("A sentence: why nobody could be answered. Nothing of the body."),
+            "x-code": _text("`unreadable`.", const="unreadable"),
+            "x-failed-at": _text("When, ISO 8601.", format="date-time"),
+            "x-worker": _text("Host and process that set it aside."),
+            "x-version": _text("The version of that worker."),
+            "x-original-message-id": _text("The message id it came with; empty if it had none."),
+        },
+        *("x-reason", "x-code", "x-failed-at", "x-worker", "x-version", "x-original-message-id"),
+    )
+
+
+def headers_of_undelivered() -> Schema:
+    """Set by the broker, on a message that it gave up on and no worker could then answer."""
+    return _object(
+        {
+            "x-first-death-reason": _text("Why the broker took it: `expired`, `delivery_limit`, `rejected`."),
+            "x-first-death-queue": _text("The queue it was taken from."),
+            "x-first-death-exchange": _text("The exchange it had been published to."),
+            "x-death": {
+                "type": "array",
+                "description": "The broker's record, a table for each queue and reason.",
+            },
+        }
+    )
