@@ -7,6 +7,7 @@ from worker.broker import Broker
 from worker.cli import exits, running
 from worker.cli.output import emit, grid, json_option, people, wait_option
 from worker.cli.servers import broker_tls, reach, settings_for
+from worker.errors import SettingsError
 from worker.settings import Settings
 
 EXAMPLES = """\
@@ -50,7 +51,10 @@ def design_for(settings: Settings) -> topology.Topology:
 
 
 def broker_for(settings: Settings) -> Broker:
-    return Broker(settings.amqp_url.get_secret_value(), broker_tls(settings), "session-worker topology")
+    try:
+        return Broker(settings.amqp_url.get_secret_value(), broker_tls(settings), "session-worker topology")
+    except ValueError as error:
+        raise SettingsError(f"AMQP_URL: {error}") from None
 
 
 def _show(options: argparse.Namespace, design: topology.Topology, problems: list[str]) -> None:

@@ -1,8 +1,16 @@
 """For those who publish requests and subscribe to responses; needs only `aio-pika` and `schemas`.
 
-async with Client("amqp://user:password@broker/") as client:
-    response = await client.create_session(org_id="org-1", payload={"name": "Support"}, key="order-17")
-    print(response.payload.session_id)
+A session for order 17, asked for with a key, so that asking again is safe:
+
+>>> async def main():
+...     async with Client(url) as client:  # amqp://user:password@broker/
+...         first = await client.create_session(org_id="org-1", payload={"name": "Support"}, key="order-17")
+...         again = await client.create_session(org_id="org-1", payload={"name": "Support"}, key="order-17")
+...         print(first.status.value, first.payload.session_id == again.payload.session_id)
+>>> asyncio.run(main())
+completed True
+
+Every example here is run by a test, with a broker and a worker.
 """
 
 from schemas import CreateSessionPayload, CreateSessionResponse

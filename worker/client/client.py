@@ -23,7 +23,15 @@ Payload = CreateSessionPayload | Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Ending:
-    """How a request ended that was to be cancelled. One that had ended before is as it was."""
+    """How a request ended that was to be cancelled. One that had ended before is as it was.
+
+    >>> async def main():
+    ...     async with Client(url) as client:
+    ...         ending = await client.cancel(UUID("6f9f1c0e-6c0b-4a55-9d5e-0f4b8f5f5c11"))
+    ...         print(ending.cancelled, ending.response.metadata)
+    >>> asyncio.run(main())
+    True {'code': 'cancelled'}
+    """
 
     response: CreateSessionResponse
 
@@ -42,6 +50,14 @@ class Client:
 
     It connects with its first call. A broker that goes away is waited for: requests that wait for their
     response are sent again with the same id, which never makes a second session.
+
+    >>> async def main():
+    ...     async with Client(url) as client:
+    ...         calls = [client.create_session(org_id="org-1", key=f"order-{n}") for n in range(200)]
+    ...         responses = await asyncio.gather(*calls)
+    ...         print(len({response.payload.session_id for response in responses}))
+    >>> asyncio.run(main())
+    200
     """
 
     def __init__(
@@ -81,7 +97,17 @@ class Client:
             await subscription.close()
 
     async def connect(self) -> None:
-        """Connect now rather than with the first call. Raises BrokerUnreachable when that takes too long."""
+        """Connect now rather than with the first call. Raises BrokerUnreachable when that takes too long.
+
+        >>> async def main():
+        ...     client = Client("amqp://127.0.0.1:1/", connect_timeout=0.1)
+        ...     try:
+        ...         await client.connect()
+        ...     except BrokerUnreachable as error:
+        ...         print("no broker there")
+        >>> asyncio.run(main())
+        no broker there
+        """
         if self._closed:
             raise ClientClosed("the client is closed")
         if self._opening is None or _failed(self._opening):
@@ -106,6 +132,30 @@ class Client:
         `key` is the caller's own name for the request, unique in the organisation, such as an order's number:
         whoever asks with it again gets the same session. After `timeout` a worker does not begin the request
         any more; None waits for ever.
+
+        >>> async def main():
+        ...     async with Client(url) as client:
+        ...         payload = CreateSessionPayload(name="Support", expiration_seconds=3600)
+        ...         response = await client.create_session(org_id="org-1", payload=payload, timeout=20)
+        ...         print(response.status.value, response.payload.session_id.startswith("ts_"))
+        ...         try:
+        ...             await client.create_session(org_id="org-1", payload={"name": 17})
+        ...         except SessionFailed as failed:
+        ...             print(failed.code.value, failed.errors)
+        >>> asyncio.run(main())
+        completed True
+        invalid_request [{'field': 'payload.name', 'reason': 'must be a string'}]
+
+        With no worker there to answer, it is asked again later; what counts is the id:
+
+        >>> async def later():
+        ...     async with Client(idle_url) as client:
+        ...         try:
+        ...             await client.create_session(org_id="org-1", key="order-17", timeout=0.2)
+        ...         except RequestTimedOut as late:
+        ...             print(late.request_id == request_id_for("org-1", "order-17"))
+        >>> asyncio.run(later())
+        True
         """
         deadline = datetime.now(UTC) + timedelta(seconds=timeout) if timeout is not None else None
         message = outgoing(
@@ -134,6 +184,22 @@ class Client:
         request comes that is cancelled here before it was sent; a session is never made. A request that is
         finished stays as it is, which is no error. Raises RequestTimedOut when no worker answered in time:
         the cancellation is with the broker then, and is carried out all the same.
+
+        >>> async def main():
+        ...     async with Client(url) as client:
+        ...         ending = await client.cancel(key="order-17", org_id="org-1", reason="sold out")
+        ...         print(ending.cancelled, ending.response.error)
+        ...         try:
+        ...             await client.create_session(org_id="org-1", key="order-17")
+        ...         except SessionFailed as failed:
+        ...             print(failed.code.value)
+        ...         done = await client.create_session(org_id="org-1", key="order-18")
+        ...         ending = await client.cancel(done.request_id)
+        ...         print(ending.cancelled, ending.response == done)
+        >>> asyncio.run(main())
+        True cancelled: sold out
+        cancelled
+        False True
         """
         if (request_id is None) == (key is None) or (key is None) != (org_id is None):
             raise ValueError("give a request_id, or a key and the org_id that it belongs to")
@@ -149,7 +215,15 @@ class Client:
         **fields: Any,  # noqa: ANN401 — those of Request, which checks them
     ) -> UUID:
         """Publish a request and return its id once the broker has confirmed it: it will be answered, at its
-        `reply_to` or else in the response queue. Takes a Request or its fields."""
+        `reply_to` or else in the response queue. Takes a Request or its fields.
+
+        >>> async def main():
+        ...     async with Client(url) as client:
+        ...         request_id = await client.submit(org_id="org-1", key="order-17")
+        ...         print(request_id == request_id_for("org-1", "order-17"))
+        >>> asyncio.run(main())
+        True
+        """
         message = outgoing(request if request is not None else Request(**fields))
         await self._submit(message, timeout)
         return message.request_id
@@ -161,7 +235,16 @@ class Client:
         window: int = 256,
         timeout: float | None = 30,  # noqa: ASYNC109 — of each one's confirm
     ) -> AsyncGenerator[UUID, None]:
-        """Publish many, `window` of them in flight; their ids in the order given, each when confirmed."""
+        """Publish many, `window` of them in flight; their ids in the order given, each when confirmed.
+
+        >>> async def main():
+        ...     async with Client(url) as client:
+        ...         requests = (Request(org_id="org-1", key=f"order-{n}") for n in range(1000))
+        ...         confirmed = [request_id async for request_id in client.submit_many(requests)]
+        ...         print(len(confirmed), confirmed[17] == request_id_for("org-1", "order-17"))
+        >>> asyncio.run(main())
+        1000 True
+        """
         in_flight: deque[tuple[UUID, asyncio.Task[None]]] = deque()
         try:
             async for request in _each(requests):
@@ -181,7 +264,22 @@ class Client:
     ) -> Subscription:
         """Responses from `<prefix>.responses`, or from a queue of one's own, each once: repeats are told by
         their message id, of the last `remember`. They are shared with whoever else reads the queue.
-        `copies` leaves the queue alone and gets a copy of each response that is published from now on."""
+        `copies` leaves the queue alone and gets a copy of each response that is published from now on.
+
+        >>> async def main():
+        ...     async with Client(url) as client:
+        ...         wanted = {await client.submit(org_id="org-1") for _ in range(3)}
+        ...         async with client.subscribe() as responses:
+        ...             async for response in responses:  # acknowledged when the next one is asked for
+        ...                 print(response.status.value)
+        ...                 wanted.remove(response.request_id)
+        ...                 if not wanted:
+        ...                     responses.stop()
+        >>> asyncio.run(main())
+        completed
+        completed
+        completed
+        """
         subscription = Subscription(
             self._broker, self._names, queue, copies=copies, prefetch=prefetch, remember=remember,
             connect_seconds=self._connect_timeout,

@@ -38,6 +38,11 @@ class Request:
 
     A payload that is a dict goes out as it is: what is wrong with it is for the worker to say, as it
     does for every other producer.
+
+    >>> Request(org_id="org-1", key="order-17").identity() == request_id_for("org-1", "order-17")
+    True
+    >>> Request(org_id="org-1").identity() == Request(org_id="org-1").identity()
+    False
     """
 
     org_id: str
