@@ -26,6 +26,7 @@ CANCELLED = b"cancelled:"  # the fingerprint of a request that was cancelled bef
 CONTENT_TYPE = "application/json"
 APP_ID = "session-worker"
 MAX_DEPTH = 100
+_WHOLE = 2.0**53  # up to here a double holds every whole number
 _MAX_TEXT = 1024  # of a property that is stored
 _ID_IN_TEXT = re.compile(rb'"request_?[iI]d"\s*:\s*"([0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12})"')
 _GZIP = b"\x1f\x8b"
@@ -400,11 +401,12 @@ def _no_constant(name: str) -> NoReturn:
     raise _Malformed(f"the body holds {name}, which is not JSON")
 
 
-def _finite(digits: str) -> float:
+def _finite(digits: str) -> float | int:
     number = float(digits)
     if number in (float("inf"), float("-inf")):
         raise _Malformed("the body holds a number beyond the range of a double")
-    return number
+    # 3600.0 and 3600 are the same number, and make the same request.
+    return int(number) if number.is_integer() and abs(number) < _WHOLE else number
 
 
 def _deeper_than(document: Any, limit: int) -> bool:  # noqa: ANN401 — any JSON

@@ -20,6 +20,7 @@ from worker.readiness import Readiness
 from worker.topology import Names
 
 PART = "requests"
+_NEEDED = ("postgres", "responses")  # without these a delivery is left where it is
 _SEND_SECONDS = 10
 _log = structlog.get_logger(__name__)
 
@@ -131,12 +132,13 @@ class Intake:
         """How many deliveries are there to take; waits for the first, and for what is needed to work on it.
         None at all once the intake is stopped."""
         while not self._stopping:
-            if self._buffer:
-                await self._readiness.until_up("postgres", "responses")
-                if self._buffer:
-                    return len(self._buffer)
-            self._arrived.clear()
-            await self._arrived.wait()
+            if not self._buffer:
+                self._arrived.clear()
+                await self._arrived.wait()
+            elif self._readiness.are_up(*_NEEDED):
+                return len(self._buffer)
+            else:
+                await self._readiness.change()
         return 0
 
     def take(self, most: int) -> list[Delivery]:
@@ -173,6 +175,7 @@ class Intake:
         """Take nothing more. What is buffered goes back to the broker when its channel closes."""
         self._stopping = True
         self._arrived.set()
+        self._readiness.nudge()
         for session in self._sessions:
             if session.open:
                 try:

@@ -29,6 +29,17 @@ class Readiness:
     def ready(self) -> bool:
         return not self._reasons
 
+    def are_up(self, *parts: str) -> bool:
+        return self._reasons.keys().isdisjoint(parts)
+
+    async def change(self) -> None:
+        """Return when something has changed, or someone is to look again."""
+        await self._changed.wait()
+
+    def nudge(self) -> None:
+        """Make whoever waits for a change look again."""
+        self._wake()
+
     async def until_up(self, *parts: str) -> None:
         """Return once all of these parts are up; every part when none is named."""
         while any(part in self._reasons for part in parts) if parts else self._reasons:

@@ -11,6 +11,7 @@ from aiormq.exceptions import AMQPError, ChannelNotFoundEntity, ChannelPrecondit
 
 from worker.errors import TopologyError
 
+_NEVER = 1_000_000_000
 REQUEST_KEY = "create"
 CANCEL_KEY = "cancel"
 _WRONG_ARGUMENT = re.compile(r"inequivalent arg '([^']+)'[^:]*: received (.+?) but current is (.+?)(?:$|,)")
@@ -80,8 +81,9 @@ def design(prefix: str, delivery_limit: int, *, limits_from_policy: bool) -> Top
             # here; only what cannot be answered goes on to the dead letters.
             Queue(names.requests, dying_to(names.undelivered)),
             Queue(names.undelivered, dying_to(names.dead)),
-            Queue(names.responses, quorum),
-            Queue(names.dead, quorum),
+            # Without a limit of their own, the broker's default would drop what is returned that often.
+            Queue(names.responses, dying_to(names.dead)),
+            Queue(names.dead, quorum if limits_from_policy else quorum | {"x-delivery-limit": _NEVER}),
         ),
         bindings=(
             Binding(names.requests, names.requests, REQUEST_KEY),

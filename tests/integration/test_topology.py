@@ -55,8 +55,8 @@ async def test_every_queue_is_a_durable_quorum_queue_with_its_limits(wanted: top
     assert {queue.name: queue.arguments for queue in wanted.queues} == {
         f"{prefix}.requests": dying_to("undelivered"),
         f"{prefix}.undelivered": dying_to("dead"),
-        f"{prefix}.responses": {"x-queue-type": "quorum"},
-        f"{prefix}.dead": {"x-queue-type": "quorum"},
+        f"{prefix}.responses": dying_to("dead"),
+        f"{prefix}.dead": {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000_000},
     }
 
 
