@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -97,6 +98,7 @@ async def managed(stack: Stack) -> AsyncIterator[tuple[str, str]]:
         yield node.url, node.management_url
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")
 async def test_curl_asks_and_reads(
     managed: tuple[str, str], new_worker: NewWorker, settings: Settings, prefix: str
 ) -> None:

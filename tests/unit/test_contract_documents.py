@@ -1,6 +1,7 @@
 """The checked-in documents are those of the code, and what they say is so."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,14 @@ def test_every_failure_code_is_explained_here_and_in_the_contract() -> None:
 
     contract = (ROOT / "docs" / "contract.md").read_text("utf-8")
     assert "\n".join(codes_table(document()["x-failure-codes"])) in contract
+
+
+def test_the_examples_in_the_contract_are_valid() -> None:
+    contract = (ROOT / "docs" / "contract.md").read_text("utf-8")
+    request, cancel = re.findall(r"```json\n(.*?)```", contract, re.DOTALL)
+
+    CreateSessionRequest.model_validate_json(request)
+    CancelSessionRequest.model_validate_json(cancel)
 
 
 @pytest.mark.parametrize("folder", ["tests/contract/asyncapi", "examples/node"])

@@ -111,8 +111,8 @@ def _channels(topology: Topology) -> Document:
         },
         "deadLetters": {
             "title": "Dead letters",
-            "description": "Messages in which no request id was found, with the reason in their headers: "
-            "the only ones that nobody is answered for. For operators.",
+            "description": "Messages that nobody can be answered for, with the reason in their headers: no "
+            "request id was found, or a cancel request is not valid and names no reply queue. For operators.",
             **_routed(dead, "", "UnreadableMessage", "UndeliveredMessage"),
         },
     }
@@ -197,19 +197,18 @@ def _messages() -> Document:
         "location": "$message.payload#/request_id",
     }
     anything: Document = {"description": "The body as it came, whatever it is."}
-    request_headers = properties.headers_of_request()
     return {
         "CreateSessionRequest": {
             **_message("A request to create a session", REQUEST_TYPE, examples.REQUESTS),
-            "headers": request_headers,
+            "headers": properties.headers_of_request(),
             "x-amqp-properties": properties.of_request(REQUEST_TYPE),
             "payload": _ref("CreateSessionRequest"),
             "correlationId": same_id,
         },
         "CancelSessionRequest": {
             **_message("A request that is not wanted any more", CANCEL_TYPE, examples.CANCELS),
-            "headers": request_headers,
-            "x-amqp-properties": properties.of_request(CANCEL_TYPE),
+            "headers": properties.headers_of_cancel(),
+            "x-amqp-properties": properties.of_cancel(CANCEL_TYPE),
             "payload": _ref("CancelSessionRequest"),
             "correlationId": same_id,
         },
@@ -221,7 +220,11 @@ def _messages() -> Document:
             "correlationId": same_id,
         },
         "UnreadableMessage": {
-            **_message("A message without a request id, set aside by a worker", None, examples.DEAD_LETTERS),
+            **_message(
+                "A message that nobody can be answered for, set aside by a worker",
+                None,
+                examples.DEAD_LETTERS,
+            ),
             "headers": properties.headers_of_dead_letter(),
             "x-amqp-properties": properties.of_dead_letter(),
             "payload": anything,

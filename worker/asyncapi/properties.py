@@ -72,6 +72,17 @@ def headers_of_request() -> Schema:
     )
 
 
+def of_cancel(message_type: str) -> Schema:
+    """The same, but for what has to do with a deadline: a cancel request has none."""
+    made = of_request(message_type)
+    del made["properties"]["expiration"], made["properties"]["timestamp"]
+    return made
+
+
+def headers_of_cancel() -> Schema:
+    return _object({"traceparent": _TRACEPARENT})
+
+
 def of_response() -> Schema:
     return _object(
         {
