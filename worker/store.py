@@ -85,6 +85,7 @@ class Store:
         self._worker = worker
         self._lease_seconds = lease_seconds
         self._number = 0
+        self._last_beat: datetime | None = None  # by the clock of Postgres
         self._batches = 0
         self._published: list[UUID] = []
         self._done_leases: list[int] = []
@@ -92,7 +93,7 @@ class Store:
 
     async def register(self, host: str, pid: int, version: str) -> None:
         rows = await self._database.call("register", self._worker, host, pid, version)
-        self._number = rows[0]["number"]
+        self._number, self._last_beat = rows[0]["number"], rows[0]["heartbeat"]
 
     def new_lease(self) -> int:
         lease = self._next_lease()
@@ -241,7 +242,7 @@ class Store:
         return {row["request_id"] for row in rows}
 
     async def heartbeat(self, host: str, pid: int, version: str) -> None:
-        await self._database.call(
+        rows = await self._database.call(
             "heartbeat",
             self._worker,
             host,
@@ -250,6 +251,7 @@ class Store:
             self._lease_seconds,
             list(self._busy_with),
         )
+        self._last_beat = rows[0]["heartbeat"]
 
     async def sign_off(self) -> None:
         """The last act of a worker: what it still holds is free at once, and no attempt is spent."""
@@ -266,8 +268,9 @@ class Store:
         self._busy_with.discard(lease)
 
     async def take_over(self, most: int, *, from_silent_holders: bool) -> list[TakenOver]:
+        last_beat = self._last_beat if from_silent_holders else None
         rows = await self._database.call(
-            "take_over", self._worker, self._lease_seconds, most, from_silent_holders, list(self._busy_with)
+            "take_over", self._worker, self._lease_seconds, most, last_beat, list(self._busy_with)
         )
         self._busy_with.update(row["id"] for row in rows)
         return [TakenOver(row["id"], row["holder_silent"], row["spends_attempt"]) for row in rows]

@@ -127,7 +127,7 @@ select request_id from moved
 -- name: register
 insert into workers (id, host, pid, version) values ($1, $2, $3, $4)
 on conflict (id) do update set heartbeat = now()
-returning number
+returning number, heartbeat
 
 -- name: heartbeat
 -- The sign of life, which keeps the leases that this worker is busy with from running out.
@@ -138,9 +138,11 @@ with alive as (
   insert into workers (id, host, pid, version)
   select $1, $2::text, $3::integer, $4::text where not exists (select from alive)
   on conflict (id) do nothing
+), kept as (
+  update leases set lease_until = now() + make_interval(secs => $5)
+  where worker = $1 and id = any ($6::bigint[])
 )
-update leases set lease_until = now() + make_interval(secs => $5)
-where worker = $1 and id = any ($6::bigint[])
+select now() as heartbeat
 
 -- name: sign_off
 with gone as (delete from workers where id = $1)
@@ -160,11 +162,13 @@ from unnest($3::uuid[]) as given (request_id)
 where requests.request_id = given.request_id and requests.finished_at is not null
 
 -- name: take_over
--- Leases whose time is up: those that nobody holds, and, where asked for, those whose holder has gone silent.
+-- Leases whose time is up: those that nobody holds, and, where $4 is this worker's last beat, those whose holder
+-- has gone silent. Carried out late, after an outage of Postgres, it judges nobody: the others could not beat either.
 -- One that another worker is taking is passed by, and so is one that this worker is still busy with.
 with due as (
   select id, worker is not null as holder_silent, spends_attempt from leases
-  where lease_until < now() and (worker is null or $4) and id <> all ($5::bigint[])
+  where lease_until < now() and (worker is null or now() < $4::timestamptz + make_interval(secs => $2) / 2)
+    and id <> all ($5::bigint[])
   order by lease_until
   limit $3
   for update skip locked

@@ -1,0 +1,119 @@
+"""What an outage test watches: whether workers say that they are ready, and where messages went."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import aio_pika
+import aiohttp
+import asyncpg
+from aio_pika.abc import AbstractChannel
+from faults.load import Books
+from faults.processes import WorkerProcess
+
+from worker.topology import names_for
+from worker.verify import verify
+
+_LOOK_SECONDS = 0.05
+
+
+async def readyz(worker: WorkerProcess) -> dict[str, str]:
+    """Why the worker is not ready, as /readyz says: one reason for each part; nothing when it is."""
+    port = (await worker.event("worker.starting"))["http_port"]
+    async with (
+        aiohttp.ClientSession() as client,
+        client.get(f"http://127.0.0.1:{port}/readyz") as response,
+    ):
+        page = await response.json()
+        assert (response.status, page["status"]) in ((200, "ready"), (503, "not ready"))
+        reasons: dict[str, str] = page.get("reasons", {})
+        assert bool(reasons) == (response.status == 503)
+        return reasons
+
+
+async def until_down(
+    part: str, workers: Sequence[WorkerProcess], saying: str = "", seconds: float = 40
+) -> None:
+    """Once each worker says that this part is down, and why."""
+    for worker in workers:
+        found: dict[str, str] = {}
+        try:
+            async with asyncio.timeout(seconds):
+                while saying not in found.get(part, "") or part not in found:
+                    await asyncio.sleep(_LOOK_SECONDS)
+                    found = await readyz(worker)
+        except TimeoutError:
+            raise AssertionError(f"it does not say that {part} is down ({saying!r}): {found}") from None
+
+
+async def until_up(workers: Sequence[WorkerProcess], seconds: float = 30) -> None:
+    """Once each worker is ready again."""
+    for worker in workers:
+        async with asyncio.timeout(seconds):
+            while await readyz(worker):  # noqa: ASYNC110 — as above
+                await asyncio.sleep(_LOOK_SECONDS)
+
+
+@dataclass(frozen=True)
+class Witness:
+    """A copy of each message that leaves the request queue other than by being worked on."""
+
+    channel: AbstractChannel
+    prefix: str
+
+    async def seen(self) -> dict[str, int]:
+        counts = {name: await self._count(f"{name}.witness") for name in self._watched}
+        return {name: count for name, count in counts.items() if count}
+
+    async def ready(self) -> int:
+        """Messages that lie in the request queue, at nobody's."""
+        return await self._count(names_for(self.prefix).requests)
+
+    async def until_held_at_most(self, books: Books, most: int, seconds: float = 20) -> None:
+        """Once all that was confirmed and not answered lies in the queue, but for so many deliveries."""
+        async with asyncio.timeout(seconds):
+            while books.open - await self.ready() > most:  # noqa: ASYNC110 — a queue's length sends no event
+                await asyncio.sleep(_LOOK_SECONDS)
+
+    @property
+    def _watched(self) -> tuple[str, str]:
+        names = names_for(self.prefix)
+        return names.undelivered, names.dead
+
+    async def watch(self) -> None:
+        for name in self._watched:
+            queue = await self.channel.declare_queue(f"{name}.witness", durable=True)
+            await queue.bind(name)
+
+    async def forget(self) -> None:
+        for name in self._watched:
+            await self.channel.queue_delete(f"{name}.witness")
+
+    async def _count(self, queue: str) -> int:
+        found = await self.channel.declare_queue(queue, passive=True)
+        return found.declaration_result.message_count or 0
+
+
+@asynccontextmanager
+async def witness(amqp_url: str, prefix: str) -> AsyncIterator[Witness]:
+    """On a broker that stays; the exchanges are there."""
+    async with await aio_pika.connect(amqp_url) as connection:
+        watching = Witness(await connection.channel(), prefix)
+        await watching.watch()
+        try:
+            yield watching
+        finally:
+            await watching.forget()
+
+
+async def assert_unharmed(database_url: str, books: Books) -> None:
+    """Every promise kept, every request completed, and each at its first attempt."""
+    assert await verify(database_url, books.confirmed, books.received) == []
+    connection = await asyncpg.connect(database_url)
+    try:
+        rows = await connection.fetch("select status, attempt, count(*) from requests group by 1, 2")
+    finally:
+        await connection.close()
+    found = [tuple(row) for row in rows]
+    assert found == [("completed", 1, len(books.confirmed))], found

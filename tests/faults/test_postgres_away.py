@@ -1,0 +1,284 @@
+"""Postgres goes away under load, in every way it can: workers hold what they have, take no more, go on."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from faults.load import Books, Producers, keeping_books, request_for
+from faults.outage import Witness, assert_unharmed, readyz, until_down, until_up, witness
+from faults.processes import WorkerProcess, worker_processes
+from faults.proxy import Proxy, proxy_to
+from faults.scene import Scene
+from servers import Faulty, faulty_postgres
+
+from worker.migrate import migrate
+from worker.stack import Stack
+
+PREFETCH = 40
+BEFORE, REQUESTS = 100, 1_000
+HELD = 60
+LEASE = 2.0  # the scene's
+BOTH_HOLD = f"select count(*) = {HELD} and count(distinct worker) = 2 from requests"  # noqa: S608 — a number
+TERMINATE = "select count(pg_terminate_backend(pid)) from pg_stat_activity"
+# Each worker has shown for more than a lease that it lives, and so may judge others.
+STEADY = "select min(heartbeat) > '{}'::timestamptz + 1.5 * interval '{} s' from workers"
+MORE = {"WORKER_PREFETCH": str(PREFETCH), "WORKER_BATCH_SIZE": "20"}
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A Postgres to break, the network to it, and who works there."""
+
+    server: Faulty
+    network: Proxy
+    admin_url: str  # past the network, to the workers' database
+    role: str
+    scene: Scene
+
+    async def run(self, statement: str) -> str:
+        """By an administrator, who gets in also where others don't."""
+        connection = await asyncpg.connect(self.admin_url)
+        try:
+            return str(await connection.fetchval(statement))
+        finally:
+            await connection.close()
+
+    async def until(self, query: str) -> None:
+        connection = await asyncpg.connect(self.admin_url)
+        try:
+            await self.scene.until_rows(connection, query)
+        finally:
+            await connection.close()
+
+    async def cut_off_everybody(self) -> int:
+        return int(await self.run(f"{TERMINATE} where usename = '{self.role}'"))
+
+
+@pytest_asyncio.fixture(scope="module")
+async def server() -> AsyncIterator[Faulty]:
+    async with faulty_postgres() as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def site(server: Faulty, stack: Stack, prefix: str) -> AsyncIterator[Site]:
+    """A database and a role of the test's own; no superuser, since those are let in past every limit."""
+    name = f"away_{uuid4().hex[:12]}"
+    admin = await asyncpg.connect(server.url)
+    await admin.execute(f"create role {name} login password 'away'")
+    await admin.execute(f"create database {name} owner {name}")
+    await admin.close()
+    async with proxy_to(server.url) as (network, url):
+        parts = urlsplit(url)
+        mine = urlunsplit(parts._replace(netloc=f"{name}:away@127.0.0.1:{network.port}", path=f"/{name}"))
+        await migrate(mine)
+        admin_url = urlunsplit(urlsplit(server.url)._replace(path=f"/{name}"))
+        yield Site(server, network, admin_url, name, Scene(stack.amqp_url, mine, prefix, more=MORE))
+
+
+@pytest.fixture
+def gate(prefix: str) -> Iterator[Path]:
+    """A file that handlers wait for; its path is short enough for a request's name."""
+    path = Path("/tmp", prefix)
+    yield path
+    path.unlink(missing_ok=True)
+
+
+Outage = Callable[[Site], AbstractAsyncContextManager[str]]
+
+
+@asynccontextmanager
+async def stopped(site: Site) -> AsyncIterator[str]:
+    await site.server.stop()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncpg.connect(site.admin_url)
+    try:
+        yield "onnection"
+    finally:
+        await site.server.start()
+
+
+@asynccontextmanager
+async def killed(site: Site) -> AsyncIterator[str]:
+    await site.server.kill()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncpg.connect(site.admin_url)
+    try:
+        yield "onnection"
+    finally:
+        await site.server.start()
+
+
+@asynccontextmanager
+async def frozen(site: Site) -> AsyncIterator[str]:
+    await site.server.freeze()
+    with pytest.raises(TimeoutError):
+        await asyncpg.connect(site.admin_url, timeout=1)
+    try:
+        yield "no answer in time"
+    finally:
+        await site.server.thaw()
+
+
+@asynccontextmanager
+async def cut_off(site: Site) -> AsyncIterator[str]:
+    assert site.network.cut(refuse=True) > 0
+    try:
+        yield "onnection"
+    finally:
+        site.network.heal()
+
+
+@asynccontextmanager
+async def half_open(site: Site) -> AsyncIterator[str]:
+    assert site.network.stall() > 0
+    try:
+        yield "no answer in time"
+    finally:
+        assert site.network.held_bytes > 0
+        site.network.heal()
+
+
+@asynccontextmanager
+async def read_only(site: Site) -> AsyncIterator[str]:
+    """As after a failover that left the workers connected to what is now a standby."""
+    await site.run("alter system set default_transaction_read_only = on")
+    await site.run("select pg_reload_conf()")
+    try:
+        yield "ReadOnlySQLTransactionError"  # 25006
+    finally:
+        await site.run("alter system reset default_transaction_read_only")
+        await site.run("select pg_reload_conf()")
+
+
+@asynccontextmanager
+async def too_many_connections(site: Site) -> AsyncIterator[str]:
+    await site.run(f"alter role {site.role} connection limit 0")
+    assert await site.cut_off_everybody() > 0
+    try:
+        yield "TooManyConnectionsError"  # 53300
+    finally:
+        await site.run(f"alter role {site.role} connection limit -1")
+
+
+LASTING = [stopped, killed, frozen, cut_off, half_open, read_only, too_many_connections]
+
+
+@pytest.mark.parametrize("outage", LASTING)
+async def test_an_outage_pauses_intake_is_told_burns_no_attempt_and_ends_by_itself(
+    outage: Outage, site: Site
+) -> None:
+    async with under_load(site) as (workers, books, sending, watching):
+        async with outage(site) as sign:
+            await until_down("postgres", workers, sign)
+            await sending  # the rest is sent at once, to workers that cannot work
+            await watching.until_held_at_most(books, 2 * PREFETCH)
+            await outlast_the_leases()
+            assert await watching.ready() >= REQUESTS - len(books.answered) - 2 * PREFETCH > 0
+            for worker in workers:
+                assert worker.exit_code is None
+                assert (await readyz(worker)).keys() == {"postgres"}
+        await until_up(workers)
+        await books.until_all_answered(30)
+        for worker in workers:
+            assert (await worker.event("worker.not_ready"))["reasons"].keys() == {"postgres"}
+            await worker.event("postgres.lost")
+            await worker.event("postgres.back")
+        assert await watching.seen() == {}
+    await assert_unharmed(site.admin_url, books)
+
+
+async def reset(site: Site) -> str:
+    assert site.network.cut(reset=True) > 0
+    return "onnection"
+
+
+async def cut(site: Site) -> str:
+    assert site.network.cut() > 0
+    return "onnection"
+
+
+async def terminated(site: Site) -> str:
+    assert await site.cut_off_everybody() > 0
+    return "onnection"
+
+
+@pytest.mark.parametrize("interrupt", [cut, reset, terminated])
+async def test_connections_that_break_are_replaced_and_what_was_under_way_is_repeated(
+    interrupt: Callable[[Site], Awaitable[str]], site: Site
+) -> None:
+    async with under_load(site) as (workers, books, sending, watching):
+        sign = await interrupt(site)
+        for worker in workers:
+            assert sign in (await worker.event("postgres.lost"))["reason"]
+            await worker.event("postgres.back")
+        await sending
+        await books.until_all_answered(30)
+        await until_up(workers)
+        assert await watching.seen() == {}
+    await assert_unharmed(site.admin_url, books)
+
+
+@pytest.mark.parametrize(("outage", "lease", "times"), [(frozen, 2.0, 3), (stopped, 4.0, 1)])
+async def test_after_an_outage_longer_than_a_lease_no_worker_takes_another_for_dead(
+    outage: Outage, lease: float, times: int, site: Site, gate: Path
+) -> None:
+    """Both hold requests whose leases have run out meanwhile. A freeze is shorter than a call's time-out:
+    what the workers had sent is all carried out at once afterwards, in any order. After a stop they come
+    back one after the other, up to 3 s apart; a lease is to be longer than that."""
+    scene = site.scene
+    handler = {"WORKER_HANDLER": "faults.handlers:waits_for_the_gate", "WORKER_LEASE_SECONDS": str(lease)}
+    environ = {**scene.environ, **handler}
+    async with (
+        worker_processes(2, environ) as workers,
+        keeping_books(scene.amqp_url, scene.prefix) as books,
+    ):
+        producers = Producers(scene.amqp_url, scene.prefix, books, open_at_most=HELD)
+        await producers.send(HELD, lambda one: request_for(one) | {"payload": {"name": str(gate)}})
+        await site.until(BOTH_HOLD)
+        for _ in range(times):
+            await site.until(STEADY.format(await site.run("select clock_timestamp()"), lease))
+            async with outage(site):
+                await outlast_the_leases(lease)
+        await site.until(STEADY.format(await site.run("select clock_timestamp()"), lease))
+        gate.touch()  # noqa: ASYNC240 — one call
+        await books.until_all_answered(30)
+        assert not [
+            event for worker in workers for event in worker.events if event["event"] == "lease.taken_over"
+        ]
+    await assert_unharmed(site.admin_url, books)
+
+
+async def outlast_the_leases(lease: float = LEASE) -> None:
+    """The one wait that is a time and no event: an outage in which every lease runs out."""
+    await asyncio.sleep(1.5 * lease)
+
+
+@asynccontextmanager
+async def under_load(
+    site: Site,
+) -> AsyncIterator[tuple[list[WorkerProcess], Books, "asyncio.Task[None]", Witness]]:
+    """Two workers amid a steady flow; whatever is not sent yet comes in one rush with the outage."""
+    scene = site.scene
+    async with (
+        worker_processes(2, scene.environ) as workers,
+        witness(scene.amqp_url, scene.prefix) as watching,
+        keeping_books(scene.amqp_url, scene.prefix) as books,
+    ):
+        producers = Producers(scene.amqp_url, scene.prefix, books, open_at_most=REQUESTS * 2)
+        producers.per_second = 300
+        sending = asyncio.create_task(producers.send(REQUESTS))
+        await books.until(lambda: len(books.answered) >= BEFORE, 30, "at work")
+        await books.until(lambda: books.open > 0, 30, "work in flight")
+        producers.per_second = None
+        yield workers, books, sending, watching
+        await sending
