@@ -1,18 +1,25 @@
 """The checked-in documents are those of the code, and what they say is so."""
 
+import argparse
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from contract.documents import ROOT, texts
 from contract.page import codes_table
 from node_js import project_at, run
+from pamqp import commands as spec
 
 from schemas import CancelSessionRequest, CreateSessionRequest, CreateSessionResponse, FailureCode
 from schemas.failures import FAILURES
 from worker.asyncapi import document
+from worker.cli import schema
+from worker.envelope import Message, dead_letter_properties, response_properties
+from worker.outcome import Answer, Route
 from worker.topology import design
 
 _MODELS = {
@@ -70,6 +77,28 @@ def test_it_names_everything_the_broker_holds() -> None:
     assert [(each["name"], each["arguments"]) for each in said["queues"]] == [*map(tuple, declared.queues)]
     assert {tuple(each.values()) for each in said["bindings"]} == set(declared.bindings)
     assert "sessions." not in json.dumps(document("other")["channels"])
+
+
+def test_properties_and_headers_are_those_that_are_sent() -> None:
+    now = datetime.now(UTC)
+    answer = Answer(uuid4(), "completed", None, "{}", "id", Route(None, None, "00-1-2-01"))
+    arrived = Message(b"", spec.Basic.Properties(content_type="text/plain", correlation_id="c"), None)
+    sent = {
+        "CreateSessionResponse": response_properties(answer, now),
+        "UnreadableMessage": dead_letter_properties(arrived, "why", "worker", "1", now),
+    }
+
+    for name, properties in sent.items():
+        said = document()["components"]["messages"][name]
+        set_ = {field.replace("message_type", "type") for field, value in properties if value}
+        assert set_ - {"headers"} == set(said["x-amqp-properties"]["properties"])
+        assert set(properties.headers or {}) == set(said["headers"]["properties"])
+
+
+def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert schema.execute(argparse.Namespace(name="asyncapi", json=True)) == 0
+
+    assert json.loads(capsys.readouterr().out) == document()
 
 
 def test_every_failure_code_is_explained_here_and_in_the_contract() -> None:

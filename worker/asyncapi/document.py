@@ -112,7 +112,8 @@ def _channels(topology: Topology) -> Document:
         "deadLetters": {
             "title": "Dead letters",
             "description": "Messages that nobody can be answered for, with the reason in their headers: no "
-            "request id was found, or a cancel request is not valid and names no reply queue. For operators.",
+            "request id was found, or a cancel request is not valid and names no reply queue. Also responses "
+            "that their readers returned too often. For operators.",
             **_routed(dead, "", "UnreadableMessage", "UndeliveredMessage"),
         },
     }
@@ -230,7 +231,7 @@ def _messages() -> Document:
             "payload": anything,
         },
         "UndeliveredMessage": {
-            **_message("A message that no worker could take, set aside by the broker", None, []),
+            **_message("A message that was returned too often, set aside by the broker", None, []),
             "headers": properties.headers_of_undelivered(),
             "payload": anything,
         },

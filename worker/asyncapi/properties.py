@@ -132,7 +132,7 @@ def headers_of_dead_letter() -> Schema:
 
 
 def headers_of_undelivered() -> Schema:
-    """Set by the broker, on a message that it gave up on and no worker could then answer."""
+    """Set by the broker, on what it gave up on: a message that no worker could then answer, or a response."""
     return _object(
         {
             "x-first-death-reason": _text("Why the broker took it: `expired`, `delivery_limit`, `rejected`."),
