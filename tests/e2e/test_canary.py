@@ -23,6 +23,7 @@ from worker.settings import Settings
 from worker.topology import names_for
 
 CANARY = "canary-of-the-worst-cases-5f1e"
+START_SECONDS = 60
 TESTS = Path(__file__).parent.parent
 
 
@@ -66,7 +67,13 @@ async def running_worker(settings: Settings, folder: Path, **environment: str) -
             stdout=stdout,
             stderr=stderr,
         )
+
+        async def ready_or_over() -> bool:
+            return "worker.ready" in running.said or process.returncode is not None
+
         try:
+            await eventually(ready_or_over, START_SECONDS)
+            assert process.returncode is None, running.said[-2000:]
             yield running
         finally:
             if process.returncode is None:
