@@ -6,9 +6,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+import aio_pika
 import asyncpg
+import psutil
 import pytest
 import pytest_asyncio
 from faults.load import Books, Producers, keeping_books, request_for
@@ -18,6 +20,7 @@ from faults.proxy import Proxy, proxy_to
 from faults.scene import Scene
 from servers import Faulty, faulty_postgres
 
+from worker import topology
 from worker.migrate import migrate
 from worker.stack import Stack
 
@@ -153,6 +156,10 @@ async def read_only(site: Site) -> AsyncIterator[str]:
     """As after a failover that left the workers connected to what is now a standby."""
     await site.run("alter system set default_transaction_read_only = on")
     await site.run("select pg_reload_conf()")
+    connection = await asyncpg.connect(site.scene.database_url)
+    with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+        await connection.execute("create table refused ()")
+    await connection.close()
     try:
         yield "ReadOnlySQLTransactionError"  # 25006
     finally:
@@ -163,7 +170,9 @@ async def read_only(site: Site) -> AsyncIterator[str]:
 @asynccontextmanager
 async def too_many_connections(site: Site) -> AsyncIterator[str]:
     await site.run(f"alter role {site.role} connection limit 0")
-    assert await site.cut_off_everybody() > 0
+    await site.cut_off_everybody()
+    with pytest.raises(asyncpg.TooManyConnectionsError):
+        await asyncpg.connect(site.scene.database_url)
     try:
         yield "TooManyConnectionsError"  # 53300
     finally:
@@ -256,6 +265,56 @@ async def test_after_an_outage_longer_than_a_lease_no_worker_takes_another_for_d
             event for worker in workers for event in worker.events if event["event"] == "lease.taken_over"
         ]
     await assert_unharmed(site.admin_url, books)
+
+
+@pytest.mark.parametrize("outage", [stopped, read_only, too_many_connections])
+async def test_a_worker_that_starts_without_postgres_waits_visibly_and_then_works(
+    outage: Outage, site: Site
+) -> None:
+    scene, worker = site.scene, WorkerProcess(site.scene.environ)
+    async with await aio_pika.connect(scene.amqp_url) as connection:
+        await topology.apply(connection, topology.design(scene.prefix, 20, limits_from_policy=False))
+    try:
+        async with keeping_books(scene.amqp_url, scene.prefix) as books:
+            async with outage(site) as sign:
+                await worker.start(until_ready=False)
+                await until_down("postgres", [worker], sign)
+                waiting = ("postgres.waiting", "postgres.lost")
+                told = await worker.heard(lambda event: event["event"] in waiting, "word of waiting")
+                assert sign in told["reason"]
+                await Producers(scene.amqp_url, scene.prefix, books, 100).send(50)
+                assert await readyz(worker)
+                assert not books.answered
+            await worker.event("worker.ready")
+            await books.until_all_answered(30)
+        await assert_unharmed(site.admin_url, books)
+    finally:
+        await worker.end()
+
+
+async def test_memory_is_bounded_while_large_requests_wait(site: Site) -> None:
+    """Forty megabytes of requests, of which a worker may hold two."""
+    scene = site.scene
+    async with (
+        worker_processes(1, {**scene.environ, "WORKER_PREFETCH": "20"}) as [worker],
+        keeping_books(scene.amqp_url, scene.prefix) as books,
+    ):
+        producers = Producers(scene.amqp_url, scene.prefix, books, 1_000)
+        await producers.send(20, large_request)
+        await books.until_all_answered(30)
+        before = psutil.Process(worker.pid).memory_info().rss
+        async with stopped(site):
+            await until_down("postgres", [worker])
+            await producers.send(400, large_request)
+            await outlast_the_leases()
+            grown = psutil.Process(worker.pid).memory_info().rss - before
+        await books.until_all_answered(60)
+    assert grown < 20_000_000, grown
+    await assert_unharmed(site.admin_url, books)
+
+
+def large_request(request_id: UUID) -> dict[str, object]:
+    return request_for(request_id) | {"metadata": {"note": "x" * 100_000}}
 
 
 async def outlast_the_leases(lease: float = LEASE) -> None:
