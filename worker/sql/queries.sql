@@ -58,7 +58,7 @@ where request_id = any ($1::uuid[])
 -- The same, and what a response to a cancelled request says.
 select
   request_id, status, attempt, org_id, session_id, response, error_code, published_at is not null as published,
-  body::json #>> '{payload,casefile_id}' as casefile_id, reply_to, correlation_id, traceparent
+  body::json -> 'payload' ->> 'casefile_id' as casefile_id, reply_to, correlation_id, traceparent
 from requests
 where request_id = any ($1::uuid[])
 
