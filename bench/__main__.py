@@ -1,7 +1,7 @@
 """`python -m bench`: this worker beside its peers, on the same servers, in turn.
 
-    python -m bench                       everything, three rounds
-    python -m bench --rounds 1 --only "this worker" "aio-pika echo, no database"
+python -m bench                       everything, three rounds
+python -m bench --rounds 1 --only "this worker" "aio-pika echo, no database"
 """
 
 import argparse
@@ -67,7 +67,7 @@ def table(figures: Sequence[Figures]) -> str:
         rate = statistics.median(one.per_second for one in rows)
         cpu = statistics.median(one.cpu_us for one in rows)
         rss = statistics.median(one.rss_mb for one in rows)
-        lines.append(f"| {name} | {rate:,.0f} | {first / rate:.1f} × | {cpu:,.0f} | {rss:.0f} |")
+        lines.append(f"| {name} | {rate:,.0f} | {first / rate:.1f} times | {cpu:,.0f} | {rss:.0f} |")
     return "\n".join(lines)
 
 
@@ -99,7 +99,9 @@ def _plot(figures: Sequence[Figures]) -> None:
     names = list(dict.fromkeys(one.name for one in figures))
     rates = [statistics.median(one.per_second for one in figures if one.name == name) for name in names]
     figure, axes = plt.subplots(figsize=(9, 0.5 * len(names) + 1.2))
-    bars = axes.barh(names, rates, color=["#2563eb" if "this worker" in name else "#9ca3af" for name in names])
+    bars = axes.barh(
+        names, rates, color=["#2563eb" if "this worker" in name else "#9ca3af" for name in names]
+    )
     axes.bar_label(bars, fmt="{:,.0f}", padding=4)
     axes.invert_yaxis()
     axes.set_xlabel("requests a second, median")

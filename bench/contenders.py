@@ -21,9 +21,10 @@ CONTENDERS = (
     Contender("Taskiq + asyncpg", (PYTHON, "-m", "taskiq", "worker", "taskiq_peer:broker", "--workers", "1",
               "--max-async-tasks", "100", "--ack-type", "when_executed", "--log-level", "ERROR"),
               0.1, fills_itself="taskiq_peer.py"),
-    Contender("Celery + psycopg, 4 processes", (PYTHON, "celery_peer.py", "run"), 0.1, fills_itself="celery_peer.py"),
-    Contender("Dramatiq + psycopg, 4 × 8", (PYTHON, "-m", "dramatiq", "dramatiq_peer", "--processes", "4",
-              "--threads", "8"), 0.1, fills_itself="dramatiq_peer.py"),
+    Contender("Celery + psycopg, 4 processes", (PYTHON, "celery_peer.py", "run"),
+              0.1, fills_itself="celery_peer.py"),
+    Contender("Dramatiq + psycopg, 4 processes of 8 threads", (PYTHON, "-m", "dramatiq", "dramatiq_peer",
+              "--processes", "4", "--threads", "8"), 0.1, fills_itself="dramatiq_peer.py"),
     Contender("aio-pika echo, no database", (PYTHON, "echo_peer.py"), 0.5, records=False),
     Contender("aiormq in batches, no database", (PYTHON, "floor_peer.py"), 1.0, records=False),
 )  # fmt: skip

@@ -122,7 +122,9 @@ async def check_work(database_url: str, requests: int) -> None:
     finally:
         await connection.close()
     if (completed, steps, sessions) != (requests, 3 * requests, requests):
-        raise AssertionError(f"{requests} requests, but {completed} completed, {steps} steps, {sessions} sessions")
+        raise AssertionError(
+            f"{requests} requests, but {completed} completed, {steps} steps, {sessions} sessions"
+        )
 
 
 def cpu_seconds(process: psutil.Process) -> float:

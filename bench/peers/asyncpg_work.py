@@ -7,7 +7,9 @@ _ACCEPT, _CLAIM, _SESSION, _FINISH = (numbered(one) for one in (ACCEPT, CLAIM, S
 
 
 async def open_pool() -> asyncpg.Pool:
-    return await asyncpg.create_pool(DATABASE_URL, min_size=POOL, max_size=POOL, server_settings={"jit": "off"})
+    return await asyncpg.create_pool(
+        DATABASE_URL, min_size=POOL, max_size=POOL, server_settings={"jit": "off"}
+    )
 
 
 async def record(pool: asyncpg.Pool, task: Task) -> None:

@@ -1,4 +1,4 @@
-"""Celery: prefork, acks late, one message at a time for each process, responses by a confirmed kombu publish."""
+"""Celery: prefork, acks late, one message at a time for each process, responses confirmed through kombu."""
 
 import sys
 
@@ -10,7 +10,9 @@ from psycopg_work import record
 
 app = Celery("bench", broker=AMQP_URL)
 app.conf.update(
-    task_queues=[Queue(QUEUE, Exchange(QUEUE, type="direct"), "create", queue_arguments={"x-queue-type": "quorum"})],
+    task_queues=[
+        Queue(QUEUE, Exchange(QUEUE, type="direct"), "create", queue_arguments={"x-queue-type": "quorum"})
+    ],
     task_default_queue=QUEUE,
     task_default_exchange=QUEUE,
     task_default_routing_key="create",
@@ -43,4 +45,6 @@ if __name__ == "__main__":
             for body in bodies(int(sys.argv[2])):
                 create.apply_async((body,), producer=producer)
     else:
-        app.worker_main(["worker", "-c", "4", "-P", "prefork", "-l", "error", "--without-gossip", "--without-mingle"])
+        app.worker_main(
+            ["worker", "-c", "4", "-P", "prefork", "-l", "error", "--without-gossip", "--without-mingle"]
+        )

@@ -1,4 +1,4 @@
-"""Dramatiq: four processes of eight threads, confirmed delivery, its own queue arguments with quorum added."""
+"""Dramatiq: four processes of eight threads, confirmed delivery, its own queue arguments and quorum."""
 
 import sys
 
@@ -26,7 +26,9 @@ def create(request: dict[str, object]) -> None:
     # The broker keeps one channel in confirm mode for each thread.
     broker.channel.basic_publish(
         RESPONSES, "completed", task.response,
-        pika.BasicProperties(delivery_mode=2, content_type="application/json", correlation_id=str(task.request_id)),
+        pika.BasicProperties(
+            delivery_mode=2, content_type="application/json", correlation_id=str(task.request_id)
+        ),
         mandatory=True,
     )  # fmt: skip
 

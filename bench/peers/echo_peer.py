@@ -17,7 +17,8 @@ async def main() -> None:
 
     async def echo(message: AbstractIncomingMessage) -> None:
         await exchange.publish(
-            aio_pika.Message(message.body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT), routing_key="completed"
+            aio_pika.Message(message.body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT),
+            routing_key="completed",
         )
         await message.ack()
 

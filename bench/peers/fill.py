@@ -10,6 +10,10 @@ def bodies(count: int) -> Iterator[dict[str, object]]:
             "request_id": str(uuid4()),
             "org_id": "org-1",
             "operation": "create_session",
-            "payload": {"name": "Support chat, returning visitor", "status": "active", "expiration_seconds": 3600},
+            "payload": {
+                "name": "Support chat, returning visitor",
+                "status": "active",
+                "expiration_seconds": 3600,
+            },
             "timestamp": "2026-01-02T03:04:05Z",
         }

@@ -1,4 +1,4 @@
-"""Producers and a subscriber that keep their books: what the broker confirmed, and every copy that came back."""
+"""Producers and a subscriber that keep books: what the broker confirmed, and every copy that came back."""
 
 import asyncio
 import json
@@ -52,7 +52,8 @@ class Books:
                     await self._changed.wait()
         except TimeoutError:
             raise AssertionError(
-                f"not {what} within {seconds} s: {len(self.confirmed)} confirmed, {len(self.answered)} answered"
+                f"not {what} within {seconds} s: "
+                f"{len(self.confirmed)} confirmed, {len(self.answered)} answered"
             ) from None
 
     async def until_all_answered(self, seconds: float) -> None:

@@ -46,7 +46,7 @@ class Scene:
         """Return once this query says true."""
         try:
             async with asyncio.timeout(self.patience_seconds):
-                while not await db.fetchval(query):
+                while not await db.fetchval(query):  # noqa: ASYNC110 — as above
                     await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError:
             raise AssertionError(f"not within {self.patience_seconds:g} s: {query}") from None

@@ -32,64 +32,64 @@ ANSWERED_BEFORE = {Gap.DURING_PUBLISH, Gap.AFTER_PUBLISH, Gap.AFTER_SETTLE}
 async def test_a_worker_killed_in_this_gap_loses_and_doubles_nothing(
     gap: Gap, scene: Scene, db: asyncpg.Connection
 ) -> None:
-    async with worker_processes(1, {**scene.environ, **ALONE, "WORKER_FAIL_POINT": f"{gap}:kill"}) as [
-        victim
-    ]:
-        async with keeping_books(scene.amqp_url, scene.prefix) as books:
-            await Producers(scene.amqp_url, scene.prefix, books, REQUESTS).send(REQUESTS)
-            assert await victim.wait() == -9, "the fault happened"
-            begun = await db.fetchval("select count(*) from requests")
-            assert begun > 0, "it happened with work in hand"
-            answered_before = len(books.answered)
+    async with (
+        worker_processes(1, {**scene.environ, **ALONE, "WORKER_FAIL_POINT": f"{gap}:kill"}) as [victim],
+        keeping_books(scene.amqp_url, scene.prefix) as books,
+    ):
+        await Producers(scene.amqp_url, scene.prefix, books, REQUESTS).send(REQUESTS)
+        assert await victim.wait() == -9, "the fault happened"
+        begun = await db.fetchval("select count(*) from requests")
+        assert begun > 0, "it happened with work in hand"
+        answered_before = len(books.answered)
 
-            async with worker_processes(1, scene.environ):
-                await books.until_all_answered(60)
-                copies = Counter(copy.message_id for copy in books.received)
+        async with worker_processes(1, scene.environ):
+            await books.until_all_answered(60)
+            copies = Counter(copy.message_id for copy in books.received)
 
-            assert await verify(scene.database_url, books.confirmed, books.received) == []
-            attempts = await db.fetch("select attempt, count(*) from requests group by attempt order by 1")
-            assert attempts[-1]["attempt"] == ATTEMPTS[gap]
-            if gap in ANSWERED_BEFORE:
-                assert answered_before or max(copies.values()) > 1
-            else:
-                assert answered_before == 0
+        assert await verify(scene.database_url, books.confirmed, books.received) == []
+        attempts = await db.fetch("select attempt, count(*) from requests group by attempt order by 1")
+        assert attempts[-1]["attempt"] == ATTEMPTS[gap]
+        if gap in ANSWERED_BEFORE:
+            assert answered_before or max(copies.values()) > 1
+        else:
+            assert answered_before == 0
 
 
 @pytest.mark.parametrize("gap", [Gap.AFTER_ACCEPT, Gap.AFTER_CREATE])
 async def test_a_worker_frozen_in_this_gap_finishes_nothing_that_it_lost(
     gap: Gap, scene: Scene, db: asyncpg.Connection
 ) -> None:
-    async with worker_processes(1, {**scene.environ, **ALONE, "WORKER_FAIL_POINT": f"{gap}:freeze"}) as [
-        sleeper
-    ]:
-        async with keeping_books(scene.amqp_url, scene.prefix) as books:
-            await Producers(scene.amqp_url, scene.prefix, books, REQUESTS).send(REQUESTS)
-            await scene.until(lambda: _stopped(sleeper.state), "the worker is frozen")
-            held = [
-                str(row["request_id"])
-                for row in await db.fetch("select request_id from requests where status = 'processing'")
-            ]
-            assert held, "it was frozen with work in hand"
+    async with (
+        worker_processes(1, {**scene.environ, **ALONE, "WORKER_FAIL_POINT": f"{gap}:freeze"}) as [sleeper],
+        keeping_books(scene.amqp_url, scene.prefix) as books,
+    ):
+        await Producers(scene.amqp_url, scene.prefix, books, REQUESTS).send(REQUESTS)
+        await scene.until(lambda: _stopped(sleeper.state), "the worker is frozen")
+        held = [
+            str(row["request_id"])
+            for row in await db.fetch("select request_id from requests where status = 'processing'")
+        ]
+        assert held, "it was frozen with work in hand"
 
-            async with worker_processes(1, scene.environ):
-                await scene.until_rows(db, "select count(*) = 0 from requests where status = 'processing'")
-                rows = await db.fetch(HELD, held)
-                copies = Counter(copy.message_id for copy in books.received)
+        async with worker_processes(1, scene.environ):
+            await scene.until_rows(db, "select count(*) = 0 from requests where status = 'processing'")
+            rows = await db.fetch(HELD, held)
+            copies = Counter(copy.message_id for copy in books.received)
 
-                sleeper.thaw()
-                for request_id in held:
-                    await sleeper.event("request.lost", request_id=request_id)
+            sleeper.thaw()
+            for request_id in held:
+                await sleeper.event("request.lost", request_id=request_id)
 
-                await books.until_all_answered(60)
-                assert await db.fetch(HELD, held) == rows
-            finished = {
-                event["request_id"]
-                for event in sleeper.events
-                if event["event"] in ("request.completed", "request.failed")
-            }
-            assert not finished & set(held)
-            assert all(copies[one] <= 1 for one in held)
-            assert await verify(scene.database_url, books.confirmed, books.received) == []
+            await books.until_all_answered(60)
+            assert await db.fetch(HELD, held) == rows
+        finished = {
+            event["request_id"]
+            for event in sleeper.events
+            if event["event"] in ("request.completed", "request.failed")
+        }
+        assert not finished & set(held)
+        assert all(copies[one] <= 1 for one in held)
+        assert await verify(scene.database_url, books.confirmed, books.received) == []
 
 
 def _stopped(state: str) -> bool:

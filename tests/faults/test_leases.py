@@ -1,4 +1,4 @@
-"""What a worker held is taken over when it dies, and an attempt that comes to nothing is followed by another."""
+"""What a worker held is taken over when it dies; an attempt that comes to nothing is followed by another."""
 
 import time
 from uuid import UUID
@@ -56,7 +56,9 @@ async def test_a_request_that_kills_its_worker_each_time_ends_answered_and_takes
                 40, lambda one: named("poison" if next(poisoned, False) else "harmless", one)
             )
             while books.open > 0:
-                await scene.until(lambda: books.open <= 0 or _gone(worker), "answered, or killed again")
+                await scene.until(
+                    lambda current=worker: books.open <= 0 or _gone(current), "answered, or killed again"
+                )
                 if _gone(worker):
                     victims.append(worker)
                     worker = WorkerProcess(environ)
