@@ -6,7 +6,7 @@ from uuid import uuid4
 import asyncpg
 import pytest_asyncio
 from faults.scene import Scene
-from harness import Desk, NewWorker, delete_topology, open_desk, run_in_process
+from harness import Desk, NewWorker, delete_topology, open_desk, run_in_process, with_database
 from servers import servers
 
 from worker import log
@@ -99,7 +99,3 @@ async def scene(settings: Settings) -> Scene:
     return Scene(
         settings.amqp_url.get_secret_value(), settings.database_url.get_secret_value(), settings.prefix
     )
-
-
-def with_database(url: str, name: str) -> str:
-    return f"{url.rpartition('/')[0]}/{name}"

@@ -56,7 +56,7 @@ class Report:
         kinds = Counter(fault.name for fault in self.faults)
         lines = [
             f"seed {self.seed}, {self.workers} workers, {self.seconds:.0f} s",
-            f"requests confirmed {self.confirmed}, answered {self.answered}, copies of responses {self.copies}",
+            f"confirmed {self.confirmed}, answered {self.answered}, copies of responses {self.copies}",
             f"requests by attempts needed: {dict(sorted(self.attempts.items()))}",
             f"faults {len(self.faults)}: "
             + ", ".join(f"{name} {count}" for name, count in sorted(kinds.items())),

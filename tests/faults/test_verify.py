@@ -9,9 +9,8 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 import pytest_asyncio
-from conftest import with_database
 from faults.load import Books, keeping_books
-from harness import Desk, delete_topology, good_request, open_desk, run_in_process
+from harness import Desk, delete_topology, good_request, open_desk, run_in_process, with_database
 
 from worker.settings import Settings
 from worker.stack import Stack
