@@ -54,6 +54,13 @@ class Faulty(Protocol):
     async def thaw(self) -> None: ...
 
 
+class FaultyRabbit(Faulty, Protocol):
+    """A broker that can be told what to do."""
+
+    async def ctl(self, *words: str) -> str:
+        """What `rabbitmqctl` says when told these words."""
+
+
 async def way() -> Way:
     """How the tests get their servers."""
     wanted = os.environ.get("TEST_SERVERS", "")
@@ -89,9 +96,9 @@ async def servers() -> AsyncIterator[Stack]:
 
 
 @asynccontextmanager
-async def faulty_rabbit() -> AsyncIterator[Faulty]:
+async def faulty_rabbit() -> AsyncIterator[FaultyRabbit]:
     async with opened() as ground:
-        server: Faulty
+        server: FaultyRabbit
         if await _fault_way() == "containers":
             user, password = "worker", secrets.token_hex(16)
             server = _Container(
@@ -239,6 +246,9 @@ class _Container:
 
     async def thaw(self) -> None:
         await self._run("unpause", self._name)
+
+    async def ctl(self, *words: str) -> str:
+        return await self._run("exec", self._name, "rabbitmqctl", "-q", *words)
 
     async def _run(self, *words: str) -> str:
         return await self._docker.run(*words, limit=_ANSWER_SECONDS * 4)

@@ -57,54 +57,66 @@ async def until_up(workers: Sequence[WorkerProcess], seconds: float = 30) -> Non
 
 @dataclass(frozen=True)
 class Witness:
-    """A copy of each message that leaves the request queue other than by being worked on."""
+    """Keeps a copy of each message that leaves the request queue other than by being worked on."""
 
-    channel: AbstractChannel
+    amqp_url: str
     prefix: str
 
     async def seen(self) -> dict[str, int]:
-        counts = {name: await self._count(f"{name}.witness") for name in self._watched}
+        async with self._channel() as channel:
+            counts = {name: await _count(channel, f"{name}.witness") for name in self._watched}
         return {name: count for name, count in counts.items() if count}
-
-    async def ready(self) -> int:
-        """Messages that lie in the request queue, at nobody's."""
-        return await self._count(names_for(self.prefix).requests)
 
     async def until_held_at_most(self, books: Books, most: int, seconds: float = 20) -> None:
         """Once all that was confirmed and not answered lies in the queue, but for so many deliveries."""
-        async with asyncio.timeout(seconds):
-            while books.open - await self.ready() > most:  # noqa: ASYNC110 — a queue's length sends no event
+        async with asyncio.timeout(seconds), self._channel() as channel:
+            while books.open - await self._ready(channel) > most:  # noqa: ASYNC110 — a queue sends no event
                 await asyncio.sleep(_LOOK_SECONDS)
+
+    async def ready(self) -> int:
+        """Messages that lie in the request queue, with nobody."""
+        async with self._channel() as channel:
+            return await self._ready(channel)
+
+    async def watch(self) -> None:
+        async with self._channel() as channel:
+            for name in self._watched:
+                queue = await channel.declare_queue(f"{name}.witness", durable=True)
+                await queue.bind(name)
+
+    async def forget(self) -> None:
+        async with self._channel() as channel:
+            for name in self._watched:
+                await channel.queue_delete(f"{name}.witness")
 
     @property
     def _watched(self) -> tuple[str, str]:
         names = names_for(self.prefix)
         return names.undelivered, names.dead
 
-    async def watch(self) -> None:
-        for name in self._watched:
-            queue = await self.channel.declare_queue(f"{name}.witness", durable=True)
-            await queue.bind(name)
+    async def _ready(self, channel: AbstractChannel) -> int:
+        return await _count(channel, names_for(self.prefix).requests)
 
-    async def forget(self) -> None:
-        for name in self._watched:
-            await self.channel.queue_delete(f"{name}.witness")
+    @asynccontextmanager
+    async def _channel(self) -> AsyncIterator[AbstractChannel]:
+        async with await aio_pika.connect(self.amqp_url) as connection:
+            yield await connection.channel()
 
-    async def _count(self, queue: str) -> int:
-        found = await self.channel.declare_queue(queue, passive=True)
-        return found.declaration_result.message_count or 0
+
+async def _count(channel: AbstractChannel, queue: str) -> int:
+    found = await channel.declare_queue(queue, passive=True)
+    return found.declaration_result.message_count or 0
 
 
 @asynccontextmanager
 async def witness(amqp_url: str, prefix: str) -> AsyncIterator[Witness]:
-    """On a broker that stays; the exchanges are there."""
-    async with await aio_pika.connect(amqp_url) as connection:
-        watching = Witness(await connection.channel(), prefix)
-        await watching.watch()
-        try:
-            yield watching
-        finally:
-            await watching.forget()
+    """The exchanges are there, and the broker is there again at the end."""
+    watching = Witness(amqp_url, prefix)
+    await watching.watch()
+    try:
+        yield watching
+    finally:
+        await watching.forget()
 
 
 async def assert_unharmed(database_url: str, books: Books) -> None:

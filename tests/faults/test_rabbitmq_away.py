@@ -1,0 +1,327 @@
+"""RabbitMQ goes away under load, in every way it can: what was begun is finished, and answered afterwards."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import aio_pika
+import asyncpg
+import pytest
+import pytest_asyncio
+from aiormq.exceptions import AMQPError
+from faults.load import Books, Producers, keeping_books, request_for
+from faults.outage import Witness, assert_unharmed, readyz, until_down, until_up, witness
+from faults.processes import WorkerProcess, worker_processes
+from faults.proxy import Proxy, proxy_to
+from faults.scene import Scene
+from servers import FaultyRabbit, faulty_rabbit
+
+from worker import topology
+from worker.topology import names_for
+from worker.verify import verify
+
+PREFIX = "away"
+BEFORE, REQUESTS = 100, 800
+LEASE = 2.0  # the scene's
+YOUNG_QUEUE_SECONDS = 8
+CONSUMER_TIMEOUT = (
+    "application:set_env(rabbit, consumer_timeout, {}), "
+    "application:set_env(rabbit, channel_tick_interval, {})."
+)
+UNHEARD = "select count(*) = 50 from requests join leases on lease = id where leases.worker is null"
+MORE = {"WORKER_PREFETCH": "40", "WORKER_BATCH_SIZE": "20"}
+GONE = (AMQPError, OSError, TimeoutError)
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A broker to break, the network to it, and who works there."""
+
+    broker: FaultyRabbit
+    network: Proxy
+    scene: Scene
+
+    @asynccontextmanager
+    async def channel(self) -> AsyncIterator[aio_pika.abc.AbstractChannel]:
+        """Past the network."""
+        async with await aio_pika.connect(self.broker.url) as connection:
+            yield await connection.channel()
+
+
+@pytest_asyncio.fixture(scope="module")
+async def broker() -> AsyncIterator[FaultyRabbit]:
+    async with faulty_rabbit() as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def site(broker: FaultyRabbit, database_url: str) -> AsyncIterator[Site]:
+    async with proxy_to(broker.url) as (network, url):
+        made = Site(broker, network, Scene(url, database_url, PREFIX, more=MORE))
+        yield made
+    async with made.channel() as channel:
+        for name in names_for(PREFIX):
+            await channel.queue_delete(name)
+            await channel.exchange_delete(name)
+
+
+Outage = Callable[[Site], AbstractAsyncContextManager[None]]
+
+
+@asynccontextmanager
+async def stopped(site: Site) -> AsyncIterator[None]:
+    await site.broker.stop()
+    with pytest.raises(GONE):
+        await aio_pika.connect(site.broker.url, timeout=1)
+    try:
+        yield
+    finally:
+        await site.broker.start()
+
+
+@asynccontextmanager
+async def killed(site: Site) -> AsyncIterator[None]:
+    """The one wait for a time: this broker, alone, may lose what a younger quorum queue has confirmed."""
+    await asyncio.sleep(YOUNG_QUEUE_SECONDS)
+    await site.broker.kill()
+    with pytest.raises(GONE):
+        await aio_pika.connect(site.broker.url, timeout=1)
+    try:
+        yield
+    finally:
+        await site.broker.start()
+
+
+@asynccontextmanager
+async def frozen(site: Site) -> AsyncIterator[None]:
+    await site.broker.freeze()
+    with pytest.raises(TimeoutError):
+        await aio_pika.connect(site.broker.url, timeout=1)
+    try:
+        yield
+    finally:
+        await site.broker.thaw()
+
+
+@asynccontextmanager
+async def cut_off(site: Site) -> AsyncIterator[None]:
+    assert site.network.cut(refuse=True) > 0
+    try:
+        yield
+    finally:
+        site.network.heal()
+
+
+@asynccontextmanager
+async def half_open(site: Site) -> AsyncIterator[None]:
+    assert site.network.stall() > 0
+    try:
+        yield
+    finally:
+        assert site.network.held_bytes > 0
+        site.network.heal()
+
+
+@asynccontextmanager
+async def short_of_memory(site: Site) -> AsyncIterator[None]:
+    """Connections that publish are blocked, those that consume are not."""
+    await site.broker.ctl("set_vm_memory_high_watermark", "0.00001")
+    assert "memory" in await site.broker.ctl("eval", "rabbit_alarm:get_alarms().")
+    try:
+        async with asyncio.timeout(30):
+            # One that only consumes is no more than threatened; those that have published are blocked.
+            while await connection_states(site) != {"blocking", "blocked"}:
+                pass
+        yield
+    finally:
+        await site.broker.ctl("set_vm_memory_high_watermark", "0.4")
+
+
+@pytest.mark.parametrize("outage", [stopped, killed, frozen, cut_off, half_open, short_of_memory])
+async def test_an_outage_is_told_burns_no_attempt_loses_nothing_and_ends_by_itself(
+    outage: Outage, site: Site
+) -> None:
+    async with under_load(site) as (workers, books, sending, watching):
+        async with outage(site):
+            await until_down("responses", workers)
+            await asyncio.sleep(1.5 * LEASE)  # the outage itself: longer than a lease
+            for worker in workers:
+                assert worker.exit_code is None
+                assert (await readyz(worker)).keys() <= {"requests", "responses"}
+        await until_up(workers)
+        await sending
+        await books.until_all_answered(60)
+        for worker in workers:
+            await worker.event("broker.lost", part="responses")
+            assert "postgres" not in (await worker.event("worker.not_ready"))["reasons"]
+        assert await watching.seen() == {}
+    await assert_unharmed(site.scene.database_url, books)
+
+
+async def connection_states(site: Site) -> set[str]:
+    """How the broker sees the connections of workers."""
+    table = await site.broker.ctl("list_connections", "state", "client_properties")
+    return {line.split()[0] for line in table.splitlines() if "session-worker" in line}
+
+
+async def cut(site: Site) -> str:
+    assert site.network.cut() > 0
+    return ""
+
+
+async def reset(site: Site) -> str:
+    assert site.network.cut(reset=True) > 0
+    return ""
+
+
+async def closed_by_the_broker(site: Site) -> str:
+    await site.broker.ctl("close_all_connections", "maintenance")
+    return "maintenance"
+
+
+@pytest.mark.parametrize("interrupt", [cut, reset, closed_by_the_broker])
+async def test_connections_that_break_are_made_anew_and_their_deliveries_come_again(
+    interrupt: Callable[[Site], Awaitable[str]], site: Site
+) -> None:
+    async with under_load(site) as (workers, books, sending, watching):
+        sign = await interrupt(site)
+        for worker in workers:
+            for part in ("requests", "responses"):
+                assert sign in (await worker.event("broker.lost", part=part))["reason"]
+        await sending
+        await books.until_all_answered(60)
+        await until_up(workers)
+        assert await watching.seen() == {}
+    await assert_unharmed(site.scene.database_url, books)
+
+
+@pytest.fixture
+def gate() -> Iterator[Path]:
+    """A file that handlers wait for; its path is short enough for a request's name."""
+    path = Path("/tmp", f"gate-{uuid4().hex[:12]}")
+    yield path
+    path.unlink(missing_ok=True)
+
+
+@pytest_asyncio.fixture
+async def impatient(broker: FaultyRabbit) -> AsyncIterator[None]:
+    """The broker closes a channel whose deliveries are not acknowledged soon; it would take half an hour."""
+    was = await broker.ctl("eval", "application:get_env(rabbit, consumer_timeout, undefined).")
+    await broker.ctl("eval", CONSUMER_TIMEOUT.format(2_000, 1_000))
+    yield
+    await broker.ctl("eval", CONSUMER_TIMEOUT.format(was.strip(), 60_000))
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_channel_that_the_broker_closes_for_a_slow_handler_costs_neither_attempt_nor_response(
+    site: Site, gate: Path
+) -> None:
+    url = site.broker.url
+    environ = {**site.scene.environ, "WORKER_HANDLER": "faults.handlers:waits_for_the_gate"}
+    async with (
+        worker_processes(1, environ) as [worker],
+        witness(url, PREFIX) as watching,
+        keeping_books(url, PREFIX) as books,
+    ):
+        producers = Producers(url, PREFIX, books, 100)
+        await producers.send(30, lambda one: request_for(one) | {"payload": {"name": str(gate)}})
+        closed = await worker.event("broker.lost", part="requests")
+        assert "PRECONDITION_FAILED" in closed["reason"]
+        await until_up([worker])
+        await worker.event("request.duplicate", kind="in_progress")
+        assert not books.answered
+        gate.touch()  # noqa: ASYNC240 — one call
+        await books.until_all_answered(30)
+        assert await watching.seen() == {}
+    await assert_unharmed(site.scene.database_url, books)
+
+
+async def test_a_worker_declares_a_deleted_request_queue_again_and_goes_on(
+    site: Site, db: asyncpg.Connection
+) -> None:
+    async with under_load(site) as (workers, books, sending, _):
+        async with site.channel() as channel:
+            await channel.queue_delete(names_for(PREFIX).requests)
+        for worker in workers:
+            lost = await worker.event("broker.lost", part="requests")
+            assert "was the queue deleted?" in lost["reason"]
+        await until_up(workers)
+        before = len(books.confirmed)
+        await sending  # what the broker did not confirm is sent again
+        await site.scene.until_rows(db, "select count(*) = 0 from requests where finished_at is null")
+        accepted = {row["request_id"] for row in await db.fetch("select request_id from requests")}
+        answered = {str(one) for one in accepted}
+        await books.until(lambda: answered <= books.answered, 30, "answered, of those accepted")
+        # What lay in the queue is the loss of who deleted it; what came afterwards is not lost.
+        assert accepted.issuperset(books.confirmed[before:])
+        assert len(books.confirmed) - before > 100
+        assert await db.fetchval("select max(attempt) from requests") == 1
+        kept = [one for one in books.confirmed if one in accepted]
+        assert await verify(site.scene.database_url, kept, books.received) == []
+
+
+async def test_without_a_response_queue_responses_wait_in_the_record(
+    site: Site, db: asyncpg.Connection
+) -> None:
+    scene, url = site.scene, site.broker.url
+    design = topology.design(PREFIX, 20, limits_from_policy=False)
+    async with worker_processes(1, scene.environ) as [worker], keeping_books(url, PREFIX) as books:
+        async with site.channel() as channel:
+            await channel.queue_delete(names_for(PREFIX).responses)
+        await Producers(url, PREFIX, books, 100).send(50)
+        await scene.until_rows(db, UNHEARD)
+        assert "topology apply" in (await worker.event("responses.no_queue"))["remedy"]
+        assert not books.answered
+        assert await readyz(worker) == {}, "it works: others may have their own reply queue"
+        async with await aio_pika.connect(url) as connection:
+            await topology.apply(connection, design)
+        await db.execute("update leases set lease_until = now() where worker is null")  # half a minute passes
+        await books.until_all_answered(30)
+    await assert_unharmed(scene.database_url, books)
+
+
+async def test_a_worker_that_starts_without_rabbitmq_waits_visibly_and_then_works(site: Site) -> None:
+    worker = WorkerProcess(site.scene.environ)
+    try:
+        async with stopped(site):
+            await worker.start(until_ready=False)
+            await until_down("requests", [worker], "onnect")
+            await until_down("responses", [worker], "onnect")
+            told = await worker.event("broker.lost")
+            assert told["again_in_seconds"] >= 0
+            assert (await readyz(worker)).keys() == {"requests", "responses"}
+        await worker.event("worker.ready")
+        async with keeping_books(site.broker.url, PREFIX) as books:
+            await Producers(site.broker.url, PREFIX, books, 100).send(50)
+            await books.until_all_answered(30)
+        await assert_unharmed(site.scene.database_url, books)
+    finally:
+        await worker.end()
+
+
+@asynccontextmanager
+async def under_load(
+    site: Site,
+) -> AsyncIterator[tuple[list[WorkerProcess], Books, "asyncio.Task[None]", Witness]]:
+    """Two workers amid a steady flow. Producers and subscriber are not behind the network that is broken."""
+    scene, url = site.scene, site.broker.url
+    async with (
+        worker_processes(2, scene.environ) as workers,
+        witness(url, PREFIX) as watching,
+        keeping_books(url, PREFIX) as books,
+    ):
+        producers = Producers(url, PREFIX, books, open_at_most=REQUESTS * 2)
+        producers.per_second = 200
+        sending = asyncio.create_task(producers.send(REQUESTS))
+        try:
+            await books.until(lambda: len(books.answered) >= BEFORE, 30, "at work")
+            await books.until(lambda: books.open > 0, 30, "work in flight")
+            yield workers, books, sending, watching
+        finally:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
