@@ -30,13 +30,13 @@ lint: .venv/dev ## style, strict types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/dev ## measure throughput and latency on this machine
+bench: .venv/bench ## measure this worker beside its peers, on this machine
 	@$(BIN)/python -m bench
 
 # What a user, or a developer, needs. Asked each time: setup.sh is done at once where it is
 # all there, and where another `make` in this folder is at it, it waits.
-.PHONY: .venv/local .venv/dev
-.venv/local .venv/dev:
+.PHONY: .venv/local .venv/dev .venv/bench
+.venv/local .venv/dev .venv/bench:
 	@deploy/setup.sh $(notdir $@)
 
 schemas: .venv/dev ## write the generated documents anew: JSON Schemas, AsyncAPI and its page
@@ -54,6 +54,7 @@ lock: .venv/dev ## pin every dependency anew: make lock LOCK_ARGS=--upgrade
 	$(COMPILE) --extra worker --extra local -c requirements.lock -o requirements-local.lock
 	$(COMPILE) --extra worker --extra local --extra dev -c requirements-local.lock \
 	  -c requirements-build.lock -o requirements-dev.lock
+	$(COMPILE) --extra worker --extra local --extra bench -c requirements-dev.lock -o requirements-bench.lock
 
 clean: ## remove .venv, caches and what was built
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

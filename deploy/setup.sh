@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes .venv with what `make demo` (local) or `make test` (dev) needs, from the lock files.
-# Usage: deploy/setup.sh local|dev
+# Makes .venv with what `make demo` (local), `make test` (dev) or `make bench` (bench) needs, from the lock files.
+# Usage: deploy/setup.sh local|dev|bench
 set -euo pipefail
 
 what=$1

@@ -7,6 +7,8 @@ from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import AMQPError
 from yarl import URL
 
+from worker.lenient import read_leniently
+
 LOST = (AMQPError, OSError, TimeoutError)  # what a broker that is away makes a call raise
 CONNECT_SECONDS = 10
 HEARTBEAT_SECONDS = 10  # a frozen broker is noticed after about three of them
@@ -18,6 +20,7 @@ class Broker:
     def __init__(self, url: str, tls: ssl.SSLContext | None, name: str) -> None:
         self._urls = [_with_defaults(host, name) for host in split_hosts(url)]
         self._tls = tls
+        read_leniently()
         self._next = 0
 
     async def connect(self) -> AbstractConnection:

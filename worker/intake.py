@@ -14,7 +14,6 @@ from aiormq.exceptions import AMQPError
 from pamqp import commands as spec
 
 from worker.envelope import Message
-from worker.lenient import read_leniently
 from worker.metrics import Metrics
 from worker.readiness import Readiness
 from worker.topology import Names
@@ -90,7 +89,6 @@ class Intake:
         self._arrived = asyncio.Event()
         self._sessions: list[_ChannelSession] = []
         self._stopping = False
-        read_leniently()
 
     async def serve(self, connection: AbstractConnection) -> None:
         """Consume on a channel of this connection until it is lost."""

@@ -212,13 +212,14 @@ async def write_batch(
     The client's public call makes a future, a lock and a write for each publish. This does what it does,
     once for the batch, with its own tables; a contract test holds it against the pinned version.
     """
+    chunks: list[bytes] = []
+    for message in messages:
+        _marshal(channel, message, chunks)
     async with channel.lock:
         first = channel.delivery_tag + 1
         future = channel.create_future()  # the channel's own: rejected when the channel is lost
         batch = _Batch(len(messages), future)
-        chunks: list[bytes] = []
         for index, message in enumerate(messages):
-            _marshal(channel, message, chunks)
             channel.confirmations[first + index] = _Confirm(batch, index)
             channel.message_id_delivery_tag[message.properties.message_id] = first + index
         channel.delivery_tag += len(messages)
