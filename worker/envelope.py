@@ -84,6 +84,7 @@ def _decode(
             _id_in_text(message.body) or fallback,
             route,
             now,
+            keys,
             FailureCode.TOO_LARGE,
             reason,
         )
@@ -93,7 +94,7 @@ def _decode(
         document = parse(message.body)
     except _Malformed as error:
         request_id = _id_in_text(message.body) or fallback
-        return _refused(message, request_id, route, now, FailureCode.INVALID_REQUEST, str(error))
+        return _refused(message, request_id, route, now, keys, FailureCode.INVALID_REQUEST, str(error))
     if document.get("operation") == "cancel_session":
         return _cancellation(document, route, fallback)
     try:
@@ -101,7 +102,7 @@ def _decode(
     except ValidationError as error:
         request_id = _uuid_of(document.get("request_id", document.get("requestId"))) or fallback
         return _refused(
-            message, request_id, route, now, FailureCode.INVALID_REQUEST,
+            message, request_id, route, now, keys, FailureCode.INVALID_REQUEST,
             "the request is not valid", field_errors(error),
         )  # fmt: skip
     return _accepted(message, request, route, deadline_at, keys, now)
@@ -210,6 +211,7 @@ def _accepted(
             request_id,
             route,
             now,
+            keys,
             FailureCode.INVALID_REQUEST,
             "the request holds text that is not Unicode",
         )
@@ -222,7 +224,7 @@ def _accepted(
             payload_text = _compact(keys.seal_document(payload, request_id))
         except SealError:
             return _refused(
-                message, request_id, route, now, FailureCode.SECRETS_REFUSED,
+                message, request_id, route, now, keys, FailureCode.SECRETS_REFUSED,
                 "the request carries credentials and this worker has no key to seal them with: "
                 "set WORKER_SEAL_KEYS, or send the request without them",
             )  # fmt: skip
@@ -273,6 +275,7 @@ def _refused(
     request_id: UUID | None,
     route: Route,
     now: datetime,
+    keys: SealKeys,
     code: FailureCode,
     reason: str,
     errors: list[dict[str, str]] | None = None,
@@ -282,9 +285,10 @@ def _refused(
         return _refused_cancellation(request_id, _route(message.properties), refusal)
     if request_id is None:
         return Unreadable(f"{reason}; and no request id was found in it")
+    body = message.body.decode("latin-1")  # may hold credentials where nobody looked for them
     return Arrival(
         request_id=request_id,
-        fingerprint=SealKeys({}).fingerprint(message.body.decode("latin-1"), has_secrets=False),
+        fingerprint=keys.fingerprint(body, has_secrets=bool(keys)),
         session_id=session_id(request_id, now.date()),
         org_id=None,
         user_id=None,
@@ -294,7 +298,7 @@ def _refused(
         refusal=Refusal(code, reason, errors),
         deadline_at=None,
         route=route,
-        keyed=None,
+        keyed=body if keys else None,
     )
 
 
