@@ -29,6 +29,11 @@ NOBODY = "127.0.0.1:1"
         (["request", "--file", "/nowhere"], {"AMQP_URL": "amqp://localhost/"}, "No such file"),
         (["request", "--metadata", "[]"], {}, "is not a JSON object"),
         (["status", "17"], {}, "invalid UUID"),
+        (
+            ["responses", "--queue", "sessions.dead"],
+            {"AMQP_URL": "amqp://localhost/"},
+            "taking them here would lose them",
+        ),
         (["nonsense"], {}, "invalid choice"),
         ([], {}, "required"),
     ],

@@ -12,6 +12,7 @@ from worker.cli import exits, running
 from worker.cli.output import coloured, emit, json_option, people, say, show_client_log, wait_option
 from worker.cli.servers import client_for, settings_for
 from worker.client import Subscription
+from worker.topology import names_for
 
 EXAMPLES = """\
   session-worker responses              take what lies in the queue, then end
@@ -45,6 +46,12 @@ def execute(options: argparse.Namespace) -> int:
 
 async def _responses(options: argparse.Namespace) -> int:
     settings = settings_for(broker=True)
+    if options.queue == names_for(settings.prefix).dead:
+        raise exits.CommandError(
+            exits.USAGE,
+            f"{options.queue} holds dead letters, no responses: taking them here would lose them. "
+            "docs/operating.md says how to look at them and how to send them again.",
+        )
     async with (
         client_for(settings, options.wait) as client,
         client.subscribe(options.queue, copies=options.copies, **_remember(options)) as subscription,
