@@ -11,8 +11,8 @@ from worker.accepting import stored_answer
 from worker.creator import failed
 from worker.errors import NotStorable
 from worker.metrics import Metrics
-from worker.outcome import Answer, Completed, Failed, Refusal, RetryLater, Route, Verdict
-from worker.store import Store
+from worker.outcome import Answer, Completed, Failed, Refusal, RetryLater, Route, Verdict, Work
+from worker.store import Known, Store
 
 _log = structlog.get_logger(__name__)
 
@@ -37,12 +37,11 @@ class Finishing:
                     later.append(verdict)
                 case Completed() | Failed():
                     final.append(verdict)
-        if later:
-            await self._put_off(later)
+        answers = await self._put_off(later, lease) if later else []
         if not final:
-            return []
+            return answers
         stored = await self._write(final)
-        answers = [self._answer(item) for item in stored.values()]
+        answers += [self._answer(item) for item in stored.values()]
         if len(stored) < len(final):
             missing = [verdict for verdict in final if verdict.work.request_id not in stored]
             answers += await self._fenced_off(missing, lease)
@@ -81,12 +80,7 @@ class Finishing:
             row = rows.get(verdict.work.request_id)
             if row is not None and row.finished and row.response == verdict.response:
                 answers.append(self._answer(_Stored(verdict, row.route)))
-            elif (
-                row is not None
-                and row.finished
-                and row.lease == lease
-                and row.attempt == verdict.work.attempt
-            ):
+            elif row is not None and _still_held(row, verdict.work, lease):
                 answers.append(stored_answer(row, row.route))
             else:
                 self._metrics.lost_fences.inc()
@@ -96,7 +90,8 @@ class Finishing:
                 )  # fmt: skip
         return answers
 
-    async def _put_off(self, retries: Sequence[RetryLater]) -> None:
+    async def _put_off(self, retries: Sequence[RetryLater], lease: int) -> list[Answer]:
+        """Returns the answers to those that someone finished while this worker still held them."""
         moved = await self._store.retry_later(retries)
         self._metrics.retries.inc(len(moved))
         for retry in retries:
@@ -106,6 +101,11 @@ class Finishing:
                     org_id=retry.work.org_id, again_in_seconds=round(retry.delay_seconds, 3),
                     reason=retry.reason,
                 )  # fmt: skip
+        rest = {retry.work.request_id: retry.work for retry in retries if retry.work.request_id not in moved}
+        rows = await self._store.known(list(rest)) if rest else []
+        return [
+            stored_answer(row, row.route) for row in rows if _still_held(row, rest[row.request_id], lease)
+        ]
 
     def _answer(self, stored: _Stored) -> Answer:
         verdict, work = stored.verdict, stored.verdict.work
@@ -124,6 +124,11 @@ class Finishing:
                 )  # fmt: skip
         self._metrics.requests.labels(status, code or "").inc()
         return Answer(work.request_id, status, code, verdict.response, str(work.request_id), stored.route)
+
+
+def _still_held(row: Known, work: Work, lease: int) -> bool:
+    """Whether a request was finished under the hands of the worker that is to answer it."""
+    return row.finished and row.lease == lease and row.attempt == work.attempt
 
 
 def _why_not_storable(error: NotStorable) -> Refusal:

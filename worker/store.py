@@ -90,6 +90,7 @@ class Store:
         self._published: list[UUID] = []
         self._done_leases: list[int] = []
         self._busy_with: set[int] = set()
+        self._leaving: set[int] = set()  # done with, and perhaps still on record
 
     async def register(self, host: str, pid: int, version: str) -> None:
         rows = await self._database.call("register", self._worker, host, pid, version)
@@ -132,6 +133,7 @@ class Store:
             self._published += published
             self._done_leases += done
             raise
+        self._leaving.difference_update(done)
         begun = set(answer[0]["begun"])
         if len(begun) < len(rows):
             # A try whose answer was lost may have inserted them: the lease tells our own.
@@ -152,6 +154,7 @@ class Store:
 
     def note_done(self, lease: int) -> None:
         self._done_leases.append(lease)
+        self._leaving.add(lease)
         self._busy_with.discard(lease)
 
     @property
@@ -167,6 +170,7 @@ class Store:
             self._published += published
             self._done_leases += done
             raise
+        self._leaving.difference_update(done)
 
     async def known(self, request_ids: Sequence[UUID]) -> list[Known]:
         rows = await self._database.call("known", request_ids)
@@ -269,9 +273,9 @@ class Store:
 
     async def take_over(self, most: int, *, from_silent_holders: bool) -> list[TakenOver]:
         last_beat = self._last_beat if from_silent_holders else None
-        rows = await self._database.call(
-            "take_over", self._worker, self._lease_seconds, most, last_beat, list(self._busy_with)
-        )
+        # A lease that this worker is leaving is not for it: the note that it is done could come after this.
+        own = [*self._busy_with, *self._leaving]
+        rows = await self._database.call("take_over", self._worker, self._lease_seconds, most, last_beat, own)
         self._busy_with.update(row["id"] for row in rows)
         return [TakenOver(row["id"], row["holder_silent"], row["spends_attempt"]) for row in rows]
 

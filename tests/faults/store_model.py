@@ -1,0 +1,268 @@
+"""What each statement of `queries.sql` is to do, said again in Python, and a database that is held to it."""
+
+import copy
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from worker.database import Database
+from worker.failpoint import FailPoint
+from worker.readiness import Readiness
+
+FINISHED = ("completed", "failed")
+
+
+@dataclass
+class Row:
+    """A request. `sessions` and `history` are what the other tables hold of it."""
+
+    fingerprint: bytes
+    session_id: str
+    worker: UUID
+    lease: int
+    reply_to: str | None = None
+    status: str = "processing"
+    attempt: int = 1
+    response: str | None = None
+    error_code: str | None = None
+    published: bool = False
+    sessions: list[str] = field(default_factory=list)
+    history: list[tuple[str, int]] = field(default_factory=lambda: [("pending", 0), ("processing", 1)])
+
+    @property
+    def finished(self) -> bool:
+        return self.status in FINISHED
+
+
+@dataclass
+class Lease:
+    worker: UUID | None
+    due: bool = False
+    spends_attempt: bool = True
+
+
+@dataclass
+class State:
+    requests: dict[UUID, Row] = field(default_factory=dict)
+    leases: dict[int, Lease] = field(default_factory=dict)
+
+
+SNAPSHOT = """
+select r.request_id, r.fingerprint, r.session_id, r.worker, r.lease, r.reply_to, r.status, r.attempt,
+  r.response, r.error_code, r.published_at is not null as published,
+  array(select s.id from sessions s where s.request_id = r.request_id order by 1) as sessions,
+  array(
+    select t.status || ' ' || t.attempt from request_transitions t where t.request_id = r.request_id
+    order by at, attempt, t.status in ('completed', 'failed')
+  ) as history
+from requests r
+"""
+LEASES = "select id, worker, lease_until < now() as due, spends_attempt from leases"
+
+
+async def read(db: asyncpg.Connection) -> State:
+    state = State()
+    for record in await db.fetch(SNAPSHOT):
+        values = dict(record)
+        request_id = values.pop("request_id")
+        steps = [step.split() for step in values.pop("history")]
+        history = [(status, int(attempt)) for status, attempt in steps]
+        state.requests[request_id] = Row(**values, history=history)
+    for record in await db.fetch(LEASES):
+        state.leases[record["id"]] = Lease(record["worker"], record["due"], record["spends_attempt"])
+    return state
+
+
+class Expected:
+    """The state as it has to be, and what each statement has to return."""
+
+    def __init__(self) -> None:
+        self.state = State()
+
+    def apply(self, query: str, args: Sequence[Any], rows: Sequence[asyncpg.Record]) -> None:
+        """Do what the statement does, and compare what it returned."""
+        effect = getattr(self, f"_{query}", None)
+        if effect is not None:
+            effect(rows, *args)
+
+    def _register(self, *_: object) -> None:
+        """Touches nothing that is compared."""
+
+    def _publish(self, request_ids: Sequence[UUID]) -> None:
+        for request_id in request_ids:
+            row = self.state.requests[request_id]
+            row.published |= row.finished
+
+    def _release(self, leases: Sequence[int], me: UUID) -> None:
+        for lease in leases:
+            if lease in self.state.leases and self.state.leases[lease].worker == me:
+                del self.state.leases[lease]
+
+    def _accept(
+        self,
+        rows: Any,
+        published: Any,
+        done: Any,
+        lease: int,
+        me: UUID,
+        _seconds: float,
+        ids: Any,
+        *columns: Any,
+    ) -> None:
+        self._publish(published)
+        self._release(done, me)
+        held = self.state.leases.setdefault(lease, Lease(me)).worker == me
+        if held:
+            self.state.leases[lease].due = False
+        begun = set()
+        for index, request_id in enumerate(ids):
+            if held and request_id not in self.state.requests:
+                self.state.requests[request_id] = Row(
+                    columns[2][index], columns[5][index], me, lease, columns[6][index]
+                )
+                begun.add(request_id)
+        assert (set(rows[0]["begun"]), rows[0]["held"]) == (begun, held)
+
+    def _note(self, _: Any, published: Any, done: Any, me: UUID) -> None:
+        self._publish(published)
+        self._release(done, me)
+
+    def _known(self, rows: Any, ids: Any) -> None:
+        found = {
+            row["request_id"]: (row["status"], row["attempt"], row["response"], row["lease"]) for row in rows
+        }
+        state = self.state.requests
+        assert found == {
+            one: (state[one].status, state[one].attempt, state[one].response, state[one].lease)
+            for one in ids if one in state
+        }  # fmt: skip
+
+    def _redirect(self, rows: Any, ids: Any, reply_to: Any, *_: Any) -> None:
+        moved = set()
+        for request_id, queue in zip(ids, reply_to, strict=True):
+            row = self.state.requests.get(request_id)
+            if row is not None and not row.finished:
+                row.reply_to = queue
+                moved.add(request_id)
+        assert {row["request_id"] for row in rows} == moved
+
+    def _finish(
+        self, rows: Any, me: UUID, ids: Any, attempts: Any, statuses: Any, responses: Any, codes: Any,
+        sessions: Any, *_: Any,
+    ) -> None:  # fmt: skip
+        stored = set()
+        for index, request_id in enumerate(ids):
+            row = self.state.requests[request_id]
+            if row.finished or row.attempt != attempts[index]:
+                continue
+            row.status, row.response, row.error_code = statuses[index], responses[index], codes[index]
+            row.worker = me
+            row.history.append((row.status, row.attempt))
+            row.sessions += [sessions[index]] if sessions[index] else []
+            stored.add((request_id, row.reply_to))
+        assert {(row["request_id"], row["reply_to"]) for row in rows} == stored
+
+    def _retry_later(self, rows: Any, ids: Any, attempts: Any, leases: Any, delays: Any) -> None:
+        moved = set()
+        for request_id, attempt, lease, delay in zip(ids, attempts, leases, delays, strict=True):
+            row = self.state.requests[request_id]
+            if not row.finished and row.attempt == attempt:
+                row.lease = lease
+                self.state.leases.setdefault(lease, Lease(None, due=delay == 0))
+                moved.add(request_id)
+        assert {row["request_id"] for row in rows} == moved
+
+    def _heartbeat(
+        self, _: Any, me: UUID, _host: Any, _pid: Any, _version: Any, _seconds: Any, busy: Any
+    ) -> None:
+        for lease in busy:
+            if lease in self.state.leases and self.state.leases[lease].worker == me:
+                self.state.leases[lease].due = False
+
+    def _sign_off(self, _: Any, me: UUID) -> None:
+        for lease, held in self.state.leases.items():
+            if held.worker == me:
+                self.state.leases[lease] = Lease(None, due=True, spends_attempt=False)
+
+    def _answer_later(self, _: Any, lease: int, seconds: float, ids: Any) -> None:
+        self.state.leases.setdefault(lease, Lease(None, due=seconds == 0))
+        for request_id in ids:
+            if self.state.requests[request_id].finished:
+                self.state.requests[request_id].lease = lease
+
+    def _take_over(self, rows: Any, me: UUID, _seconds: Any, _most: Any, silent: bool, busy: Any) -> None:
+        taken = set()
+        for lease, held in self.state.leases.items():
+            if held.due and (held.worker is None or silent) and lease not in busy:
+                taken.add((lease, held.worker is not None, held.spends_attempt))
+                self.state.leases[lease] = Lease(me)
+        assert {(row["id"], row["holder_silent"], row["spends_attempt"]) for row in rows} == taken
+
+    def _held(self, rows: Any, leases: Any) -> None:
+        found = {(row["request_id"], row["status"], row["attempt"], row["response"]) for row in rows}
+        assert found == {
+            (request_id, row.status, row.attempt, row.response)
+            for request_id, row in self.state.requests.items()
+            if row.lease in leases and not row.published
+        }
+
+    def _claim_again(self, rows: Any, me: UUID, ids: Any, attempts: Any, lease: int) -> None:
+        held = self.state.leases.get(lease)
+        claimed = set()
+        for request_id, attempt in zip(ids, attempts, strict=True):
+            row = self.state.requests[request_id]
+            if (
+                held
+                and held.worker == me
+                and row.lease == lease
+                and not row.finished
+                and row.attempt == attempt
+            ):
+                row.attempt += 1
+                row.worker = me
+                row.history.append(("processing", row.attempt))
+                claimed.add(request_id)
+        assert {row["request_id"] for row in rows} == claimed
+
+    def differences(self, found: State) -> list[str]:
+        """Where the tables are not as they have to be."""
+        told = []
+        for name in ("requests", "leases"):
+            wanted, there = getattr(self.state, name), getattr(found, name)
+            for key in sorted(wanted.keys() | there.keys(), key=str):
+                one, other = wanted.get(key), there.get(key)
+                if one != other:
+                    told.append(f"{name} {key}: is {other and asdict(other)}, not {one and asdict(one)}")
+        return told
+
+    def adopt(self, found: State) -> None:
+        """After steps taken at the same moment, whose order is known to nobody."""
+        self.state = copy.deepcopy(found)
+
+
+class WatchedDatabase(Database):
+    """Every statement is compared with what it has to do, and answers can be lost on their way."""
+
+    def __init__(self, url: str, expected: Expected) -> None:
+        super().__init__(url, 2, None, Readiness(["postgres"]), FailPoint(""))
+        self._expected = expected
+        self.watched = True
+        self.lose_answer: Callable[[], Awaitable[None]] | None = None
+        self.answers_lost = 0
+
+    async def once(self, query: str, *args: Any) -> list[asyncpg.Record]:
+        rows = await super().once(query, *args)
+        if self.watched:
+            self._expected.apply(query, args, rows)
+        return rows
+
+    async def call(self, query: str, *args: Any) -> list[asyncpg.Record]:
+        meanwhile, self.lose_answer = self.lose_answer, None
+        if meanwhile is not None:
+            await super().call(query, *args)  # committed, and nobody learns of it
+            self.answers_lost += 1
+            await meanwhile()
+        return await super().call(query, *args)

@@ -1,0 +1,523 @@
+"""Workers that share the tables, in any order of their steps: a state machine that hypothesis drives.
+
+Two workers accept, finish, put off, answer and take over; leases run out under their hands, answers of the
+database get lost, workers die and stop. After each step the tables are compared with what each statement
+has to do (`store_model.py`), and every promise that the tables can show is checked.
+"""
+
+import asyncio
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+from faults.store_model import Expected, State, WatchedDatabase, read
+from hypothesis import HealthCheck, Phase
+from hypothesis import settings as how_many
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from schemas import FailureCode
+from worker import log
+from worker.errors import LeaseLost
+from worker.finishing import Finishing
+from worker.metrics import Metrics
+from worker.outcome import Arrival, Completed, Failed, NewSession, RetryLater, Route, Verdict, Work
+from worker.settings import Settings
+from worker.store import Held, Store, TakenOver, first_work
+from worker.verify import Received, Recorded, illegal_history, verify
+
+EXAMPLES, STEPS = int(os.environ.get("EXAMPLES", "250")), 50
+LEASE_SECONDS = 3600.0  # it runs out when a test says so
+T = TypeVar("T")
+
+WORKER = st.integers(0, 1)
+BATCH = st.integers(
+    0, 11
+)  # of those there are, counted round: what is drawn depends on nothing that was found
+SOME = st.integers(1, 3)
+NUMBER = st.integers(1, 12)
+REQUESTS = st.lists(NUMBER, min_size=1, max_size=3, unique=True)
+VERDICT = st.sampled_from(["completed", "failed", "retry now", "retry much later"])
+MEANWHILE = st.sampled_from([*["no loss"] * 6, "nothing", "lost lease", "finished by the other"])
+STEP = st.tuples(BATCH, st.integers(0, 11), SOME, VERDICT, MEANWHILE)
+
+
+@dataclass
+class Batch:
+    """What a worker believes to hold."""
+
+    worker: int
+    lease: int
+    works: dict[UUID, Work] = field(default_factory=dict)
+    answers: dict[UUID, str] = field(default_factory=dict)  # finished, to be published
+    taken: TakenOver | None = None
+    unseen: bool = False  # taken over, not looked into
+    todo: list[Held] = field(default_factory=list)
+
+    @property
+    def over(self) -> bool:
+        return not (self.works or self.answers or self.unseen or self.todo)
+
+
+class World:
+    """Two workers' ways to one database, which outlive the examples."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self.expected = Expected()
+        self.happened: Counter[str] = Counter()
+        self.databases = [WatchedDatabase(url, self.expected) for _ in range(2)]
+        self.admin: asyncpg.Connection = self.run(self._open())
+
+    def run(self, step: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(step)
+
+    async def _open(self) -> asyncpg.Connection:
+        for database in self.databases:
+            await database.open()
+        return await asyncpg.connect(self.url)
+
+    async def _close(self) -> None:
+        for database in self.databases:
+            await database.close()
+        await self.admin.close()
+
+    def close(self) -> None:
+        self.run(self._close())
+        self.runner.close()
+
+    async def clear(self) -> None:
+        await self.admin.execute("set session_replication_role = replica")
+        await self.admin.execute("truncate requests, request_transitions, sessions, leases, workers")
+        await self.admin.execute("reset session_replication_role")
+        self.expected.state = State()
+
+
+def request_id(number: int) -> UUID:
+    return UUID(int=number)
+
+
+def arrival(number: int, content: bytes) -> Arrival:
+    route = Route("first", None, None)
+    return Arrival(
+        request_id(number), content, f"ts_{number}", "org", None, "{}", "{}", None, None, None, route, None
+    )
+
+
+class StoreMachine(RuleBasedStateMachine):
+    world: World
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.run = self.world.run
+        self.run(self.world.clear())
+        self.metrics = Metrics()
+        self.stores: list[Store] = [None, None]  # type: ignore[list-item]
+        self.finishing: list[Finishing] = [None, None]  # type: ignore[list-item]
+        self.batches: list[Batch] = []
+        self.on_their_way: list[tuple[Finishing, Batch]] = []
+        self.published: dict[UUID, list[str]] = defaultdict(list)
+        self.terminal: dict[UUID, object] = {}
+        for worker in (0, 1):
+            self.run(self._new_worker(worker))
+
+    # The steps of a batch, as the pipeline and the recovery take them.
+
+    @rule(worker=WORKER, numbers=REQUESTS, other_content=st.booleans(), meanwhile=MEANWHILE)
+    def a_batch_arrives(self, worker: int, numbers: list[int], other_content: bool, meanwhile: str) -> None:
+        batch = Batch(worker, self.stores[worker].new_lease())
+        self._lose(worker, meanwhile)
+        self.run(self._accept(batch, numbers, b"other" if other_content else b"content"))
+
+    @rule(which=BATCH, numbers=REQUESTS, meanwhile=MEANWHILE)
+    def the_other_half_of_a_batch_arrives(self, which: int, numbers: list[int], meanwhile: str) -> None:
+        """Postgres has refused the whole."""
+        for batch in self._pick(which, lambda batch: batch.taken is None):
+            self._lose(batch.worker, meanwhile)
+            self.run(self._accept(batch, numbers, b"content"))
+
+    @rule(steps=st.lists(STEP, min_size=2, max_size=6))
+    def batches_go_on(self, steps: list[tuple[int, int, int, str, str]]) -> None:
+        for which, kind, some, verdict, meanwhile in steps:
+            for batch in self._pick(which, lambda batch, all_=kind == 0: all_ or not batch.over):
+                possible = list(self._possible(batch, some, verdict))
+                self._lose(batch.worker, meanwhile)
+                self.run(possible[kind % len(possible)]())
+                self.world.databases[batch.worker].lose_answer = None
+                self.the_tables_are_as_they_have_to_be()
+
+    @rule(which=BATCH)
+    def a_batch_fails(self, which: int) -> None:
+        for batch in self._pick(which, lambda _: True):
+            self.stores[batch.worker].abandon(batch.lease)
+            self.batches.remove(batch)
+
+    @rule(worker=WORKER, meanwhile=MEANWHILE)
+    def notes_are_written(self, worker: int, meanwhile: str) -> None:
+        self._lose(worker, meanwhile)
+        self.run(self.stores[worker].flush_notes())
+
+    @rule(worker=WORKER, silent=st.booleans(), meanwhile=MEANWHILE)
+    def due_leases_are_taken_over(self, worker: int, silent: bool, meanwhile: str) -> None:
+        self._lose(worker, meanwhile)
+        self.run(self._take_over(worker, silent=silent))
+
+    @rule(worker=WORKER, number=NUMBER, queue=st.sampled_from(["second", None]), meanwhile=MEANWHILE)
+    def another_asks_for_the_response(
+        self, worker: int, number: int, queue: str | None, meanwhile: str
+    ) -> None:
+        self._lose(worker, meanwhile)
+        self.run(self.stores[worker].redirect([(request_id(number), Route(queue, None, None))]))
+
+    # What happens to workers.
+
+    @rule(which=BATCH, taken_by=st.sampled_from([None, 0, 1]))
+    def a_lease_runs_out(self, which: int, taken_by: int | None) -> None:
+        if leases := sorted(self.world.expected.state.leases):
+            self.run(self._run_out([leases[which % len(leases)]]))
+            if taken_by is not None:
+                self.run(self._take_over(taken_by, silent=True))
+
+    @rule(worker=WORKER)
+    def a_worker_shows_that_it_lives(self, worker: int) -> None:
+        self.run(self.stores[worker].heartbeat("host", 1, "1"))
+
+    @rule(worker=WORKER)
+    def a_worker_dies(self, worker: int) -> None:
+        self.world.happened["died"] += 1
+        self._forget(worker)
+        self.run(self._new_worker(worker))
+
+    @rule(worker=WORKER)
+    def a_worker_stops(self, worker: int) -> None:
+        self.on_their_way += [
+            (self.finishing[worker], batch)
+            for batch in self.batches
+            if batch.worker == worker and batch.works
+        ]
+        self._forget(worker)
+        self.run(self.stores[worker].sign_off())
+        self.run(self._new_worker(worker))
+
+    @rule(some=SOME)
+    def a_statement_of_a_worker_that_stopped_is_carried_out(self, some: int) -> None:
+        if self.on_their_way:
+            finishing, batch = self.on_their_way.pop()
+            self.run(self._finish(batch, some, "completed", finishing))
+
+    @rule(worker=WORKER, which=BATCH, meanwhile=MEANWHILE)
+    def a_request_is_cancelled(self, worker: int, which: int, meanwhile: str) -> None:
+        """By someone who does not hold it: the attempt is the fence."""
+        requests = self.world.expected.state.requests
+        if unfinished := sorted(one for one, row in requests.items() if not row.finished):
+            self._lose(worker, meanwhile)
+            self.run(self._cancel(worker, unfinished[which % len(unfinished)]))
+
+    # At the very same moment.
+
+    @rule(numbers=st.tuples(REQUESTS, REQUESTS))
+    def both_accept(self, numbers: tuple[list[int], list[int]]) -> None:
+        batches = [Batch(worker, self.stores[worker].new_lease()) for worker in (0, 1)]
+        self._at_once([
+            self._accept(batch, each, b"content") for batch, each in zip(batches, numbers, strict=True)
+        ])  # fmt: skip
+        assert batches[0].works.keys().isdisjoint(batches[1].works)
+
+    @rule(which=BATCH, some=SOME, verdict=VERDICT)
+    def one_finishes_what_the_other_takes_over(self, which: int, some: int, verdict: str) -> None:
+        for batch in self._pick(which, lambda batch: bool(batch.works)):
+            self.run(self._run_out([batch.lease]))
+            self._at_once([self._finish(batch, some, verdict), self._recover(1 - batch.worker)])
+
+    @rule(which=BATCH, some=SOME)
+    def one_claims_what_the_other_takes_over(self, which: int, some: int) -> None:
+        for batch in self._pick(which, lambda batch: bool(batch.todo)):
+            self.run(self._run_out([batch.lease]))
+            self._at_once([self._claim(batch, some), self._recover(1 - batch.worker)])
+
+    # What has to hold, whatever happened.
+
+    @invariant()
+    def the_tables_are_as_they_have_to_be(self) -> None:
+        found = self.run(read(self.world.admin))
+        assert self.world.expected.differences(found) == []
+        for one, row in found.requests.items():
+            assert row.status in ("processing", "completed", "failed")
+            recorded = Recorded(
+                row.status,
+                row.attempt,
+                row.session_id,
+                row.response,
+                row.error_code,
+                row.history,
+                row.sessions,
+            )
+            assert illegal_history(recorded) is None
+            assert row.attempt == sum(status == "processing" for status, _ in row.history)
+            assert row.sessions == ([row.session_id] if row.status == "completed" else [])
+            assert row.published or row.lease in found.leases, f"{one} would be stuck if all workers died now"
+            if row.finished:
+                verdict = (row.status, row.attempt, row.response, row.error_code, row.history, row.sessions)
+                assert self.terminal.setdefault(one, verdict) == verdict
+            assert set(self.published[one]) <= {row.response}
+            if row.published:
+                assert self.published[one], "nobody published it"
+
+    def teardown(self) -> None:
+        """All workers die, and others come: everything ends answered."""
+        for worker in (0, 1):
+            self._forget(worker)
+            self.run(self._new_worker(worker))
+        self.run(self._finish_everything(0))
+        self.the_tables_are_as_they_have_to_be()
+        state = self.world.expected.state
+        assert not state.leases
+        assert all(row.finished and row.published for row in state.requests.values())
+        received = [
+            Received(str(one), body.encode()) for one, bodies in self.published.items() for body in bodies
+        ]
+        assert self.run(verify(self.world.url, list(state.requests), received)) == []
+
+    # How it is done.
+
+    async def _new_worker(self, worker: int) -> None:
+        self.stores[worker] = Store(self.world.databases[worker], uuid4(), LEASE_SECONDS)
+        self.finishing[worker] = Finishing(self.stores[worker], self.metrics)
+        await self.stores[worker].register("host", 1, "1")
+
+    def _forget(self, worker: int) -> None:
+        self.batches = [batch for batch in self.batches if batch.worker != worker]
+
+    def _pick(self, which: int, fits: Callable[[Batch], bool]) -> Iterator[Batch]:
+        fitting = [batch for batch in self.batches if fits(batch)]
+        if fitting:
+            yield fitting[which % len(fitting)]
+
+    def _possible(
+        self, batch: Batch, some: int, verdict: str
+    ) -> Iterator[Callable[[], Coroutine[Any, Any, None]]]:
+        """The steps that may be next, as the pipeline and the recovery take them."""
+        if batch.unseen:
+            yield lambda: self._look(batch)
+        if batch.todo:
+            yield lambda: self._claim(batch, some)
+        if batch.works:
+            yield lambda: self._finish(batch, some, verdict)
+        if batch.answers:
+            yield lambda: self._publish(batch)
+            yield lambda: self._publish_unconfirmed(batch)
+            yield lambda: self._find_no_queue(batch, seconds=0 if some == 1 else 3600)
+        if batch.over:
+            yield lambda: self._end(batch)
+
+    def _lose(self, worker: int, meanwhile: str) -> None:
+        """The answer of this worker's next statement; it says the same again, after this has happened."""
+        if meanwhile == "no loss":
+            return
+        self.world.happened[f"answer lost: {meanwhile}"] += 1
+
+        async def happens() -> None:
+            other = 1 - worker
+            if meanwhile != "nothing":
+                await self._run_out(list(self.world.expected.state.leases))
+                await self._recover(other)
+            if meanwhile == "finished by the other":
+                for batch in [batch for batch in self.batches if batch.worker == other]:
+                    await self._work_off(batch)
+                await self.stores[other].flush_notes()
+
+        self.world.databases[worker].lose_answer = happens
+
+    def _at_once(self, steps: Sequence[Awaitable[None]]) -> None:
+        """Their order is Postgres's choice: what comes of it is not foreseen, but it keeps the promises."""
+
+        async def all_of_them() -> None:
+            for database in self.world.databases:
+                database.watched = False
+            try:
+                await asyncio.gather(*steps)
+            finally:
+                for database in self.world.databases:
+                    database.watched = True
+            self.world.expected.adopt(await read(self.world.admin))
+
+        self.world.happened["at once"] += 1
+        self.run(all_of_them())
+
+    async def _run_out(self, leases: Sequence[int]) -> None:
+        await self.world.admin.execute(
+            "update leases set lease_until = now() - interval '1 s' where id = any ($1::bigint[])", leases
+        )
+        for lease in leases:
+            if lease in self.world.expected.state.leases:
+                self.world.expected.state.leases[lease].due = True
+
+    async def _accept(self, batch: Batch, numbers: Sequence[int], content: bytes) -> None:
+        if batch not in self.batches:
+            self.batches.append(batch)
+        arrivals = {request_id(number): arrival(number, content) for number in numbers}
+        try:
+            begun = await self.stores[batch.worker].accept(list(arrivals.values()), batch.lease)
+        except LeaseLost:
+            self.world.happened["lease lost"] += 1
+            self.stores[batch.worker].abandon(batch.lease)
+            self.batches.remove(batch)
+            return
+        batch.works |= {one: first_work(arrivals[one]) for one in begun}
+
+    async def _finish(
+        self, batch: Batch, some: int, verdict: str, finishing: Finishing | None = None
+    ) -> None:
+        works = [batch.works.pop(one) for one in list(batch.works)[:some]]
+        verdicts = [self._verdict(work, verdict, batch.worker) for work in works]
+        answers = await (finishing or self.finishing[batch.worker]).finish(verdicts, batch.lease)
+        self.world.happened["fenced off"] += len(works) - len(answers) if "retry" not in verdict else 0
+        batch.answers |= {answer.request_id: answer.body for answer in answers}
+
+    def _verdict(self, work: Work, verdict: str, worker: int) -> Verdict:
+        if verdict.startswith("retry"):
+            return RetryLater(work, 0 if verdict == "retry now" else 3600, "later")
+        failed = verdict == "failed"
+        response = json.dumps({
+            "request_id": str(work.request_id),
+            "status": verdict,
+            "payload": {"session_id": work.session_id},
+            "error": "no" if failed else None,
+            "metadata": {"code": "rejected" if failed else None, "by": worker, "attempt": work.attempt},
+        })  # fmt: skip
+        if failed:
+            return Failed(work, FailureCode.REJECTED, response)
+        session = NewSession(
+            work.session_id, work.request_id, "org", None, None, "active", None, None, None, 60,
+            datetime.now(UTC), "{}",
+        )  # fmt: skip
+        return Completed(work, session, response)
+
+    async def _cancel(self, worker: int, one: UUID) -> None:
+        store = self.stores[worker]
+        for row in await store.to_cancel([one]):
+            if row.response is None:
+                work = Work(
+                    row.request_id, row.attempt, row.session_id, None, None, None, None, None, None, row.route
+                )
+                cancelled = self._verdict(work, "failed", worker)
+                assert isinstance(cancelled, Failed)
+                answers = await self.finishing[worker].finish_current([cancelled])
+                batch = Batch(
+                    worker, store.new_lease(), answers={one.request_id: one.body for one in answers}
+                )
+                self.batches.append(batch)
+                self.world.happened["cancelled"] += len(answers)
+
+    async def _publish(self, batch: Batch) -> None:
+        await self._publish_unconfirmed(batch)
+        answers, batch.answers = batch.answers, {}
+        self.stores[batch.worker].note_published(list(answers))
+
+    async def _publish_unconfirmed(self, batch: Batch) -> None:
+        for one, body in batch.answers.items():
+            self.published[one].append(body)
+
+    async def _find_no_queue(self, batch: Batch, seconds: float) -> None:
+        answers, batch.answers = batch.answers, {}
+        await self.stores[batch.worker].answer_later(list(answers), seconds)
+
+    async def _end(self, batch: Batch) -> None:
+        self.stores[batch.worker].note_done(batch.lease)
+        self.batches.remove(batch)
+
+    async def _take_over(self, worker: int, *, silent: bool) -> None:
+        for taken in await self.stores[worker].take_over(100, from_silent_holders=silent):
+            self.world.happened["taken over"] += 1
+            self.batches.append(Batch(worker, taken.lease, taken=taken, unseen=True))
+
+    async def _look(self, batch: Batch) -> None:
+        held = await self.stores[batch.worker].held(batch.lease)
+        batch.unseen = False
+        batch.answers |= {row.request_id: row.response for row in held if row.response is not None}
+        batch.todo = [row for row in held if row.response is None]
+
+    async def _claim(self, batch: Batch, some: int) -> None:
+        store, taken = self.stores[batch.worker], batch.taken
+        group, batch.todo = batch.todo[:some], batch.todo[some:]
+        assert taken is not None
+        if not taken.spends_attempt:
+            batch.works |= {row.request_id: _work(row, row.attempt) for row in group}
+            return
+        claimed = await store.claim_again([(row.request_id, row.attempt) for row in group], batch.lease)
+        batch.works |= {
+            row.request_id: _work(row, row.attempt + 1) for row in group if row.request_id in claimed
+        }
+        missing = {row.request_id for row in group} - claimed
+        if missing:
+            self.world.happened["not claimed"] += len(missing)
+            batch.answers |= {
+                row.request_id: row.response
+                for row in await store.held(batch.lease)
+                if row.request_id in missing and row.response is not None
+            }
+
+    async def _recover(self, worker: int) -> None:
+        """Takes over what is due, and claims it."""
+        await self._take_over(worker, silent=True)
+        for batch in [batch for batch in self.batches if batch.worker == worker and batch.unseen]:
+            await self._look(batch)
+            while batch.todo:
+                await self._claim(batch, 2)
+
+    async def _work_off(self, batch: Batch) -> None:
+        if batch.unseen:
+            await self._look(batch)
+        while batch.todo or batch.works:
+            if batch.todo:
+                await self._claim(batch, 2)
+            await self._finish(batch, 3, "completed")
+        await self._publish(batch)
+        await self._end(batch)
+
+    async def _finish_everything(self, worker: int) -> None:
+        while leases := list(self.world.expected.state.leases):
+            await self._run_out(leases)
+            await self._recover(worker)
+            for batch in list(self.batches):
+                await self._work_off(batch)
+            await self.stores[worker].flush_notes()
+
+
+def _work(row: Held, attempt: int) -> Work:
+    return Work(
+        row.request_id, attempt, row.session_id, row.org_id, row.user_id, "{}", None, None, None, row.route
+    )
+
+
+@pytest.fixture
+def world(settings: Settings) -> Iterator[World]:
+    log.configure(settings.model_copy(update={"log_level": "error"}))
+    made = World(settings.database_url.get_secret_value())
+    yield made
+    made.close()
+
+
+@pytest.mark.timeout(240)
+def test_whatever_the_order_of_their_steps_workers_keep_the_promises(world: World) -> None:
+    machine = type("Machine", (StoreMachine,), {"world": world})
+    phases = [Phase.generate, *([Phase.shrink] if os.environ.get("SHRINK") else [])]  # that takes minutes
+    run_state_machine_as_test(
+        machine,
+        settings=how_many(
+            max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, database=None, print_blob=True,
+            suppress_health_check=list(HealthCheck), phases=phases,
+        ),
+    )  # fmt: skip
+
+    for what in ("taken over", "fenced off", "not claimed", "died", "at once", "answer lost: lost lease"):
+        assert world.happened[what] > 10, f"{what}: {world.happened}"
+    assert all(database.answers_lost > 10 for database in world.databases)
