@@ -10,6 +10,8 @@ SHELL := /bin/bash
 BIN := .venv/bin
 # What tests are run, and how: make test PYTEST_ARGS="tests/unit -x"
 PYTEST_ARGS ?=
+# Each has servers of its own. Most tests wait for something most of the time.
+TEST_PROCESSES ?= 3
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -22,7 +24,7 @@ up: .venv/local ## the local stack and a worker in the foreground, until Ctrl-C
 
 test: .venv/dev ## all tests, on real servers
 	@$(BIN)/python tests/servers.py
-	@$(BIN)/python -m pytest --durations=10 $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal --durations=10 $(PYTEST_ARGS)
 
 lint: .venv/dev ## style, strict types, import contracts
 	$(BIN)/ruff check .
