@@ -36,6 +36,7 @@ PARTS = (database.PART, intake.PART, publisher.PART)
 _PAUSE_SECONDS = 1.0
 _NOTE_SECONDS = 0.2
 _RECOVERY_SECONDS = 1.0
+_SIGN_OFF_SECONDS = 2  # this and the closing of connections come after the grace: five seconds at most
 _log = structlog.get_logger(__name__)
 
 OnStarted = Callable[[int, Readiness], None]
@@ -94,12 +95,15 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
         url = settings.database_url.get_secret_value()
         pool = database.Database(url, settings.pool_size, tls, given.readiness, given.fail_point)
         opened.push_async_callback(pool.close)
-        await _unless_stopped(pool.open(), stop)
-        if stop.is_set():
-            return
-        await require_current(url, tls)
         store = Store(pool, me.worker, settings.lease_seconds)
-        await store.register(me.host, me.pid, me.version)
+
+        async def begin() -> None:
+            await pool.open()
+            await pool.reach(lambda: require_current(url, tls))
+            await store.register(me.host, me.pid, me.version)
+
+        if not await _unless_stopped(begin(), stop):
+            return
         await _run(settings, given, _wire(settings, given, store), stop)
         _log.info("worker.stopped")
 
@@ -240,23 +244,24 @@ async def _drain(parts: _Parts, feed: "asyncio.Task[None]", grace_seconds: float
 
 async def _sign_off(store: Store) -> None:
     try:
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(_SIGN_OFF_SECONDS):
             await store.sign_off()
     except Exception as error:  # noqa: BLE001 — a worker that cannot say goodbye is found out by its silence
         _log.warning("worker.sign_off_failed", error=type(error).__name__, consequence="its leases run out")
 
 
-async def _unless_stopped(opening: Coroutine[None, None, None], stop: asyncio.Event) -> None:
-    """Wait for a dependency, but not past the wish to stop."""
-    task = asyncio.create_task(opening)
+async def _unless_stopped(beginning: Coroutine[None, None, None], stop: asyncio.Event) -> bool:
+    """Wait for a dependency, but not past the wish to stop; whether it was there in time."""
+    task = asyncio.create_task(beginning)
     asked = asyncio.create_task(stop.wait())
     await asyncio.wait([task, asked], return_when=asyncio.FIRST_COMPLETED)
     asked.cancel()
     if task.done():
         task.result()
-    else:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        return True
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return False
 
 
 def _broker(settings: Settings, tls: ssl.SSLContext | None, me: Identity) -> Broker:

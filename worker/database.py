@@ -6,9 +6,9 @@ statement here is written to be repeated: after a lost connection nobody knows w
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 import structlog
@@ -19,9 +19,11 @@ from worker.readiness import Readiness
 from worker.retry import delays
 from worker.sql import load_queries
 
+T = TypeVar("T")
 PART = "postgres"
 _CONNECT_SECONDS = 10
 _CALL_SECONDS = 15
+_CLOSE_SECONDS = 1
 _FOR_EVER = 1 << 62
 _DRIVER_ERRORS = (
     asyncpg.PostgresError,
@@ -84,20 +86,15 @@ class Database:
 
     async def open(self) -> None:
         """Waits, visibly, for a Postgres that is not there yet."""
+        self._pool = await self.reach(self._connect)
+        self._readiness.up(PART)
+
+    async def reach(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """What the attempt returns, repeated while Postgres is not there or lets nobody in."""
         for delay in delays(0.5, 5):
             try:
                 async with asyncio.timeout(_CONNECT_SECONDS + 5):
-                    self._pool = await asyncpg.create_pool(
-                        self._url,
-                        min_size=self._size,
-                        max_size=self._size,
-                        max_inactive_connection_lifetime=0,
-                        max_queries=_FOR_EVER,
-                        reset=_nothing_to_reset,
-                        timeout=_CONNECT_SECONDS,
-                        server_settings=SERVER_SETTINGS,
-                        **({"ssl": self._tls} if self._tls else {}),
-                    )
+                    return await attempt()
             except asyncpg.ClientConfigurationError as error:
                 raise SettingsError(f"DATABASE_URL: {error}") from None
             except _DRIVER_ERRORS as error:
@@ -106,15 +103,26 @@ class Database:
                 self._readiness.down(PART, describe(error))
                 _log.warning("postgres.waiting", reason=describe(error), again_in_seconds=round(delay, 1))
                 await asyncio.sleep(delay)
-            else:
-                self._readiness.up(PART)
-                return
+        raise AssertionError("delays never end")
+
+    async def _connect(self) -> asyncpg.Pool:
+        return await asyncpg.create_pool(
+            self._url,
+            min_size=self._size,
+            max_size=self._size,
+            max_inactive_connection_lifetime=0,
+            max_queries=_FOR_EVER,
+            reset=_nothing_to_reset,
+            timeout=_CONNECT_SECONDS,
+            server_settings=SERVER_SETTINGS,
+            **({"ssl": self._tls} if self._tls else {}),
+        )
 
     async def close(self) -> None:
         if self._pool is None:
             return
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._pool.close()
         except TimeoutError:
             self._pool.terminate()

@@ -13,7 +13,7 @@ from worker.errors import WorkerError
 from worker.readiness import Readiness
 from worker.retry import delays
 
-_CLOSE_SECONDS = 5
+_CLOSE_SECONDS = 2
 _STEADY_SECONDS = 5
 _log = structlog.get_logger(__name__)
 

@@ -18,7 +18,8 @@ _PATIENCE_SECONDS = 60.0
 class WorkerProcess:
     """`session-worker run` with these settings. Its log's events can be awaited."""
 
-    def __init__(self, environ: dict[str, str]) -> None:
+    def __init__(self, environ: dict[str, str], *options: str) -> None:
+        self._options = options
         self._environ = {
             **os.environ,
             "WORKER_HTTP_HOST": "127.0.0.1",
@@ -51,7 +52,7 @@ class WorkerProcess:
     async def start(self, *, until_ready: bool = True) -> None:
         self.events = []
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "worker", "run",
+            sys.executable, "-m", "worker", "run", *self._options,
             env=self._environ, stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, limit=1 << 22,
         )  # fmt: skip

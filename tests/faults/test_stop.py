@@ -1,0 +1,288 @@
+"""How workers stop: what was begun is finished or given back unharmed, whatever is away at the time."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+from faults.load import Books, Producers, keeping_books, request_for, subscribe
+from faults.outage import assert_unharmed
+from faults.processes import Event, WorkerProcess, worker_processes
+from faults.proxy import Proxy, proxy_to
+from faults.scene import Scene
+
+from worker.verify import verify
+
+GATED = {"WORKER_HANDLER": "faults.handlers:waits_for_the_gate"}
+CLOSING_SECONDS = (
+    7  # after the grace what is held is given back, connections are closed: 5, and a busy machine
+)
+LATE_SECONDS = 5.0
+GIVEN_BACK = (
+    "select count(*) from requests join leases on lease = id where status = 'processing' and attempt = 1 "
+    "and leases.worker is null and lease_until <= now() and not spends_attempt"
+)
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+def gate() -> Iterator[Path]:
+    """A file that handlers wait for; its path is short enough for a request's name."""
+    path = Path("/tmp", f"gate-{uuid4().hex[:12]}")
+    yield path
+    path.unlink(missing_ok=True)
+
+
+def waiting_for(gate: Path) -> Callable[[UUID], dict[str, object]]:
+    return lambda one: request_for(one) | {"payload": {"name": str(gate)}}
+
+
+async def terminated(worker: WorkerProcess) -> float:
+    """How long it took to stop in order."""
+    begun = time.monotonic()
+    worker.terminate()
+    async with asyncio.timeout(60):
+        code = await worker.wait()
+    assert code == 0, worker.events[-5:]
+    return time.monotonic() - begun
+
+
+@asynccontextmanager
+async def steady_flow(scene: Scene, books: Books, per_second: float) -> AsyncIterator[None]:
+    """Requests keep coming while this is open; at least some have been answered when it begins."""
+    producers = Producers(scene.amqp_url, scene.prefix, books, open_at_most=5_000)
+    producers.per_second = per_second
+    enough = asyncio.Event()
+
+    async def send() -> None:
+        while not enough.is_set():
+            await producers.send(50)
+
+    sending = asyncio.create_task(send())
+    try:
+        await books.until(lambda: len(books.answered) >= 50, 30, "at work")
+        yield
+        enough.set()
+        await sending
+    finally:
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+
+
+async def test_sigterm_under_load_finishes_and_acknowledges_what_was_begun(
+    scene: Scene, db: asyncpg.Connection
+) -> None:
+    async with keeping_books(scene.amqp_url, scene.prefix) as books:
+        async with worker_processes(1, scene.environ) as [first], steady_flow(scene, books, 300):
+            await books.until(lambda: books.open > 0, 30, "work in flight")
+            took = await terminated(first)
+            assert took < 10, took
+            assert await db.fetchval("select count(*) from requests where finished_at is null") == 0
+            assert await db.fetchval("select count(*) from leases") == 0
+            assert await db.fetchval("select count(*) from workers") == 0
+            begun = await db.fetchval("select count(*) from requests")
+            await books.until(lambda: len(books.answered) >= begun, 10, "answered, of those begun")
+        assert books.open > 0
+        async with worker_processes(1, scene.environ) as [second]:
+            await books.until_all_answered(30)
+            names = {event["event"] for event in second.events}
+        assert "request.duplicate" not in names, "what was begun had been acknowledged"
+    await assert_unharmed(scene.database_url, books)
+
+
+async def test_what_outlasts_the_grace_is_given_back_and_costs_no_attempt(
+    scene: Scene, db: asyncpg.Connection, gate: Path
+) -> None:
+    environ = {**scene.environ, **GATED, "WORKER_GRACE_SECONDS": "2"}
+    async with keeping_books(scene.amqp_url, scene.prefix) as books:
+        async with worker_processes(1, environ) as [first]:
+            producers = Producers(scene.amqp_url, scene.prefix, books, 100)
+            await producers.send(40, waiting_for(gate))
+            await scene.until_rows(db, "select count(*) = 40 from requests where status = 'processing'")
+            took = await terminated(first)
+            assert 2 <= took < 2 + CLOSING_SECONDS, took
+            await first.event("worker.grace_over")
+        assert await db.fetchval(GIVEN_BACK) == 40
+        assert not books.answered
+        gate.touch()  # noqa: ASYNC240 — one call
+        async with worker_processes(1, environ) as [second]:
+            await books.until_all_answered(30)
+            taken = await second.event("lease.taken_over")
+            assert (taken["holder_silent"], taken["new_attempt"]) == (False, False)
+    await assert_unharmed(scene.database_url, books)
+
+
+async def test_a_second_signal_ends_it_at_once_and_nothing_is_lost(
+    scene: Scene, db: asyncpg.Connection, gate: Path
+) -> None:
+    environ = {**scene.environ, **GATED, "WORKER_GRACE_SECONDS": "60"}
+    async with keeping_books(scene.amqp_url, scene.prefix) as books:
+        async with worker_processes(1, environ) as [first]:
+            await Producers(scene.amqp_url, scene.prefix, books, 100).send(40, waiting_for(gate))
+            await scene.until_rows(db, "select count(*) = 40 from requests where status = 'processing'")
+            first.terminate()
+            await first.event("worker.stopping")
+            begun = time.monotonic()
+            first.terminate()
+            assert await first.wait() == 130
+            assert time.monotonic() - begun < 5
+        gate.touch()  # noqa: ASYNC240 — one call
+        async with worker_processes(1, environ):
+            await books.until_all_answered(60)
+    assert await verify(scene.database_url, books.confirmed, books.received) == []
+    assert await db.fetchval("select count(*) from sessions") == 40
+
+
+def refused(network: Proxy) -> None:
+    assert network.cut(refuse=True) > 0
+
+
+def stalled(network: Proxy) -> None:
+    assert network.stall() > 0
+
+
+@pytest.mark.parametrize("how", [refused, stalled])
+@pytest.mark.parametrize("which", ["postgres", "rabbitmq", "both"])
+async def test_it_stops_in_time_though_a_server_is_away(
+    which: str, how: Callable[[Proxy], None], scene: Scene
+) -> None:
+    async with (
+        proxy_to(scene.amqp_url) as (to_rabbitmq, amqp_url),
+        proxy_to(scene.database_url) as (to_postgres, database_url),
+        keeping_books(scene.amqp_url, scene.prefix) as books,
+    ):
+        away = {"AMQP_URL": amqp_url, "DATABASE_URL": database_url, "WORKER_GRACE_SECONDS": "3"}
+        async with worker_processes(1, {**scene.environ, **away}) as [first], steady_flow(scene, books, 300):
+            broken = [
+                network
+                for name, network in (("postgres", to_postgres), ("rabbitmq", to_rabbitmq))
+                if which in (name, "both")
+            ]
+            await books.until(lambda: books.open > 0, 30, "work in flight")
+            for network in broken:
+                how(network)
+            stuck = len(books.answered) + 100
+            await books.until(lambda: len(books.confirmed) > stuck, 30, "more sent than answered")
+            took = await terminated(first)
+            assert took < 3 + CLOSING_SECONDS, took
+            for network in broken:
+                network.heal()
+        async with worker_processes(1, scene.environ):
+            await books.until_all_answered(60)
+    assert await verify(scene.database_url, books.confirmed, books.received) == []
+
+
+@pytest.mark.parametrize("how", ["refused", "stalled"])
+@pytest.mark.parametrize("which", ["postgres", "rabbitmq"])
+async def test_it_stops_promptly_while_it_waits_for_a_server_at_its_start(
+    which: str, how: str, scene: Scene
+) -> None:
+    async with (
+        proxy_to(scene.amqp_url) as (to_rabbitmq, amqp_url),
+        proxy_to(scene.database_url) as (to_postgres, database_url),
+    ):
+        network = to_postgres if which == "postgres" else to_rabbitmq
+        if how == "refused":
+            network.cut(refuse=True)
+        else:
+            network.stall()
+        away = {"AMQP_URL": amqp_url, "DATABASE_URL": database_url}
+        worker = WorkerProcess({**scene.environ, **away})
+        try:
+            await worker.start(until_ready=False)
+            await worker.event("worker.starting")
+            if how == "refused":
+                await worker.event("postgres.waiting" if which == "postgres" else "broker.lost")
+            else:
+                await scene.until(lambda: network.held_bytes > 0, "the worker waits for an answer")
+            took = await terminated(worker)
+            assert took < CLOSING_SECONDS, took
+        finally:
+            await worker.end()
+
+
+async def test_it_stops_promptly_while_postgres_takes_no_writes_at_its_start(
+    scene: Scene, db: asyncpg.Connection
+) -> None:
+    name = await db.fetchval("select current_database()")
+    await db.execute(f"alter database {name} set default_transaction_read_only = on")
+    worker = WorkerProcess(scene.environ)
+    try:
+        await worker.start(until_ready=False)
+        assert "ReadOnly" in (await worker.event("postgres.lost"))["reason"]
+        took = await terminated(worker)
+        assert took < CLOSING_SECONDS, took
+    finally:
+        await worker.end()
+
+
+class TimedBooks(Books):
+    """Knows how long each response took, from the confirm of its request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._confirmed_at: dict[str, float] = {}
+        self.took: dict[str, float] = {}
+
+    def confirm(self, request_id: UUID) -> None:
+        self._confirmed_at[str(request_id)] = time.monotonic()
+        super().confirm(request_id)
+
+    def receive(self, message_id: str, body: bytes) -> None:
+        if message_id not in self.took:
+            now = time.monotonic()
+            self.took[message_id] = now - self._confirmed_at.get(message_id, now)
+        super().receive(message_id, body)
+
+
+async def test_a_rolling_restart_under_load_shows_no_failed_and_no_late_response(scene: Scene) -> None:
+    books = TimedBooks()
+    async with worker_processes(3, scene.environ) as workers:
+        listening = asyncio.create_task(subscribe(scene.amqp_url, scene.prefix, books))
+        try:
+            async with steady_flow(scene, books, 400):
+                for worker in workers:
+                    before = len(books.answered)
+                    await terminated(worker)
+                    await worker.start()
+                    await books.until(lambda: len(books.answered) > before, 30, "answered meanwhile")  # noqa: B023 — awaited here
+            await books.until_all_answered(30)
+        finally:
+            listening.cancel()
+            with suppress(asyncio.CancelledError):
+                await listening
+    slowest = max(books.took.values())
+    assert slowest < LATE_SECONDS, slowest
+    assert len(books.took) > 200
+    await assert_unharmed(scene.database_url, books)
+
+
+async def test_a_supervisor_replaces_a_killed_worker_and_stops_all_under_load(scene: Scene) -> None:
+    parent = WorkerProcess(scene.environ, "--processes", "2")
+    try:
+        await parent.start()
+        async with keeping_books(scene.amqp_url, scene.prefix) as books:
+            async with steady_flow(scene, books, 150):
+                await parent.heard(lambda _: len(of(parent, "worker.ready")) == 2, "two workers")
+                os.kill(of(parent, "worker.starting")[0]["pid"], signal.SIGKILL)
+                assert (await parent.event("worker.died"))["code"] == -signal.SIGKILL
+                await parent.heard(lambda _: len(of(parent, "worker.starting")) == 3, "a third worker")
+                newest = of(parent, "worker.starting")[-1]["worker"]
+                await parent.event("worker.ready", worker=newest)
+            await books.until_all_answered(30)
+            await terminated(parent)
+            assert (await parent.event("supervisor.stopped"))["codes"] == [0, 0]
+    finally:
+        await parent.end()
+    assert await verify(scene.database_url, books.confirmed, books.received) == []
+
+
+def of(parent: WorkerProcess, name: str) -> list[Event]:
+    return [event for event in parent.events if event["event"] == name]
