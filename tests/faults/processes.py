@@ -60,6 +60,9 @@ class WorkerProcess:
         if until_ready:
             await self.event("worker.ready")
 
+    def has_logged(self, name: str) -> bool:
+        return any(event.get("event") == name for event in self.events)
+
     async def event(self, name: str, since: int = 0, **values: Any) -> Event:
         """The first event of that name (and with these values), once it is logged."""
         return await self.heard(

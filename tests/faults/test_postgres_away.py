@@ -227,6 +227,11 @@ async def test_connections_that_break_are_replaced_and_what_was_under_way_is_rep
 ) -> None:
     async with under_load(site) as (workers, books, sending, watching):
         sign = await interrupt(site)
+        while not all(worker.has_logged("postgres.lost") for worker in workers):
+            # One that had nothing under way just then has noticed nothing.
+            seen = len(books.answered)
+            await books.until(lambda seen=seen: len(books.answered) > seen, 30, "at work again")
+            sign = await interrupt(site)
         for worker in workers:
             assert sign in (await worker.event("postgres.lost"))["reason"]
             await worker.event("postgres.back")
