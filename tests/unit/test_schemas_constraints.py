@@ -120,7 +120,7 @@ def objects(model: object, path: str) -> list[tuple[str, BaseModel]]:
         return []
     inside = (
         objects(getattr(model, name), (f"{path}." if path else "") + name.strip("_"))
-        for name in model.model_fields_set & set(type(model).model_fields)
+        for name in sorted(model.model_fields_set & set(type(model).model_fields))
     )
     return [(path, model), *(found for many in inside for found in many)]
 
