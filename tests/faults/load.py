@@ -1,16 +1,18 @@
 """Producers and a subscriber that keep books: what the broker confirmed, and every copy that came back."""
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from uuid import UUID, uuid4
 
 import aio_pika
-from aio_pika.abc import AbstractChannel
+from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import AMQPError
 
+from worker.broker import split_hosts
 from worker.topology import names_for
 from worker.verify import Received
 
@@ -60,6 +62,16 @@ class Books:
         await self.until(lambda: self.open <= 0, seconds, "all answered")
 
 
+class Hosts:
+    """The hosts of a cluster, taken in turn."""
+
+    def __init__(self, amqp_url: str) -> None:
+        self._urls = itertools.cycle(url.update_query({"heartbeat": "5"}) for url in split_hosts(amqp_url))
+
+    async def connect(self) -> AbstractConnection:
+        return await aio_pika.connect(next(self._urls), timeout=5)
+
+
 class Producers:
     """Sends requests, with so many unanswered at most. A publish that was not confirmed is sent again with
     the same id: the producer's half of the promise."""
@@ -67,7 +79,7 @@ class Producers:
     def __init__(self, amqp_url: str, prefix: str, books: Books, open_at_most: int) -> None:
         self.per_second: float | None = None  # None: as fast as it goes
         self.per_second: float | None = None  # None: as fast as it goes
-        self._url = amqp_url
+        self._hosts = Hosts(amqp_url)
         self._exchange = names_for(prefix).requests
         self._books = books
         self._open_at_most = open_at_most
@@ -76,7 +88,7 @@ class Producers:
         left = [uuid4() for _ in range(count)]
         while left:
             with suppress(*_BROKER_ERRORS):
-                connection = await aio_pika.connect(self._url, timeout=5, heartbeat=5)
+                connection = await self._hosts.connect()
                 async with connection:
                     channel = await connection.channel()
                     underlay = await channel.get_underlay_channel()
@@ -131,10 +143,10 @@ def request_for(request_id: UUID) -> dict[str, object]:
 
 async def subscribe(amqp_url: str, prefix: str, books: Books) -> None:
     """Take every copy of every response, for ever, through every loss of the broker."""
-    queue = names_for(prefix).responses
+    queue, hosts = names_for(prefix).responses, Hosts(amqp_url)
     while True:
         with suppress(*_BROKER_ERRORS):
-            connection = await aio_pika.connect(amqp_url, timeout=5, heartbeat=5)
+            connection = await hosts.connect()
             async with connection:
                 channel = await connection.channel()
                 await _consume(channel, queue, books)

@@ -1,0 +1,161 @@
+"""Three RabbitMQ nodes, of which two are lost under load: one for long, the other while the first is gone."""
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+from faults.load import Books, Producers, keeping_books
+from faults.processes import worker_processes
+from faults.scene import Scene
+from harness import eventually
+
+from worker.stack import Family, RabbitNode, opened
+from worker.stack.install import ensure_rabbitmq
+from worker.topology import names_for
+from worker.verify import verify
+
+PREFIX = "cluster"
+PER_SECOND = 150.0
+MORE = 150  # answers that show that work goes on
+NO_QUORUM_SECONDS = 4.0
+
+
+class Cluster:
+    def __init__(self, nodes: list[RabbitNode]) -> None:
+        self.nodes = nodes
+
+    @property
+    def url(self) -> str:
+        """One URL that names all of the hosts."""
+        parts = [urlsplit(node.url) for node in self.nodes]
+        account = f"{parts[0].username}:{parts[0].password}"
+        return f"amqp://{account}@{','.join(f'127.0.0.1:{part.port}' for part in parts)}/"
+
+    async def queues(self, asked: RabbitNode) -> dict[str, dict[str, Any]]:
+        """What this node says of each queue."""
+        columns = ("name", "leader", "members", "online")
+        said = await asked.ctl("list_queues", *columns, "--formatter", "json")
+        return {queue["name"]: queue for queue in json.loads(said)}
+
+    async def leader(self, queue: str, asked: RabbitNode) -> RabbitNode:
+        name = (await self.queues(asked))[queue]["leader"]
+        (node,) = [node for node in self.nodes if node.name == name]
+        return node
+
+
+@asynccontextmanager
+async def cluster() -> AsyncIterator[Cluster]:
+    await ensure_rabbitmq(print, os.environ)
+    async with opened() as ground:
+        family = Family(ground, os.environ)
+        nodes = [RabbitNode(family, name) for name in ("one", "two", "three")]
+        await asyncio.gather(*(node.start() for node in nodes))
+        for node in nodes[1:]:
+            await node.join(nodes[0])
+        yield Cluster(nodes)
+
+
+@pytest.fixture
+def quiet_client(caplog: pytest.LogCaptureFixture) -> None:
+    """Lost connections are what this is about."""
+    for name in ("aiormq", "aio_pika"):
+        caplog.set_level(logging.CRITICAL, name)
+
+
+async def goes_on(books: Books, what: str) -> None:
+    """Requests are accepted, and answered."""
+    confirmed, answered = len(books.confirmed), len(books.answered)
+    await books.until(
+        lambda: len(books.confirmed) > confirmed + MORE and len(books.answered) > answered + MORE, 60, what
+    )
+
+
+async def keep_sending(producers: Producers, enough: asyncio.Event) -> None:
+    while not enough.is_set():
+        await producers.send(100)
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.usefixtures("quiet_client")
+async def test_a_cluster_that_loses_its_leader_and_then_its_quorum_loses_no_request(
+    database_url: str, db: asyncpg.Connection
+) -> None:
+    requests = names_for(PREFIX).requests
+    async with cluster() as three:
+        scene = Scene(three.url, database_url, PREFIX)
+        async with worker_processes(2, scene.environ), keeping_books(three.url, PREFIX) as books:
+            queues = await three.queues(three.nodes[0])
+            assert set(queues) == set(names_for(PREFIX))
+            for queue in queues.values():
+                assert sorted(queue["members"]) == sorted(node.name for node in three.nodes)
+
+            producers, enough = Producers(three.url, PREFIX, books, 400), asyncio.Event()
+            producers.per_second = PER_SECOND
+            sending = asyncio.create_task(keep_sending(producers, enough))
+            try:
+                await goes_on(books, "at work")
+
+                leader = await three.leader(requests, three.nodes[0])
+                one, other = [node for node in three.nodes if node is not leader]
+                await books.until(lambda: books.open > 0, 30, "in flight")
+                pid = leader.pid
+                await leader.kill()
+                assert is_gone(pid)
+                await goes_on(books, "going on without the leader")
+                queue = (await three.queues(one))[requests]
+                assert queue["leader"] in (one.name, other.name)
+                assert leader.name not in queue["online"]
+
+                await books.until(lambda: books.open > 0, 30, "in flight")
+                await other.freeze()
+                try:
+                    await no_quorum(books)
+                finally:
+                    await other.thaw()
+                await goes_on(books, "going on with two of three")
+
+                await leader.start()
+                await eventually(lambda: all_online(three), 60)
+                await goes_on(books, "going on with all three")
+                enough.set()
+                producers.per_second = None
+                await sending
+            finally:
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
+            await books.until_all_answered(60)
+
+        assert await verify(database_url, books.confirmed, books.received) == []
+        assert await db.fetchval("select count(*) from requests") >= len(books.confirmed) >= 4 * MORE
+        assert await db.fetchval("select max(attempt) from requests") <= 2, (
+            "an outage of the broker is no attempt"
+        )
+        assert (await three.queues(three.nodes[0]))[names_for(PREFIX).dead]["online"]
+
+
+async def no_quorum(books: Books) -> None:
+    """One node of three cannot promise anything: for so long nothing is confirmed."""
+    await asyncio.sleep(1)  # what it had promised before arrives
+    confirmed = len(books.confirmed)
+    await asyncio.sleep(NO_QUORUM_SECONDS)
+    assert len(books.confirmed) == confirmed
+
+
+async def all_online(three: Cluster) -> bool:
+    queues = await three.queues(three.nodes[0])
+    return all(len(queue["online"]) == 3 for queue in queues.values())
