@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
+from types import MappingProxyType
 from typing import Self
 
 from worker.stack.errors import StackError
@@ -92,8 +93,12 @@ class Family:
 class RabbitNode:
     """One node with its own data and ports; both outlive stop and kill, not the ground."""
 
-    def __init__(self, family: Family, name: str = "rabbit") -> None:
+    def __init__(
+        self, family: Family, name: str = "rabbit", settings: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """`settings`: lines of rabbitmq.conf beside those that every node gets."""
         self._family = family
+        self._settings = settings
         self.name = f"{name}@localhost"
         self._home = family.home / name
         self._log = self._home / "log"
@@ -106,8 +111,10 @@ class RabbitNode:
         self._programs = programs
 
     @classmethod
-    def alone(cls, ground: Ground, environ: Mapping[str, str]) -> Self:
-        return cls(Family(ground, environ))
+    def alone(
+        cls, ground: Ground, environ: Mapping[str, str], settings: Mapping[str, str] = MappingProxyType({})
+    ) -> Self:
+        return cls(Family(ground, environ), settings=settings)
 
     @property
     def url(self) -> str:
@@ -186,6 +193,7 @@ class RabbitNode:
             "management.tcp.port": str(self._management),
             "default_user": self._family.user,
             "default_pass": self._family.password,
+            **self._settings,
         }
         lines = [f"{name} = {value}\n" for name, value in settings.items()]
         configuration = self._home / "rabbitmq.conf"

@@ -1,0 +1,330 @@
+"""TLS to both servers, by URL and by files; without the right certificate there is no connection at all."""
+
+import asyncio
+import json
+import os
+import ssl
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from harness import eventually, good_request, http_get, open_desk, run_in_process
+from structlog.testing import capture_logs
+
+from worker import log
+from worker.settings import Settings
+from worker.stack import RabbitNode, Stack, opened
+from worker.stack.install import ensure_rabbitmq
+from worker.stack.ports import LOOPBACK
+
+CLIENT = "client"  # the name in the client's certificate
+SSL_REQUEST = struct.pack("!II", 8, 80877103)  # with it, a client of Postgres asks for TLS
+
+
+class Authority:
+    """Makes certificates, as PEM files in a folder."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        authority = x509.BasicConstraints(ca=True, path_length=None)
+        signed = self._begin(self._name, self._key).add_extension(authority, critical=True)
+        self.file = self._write(f"{name}.pem", signed.sign(self._key, SHA256()).public_bytes(Encoding.PEM))
+
+    def issue(self, name: str) -> tuple[Path, Path]:
+        """A certificate for this name and for this machine, and its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        here = x509.SubjectAlternativeName([x509.IPAddress(ip_address(LOOPBACK)), x509.DNSName("localhost")])
+        signed = self._begin(subject, key).add_extension(here, critical=False).sign(self._key, SHA256())
+        secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return self._write(f"{name}.pem", signed.public_bytes(Encoding.PEM)), self._write(
+            f"{name}.key", secret
+        )
+
+    def _begin(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+        now = datetime.now(UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(hours=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
+            )
+        )
+
+    def _write(self, name: str, content: bytes) -> Path:
+        path = self._folder / name
+        path.write_bytes(content)
+        path.chmod(0o600 if name.endswith(".key") else 0o644)
+        return path
+
+
+class Front:
+    """Speaks TLS as Postgres does, and passes on what it hears: the wheel's Postgres is built without TLS.
+    Who asks for none is let in, too: a worker that is told to use it must not try.
+    """
+
+    def __init__(self, context: ssl.SSLContext, database_url: str) -> None:
+        self._context = context
+        self._url = urlsplit(database_url)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.encrypted: list[str | None] = []  # the name in the certificate of each client, if it showed one
+        self.refused = 0
+        self.in_the_clear = 0
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[str]:
+        """The URL of the database, by way of this."""
+        server = await asyncio.start_server(self._accept, LOOPBACK, 0)
+        port = server.sockets[0].getsockname()[1]
+        account = self._url.netloc.rpartition("@")[0]
+        try:
+            yield urlunsplit(self._url._replace(netloc=f"{account}@{LOOPBACK}:{port}"))
+        finally:
+            server.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            first = await reader.readexactly(8)
+            if first == SSL_REQUEST:
+                writer.write(b"S")
+                await writer.start_tls(self._context)
+                first = await reader.read(8)
+                self.encrypted.append(_subject(writer))
+            else:
+                self.in_the_clear += 1
+            far_reader, far_writer = await asyncio.open_connection(self._url.hostname, self._url.port)
+            far_writer.write(first)
+            ways = asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+            try:
+                await ways
+            finally:
+                far_writer.close()
+        except (OSError, asyncio.IncompleteReadError):  # an SSLError is an OSError
+            self.refused += 1
+        finally:
+            writer.close()
+
+
+def _subject(writer: asyncio.StreamWriter) -> str | None:
+    shown = writer.get_extra_info("peercert")
+    return str(shown["subject"][0][0][1]) if shown else None
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65_536):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
+
+
+@dataclass(frozen=True)
+class Secure:
+    """Servers that speak TLS, and what a client needs for it."""
+
+    node: RabbitNode
+    amqps_url: str
+    context: ssl.SSLContext  # of a server
+    authority: Path
+    stranger: Path  # an authority that has signed nothing here
+    client: tuple[Path, Path]
+
+    async def worker_s_connections(self) -> list[list[str]]:
+        """To the broker: whether each is encrypted, and the name in the client's certificate."""
+        table = await self.node.ctl("list_connections", "ssl", "peer_cert_subject", "client_properties")
+        return [line.split("\t")[:2] for line in table.splitlines() if "session-worker" in line]
+
+
+@pytest_asyncio.fixture(scope="module")
+async def secure() -> AsyncIterator[Secure]:
+    await ensure_rabbitmq(print, os.environ)
+    async with opened() as ground:
+        folder = ground.path / "tls"
+        folder.mkdir(mode=0o700)
+        authority, stranger = Authority(folder, "authority"), Authority(folder, "stranger")
+        certificate, key = authority.issue("server")
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority.file)
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.load_cert_chain(certificate, key)
+        port = ground.reserve()
+        settings = {
+            "listeners.ssl.1": f"{LOOPBACK}:{port}",
+            "ssl_options.cacertfile": str(authority.file),
+            "ssl_options.certfile": str(certificate),
+            "ssl_options.keyfile": str(key),
+            "ssl_options.verify": "verify_peer",
+            "ssl_options.fail_if_no_peer_cert": "false",
+        }
+        node = RabbitNode.alone(ground, os.environ, settings)
+        await node.start()
+        parts = urlsplit(node.url)
+        account = parts.netloc.rpartition("@")[0]
+        url = urlunsplit(parts._replace(scheme="amqps", netloc=f"{account}@{LOOPBACK}:{port}"))
+        yield Secure(node, url, context, authority.file, stranger.file, authority.issue(CLIENT))
+
+
+@pytest_asyncio.fixture
+async def front(secure: Secure, database_url: str) -> AsyncIterator[tuple[Front, str]]:
+    front = Front(secure.context, database_url)
+    async with front.open() as url:
+        yield front, url
+
+
+def settings_for(amqp_url: str, database_url: str, **files: Path) -> Settings:
+    made = Settings(
+        amqp_url=amqp_url,
+        database_url=database_url,
+        prefix=f"t{uuid4().hex[:12]}",
+        http_host=LOOPBACK,
+        http_port=0,
+        log_level="warning",
+        mode="test",
+        **{f"tls_{name}_file": str(path) for name, path in files.items()},
+    )
+    log.configure(made)
+    return made
+
+
+async def test_by_url_with_an_authority_of_one_s_own(secure: Secure, front: tuple[Front, str]) -> None:
+    postgres, database_url = front
+    settings = settings_for(
+        f"{secure.amqps_url}?cafile={secure.authority}",
+        f"{database_url}?sslmode=verify-full&sslrootcert={secure.authority}",
+    )
+    connections = await round_trip(secure, settings)
+    assert [encrypted for encrypted, _ in connections] == ["true", "true"]
+    assert set(postgres.encrypted) == {None}
+    assert (postgres.in_the_clear, postgres.refused) == (0, 0)
+
+
+async def test_by_url_with_a_client_certificate(secure: Secure, front: tuple[Front, str]) -> None:
+    postgres, database_url = front
+    certificate, key = secure.client
+    settings = settings_for(
+        f"{secure.amqps_url}?cafile={secure.authority}&certfile={certificate}&keyfile={key}",
+        f"{database_url}?sslmode=verify-full&sslrootcert={secure.authority}"
+        f"&sslcert={certificate}&sslkey={key}",
+    )
+    connections = await round_trip(secure, settings)
+    assert connections == [["true", f"CN={CLIENT}"]] * 2
+    assert set(postgres.encrypted) == {CLIENT}
+    assert (postgres.in_the_clear, postgres.refused) == (0, 0)
+
+
+async def test_by_files_with_a_client_certificate(secure: Secure, front: tuple[Front, str]) -> None:
+    postgres, database_url = front
+    certificate, key = secure.client
+    settings = settings_for(secure.amqps_url, database_url, ca=secure.authority, cert=certificate, key=key)
+    connections = await round_trip(secure, settings)
+    assert connections == [["true", f"CN={CLIENT}"]] * 2
+    assert set(postgres.encrypted) == {CLIENT}
+    assert (postgres.in_the_clear, postgres.refused) == (0, 0)
+
+
+async def round_trip(secure: Secure, settings: Settings) -> list[list[str]]:
+    """A request is answered; returns what the broker says of the worker's connections."""
+    async with run_in_process(settings) as start, open_desk(secure.node.url, settings.prefix) as desk:
+        await start()
+        assert (await desk.ask(good_request())).status == "completed"
+        return await secure.worker_s_connections()
+
+
+@pytest.mark.parametrize("by", ["url", "files"])
+async def test_a_worker_that_does_not_trust_postgres_waits_and_says_so(
+    by: str, secure: Secure, front: tuple[Front, str]
+) -> None:
+    postgres, database_url = front
+    settings = (
+        settings_for(
+            f"{secure.amqps_url}?cafile={secure.authority}",
+            f"{database_url}?sslmode=verify-full&sslrootcert={secure.stranger}",
+        )
+        if by == "url"
+        else settings_for(secure.amqps_url, database_url, ca=secure.stranger)
+    )
+    await waits_for("postgres", "postgres.waiting", "CERTIFICATE_VERIFY_FAILED", settings)
+    assert postgres.refused >= 2
+    assert (postgres.in_the_clear, postgres.encrypted) == (0, [])
+
+
+async def test_a_worker_that_does_not_trust_rabbitmq_waits_and_says_so(
+    secure: Secure, database_url: str
+) -> None:
+    settings = settings_for(f"{secure.amqps_url}?cafile={secure.stranger}", database_url)
+    await waits_for("requests", "broker.lost", "CERTIFICATE_VERIFY_FAILED", settings)
+    assert await secure.worker_s_connections() == []
+
+
+async def test_a_worker_that_knows_no_authority_trusts_nobody(secure: Secure, database_url: str) -> None:
+    await waits_for(
+        "requests", "broker.lost", "CERTIFICATE_VERIFY_FAILED", settings_for(secure.amqps_url, database_url)
+    )
+    assert await secure.worker_s_connections() == []
+
+
+@pytest.mark.parametrize("by", ["url", "files"])
+async def test_a_worker_that_is_to_use_tls_does_not_turn_to_a_postgres_without(
+    by: str, secure: Secure, stack: Stack, database_url: str
+) -> None:
+    settings = (
+        settings_for(stack.amqp_url, f"{database_url}?sslmode=verify-full&sslrootcert={secure.authority}")
+        if by == "url"
+        else settings_for(stack.amqp_url, database_url, ca=secure.authority)
+    )
+    await waits_for("postgres", "postgres.waiting", "rejected SSL upgrade", settings)
+
+
+async def test_a_worker_that_is_to_use_tls_does_not_turn_to_a_rabbitmq_without(
+    secure: Secure, database_url: str
+) -> None:
+    plain = secure.node.url.replace("amqp://", "amqps://")
+    await waits_for(
+        "requests", "broker.lost", "SSL", settings_for(f"{plain}?cafile={secure.authority}", database_url)
+    )
+    assert await secure.worker_s_connections() == []
+
+
+async def waits_for(part: str, event: str, reason: str, settings: Settings) -> None:
+    """It tries again and again, and says in its log and on its page why it is not ready."""
+    with capture_logs() as logs:
+        async with run_in_process(settings) as start:
+            worker = await start(until_ready=False)
+
+            async def told_twice() -> bool:
+                return len([told for told in logs if told["event"] == event]) >= 2
+
+            await eventually(told_twice)
+            assert reason in worker.readiness.reasons[part]
+            status, page = await http_get(worker, "/readyz")
+            assert status == 503
+            assert reason in json.loads(page)["reasons"][part]
+            assert not worker.task.done()
+    assert all(reason in told["reason"] for told in logs if told["event"] == event)
