@@ -244,7 +244,8 @@ class TimedBooks(Books):
 
 async def test_a_rolling_restart_under_load_shows_no_failed_and_no_late_response(scene: Scene) -> None:
     books = TimedBooks()
-    async with worker_processes(3, scene.environ) as workers:
+    # What a worker left to its lease would be late.
+    async with worker_processes(3, {**scene.environ, "WORKER_LEASE_SECONDS": "30"}) as workers:
         listening = asyncio.create_task(subscribe(scene.amqp_url, scene.prefix, books))
         try:
             async with steady_flow(scene, books, 400):
