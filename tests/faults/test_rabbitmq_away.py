@@ -133,7 +133,7 @@ async def short_of_memory(site: Site) -> AsyncIterator[None]:
     await site.broker.ctl("set_vm_memory_high_watermark", "0.00001")
     assert "memory" in await site.broker.ctl("eval", "rabbit_alarm:get_alarms().")
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             # One that only consumes is no more than threatened; those that have published are blocked.
             while await connection_states(site) != {"blocking", "blocked"}:
                 pass

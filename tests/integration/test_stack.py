@@ -41,7 +41,11 @@ class Belongings:
     @classmethod
     def of(cls, owner: psutil.Process, *urls: str) -> "Belongings":
         processes = owner.children(recursive=True)
-        data = next(each for each in processes if each.name() == "postgres").cmdline()
+        # Servers of other stacks, the test run's own among them, may be children of this process, too.
+        port = urlsplit(urls[1]).port
+        data = next(
+            each for each in processes if each.name() == "postgres" and _listens(each, port)
+        ).cmdline()
         folder = Path(data[data.index("-D") + 1]).parent.parent
         assert folder.is_dir()
         mine = [each for each in processes if str(folder) in _words(each)]
@@ -54,6 +58,15 @@ class Belongings:
         left: list[object] = [each for each in self.processes if keeper.alive(each)]
         left += [port for port in self.ports if _open(port)]
         return left + ([self.folder] if self.folder.exists() else [])
+
+
+def _listens(process: psutil.Process, port: int | None) -> bool:
+    with suppress(psutil.Error):
+        return any(
+            each.status == psutil.CONN_LISTEN and each.laddr.port == port
+            for each in process.net_connections()
+        )
+    return False
 
 
 def _words(process: psutil.Process) -> str:
