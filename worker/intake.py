@@ -20,6 +20,7 @@ from worker.topology import Names
 
 PART = "requests"
 _NEEDED = ("postgres", "responses")  # without these a delivery is left where it is
+CONSUME_SECONDS = 15  # a node cut off from its cluster answers nothing, and keeps the connection open
 _SEND_SECONDS = 10
 _log = structlog.get_logger(__name__)
 
@@ -108,12 +109,14 @@ class Intake:
 
         channel.on_consumer_cancel_callbacks.add(on_cancel)
         try:
-            await channel.basic_qos(prefetch_count=self._prefetch)
-            for queue, taken_by_broker in (
-                (self._names.requests, False),
-                (self._names.undelivered, True),
-            ):
-                await channel.basic_consume(queue, self._receiver(session, taken_by_broker=taken_by_broker))
+            async with asyncio.timeout(CONSUME_SECONDS):
+                await channel.basic_qos(prefetch_count=self._prefetch)
+                for queue, taken_by_broker in (
+                    (self._names.requests, False),
+                    (self._names.undelivered, True),
+                ):
+                    receiver = self._receiver(session, taken_by_broker=taken_by_broker)
+                    await channel.basic_consume(queue, receiver)
             self._readiness.up(PART)
             _log.info("intake.consuming", queue=self._names.requests, prefetch=self._prefetch)
             closing = asyncio.ensure_future(channel.closing)

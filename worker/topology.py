@@ -1,5 +1,6 @@
 """The exchanges and queues: their names, their declaration, and the comparison with what the broker has."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -13,6 +14,8 @@ from worker.errors import TopologyError
 
 _NEVER = 1_000_000_000
 REQUEST_KEY = "create"
+DECLARE_SECONDS = 15  # a node cut off from its cluster answers nothing, and keeps the connection open
+_CLOSE_SECONDS = 2
 CANCEL_KEY = "cancel"
 _WRONG_ARGUMENT = re.compile(r"inequivalent arg '([^']+)'[^:]*: received (.+?) but current is (.+?)(?:$|,)")
 
@@ -97,13 +100,14 @@ def design(prefix: str, delivery_limit: int, *, limits_from_policy: bool) -> Top
 
 async def apply(connection: AbstractConnection, topology: Topology) -> None:
     """Declare everything; what is there already and is the same stays as it is."""
-    for exchange in topology.exchanges:
-        await _declare_exchange(connection, exchange, passive=False)
-    for queue in topology.queues:
-        await _declare_queue(connection, queue, passive=False)
-    async with _channel(connection) as channel:
-        for binding in topology.bindings:
-            await channel.queue_bind(binding.queue, binding.exchange, binding.key)
+    async with asyncio.timeout(DECLARE_SECONDS):
+        for exchange in topology.exchanges:
+            await _declare_exchange(connection, exchange, passive=False)
+        for queue in topology.queues:
+            await _declare_queue(connection, queue, passive=False)
+        async with _channel(connection) as channel:
+            for binding in topology.bindings:
+                await channel.queue_bind(binding.queue, binding.exchange, binding.key)
 
 
 async def verify(connection: AbstractConnection, topology: Topology) -> list[str]:
@@ -160,8 +164,9 @@ async def _channel(connection: AbstractConnection) -> AsyncIterator[AbstractChan
     try:
         yield await channel.get_underlay_channel()
     finally:
-        with suppress(AMQPError, RuntimeError):  # the broker closed it first
-            await channel.close()
+        with suppress(AMQPError, RuntimeError, TimeoutError):  # the broker closed it first, or is held up
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await channel.close()
 
 
 def _mismatch(kind: str, name: str, error: ChannelPreconditionFailed) -> TopologyError:

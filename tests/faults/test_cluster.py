@@ -11,11 +11,13 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+from aiormq import Channel
 from faults.load import Books, Producers, keeping_books
 from faults.processes import worker_processes
 from faults.scene import Scene
-from harness import eventually
+from harness import Desk, NewWorker, eventually, good_request
 
+from worker import intake, topology
 from worker.stack import Family, RabbitNode, opened
 from worker.stack.install import ensure_rabbitmq
 from worker.topology import names_for
@@ -146,6 +148,28 @@ async def test_a_cluster_that_loses_its_leader_and_then_its_quorum_loses_no_requ
             "an outage of the broker is no attempt"
         )
         assert (await three.queues(three.nodes[0]))[names_for(PREFIX).dead]["online"]
+
+
+@pytest.mark.parametrize("step", ["declare", "consume"])
+async def test_a_node_that_answers_nothing_is_left_for_the_next(
+    step: str, new_worker: NewWorker, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held_up = []
+
+    async def never(channel: Channel, *_: object, **__: object) -> None:
+        held_up.append(channel.connection)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(topology, "DECLARE_SECONDS", 0.3)
+    monkeypatch.setattr(intake, "CONSUME_SECONDS", 0.3)
+    with monkeypatch.context() as patch:
+        patch.setattr(Channel, "queue_bind" if step == "declare" else "basic_consume", never)
+        worker = await new_worker(until_ready=False)
+        await eventually(lambda: asyncio.sleep(0, len(held_up) > 1))
+    assert held_up[0] is not held_up[1], "it connected anew"
+    await worker.readiness.until_up()
+
+    assert (await desk.ask(good_request())).status == "completed"
 
 
 async def no_quorum(books: Books) -> None:
