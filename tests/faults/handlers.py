@@ -31,3 +31,8 @@ async def waits_for_the_gate(request: CreateSessionRequest, _context: Context) -
     gate = Path(request.payload.name or "")
     while not gate.exists():  # noqa: ASYNC110, ASYNC240 — a file sends no event
         await asyncio.sleep(0.05)
+
+
+async def takes_a_moment(_request: CreateSessionRequest, _context: Context) -> None:
+    """So that a worker under load has work in hand at all times."""
+    await asyncio.sleep(0.3)

@@ -19,6 +19,7 @@ from faults.scene import Scene
 
 from worker.verify import verify
 
+BUSY = {"WORKER_HANDLER": "faults.handlers:takes_a_moment"}
 GATED = {"WORKER_HANDLER": "faults.handlers:waits_for_the_gate"}
 CLOSING_SECONDS = (
     7  # after the grace what is held is given back, connections are closed: 5, and a busy machine
@@ -28,6 +29,8 @@ GIVEN_BACK = (
     "select count(*) from requests join leases on lease = id where status = 'processing' and attempt = 1 "
     "and leases.worker is null and lease_until <= now() and not spends_attempt"
 )
+
+AT_WORK = "select count(*) > 0 from requests where status = 'processing'"
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -80,8 +83,9 @@ async def test_sigterm_under_load_finishes_and_acknowledges_what_was_begun(
     scene: Scene, db: asyncpg.Connection
 ) -> None:
     async with keeping_books(scene.amqp_url, scene.prefix) as books:
-        async with worker_processes(1, scene.environ) as [first], steady_flow(scene, books, 300):
-            await books.until(lambda: books.open > 0, 30, "work in flight")
+        environ = {**scene.environ, **BUSY}
+        async with worker_processes(1, environ) as [first], steady_flow(scene, books, 300):
+            await scene.until_rows(db, AT_WORK)
             took = await terminated(first)
             assert took < 10, took
             assert await db.fetchval("select count(*) from requests where finished_at is null") == 0
@@ -151,21 +155,21 @@ def stalled(network: Proxy) -> None:
 @pytest.mark.parametrize("how", [refused, stalled])
 @pytest.mark.parametrize("which", ["postgres", "rabbitmq", "both"])
 async def test_it_stops_in_time_though_a_server_is_away(
-    which: str, how: Callable[[Proxy], None], scene: Scene
+    which: str, how: Callable[[Proxy], None], scene: Scene, db: asyncpg.Connection
 ) -> None:
     async with (
         proxy_to(scene.amqp_url) as (to_rabbitmq, amqp_url),
         proxy_to(scene.database_url) as (to_postgres, database_url),
         keeping_books(scene.amqp_url, scene.prefix) as books,
     ):
-        away = {"AMQP_URL": amqp_url, "DATABASE_URL": database_url, "WORKER_GRACE_SECONDS": "3"}
+        away = {"AMQP_URL": amqp_url, "DATABASE_URL": database_url, "WORKER_GRACE_SECONDS": "3", **BUSY}
         async with worker_processes(1, {**scene.environ, **away}) as [first], steady_flow(scene, books, 300):
             broken = [
                 network
                 for name, network in (("postgres", to_postgres), ("rabbitmq", to_rabbitmq))
                 if which in (name, "both")
             ]
-            await books.until(lambda: books.open > 0, 30, "work in flight")
+            await scene.until_rows(db, AT_WORK)
             for network in broken:
                 how(network)
             stuck = len(books.answered) + 100
@@ -245,7 +249,7 @@ class TimedBooks(Books):
 async def test_a_rolling_restart_under_load_shows_no_failed_and_no_late_response(scene: Scene) -> None:
     books = TimedBooks()
     # What a worker left to its lease would be late.
-    async with worker_processes(3, {**scene.environ, "WORKER_LEASE_SECONDS": "30"}) as workers:
+    async with worker_processes(3, {**scene.environ, **BUSY, "WORKER_LEASE_SECONDS": "30"}) as workers:
         listening = asyncio.create_task(subscribe(scene.amqp_url, scene.prefix, books))
         try:
             async with steady_flow(scene, books, 400):
@@ -266,7 +270,7 @@ async def test_a_rolling_restart_under_load_shows_no_failed_and_no_late_response
 
 
 async def test_a_supervisor_replaces_a_killed_worker_and_stops_all_under_load(scene: Scene) -> None:
-    parent = WorkerProcess(scene.environ, "--processes", "2")
+    parent = WorkerProcess({**scene.environ, **BUSY}, "--processes", "2")
     try:
         await parent.start()
         async with keeping_books(scene.amqp_url, scene.prefix) as books:
