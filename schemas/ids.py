@@ -2,6 +2,7 @@
 
 import re
 from datetime import date
+from functools import lru_cache
 from hashlib import blake2b
 from uuid import UUID
 
@@ -21,7 +22,12 @@ def session_id(request_id: UUID, day: date) -> str:
     for _ in range(_LENGTH // 2):
         number, pair = divmod(number, 1296)
         code = _PAIRS[pair] + code
-    return f"ts_{day:%y%m%d}_{_DIGITS[number]}{code}"
+    return f"ts_{_stamp(day)}_{_DIGITS[number]}{code}"
+
+
+@lru_cache(maxsize=4)
+def _stamp(day: date) -> str:
+    return f"{day:%y%m%d}"
 
 
 def is_session_id(text: str) -> bool:

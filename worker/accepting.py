@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from logging import DEBUG
 from typing import NamedTuple
 from uuid import UUID
 
@@ -35,8 +36,11 @@ class Accepting:
     async def accept(self, arrivals: Sequence[Arrival], lease: int) -> Accepted:
         begun = await self._insert(arrivals, lease)
         claimed = [first_work(arrival) for arrival in begun.values()]
-        for work in claimed:
-            _log.debug("request.processing", request_id=str(work.request_id), attempt=1, org_id=work.org_id)
+        if _log.is_enabled_for(DEBUG):
+            for work in claimed:
+                _log.debug(
+                    "request.processing", request_id=str(work.request_id), attempt=1, org_id=work.org_id
+                )
         rest = [arrival for arrival in arrivals if arrival.request_id not in begun]
         return Accepted(claimed, await self._known(rest) if rest else [])
 

@@ -199,8 +199,7 @@ def _accepted(
     now: datetime,
 ) -> Arrival | Cancellation | Unreadable:
     request_id = request.request_id
-    document = request.model_dump(mode="json", exclude_unset=True)
-    del document["request_id"]
+    document = request.model_dump(mode="json", exclude_unset=True, exclude={"request_id"})
     stamp = document.pop("timestamp", None)
     payload = document.pop("payload")
     try:

@@ -109,21 +109,22 @@ class Finishing:
 
     def _answer(self, stored: _Stored) -> Answer:
         verdict, work = stored.verdict, stored.verdict.work
+        request_id = str(work.request_id)
         match verdict:
             case Completed():
                 status, code = "completed", None
                 _log.info(
-                    "request.completed", request_id=str(work.request_id), attempt=work.attempt,
+                    "request.completed", request_id=request_id, attempt=work.attempt,
                     org_id=work.org_id, session_id=work.session_id,
                 )  # fmt: skip
             case Failed():
                 status, code = "failed", verdict.code.value
                 _log.info(
-                    "request.failed", request_id=str(work.request_id), attempt=work.attempt,
+                    "request.failed", request_id=request_id, attempt=work.attempt,
                     org_id=work.org_id, code=code,
                 )  # fmt: skip
         self._metrics.requests.labels(status, code or "").inc()
-        return Answer(work.request_id, status, code, verdict.response, str(work.request_id), stored.route)
+        return Answer(work.request_id, status, code, verdict.response, request_id, stored.route)
 
 
 def _still_held(row: Known, work: Work, lease: int) -> bool:

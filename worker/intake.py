@@ -13,6 +13,7 @@ from aiormq.channel import Channel
 from aiormq.exceptions import AMQPError
 from pamqp import commands as spec
 
+from worker import frames
 from worker.envelope import Message
 from worker.metrics import Metrics
 from worker.readiness import Readiness
@@ -90,6 +91,9 @@ class Intake:
         self._arrived = asyncio.Event()
         self._sessions: list[_ChannelSession] = []
         self._stopping = False
+        self._eager = frames.inside_is_known("deliveries are taken one by one")
+        if self._eager:
+            frames.read_eagerly()
 
     async def serve(self, connection: AbstractConnection) -> None:
         """Consume on a channel of this connection until it is lost."""
@@ -111,12 +115,14 @@ class Intake:
         try:
             async with asyncio.timeout(CONSUME_SECONDS):
                 await channel.basic_qos(prefetch_count=self._prefetch)
-                for queue, taken_by_broker in (
-                    (self._names.requests, False),
-                    (self._names.undelivered, True),
-                ):
-                    receiver = self._receiver(session, taken_by_broker=taken_by_broker)
-                    await channel.basic_consume(queue, receiver)
+                receivers = {
+                    self._names.requests: self._receiver(session, taken_by_broker=False),
+                    self._names.undelivered: self._receiver(session, taken_by_broker=True),
+                }
+                if self._eager:
+                    frames.divert_deliveries(channel, receivers)
+                for queue, receiver in receivers.items():
+                    await channel.basic_consume(queue, receiver, consumer_tag=queue)  # type: ignore[arg-type] # it takes both
             self._readiness.up(PART)
             _log.info("intake.consuming", queue=self._names.requests, prefetch=self._prefetch)
             closing = asyncio.ensure_future(channel.closing)
@@ -190,10 +196,10 @@ class Intake:
         for session in self._sessions:
             await _send(session, session.settle([], everything=True))
 
-    def _receiver(self, session: _ChannelSession, *, taken_by_broker: bool):  # type: ignore[no-untyped-def]  # noqa: ANN202 — aiormq's callback type
+    def _receiver(self, session: _ChannelSession, *, taken_by_broker: bool) -> frames.Receive:
         clock = asyncio.get_running_loop().time
 
-        async def receive(message: DeliveredMessage) -> None:
+        def receive(message: DeliveredMessage) -> None:
             tag = message.delivery_tag or 0
             properties = message.header.properties
             why = None

@@ -1,12 +1,10 @@
 """Messages out: every one confirmed by the broker, and a whole batch in one write."""
 
 import asyncio
-import importlib.metadata
 from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-import structlog
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel, ChannelFrame
 from aiormq.exceptions import AMQPError, DeliveryError, PublishError
@@ -17,12 +15,11 @@ from pamqp.header import ContentHeader
 
 from worker.errors import PublishInterrupted
 from worker.failpoint import FailPoint, Gap
+from worker.frames import inside_is_known
 from worker.readiness import Readiness
 
 PART = "responses"
 WINDOW = 256  # publishes in flight on the channel at once
-_TESTED_WITH = "7.2.4"  # the aiormq whose inside the batch write relies on
-_log = structlog.get_logger(__name__)
 
 
 class Outgoing(NamedTuple):
@@ -53,7 +50,7 @@ class Publisher:
         self._channel: AbstractChannel | None = None
         self._in_flight: set[str | None] = set()
         self._landed = asyncio.Event()
-        self._batch_write = can_write_batches()
+        self._batch_write = inside_is_known("responses go out one by one")
         self._give_up = asyncio.Event()
 
     async def serve(self, connection: AbstractConnection) -> None:
@@ -133,18 +130,6 @@ class PublishStalled(AMQPError):
     reason = "the broker did not confirm in time"
 
 
-def can_write_batches() -> bool:
-    """Whether the installed client is the one that the batch write was tested with."""
-    installed = importlib.metadata.version("aiormq")
-    if installed == _TESTED_WITH:
-        return True
-    _log.warning(
-        "publisher.slow_path",
-        reason=f"aiormq is {installed}, the batch write was tested with {_TESTED_WITH}",
-    )
-    return False
-
-
 async def write_one(channel: AbstractChannel, message: Outgoing) -> Receipt:
     """One publish through the client's public call."""
     try:
@@ -212,9 +197,7 @@ async def write_batch(
     The client's public call makes a future, a lock and a write for each publish. This does what it does,
     once for the batch, with its own tables; a contract test holds it against the pinned version.
     """
-    chunks: list[bytes] = []
-    for message in messages:
-        _marshal(channel, message, chunks)
+    payload = _marshal(channel, messages)
     async with channel.lock:
         first = channel.delivery_tag + 1
         future = channel.create_future()  # the channel's own: rejected when the channel is lost
@@ -224,7 +207,7 @@ async def write_batch(
             channel.message_id_delivery_tag[message.properties.message_id] = first + index
         channel.delivery_tag += len(messages)
         try:
-            await channel.write_queue.put(ChannelFrame(payload=b"".join(chunks), should_close=False))
+            await channel.write_queue.put(ChannelFrame(payload=payload, should_close=False))
         except BaseException:
             # The broker has seen none of these: the next publish takes their numbers.
             channel.delivery_tag = first - 1
@@ -242,20 +225,23 @@ async def write_batch(
     return batch.receipts
 
 
-def _marshal(channel: Any, message: Outgoing, chunks: list[bytes]) -> None:  # noqa: ANN401 — as above
-    number = channel.number
-    chunks.append(
-        marshal(
-            spec.Basic.Publish(exchange=message.exchange, routing_key=message.routing_key, mandatory=True),
-            number,
+def _marshal(channel: Any, messages: Sequence[Outgoing]) -> bytes:  # noqa: ANN401 — as above
+    number, most = channel.number, channel.max_content_size
+    methods: dict[tuple[str, str], bytes] = {}  # most of a batch go to the same exchange and key
+    chunks: list[bytes] = []
+    for message in messages:
+        address = message.exchange, message.routing_key
+        if address not in methods:
+            method = spec.Basic.Publish(exchange=address[0], routing_key=address[1], mandatory=True)
+            methods[address] = marshal(method, number)
+        chunks.append(methods[address])
+        header = ContentHeader(properties=message.properties, body_size=len(message.body))
+        chunks.append(marshal(header, number))
+        chunks.extend(
+            marshal(ContentBody(message.body[start : start + most]), number)
+            for start in range(0, len(message.body), most)
         )
-    )
-    chunks.append(marshal(ContentHeader(properties=message.properties, body_size=len(message.body)), number))
-    most = channel.max_content_size
-    chunks.extend(
-        marshal(ContentBody(message.body[start : start + most]), number)
-        for start in range(0, len(message.body), most)
-    )
+    return b"".join(chunks)
 
 
 def _forget(channel: Any, messages: Sequence[Outgoing]) -> None:  # noqa: ANN401 — as above

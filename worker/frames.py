@@ -1,0 +1,93 @@
+"""Frames in, taken as they have arrived instead of one wait for each.
+
+The client library waits three times for every frame and makes a task for every delivery. What is done here
+instead relies on its inside, so it is done only with the version that the contract tests hold it against;
+with any other the library's own way is taken, and a warning says so.
+"""
+
+import importlib.metadata
+from collections.abc import Callable
+from typing import Any
+
+import aiormq.connection
+import pamqp.frame
+import structlog
+from aiormq.abc import DeliveredMessage
+from aiormq.channel import Channel
+from pamqp import commands as spec
+from pamqp.body import ContentBody
+from pamqp.exceptions import PAMQPException
+from pamqp.header import ContentHeader
+
+_TESTED_WITH = "7.2.4"  # of aiormq
+_HEAD = 7  # type, channel, size; then the payload and one byte that ends it
+_log = structlog.get_logger(__name__)
+
+
+def inside_is_known(otherwise: str) -> bool:
+    """Whether the installed client is the one whose inside was tested. `otherwise`: what follows if not."""
+    installed = importlib.metadata.version("aiormq")
+    if installed == _TESTED_WITH:
+        return True
+    _log.warning(
+        "client.slow_path",
+        reason=f"aiormq is {installed}, its inside was tested with {_TESTED_WITH}",
+        consequence=otherwise,
+    )
+    return False
+
+
+def read_eagerly() -> None:
+    """From now on connections of this process take the frames that have arrived without waiting."""
+    aiormq.connection.FrameReceiver = _EagerReceiver  # type: ignore[misc] # the library has no other way in
+
+
+class _EagerReceiver(aiormq.connection.FrameReceiver):
+    async def get_frame(self) -> Any:  # noqa: ANN401 — as the library has it
+        buffer: bytearray = self.reader._buffer  # type: ignore[attr-defined]  # noqa: SLF001 — as told above
+        if self.started and len(buffer) > _HEAD:
+            size = _HEAD + int.from_bytes(buffer[3:_HEAD]) + 1
+            if len(buffer) >= size:
+                data = bytes(buffer[:size])
+                del buffer[:size]
+                self.reader._maybe_resume_transport()  # type: ignore[attr-defined]  # noqa: SLF001
+                try:
+                    return pamqp.frame.unmarshal(data)
+                except PAMQPException as error:
+                    raise aiormq.exceptions.InvalidFrameError(str(error)) from error
+        return await super().get_frame()
+
+
+Receive = Callable[[DeliveredMessage], None]
+
+
+def divert_deliveries(channel: Channel, receivers: dict[str, Receive]) -> None:
+    """Deliveries for these consumer tags go straight to their receiver, everything else its usual way."""
+    usual = channel.frames.put
+    deliver: spec.Basic.Deliver | None = None
+    header: ContentHeader | None = None
+    parts: list[bytes] = []
+    missing = 0
+
+    async def put(item: tuple[int, Any]) -> None:
+        nonlocal deliver, header, parts, missing
+        frame = item[1]
+        match frame:
+            case spec.Basic.Deliver() if frame.consumer_tag in receivers:
+                deliver, header, parts = frame, None, []
+                return
+            case ContentHeader() if deliver:
+                header, missing = frame, frame.body_size
+            case ContentBody() if header:
+                parts.append(frame.value)
+                missing -= len(frame.value)
+            case _:
+                await usual(item)
+                return
+        if deliver and not missing:
+            message = DeliveredMessage(deliver, header, b"".join(parts), channel)
+            receive = receivers[deliver.consumer_tag or ""]
+            deliver = header = None
+            receive(message)
+
+    channel.frames.put = put  # type: ignore[method-assign]
