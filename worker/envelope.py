@@ -1,12 +1,9 @@
-"""Between AMQP messages and values: the only place that knows both the properties and the schemas.
-
-Whatever Postgres could not hold is found here, so that no batch fails over one message.
-"""
+"""Between AMQP messages and values: the only place that knows both the properties and the schemas."""
 
 import json
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from aio_pika.abc import HeadersType
@@ -15,6 +12,7 @@ from pydantic import ValidationError
 
 from schemas import CancelSessionRequest, CreateSessionRequest, FailureCode, field_errors, session_id
 from schemas.secret import map_secrets, may_hold_secrets
+from worker.body import Malformed, compact, parse
 from worker.errors import SealError
 from worker.outcome import Answer, Arrival, Cancellation, Refusal, Route, Unreadable
 from worker.seal import SealKeys
@@ -25,11 +23,7 @@ CANCEL_TYPE = "CancelSessionRequest"
 CANCELLED = b"cancelled:"  # the fingerprint of a request that was cancelled before it came
 CONTENT_TYPE = "application/json"
 APP_ID = "session-worker"
-MAX_DEPTH = 100
-_WHOLE = 2.0**53  # up to here a double holds every whole number
-_MAX_TEXT = 1024  # of a property that is stored
 _ID_IN_TEXT = re.compile(rb'"request_?[iI]d"\s*:\s*"([0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12})"')
-_GZIP = b"\x1f\x8b"
 _EPOCH_MS = re.compile(r"-?\d{1,15}(\.\d+)?")
 
 
@@ -43,10 +37,6 @@ class Message(NamedTuple):
 
 class Limits(NamedTuple):
     max_body_bytes: int
-
-
-class _Malformed(Exception):
-    """The body is no JSON document that can be a request."""
 
 
 def decode(
@@ -92,7 +82,7 @@ def _decode(
         _check_declared(properties)
         deadline_at = _deadline(properties, now)
         document = parse(message.body)
-    except _Malformed as error:
+    except Malformed as error:
         request_id = _id_in_text(message.body) or fallback
         return _refused(message, request_id, route, now, keys, FailureCode.INVALID_REQUEST, str(error))
     if document.get("operation") == "cancel_session":
@@ -108,36 +98,10 @@ def _decode(
     return _accepted(message, request, route, deadline_at, keys, now)
 
 
-def parse(body: bytes) -> dict[str, Any]:
-    """The JSON object in a body; stricter than the standard library's reading of JSON."""
-    try:
-        text = body.decode()
-    except UnicodeDecodeError:
-        packed = " (it looks gzip-compressed: send it plain)" if body.startswith(_GZIP) else ""
-        raise _Malformed(f"the body is not UTF-8 text{packed}") from None
-    if not text.strip():
-        raise _Malformed("the body is empty")
-    try:
-        document = _READER.decode(text)
-    except json.JSONDecodeError as error:
-        raise _Malformed(f"the body is not JSON: {error.msg} at character {error.pos}") from None
-    except RecursionError:
-        raise _Malformed(f"the body is nested deeper than {MAX_DEPTH} levels") from None
-    except ValueError:
-        raise _Malformed("the body has a number of too many digits") from None
-    if not isinstance(document, dict):
-        raise _Malformed("the body is JSON, but not an object")
-    if text.count("{") + text.count("[") > MAX_DEPTH and _deeper_than(document, MAX_DEPTH):
-        raise _Malformed(f"the body is nested deeper than {MAX_DEPTH} levels")
-    if "\\u" in text:
-        _check_storable(document)
-    return document
-
-
 def restore(body: str, request_id: UUID, keys: SealKeys) -> tuple[CreateSessionRequest, str]:
     """The request and its sealed payload from a stored body."""
     stored = json.loads(body)
-    document = _compact(stored["payload"])
+    document = compact(stored["payload"])
     if may_hold_secrets(document):
         stored["payload"] = keys.open_document(stored["payload"], request_id)
     return CreateSessionRequest.model_validate({**stored, "request_id": str(request_id)}), document
@@ -203,7 +167,7 @@ def _accepted(
     stamp = document.pop("timestamp", None)
     payload = document.pop("payload")
     try:
-        payload_text, rest = _compact(payload), _compact(document)
+        payload_text, rest = compact(payload), compact(document)
     except (UnicodeEncodeError, ValueError):
         return _refused(
             message,
@@ -220,7 +184,7 @@ def _accepted(
         keyed = canonical
         try:
             fingerprint = keys.fingerprint(canonical, has_secrets=True)
-            payload_text = _compact(keys.seal_document(payload, request_id))
+            payload_text = compact(keys.seal_document(payload, request_id))
         except SealError:
             return _refused(
                 message, request_id, route, now, keys, FailureCode.SECRETS_REFUSED,
@@ -304,10 +268,10 @@ def _refused(
 def _check_declared(properties: spec.Basic.Properties) -> None:
     """What the properties say of the body must be what a worker can read."""
     if properties.content_encoding not in (None, "", "identity", "utf-8", "UTF-8"):
-        raise _Malformed("the content_encoding is not supported: send the body as plain UTF-8 JSON")
+        raise Malformed("the content_encoding is not supported: send the body as plain UTF-8 JSON")
     kind = (properties.content_type or CONTENT_TYPE).partition(";")[0].strip().lower()
     if kind != CONTENT_TYPE and not kind.endswith("+json"):
-        raise _Malformed(f"the content_type is not supported: it must be {CONTENT_TYPE}")
+        raise Malformed(f"the content_type is not supported: it must be {CONTENT_TYPE}")
 
 
 def _route(properties: spec.Basic.Properties) -> Route:
@@ -339,7 +303,7 @@ def _deadline(properties: spec.Basic.Properties, now: datetime) -> datetime | No
         try:
             candidates.append(min(sent, now) + timedelta(milliseconds=int(properties.expiration)))
         except (ValueError, OverflowError):
-            raise _Malformed("the expiration is not a number of milliseconds") from None
+            raise Malformed("the expiration is not a number of milliseconds") from None
     return min(candidates, default=None)
 
 
@@ -356,7 +320,7 @@ def _moment(value: object) -> datetime:
             return datetime.fromtimestamp(float(value) / 1000, UTC)
     except (ValueError, OverflowError, OSError):
         pass
-    raise _Malformed("the header `deadline` is neither ISO 8601 nor milliseconds since 1970")
+    raise Malformed("the header `deadline` is neither ISO 8601 nor milliseconds since 1970")
 
 
 def _uuid_of(value: object) -> UUID | None:
@@ -373,12 +337,6 @@ def _id_in_text(body: bytes) -> UUID | None:
     return UUID(found[1].decode()) if found else None
 
 
-def _compact(document: Any) -> str:  # noqa: ANN401 — any JSON
-    text = _WRITER.encode(document)
-    text.encode()
-    return text
-
-
 def _holds_secrets(payload: dict[str, Any]) -> bool:
     found = False
 
@@ -389,65 +347,3 @@ def _holds_secrets(payload: dict[str, Any]) -> bool:
 
     map_secrets(payload, note)
     return found
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) != len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise _Malformed(f"the key {twice[:64]!a} is there twice in one object")
-    return document
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise _Malformed(f"the body holds {name}, which is not JSON")
-
-
-def _finite(digits: str) -> float | int:
-    number = float(digits)
-    if number in (float("inf"), float("-inf")):
-        raise _Malformed("the body holds a number beyond the range of a double")
-    # 3600.0 and 3600 are the same number, and make the same request.
-    return int(number) if number.is_integer() and abs(number) < _WHOLE else number
-
-
-def _deeper_than(document: Any, limit: int) -> bool:  # noqa: ANN401 — any JSON
-    level, depth = [document], 0
-    while level:
-        depth += 1
-        if depth > limit:
-            return True
-        level = [
-            child
-            for value in level
-            for child in (value.values() if isinstance(value, dict) else value)
-            if isinstance(child, dict | list)
-        ]
-    return False
-
-
-def _check_storable(document: dict[str, Any]) -> None:
-    """Escapes can spell what Postgres cannot hold: NUL and halves of a surrogate pair."""
-    level: list[tuple[str, Any]] = [("", document)]
-    while level:
-        path, value = level.pop()
-        if isinstance(value, str):
-            if "\x00" in value:
-                raise _Malformed(f"{path} holds the character NUL (\\u0000), which cannot be stored")
-            if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-                raise _Malformed(f"{path} holds half of a surrogate pair, which is not Unicode text")
-        elif isinstance(value, dict):
-            for key in value:
-                if "\x00" in key or any("\ud800" <= character <= "\udfff" for character in key):
-                    raise _Malformed(
-                        "a key holds a character that cannot be stored (NUL or half a surrogate pair)"
-                    )
-            level.extend((f"{path}.{key}" if path else key, child) for key, child in value.items())
-        elif isinstance(value, list):
-            level.extend((f"{path}.{index}", child) for index, child in enumerate(value))
-
-
-# Made once: `json.loads` and `json.dumps` with options make one for each call.
-_READER = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite)
-_WRITER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)

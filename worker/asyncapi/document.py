@@ -10,7 +10,8 @@ from schemas import CreateSessionRequest, CreateSessionResponse, FailureCode
 from schemas.cancel import CancelSessionRequest
 from schemas.failures import FAILURES
 from worker.asyncapi import examples, properties
-from worker.envelope import CANCEL_TYPE, CONTENT_TYPE, MAX_DEPTH, REQUEST_TYPE, RESPONSE_TYPE
+from worker.body import MAX_DEPTH
+from worker.envelope import CANCEL_TYPE, CONTENT_TYPE, REQUEST_TYPE, RESPONSE_TYPE
 from worker.settings import Settings
 from worker.topology import CANCEL_KEY, REQUEST_KEY, Exchange, Topology, design
 
