@@ -1,4 +1,4 @@
-"""Where a contender is measured: its queue filled, its database empty, its responses counted as they come."""
+"""Where things are measured: queues and a database of their own, a process, its work and its cost."""
 
 import asyncio
 import json
@@ -6,8 +6,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
@@ -15,18 +16,20 @@ from uuid import uuid4
 import aio_pika
 import asyncpg
 import psutil
-from aiormq.abc import DeliveredMessage
+from aio_pika.abc import AbstractConnection
+from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.channel import Channel
 from pamqp import commands as spec
 
-from bench.contenders import Contender
 from bench.peers.fill import bodies
 from worker import topology
+from worker.frames import divert_deliveries
 from worker.migrate import migrate
 from worker.publisher import Outgoing, write_batch
 
 PEERS = Path(__file__).parent / "peers"
-_PATIENCE_SECONDS = 120
 _FILL_BATCH = 200
+_QUIET = 0.1  # of a core
 
 
 class Servers(NamedTuple):
@@ -34,43 +37,57 @@ class Servers(NamedTuple):
     database_url: str
 
 
-class Figures(NamedTuple):
-    """One contender's round."""
+class Site(NamedTuple):
+    """Queues and a database for one measurement, and the environment of who works on them."""
 
-    name: str
-    requests: int
-    per_second: float
-    cpu_us: float
-    rss_mb: float
+    connection: AbstractConnection
+    tag: str
+    names: topology.Names
+    database_url: str
+    environ: dict[str, str]
 
 
-async def measure(servers: Servers, contender: Contender, requests: int) -> Figures:
-    """Fill the queue, start the contender, and time the responses from the tenth part to the last but one."""
+class Cost(NamedTuple):
+    """Processor seconds, so far."""
+
+    process: float
+    broker: float
+    postgres: float
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+@asynccontextmanager
+async def a_site(servers: Servers, **environ: str) -> AsyncIterator[Site]:
     tag = f"b{uuid4().hex[:10]}"
     connection = await aio_pika.connect(servers.amqp_url)
     try:
         async with a_database(servers.database_url) as database_url:
-            names = await _prepare(connection, tag, contender)
-            environ = {
-                **os.environ,
-                "AMQP_URL": servers.amqp_url,
-                "DATABASE_URL": database_url,
-                "BENCH_QUEUE": names.requests,
-                "BENCH_RESPONSES": names.responses,
-                "WORKER_PREFIX": tag,
-                "WORKER_QUEUE_LIMITS": "policy",
-                "WORKER_HTTP_HOST": "127.0.0.1",
-                "WORKER_HTTP_PORT": "0",
-                "WORKER_LOG_FORMAT": "json",
-                "PYTHONPATH": os.pathsep.join([str(PEERS), str(PEERS.parent.parent)]),
-            }
-            await _fill(connection, contender, environ, names.requests, requests)
-            async with running(contender.command, environ) as process:
-                figures = await _time(connection, names.responses, contender.name, requests, process)
-            if contender.records:
-                await check_work(database_url, requests)
-            await _clean(connection, tag)
-            return figures
+            design = topology.design(tag, 20, limits_from_policy=True)
+            await topology.apply(connection, design)
+            yield Site(
+                connection,
+                tag,
+                design.names,
+                database_url,
+                {
+                    **os.environ,
+                    "AMQP_URL": servers.amqp_url,
+                    "DATABASE_URL": database_url,
+                    "BENCH_QUEUE": design.names.requests,
+                    "BENCH_RESPONSES": design.names.responses,
+                    "WORKER_PREFIX": tag,
+                    "WORKER_QUEUE_LIMITS": "policy",
+                    "WORKER_HTTP_HOST": "127.0.0.1",
+                    "WORKER_HTTP_PORT": "0",
+                    "WORKER_LOG_FORMAT": "json",
+                    "PYTHONPATH": os.pathsep.join([str(PEERS), str(PEERS.parent.parent)]),
+                    **environ,
+                },
+            )
+            await _clean(connection, design.names)
     finally:
         await connection.close()
 
@@ -90,8 +107,8 @@ async def a_database(admin_url: str) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def running(command: Sequence[str], environ: dict[str, str]) -> AsyncIterator[psutil.Process]:
-    """The contender's process, and whatever processes it makes; all gone at the end."""
+async def running(command: Sequence[str], environ: Mapping[str, str]) -> AsyncIterator[psutil.Process]:
+    """A process, and whatever processes it makes; all gone at the end."""
     log = Path(environ.get("BENCH_LOG", os.devnull)).open("ab")  # noqa: SIM115, ASYNC230 — lives as long as the process
     process = await asyncio.create_subprocess_exec(
         *command, env=environ, cwd=PEERS, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
@@ -103,11 +120,94 @@ async def running(command: Sequence[str], environ: dict[str, str]) -> AsyncItera
         for number in (signal.SIGTERM, signal.SIGKILL):
             if process.returncode is None:
                 os.killpg(process.pid, number)
-                try:
+                with suppress(TimeoutError):
                     await asyncio.wait_for(process.wait(), 15)
-                except TimeoutError:
-                    continue
         log.close()
+
+
+async def underlying(connection: AbstractConnection, *, confirms: bool) -> Channel:
+    opened = await connection.channel(publisher_confirms=confirms)
+    channel = await opened.get_underlay_channel()
+    assert isinstance(channel, Channel)
+    return channel
+
+
+async def fill(connection: AbstractConnection, queue: str, requests: int) -> list[str]:
+    """So many requests, each confirmed; their ids in the order in which they were published."""
+    channel = await underlying(connection, confirms=True)
+    ids: list[str] = []
+    documents = bodies(requests)
+    while batch := list(islice(documents, _FILL_BATCH)):
+        await publish(channel, queue, batch)
+        ids += [str(body["request_id"]) for body in batch]
+        if len(ids) % 100_000 == 0:
+            say(f"  {len(ids):,} of {requests:,} queued")
+    return ids
+
+
+async def publish(channel: AbstractChannel, exchange: str, batch: Sequence[dict[str, object]]) -> None:
+    await write_batch(
+        channel,
+        [
+            Outgoing(
+                exchange, "create", json.dumps(body).encode(),
+                spec.Basic.Properties(
+                    delivery_mode=2, message_id=str(body["request_id"]), content_type="application/json"
+                ),
+            )
+            for body in batch
+        ],
+    )  # fmt: skip
+
+
+async def listen(
+    connection: AbstractConnection, queue: str, heard: Callable[[DeliveredMessage], None]
+) -> None:
+    """Every message of a queue, as cheaply as can be: what listens takes its share of the same cores."""
+    channel = await underlying(connection, confirms=False)
+    divert_deliveries(channel, {queue: heard})
+    await channel.basic_consume(queue, _nothing, no_ack=True, consumer_tag=queue)
+
+
+async def _nothing(_message: DeliveredMessage) -> None:
+    raise AssertionError("deliveries are diverted")
+
+
+async def until_quiet(patience_seconds: float = 90) -> None:
+    """A broker that was just filled is at work for some seconds more; nobody is measured beside that."""
+    ends = time.monotonic() + patience_seconds
+    while time.monotonic() < ends:
+        before = _cpu_of("beam")
+        await asyncio.sleep(1)
+        if _cpu_of("beam") - before < _QUIET:
+            return
+    say("  the broker is still at work on what it was given")
+
+
+def cost(process: psutil.Process) -> Cost:
+    """Of a process with its children, and of the servers on this machine."""
+    return Cost(_cpu([process, *process.children(recursive=True)]), _cpu_of("beam"), _cpu_of("postgres"))
+
+
+def rss_bytes(process: psutil.Process) -> int:
+    total = 0
+    for one in [process, *process.children(recursive=True)]:
+        with suppress(psutil.Error):
+            total += one.memory_info().rss
+    return total
+
+
+def _cpu_of(name: str) -> float:
+    return _cpu([one for one in psutil.process_iter(["name"]) if name in (one.info["name"] or "")])
+
+
+def _cpu(processes: Sequence[psutil.Process]) -> float:
+    total = 0.0
+    for one in processes:
+        with suppress(psutil.Error):
+            times = one.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 async def check_work(database_url: str, requests: int) -> None:
@@ -127,108 +227,10 @@ async def check_work(database_url: str, requests: int) -> None:
         )
 
 
-def cpu_seconds(process: psutil.Process) -> float:
-    """User and system time of a process and its children."""
-    total = 0.0
-    for one in [process, *process.children(recursive=True)]:
-        times = one.cpu_times()
-        total += times.user + times.system
-    return total
-
-
-def rss_bytes(process: psutil.Process) -> int:
-    return sum(int(one.memory_info().rss) for one in [process, *process.children(recursive=True)])
-
-
-async def _prepare(
-    connection: aio_pika.abc.AbstractConnection, tag: str, contender: Contender
-) -> topology.Names:
-    design = topology.design(tag, 20, limits_from_policy=True)
-    await topology.apply(connection, design)
-    if contender.fills_itself:
-        # It declares its queue in its own way.
-        channel = await (await connection.channel()).get_underlay_channel()
-        await channel.queue_delete(design.names.requests)
-    return design.names
-
-
-async def _fill(
-    connection: aio_pika.abc.AbstractConnection,
-    contender: Contender,
-    environ: dict[str, str],
-    queue: str,
-    requests: int,
-) -> None:
-    if contender.fills_itself:
-        script = str(PEERS / contender.fills_itself)
-        filling = await asyncio.create_subprocess_exec(
-            sys.executable, script, "fill", str(requests), env=environ, cwd=PEERS
-        )
-        if await filling.wait():
-            raise AssertionError(f"{contender.name} did not fill its queue")
-        return
-    channel = await (await connection.channel()).get_underlay_channel()
-    documents = [json.dumps(body).encode() for body in bodies(requests)]
-    for start in range(0, requests, _FILL_BATCH):
-        await write_batch(
-            channel,
-            [
-                Outgoing(
-                    queue, "create", body,
-                    spec.Basic.Properties(
-                        delivery_mode=2, message_id=str(start + index), content_type="application/json"
-                    ),
-                )
-                for index, body in enumerate(documents[start : start + _FILL_BATCH])
-            ],
-        )  # fmt: skip
-
-
-async def _time(
-    connection: aio_pika.abc.AbstractConnection,
-    responses: str,
-    name: str,
-    requests: int,
-    process: psutil.Process,
-) -> Figures:
-    channel = await (await connection.channel(publisher_confirms=False)).get_underlay_channel()
-    marks: dict[str, tuple[int, float, float]] = {}
-    done = asyncio.Event()
-    count = 0
-
-    def mark(which: str) -> None:
-        marks[which] = (count, time.perf_counter(), cpu_seconds(process))
-
-    async def take(_message: DeliveredMessage) -> None:
-        nonlocal count
-        count += 1
-        if count >= requests // 10 and "begin" not in marks:
-            mark("begin")
-        if count >= requests * 95 // 100 and "end" not in marks:
-            mark("end")
-        if count >= requests:
-            done.set()
-
-    await channel.basic_consume(responses, take, no_ack=True)
-    async with asyncio.timeout(_PATIENCE_SECONDS):
-        await done.wait()
-    (first, began, used_before), (last, ended, used_after) = marks["begin"], marks["end"]
-    timed = last - first
-    return Figures(
-        name,
-        requests,
-        timed / (ended - began),
-        (used_after - used_before) / timed * 1e6,
-        rss_bytes(process) / 1e6,
-    )
-
-
-async def _clean(connection: aio_pika.abc.AbstractConnection, tag: str) -> None:
-    for name in (*topology.names_for(tag), f"{topology.names_for(tag).requests}.dead"):
-        channel = await connection.channel()
-        underlay = await channel.get_underlay_channel()
-        try:
-            await underlay.queue_delete(name)
-            await underlay.exchange_delete(name)
-        except Exception:  # noqa: BLE001, S112 — what is not there need not be removed
-            continue
+async def _clean(connection: AbstractConnection, names: topology.Names) -> None:
+    for name in names:
+        for remove in ("queue_delete", "exchange_delete"):
+            channel = await underlying(connection, confirms=False)
+            with suppress(Exception):  # what is not there need not be removed
+                await getattr(channel, remove)(name)
+                await channel.close()

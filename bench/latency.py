@@ -1,0 +1,192 @@
+"""How long one request takes: alone on an idle system, and among others at a part of the maximum rate."""
+
+import asyncio
+import json
+import statistics
+import time
+from collections.abc import Awaitable, Sequence
+from typing import NamedTuple, Self
+
+import aio_pika
+import asyncpg
+from aio_pika.abc import AbstractIncomingMessage
+from aiormq.abc import DeliveredMessage
+
+from bench import report
+from bench.contenders import CONTENDERS, PYTHON, THIS_WORKER
+from bench.peers.fill import bodies
+from bench.stage import PEERS, Servers, Site, a_site, listen, publish, running, say, underlying
+from bench.throughput import measure
+
+SUITE = "latency"
+_WARM_UP = 50
+_TICK_SECONDS = 0.002
+_LOAD_SECONDS = 15.0
+_PARTS = (0.1, 0.25, 0.5, 0.75)
+
+
+class Times(NamedTuple):
+    """Of many requests, in milliseconds."""
+
+    p50: float
+    p99: float
+
+
+async def run(servers: Servers, requests: int) -> str:
+    lone = await _lone(servers, max(200, requests // 20))
+    most = (await measure(servers, CONTENDERS[0], requests)).per_second
+    say(f"the maximum: {most:,.0f} a second")
+    loaded = {part: await _loaded(servers, most * part) for part in _PARTS}
+    report.save(
+        SUITE,
+        {
+            "lone_ms": {name: times._asdict() for name, times in lone.items()},
+            "maximum_per_second": most,
+            "loaded_ms": {f"{part:.0%}": times._asdict() for part, times in loaded.items()},
+        },
+    )
+    floor = lone[_FLOOR]
+    heads = ["alone", "p50, ms", "p99, ms", "p50 beside the floor", "p99 beside the floor"]
+    alone = [
+        [name, f"{it.p50:.2f}", f"{it.p99:.2f}", f"{it.p50 / floor.p50:.2f} ×", f"{it.p99 / floor.p99:.2f} ×"]
+        for name, it in lone.items()
+    ]
+    among = [
+        [f"{part:.0%} of the maximum, {most * part:,.0f}/s", f"{it.p50:.2f}", f"{it.p99:.2f}",
+         f"{it.p99 / it.p50:.1f} ×"]
+        for part, it in loaded.items()
+    ]  # fmt: skip
+    return f"{report.table(heads, alone)}\n\n" + report.table(
+        ["among others", "p50, ms", "p99, ms", "p99 ÷ p50"], among
+    )
+
+
+_FLOOR = "RPC echo and two commits"
+
+
+async def _lone(servers: Servers, rounds: int) -> dict[str, Times]:
+    """One at a time, the three in turn, so that whatever the machine does falls on all of them."""
+    async with (
+        a_site(servers) as site,
+        running(THIS_WORKER, site.environ),
+        running((PYTHON, str(PEERS / "rpc_peer.py")), site.environ),
+        Asking(site) as asking,
+    ):
+        database = await asyncpg.connect(site.database_url)
+        await database.execute("create table commits (id bigint generated always as identity, body text)")
+        seconds: dict[str, list[float]] = {"RPC echo": [], "two commits": [], "this worker": []}
+
+        async def two_commits(body: str) -> None:
+            for _ in range(2):
+                await database.execute("insert into commits (body) values ($1)", body)
+
+        for number, body in enumerate(bodies(rounds + _WARM_UP)):
+            text = json.dumps(body)
+            acts: dict[str, Awaitable[None]] = {
+                "RPC echo": asking.ask("", f"{site.names.requests}.rpc", text),
+                "two commits": two_commits(text),
+                "this worker": asking.ask(site.names.requests, "create", text),
+            }
+            for name, act in acts.items():
+                begun = time.perf_counter()
+                await act
+                if number >= _WARM_UP:
+                    seconds[name].append(time.perf_counter() - begun)
+        await database.close()
+    floor = [sum(both) for both in zip(seconds["RPC echo"], seconds["two commits"], strict=True)]
+    return {
+        "RPC echo": _times(seconds["RPC echo"]),
+        "two commits": _times(seconds["two commits"]),
+        _FLOOR: _times(floor),
+        "this worker": _times(seconds["this worker"]),
+    }
+
+
+class Asking:
+    """A requester as plain aio-pika makes one: publish, wait for what comes to its own queue."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._waiting: dict[str, asyncio.Future[None]] = {}
+        self._number = 0
+
+    async def __aenter__(self) -> Self:
+        self._connection = await aio_pika.connect(self._site.environ["AMQP_URL"])
+        self._channel = await self._connection.channel()
+        await self._channel.declare_queue(
+            f"{self._site.names.requests}.rpc", durable=True, arguments={"x-queue-type": "quorum"}
+        )
+        self._replies = await self._channel.declare_queue(exclusive=True)
+        await self._replies.consume(self._heard, no_ack=True)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._channel.queue_delete(f"{self._site.names.requests}.rpc")
+        await self._connection.close()
+
+    async def ask(self, exchange: str, key: str, body: str) -> None:
+        self._number += 1
+        mine = f"{self._number}"
+        answered = self._waiting[mine] = asyncio.get_running_loop().create_future()
+        to = await self._channel.get_exchange(exchange, ensure=False) if exchange else None
+        await (to or self._channel.default_exchange).publish(
+            aio_pika.Message(
+                body.encode(),
+                correlation_id=mine,
+                reply_to=self._replies.name,
+                delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+            ),
+            routing_key=key,
+        )
+        async with asyncio.timeout(30):
+            await answered
+
+    async def _heard(self, message: AbstractIncomingMessage) -> None:
+        if waiting := self._waiting.pop(message.correlation_id or "", None):
+            waiting.set_result(None)
+
+
+async def _loaded(servers: Servers, per_second: float) -> Times:
+    """Published at this rate whether or not answers come: who waits longer does not ask less often."""
+    async with a_site(servers) as site, running(THIS_WORKER, site.environ), Asking(site) as asking:
+        for body in bodies(_WARM_UP):
+            await asking.ask(site.names.requests, "create", json.dumps(body))
+        sent: dict[str, float] = {}
+        took: list[float] = []
+        over, ended = asyncio.Event(), False
+        begun = time.perf_counter()
+
+        def heard(message: DeliveredMessage) -> None:
+            at = sent.pop(message.header.properties.message_id or "", None)
+            if at is not None and at - begun > 2:
+                took.append(time.perf_counter() - at)
+            if ended and not sent:
+                over.set()
+
+        await listen(site.connection, site.names.responses, heard)
+        channel = await underlying(site.connection, confirms=True)
+        documents = bodies(int(per_second * _LOAD_SECONDS) + 1)
+        due = 0.0
+        async with asyncio.TaskGroup() as publishing:
+            while (now := time.perf_counter() - begun) < _LOAD_SECONDS:
+                batch = []
+                while due < now * per_second:
+                    batch.append(next(documents))
+                    due += 1
+                if batch:
+                    at = time.perf_counter()
+                    sent.update((str(body["request_id"]), at) for body in batch)
+                    publishing.create_task(publish(channel, site.names.requests, batch))
+                await asyncio.sleep(_TICK_SECONDS)
+        ended = True
+        async with asyncio.timeout(60):
+            while sent and not over.is_set():
+                await over.wait()
+    found = _times(took)
+    say(f"{per_second:,.0f} a second: p50 {found.p50:.2f} ms, p99 {found.p99:.2f} ms, of {len(took):,}")
+    return found
+
+
+def _times(seconds: Sequence[float]) -> Times:
+    cuts = statistics.quantiles(seconds, n=100)
+    return Times(cuts[49] * 1000, cuts[98] * 1000)
