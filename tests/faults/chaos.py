@@ -27,8 +27,7 @@ from worker.verify import Violation, verify
 PREFIX = "chaos"
 _YOUNG_QUEUE_SECONDS = 8  # a quorum queue that is younger may not survive a kill of its only node
 _ANSWER_SECONDS = 180
-_SECONDS_PER_FAULT = 4.0  # about what one takes, with the outage after it: requests outlast the faults
-_SECONDS_PER_FAULT = 4.0  # about what one takes, with the outage after it: requests outlast the faults
+_SECONDS_PER_FAULT = 8.0  # about what one takes, with the outage after it: requests outlast the faults
 
 
 class Fault(NamedTuple):
@@ -107,13 +106,11 @@ async def run_chaos(
                 dice = random.Random(seed)  # noqa: S311 — a schedule, no secret
                 stage = Stage(rabbit, postgres, to_rabbit, to_postgres, crew, books, dice, report, begun)
                 producers = Producers(rabbit.url, PREFIX, books, open_at_most=400)
-                producers.per_second = max(100.0, requests / faults / _SECONDS_PER_FAULT)
-                producers.per_second = max(100.0, requests / faults / _SECONDS_PER_FAULT)
+                producers.per_second = max(50.0, requests / faults / _SECONDS_PER_FAULT)
                 sending = asyncio.create_task(producers.send(requests))
                 telling = asyncio.create_task(_tell(books, requests, report, say))
                 try:
                     await _break_things(stage, faults, sending, say)
-                    producers.per_second = None
                     producers.per_second = None
                     await sending
                     say("all sent; waiting for the last answers")

@@ -78,7 +78,6 @@ class Producers:
 
     def __init__(self, amqp_url: str, prefix: str, books: Books, open_at_most: int) -> None:
         self.per_second: float | None = None  # None: as fast as it goes
-        self.per_second: float | None = None  # None: as fast as it goes
         self._hosts = Hosts(amqp_url)
         self._exchange = names_for(prefix).requests
         self._books = books
@@ -101,8 +100,6 @@ class Producers:
                         window = left[-50:]
                         await asyncio.gather(*(self._publish(underlay, one, make) for one in window))
                         del left[-len(window) :]
-                        if self.per_second:
-                            await asyncio.sleep(len(window) / self.per_second)
                         if self.per_second:
                             await asyncio.sleep(len(window) / self.per_second)
             if left:

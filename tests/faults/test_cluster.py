@@ -24,7 +24,7 @@ from worker.topology import names_for
 from worker.verify import verify
 
 PREFIX = "cluster"
-PER_SECOND = 150.0
+PER_SECOND = 75.0
 MORE = 150  # answers that show that work goes on
 NO_QUORUM_SECONDS = 4.0
 

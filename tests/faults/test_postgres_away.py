@@ -344,7 +344,7 @@ async def under_load(
         keeping_books(scene.amqp_url, scene.prefix) as books,
     ):
         producers = Producers(scene.amqp_url, scene.prefix, books, open_at_most=REQUESTS * 2)
-        producers.per_second = 300
+        producers.per_second = 150
         sending = asyncio.create_task(producers.send(REQUESTS))
         await books.until(lambda: len(books.answered) >= BEFORE, 30, "at work")
         await books.until(lambda: books.open > 0, 30, "work in flight")

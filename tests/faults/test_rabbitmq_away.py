@@ -316,7 +316,7 @@ async def under_load(
         keeping_books(url, PREFIX) as books,
     ):
         producers = Producers(url, PREFIX, books, open_at_most=REQUESTS * 2)
-        producers.per_second = 200
+        producers.per_second = 100
         sending = asyncio.create_task(producers.send(REQUESTS))
         try:
             await books.until(lambda: len(books.answered) >= BEFORE, 30, "at work")

@@ -84,7 +84,7 @@ async def test_sigterm_under_load_finishes_and_acknowledges_what_was_begun(
 ) -> None:
     async with keeping_books(scene.amqp_url, scene.prefix) as books:
         environ = {**scene.environ, **BUSY}
-        async with worker_processes(1, environ) as [first], steady_flow(scene, books, 300):
+        async with worker_processes(1, environ) as [first], steady_flow(scene, books, 150):
             await scene.until_rows(db, AT_WORK)
             took = await terminated(first)
             assert took < 10, took
@@ -163,7 +163,7 @@ async def test_it_stops_in_time_though_a_server_is_away(
         keeping_books(scene.amqp_url, scene.prefix) as books,
     ):
         away = {"AMQP_URL": amqp_url, "DATABASE_URL": database_url, "WORKER_GRACE_SECONDS": "3", **BUSY}
-        async with worker_processes(1, {**scene.environ, **away}) as [first], steady_flow(scene, books, 300):
+        async with worker_processes(1, {**scene.environ, **away}) as [first], steady_flow(scene, books, 150):
             broken = [
                 network
                 for name, network in (("postgres", to_postgres), ("rabbitmq", to_rabbitmq))
@@ -252,7 +252,7 @@ async def test_a_rolling_restart_under_load_shows_no_failed_and_no_late_response
     async with worker_processes(3, {**scene.environ, **BUSY, "WORKER_LEASE_SECONDS": "30"}) as workers:
         listening = asyncio.create_task(subscribe(scene.amqp_url, scene.prefix, books))
         try:
-            async with steady_flow(scene, books, 400):
+            async with steady_flow(scene, books, 200):
                 for worker in workers:
                     before = len(books.answered)
                     await terminated(worker)
@@ -274,7 +274,7 @@ async def test_a_supervisor_replaces_a_killed_worker_and_stops_all_under_load(sc
     try:
         await parent.start()
         async with keeping_books(scene.amqp_url, scene.prefix) as books:
-            async with steady_flow(scene, books, 150):
+            async with steady_flow(scene, books, 75):
                 await parent.heard(lambda _: len(of(parent, "worker.ready")) == 2, "two workers")
                 os.kill(of(parent, "worker.starting")[0]["pid"], signal.SIGKILL)
                 assert (await parent.event("worker.died"))["code"] == -signal.SIGKILL
