@@ -30,6 +30,7 @@ from worker.stack.ready import postgres_answers, rabbitmq_answers, until
 Way = Literal["environment", "containers", "programs"]
 
 _ANSWER_SECONDS = 10.0
+_WRITE_DOWN = "[disk_log:sync(Log) || Log <- disk_log:all()], [dets:sync(Table) || Table <- dets:all()], ok."
 _START_SECONDS = 90.0
 
 
@@ -133,6 +134,12 @@ async def faulty_postgres() -> AsyncIterator[Faulty]:
             server = PostgresServer(ground, os.environ)
         await server.start()
         yield server
+
+
+async def write_down(broker: FaultyRabbit) -> None:
+    """What this broker knows of its queues is on its disk from now on. By itself it takes a few seconds
+    to get there, and a kill before that forgets a queue, whatever was confirmed to lie in it."""
+    assert (await broker.ctl("eval", _WRITE_DOWN)).strip() == "ok"
 
 
 async def _private_way() -> Way:

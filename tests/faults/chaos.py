@@ -19,13 +19,12 @@ from faults.load import Books, Producers, keeping_books
 from faults.processes import WorkerProcess
 from faults.proxy import Proxy, proxy_to
 from faults.scene import Scene
-from servers import Faulty, faulty_postgres, faulty_rabbit
+from servers import Faulty, faulty_postgres, faulty_rabbit, write_down
 
 from worker.migrate import migrate
 from worker.verify import Violation, verify
 
 PREFIX = "chaos"
-_YOUNG_QUEUE_SECONDS = 8  # a quorum queue that is younger may not survive a kill of its only node
 _ANSWER_SECONDS = 180
 _SECONDS_PER_FAULT = 8.0  # about what one takes, with the outage after it: requests outlast the faults
 
@@ -99,8 +98,8 @@ async def run_chaos(
         crew = [WorkerProcess(scene.environ) for _ in range(workers)]
         try:
             await asyncio.gather(*(worker.start() for worker in crew))
-            say("workers are ready; waiting until the queues are old enough to be killed")
-            await asyncio.sleep(_YOUNG_QUEUE_SECONDS)
+            await write_down(rabbit)
+            say("workers are ready, and their queues survive a kill of the broker")
             async with keeping_books(rabbit.url, PREFIX) as books:
                 begun = time.monotonic()
                 dice = random.Random(seed)  # noqa: S311 — a schedule, no secret

@@ -16,6 +16,7 @@ from faults.load import Books, Producers, keeping_books
 from faults.processes import worker_processes
 from faults.scene import Scene
 from harness import Desk, NewWorker, eventually, good_request
+from servers import write_down
 
 from worker import intake, topology
 from worker.stack import Family, RabbitNode, opened
@@ -106,6 +107,7 @@ async def test_a_cluster_that_loses_its_leader_and_then_its_quorum_loses_no_requ
             for queue in queues.values():
                 assert sorted(queue["members"]) == sorted(node.name for node in three.nodes)
 
+            await asyncio.gather(*map(write_down, three.nodes))
             producers, enough = Producers(three.url, PREFIX, books, 400), asyncio.Event()
             producers.per_second = PER_SECOND
             sending = asyncio.create_task(keep_sending(producers, enough))

@@ -17,7 +17,7 @@ from faults.outage import Witness, assert_unharmed, readyz, until_down, until_up
 from faults.processes import WorkerProcess, worker_processes
 from faults.proxy import Proxy, proxy_to
 from faults.scene import Scene
-from servers import FaultyRabbit, faulty_rabbit
+from servers import FaultyRabbit, faulty_rabbit, write_down
 
 from worker import topology
 from worker.topology import names_for
@@ -26,7 +26,6 @@ from worker.verify import verify
 PREFIX = "away"
 BEFORE, REQUESTS = 100, 800
 LEASE = 2.0  # the scene's
-YOUNG_QUEUE_SECONDS = 8
 CONSUMER_TIMEOUT = (
     "application:set_env(rabbit, consumer_timeout, {}), "
     "application:set_env(rabbit, channel_tick_interval, {})."
@@ -86,8 +85,6 @@ async def stopped(site: Site) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def killed(site: Site) -> AsyncIterator[None]:
-    """The one wait for a time: this broker, alone, may lose what a younger quorum queue has confirmed."""
-    await asyncio.sleep(YOUNG_QUEUE_SECONDS)
     await site.broker.kill()
     with pytest.raises(GONE):
         await aio_pika.connect(site.broker.url, timeout=1)
@@ -315,6 +312,7 @@ async def under_load(
         witness(url, PREFIX) as watching,
         keeping_books(url, PREFIX) as books,
     ):
+        await write_down(site.broker)
         producers = Producers(url, PREFIX, books, open_at_most=REQUESTS * 2)
         producers.per_second = 100
         sending = asyncio.create_task(producers.send(REQUESTS))

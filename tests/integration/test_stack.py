@@ -16,7 +16,7 @@ import aio_pika
 import asyncpg
 import psutil
 import pytest
-from servers import faulty_postgres, faulty_rabbit
+from servers import faulty_postgres, faulty_rabbit, write_down
 
 from worker.stack import Family, PostgresServer, RabbitNode, Stack, StackError, keeper, local_stack, opened
 from worker.stack.ports import LOOPBACK
@@ -211,13 +211,9 @@ async def test_a_start_that_fails_shows_the_log_and_leaves_nothing() -> None:
 async def test_a_killed_rabbitmq_comes_back_with_its_messages() -> None:
     async with faulty_rabbit() as rabbit:
         async with await aio_pika.connect(rabbit.url) as connection:
-            await (await connection.channel()).declare_queue("kept", durable=True)
-        # What RabbitMQ knows of a queue may not survive a kill in the queue's first seconds; an orderly stop
-        # writes it down.
-        await rabbit.stop()
-        await rabbit.start()
-        async with await aio_pika.connect(rabbit.url) as connection:
             channel = await connection.channel()
+            await channel.declare_queue("kept", durable=True)
+            await write_down(rabbit)
             message = aio_pika.Message(b"kept", delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
             await channel.default_exchange.publish(message, "kept")
             await rabbit.kill()
