@@ -4,6 +4,8 @@ import asyncio
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -100,6 +102,34 @@ def test_all_ends_when_the_owner_is_killed() -> None:
     psutil.wait_procs(left, timeout=20)
     assert not any(map(keeper.alive, left))
     assert not Path(folder).exists()
+
+
+HEADLESS = """
+import ctypes, sys, threading
+threading.Thread(target=sys.stdin.read).start()
+print(flush=True)
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+def test_a_process_is_alive_for_as_long_as_one_of_its_threads() -> None:
+    command = [sys.executable, "-c", HEADLESS]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603
+        assert process.stdout is not None
+        process.stdout.readline()
+        seen = psutil.Process(process.pid)
+        _until(lambda: seen.status() == psutil.STATUS_ZOMBIE)
+        assert keeper.alive(seen)
+        process.kill()
+        _until(lambda: not keeper.alive(seen))
+        assert seen.is_running(), "nobody has waited for it yet"
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    patience = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < patience
+        time.sleep(0.01)
 
 
 async def test_freeze_stops_the_whole_tree_and_thaw_wakes_it() -> None:

@@ -23,9 +23,12 @@ _PATIENCE = 5.0  # seconds for a server to end by the signal it prefers
 
 
 def alive(process: psutil.Process) -> bool:
-    """Whether the process runs; one that only waits for its parent's wait() has ended."""
+    """Whether the process runs; one that only waits for its parent's wait() has ended. One whose first
+    thread has ended says that, too, while others are still ending and hold its files and ports."""
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return process.is_running() and (
+            process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1
+        )
     except psutil.NoSuchProcess:
         return False
 
