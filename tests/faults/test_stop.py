@@ -24,7 +24,7 @@ GATED = {"WORKER_HANDLER": "faults.handlers:waits_for_the_gate"}
 CLOSING_SECONDS = (
     7  # after the grace what is held is given back, connections are closed: 5, and a busy machine
 )
-LATE_SECONDS = 5.0
+LATE_SECONDS = 15.0  # half the lease: a busy machine is not late, a lease that had to run out is
 GIVEN_BACK = (
     "select count(*) from requests join leases on lease = id where status = 'processing' and attempt = 1 "
     "and leases.worker is null and lease_until <= now() and not spends_attempt"
