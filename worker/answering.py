@@ -20,6 +20,7 @@ from worker.store import Store
 from worker.topology import Names
 
 UNHEARD_SECONDS = 30  # until a response that found no queue is tried again
+_REMEDY = "run `session-worker topology apply`"
 _log = structlog.get_logger(__name__)
 
 
@@ -44,12 +45,15 @@ class Answering:
         self._readiness = readiness
         self._metrics = metrics
 
-    async def answer(self, answers: Sequence[Answer], *, copies: bool = False) -> None:
+    async def answer(self, answers: Sequence[Answer], *, copies: bool = False) -> set[UUID]:
         """Each answer goes to its `reply_to` and only there, or else to the exchange of the responses.
         Whether copies for others than the requester are heard is noted nowhere.
+
+        Returns whose answer found no queue and is not on record: it is lost with its delivery.
         """
+        forgotten: set[UUID] = set()
         if not answers:
-            return
+            return forgotten
         now = datetime.now(UTC)
         receipts = await self._publish_all([self._outgoing(answer, now) for answer in answers])
         heard: list[UUID] = []
@@ -68,17 +72,22 @@ class Answering:
             elif answer.on_record:
                 unheard.append(answer.request_id)
             else:
-                _log.error("response.no_queue", request_id=str(answer.request_id), code=answer.code)
+                _log.error(
+                    "response.no_queue", request_id=str(answer.request_id), code=answer.code,
+                    again_in_seconds=UNHEARD_SECONDS, remedy=_REMEDY,
+                )  # fmt: skip
+                forgotten.add(answer.request_id)
         if copies:
-            return
+            return forgotten
         if heard:
             self._store.note_published(heard)
         if unheard:
             _log.error(
                 "responses.no_queue", exchange=self._names.responses, responses=len(unheard),
-                again_in_seconds=UNHEARD_SECONDS, remedy="run `session-worker topology apply`",
+                again_in_seconds=UNHEARD_SECONDS, remedy=_REMEDY,
             )  # fmt: skip
             await self._store.answer_later(unheard, UNHEARD_SECONDS)
+        return forgotten
 
     async def bury(self, messages: Sequence[tuple[Message, Unreadable]]) -> None:
         """Messages that nobody can be answered for go to the dead letters, with the reason."""

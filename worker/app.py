@@ -11,7 +11,7 @@ from aio_pika.abc import AbstractConnection
 
 from worker import database, expiry, heartbeat, intake, link, publisher, retention, topology
 from worker.accepting import Accepting
-from worker.answering import Answering
+from worker.answering import UNHEARD_SECONDS, Answering
 from worker.broker import Broker
 from worker.cancelling import Cancelling
 from worker.console.health import serve_health
@@ -189,6 +189,7 @@ def _services(settings: Settings, given: _Given, parts: _Parts) -> list[Coroutin
         every(parts.alive.interval, "heartbeat", parts.alive.beat),
         every(_NOTE_SECONDS, "notes", flush_notes),
         every(_RECOVERY_SECONDS, "recovery", parts.recovery.run_once),
+        every(UNHEARD_SECONDS, "unheard", parts.pipeline.answer_unheard),
         every(expiry.INTERVAL_SECONDS, "expiry", ageing.run_once),
         every(retention.INTERVAL_SECONDS, "workers", parts.alive.forget_the_silent),
     ]

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -38,6 +39,13 @@ class Decoded(NamedTuple):
     of_cancellations: list[Delivery]
 
 
+class _Unheard(NamedTuple):
+    """An answer that found no queue and is not on record: it can be given as long as this delivery lasts."""
+
+    answer: Answer
+    delivery: Delivery
+
+
 class Pipeline:
     """Takes batches through all the steps; several may be on their way at once."""
 
@@ -66,6 +74,7 @@ class Pipeline:
         self._store = store
         self._metrics = metrics
         self._fail_point = fail_point
+        self._unheard: deque[_Unheard] = deque()
 
     async def run(self, batch: Sequence[Delivery], room: int) -> None:
         """Everything that happens to a batch of deliveries. `room`: what the creation has reserved for it."""
@@ -87,6 +96,7 @@ class Pipeline:
                 await self._intake.settle([decoded.deliveries[request_id] for request_id in request_ids])
 
         lease, claimed = self._store.new_lease(), 0
+        unheard: list[_Unheard] = []
         try:
             try:
                 with self._metrics.timed("accept"):
@@ -96,8 +106,12 @@ class Pipeline:
                 self._creation.give_back(room - claimed)
             await self._fail_point.reach(Gap.AFTER_ACCEPT)
             if accepted.duplicates:
-                await self._answering.answer([known.answer for known in accepted.duplicates if known.answer])
-                await settle([known.request_id for known in accepted.duplicates], [])
+                answers = {known.request_id: known.answer for known in accepted.duplicates if known.answer}
+                lost = await self._answering.answer(list(answers.values()))
+                unheard = [_Unheard(answers[one], decoded.deliveries[one]) for one in lost]
+                await settle(
+                    [known.request_id for known in accepted.duplicates if known.request_id not in lost], []
+                )
             await self.work(accepted.claimed, lease, settle)
         except BaseException:
             self._store.abandon(lease)
@@ -105,6 +119,19 @@ class Pipeline:
         self._store.note_done(lease)
         if decoded.repeated:
             await self.run(decoded.repeated, room=0)
+        self._unheard += unheard  # at last: a batch that fails is given back whole
+
+    async def answer_unheard(self) -> None:
+        """Once more what found no queue and is not on record. Until then its delivery is held: giving it back
+        would count towards the delivery limit. What a stop or a lost channel leaves comes again.
+        """
+        self._unheard = deque(one for one in self._unheard if one.delivery.session.open)
+        while self._unheard:
+            answer, delivery = self._unheard[0]
+            if await self._answering.answer([answer]):
+                return  # they all wait for the same queue
+            await self._intake.settle([delivery])
+            self._unheard.popleft()
 
     async def _without_work(self, decoded: Decoded) -> None:
         """What needs no room of the creation. A request that comes with its cancellation is never begun."""

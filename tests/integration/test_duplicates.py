@@ -8,13 +8,26 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from harness import Desk, NewWorker, eventually, good_request, metric_of, open_desk, response_in, row_of
+from harness import (
+    Desk,
+    NewWorker,
+    declare_topology,
+    eventually,
+    good_request,
+    metric_of,
+    open_desk,
+    response_in,
+    row_of,
+)
 from steering import steer
+from structlog.testing import capture_logs
 
 from schemas import CreateSessionRequest, FailureCode
+from worker import app
 from worker.creator import Context
 from worker.settings import Settings
 from worker.stack import Stack
+from worker.topology import names_for
 
 
 async def settled_row(db: asyncpg.Connection, request_id: str) -> dict[str, Any]:
@@ -229,3 +242,96 @@ async def test_a_conflict_with_an_unfinished_request_leaves_it_alone(
     go_on.set()
     answer = await desk.next()
     assert (answer.correlation_id, response_in(answer).status) == ("slow", "completed")
+
+
+OFTEN = 30  # tries, by when three messages that may be delivered twice from each queue would be gone
+
+
+async def test_a_conflict_that_finds_no_queue_is_answered_once_there_is_one(
+    settings: Settings,
+    new_worker: NewWorker,
+    desk: Desk,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is on no record: only its delivery brings it back, and that is not spent on waiting."""
+    monkeypatch.setattr(app, "UNHEARD_SECONDS", 0.05)
+    names, limit = names_for(desk.prefix), 1
+    settings = settings.model_copy(update={"delivery_limit": limit})
+    await new_worker(delivery_limit=limit)
+    request = good_request()
+    await desk.ask(request)
+    await desk.channel.queue_delete(names.responses)
+
+    with capture_logs() as events:
+        conflicting = [request | {"org_id": "org-2"}] * 2 + [request | {"org_id": "org-3"}]
+        for one in conflicting:
+            await desk.send(one, reply_to=None)
+        refused = [await told(events, "response.no_queue", count) for count in (1, OFTEN)]
+        assert (await desk.ask(good_request())).status == "completed", "it holds up nobody"
+
+    assert refused[0]["request_id"] == request["request_id"]
+    assert "topology apply" in refused[0]["remedy"]
+    assert (await desk.count(names.undelivered), await desk.count(names.dead)) == (0, 0)
+    await declare_topology(settings)
+    answers = [await desk.take_from(names.responses) for _ in conflicting]
+    assert [response_in(one).metadata["code"] for one in answers] == ["request_id_conflict"] * 3
+    assert len({one.message_id for one in answers}) == 2
+
+
+async def told(events: list[Any], event: str, count: int) -> Any:
+    """The first such event, once there are so many."""
+
+    async def look() -> Any:
+        found = [one for one in events if one["event"] == event]
+        return found[0] if len(found) >= count else None
+
+    return await eventually(look)
+
+
+async def test_a_conflict_that_finds_no_queue_outlives_its_worker(
+    settings: Settings, new_worker: NewWorker, desk: Desk
+) -> None:
+    names = names_for(desk.prefix)
+    worker = await new_worker()
+    request = good_request()
+    await desk.ask(request)
+    await desk.channel.queue_delete(names.responses)
+    with capture_logs() as events:
+        await desk.send(request | {"org_id": "org-2"}, reply_to=None)
+        await told(events, "response.no_queue", 1)
+
+    await worker.stop()
+
+    async def given_back() -> bool:
+        return await desk.count(names.requests) == 1
+
+    await eventually(given_back)
+    await declare_topology(settings)
+    await new_worker()
+    answer = await desk.take_from(names.responses)
+    assert response_in(answer).metadata == {"code": "request_id_conflict"}
+
+
+async def test_a_conflict_that_was_delivered_too_often_is_still_a_conflict(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    names, limit = names_for(desk.prefix), 1
+    worker = await new_worker(delivery_limit=limit)
+    request = good_request()
+    await desk.ask(request)
+    before = await settled_row(db, request["request_id"])
+    await worker.stop()
+    await desk.send(request | {"org_id": "org-2"})
+    queue = await desk.channel.get_queue(names.requests, ensure=False)
+
+    async def too_often() -> bool:
+        if message := await queue.get(fail=False):
+            await message.nack(requeue=True)
+        return await desk.count(names.undelivered) == 1
+
+    await eventually(too_often)
+    await new_worker(delivery_limit=limit)
+
+    assert response_in(await desk.next()).metadata == {"code": "request_id_conflict"}
+    assert await row_of(db, request["request_id"]) == before
+    assert await desk.count(names.dead) == 0
