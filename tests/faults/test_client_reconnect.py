@@ -7,12 +7,13 @@ from uuid import uuid4
 import asyncpg
 import pytest
 import pytest_asyncio
+from aiormq import Channel
 from harness import eventually, run_in_process
 from proxy import Proxy, proxy_to
 from responder import Responder, completed, request_id_of, responder_at
 from servers import faulty_rabbit
 
-from worker.client import Client, Request, request_id_for
+from worker.client import Client, Request, request_id_for, subscription
 from worker.settings import Settings
 from worker.stack import Stack
 
@@ -114,6 +115,32 @@ async def test_a_body_that_ran_does_not_run_again(
         response.request_id for response in wanted
     )
     assert await responder.left_in(responder.names.responses) == 0
+
+
+@pytest.mark.parametrize("step", ["queue_declare", "basic_consume"])
+async def test_a_node_that_answers_nothing_is_left_for_the_next(
+    step: str, responder: Responder, way: tuple[Proxy, str], prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy, url = way
+    held_up = []
+
+    async def never(channel: Channel, *_: object, **__: object) -> None:
+        held_up.append(channel.connection)
+        await asyncio.Event().wait()
+
+    response = completed(uuid4())
+    await responder.respond(response)
+    monkeypatch.setattr(subscription, "CONSUME_SECONDS", 0.3)
+    async with Client(url, prefix) as client, client.subscribe() as arriving:
+        assert await anext(arriving) == response
+        with monkeypatch.context() as patch:
+            patch.setattr(Channel, step, never)
+            assert proxy.cut() == 1
+            await eventually(lambda: asyncio.sleep(0, len(held_up) > 1))
+        assert held_up[0] is not held_up[1], "it connected anew"
+
+        await responder.respond(response := completed(uuid4()))
+        assert await anext(arriving) == response
 
 
 @pytest.mark.timeout(180)

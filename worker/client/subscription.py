@@ -19,6 +19,7 @@ from worker.client.link import LOST, Line, Link, Up, open_line
 from worker.topology import Names
 
 _ACK_SECONDS = 10
+CONSUME_SECONDS = 15  # a node cut off from its cluster answers nothing, and keeps the connection open
 _log = logging.getLogger("worker.client")
 
 
@@ -125,14 +126,15 @@ class Subscription:
 
     async def _serve(self, connection: AbstractConnection, up: Up) -> None:
         line = await open_line(connection, confirms=False)
+
+        async def receive(message: DeliveredMessage) -> None:
+            await self._receive(line, message)
+
         try:
-            queue = await self._find_queue(line)
-            await line.channel.basic_qos(prefetch_count=self._prefetch)
-
-            async def receive(message: DeliveredMessage) -> None:
-                await self._receive(line, message)
-
-            await line.channel.basic_consume(queue, receive)
+            async with asyncio.timeout(CONSUME_SECONDS):
+                queue = await self._find_queue(line)
+                await line.channel.basic_qos(prefetch_count=self._prefetch)
+                await line.channel.basic_consume(queue, receive)
             up()
             await line.last()
         finally:
