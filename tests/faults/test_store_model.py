@@ -216,10 +216,15 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(worker=WORKER, which=BATCH, meanwhile=MEANWHILE)
     def a_request_is_cancelled(self, worker: int, which: int, meanwhile: str) -> None:
         """By someone who does not hold it: the attempt is the fence."""
-        requests = self.world.expected.state.requests
-        if unfinished := sorted(one for one, row in requests.items() if not row.finished):
+        if unfinished := self._unfinished():
             self._lose(worker, meanwhile)
             self.run(self._cancel(worker, unfinished[which % len(unfinished)]))
+
+    @rule(worker=WORKER, which=BATCH)
+    def an_answer_is_put_off_that_is_none_yet(self, worker: int, which: int) -> None:
+        """Its holder keeps the request."""
+        if unfinished := self._unfinished():
+            self.run(self.stores[worker].answer_later([unfinished[which % len(unfinished)]], 0))
 
     # At the very same moment.
 
@@ -292,6 +297,9 @@ class StoreMachine(RuleBasedStateMachine):
         self.stores[worker] = Store(self.world.databases[worker], uuid4(), LEASE_SECONDS)
         self.finishing[worker] = Finishing(self.stores[worker], self.metrics)
         await self.stores[worker].register("host", 1, "1")
+
+    def _unfinished(self) -> list[UUID]:
+        return sorted(one for one, row in self.world.expected.state.requests.items() if not row.finished)
 
     def _forget(self, worker: int) -> None:
         self.batches = [batch for batch in self.batches if batch.worker != worker]
