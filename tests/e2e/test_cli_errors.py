@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from commands import Shell
+from servers import faulty_rabbit
 
 from worker.cli.main import COMMANDS
 from worker.settings import Settings
@@ -71,6 +72,28 @@ async def test_a_wrong_password_is_told_at_once(stack: Stack, words: list[str]) 
 
     assert outcome.code == 3
     assert "refuse" in outcome.err
+
+
+async def test_a_lack_of_rights_is_told_at_once() -> None:
+    async with faulty_rabbit() as rabbit:
+        await Shell(AMQP_URL=rabbit.url).run("topology", "apply")
+        for user, may_read in (("looks", "^sessions\\.responses$"), ("sees_nothing", "^$")):
+            await rabbit.ctl("add_user", user, "canary")
+            await rabbit.ctl("set_permissions", user, "^$", "^$", may_read)
+        here = rabbit.url.rpartition("@")[2]
+
+        shell = Shell(AMQP_URL=f"amqp://looks:canary@{here}")
+        nothing_there = await shell.run("responses")
+        copies = await shell.run("responses", "--copies", "--wait", "60")
+        queue = await Shell(AMQP_URL=f"amqp://sees_nothing:canary@{here}").run("responses", "--wait", "60")
+
+    assert nothing_there.code == 0, "it may do that"
+    for outcome, what in ((copies, "amq.gen-"), (queue, "sessions.responses")):
+        assert (outcome.code, outcome.out) == (3, "")
+        assert "refuses this user" in outcome.err
+        assert what in outcome.err
+        assert "trying again" not in outcome.err
+        assert "canary" not in outcome.err
 
 
 @pytest.mark.parametrize("words", [["request"], ["responses"]], ids=lambda words: words[0])

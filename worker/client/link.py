@@ -78,7 +78,7 @@ class Link:
                 await self._serve_once()
                 self._reason = "the connection was closed"
             except _REFUSED as error:
-                self._reason = f"it refuses this user, password or vhost: {_said(error)}"
+                self._reason = f"it refuses this user, password or vhost: {said(error)}"
                 if not self._first_up.is_set():
                     raise BrokerUnreachable(f"RabbitMQ cannot be used, {self._reason}") from error
             except ClientError:
@@ -144,7 +144,7 @@ async def open_line(connection: AbstractConnection, *, confirms: bool) -> Line:
     return Line(await opened.get_underlay_channel())
 
 
-def _said(error: AMQPError) -> str:
+def said(error: AMQPError) -> str:
     return str(error.args[0] if error.args else repr(error)).strip("'")
 
 

@@ -9,13 +9,13 @@ from typing import NamedTuple, Self
 
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import DeliveredMessage
-from aiormq.exceptions import ChannelNotFoundEntity
+from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 from pydantic import ValidationError
 
 from schemas import CreateSessionResponse
 from worker.broker import Broker
-from worker.client.errors import QueueMissing
-from worker.client.link import LOST, Line, Link, Up, open_line
+from worker.client.errors import BrokerUnreachable, QueueMissing
+from worker.client.link import LOST, Line, Link, Up, open_line, said
 from worker.topology import Names
 
 _ACK_SECONDS = 10
@@ -137,6 +137,10 @@ class Subscription:
                 await line.channel.basic_consume(queue, receive)
             up()
             await line.last()
+        except ChannelAccessRefused as error:
+            if self._opened:
+                raise  # it was allowed: rights are taken and given back while others wait
+            raise BrokerUnreachable(f"RabbitMQ refuses this user: {said(error)}") from None
         finally:
             # What a lost channel has delivered comes again on the next one.
             self._buffer = deque(delivery for delivery in self._buffer if delivery.line is not line)
