@@ -60,6 +60,20 @@ async def test_no_response_in_time_is_exit_code_4(shell: Shell) -> None:
     assert "safe to ask again" in outcome.err
 
 
+async def test_a_pipe_that_stays_silent_is_told_of(shell: Shell, new_worker: NewWorker) -> None:
+    await new_worker()
+    async with shell.start("request", "--json", piped=True) as process:
+        await line_with(process.stderr, "reading requests from standard input", "</dev/null")
+        assert process.stdin is not None
+        process.stdin.close()
+        assert json.loads(await line_with(process.stdout, "completed"))["status"] == "completed"
+        assert await process.wait() == 0
+
+    async with shell.start("request", "--name", "from a flag", "--json", piped=True) as process:
+        await line_with(process.stdout, "completed")
+        assert await process.wait() == 0, "nothing is read where a flag says what to ask for"
+
+
 async def test_requests_from_a_file_a_pipe_and_flags(
     shell: Shell, new_worker: NewWorker, tmp_path: Path, db: asyncpg.Connection
 ) -> None:

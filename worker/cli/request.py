@@ -42,6 +42,8 @@ EXAMPLES = """\
   session-worker request --file requests.jsonl --checkpoint requests.done --results responses.jsonl
                                                            killed or cut off: again with it, and it goes on
   session-worker request --count 1000                      a progress bar, then how long they took
+
+A pipe on standard input is read unless flags say what to ask for (</dev/null where it stays open and silent).
 """
 
 
