@@ -21,7 +21,7 @@ COMMANDS = {
     "status": "one request: its state, history, session and response",
     "verify": "check the promises: what was confirmed, what came back, what is on record",
     "up": "RabbitMQ, Postgres and a worker on this machine, in the foreground",
-    "demo": "the whole path, shown and checked, nothing left behind",
+    "demo": "the whole path, shown and checked",
     "schema": "print the JSON Schemas of the contract",
 }
 _LOCAL = ("up", "demo")  # need what starts servers as well
