@@ -20,6 +20,7 @@ from servers import _node
 
 from worker.settings import Settings
 from worker.stack import Stack, opened
+from worker.stack.install import install
 
 _EXAMPLES = ROOT / "examples"
 _SECONDS = 60
@@ -98,14 +99,20 @@ async def managed(stack: Stack) -> AsyncIterator[tuple[str, str]]:
         yield node.url, node.management_url
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")
+@pytest_asyncio.fixture
+async def curl() -> Language:
+    if shutil.which("curl") is None:
+        why_not = await install("curl", print, os.environ)
+        assert shutil.which("curl"), f"curl is not installed here, and {why_not}"
+    return Language(["bash", "curl.sh"], _EXAMPLES)
+
+
 async def test_curl_asks_and_reads(
-    managed: tuple[str, str], new_worker: NewWorker, settings: Settings, prefix: str
+    curl: Language, managed: tuple[str, str], new_worker: NewWorker, settings: Settings, prefix: str
 ) -> None:
     amqp_url, management_url = managed
     here = settings.model_copy(update={"amqp_url": type(settings.amqp_url)(amqp_url)})
     worker = await new_worker(amqp_url=here.amqp_url)
-    curl = Language(["bash", "curl.sh"], _EXAMPLES)
     try:
         request_id = str(uuid4())
         code, out, err = await _run(curl, here, MANAGEMENT_URL=management_url, REQUEST_ID=request_id)

@@ -1,4 +1,4 @@
-"""Installs RabbitMQ by the system's package manager, where that is allowed."""
+"""Installs what is missing by the system's package manager, where that is allowed."""
 
 import asyncio
 import os
@@ -29,7 +29,7 @@ if [ ! -e "$policy" ]; then
   chmod 755 "$policy"
 fi
 for try in 1 2 3 4 5 6; do apt-get -q update && break; sleep 5; done
-apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-install-recommends rabbitmq-server
+apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$1"
 """
 
 
@@ -37,17 +37,23 @@ async def ensure_rabbitmq(say: Callable[[str], None], environ: Mapping[str, str]
     """Returns when RabbitMQ's programs are on this machine, or says what to do."""
     if find_programs() is not None:
         return
+    why_not = await install("rabbitmq-server", say, environ)
+    if find_programs() is None:
+        raise StackError(_REMEDY.format(why=why_not))
+    say("installed RabbitMQ")
+
+
+async def install(package: str, say: Callable[[str], None], environ: Mapping[str, str]) -> str:
+    """Returns why it is not there afterwards, if it is not."""
     if shutil.which("apt-get") is None:
-        raise StackError(_REMEDY.format(why="there is no apt-get to install it with"))
+        return "there is no apt-get to install it with"
     sudo = await _become_root()
     if sudo is None:
-        raise StackError(_REMEDY.format(why="installing it needs root or a sudo without password"))
-    say("installing RabbitMQ with apt-get (once; up to some minutes) …")
-    said = await _run(*sudo, "sh", "-c", _SCRIPT, environ=environ)
-    if find_programs() is None:
-        last = "\n".join(f"  | {line}" for line in said.splitlines()[-8:])
-        raise StackError(_REMEDY.format(why=f"apt-get could not install it:\n{last}\n"))
-    say("installed RabbitMQ")
+        return "installing it needs root or a sudo without password"
+    say(f"installing {package} with apt-get (once; up to some minutes) …")
+    said = await _run(*sudo, "sh", "-c", _SCRIPT, "sh", package, environ=environ)
+    last = "\n".join(f"  | {line}" for line in said.splitlines()[-8:])
+    return f"apt-get could not install it:\n{last}\n"
 
 
 async def _become_root() -> tuple[str, ...] | None:
