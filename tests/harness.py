@@ -170,6 +170,16 @@ async def eventually(look: Callable[[], Awaitable[T | None]], seconds: float = A
     return found
 
 
+async def told(events: list[Any], event: str, count: int) -> Any:
+    """The first such event, once there are so many."""
+
+    async def look() -> Any:
+        found = [one for one in events if one["event"] == event]
+        return found[0] if len(found) >= count else None
+
+    return await eventually(look)
+
+
 async def row_of(db: asyncpg.Connection, request_id: UUID | str) -> dict[str, Any]:
     """The one row of a request."""
     rows = await db.fetch("select * from requests where request_id = $1", UUID(str(request_id)))

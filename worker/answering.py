@@ -89,8 +89,10 @@ class Answering:
             await self._store.answer_later(unheard, UNHEARD_SECONDS)
         return forgotten
 
-    async def bury(self, messages: Sequence[tuple[Message, Unreadable]]) -> None:
-        """Messages that nobody can be answered for go to the dead letters, with the reason."""
+    async def bury(self, messages: Sequence[tuple[Message, Unreadable]]) -> list[bool]:
+        """Messages that nobody can be answered for go to the dead letters, with the reason. Returns of each
+        whether it lies there now; where the dead letters have no queue, it is lost with its delivery.
+        """
         now = datetime.now(UTC)
         outgoing = []
         for message, unreadable in messages:
@@ -100,10 +102,15 @@ class Answering:
             outgoing.append(Outgoing(self._names.dead, "", message.body, properties))
             _log.warning("request.unreadable", reason=unreadable.reason, dead_letter=properties.message_id)
         receipts = await self._publish_all(outgoing)
-        self._metrics.dead_letters.inc(len(messages))
-        for receipt, (_, unreadable) in zip(receipts, messages, strict=True):
-            if receipt is not Receipt.CONFIRMED:
-                _log.error("dead_letter.no_queue", exchange=self._names.dead, reason=unreadable.reason)
+        buried = [receipt is Receipt.CONFIRMED for receipt in receipts]
+        self._metrics.dead_letters.inc(sum(buried))
+        for there, (_, unreadable) in zip(buried, messages, strict=True):
+            if not there:
+                _log.error(
+                    "dead_letter.no_queue", exchange=self._names.dead, reason=unreadable.reason,
+                    again_in_seconds=UNHEARD_SECONDS, remedy=_REMEDY,
+                )  # fmt: skip
+        return buried
 
     async def _publish_all(self, messages: Sequence[Outgoing]) -> list[Receipt]:
         """Again and again until each is confirmed or has no reader; a second copy does no harm."""

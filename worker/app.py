@@ -190,6 +190,7 @@ def _services(settings: Settings, given: _Given, parts: _Parts) -> list[Coroutin
         every(_NOTE_SECONDS, "notes", flush_notes),
         every(_RECOVERY_SECONDS, "recovery", parts.recovery.run_once),
         every(UNHEARD_SECONDS, "unheard", parts.pipeline.answer_unheard),
+        every(UNHEARD_SECONDS, "unburied", parts.pipeline.bury_unburied),
         every(expiry.INTERVAL_SECONDS, "expiry", ageing.run_once),
         every(retention.INTERVAL_SECONDS, "workers", parts.alive.forget_the_silent),
     ]

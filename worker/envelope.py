@@ -134,14 +134,15 @@ def response_properties(answer: Answer, now: datetime) -> spec.Basic.Properties:
 def dead_letter_properties(
     message: Message, reason: str, worker: str, version: str, now: datetime
 ) -> spec.Basic.Properties:
-    """Says why the message could not be answered; nothing of its body."""
+    """Says why the message could not be answered; nothing of its body. It can be sent again."""
     original = message.properties
     return spec.Basic.Properties(
         content_type=_storable_text(original.content_type, 255),
         delivery_mode=2,
         correlation_id=_storable_text(original.correlation_id, 255),
+        reply_to=_storable_text(original.reply_to, 255),
         message_id=str(uuid4()),
-        timestamp=now,
+        timestamp=original.timestamp or now,
         app_id=APP_ID,
         headers={
             "x-reason": reason,

@@ -13,7 +13,7 @@ from worker.accepting import Accepting
 from worker.answering import Answering
 from worker.cancelling import Cancelling
 from worker.creator import Creation
-from worker.envelope import Limits, Message, decode
+from worker.envelope import Limits, decode
 from worker.failpoint import FailPoint, Gap
 from worker.finishing import Finishing
 from worker.intake import Delivery, Intake
@@ -32,8 +32,7 @@ class Decoded(NamedTuple):
 
     arrivals: dict[UUID, Arrival]
     deliveries: dict[UUID, Delivery]
-    unreadable: list[tuple[Message, Unreadable]]
-    to_bury: list[Delivery]
+    unreadable: list[tuple[Delivery, Unreadable]]
     repeated: list[Delivery]
     cancellations: list[Cancellation]
     of_cancellations: list[Delivery]
@@ -75,6 +74,7 @@ class Pipeline:
         self._metrics = metrics
         self._fail_point = fail_point
         self._unheard: deque[_Unheard] = deque()
+        self._unburied: list[tuple[Delivery, Unreadable]] = []
 
     async def run(self, batch: Sequence[Delivery], room: int) -> None:
         """Everything that happens to a batch of deliveries. `room`: what the creation has reserved for it."""
@@ -133,11 +133,23 @@ class Pipeline:
             await self._intake.settle([delivery])
             self._unheard.popleft()
 
+    async def bury_unburied(self) -> None:
+        """Once more the dead letters that found no queue; their deliveries are held in the same way."""
+        again, self._unburied = self._unburied, []
+        if again := [(delivery, why) for delivery, why in again if delivery.session.open]:
+            await self._bury(again)
+
+    async def _bury(self, dead: Sequence[tuple[Delivery, Unreadable]]) -> None:
+        buried = await self._answering.bury([(delivery.message, why) for delivery, why in dead])
+        await self._intake.settle(
+            [delivery for (delivery, _), there in zip(dead, buried, strict=True) if there]
+        )
+        self._unburied += [one for one, there in zip(dead, buried, strict=True) if not there]
+
     async def _without_work(self, decoded: Decoded) -> None:
         """What needs no room of the creation. A request that comes with its cancellation is never begun."""
         if decoded.unreadable:
-            await self._answering.bury(decoded.unreadable)
-            await self._intake.settle(decoded.to_bury)
+            await self._bury(decoded.unreadable)
         if decoded.cancellations:
             await self._cancelling.cancel(decoded.cancellations)
             await self._intake.settle(decoded.of_cancellations)
@@ -168,13 +180,12 @@ class Pipeline:
             self._metrics.end_to_end.observe(max(0.0, seconds))
 
     def _decode(self, batch: Sequence[Delivery]) -> Decoded:
-        decoded = Decoded({}, {}, [], [], [], [], [])
+        decoded = Decoded({}, {}, [], [], [], [])
         now = datetime.now(UTC)
         for delivery in batch:
             arrival = decode(delivery.message, self._limits, self._keys, now)
             if isinstance(arrival, Unreadable):
-                decoded.unreadable.append((delivery.message, arrival))
-                decoded.to_bury.append(delivery)
+                decoded.unreadable.append((delivery, arrival))
             elif isinstance(arrival, Cancellation):
                 decoded.cancellations.append(arrival)
                 decoded.of_cancellations.append(delivery)

@@ -18,6 +18,7 @@ from harness import (
     open_desk,
     response_in,
     row_of,
+    told,
 )
 from steering import steer
 from structlog.testing import capture_logs
@@ -276,16 +277,6 @@ async def test_a_conflict_that_finds_no_queue_is_answered_once_there_is_one(
     answers = [await desk.take_from(names.responses) for _ in conflicting]
     assert [response_in(one).metadata["code"] for one in answers] == ["request_id_conflict"] * 3
     assert len({one.message_id for one in answers}) == 2
-
-
-async def told(events: list[Any], event: str, count: int) -> Any:
-    """The first such event, once there are so many."""
-
-    async def look() -> Any:
-        found = [one for one in events if one["event"] == event]
-        return found[0] if len(found) >= count else None
-
-    return await eventually(look)
 
 
 async def test_a_conflict_that_finds_no_queue_outlives_its_worker(

@@ -10,13 +10,16 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from harness import Desk, NewWorker, good_request, metric_of
+from harness import Desk, NewWorker, declare_topology, eventually, good_request, metric_of, told
 from structlog.testing import capture_logs
 
+from worker import app
 from worker.identity import package_version
+from worker.settings import Settings
 from worker.topology import names_for
 
 MARK = "conspicuous-text"
+SENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 NOWHERE = "; and no request id was found in it"
 
 UNREADABLE = [
@@ -59,7 +62,7 @@ async def test_an_unreadable_message_is_a_dead_letter_that_says_why(
     before = datetime.now(UTC)
 
     with capture_logs() as events:
-        await desk.send(body, message_id="theirs-1", **properties)
+        await desk.send(body, message_id="theirs-1", timestamp=SENT, **properties)
         dead = await desk.take_from(names_for(desk.prefix).dead)
 
     headers = dict(dead.headers)
@@ -74,6 +77,7 @@ async def test_an_unreadable_message_is_a_dead_letter_that_says_why(
     }
     assert dead.body == body
     assert dead.correlation_id == properties.get("correlation_id")
+    assert (dead.reply_to, dead.timestamp) == (desk.reply_to, SENT)
     assert dead.delivery_mode == 2
     assert UUID(str(dead.message_id))
     assert events == [
@@ -103,3 +107,45 @@ async def test_unreadable_messages_do_not_use_up_the_room_of_a_handler(
     for _ in range(10):
         await desk.take_from(names_for(desk.prefix).dead)
     assert (await desk.ask(good_request())).status == "completed"
+
+
+async def test_a_dead_letter_that_finds_no_queue_is_held_until_there_is_one(
+    settings: Settings, new_worker: NewWorker, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "UNHEARD_SECONDS", 0.05)
+    names = names_for(desk.prefix)
+    worker = await new_worker()
+    await desk.channel.queue_delete(names.dead)
+
+    with capture_logs() as events:
+        await desk.send(b"nothing")
+        refused = [await told(events, "dead_letter.no_queue", count) for count in (1, 3)]
+        assert (await desk.ask(good_request())).status == "completed", "it holds up nobody"
+
+    assert "topology apply" in refused[0]["remedy"]
+    assert await metric_of(worker, "worker_dead_letters_total") == 0
+    await declare_topology(settings)
+    assert (await desk.take_from(names.dead)).body == b"nothing"
+    await worker.stop()
+    assert await desk.count(names.requests) == 0
+
+
+async def test_a_dead_letter_that_finds_no_queue_outlives_its_worker(
+    settings: Settings, new_worker: NewWorker, desk: Desk
+) -> None:
+    names = names_for(desk.prefix)
+    worker = await new_worker()
+    await desk.channel.queue_delete(names.dead)
+    with capture_logs() as events:
+        await desk.send(b"nothing")
+        await told(events, "dead_letter.no_queue", 1)
+
+    await worker.stop()
+
+    async def given_back() -> bool:
+        return await desk.count(names.requests) == 1
+
+    await eventually(given_back)
+    await declare_topology(settings)
+    await new_worker()
+    assert (await desk.take_from(names.dead)).body == b"nothing"

@@ -82,7 +82,9 @@ def test_it_names_everything_the_broker_holds() -> None:
 def test_properties_and_headers_are_those_that_are_sent() -> None:
     now = datetime.now(UTC)
     answer = Answer(uuid4(), "completed", None, "{}", "id", Route(None, None, "00-1-2-01"))
-    arrived = Message(b"", spec.Basic.Properties(content_type="text/plain", correlation_id="c"), None)
+    arrived = Message(
+        b"", spec.Basic.Properties(content_type="text/plain", correlation_id="c", reply_to="r"), None
+    )
     sent = {
         "CreateSessionResponse": response_properties(answer, now),
         "UnreadableMessage": dead_letter_properties(arrived, "why", "worker", "1", now),

@@ -109,7 +109,11 @@ def of_dead_letter() -> Schema:
             "correlation_id": _text("That of the message, if it had one.", maxLength=_LONGEST),
             "content_type": _text("That of the message, if it had one."),
             "delivery_mode": _PERSISTENT,
-            "timestamp": {"type": "integer", "description": "When it was set aside, in seconds since 1970."},
+            "reply_to": _text("That of the message, if it had one.", maxLength=_LONGEST),
+            "timestamp": {
+                "type": "integer",
+                "description": "That of the message, or else when it was set aside; in seconds since 1970.",
+            },
             "app_id": _text(f"`{APP_ID}`.", const=APP_ID),
         },
         *("message_id", "delivery_mode", "timestamp", "app_id"),
