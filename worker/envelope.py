@@ -58,7 +58,7 @@ def decode(
             )
         case _:
             return arrival
-    return arrival._replace(refusal=refusal, body=None, document=None, request=None)
+    return arrival._replace(refusal=refusal, body=None, document=None)
 
 
 def _decode(

@@ -308,11 +308,14 @@ async def test_a_conflict_that_was_delivered_too_often_is_still_a_conflict(
 ) -> None:
     names, limit = names_for(desk.prefix), 1
     worker = await new_worker(delivery_limit=limit)
-    request = good_request()
+    request = good_request(name="Call", casefile_id="cf_260102_a1")
     await desk.ask(request)
+    conflicting = request | {"org_id": "org-2"}
+    await desk.send(conflicting)
+    usual = await desk.next()
     before = await settled_row(db, request["request_id"])
     await worker.stop()
-    await desk.send(request | {"org_id": "org-2"})
+    await desk.send(conflicting)
     queue = await desk.channel.get_queue(names.requests, ensure=False)
 
     async def too_often() -> bool:
@@ -323,6 +326,8 @@ async def test_a_conflict_that_was_delivered_too_often_is_still_a_conflict(
     await eventually(too_often)
     await new_worker(delivery_limit=limit)
 
-    assert response_in(await desk.next()).metadata == {"code": "request_id_conflict"}
+    again = await desk.next()
+    assert response_in(again).metadata == {"code": "request_id_conflict"}
+    assert (again.message_id, again.body) == (usual.message_id, usual.body)
     assert await row_of(db, request["request_id"]) == before
     assert await desk.count(names.dead) == 0
