@@ -25,7 +25,8 @@ from worker.migrate import migrate
 from worker.stack import Stack
 
 PREFETCH = 40
-BEFORE, REQUESTS = 100, 1_000
+BEFORE, RUSH = 100, 500
+OPEN_AT_MOST = 10_000  # more than is ever sent: nothing holds the rush back
 HELD = 60
 LEASE = 2.0  # the scene's
 BOTH_HOLD = f"select count(*) = {HELD} and count(distinct worker) = 2 from requests"  # noqa: S608 — a number
@@ -186,18 +187,18 @@ LASTING = [stopped, killed, frozen, cut_off, half_open, read_only, too_many_conn
 async def test_an_outage_pauses_intake_is_told_burns_no_attempt_and_ends_by_itself(
     outage: Outage, site: Site
 ) -> None:
-    async with under_load(site) as (workers, books, sending, watching):
+    async with under_load(site) as (workers, books, last_sent, watching):
         async with outage(site) as sign:
             await until_down("postgres", workers, sign)
-            await sending  # the rest is sent at once, to workers that cannot work
+            await last_sent()  # to workers that cannot work
             await watching.until_held_at_most(books, 2 * PREFETCH)
             await outlast_the_leases()
-            assert await watching.ready() >= REQUESTS - len(books.answered) - 2 * PREFETCH > 0
+            assert await watching.ready() >= books.open - 2 * PREFETCH > 0
             for worker in workers:
                 assert worker.exit_code is None
                 assert (await readyz(worker)).keys() == {"postgres"}
         await until_up(workers)
-        await books.until_all_answered(30)
+        await books.until_all_answered(60)
         for worker in workers:
             assert (await worker.event("worker.not_ready"))["reasons"].keys() == {"postgres"}
             await worker.event("postgres.lost")
@@ -229,7 +230,7 @@ async def terminated(site: Site) -> str:
 async def test_connections_that_break_are_replaced_and_what_was_under_way_is_repeated(
     interrupt: Callable[[Site], Awaitable[str]], site: Site
 ) -> None:
-    async with under_load(site) as (workers, books, sending, watching):
+    async with under_load(site) as (workers, books, last_sent, watching):
         sign = await interrupt(site)
         while not all(worker.has_logged("postgres.lost") for worker in workers):
             # One that had nothing under way just then has noticed nothing.
@@ -240,8 +241,8 @@ async def test_connections_that_break_are_replaced_and_what_was_under_way_is_rep
             reason = (await worker.event("postgres.lost"))["reason"]
             assert sign in reason or "InternalClientError" in reason  # the driver's word for a torn answer
             await worker.event("postgres.back")
-        await sending
-        await books.until_all_answered(30)
+        await last_sent()
+        await books.until_all_answered(60)
         await until_up(workers)
         assert await watching.seen() == {}
     await assert_unharmed(site.admin_url, books)
@@ -335,19 +336,32 @@ async def outlast_the_leases(lease: float = LEASE) -> None:
 @asynccontextmanager
 async def under_load(
     site: Site,
-) -> AsyncIterator[tuple[list[WorkerProcess], Books, "asyncio.Task[None]", Witness]]:
-    """Two workers amid a steady flow; whatever is not sent yet comes in one rush with the outage."""
+) -> AsyncIterator[tuple[list[WorkerProcess], Books, Callable[[], Awaitable[None]], Witness]]:
+    """Two workers amid a steady flow, which ends in a rush when told."""
     scene = site.scene
     async with (
         worker_processes(2, scene.environ) as workers,
         witness(scene.amqp_url, scene.prefix) as watching,
         keeping_books(scene.amqp_url, scene.prefix) as books,
     ):
-        producers = Producers(scene.amqp_url, scene.prefix, books, open_at_most=REQUESTS * 2)
+        producers, enough = Producers(scene.amqp_url, scene.prefix, books, OPEN_AT_MOST), asyncio.Event()
         producers.per_second = 150
-        sending = asyncio.create_task(producers.send(REQUESTS))
-        await books.until(lambda: len(books.answered) >= BEFORE, 30, "at work")
-        await books.until(lambda: books.open > 0, 30, "work in flight")
-        producers.per_second = None
-        yield workers, books, sending, watching
-        await sending
+
+        async def send() -> None:
+            while not enough.is_set():
+                await producers.send(50)
+
+        async def last_sent() -> None:
+            enough.set()
+            producers.per_second = None
+            await producers.send(RUSH)
+            await sending
+
+        sending = asyncio.create_task(send())
+        try:
+            await books.until(lambda: len(books.answered) >= BEFORE, 30, "at work")
+            await books.until(lambda: books.open > 0, 30, "work in flight")
+            yield workers, books, last_sent, watching
+        finally:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)

@@ -24,7 +24,8 @@ from worker.topology import names_for
 from worker.verify import verify
 
 PREFIX = "away"
-BEFORE, REQUESTS = 100, 800
+BEFORE, AFTER = 100, 100
+OPEN_AT_MOST = 1_600
 LEASE = 2.0  # the scene's
 CONSUMER_TIMEOUT = (
     "application:set_env(rabbit, consumer_timeout, {}), "
@@ -143,7 +144,7 @@ async def short_of_memory(site: Site) -> AsyncIterator[None]:
 async def test_an_outage_is_told_burns_no_attempt_loses_nothing_and_ends_by_itself(
     outage: Outage, site: Site
 ) -> None:
-    async with under_load(site) as (workers, books, sending, watching):
+    async with under_load(site) as (workers, books, enough_sent, watching):
         async with outage(site):
             await until_down("responses", workers)
             await asyncio.sleep(1.5 * LEASE)  # the outage itself: longer than a lease
@@ -151,7 +152,7 @@ async def test_an_outage_is_told_burns_no_attempt_loses_nothing_and_ends_by_itse
                 assert worker.exit_code is None
                 assert (await readyz(worker)).keys() <= {"requests", "responses"}
         await until_up(workers)
-        await sending
+        await enough_sent()
         await books.until_all_answered(60)
         for worker in workers:
             await worker.event("broker.lost", part="responses")
@@ -185,12 +186,12 @@ async def closed_by_the_broker(site: Site) -> str:
 async def test_connections_that_break_are_made_anew_and_their_deliveries_come_again(
     interrupt: Callable[[Site], Awaitable[str]], site: Site
 ) -> None:
-    async with under_load(site) as (workers, books, sending, watching):
+    async with under_load(site) as (workers, books, enough_sent, watching):
         sign = await interrupt(site)
         for worker in workers:
             for part in ("requests", "responses"):
                 assert sign in (await worker.event("broker.lost", part=part))["reason"]
-        await sending
+        await enough_sent()
         await books.until_all_answered(60)
         await until_up(workers)
         assert await watching.seen() == {}
@@ -241,7 +242,7 @@ async def test_a_channel_that_the_broker_closes_for_a_slow_handler_costs_neither
 async def test_a_worker_declares_a_deleted_request_queue_again_and_goes_on(
     site: Site, db: asyncpg.Connection
 ) -> None:
-    async with under_load(site) as (workers, books, sending, _):
+    async with under_load(site) as (workers, books, enough_sent, _):
         async with site.channel() as channel:
             await channel.queue_delete(names_for(PREFIX).requests)
         for worker in workers:
@@ -249,14 +250,16 @@ async def test_a_worker_declares_a_deleted_request_queue_again_and_goes_on(
             assert "was the queue deleted?" in lost["reason"]
         await until_up(workers)
         before = len(books.confirmed)
-        await sending  # what the broker did not confirm is sent again
+        await enough_sent()  # what the broker did not confirm is sent again
+        sent_afterwards = {str(one) for one in books.confirmed[before:]}
+        await books.until(lambda: sent_afterwards <= books.answered, 60, "answered, of those sent afterwards")
         await site.scene.until_rows(db, "select count(*) = 0 from requests where finished_at is null")
         accepted = {row["request_id"] for row in await db.fetch("select request_id from requests")}
         answered = {str(one) for one in accepted}
         await books.until(lambda: answered <= books.answered, 30, "answered, of those accepted")
         # What lay in the queue is the loss of who deleted it; what came afterwards is not lost.
         assert accepted.issuperset(books.confirmed[before:])
-        assert len(books.confirmed) - before > 100
+        assert len(books.confirmed) - before >= AFTER
         assert await db.fetchval("select max(attempt) from requests") == 1
         kept = [one for one in books.confirmed if one in accepted]
         assert await verify(site.scene.database_url, kept, books.received) == []
@@ -304,8 +307,9 @@ async def test_a_worker_that_starts_without_rabbitmq_waits_visibly_and_then_work
 @asynccontextmanager
 async def under_load(
     site: Site,
-) -> AsyncIterator[tuple[list[WorkerProcess], Books, "asyncio.Task[None]", Witness]]:
-    """Two workers amid a steady flow. Producers and subscriber are not behind the network that is broken."""
+) -> AsyncIterator[tuple[list[WorkerProcess], Books, Callable[[], Awaitable[None]], Witness]]:
+    """Two workers amid a steady flow, which goes on for a while when told that it is enough. Producers and
+    subscriber are not behind the network that is broken."""
     scene, url = site.scene, site.broker.url
     async with (
         worker_processes(2, scene.environ) as workers,
@@ -313,13 +317,24 @@ async def under_load(
         keeping_books(url, PREFIX) as books,
     ):
         await write_down(site.broker)
-        producers = Producers(url, PREFIX, books, open_at_most=REQUESTS * 2)
+        producers, enough = Producers(url, PREFIX, books, OPEN_AT_MOST), asyncio.Event()
         producers.per_second = 100
-        sending = asyncio.create_task(producers.send(REQUESTS))
+
+        async def send() -> None:
+            while not enough.is_set():
+                await producers.send(50)
+
+        async def enough_sent() -> None:
+            wanted = len(books.confirmed) + AFTER
+            await books.until(lambda: len(books.confirmed) >= wanted, 60, "sent afterwards")
+            enough.set()
+            await sending
+
+        sending = asyncio.create_task(send())
         try:
             await books.until(lambda: len(books.answered) >= BEFORE, 30, "at work")
             await books.until(lambda: books.open > 0, 30, "work in flight")
-            yield workers, books, sending, watching
+            yield workers, books, enough_sent, watching
         finally:
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
