@@ -9,6 +9,7 @@ python -m bench flat --queued 100000 --rows 1000000
 
 import argparse
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable
 
@@ -39,6 +40,7 @@ def main() -> int:
 
 
 async def _run(given: argparse.Namespace) -> None:
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # queues are deleted under its consumers here
     frames.read_eagerly()
     async with local_stack(say, environ=os.environ) as stack:
         servers = Servers(stack.amqp_url, stack.database_url)

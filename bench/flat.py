@@ -10,7 +10,18 @@ from aiormq.abc import DeliveredMessage
 
 from bench import report
 from bench.contenders import THIS_WORKER
-from bench.stage import Servers, Site, a_site, check_work, fill, listen, rss_bytes, running, say, until_quiet
+from bench.stage import (
+    Servers,
+    Site,
+    a_site,
+    check_work,
+    fill,
+    listening,
+    rss_bytes,
+    running,
+    say,
+    until_quiet,
+)
 
 SUITE = "flat"
 TABLES = ("requests", "request_transitions", "sessions", "leases", "workers")
@@ -136,8 +147,8 @@ async def _times_of(site: Site, requests: int, times: list[float] | None = None)
         if len(times) == requests:
             done.set()
 
-    await listen(site.connection, site.names.responses, heard)
-    await done.wait()
+    async with listening(site.connection, site.names.responses, heard):
+        await done.wait()
     return times
 
 

@@ -8,7 +8,7 @@ from aiormq.abc import DeliveredMessage
 
 from bench import report
 from bench.contenders import THIS_WORKER
-from bench.stage import Servers, a_site, check_work, fill, listen, rss_bytes, running, say
+from bench.stage import Servers, a_site, check_work, fill, listening, rss_bytes, running, say
 
 SUITE = "flood"
 COMMIT_SECONDS = 0.05
@@ -27,8 +27,10 @@ async def run(servers: Servers, requests: int) -> str:
                 done.set()
 
         memory: list[tuple[float, float]] = []
-        async with running(THIS_WORKER, site.environ) as process:
-            await listen(site.connection, site.names.responses, heard)
+        async with (
+            running(THIS_WORKER, site.environ) as process,
+            listening(site.connection, site.names.responses, heard),
+        ):
             begun = time.perf_counter()
 
             async def watch() -> None:

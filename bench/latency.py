@@ -15,7 +15,7 @@ from aiormq.abc import DeliveredMessage
 from bench import report
 from bench.contenders import CONTENDERS, PYTHON, THIS_WORKER
 from bench.peers.fill import bodies
-from bench.stage import PEERS, Servers, Site, a_site, listen, publish, running, say, underlying
+from bench.stage import PEERS, Servers, Site, a_site, listening, publish, running, say, underlying
 from bench.throughput import measure
 
 SUITE = "latency"
@@ -163,25 +163,25 @@ async def _loaded(servers: Servers, per_second: float) -> Times:
             if ended and not sent:
                 over.set()
 
-        await listen(site.connection, site.names.responses, heard)
-        channel = await underlying(site.connection, confirms=True)
-        documents = bodies(int(per_second * _LOAD_SECONDS) + 1)
-        due = 0.0
-        async with asyncio.TaskGroup() as publishing:
-            while (now := time.perf_counter() - begun) < _LOAD_SECONDS:
-                batch = []
-                while due < now * per_second:
-                    batch.append(next(documents))
-                    due += 1
-                if batch:
-                    at = time.perf_counter()
-                    sent.update((str(body["request_id"]), at) for body in batch)
-                    publishing.create_task(publish(channel, site.names.requests, batch))
-                await asyncio.sleep(_TICK_SECONDS)
-        ended = True
-        async with asyncio.timeout(60):
-            while sent and not over.is_set():
-                await over.wait()
+        async with listening(site.connection, site.names.responses, heard):
+            channel = await underlying(site.connection, confirms=True)
+            documents = bodies(int(per_second * _LOAD_SECONDS) + 1)
+            due = 0.0
+            async with asyncio.TaskGroup() as publishing:
+                while (now := time.perf_counter() - begun) < _LOAD_SECONDS:
+                    batch = []
+                    while due < now * per_second:
+                        batch.append(next(documents))
+                        due += 1
+                    if batch:
+                        at = time.perf_counter()
+                        sent.update((str(body["request_id"]), at) for body in batch)
+                        publishing.create_task(publish(channel, site.names.requests, batch))
+                    await asyncio.sleep(_TICK_SECONDS)
+            ended = True
+            async with asyncio.timeout(60):
+                while sent and not over.is_set():
+                    await over.wait()
     found = _times(took)
     say(f"{per_second:,.0f} a second: p50 {found.p50:.2f} ms, p99 {found.p99:.2f} ms, of {len(took):,}")
     return found

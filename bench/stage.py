@@ -160,13 +160,18 @@ async def publish(channel: AbstractChannel, exchange: str, batch: Sequence[dict[
     )  # fmt: skip
 
 
-async def listen(
+@asynccontextmanager
+async def listening(
     connection: AbstractConnection, queue: str, heard: Callable[[DeliveredMessage], None]
-) -> None:
+) -> AsyncIterator[None]:
     """Every message of a queue, as cheaply as can be: what listens takes its share of the same cores."""
     channel = await underlying(connection, confirms=False)
     divert_deliveries(channel, {queue: heard})
     await channel.basic_consume(queue, _nothing, no_ack=True, consumer_tag=queue)
+    try:
+        yield
+    finally:
+        await channel.close()
 
 
 async def _nothing(_message: DeliveredMessage) -> None:

@@ -21,7 +21,7 @@ from bench.stage import (
     check_work,
     cost,
     fill,
-    listen,
+    listening,
     rss_bytes,
     running,
     say,
@@ -112,8 +112,10 @@ async def _time(site: Site, name: str, requests: int, process: psutil.Process) -
         if count == requests:
             done.set()
 
-    await listen(site.connection, site.names.responses, heard)
-    async with asyncio.timeout(_PATIENCE_SECONDS):
+    async with (
+        listening(site.connection, site.names.responses, heard),
+        asyncio.timeout(_PATIENCE_SECONDS),
+    ):
         await done.wait()
     (began, before), (ended, after) = marks[first], marks[last]
     timed = last - first

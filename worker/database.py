@@ -154,7 +154,8 @@ class Database:
     async def once(self, query: str, *args: Any) -> list[asyncpg.Record]:  # noqa: ANN401 — a statement's arguments
         """One try."""
         assert self._pool is not None, "the database is open"  # noqa: S101 — the composition root opens it first
-        connection = await self._pool.acquire(timeout=_CALL_SECONDS)
+        async with asyncio.timeout(_CALL_SECONDS):  # the pool's own limit costs a task for each call
+            connection = await self._pool.acquire()
         try:
             async with asyncio.timeout(_CALL_SECONDS):
                 answer = connection.fetch(self._queries[query], *args)

@@ -33,6 +33,7 @@ CONSUMER_TIMEOUT = (
 )
 UNHEARD = "select count(*) = 50 from requests join leases on lease = id where leases.worker is null"
 MORE = {"WORKER_PREFETCH": "40", "WORKER_BATCH_SIZE": "20"}
+BUSY = {"WORKER_HANDLER": "faults.handlers:takes_a_moment"}
 GONE = (AMQPError, OSError, TimeoutError)
 
 pytestmark = pytest.mark.timeout(180)
@@ -309,10 +310,12 @@ async def under_load(
     site: Site,
 ) -> AsyncIterator[tuple[list[WorkerProcess], Books, Callable[[], Awaitable[None]], Witness]]:
     """Two workers amid a steady flow, which goes on for a while when told that it is enough. Producers and
-    subscriber are not behind the network that is broken."""
-    scene, url = site.scene, site.broker.url
+    subscriber are not behind the network that is broken. The workers are never without work in hand, whatever
+    the producers can still do: a response that cannot be published is what tells of an outage.
+    """
+    url = site.broker.url
     async with (
-        worker_processes(2, scene.environ) as workers,
+        worker_processes(2, {**site.scene.environ, **BUSY}) as workers,
         witness(url, PREFIX) as watching,
         keeping_books(url, PREFIX) as books,
     ):
