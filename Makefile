@@ -8,6 +8,8 @@ SHELL := /bin/bash
 .PHONY: help demo up test lint bench schemas lock clean
 
 BIN := .venv/bin
+# What is measured: make bench BENCH_ARGS="throughput --rounds 1"
+BENCH_ARGS ?=
 # What tests are run, and how: make test PYTEST_ARGS="tests/unit -x"
 PYTEST_ARGS ?=
 # Each has servers of its own. Most tests wait for something most of the time.
@@ -33,7 +35,7 @@ lint: .venv/dev ## style, strict types, import contracts
 	$(BIN)/lint-imports
 
 bench: .venv/bench ## measure this worker beside its peers, on this machine
-	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench $(BENCH_ARGS)
 
 # What a user, or a developer, needs. Asked each time: setup.sh is done at once where it is
 # all there, and where another `make` in this folder is at it, it waits.

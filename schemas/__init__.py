@@ -5,7 +5,7 @@ from schemas.cancel import CancelSessionRequest
 from schemas.customer import CreateCustomerDTO
 from schemas.documents import json_schemas
 from schemas.errors import field_errors
-from schemas.ids import is_session_id, session_id
+from schemas.ids import is_session_id, new_request_id, session_id
 from schemas.message import (
     AssistantMessage,
     DeveloperMessage,
@@ -48,5 +48,6 @@ __all__ = [
     "json_schemas",
     "map_secrets",
     "may_hold_secrets",
+    "new_request_id",
     "session_id",
 ]

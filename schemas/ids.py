@@ -1,6 +1,10 @@
-"""Session ids: derived from the request id, so every retry of a request arrives at the same one."""
+"""Ids: of a new request, and of a session, which is derived from its request's so that every retry arrives
+at the same one.
+"""
 
 import re
+import secrets
+import time
 from datetime import date
 from functools import lru_cache
 from hashlib import blake2b
@@ -12,6 +16,16 @@ _LENGTH = 13
 _SPACE = 36**_LENGTH  # 67 bits: among a thousand million ids a collision has odds of 1 in 340
 
 _SESSION_ID = re.compile(r"ts_[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])_[0-9a-z]{13}")
+
+
+def new_request_id() -> UUID:
+    """A UUID of version 7 (RFC 9562): milliseconds, then 74 random bits. Any UUID will do for a request;
+    these lie side by side in an index, where each random one touches a page of its own.
+    """
+    milliseconds = time.time_ns() // 1_000_000
+    return UUID(
+        int=milliseconds << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62)
+    )
 
 
 def session_id(request_id: UUID, day: date) -> str:

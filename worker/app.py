@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 
 import structlog
@@ -203,8 +203,11 @@ def _services(settings: Settings, given: _Given, parts: _Parts) -> list[Coroutin
 async def _feed(parts: _Parts, creation: Creation, lanes: int, batch_size: int) -> None:
     """Batches one after the other into the pipeline. While all lanes are busy, the next batch grows."""
     free = asyncio.Semaphore(lanes)
+    in_hand = 0
 
     async def run(batch: list[intake.Delivery], room: int) -> None:
+        nonlocal in_hand
+        in_hand += 1
         try:
             await parts.pipeline.run(batch, room)
         except Exception:  # noqa: BLE001 — logged with its traceback; nothing of it is lost
@@ -212,7 +215,12 @@ async def _feed(parts: _Parts, creation: Creation, lanes: int, batch_size: int) 
             await asyncio.sleep(_PAUSE_SECONDS)
             await parts.taking.give_back(batch)
         finally:
+            in_hand -= 1
             free.release()
+        if not in_hand and not parts.taking.buffered and parts.store.has_notes:
+            # Nobody waits now; the next lone request would. An error is the periodic service's to tell.
+            with suppress(Exception):
+                await parts.store.flush_notes()
 
     async with asyncio.TaskGroup() as batches:
         while True:

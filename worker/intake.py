@@ -148,6 +148,10 @@ class Intake:
                 await self._readiness.change()
         return 0
 
+    @property
+    def buffered(self) -> int:
+        return len(self._buffer)
+
     def take(self, most: int) -> list[Delivery]:
         """What has arrived, at most so many."""
         batch: list[Delivery] = []

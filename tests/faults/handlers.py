@@ -34,5 +34,5 @@ async def waits_for_the_gate(request: CreateSessionRequest, _context: Context) -
 
 
 async def takes_a_moment(_request: CreateSessionRequest, _context: Context) -> None:
-    """So that a worker under load has work in hand at all times."""
-    await asyncio.sleep(0.3)
+    """So long that a worker whose requests come in bursts of half a second has work in hand at all times."""
+    await asyncio.sleep(1)

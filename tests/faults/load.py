@@ -82,6 +82,7 @@ class Producers:
         self._exchange = names_for(prefix).requests
         self._books = books
         self._open_at_most = open_at_most
+        self._sent_and_confirmed: set[UUID] = set()
 
     async def send(self, count: int, make: Callable[[UUID], dict[str, object]] | None = None) -> None:
         left = [uuid4() for _ in range(count)]
@@ -123,10 +124,6 @@ class Producers:
             )
         self._sent_and_confirmed.add(request_id)
         self._books.confirm(request_id)
-
-    @property
-    def _sent_and_confirmed(self) -> set[UUID]:
-        return self.__dict__.setdefault("_done", set())
 
 
 def request_for(request_id: UUID) -> dict[str, object]:

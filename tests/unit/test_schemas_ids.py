@@ -1,12 +1,13 @@
-"""Session ids: fixed, well-formed and distinct."""
+"""Ids: those of sessions fixed, all of them well-formed and distinct."""
 
 import random
+import time
 from datetime import date
-from uuid import UUID
+from uuid import RFC_4122, UUID
 
 import pytest
 
-from schemas import is_session_id, session_id
+from schemas import is_session_id, new_request_id, session_id
 
 DAY = date(2025, 10, 13)
 
@@ -49,3 +50,14 @@ def test_a_million_requests_have_a_million_ids() -> None:
     ids = {session_id(UUID(int=request), DAY) for request in requests}
     assert len(ids) == len(requests) == 1_000_000
     assert all(map(is_session_id, ids))
+
+
+def test_new_request_ids_are_distinct_and_in_the_order_of_time() -> None:
+    before = time.time_ns() // 1_000_000
+    ids = [new_request_id() for _ in range(100_000)]
+    after = time.time_ns() // 1_000_000
+    stamps = [one.int >> 80 for one in ids]
+    assert len(set(ids)) == len(ids)
+    assert {(one.version, one.variant) for one in ids} == {(7, RFC_4122)}
+    assert stamps == sorted(stamps)
+    assert before <= stamps[0] <= stamps[-1] <= after

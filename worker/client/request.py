@@ -9,7 +9,7 @@ from uuid import UUID, uuid4, uuid5
 
 from pamqp import commands as spec
 
-from schemas import CancelSessionRequest, CreateSessionPayload
+from schemas import CancelSessionRequest, CreateSessionPayload, new_request_id
 from worker.topology import CANCEL_KEY, REQUEST_KEY
 
 REQUEST_TYPE = "CreateSessionRequest"
@@ -61,7 +61,7 @@ class Request:
             raise ValueError("give a request_id or a key, not both: the key is another way to say the id")
         if self.request_id is not None:
             return self.request_id
-        return uuid4() if self.key is None else request_id_for(self.org_id, self.key)
+        return new_request_id() if self.key is None else request_id_for(self.org_id, self.key)
 
 
 @dataclass(frozen=True)
