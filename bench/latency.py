@@ -33,7 +33,7 @@ class Times(NamedTuple):
 
 
 async def run(servers: Servers, requests: int) -> str:
-    lone = await _lone(servers, max(200, requests // 20))
+    lone = await _lone(servers, max(200, requests // 5))
     most = (await measure(servers, CONTENDERS[0], requests)).per_second
     say(f"the maximum: {most:,.0f} a second")
     loaded = {part: await _loaded(servers, most * part) for part in _PARTS}
