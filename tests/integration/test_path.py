@@ -7,9 +7,11 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import asyncpg
+import pytest
 from harness import Desk, NewWorker, eventually, good_request, response_in, row_of
 
 from schemas import RequestStatus, is_session_id, session_id
+from worker import app
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -32,6 +34,21 @@ async def test_a_request_becomes_a_session_and_a_response(
     assert session["name"] == "Support chat"
     history = await db.fetch("select status, attempt from request_transitions order by at, attempt")
     assert [tuple(row) for row in history] == [("pending", 0), ("processing", 1), ("completed", 1)]
+
+
+async def test_what_a_lone_request_leaves_to_note_is_written_at_once_not_with_the_next(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "_NOTE_SECONDS", 3600.0)
+    await new_worker()
+    for _ in range(3):
+        assert (await desk.ask(good_request())).status is RequestStatus.COMPLETED
+
+        async def noted() -> bool:
+            unnoted = "select count(*) from requests where published_at is null"
+            return await db.fetchval(unnoted) + await db.fetchval("select count(*) from leases") == 0
+
+        await eventually(noted)
 
 
 async def test_a_response_has_exactly_these_properties(new_worker: NewWorker, desk: Desk) -> None:
