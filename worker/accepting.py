@@ -68,6 +68,7 @@ class Accepting:
                         body=None,
                         document=None,
                         request=None,
+                        deadline_at=None,
                         refusal=refusal,
                     )
                 ],

@@ -20,6 +20,7 @@ from worker.store import Store
 from worker.topology import Names
 
 UNHEARD_SECONDS = 30  # until a response that found no queue is tried again
+_REPLY_TRIES = 3
 _REMEDY = "run `session-worker topology apply`"
 _log = structlog.get_logger(__name__)
 
@@ -57,18 +58,18 @@ class Answering:
         now = datetime.now(UTC)
         receipts = await self._publish_all([self._outgoing(answer, now) for answer in answers])
         heard: list[UUID] = []
+        full: list[UUID] = []
         unheard: list[UUID] = []
         for answer, receipt in zip(answers, receipts, strict=True):
             if receipt is Receipt.CONFIRMED:
                 if answer.on_record:
                     heard.append(answer.request_id)
             elif answer.route.reply_to:
-                # The requester is gone. Its response stays readable in Postgres.
-                _log.warning(
-                    "response.unroutable",
-                    request_id=str(answer.request_id),
-                    queue=answer.route.reply_to,
-                )
+                # The requester is gone, or has no room. Its response stays readable in Postgres.
+                event = "response.unroutable" if receipt is Receipt.UNROUTABLE else "response.refused"
+                _log.warning(event, request_id=str(answer.request_id), queue=answer.route.reply_to)
+                if receipt is Receipt.REFUSED and answer.on_record:
+                    full.append(answer.request_id)
             elif answer.on_record:
                 unheard.append(answer.request_id)
             else:
@@ -77,8 +78,11 @@ class Answering:
                     again_in_seconds=UNHEARD_SECONDS, remedy=_REMEDY,
                 )  # fmt: skip
                 forgotten.add(answer.request_id)
-        if copies:
-            return forgotten
+        if not copies:
+            await self._note(heard, full, unheard)
+        return forgotten
+
+    async def _note(self, heard: Sequence[UUID], full: Sequence[UUID], unheard: Sequence[UUID]) -> None:
         if heard:
             self._store.note_published(heard)
         if unheard:
@@ -86,8 +90,8 @@ class Answering:
                 "responses.no_queue", exchange=self._names.responses, responses=len(unheard),
                 again_in_seconds=UNHEARD_SECONDS, remedy=_REMEDY,
             )  # fmt: skip
-            await self._store.answer_later(unheard, UNHEARD_SECONDS)
-        return forgotten
+        if full or unheard:
+            await self._store.answer_later([*full, *unheard], UNHEARD_SECONDS)
 
     async def bury(self, messages: Sequence[tuple[Message, Unreadable]]) -> list[bool]:
         """Messages that nobody can be answered for go to the dead letters, with the reason. Returns of each
@@ -113,8 +117,11 @@ class Answering:
         return buried
 
     async def _publish_all(self, messages: Sequence[Outgoing]) -> list[Receipt]:
-        """Again and again until each is confirmed or has no reader; a second copy does no harm."""
+        """Again and again until each is confirmed or has no reader; a second copy does no harm. A requester's
+        own queue that is full is given up after a few tries.
+        """
         receipts: dict[int, Receipt] = {}
+        refusals: Counter[int] = Counter()
         waits = delays(0.1, 5)
         while missing := [index for index in range(len(messages)) if index not in receipts]:
             try:
@@ -127,7 +134,9 @@ class Answering:
             counts: Counter[Receipt] = Counter()
             for index, receipt in zip(missing, answers, strict=True):
                 counts[receipt] += 1
-                if receipt is not Receipt.REFUSED:
+                refusals[index] += receipt is Receipt.REFUSED
+                reply_queue = not messages[index].exchange
+                if receipt is not Receipt.REFUSED or (reply_queue and refusals[index] == _REPLY_TRIES):
                     receipts[index] = receipt
             for receipt, count in counts.items():
                 self._metrics.responses.labels(receipt.value).inc(count)

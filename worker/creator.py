@@ -35,6 +35,7 @@ from worker.retry import jittered
 
 DEFAULT_EXPIRATION_SECONDS = 86_400
 _LONGEST_REASON = 500
+_LONGEST_DELAY_SECONDS = 365 * 86_400.0  # what Postgres' calendar has room for
 _log = structlog.get_logger(__name__)
 
 
@@ -136,7 +137,10 @@ class HandlerCreation:
             return self._again(work, error.reason, after)
         except TimeoutError:
             return self._again(work, f"the handler took longer than {self._timeout:g} s", None)
-        except Exception as error:  # noqa: BLE001 — whatever a handler raises is a failed attempt, not a dead worker
+        except (Exception, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise  # the worker's own; whatever else a handler lets out is a failed attempt
             _log.warning(
                 "handler.failed",
                 request_id=str(work.request_id),
@@ -156,7 +160,7 @@ class HandlerCreation:
             if after is None
             else after
         )
-        return RetryLater(work, max(0.0, delay), reason)
+        return RetryLater(work, min(max(0.0, delay), _LONGEST_DELAY_SECONDS), reason)
 
 
 Creation = BuiltInCreation | HandlerCreation
@@ -169,7 +173,7 @@ def load_handler(path: str) -> Handler:
         handler = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise errors.SettingsError(
-            f"WORKER_HANDLER: cannot load {path!r} (module:function): {error}"
+            f"WORKER_HANDLER: cannot load {path!r} (module:function; its folder in PYTHONPATH): {error}"
         ) from error
     if not inspect.iscoroutinefunction(handler) and not inspect.iscoroutinefunction(type(handler).__call__):
         raise errors.SettingsError(f"WORKER_HANDLER: {path!r} is not an async function of (request, context)")

@@ -33,6 +33,7 @@ _DRIVER_ERRORS = (
     EOFError,
 )
 _TRANSIENT_CLASSES = ("08", "53", "57P", "25006", "40001", "40P01", "55P03")
+_REFUSED_CLASSES = ("22", "23", "54")  # the values, a constraint, a limit: what the statement was given
 _PUT_RIGHT = ("28", "3D")  # a wrong password, a missing database: put right while workers wait
 _log = structlog.get_logger(__name__)
 
@@ -41,6 +42,8 @@ _log = structlog.get_logger(__name__)
 # costs a lone request as much as a quarter of its commit.
 SERVER_SETTINGS = {
     "application_name": "session-worker",
+    # A statement that nobody waits for any more ends by itself, also one that waits for a lock.
+    "statement_timeout": f"{_CALL_SECONDS - 1}s",
     "jit": "off",
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
@@ -54,6 +57,13 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         return str(error.sqlstate or "").startswith(_TRANSIENT_CLASSES)
     return isinstance(error, _DRIVER_ERRORS)
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether Postgres refuses what it was given. All else that it may say — no rights, no memory, a
+    statement that somebody ended — is no fault of a request, and is waited out.
+    """
+    return isinstance(error, asyncpg.PostgresError) and str(error.sqlstate or "").startswith(_REFUSED_CLASSES)
 
 
 def describe(error: BaseException) -> str:
@@ -137,7 +147,7 @@ class Database:
             try:
                 rows = await self.once(query, *args)
             except _DRIVER_ERRORS as error:
-                if not is_transient(error):
+                if is_refusal(error):
                     raise NotStorable(str(getattr(error, "sqlstate", "unknown"))) from error
                 if lost_since is None:
                     lost_since = clock()

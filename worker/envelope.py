@@ -316,7 +316,8 @@ def _moment(value: object) -> datetime:
         if isinstance(value, str) and not _EPOCH_MS.fullmatch(value.strip()):
             value = datetime.fromisoformat(value.strip())
         if isinstance(value, datetime):
-            return value if value.tzinfo else value.replace(tzinfo=UTC)
+            # Not where it is stored: at the edge of the calendar another zone's time is none in UTC.
+            return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
         if isinstance(value, int | float | str):
             return datetime.fromtimestamp(float(value) / 1000, UTC)
     except (ValueError, OverflowError, OSError):

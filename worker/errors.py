@@ -50,15 +50,17 @@ class PublishInterrupted(WorkerError):
 class Rejected(WorkerError):
     """Raised by a handler: this request will never succeed. The reason reaches the requester."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: object) -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason = str(reason)
 
 
 class RetryLater(WorkerError):
     """Raised by a handler: try this request again, after `after` or after a growing delay."""
 
-    def __init__(self, after: timedelta | float | None = None, reason: str = "") -> None:
+    def __init__(self, after: timedelta | float | None = None, reason: object = "") -> None:
         super().__init__(reason)
+        if not isinstance(after, timedelta | int | float | None):
+            raise TypeError(f"after: {after!r} is neither a timedelta nor a number of seconds")
         self.after = timedelta(seconds=after) if isinstance(after, int | float) else after
-        self.reason = reason
+        self.reason = str(reason)

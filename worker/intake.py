@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import structlog
@@ -43,6 +43,7 @@ class _ChannelSession:
         self._hold_back = hold_back
         self._unsettled: deque[int] = deque()
         self._settled: set[int] = set()
+        self._in_order = asyncio.Lock()  # the queue of writes is not: who waits for room is overtaken
 
     @property
     def open(self) -> bool:
@@ -77,6 +78,28 @@ class _ChannelSession:
             self._unsettled = deque(tag for tag in self._unsettled if tag not in self._settled)
             self._settled.clear()
         return frames
+
+    async def acknowledge(self, tags: Sequence[int], *, everything: bool) -> None:
+        async with self._in_order:
+            await self._send(self.settle(tags, everything=everything))
+
+    async def give_back(self, tags: Sequence[int]) -> None:
+        async with self._in_order:
+            nacks = [spec.Basic.Nack(delivery_tag=tag, requeue=True) for tag in tags if self.forget(tag)]
+            # Acknowledgements may have waited for just these.
+            await self._send([*nacks, *self.settle([], everything=False)])
+
+    async def _send(self, frames: Sequence[spec.Basic.Ack | spec.Basic.Nack]) -> None:
+        if not frames or not self.open:
+            return
+        try:
+            # A connection that dies with a full queue of writes would keep this waiting for ever.
+            async with asyncio.timeout(_SEND_SECONDS):
+                await self.channel.write_queue.put(
+                    ChannelFrame.marshall(channel_number=self.channel.number, frames=frames)
+                )
+        except (ChannelInvalidStateError, OSError, TimeoutError):
+            _log.info("intake.settle_unsent", deliveries=len(frames))
 
 
 class Intake:
@@ -166,21 +189,14 @@ class Intake:
         """Tell the broker that these are dealt with. On a lost channel there is nothing to tell: they come
         again.
         """
-        by_session: dict[int, tuple[_ChannelSession, list[int]]] = {}
-        for delivery in deliveries:
-            by_session.setdefault(id(delivery.session), (delivery.session, []))[1].append(delivery.tag)
-        for session, tags in by_session.values():
-            await _send(session, session.settle(tags, everything=everything))
+        for session, tags in _by_session(deliveries):
+            await session.acknowledge(tags, everything=everything)
         self._gauge()
 
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Return to the broker what could not be dealt with. That counts towards the delivery limit."""
-        for delivery in deliveries:
-            session = delivery.session
-            if session.forget(delivery.tag):
-                await _send(session, [spec.Basic.Nack(delivery_tag=delivery.tag, requeue=True)])
-                # Acknowledgements may have waited for just this one.
-                await _send(session, session.settle([], everything=False))
+        for session, tags in _by_session(deliveries):
+            await session.give_back(tags)
 
     async def stop(self) -> None:
         """Take nothing more. What is buffered goes back to the broker when its channel closes."""
@@ -192,13 +208,13 @@ class Intake:
                 try:
                     for tag in list(session.channel.consumers):
                         await session.channel.basic_cancel(tag, timeout=5)
-                except (AMQPError, OSError, TimeoutError):
+                except Exception:  # noqa: BLE001 — a lost connection ends what waits on it with a bare one, too
                     _log.info("intake.cancel_unanswered")
 
     async def flush(self) -> None:
         """Send the acknowledgements that were held back."""
         for session in self._sessions:
-            await _send(session, session.settle([], everything=True))
+            await session.acknowledge([], everything=True)
 
     def _receiver(self, session: _ChannelSession, *, taken_by_broker: bool) -> frames.Receive:
         clock = asyncio.get_running_loop().time
@@ -226,13 +242,8 @@ class Intake:
         self._metrics.in_flight.set(sum(session.unsettled for session in self._sessions) - len(self._buffer))
 
 
-async def _send(session: _ChannelSession, frames: Sequence[spec.Basic.Ack | spec.Basic.Nack]) -> None:
-    if not frames or not session.open:
-        return
-    channel = session.channel
-    try:
-        # A connection that dies with a full queue of writes would keep this waiting for ever.
-        async with asyncio.timeout(_SEND_SECONDS):
-            await channel.write_queue.put(ChannelFrame.marshall(channel_number=channel.number, frames=frames))
-    except (ChannelInvalidStateError, OSError, TimeoutError):
-        _log.info("intake.settle_unsent", deliveries=len(frames))
+def _by_session(deliveries: Sequence[Delivery]) -> Iterable[tuple[_ChannelSession, list[int]]]:
+    tags: dict[int, tuple[_ChannelSession, list[int]]] = {}
+    for delivery in deliveries:
+        tags.setdefault(id(delivery.session), (delivery.session, []))[1].append(delivery.tag)
+    return tags.values()

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from worker.settings import Settings
+from worker.stderr import stderr
 
 _LIBRARIES = ("aio_pika", "aiormq", "aiohttp", "asyncio")
 
@@ -37,7 +38,7 @@ def configure(settings: Settings, **bound: Any) -> None:  # noqa: ANN401 — wha
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=stderr()),
         cache_logger_on_first_use=settings.mode == "production",  # tests configure it again
     )
     structlog.contextvars.clear_contextvars()
@@ -59,7 +60,7 @@ def _quieten_libraries(
     """The libraries' own logs in the same form. What they say below a warning concerns their own makers, and
     at debug level they print whole frames, bodies included: that is never let through.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stderr())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],

@@ -82,12 +82,13 @@ class Pipeline:
         with self._metrics.timed("decode"):
             decoded = self._decode(batch)
         try:
-            await self._without_work(decoded)
+            unburied = await self._without_work(decoded)
         except BaseException:
             self._creation.give_back(room)
             raise
         if not decoded.arrivals:
             self._creation.give_back(room)
+            self._unburied += unburied
             return
 
         async def settle(request_ids: Sequence[UUID], answers: Sequence[Answer]) -> None:
@@ -104,14 +105,17 @@ class Pipeline:
                 claimed = len(accepted.claimed)
             finally:
                 self._creation.give_back(room - claimed)
-            await self._fail_point.reach(Gap.AFTER_ACCEPT)
-            if accepted.duplicates:
-                answers = {known.request_id: known.answer for known in accepted.duplicates if known.answer}
-                lost = await self._answering.answer(list(answers.values()))
-                unheard = [_Unheard(answers[one], decoded.deliveries[one]) for one in lost]
-                await settle(
-                    [known.request_id for known in accepted.duplicates if known.request_id not in lost], []
-                )
+            try:
+                await self._fail_point.reach(Gap.AFTER_ACCEPT)
+                if accepted.duplicates:
+                    answers = {one.request_id: one.answer for one in accepted.duplicates if one.answer}
+                    lost = await self._answering.answer(list(answers.values()))
+                    unheard = [_Unheard(answers[one], decoded.deliveries[one]) for one in lost]
+                    settled = [one.request_id for one in accepted.duplicates if one.request_id not in lost]
+                    await settle(settled, [])
+            except BaseException:
+                self._creation.give_back(claimed)
+                raise
             await self.work(accepted.claimed, lease, settle)
         except BaseException:
             self._store.abandon(lease)
@@ -119,7 +123,9 @@ class Pipeline:
         self._store.note_done(lease)
         if decoded.repeated:
             await self.run(decoded.repeated, room=0)
-        self._unheard += unheard  # at last: a batch that fails is given back whole
+        # At last: a batch that fails is given back whole.
+        self._unheard += unheard
+        self._unburied += unburied
 
     async def answer_unheard(self) -> None:
         """Once more what found no queue and is not on record. Until then its delivery is held: giving it back
@@ -137,22 +143,25 @@ class Pipeline:
         """Once more the dead letters that found no queue; their deliveries are held in the same way."""
         again, self._unburied = self._unburied, []
         if again := [(delivery, why) for delivery, why in again if delivery.session.open]:
-            await self._bury(again)
+            self._unburied += await self._bury(again)
 
-    async def _bury(self, dead: Sequence[tuple[Delivery, Unreadable]]) -> None:
+    async def _bury(self, dead: Sequence[tuple[Delivery, Unreadable]]) -> list[tuple[Delivery, Unreadable]]:
+        """Returns those that found no queue."""
         buried = await self._answering.bury([(delivery.message, why) for delivery, why in dead])
         await self._intake.settle(
             [delivery for (delivery, _), there in zip(dead, buried, strict=True) if there]
         )
-        self._unburied += [one for one, there in zip(dead, buried, strict=True) if not there]
+        return [one for one, there in zip(dead, buried, strict=True) if not there]
 
-    async def _without_work(self, decoded: Decoded) -> None:
-        """What needs no room of the creation. A request that comes with its cancellation is never begun."""
-        if decoded.unreadable:
-            await self._bury(decoded.unreadable)
+    async def _without_work(self, decoded: Decoded) -> list[tuple[Delivery, Unreadable]]:
+        """What needs no room of the creation. A request that comes with its cancellation is never begun.
+        Returns the dead letters that found no queue.
+        """
+        unburied = await self._bury(decoded.unreadable) if decoded.unreadable else []
         if decoded.cancellations:
             await self._cancelling.cancel(decoded.cancellations)
             await self._intake.settle(decoded.of_cancellations)
+        return unburied
 
     async def work(self, works: Sequence[Work], lease: int, settle: Settle) -> None:
         """Claimed requests, until each has its verdict on record and its response confirmed."""

@@ -20,8 +20,8 @@ def stop_on_signals() -> asyncio.Event:
         if stop.is_set():
             _log.warning("worker.stopped_at_once", signal=number.name)
             os._exit(EXIT_AT_ONCE)
-        _log.info("worker.stopping", signal=number.name)
         stop.set()
+        _log.info("worker.stopping", signal=number.name)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)

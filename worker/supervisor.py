@@ -36,9 +36,9 @@ class Supervisor:
 
     def _on_signal(self, number: signal.Signals) -> None:
         """Each signal is passed on: the first drains the workers, the second ends them at once."""
-        _log.info("supervisor.stopping", signal=number.name)
         self._stop.set()
         self._send(number)
+        _log.info("supervisor.stopping", signal=number.name)
 
     def _send(self, number: signal.Signals) -> None:
         for child in self._children.values():

@@ -12,10 +12,12 @@ def context_from(settings: Settings) -> ssl.SSLContext | None:
         return None
     if bool(settings.tls_cert_file) != bool(settings.tls_key_file):
         raise SettingsError("WORKER_TLS_CERT_FILE and WORKER_TLS_KEY_FILE: set both or neither")
+    variable, path = "WORKER_TLS_CA_FILE", settings.tls_ca_file
     try:
-        context = ssl.create_default_context(cafile=settings.tls_ca_file or None)
+        context = ssl.create_default_context(cafile=path or None)
         if settings.tls_cert_file:
+            variable, path = "WORKER_TLS_CERT_FILE", f"{settings.tls_cert_file} with {settings.tls_key_file}"
             context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
     except (OSError, ssl.SSLError) as error:
-        raise SettingsError(f"WORKER_TLS_*_FILE: cannot be read: {error}") from error
+        raise SettingsError(f"{variable}: {path} cannot be read: {error}") from error
     return context

@@ -6,8 +6,10 @@ import os
 import re
 import shlex
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import BinaryIO
 
 import psutil
 import pytest
@@ -151,3 +153,32 @@ async def test_an_interrupted_demonstration_leaves_no_worker(
 def _assignment(line: str) -> tuple[str, str]:
     name, _, value = shlex.split(line)[1].partition("=")
     return name, value
+
+
+@pytest.mark.parametrize("words", [("run",), ("run", "--processes", "2"), ("up",)])
+async def test_a_reader_of_the_log_who_is_gone_takes_nothing_with_him(
+    shell: Shell, words: tuple[str, ...]
+) -> None:
+    reading, writing = os.pipe()
+    worker = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "worker", *words), env=shell.environ(), stdout=writing, stderr=writing
+    )
+    os.close(writing)
+    try:
+        with open(reading, "rb") as log:  # noqa: ASYNC230, PTH123 — a pipe
+            await asyncio.to_thread(_read_until, log, b"worker.ready")
+        assert (await shell.run("request")).code == 0, "it works without"
+        worker.send_signal(signal.SIGINT)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            assert await worker.wait() == 0
+    finally:
+        if worker.returncode is None:
+            worker.kill()
+            await worker.wait()
+
+
+def _read_until(log: BinaryIO, wanted: bytes) -> None:
+    for line in log:
+        if wanted in line:
+            return
+    raise AssertionError(f"it ended without {wanted!r}")

@@ -26,7 +26,8 @@ from worker.verify import Violation, verify
 
 PREFIX = "chaos"
 _ANSWER_SECONDS = 180
-_SECONDS_PER_FAULT = 8.0  # about what one takes, with the outage after it: requests outlast the faults
+_SECONDS_PER_FAULT = 6.0  # more than most take, with the outage after it: requests outlast the faults
+_OPEN_AT_MOST = 1_500
 
 
 class Fault(NamedTuple):
@@ -75,6 +76,7 @@ class Stage:
     to_postgres: Proxy
     workers: list[WorkerProcess]
     books: Books
+    producers: Producers
     dice: random.Random
     report: Report
     begun: float
@@ -103,13 +105,14 @@ async def run_chaos(
             async with keeping_books(rabbit.url, PREFIX) as books:
                 begun = time.monotonic()
                 dice = random.Random(seed)  # noqa: S311 — a schedule, no secret
-                stage = Stage(rabbit, postgres, to_rabbit, to_postgres, crew, books, dice, report, begun)
-                producers = Producers(rabbit.url, PREFIX, books, open_at_most=400)
-                producers.per_second = max(50.0, requests / faults / _SECONDS_PER_FAULT)
+                producers = Producers(rabbit.url, PREFIX, books, open_at_most=_OPEN_AT_MOST)
+                stage = Stage(
+                    rabbit, postgres, to_rabbit, to_postgres, crew, books, producers, dice, report, begun
+                )
                 sending = asyncio.create_task(producers.send(requests))
                 telling = asyncio.create_task(_tell(books, requests, report, say))
                 try:
-                    await _break_things(stage, faults, sending, say)
+                    await _break_things(stage, requests, faults, sending, say)
                     producers.per_second = None
                     await sending
                     say("all sent; waiting for the last answers")
@@ -130,12 +133,16 @@ async def run_chaos(
 
 
 async def _break_things(
-    stage: Stage, faults: int, sending: "asyncio.Task[None]", say: Callable[[str], None]
+    stage: Stage, requests: int, faults: int, sending: "asyncio.Task[None]", say: Callable[[str], None]
 ) -> None:
-    """Fault after fault while requests are on their way, each one over before the next begins."""
+    """Fault after fault while requests are on their way, each one over before the next begins. What is left
+    to send is spread over the faults to come.
+    """
     menu = list(FAULTS)
     order: list[str] = []
-    for _ in range(faults):
+    for over in range(faults):
+        left = requests - len(stage.books.confirmed)
+        stage.producers.per_second = max(50.0, left / (faults - over) / _SECONDS_PER_FAULT)
         if not order:
             order = stage.dice.sample(menu, len(menu))  # every kind comes up, in a random order
         name = order.pop()

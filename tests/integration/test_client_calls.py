@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -275,3 +276,29 @@ def test_the_request_is_one_of_the_contract() -> None:
     message = outgoing(Request(org_id="org-1", payload={"expirationSeconds": 60}))
     request = CreateSessionRequest.model_validate_json(message.body)
     assert (request.request_id, request.payload.expiration_seconds) == (message.request_id, 60)
+
+
+async def test_a_call_that_ends_before_there_is_a_connection_says_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    async with Client(f"amqp://guest:hidden@127.0.0.1:{port}/") as client:
+        with pytest.raises(RequestTimedOut, match="without a connection to RabbitMQ") as late:
+            await client.create_session(org_id="org-1", timeout=1)
+    assert "hidden" not in str(late.value)
+
+
+async def test_a_connection_that_ends_without_an_error_is_a_lost_one(
+    responder: Responder, client: Client
+) -> None:
+    responder.rule = completed
+    await client.connect()
+    line = client._calls.sender._line
+    assert line is not None
+    call = asyncio.create_task(client.create_session(org_id="org-1", timeout=20))
+    while not line.channel.write_queue.qsize():  # noqa: ASYNC110 — until its publish is on its way
+        await asyncio.sleep(0)
+    await line.channel.connection.close(
+        None
+    )  # as the library does at an end of file: what waits gets a bare Exception
+
+    assert (await call).status == "completed"

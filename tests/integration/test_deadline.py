@@ -5,7 +5,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from harness import Desk, NewWorker, declare_topology, eventually, good_request, row_of
+from harness import Desk, NewWorker, declare_topology, eventually, good_request, response_in, row_of
 from steering import steer
 
 from schemas import CreateSessionRequest
@@ -153,3 +153,21 @@ async def test_a_deadline_during_the_handler_ends_its_call(
     assert response.metadata == {"code": "deadline_exceeded"}
     assert given == [await db.fetchval("select deadline_at from requests")]
     assert await db.fetchval("select count(*) from sessions") == 0
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"])
+async def test_a_deadline_that_no_calendar_in_utc_has_is_refused_and_its_neighbours_are_served(
+    settings: Settings, new_worker: NewWorker, desk: Desk, moment: str
+) -> None:
+    await declare_topology(settings)
+    odd, good = good_request(), [good_request() for _ in range(5)]
+    await desk.send(odd, headers={"deadline": moment})
+    for request in good:
+        await desk.send(request)
+    await new_worker(batches=1)
+
+    answers = {str(one.request_id): one for one in [response_in(await desk.next()) for _ in range(6)]}
+
+    assert answers[odd["request_id"]].metadata["code"] == "invalid_request"
+    assert "`deadline`" in (answers[odd["request_id"]].error or "")
+    assert {answers[request["request_id"]].status for request in good} == {"completed"}

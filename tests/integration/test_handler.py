@@ -3,11 +3,21 @@
 import asyncio
 import json
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
 import pytest
-from harness import Desk, NewWorker, declare_topology, eventually, good_request, metric_of, row_of
+from harness import (
+    Desk,
+    NewWorker,
+    declare_topology,
+    eventually,
+    good_request,
+    metric_of,
+    response_in,
+    row_of,
+)
 from steering import steer
 from structlog.testing import capture_logs
 
@@ -246,3 +256,63 @@ async def test_a_wrong_handler_is_a_settings_error_that_names_the_variable(
 
     assert str(raised.value).startswith("WORKER_HANDLER: ")
     assert problem in str(raised.value)
+
+
+async def test_a_cancellation_that_a_handler_lets_out_is_a_failed_attempt(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    attempts: Counter[str] = Counter()
+
+    async def act(request: CreateSessionRequest, _context: Context) -> None:
+        attempts[str(request.request_id)] += 1
+        if attempts[str(request.request_id)] == 1:
+            other = asyncio.ensure_future(asyncio.Event().wait())
+            other.cancel()
+            await other
+
+    await new_worker(handler=steer(act), prefetch=4, batch_size=2, **QUICK)
+    requests = [good_request() for _ in range(12)]
+    for request in requests:
+        await desk.send(request)
+
+    answers = [response_in(await desk.next()) for _ in requests]
+
+    assert {answer.status for answer in answers} == {"completed"}
+    assert set(attempts.values()) == {2}
+    assert await db.fetchval("select count(*) from sessions") == len(requests)
+
+
+async def test_what_a_handler_gives_as_its_reason_need_not_be_text(new_worker: NewWorker, desk: Desk) -> None:
+    async def act(_request: CreateSessionRequest, _context: Context) -> None:
+        raise Rejected(ValueError("no seats left"))
+
+    await new_worker(handler=steer(act))
+
+    assert (await desk.ask(good_request())).error == "no seats left"
+
+
+async def test_a_wait_that_is_no_number_of_seconds_is_the_handler_s_error(
+    new_worker: NewWorker, desk: Desk
+) -> None:
+    async def act(_request: CreateSessionRequest, context: Context) -> None:
+        if context.attempt == 1:
+            raise RetryLater(after="5")  # type: ignore[arg-type]  # a slip
+
+    await new_worker(handler=steer(act), **QUICK)
+    with capture_logs() as events:
+        assert (await desk.ask(good_request())).status == "completed"
+    assert [one["error"] for one in events if one["event"] == "handler.failed"] == ["TypeError"]
+
+
+async def test_a_wait_beyond_the_calendar_is_a_year(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    async def act(_request: CreateSessionRequest, _context: Context) -> None:
+        raise RetryLater(after=1e12)
+
+    await new_worker(handler=steer(act))
+    await desk.send(good_request())
+
+    due = "select lease_until - now() from leases where worker is null"
+    wait = await eventually(lambda: db.fetchval(due))
+    assert timedelta(days=364) < wait <= timedelta(days=365)

@@ -14,6 +14,7 @@ from harness import (
     metric_of,
     response_in,
     row_of,
+    told,
 )
 from raw_amqp import nested_table, send_raw, short_string, table
 from structlog.testing import capture_logs
@@ -94,6 +95,36 @@ async def test_a_requester_who_is_gone_holds_up_nobody(
             "queue": "nobody.here",
         }
     ]
+
+
+async def test_a_requester_whose_queue_is_full_holds_up_nobody_and_is_answered_when_there_is_room(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    limits = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    small = await desk.channel.declare_queue(exclusive=True, arguments=limits)
+    await new_worker(batches=1)
+    with capture_logs() as events:
+        for _ in range(3):
+            await desk.send(good_request(), reply_to=small.name)
+        for _ in range(3):
+            assert (await desk.ask(good_request())).status == "completed"
+        await told(events, "response.refused", 2)
+    heard = {str(response_in(await desk.take_from(small.name)).request_id)}
+    for _ in range(2):
+
+        async def room_is_used() -> bool:
+            await db.execute(
+                "update leases set lease_until = now() where worker is null"
+            )  # half a minute passes
+            return (
+                await desk.channel.declare_queue(small.name, passive=True)
+            ).declaration_result.message_count == 1
+
+        await eventually(room_is_used)
+        heard.add(str(response_in(await desk.take_from(small.name)).request_id))
+    rows = await db.fetch("select request_id from requests where reply_to = $1", small.name)
+    assert heard == {str(row["request_id"]) for row in rows}
+    assert len(heard) == 3
 
 
 async def test_one_id_many_times_in_a_batch_is_one_session_and_as_many_answers(

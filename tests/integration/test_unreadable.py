@@ -1,20 +1,24 @@
 """Messages in which no request id can be found: in the dead letters, with their reason and nothing else."""
 
+import asyncio
 import gzip
 import json
 import os
 import socket
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
-from harness import Desk, NewWorker, declare_topology, eventually, good_request, metric_of, told
+from harness import Desk, NewWorker, declare_topology, eventually, good_request, metric_of, response_in, told
 from structlog.testing import capture_logs
 
 from worker import app
+from worker.accepting import Accepted, Accepting
 from worker.identity import package_version
+from worker.outcome import Arrival
 from worker.settings import Settings
 from worker.topology import names_for
 
@@ -128,6 +132,48 @@ async def test_a_dead_letter_that_finds_no_queue_is_held_until_there_is_one(
     assert (await desk.take_from(names.dead)).body == b"nothing"
     await worker.stop()
     assert await desk.count(names.requests) == 0
+
+
+async def test_a_dead_letter_that_finds_no_queue_is_none_twice_when_its_batch_fails(
+    settings: Settings, new_worker: NewWorker, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "UNHEARD_SECONDS", 0.05)
+    monkeypatch.setattr(app, "_PAUSE_SECONDS", 0.05)
+    names, gate, batches = names_for(desk.prefix), asyncio.Event(), 0
+    accept = Accepting.accept
+
+    async def failing_second(self: Accepting, arrivals: Sequence[Arrival], lease: int) -> Accepted:
+        nonlocal batches
+        batches += 1
+        if batches == 1:
+            await gate.wait()  # meanwhile the others become one batch
+        if batches == 2:
+            raise RuntimeError
+        return await accept(self, arrivals, lease)
+
+    monkeypatch.setattr(Accepting, "accept", failing_second)
+    worker = await new_worker(batches=1)
+    await desk.channel.queue_delete(names.dead)
+    with capture_logs() as events:
+        await desk.send(good_request())
+        await desk.send(b"nothing")
+        await desk.send(good_request())
+
+        async def arrived() -> bool:
+            return await desk.count(names.requests) == 0
+
+        await eventually(arrived)
+        gate.set()
+        for _ in range(2):
+            assert response_in(await desk.next()).status == "completed"
+        await told(events, "batch.failed", 1)
+        await told(events, "dead_letter.no_queue", 4)
+    await declare_topology(settings)
+    assert (await desk.take_from(names.dead)).body == b"nothing"
+    assert (await desk.ask(good_request())).status == "completed"
+    await worker.stop()
+    assert await desk.count(names.dead) == 0
+    assert not [event for event in events if event["event"] == "broker.lost"]
 
 
 async def test_a_dead_letter_that_finds_no_queue_outlives_its_worker(

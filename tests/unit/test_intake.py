@@ -1,11 +1,15 @@
 """What is acknowledged, and when: runs in one frame, gaps waited for, nothing twice."""
 
+import asyncio
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import commands as spec
+from pamqp.frame import unmarshal
 
 from worker.intake import _ChannelSession
 
@@ -124,3 +128,55 @@ def test_in_whatever_order_they_are_settled_the_broker_hears_of_exactly_those(da
     assert broker.acknowledged == settled
     assert broker.outstanding == set(order) - settled - given_back
     assert session.unsettled == len(broker.outstanding)
+
+
+class _Line(asyncio.Queue[Any]):
+    """A connection's queue of writes, read by a broker."""
+
+    def __init__(self, broker: Broker) -> None:
+        super().__init__(10)
+        self.broker = broker
+        self.nacked: set[int] = set()
+
+    async def drain(self) -> None:
+        while True:
+            payload = (await self.get()).payload
+            while payload:
+                size, _, frame = unmarshal(payload)
+                payload = payload[size:]
+                if isinstance(frame, spec.Basic.Ack):
+                    self.broker.take([frame])
+                else:
+                    tag = getattr(frame, "delivery_tag", 0)
+                    assert tag in self.broker.outstanding
+                    self.broker.outstanding.discard(tag)
+                    self.nacked.add(tag)
+
+
+@pytest.mark.parametrize("lanes_a_turn", [1, 8, 15, 40])
+async def test_acknowledgements_that_wait_for_room_are_not_overtaken(lanes_a_turn: int) -> None:
+    count = 1_011
+    broker = Broker(count)
+    line = _Line(broker)
+    channel: Any = SimpleNamespace(is_closed=False, number=1, write_queue=line)
+    session = _ChannelSession(channel, 100)
+    for tag in range(1, count + 1):
+        session.delivered(tag)
+    draining = asyncio.create_task(line.drain())
+    settling: list[asyncio.Task[None]] = []
+    for tag in range(1, count + 1):
+        back = tag % 50 in range(12)  # a batch of twelve that failed
+        if back and tag % 50 == 11:
+            settling.append(asyncio.create_task(session.give_back(range(tag - 11, tag + 1))))
+        elif not back:
+            settling.append(asyncio.create_task(session.acknowledge([tag], everything=False)))
+        if tag % lanes_a_turn == 0:
+            await asyncio.sleep(0)
+    await asyncio.gather(*settling)
+    while line.qsize():  # noqa: ASYNC110 — the queue's own join would want it to be told of each
+        await asyncio.sleep(0)
+    draining.cancel()
+    with suppress(asyncio.CancelledError):
+        await draining
+    assert not broker.outstanding
+    assert line.nacked == {tag for tag in range(1, count + 1) if tag % 50 in range(12)} - {0}

@@ -16,6 +16,7 @@ from worker.cli.asking import Tally, ask_all
 from worker.cli.demo_scenes import ORG, Scenes, Seen
 from worker.cli.demo_worker import WorkerProcess, worker_process
 from worker.cli.documents import Document
+from worker.cli.options import positive
 from worker.cli.output import coloured, emit, grid, json_option, people, say, show_client_log
 from worker.cli.servers import client_for
 from worker.cli.status import Found, find, open_database, render
@@ -41,7 +42,7 @@ The exit code is 0 when everything came back as promised.
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--burst", type=int, default=500, metavar="N", help="requests sent at once (default 500)"
+        "--burst", type=positive, default=500, metavar="N", help="requests sent at once (default 500)"
     )
     json_option(parser)
 

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from worker.stderr import stderr
+
 _COLOURS = {
     "completed": "green", "active": "green", "failed": "red", "timed_out": "yellow", "processing": "cyan",
 }  # fmt: skip
@@ -55,7 +57,7 @@ def _as_text(value: object) -> str:
 
 
 def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(text, file=stderr(), flush=True)
 
 
 def show_client_log() -> None:

@@ -16,6 +16,7 @@ from worker.cli.asking import Result, Tally, ask, ask_all
 from worker.cli.documents import Document, expected, from_options, what_they_say
 from worker.cli.exits import CommandError
 from worker.cli.journal import Journal
+from worker.cli.options import positive
 from worker.cli.output import (
     as_json,
     bystanders,
@@ -63,9 +64,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     identity.add_argument("--request-id", type=UUID, metavar="UUID", help="to ask again for the same request")
     identity.add_argument("--key", help="a name of yours that the request id is derived from")
     how = parser.add_argument_group("how")
-    how.add_argument("--count", type=_positive, metavar="N", help="send so many")
+    how.add_argument("--count", type=positive, metavar="N", help="send so many")
     how.add_argument(
-        "--at-once", type=_positive, default=200, metavar="N", help="of many, so many in flight (200)"
+        "--at-once", type=positive, default=200, metavar="N", help="of many, so many in flight (200)"
     )
     how.add_argument("--no-wait", action="store_true", help="end when the broker has confirmed them")
     how.add_argument(
@@ -257,10 +258,3 @@ def _object(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError("is not a JSON object")
     return value
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from schemas import CreateSessionResponse
 from worker.cli import exits, running
+from worker.cli.options import positive
 from worker.cli.output import coloured, emit, json_option, people, say, show_client_log, wait_option
 from worker.cli.servers import client_for, settings_for
 from worker.client import Subscription
@@ -30,7 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--follow", action="store_true", help="wait for more")
     parser.add_argument("--copies", action="store_true", help="a copy of each response from now on; follows")
     parser.add_argument("--queue", metavar="NAME", help="another queue than PREFIX.responses")
-    parser.add_argument("--limit", type=int, metavar="N", help="end after so many")
+    parser.add_argument("--limit", type=positive, metavar="N", help="end after so many")
     parser.add_argument(
         "--raw", action="store_true",
         help='every copy as it came, repeats included: {"message_id", "body"} a line',

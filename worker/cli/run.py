@@ -8,6 +8,7 @@ from contextlib import suppress
 from worker import log, signals
 from worker.app import run_worker
 from worker.cli import exits, running
+from worker.cli.options import positive
 from worker.cli.servers import refusal
 from worker.settings import Settings, read_settings
 from worker.supervisor import supervise
@@ -24,7 +25,7 @@ _LOOK_SECONDS = 1.0
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--processes", type=_positive, default=1, metavar="N", help="so many workers (default 1)"
+        "--processes", type=positive, default=1, metavar="N", help="so many workers (default 1)"
     )
     parser.add_argument("--child-of", type=int, default=0, help=argparse.SUPPRESS)
 
@@ -59,10 +60,3 @@ async def _stop_with(parent: int, stop: asyncio.Event) -> None:
     while os.getppid() == parent:  # noqa: ASYNC110 — the kernel tells a child nothing of its parent's end
         await asyncio.sleep(_LOOK_SECONDS)
     stop.set()
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number

@@ -6,6 +6,8 @@ import base64
 import os
 import secrets
 import shlex
+import shutil
+import sys
 from collections.abc import Mapping
 
 from worker import log, migrate, signals
@@ -73,6 +75,11 @@ async def _tell(stack: Stack, settings: Settings, started: "asyncio.Future[tuple
     names = {"AMQP_URL": stack.amqp_url, "DATABASE_URL": stack.database_url}
     if settings.prefix != "sessions":
         names["WORKER_PREFIX"] = settings.prefix
+    if settings.seal_keys:  # another worker beside this one needs the same
+        names["WORKER_SEAL_KEYS"] = settings.seal_keys.get_secret_value()
+    command = (
+        "session-worker" if shutil.which("session-worker") else f"{shlex.quote(sys.executable)} -m worker"
+    )
     exports = "\n".join(f"  export {name}={shlex.quote(value)}" for name, value in names.items())
     management = f"\n  RabbitMQ's page  {stack.management_url}" if stack.management_url else ""
     say(f"""
@@ -86,8 +93,8 @@ A worker is ready.
 In another terminal:
 
 {exports}
-  session-worker request --name "Support chat"
-  session-worker responses --follow
+  {command} request --name "Support chat"
+  {command} responses --follow
 
 Ctrl-C stops the worker, then the servers that were started for it.
 """)

@@ -293,7 +293,7 @@ class Client:
                 await self.connect()
                 return await self._calls.ask(message)
         except TimeoutError:
-            raise RequestTimedOut(message.request_id, seconds or 0) from None
+            raise self._too_late(message, seconds) from None
 
     async def _submit(self, message: Outgoing, seconds: float | None) -> None:
         try:
@@ -301,7 +301,12 @@ class Client:
                 await self.connect()
                 await self._calls.sender.send(message)
         except TimeoutError:
-            raise RequestTimedOut(message.request_id, seconds or 0) from None
+            raise self._too_late(message, seconds) from None
+
+    def _too_late(self, message: Outgoing, seconds: float | None) -> RequestTimedOut:
+        sender = self._calls.sender
+        connection = "" if sender.connected else f", without a connection to RabbitMQ ({sender.link.reason})"
+        return RequestTimedOut(message.request_id, seconds or 0, connection)
 
 
 def _failed(task: "asyncio.Task[None]") -> bool:

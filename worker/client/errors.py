@@ -27,11 +27,11 @@ class SessionFailed(ClientError):
 class RequestTimedOut(ClientError):
     """No response came in time. Whether there is a session is not known."""
 
-    def __init__(self, request_id: UUID, seconds: float) -> None:
+    def __init__(self, request_id: UUID, seconds: float, connection: str = "") -> None:
         self.request_id = request_id
         super().__init__(
-            f"no response to request {request_id} within {seconds:g} s. It is safe to ask again with this "
-            "request_id: there is never more than one session for it"
+            f"no response to request {request_id} within {seconds:g} s{connection}. It is safe to ask again "
+            "with this request_id: there is never more than one session for it"
         )
 
 

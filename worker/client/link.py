@@ -23,6 +23,7 @@ from worker.client.errors import BrokerUnreachable, ClientError
 from worker.retry import delays
 
 LOST = (AMQPError, OSError, TimeoutError, RuntimeError)
+"""What a lost connection raises, beside the library's bare `Exception`: see `is_lost`."""
 _REFUSED = (AuthenticationError, ProbableAuthenticationError, ConnectionNotAllowed)
 _STEADY_SECONDS = 5
 _log = logging.getLogger("worker.client")
@@ -36,7 +37,7 @@ class Link:
     def __init__(self, broker: Broker, serve: Callable[[AbstractConnection, Up], Awaitable[None]]) -> None:
         self._broker = broker
         self._serve = serve
-        self._reason = "no connection yet"
+        self.reason = "no connection yet"
         self._first_up: asyncio.Event = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -61,7 +62,7 @@ class Link:
             return
         if not self._task.cancelled():
             self._task.result()
-        raise BrokerUnreachable(f"RabbitMQ cannot be reached: {self._reason}")
+        raise BrokerUnreachable(f"RabbitMQ cannot be reached: {self.reason}")
 
     async def close(self) -> None:
         if self._task is not None:
@@ -76,27 +77,27 @@ class Link:
             begun = clock()
             try:
                 await self._serve_once()
-                self._reason = "the connection was closed"
+                self.reason = "the connection was closed"
             except _REFUSED as error:
-                self._reason = f"it refuses this user, password or vhost: {said(error)}"
+                self.reason = f"it refuses this user, password or vhost: {said(error)}"
                 if not self._first_up.is_set():
-                    raise BrokerUnreachable(f"RabbitMQ cannot be used, {self._reason}") from error
+                    raise BrokerUnreachable(f"RabbitMQ cannot be used, {self.reason}") from error
             except ClientError:
                 raise
             except Exception as error:  # noqa: BLE001 — the client library ends a lost connection with a bare one, too
-                self._reason = str(error) if isinstance(error, OSError) and str(error) else f"{error!r}"[:300]
+                self.reason = str(error) if isinstance(error, OSError) and str(error) else f"{error!r}"[:300]
             except asyncio.CancelledError as error:
                 _raise_if_cancelled()
-                self._reason = f"{error!r}"[:300]  # the client library's way of saying it was lost
+                self.reason = f"{error!r}"[:300]  # the client library's way of saying it was lost
             _raise_if_cancelled()
             if clock() - begun > _STEADY_SECONDS:
                 waits, told = delays(0.2, 5), ""
             delay = next(waits)
             _log.log(
-                logging.INFO if self._reason == told else logging.WARNING,
-                "no connection to RabbitMQ (%s); trying again", self._reason,
+                logging.INFO if self.reason == told else logging.WARNING,
+                "no connection to RabbitMQ (%s); trying again", self.reason,
             )  # fmt: skip
-            told = self._reason
+            told = self.reason
             await asyncio.sleep(delay)
 
     async def _serve_once(self) -> None:
@@ -142,6 +143,10 @@ async def open_line(connection: AbstractConnection, *, confirms: bool) -> Line:
     opened = connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
     await opened.initialize(timeout=CONNECT_SECONDS)
     return Line(await opened.get_underlay_channel())
+
+
+def is_lost(error: Exception) -> bool:
+    return isinstance(error, LOST) or type(error) is Exception
 
 
 def said(error: AMQPError) -> str:

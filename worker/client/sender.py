@@ -9,7 +9,7 @@ from aiormq.exceptions import ChannelNotFoundEntity, DeliveryError, PublishError
 
 from worker.broker import Broker
 from worker.client.errors import ClientClosed, RequestUnroutable
-from worker.client.link import LOST, Line, Link, Up, open_line
+from worker.client.link import Line, Link, Up, is_lost, open_line
 from worker.client.request import Outgoing
 from worker.retry import delays
 
@@ -35,6 +35,10 @@ class Sender:
         self._reply_queue: asyncio.Future[str] | None = None
         self._connected = asyncio.Event()
         self._window = asyncio.Semaphore(WINDOW)
+
+    @property
+    def connected(self) -> bool:
+        return self._connected.is_set()
 
     async def send(self, message: Outgoing, *, answer_here: bool = False) -> None:
         """With `answer_here` the response comes to this client's reply queue."""
@@ -73,7 +77,9 @@ class Sender:
             raise RequestUnroutable(self._exchange) from None
         except DeliveryError:
             return False
-        except LOST as error:
+        except Exception as error:
+            if not is_lost(error):
+                raise
             await self._replaced(line, f"{error!r}")
             return False
         except asyncio.CancelledError:

@@ -1,0 +1,40 @@
+"""Standard error, when whoever read it may be gone."""
+
+import io
+import os
+import sys
+from contextlib import suppress
+from typing import TextIO, cast
+
+
+class Stderr(io.TextIOBase):
+    """Where lines go that nothing depends on: one that cannot be written is lost, and the work goes on.
+
+    Ctrl-C ends the `tee` behind a pipe together with the worker before it, which still has work to finish.
+    """
+
+    def write(self, text: str) -> int:
+        try:
+            sys.stderr.write(text)
+        except OSError as error:
+            _let_go(error)
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            sys.stderr.flush()
+        except OSError as error:
+            _let_go(error)
+
+
+def stderr() -> TextIO:
+    return cast("TextIO", Stderr())
+
+
+def _let_go(error: OSError) -> None:
+    """What is buffered for a reader who is gone would fail again with every line, and at the exit."""
+    if isinstance(error, BrokenPipeError):
+        with suppress(OSError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stderr.fileno())
+            os.close(nowhere)
