@@ -34,6 +34,8 @@ _DRIVER_ERRORS = (
 )
 _TRANSIENT_CLASSES = ("08", "53", "57P", "25006", "40001", "40P01", "55P03")
 _REFUSED_CLASSES = ("22", "23", "54")  # the values, a constraint, a limit: what the statement was given
+# What no request waits for: an error that no outage explains is told, and holds up nothing.
+_ASIDE = ("expire_sessions", "retire_requests", "forget_workers", "look_up", "history", "session_of")
 _PUT_RIGHT = ("28", "3D")  # a wrong password, a missing database: put right while workers wait
 _log = structlog.get_logger(__name__)
 
@@ -147,7 +149,7 @@ class Database:
             try:
                 rows = await self.once(query, *args)
             except _DRIVER_ERRORS as error:
-                if is_refusal(error):
+                if is_refusal(error) or (query in _ASIDE and not is_transient(error)):
                     raise NotStorable(str(getattr(error, "sqlstate", "unknown"))) from error
                 if lost_since is None:
                     lost_since = clock()

@@ -1,11 +1,16 @@
 """What Postgres may say that is no fault of a request, and what a statement that waits leaves behind."""
 
+from uuid import uuid4
+
 import asyncpg
 import pytest
 from harness import Desk, NewWorker, eventually, good_request, response_in, told
 from structlog.testing import capture_logs
 
 from worker import database
+from worker.errors import NotStorable
+from worker.failpoint import FailPoint
+from worker.readiness import Readiness
 
 WAITING = (
     "select pid from pg_stat_activity where datname = current_database() "
@@ -48,6 +53,21 @@ async def test_a_table_that_is_out_of_the_way_for_a_while_fails_no_request(
         await told(events, "postgres.lost", 1)
         await db.execute("alter table sessions_put_away rename to sessions")
         assert response_in(await desk.next()).status == "completed"
+
+
+@pytest.mark.parametrize("query", ["look_up", "forget_workers"])
+async def test_what_no_request_waits_for_says_what_is_wrong(
+    db: asyncpg.Connection, database_url: str, query: str
+) -> None:
+    for table in ("requests", "workers"):
+        await db.execute(f"alter table {table} rename to {table}_put_away")
+    readiness = Readiness([database.PART])
+    connected = database.Database(database_url, 1, None, readiness, FailPoint(""))
+    await connected.open()
+    with pytest.raises(NotStorable, match="42P01"):
+        await connected.call(query, uuid4() if query == "look_up" else 60.0)
+    assert not readiness.reasons
+    await connected.close()
 
 
 async def test_statements_that_wait_for_a_lock_do_not_use_up_the_connections(
