@@ -35,9 +35,7 @@ from schemas.voice import Voice
 from schemas.voicemail import VoicemailDetection
 
 
-class CreateAssistantDTO(StrictModel):
-    """An assistant; no field of it is required. `credentials` are secret as a whole."""
-
+class _Assistant(StrictModel):
     transcriber: Transcriber | None = None
     model: Model | None = None
     voice: Voice | None = None
@@ -81,7 +79,11 @@ class CreateAssistantDTO(StrictModel):
     keypad_input_plan: KeypadInputPlan | None = None
 
 
-class AssistantOverrides(CreateAssistantDTO):
+class CreateAssistantDTO(_Assistant):
+    """An assistant; no field of it is required. `credentials` are secret as a whole."""
+
+
+class AssistantOverrides(_Assistant):
     """The same fields, and the values of the customer's template variables."""
 
     variable_values: JsonObject | None = None

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AliasChoices,
@@ -15,8 +15,10 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    ValidationError,
+    model_validator,
 )
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 # The only names whose alias does not follow from the snake_case name.
 _IRREGULAR = {
@@ -59,9 +61,22 @@ class StrictModel(BaseModel):
 
 
 class ProviderBlock(StrictModel):
-    """An object chosen by `provider`: what it does not know is kept as it came."""
+    """An object chosen by `provider`: what it does not know is kept as it came. The second spelling of a
+    field is no unknown one: kept, it would be a value that nothing has checked.
+    """
 
     model_config = ConfigDict(extra="allow")
+
+    @model_validator(mode="after")
+    def _each_field_once(self) -> Self:
+        extra = self.model_extra or {}
+        twice = [alias for name in type(self).model_fields if (alias := wire_alias(name)) in extra]
+        if twice:
+            raise ValidationError.from_exception_data(
+                type(self).__name__,
+                [InitErrorDetails(type="extra_forbidden", loc=(alias,), input=None) for alias in twice],
+            )
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +163,12 @@ DateTime = Annotated[
     BeforeValidator(_checked_moment),
 ]
 
-# RFC 3986: a scheme, a colon and at least one of the characters a URI may have.
-_URI = r"[A-Za-z][A-Za-z0-9+.-]*:([A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+"
+# As RFC 3986 has it.
+_LETTER = "[-A-Za-z0-9._~!$&'()*+,;=]|%[0-9A-Fa-f]{2}"  # what may stand anywhere
+_HOST = rf"((:|{_LETTER})*@)?(\[[0-9A-Fa-fv:.]+\]|({_LETTER})*)(:[0-9]*)?"
+_PATH = f"([:@/]|{_LETTER})*"
+_REST = f"([:@/?]|{_LETTER})*"
+_URI = rf"[A-Za-z][A-Za-z0-9+.-]*:(//{_HOST}(/{_PATH})?|/?(([:@]|{_LETTER}){_PATH})?)(\?{_REST})?(#{_REST})?"
 BackgroundSound = Annotated[
     str,
     Field(pattern=f"^(off|office|{_URI})$"),

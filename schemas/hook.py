@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import Field
 
 from schemas.base import JsonObject, StrictModel, Text1000
 from schemas.destination import Destination
@@ -33,7 +33,7 @@ class FunctionCallAssistantHookAction(StrictModel):
     # A word that Python reserves.
     async_: bool | None = Field(
         default=None,
-        validation_alias=AliasChoices("async", "async_"),
+        validation_alias="async",
         serialization_alias="async",
     )
     server: Server | None = None

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import Field
 
 from schemas.base import JsonObject, Number, Range, StrictModel, Text1000
 
@@ -64,7 +64,7 @@ class StructuredDataPlan(StrictModel):
     # Python's models have a `schema` of their own.
     schema_: JsonObject | None = Field(
         default=None,
-        validation_alias=AliasChoices("schema", "schema_"),
+        validation_alias="schema",
         serialization_alias="schema",
     )
     timeout_seconds: _Timeout | None = None

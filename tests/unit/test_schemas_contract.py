@@ -157,6 +157,35 @@ def test_the_two_spellings_of_a_field_at_once_are_refused() -> None:
     assert schemas.field_errors(caught.value) == [{"field": "assistantId", "reason": "is not a known field"}]
 
 
+def test_also_where_unknown_fields_are_kept() -> None:
+    with pytest.raises(ValidationError) as caught:
+        CreateSessionPayload.model_validate(
+            {
+                "assistant": {
+                    "model": {
+                        "provider": "openai", "model": "gpt-4o", "toolIds": 7, "unknown": 1,
+                        "tool_ids": [], "max_tokens": 100, "maxTokens": 999_999,
+                    },
+                    "voice": {"provider": "deepgram", "voice_id": "asteria", "voiceId": 5},
+                }
+            }
+        )  # fmt: skip
+    assert [error["field"] for error in schemas.field_errors(caught.value)] == [
+        "assistant.model.toolIds",
+        "assistant.model.maxTokens",
+        "assistant.voice.voiceId",
+    ]
+
+
+def test_the_names_that_only_python_needs_are_not_the_contracts() -> None:
+    hook = {"on": "call.ending", "do": [{"type": "function", "async_": True}]}
+    with pytest.raises(ValidationError, match="async_"):
+        CreateSessionPayload.model_validate({"assistant": {"hooks": [hook]}})
+    plan = {"structured_data_plan": {"schema_": {}}}
+    with pytest.raises(ValidationError, match="schema_"):
+        CreateSessionPayload.model_validate({"assistant": {"analysis_plan": plan}})
+
+
 def test_declared_defaults_are_applied_and_stated_ones_are_not() -> None:
     payload = CreateSessionPayload.model_validate(
         {

@@ -202,7 +202,11 @@ def test_numbers_are_e164_unless_switched_off(
 
 
 @pytest.mark.parametrize(
-    "sound", ["off", "office", "https://a.example/b.mp3?x=%20#y", "s3:bucket/key", "urn:a:b"]
+    "sound",
+    [
+        *("off", "office", "https://a.example/b.mp3?x=%20#y", "s3:bucket/key", "urn:a:b", "off:", "a:?b"),
+        *("http://u:p@[::1]:80/a:b@c?d/e?f#g/h?i", "http://a.example", "file:///a", "a:/", "a:/b//c"),
+    ],
 )
 def test_background_sounds(sound: str) -> None:
     assert reasons({"assistant": {"background_sound": sound}}) == {}
@@ -210,7 +214,10 @@ def test_background_sounds(sound: str) -> None:
 
 @pytest.mark.parametrize(
     "sound",
-    ["", "loud", "Office", "off ", "/b.mp3", "//a.example", "https:", "1a:b", "a:b c", "a:%zz", 5],
+    [
+        *("", "loud", "Office", "off ", "/b.mp3", "//a.example", "1a:b", "a:b c", "a:%zz", 5),
+        *("http://[", "http://a#b#c", "http://a:99999x/", "http://[::1", "a:b[c]", "http://a@b@c/"),
+    ],
 )
 def test_other_background_sounds(sound: object) -> None:
     assert reasons({"assistant": {"background_sound": sound}}) == {
