@@ -194,6 +194,82 @@ async def test_a_summary_by_code_and_an_exit_code_over_all_runs(
     assert await db.fetchval("select count(*) from requests") == 4
 
 
+async def test_lines_that_cannot_be_sent_hold_up_no_others(
+    shell: Shell, new_worker: NewWorker, tmp_path: Path, db: asyncpg.Connection
+) -> None:
+    await new_worker()
+    lines, noted = tmp_path / "requests.jsonl", tmp_path / "done"
+    bad = (b'{"payload": {}, "key": 17}', b'{"name": "Jos\xe9"}', b"[" * 100_000, b'{"name": 1e999}')
+    lines.write_bytes(b'{"name": "a"}\n' * 50 + b"\n".join(bad) + b'\n{"name": "b"}\n' * 50)
+
+    outcome = await shell.run("request", "--file", str(lines), "--checkpoint", str(noted))
+
+    assert outcome.code == 1
+    problems = ("has a key that is not a string", "is not UTF-8", "is nested too deep", "cannot be sent: ")
+    for number, problem in enumerate(problems, 51):
+        assert f"line {number}: not sent: it {problem}" in outcome.err
+    assert Counter(record["outcome"] for record in journal_of(noted)) == {"completed": 100, "not_sent": 4}
+    assert await db.fetchval("select count(*) from sessions") == 100
+
+
+async def test_a_reader_who_leaves_ends_it_without_a_complaint(
+    shell: Shell, new_worker: NewWorker, tmp_path: Path
+) -> None:
+    await new_worker()
+    lines = write_lines(tmp_path / "requests.jsonl", 2_000)
+    async with shell.start("request", "--file", str(lines), "--json") as process:
+        assert process.stdout is not None
+        await process.stdout.readline()
+        process.stdout._transport.close()  # type: ignore[attr-defined] # asyncio closes a pipe in no other way
+        assert process.stderr is not None
+        said = await process.stderr.read()
+        assert await process.wait() == 141
+    assert b"unexpected" not in said
+
+
+async def test_a_full_disk_is_told_by_the_name_of_its_file(
+    shell: Shell, settings: Settings, tmp_path: Path
+) -> None:
+    await declare_topology(settings)
+    lines, noted = write_lines(tmp_path / "requests.jsonl", 2_000), tmp_path / "done"
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", 'ulimit -f 60; exec "$@"', "sh", sys.executable, "-m", "worker", "request"),
+        *("--file", str(lines), "--no-wait", "--checkpoint", str(noted)),
+        env=shell.environ(), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _, said = await process.communicate()
+
+    assert process.returncode == 1
+    assert f"--checkpoint {noted}: cannot be written: File too large" in said.decode()
+    whole = await shell.run("request", "--file", str(lines), "--no-wait", "--checkpoint", str(noted))
+    assert whole.code == 0
+    assert Counter(record["line"] for record in journal_of(noted)) == Counter(range(1, 2_001))
+
+
+async def test_results_that_a_lost_machine_took_along_are_asked_for_again(
+    shell: Shell, new_worker: NewWorker, tmp_path: Path
+) -> None:
+    await new_worker()
+    lines = write_lines(tmp_path / "requests.jsonl", 300)
+    noted, results = tmp_path / "done", tmp_path / "responses.jsonl"
+    words = ("request", "--file", str(lines), "--checkpoint", str(noted), "--results", str(results))
+    assert (await shell.run(*words)).code == 0
+
+    def answered() -> list[tuple[int, str]]:
+        records = map(json.loads, results.read_text().splitlines())
+        return [(record["line"], record["request_id"]) for record in records]
+
+    before = answered()
+    os.truncate(results, results.stat().st_size // 2)
+
+    again = await shell.run(*words)
+
+    assert again.code == 0
+    assert sorted(answered()) == sorted(before)
+    assert (await shell.run(*words[:5])).code == 2, "the results would go nowhere"
+
+
 async def test_what_was_submitted_is_asked_for_by_a_run_that_waits(
     shell: Shell, new_worker: NewWorker, settings: Settings, tmp_path: Path, db: asyncpg.Connection
 ) -> None:

@@ -129,6 +129,16 @@ async def test_submitted_and_taken_from_the_response_queue(shell: Shell, new_wor
     assert "no responses in the queue" in none_left.err
 
 
+async def test_a_reader_of_responses_who_leaves_is_no_failure(shell: Shell, new_worker: NewWorker) -> None:
+    await new_worker()
+    async with shell.start("responses", "--copies") as watching:
+        await line_with(watching.stderr, "waiting for responses")
+        assert watching.stdout is not None
+        watching.stdout._transport.close()  # type: ignore[attr-defined] # asyncio closes a pipe in no other way
+        await shell.run("request", "--no-wait")
+        assert await watching.wait() == 141
+
+
 async def test_copies_are_watched_without_taking(shell: Shell, new_worker: NewWorker) -> None:
     await new_worker()
     async with shell.start("responses", "--copies", "--json") as watching:

@@ -86,13 +86,18 @@ async def test_a_lack_of_rights_is_told_at_once() -> None:
         nothing_there = await shell.run("responses")
         copies = await shell.run("responses", "--copies", "--wait", "60")
         queue = await Shell(AMQP_URL=f"amqp://sees_nothing:canary@{here}").run("responses", "--wait", "60")
+        request = await shell.run("request", "--timeout", "60")
+        submitted = await shell.run("request", "--no-wait", "--timeout", "60", stdin='{"name": "a"}\n' * 9)
 
     assert nothing_there.code == 0, "it may do that"
-    for outcome, what in ((copies, "amq.gen-"), (queue, "sessions.responses")):
+    for outcome, what in (
+        (copies, "amq.gen-"), (queue, "sessions.responses"), (request, "amq.gen-"),
+        (submitted, "sessions.requests"),
+    ):  # fmt: skip
         assert (outcome.code, outcome.out) == (3, "")
         assert "refuses this user" in outcome.err
         assert what in outcome.err
-        assert "trying again" not in outcome.err
+        assert outcome.err.count("trying again") <= (outcome is not queue and outcome is not copies)
         assert "canary" not in outcome.err
 
 
@@ -160,3 +165,14 @@ async def test_a_reader_that_leaves_is_no_error() -> None:
         assert process.stderr is not None
         assert await process.stderr.read() == b""
         assert await process.wait() in (0, 141)
+
+
+def test_a_standard_input_that_is_closed() -> None:
+    command = f"exec {sys.executable} -m worker request --file - <&-"
+    outcome = subprocess.run(  # noqa: S602 — a constant, and this interpreter
+        command, shell=True, capture_output=True, text=True, timeout=60, check=False,
+        env={**Shell(AMQP_URL="amqp://localhost/").environ()},
+    )  # fmt: skip
+
+    assert (outcome.returncode, outcome.stdout) == (2, "")
+    assert "standard input is closed" in outcome.stderr

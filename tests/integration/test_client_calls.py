@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID, uuid4
 
 import aio_pika
@@ -239,6 +240,53 @@ async def test_closing_ends_the_calls_that_wait(responder: Responder, stack: Sta
         await client.create_session(org_id="org-1")
 
 
+async def test_closing_ends_calls_that_wait_for_the_first_connection() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = Client(f"amqp://127.0.0.1:{silent.getsockname()[1]}/")
+        calls = [
+            asyncio.create_task(client.create_session(org_id="org-1")),
+            asyncio.create_task(client.submit(org_id="org-1")),
+        ]
+        connection, _ = await asyncio.to_thread(silent.accept)  # it is being connected
+        with connection:
+            await client.close()
+            for call in calls:
+                with pytest.raises(ClientClosed):
+                    await call
+
+
+async def test_the_same_content_in_another_order_is_the_same_request(
+    responder: Responder, client: Client
+) -> None:
+    responder.rule = completed
+    one, other = {"name": "a", "status": "active"}, {"status": "active", "name": "a"}
+
+    first, second = await asyncio.gather(
+        *(client.create_session(org_id="org-1", key="order-17", payload=each) for each in (one, other))
+    )
+
+    assert first == second
+
+
+@pytest.mark.usefixtures("responder")
+async def test_a_cancellation_that_nobody_answers_is_to_be_repeated(client: Client) -> None:
+    with pytest.raises(RequestTimedOut, match=r"the cancellation of .* Cancel it again"):
+        await client.cancel(uuid4(), timeout=0.2)
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), 1e12])
+async def test_a_time_out_beyond_the_calendar_is_no_deadline(
+    responder: Responder, client: Client, seconds: float
+) -> None:
+    call = asyncio.create_task(client.create_session(org_id="org-1", timeout=seconds))
+
+    request = await responder.next()
+    await responder.answer(request, completed(request_id_of(request)))
+
+    assert "deadline" not in request.headers
+    assert (await call).status == "completed"
+
+
 async def test_a_broker_that_is_not_there(stack: Stack, unused_tcp_port: int) -> None:
     async with Client(f"amqp://127.0.0.1:{unused_tcp_port}/", connect_timeout=0.5) as client:
         with pytest.raises(BrokerUnreachable, match="cannot be reached"):
@@ -260,6 +308,13 @@ async def test_what_json_cannot_hold_is_told_at_once(client: Client) -> None:
         await client.create_session(org_id="org-1", payload={"expiration_seconds": float("nan")})
     with pytest.raises(ValueError, match="more than"):
         await client.create_session(org_id="org-1", payload={"name": "x" * (16 << 20)})
+    nested: dict[str, Any] = {}
+    for _ in range(100_000):
+        nested = {"name": nested}
+    with pytest.raises(ValueError, match="nested too deep"):
+        await client.create_session(org_id="org-1", payload=nested)
+    with pytest.raises(ValueError, match="traceparent"):
+        await client.create_session(org_id="org-1", traceparent="0" * 200_000)
 
 
 def test_the_client_needs_aio_pika_alone() -> None:

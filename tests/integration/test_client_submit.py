@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 import pytest_asyncio
-from harness import NewWorker, eventually
+from harness import ANSWER_SECONDS, NewWorker, eventually
 from responder import Responder, request_id_of, responder_at
 
 from worker.client import Client, Request, RequestUnroutable, SessionFailed, request_id_for
@@ -65,6 +65,52 @@ async def test_submit_many_takes_no_more_than_its_window(responder: Responder, c
         assert taken <= confirmed + 8
     await submitting.aclose()
     await responder.next()
+
+
+async def test_a_source_may_wait_for_what_was_confirmed(responder: Responder, client: Client) -> None:
+    confirmed = asyncio.Event()
+    confirmed.set()
+
+    async def requests() -> AsyncIterator[Request]:
+        for _ in range(3):
+            await confirmed.wait()
+            confirmed.clear()
+            yield Request(org_id="org-1")
+
+    ids = []
+    async with asyncio.timeout(ANSWER_SECONDS):
+        async for request_id in client.submit_many(requests()):
+            ids.append(request_id)
+            confirmed.set()
+
+    assert [request_id_of(await responder.next()) for _ in range(3)] == ids
+
+
+@pytest.mark.parametrize("wrong", ["a request", "the source"])
+async def test_all_before_an_error_are_confirmed(responder: Responder, client: Client, wrong: str) -> None:
+    def requests() -> Iterator[Request]:
+        for number in range(100):
+            yield Request(org_id="org-1", key=f"order-{number}")
+        if wrong == "the source":
+            raise ValueError("not JSON compliant")
+        yield Request(org_id="org-1", payload={"expiration_seconds": float("nan")})
+
+    ids = []
+
+    async def submit() -> None:
+        async for request_id in client.submit_many(requests()):
+            ids.append(request_id)  # noqa: PERF401 — what came before the error counts
+
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        await submit()
+
+    assert ids == [request_id_for("org-1", f"order-{number}") for number in range(100)]
+    assert {request_id_of(await responder.next()) for _ in range(100)} == set(ids)
+
+
+async def test_a_window_of_nothing(client: Client) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        await anext(client.submit_many([Request(org_id="org-1")], window=0))
 
 
 async def test_submit_many_ends_with_the_first_error(client: Client) -> None:

@@ -1,6 +1,9 @@
 """subscribe: each response once, acknowledged when the loop's body is done with it."""
 
 import asyncio
+import gc
+import socket
+import weakref
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
@@ -10,7 +13,7 @@ import pytest_asyncio
 from harness import eventually
 from responder import Responder, completed, responder_at
 
-from worker.client import Client, QueueMissing, Subscription
+from worker.client import Client, ClientClosed, QueueMissing, Subscription
 from worker.stack import Stack
 
 
@@ -143,3 +146,35 @@ async def test_closing_the_client_ends_its_subscriptions(
     with pytest.raises(StopAsyncIteration):
         await anext(subscription)
     await left(responder, 1)
+
+
+async def test_closing_the_client_ends_a_subscription_that_is_being_opened() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = Client(f"amqp://127.0.0.1:{silent.getsockname()[1]}/")
+        subscription = client.subscribe()
+        waiting = asyncio.create_task(anext(subscription, None))
+        connection, _ = await asyncio.to_thread(silent.accept)
+        await client.close()
+        assert await waiting is None
+        with connection:
+            connection.settimeout(5)
+            while connection.recv(1 << 10):
+                pass  # a connection that was left open would time out
+    with pytest.raises(ClientClosed):
+        client.subscribe()
+
+
+@pytest.mark.usefixtures("responder")
+async def test_a_client_does_not_keep_what_has_ended(client: Client) -> None:
+    ended = weakref.WeakSet[Subscription]()
+    for _ in range(3):
+        async with client.subscribe() as subscription:
+            ended.add(subscription)
+    client.subscribe()
+    del subscription
+
+    async def gone() -> bool:
+        gc.collect()
+        return not ended
+
+    await eventually(gone)

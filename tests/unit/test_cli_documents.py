@@ -3,13 +3,14 @@
 import argparse
 import io
 import json
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from worker.cli.asking import Result, Tally
-from worker.cli.documents import Document, _from_file
+from worker.cli.documents import _AHEAD, _UNIT, Document, _from_file, _opened
 from worker.client import request_id_for
 
 ID = "6f9f1c0e-6c0b-4a55-9d5e-0f4b8f5f5c11"
@@ -27,7 +28,8 @@ async def read(text: str, *, flags: dict[str, Any] | None = None, **options: Any
             **options,
         }
     )
-    return [document async for document in _from_file(io.StringIO(text), given, flags or {})]
+    file = io.StringIO(text) if given.file == "-" or text else _opened(given.file)
+    return [document async for document in _from_file(file, given, flags or {})]
 
 
 async def test_an_object_without_a_payload_is_the_payload() -> None:
@@ -71,14 +73,15 @@ async def test_lines_are_numbered_without_the_empty_ones() -> None:
     ("line", "problem"),
     [
         ("nonsense", "is not JSON"),
-        ("null", "is not JSON"),
+        ("null", "is not a JSON object"),
         ("[]", "is not a JSON object"),
         ('{"payload": []}', "has a payload that is not an object"),
         ('{"payload": {}, "colour": 1}', "has the unknown field 'colour'"),
         ('{"payload": {}, "request_id": 17}', "has a request_id that is not a UUID"),
         ('{"payload": {}, "operation": "delete"}', "asks for an operation that is not create_session"),
         ('{"payload": {}, "metadata": [1]}', "has metadata that are not an object"),
-        ("[" * 100_000, "is not JSON"),
+        ('{"payload": {}, "key": 17}', "has a key that is not a string"),
+        ("[" * 100_000, "is nested too deep"),
     ],
 )
 async def test_what_is_no_request_is_told_and_the_next_is_read(line: str, problem: str) -> None:
@@ -104,3 +107,24 @@ def test_the_exit_code_of_many(statuses: list[str], code: int) -> None:
         tally.add(Result(1, status, None, 0.1))
 
     assert tally.exit_code() == code
+
+
+async def test_what_is_not_utf_8_is_the_problem_of_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "requests.jsonl"
+    file.write_bytes(b'\xef\xbb\xbf{"name": "a"}\n{"name": "Jos\xe9"}\n{"name": "Jos\xc3\xa9"}\n')
+
+    first, bad, last = await read("", file=str(file))
+
+    assert [each.request and each.request.payload for each in (first, last)] == [
+        {"name": "a"},
+        {"name": "José"},
+    ]
+    assert (bad.request, bad.problem) == (None, "is not UTF-8")
+
+
+async def test_lines_longer_than_the_room_ahead_are_read_one_by_one() -> None:
+    longer = json.dumps({"name": "x" * (_AHEAD * _UNIT)})
+
+    documents = await read(f"{longer}\n{longer}\n{{}}\n")
+
+    assert [document.number for document in documents] == [1, 2, 3]

@@ -111,7 +111,7 @@ async def ask(
     except RequestTimedOut as late:
         return result("timed_out", late.request_id, error=str(late))
     except (ValueError, RequestInFlight) as error:
-        return result("not_sent", None, error=str(error))
+        return result("not_sent", None, error=f"cannot be sent: {error}")
     return result("completed", response.request_id, response=response)
 
 
@@ -157,7 +157,7 @@ async def ask_all(
         async with asyncio.TaskGroup() as group:
             for _ in range(at_once):
                 group.create_task(serve())
-    except* (ClientError, exits.CommandError) as errors:
+    except* (ClientError, exits.CommandError, BrokenPipeError) as errors:
         first = errors.exceptions[0]
     else:
         tally.ended = time.perf_counter()

@@ -20,7 +20,8 @@ from worker.cli.journal import Journal, digest_of
 from worker.cli.output import say
 from worker.client import Request
 
-_AHEAD = 1000  # lines read before they are asked for
+_AHEAD = 1000  # lines of up to `_UNIT` characters read before they are asked for; of longer ones fewer
+_UNIT = 8192
 _PAYLOAD_FLAGS = ("name", "status", "expiration_seconds", "assistant_id", "phone_number_id", "casefile_id")
 _SPELLINGS = {"requestId": "request_id", "orgId": "org_id", "userId": "user_id"}
 _FIELDS = {"request_id", "org_id", "user_id", "operation", "payload", "timestamp", "metadata", "key"}
@@ -45,10 +46,12 @@ def from_options(
     if options.file == "-" or (
         options.file is None and not payload and options.count is None and _is_piped()
     ):
-        return _from_file(sys.stdin, options, payload, journal)
+        if sys.stdin is None:
+            raise CommandError(exits.USAGE, "--file -: standard input is closed")
+        return _from_file(_opened(sys.stdin.fileno()), options, payload, journal)
     if options.file is not None:
         try:
-            file = Path(options.file).open(encoding="utf-8")  # noqa: SIM115 — closed when it has been read
+            file = _opened(options.file)
         except OSError as error:
             raise CommandError(exits.USAGE, f"--file {options.file}: {error.strerror}") from error
         return _from_file(file, options, payload, journal)
@@ -73,6 +76,11 @@ def expected(options: argparse.Namespace) -> int | None:
         return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b"")) or 1
 
 
+def _opened(file: str | int) -> TextIO:
+    """What is not UTF-8 is a problem of its line alone, and is found there."""
+    return open(file, encoding="utf-8-sig", errors="surrogateescape", closefd=isinstance(file, str))
+
+
 def _is_piped() -> bool:
     """Whether someone pipes requests in. A terminal, /dev/null or a closed input is no such thing."""
     try:
@@ -84,7 +92,7 @@ def _is_piped() -> bool:
 
 async def _from_flags(options: argparse.Namespace, payload: dict[str, Any]) -> AsyncGenerator[Document, None]:
     for number in range(1, (options.count or 1) + 1):
-        yield _document(number, {}, options, payload)
+        yield _document(number, "{}", options, payload)
 
 
 async def _from_file(
@@ -95,7 +103,7 @@ async def _from_file(
         async for document in _from_journalled(file, options, flags, journal):
             yield document
         return
-    lines = _lines(file)
+    lines = _lines(file, options)
     first = ""
     async for line in lines:
         first = line
@@ -104,18 +112,17 @@ async def _from_file(
     if not first.strip():
         if options.file is not None:
             raise CommandError(exits.USAGE, "there is no request in the file")
-        yield _document(1, {}, options, flags)
+        yield _document(1, "{}", options, flags)
         return
-    if not str(options.file).endswith(_LINES_SUFFIXES) and _parse(first) is None:
-        text = first + "".join([line async for line in lines])
-        yield _document(1, _parse(text), options, flags)
+    if not str(options.file).endswith(_LINES_SUFFIXES) and not _is_json(first):
+        yield _document(1, first + "".join([line async for line in lines]), options, flags)
         return
-    yield _document(1, _parse(first), options, flags)
+    yield _document(1, first, options, flags)
     number = 1
     async for line in lines:
         if line.strip():
             number += 1
-            yield _document(number, _parse(line), options, flags)
+            yield _document(number, line, options, flags)
 
 
 async def _from_journalled(
@@ -123,7 +130,7 @@ async def _from_journalled(
 ) -> AsyncGenerator[Document, None]:
     """JSON Lines, and nothing else. A line that was done with before costs no more than its reading."""
     number = 0
-    async for line in _lines(file):
+    async for line in _lines(file, options):
         if not line.strip():
             continue
         number += 1
@@ -132,7 +139,7 @@ async def _from_journalled(
             journal.begin(line, digest)
         if journal.is_done(number):
             continue
-        document = _document(number, _parse(line), options, flags)
+        document = _document(number, line, options, flags)
         request = document.request
         if request is not None and request.request_id is None and request.key is None:
             document = replace(document, request=replace(request, request_id=journal.id_for(number)))
@@ -145,25 +152,36 @@ def _file_digest(path: Path) -> str | None:
     return digest_of(path) if path.is_file() else None
 
 
+def _is_json(text: str) -> bool:
+    try:
+        _parse(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _parse(text: str) -> object:
-    """None when it is no JSON; `null` is no request either."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("is not UTF-8") from None
     try:
         return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    except RecursionError:
+        raise ValueError("is nested too deep") from None
+    except ValueError:
+        raise ValueError("is not JSON") from None
 
 
-def _document(number: int, document: object, options: argparse.Namespace, flags: dict[str, Any]) -> Document:
+def _document(number: int, text: str, options: argparse.Namespace, flags: dict[str, Any]) -> Document:
     try:
-        return Document(number, _request(document, options, flags))
+        return Document(number, _request(_parse(text), options, flags))
     except ValueError as error:
         return Document(number, None, str(error))
 
 
 def _request(document: object, options: argparse.Namespace, flags: dict[str, Any]) -> Request:
     """A whole request if it has a payload, else a payload. Flags win over what the document says."""
-    if document is None:
-        raise ValueError("is not JSON")
     document = _object(document, "is not a JSON object")
     said: dict[str, Any] = {"payload": document}
     if "payload" in document:
@@ -177,7 +195,7 @@ def _request(document: object, options: argparse.Namespace, flags: dict[str, Any
         user_id=options.user_id or said.get("user_id"),
         payload={**_object(said["payload"], "has a payload that is not an object"), **flags},
         request_id=options.request_id or _uuid(said.get("request_id")),
-        key=options.key or said.get("key"),
+        key=options.key or _text(said.get("key"), "has a key that is not a string"),
         metadata={
             **_object(said.get("metadata") or {}, "has metadata that are not an object"),
             **(options.metadata or {}),
@@ -191,6 +209,12 @@ def _object(value: object, problem: str) -> dict[str, Any]:
     raise ValueError(problem)
 
 
+def _text(value: object, problem: str) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise ValueError(problem)
+
+
 def _uuid(value: object) -> UUID | None:
     if value is None:
         return None
@@ -200,7 +224,7 @@ def _uuid(value: object) -> UUID | None:
         raise ValueError("has a request_id that is not a UUID") from None
 
 
-async def _lines(file: TextIO) -> AsyncGenerator[str, None]:
+async def _lines(file: TextIO, options: argparse.Namespace) -> AsyncGenerator[str, None]:
     """The lines of a file or a pipe, read in a thread that nobody has to wait for at the end."""
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[str | Exception | None] = asyncio.Queue()
@@ -208,28 +232,33 @@ async def _lines(file: TextIO) -> AsyncGenerator[str, None]:
 
     def read() -> None:
         try:
-            items: Iterator[str | Exception | None] = chain(file, repeat(None, 1))
-            for item in items:
-                room.acquire()
-                loop.call_soon_threadsafe(queue.put_nowait, item)
-        except (OSError, UnicodeDecodeError) as error:
+            with file:
+                items: Iterator[str | Exception | None] = chain(file, repeat(None, 1))
+                for item in items:
+                    for _ in range(_cost(item)):
+                        room.acquire()
+                    loop.call_soon_threadsafe(queue.put_nowait, item)
+        except (OSError, ValueError) as error:
             loop.call_soon_threadsafe(queue.put_nowait, error)
         except RuntimeError:
             pass  # the loop has ended: nobody wants the rest
 
     threading.Thread(target=read, daemon=True, name="lines").start()
-    hint = loop.call_later(
-        _HINT_SECONDS,
-        lambda: (
-            say("reading requests from standard input (</dev/null if there are none) …")
-            if file is sys.stdin
-            else None
-        ),
-    )
+    hint = loop.call_later(_HINT_SECONDS, _say_what_is_read, options.file)
     while (item := await queue.get()) is not None:
         hint.cancel()
-        room.release()
+        room.release(_cost(item))
         if isinstance(item, Exception):
             raise CommandError(exits.USAGE, f"the input cannot be read: {item}")
         yield item
     hint.cancel()
+
+
+def _say_what_is_read(file: str | None) -> None:
+    if file in (None, "-"):
+        say("reading requests from standard input (</dev/null if there are none) …")
+
+
+def _cost(item: object) -> int:
+    """How much of the room ahead it takes."""
+    return min(_AHEAD, 1 + len(item) // _UNIT) if isinstance(item, str) else 1

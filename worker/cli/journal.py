@@ -12,7 +12,8 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 from uuid import UUID, uuid4, uuid5
@@ -37,6 +38,7 @@ class Journal:
         self._done = bytearray()
         self._header: dict[str, Any] | None = None
         self._results_end = 0
+        self._results_size = results.stat().st_size if results is not None and results.exists() else 0
         self._synced = time.monotonic()
         self._file = self._open()
         try:
@@ -50,11 +52,12 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.fsync(self._file)
-        os.close(self._file)
-        if self._results_file is not None:
-            os.fsync(self._results_file)
-            os.close(self._results_file)
+        try:
+            self._sync()
+        finally:
+            os.close(self._file)
+            if self._results_file is not None:
+                os.close(self._results_file)
 
     def begin(self, first_line: str, file_digest: str | None) -> None:
         """Before anything is sent: whether this is the list that the checkpoint is of."""
@@ -97,18 +100,25 @@ class Journal:
         if code:
             record["code"] = code
         if self._results_file is not None and outcome in self._final:
-            _write(self._results_file, result + b"\n")
+            with written(f"--results {self._results}"):
+                _write(self._results_file, result + b"\n")
             self._results_end += len(result) + 1
             record["results_end"] = self._results_end
         self._append(record)
         if time.monotonic() - self._synced > _SYNC_SECONDS:
-            if self._results_file is not None:
-                os.fsync(self._results_file)
-            os.fsync(self._file)
+            self._sync()
             self._synced = time.monotonic()
 
+    def _sync(self) -> None:
+        if self._results_file is not None:
+            with written(f"--results {self._results}"):
+                os.fsync(self._results_file)
+        with written(f"--checkpoint {self._path}"):
+            os.fsync(self._file)
+
     def _append(self, record: dict[str, Any]) -> None:
-        _write(self._file, json.dumps(record, separators=(",", ":")).encode() + b"\n")
+        with written(f"--checkpoint {self._path}"):
+            _write(self._file, json.dumps(record, separators=(",", ":")).encode() + b"\n")
 
     def _open(self) -> int:
         try:
@@ -125,11 +135,15 @@ class Journal:
     def _read(self) -> None:
         whole = 0
         for line in self._lines():
-            if not line.endswith(b"\n"):
-                os.ftruncate(self._file, whole)  # the run before was killed while it wrote this one
-                return
             try:
-                self._take(json.loads(line))
+                torn = not line.endswith(b"\n")
+                record = {} if torn else json.loads(line)
+                if torn or record.get("results_end", 0) > self._results_size:
+                    # The run before was killed while it wrote this one, or its machine stopped before the
+                    # result was on its disk: what comes after that is not there either.
+                    os.ftruncate(self._file, whole)
+                    return
+                self._take(record)
             except (ValueError, KeyError, TypeError, AttributeError):
                 raise self._wrong(
                     f"is no checkpoint: byte {whole} begins a line that is none of one"
@@ -159,6 +173,9 @@ class Journal:
 
     def _open_results(self) -> int | None:
         """What a killed run wrote to it and did not note is cut off: each result is there once."""
+        if self._header is not None and self._header["results"] != (self._results and str(self._results)):
+            theirs = self._header["results"] or "none"
+            raise self._wrong(f"has another file of results ({theirs}): give the same --results")
         if self._results is None:
             return None
         try:
@@ -171,14 +188,8 @@ class Journal:
             raise CommandError(
                 exits.USAGE, f"--results {self._results}: is there already, and is not of this checkpoint"
             )
-        if self._header is not None and self._header["results"] == str(self._results):
-            if size > self._results_end:
-                os.ftruncate(file, self._results_end)
-        elif self._header is not None:
-            os.close(file)
-            theirs = self._header["results"] or "none"
-            raise self._wrong(f"has another file of results ({theirs}): give the same --results")
-        self._results_end = os.fstat(file).st_size
+        if size > self._results_end:
+            os.ftruncate(file, self._results_end)
         return file
 
     def _wrong(self, problem: str) -> CommandError:
@@ -195,6 +206,15 @@ def digest_of(path: Path) -> str:
 
 def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+@contextmanager
+def written(option: str) -> Generator[None, None, None]:
+    """A disk that is full ends the run, by the name of the file."""
+    try:
+        yield
+    except OSError as error:
+        raise CommandError(exits.FAILED, f"{option}: cannot be written: {error.strerror}") from error
 
 
 def _write(file: int, data: bytes) -> None:

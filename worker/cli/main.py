@@ -55,6 +55,7 @@ class Command(Protocol):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name; returns its exit code."""
+    _open_standard_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     name = next((word for word in words if not word.startswith("-")), "")
     try:
@@ -78,6 +79,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.debug:
             raise
         return _explain(error, name)
+
+
+def _open_standard_streams() -> None:
+    """No socket may get the number of one that is closed: uvloop ends the program over it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
 
 
 def _load(name: str) -> Command:

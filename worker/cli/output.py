@@ -32,8 +32,17 @@ def wait_option(parser: argparse.ArgumentParser, seconds: float = 30) -> None:
     )  # fmt: skip
 
 
+class _Console(Console):
+    """When whoever read it is gone, as any other output: rich would end the program as failed."""
+
+    def on_broken_pipe(self) -> None:
+        if not self.stderr:
+            raise BrokenPipeError
+        self.quiet = True  # nothing depends on it
+
+
 def people() -> Console:
-    console = Console(highlight=False)
+    console = _Console(highlight=False)
     if not console.is_terminal and console.width < NARROWEST:
         console.width = NARROWEST
     return console
@@ -41,7 +50,7 @@ def people() -> Console:
 
 def bystanders() -> Console:
     """Where progress goes: it is no result."""
-    return Console(stderr=True, highlight=False)
+    return _Console(stderr=True, highlight=False)
 
 
 def emit(record: Mapping[str, Any]) -> None:

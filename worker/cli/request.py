@@ -15,7 +15,7 @@ from worker.cli import exits, running
 from worker.cli.asking import Result, Tally, ask, ask_all
 from worker.cli.documents import Document, expected, from_options, what_they_say
 from worker.cli.exits import CommandError
-from worker.cli.journal import Journal
+from worker.cli.journal import Journal, written
 from worker.cli.options import positive
 from worker.cli.output import (
     as_json,
@@ -189,7 +189,9 @@ async def _many(
             if options.json:
                 emit(record)
             elif result.status == "not_sent":
-                progress.print(f"line {result.number}: not sent: it {result.error}", markup=False)
+                progress.print(
+                    f"line {result.number}: not sent: it {result.error}", markup=False, soft_wrap=True
+                )
 
         try:
             await ask_all(
@@ -225,7 +227,12 @@ def _results(
     except OSError as error:
         raise CommandError(exits.USAGE, f"--results {options.results}: {error.strerror}") from error
     with file:
-        yield lambda line: print(line, file=file)
+
+        def write(line: str) -> None:
+            with written(f"--results {options.results}"):
+                print(line, file=file)
+
+        yield write
 
 
 def show_tally(tally: Tally, console: Console) -> None:

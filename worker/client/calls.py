@@ -1,6 +1,7 @@
 """Calls that wait for their response: found by request id, and sent again when a connection was lost."""
 
 import asyncio
+import json
 import logging
 
 from aiormq.abc import DeliveredMessage
@@ -60,7 +61,7 @@ class Calls:
         if call is None:
             call = self._calls[message.call] = _Call(message)
             self._send(call)
-        elif call.message.body != message.body:
+        elif not _same_content(call.message.body, message.body):
             raise RequestInFlight(message.request_id)
         call.waiting += 1
         return call
@@ -88,6 +89,14 @@ class Calls:
             call.fail(ResponseUnreadable(problem))
         else:
             call.response.set_result(response)
+
+
+def _same_content(one: bytes, other: bytes) -> bool:
+    return one == other or _canonical(one) == _canonical(other)
+
+
+def _canonical(body: bytes) -> str:
+    return json.dumps(json.loads(body), sort_keys=True)
 
 
 def _pass_on(task: "asyncio.Task[None]", call: _Call) -> None:

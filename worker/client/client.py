@@ -2,7 +2,6 @@
 
 import asyncio
 import ssl
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +13,7 @@ from schemas import CreateSessionPayload, CreateSessionResponse, FailureCode, Re
 from worker.broker import Broker
 from worker.client.calls import Calls
 from worker.client.errors import ClientClosed, RequestTimedOut, SessionFailed
-from worker.client.request import Outgoing, Request, cancellation, outgoing, request_id_for
+from worker.client.request import CANCEL_TYPE, Outgoing, Request, cancellation, outgoing, request_id_for
 from worker.client.subscription import Subscription
 from worker.topology import names_for
 
@@ -93,8 +92,7 @@ class Client:
             self._opening.cancel()
             await asyncio.gather(self._opening, return_exceptions=True)
         await self._calls.close()
-        for subscription in self._subscriptions:
-            await subscription.close()
+        await asyncio.gather(*(subscription.close() for subscription in self._subscriptions))
 
     async def connect(self) -> None:
         """Connect now rather than with the first call. Raises BrokerUnreachable when that takes too long.
@@ -108,11 +106,16 @@ class Client:
         >>> asyncio.run(main())
         no broker there
         """
-        if self._closed:
-            raise ClientClosed("the client is closed")
+        self._refuse_if_closed()
         if self._opening is None or _failed(self._opening):
             self._opening = asyncio.create_task(self._calls.sender.link.open(self._connect_timeout))
-        await asyncio.shield(self._opening)
+        try:
+            await asyncio.shield(self._opening)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and not task.cancelling():
+                self._refuse_if_closed()
+            raise
 
     async def create_session(
         self,
@@ -157,11 +160,10 @@ class Client:
         >>> asyncio.run(later())
         True
         """
-        deadline = datetime.now(UTC) + timedelta(seconds=timeout) if timeout is not None else None
         message = outgoing(
             Request(
                 org_id=org_id, payload=payload or {}, user_id=user_id, request_id=request_id, key=key,
-                metadata=metadata or {}, deadline=deadline, traceparent=traceparent,
+                metadata=metadata or {}, deadline=_deadline(timeout), traceparent=traceparent,
             )
         )  # fmt: skip
         response = await self._ask(message, timeout)
@@ -183,7 +185,7 @@ class Client:
         Whoever asked for the session gets `failed` with the code `cancelled` and the reason, now, or when the
         request comes that is cancelled here before it was sent; a session is never made. A request that is
         finished stays as it is, which is no error. Raises RequestTimedOut when no worker answered in time:
-        the cancellation is with the broker then, and is carried out all the same.
+        the cancellation may have got to the broker or not, and to cancel again is safe.
 
         >>> async def main():
         ...     async with Client(url) as client:
@@ -235,7 +237,8 @@ class Client:
         window: int = 256,
         timeout: float | None = 30,  # noqa: ASYNC109 — of each one's confirm
     ) -> AsyncGenerator[UUID, None]:
-        """Publish many, `window` of them in flight; their ids in the order given, each when confirmed.
+        """Publish many, `window` of them in flight; their ids in the order given, each when confirmed. The
+        first that cannot be sent ends it, with its error, when all before it have been confirmed.
 
         >>> async def main():
         ...     async with Client(url) as client:
@@ -245,26 +248,46 @@ class Client:
         >>> asyncio.run(main())
         1000 True
         """
-        in_flight: deque[tuple[UUID, asyncio.Task[None]]] = deque()
+        if window < 1:
+            raise ValueError("the window must be at least 1")
+        in_flight: asyncio.Queue[tuple[UUID, asyncio.Task[None]] | None] = asyncio.Queue()
+        room = asyncio.Semaphore(window)
+
+        async def feed() -> None:
+            # On its own: whoever reads the ids must not wait for what comes next, which may wait for them.
+            try:
+                await room.acquire()
+                async for request in _each(requests):
+                    message = outgoing(request)
+                    sending = asyncio.create_task(self._submit(message, timeout))
+                    in_flight.put_nowait((message.request_id, sending))
+                    await room.acquire()
+            finally:
+                in_flight.put_nowait(None)
+
+        feeding = asyncio.create_task(feed())
         try:
-            async for request in _each(requests):
-                message = outgoing(request)
-                in_flight.append((message.request_id, asyncio.create_task(self._submit(message, timeout))))
-                while len(in_flight) >= window or (in_flight and in_flight[0][1].done()):
-                    yield await _confirmed(in_flight)
-            while in_flight:
-                yield await _confirmed(in_flight)
+            while (oldest := await in_flight.get()) is not None:
+                request_id, sending = oldest
+                await sending
+                room.release()
+                yield request_id
+            await feeding
         finally:
-            for _, task in in_flight:
-                task.cancel()
-            await asyncio.gather(*(task for _, task in in_flight), return_exceptions=True)
+            feeding.cancel()
+            await asyncio.gather(feeding, return_exceptions=True)
+            rest = [left[1] for _ in range(in_flight.qsize()) if (left := in_flight.get_nowait())]
+            for sending in rest:
+                sending.cancel()
+            await asyncio.gather(*rest, return_exceptions=True)
 
     def subscribe(
         self, queue: str | None = None, *, copies: bool = False, prefetch: int = 100, remember: int = 10_000
     ) -> Subscription:
         """Responses from `<prefix>.responses`, or from a queue of one's own, each once: repeats are told by
-        their message id, of the last `remember`. They are shared with whoever else reads the queue.
-        `copies` leaves the queue alone and gets a copy of each response that is published from now on.
+        their message id, of the last `remember`. They are shared with whoever else reads the queue; one
+        subscription is for one task. `copies` leaves the queue alone and gets a copy of each response that is
+        published from now on.
 
         >>> async def main():
         ...     async with Client(url) as client:
@@ -280,12 +303,17 @@ class Client:
         completed
         completed
         """
+        self._refuse_if_closed()
         subscription = Subscription(
             self._broker, self._names, queue, copies=copies, prefetch=prefetch, remember=remember,
             connect_seconds=self._connect_timeout,
         )  # fmt: skip
-        self._subscriptions.append(subscription)
+        self._subscriptions = [one for one in self._subscriptions if not one.closed] + [subscription]
         return subscription
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise ClientClosed("the client is closed")
 
     async def _ask(self, message: Outgoing, seconds: float | None) -> CreateSessionResponse:
         try:
@@ -306,18 +334,21 @@ class Client:
     def _too_late(self, message: Outgoing, seconds: float | None) -> RequestTimedOut:
         sender = self._calls.sender
         connection = "" if sender.connected else f", without a connection to RabbitMQ ({sender.link.reason})"
-        return RequestTimedOut(message.request_id, seconds or 0, connection)
+        cancelling = message.message_type == CANCEL_TYPE
+        return RequestTimedOut(message.request_id, seconds or 0, connection, cancelling=cancelling)
 
 
 def _failed(task: "asyncio.Task[None]") -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
 
 
-async def _confirmed(in_flight: "deque[tuple[UUID, asyncio.Task[None]]]") -> UUID:
-    request_id, task = in_flight[0]
-    await task
-    in_flight.popleft()
-    return request_id
+def _deadline(timeout: float | None) -> datetime | None:
+    if timeout is None:
+        return None
+    try:
+        return datetime.now(UTC) + timedelta(seconds=timeout)
+    except OverflowError:
+        return None  # beyond the calendar
 
 
 async def _each(requests: Iterable[Request] | AsyncIterable[Request]) -> AsyncGenerator[Request, None]:

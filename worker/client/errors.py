@@ -27,12 +27,18 @@ class SessionFailed(ClientError):
 class RequestTimedOut(ClientError):
     """No response came in time. Whether there is a session is not known."""
 
-    def __init__(self, request_id: UUID, seconds: float, connection: str = "") -> None:
+    def __init__(
+        self, request_id: UUID, seconds: float, connection: str = "", *, cancelling: bool = False
+    ) -> None:
         self.request_id = request_id
-        super().__init__(
-            f"no response to request {request_id} within {seconds:g} s{connection}. It is safe to ask again "
-            "with this request_id: there is never more than one session for it"
-        )
+        if cancelling:
+            what, remedy = "the cancellation of request", "Cancel it again: to do so twice is safe"
+        else:
+            what, remedy = (
+                "request",
+                "It is safe to ask again with this request_id: there is never more than one session for it",
+            )
+        super().__init__(f"no response to {what} {request_id} within {seconds:g} s{connection}. {remedy}")
 
 
 class RequestUnroutable(ClientError):

@@ -15,7 +15,9 @@ from worker.topology import CANCEL_KEY, REQUEST_KEY
 REQUEST_TYPE = "CreateSessionRequest"
 CANCEL_TYPE = "CancelSessionRequest"
 CONTENT_TYPE = "application/json"
-MAX_BODY_BYTES = 16 * 1024 * 1024  # a broker closes the channel, and all calls on it, over a larger message
+# A broker closes the channel, and all calls on it, over a larger message.
+MAX_BODY_BYTES = 16 * 1024 * 1024
+MAX_PROPERTY = 255
 
 REQUEST_NAMESPACE = UUID("9b1f194e-afb4-5f24-b84f-0eea5a5a2489")
 """The namespace of request ids that are derived from a key, in every language."""
@@ -109,8 +111,13 @@ def outgoing(request: Request) -> Outgoing:
     if request.deadline is not None:
         headers["deadline"] = int(request.deadline.timestamp() * 1000)
     if request.traceparent is not None:
+        if len(request.traceparent) > MAX_PROPERTY:
+            raise ValueError(f"traceparent has more than {MAX_PROPERTY} characters")
         headers["traceparent"] = request.traceparent
-    body = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    try:
+        body = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except RecursionError:
+        raise ValueError("the request is nested too deep to be written as JSON") from None
     if len(body) > MAX_BODY_BYTES:
         raise ValueError(
             f"the request has {len(body)} bytes, more than the {MAX_BODY_BYTES} that can be sent"

@@ -5,11 +5,11 @@ from collections.abc import Callable, Coroutine
 
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import DeliveredMessage
-from aiormq.exceptions import ChannelNotFoundEntity, DeliveryError, PublishError
+from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, DeliveryError, PublishError
 
 from worker.broker import Broker
-from worker.client.errors import ClientClosed, RequestUnroutable
-from worker.client.link import Line, Link, Up, is_lost, open_line
+from worker.client.errors import BrokerUnreachable, ClientClosed, RequestUnroutable
+from worker.client.link import Line, Link, Up, is_lost, open_line, said
 from worker.client.request import Outgoing
 from worker.retry import delays
 
@@ -77,6 +77,11 @@ class Sender:
             raise RequestUnroutable(self._exchange) from None
         except DeliveryError:
             return False
+        except ChannelAccessRefused as error:
+            await self._replaced(line, said(error))
+            if answer_here or self._exchange in said(error):
+                raise BrokerUnreachable(f"RabbitMQ refuses this user: {said(error)}") from None
+            return False  # another call's want of rights closed the channel
         except Exception as error:
             if not is_lost(error):
                 raise

@@ -32,8 +32,8 @@ class _Delivery(NamedTuple):
 
 
 class Subscription:
-    """An async iterator over responses. A response is acknowledged when the next one is asked for, or when
-    the `async with` is left without an error; one whose body raised goes back to the queue."""
+    """An async iterator over responses, for one task. A response is acknowledged when the next one is asked
+    for, or when the `async with` is left without an error; one whose body raised goes back to the queue."""
 
     def __init__(
         self, broker: Broker, names: Names, queue: str | None, *, copies: bool, prefetch: int, remember: int,
@@ -52,6 +52,7 @@ class Subscription:
         self._changed = asyncio.Event()
         self._stopped = False
         self._opened = False
+        self.closed = False
         self.waiting = 0
         """How many responses lay in the queue when the subscription began."""
 
@@ -98,13 +99,18 @@ class Subscription:
         self._changed.set()
 
     async def close(self) -> None:
+        self.closed = True
         self.stop()
-        if self._opened:
-            await self._link.close()
+        await self._link.close()
 
     async def _open(self) -> None:
         if not self._opened and not self._stopped:
-            await self._link.open(self._connect_seconds)
+            try:
+                await self._link.open(self._connect_seconds)
+            except BrokerUnreachable:
+                if not self.closed:
+                    raise
+                return  # while it was being opened
             self._opened = True
             self._link.task.add_done_callback(lambda _: self._changed.set())
 
