@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from schemas.base import wire_alias
 
 MAX_ERRORS: Final = 20
+_MOST_LOOKED_AT = 10_000  # pydantic makes them all or none, at a second for 300,000
 _MAX_VALUES = 20
 _MAX_NAME = 64
 
@@ -59,6 +60,8 @@ _REASONS = {
 
 def field_errors(error: ValidationError) -> list[dict[str, str]]:
     """One `field` and `reason` an error, at most `MAX_ERRORS`, then how many more there are."""
+    if (count := error.error_count()) > _MOST_LOOKED_AT:
+        return [{"field": "*", "reason": f"{count} errors are too many to list"}]
     details = error.errors(include_url=False, include_input=False)
     listed = [
         {"field": _field(detail["loc"], detail), "reason": _reason(detail)} for detail in details[:MAX_ERRORS]

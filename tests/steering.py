@@ -31,3 +31,7 @@ async def harmless(_request: CreateSessionRequest, _context: Context) -> None:
 async def blurts_out_secrets(request: CreateSessionRequest, _context: Context) -> None:
     """Fails with everything it was told in its error."""
     raise RuntimeError(request.model_dump_json())
+
+
+async def takes_nothing() -> None:
+    """A handler that could never be called."""

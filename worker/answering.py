@@ -8,6 +8,7 @@ from uuid import UUID
 
 import structlog
 
+from worker.apart import Apart
 from worker.envelope import Message, dead_letter_properties, response_properties
 from worker.errors import PublishInterrupted
 from worker.identity import Identity
@@ -35,6 +36,7 @@ class Answering:
         me: Identity,
         names: Names,
         publisher: Publisher,
+        apart: Apart,
         store: Store,
         readiness: Readiness,
         metrics: Metrics,
@@ -42,6 +44,7 @@ class Answering:
         self._me = me
         self._names = names
         self._publisher = publisher
+        self._apart = apart
         self._store = store
         self._readiness = readiness
         self._metrics = metrics
@@ -65,8 +68,9 @@ class Answering:
                 if answer.on_record:
                     heard.append(answer.request_id)
             elif answer.route.reply_to:
-                # The requester is gone, or has no room. Its response stays readable in Postgres.
-                event = "response.unroutable" if receipt is Receipt.UNROUTABLE else "response.refused"
+                # The requester is gone, has no room, or has an address over which the broker closes the
+                # connection. Its response stays readable in Postgres.
+                event = f"response.{receipt.value}"
                 _log.warning(event, request_id=str(answer.request_id), queue=answer.route.reply_to)
                 if receipt is Receipt.REFUSED and answer.on_record:
                     full.append(answer.request_id)
@@ -118,18 +122,21 @@ class Answering:
 
     async def _publish_all(self, messages: Sequence[Outgoing]) -> list[Receipt]:
         """Again and again until each is confirmed or has no reader; a second copy does no harm. A requester's
-        own queue that is full is given up after a few tries.
+        own queue that is full is given up after a few tries. When the broker closed the connection over a
+        message, all go apart: they would be lost with it again.
         """
+        way: Publisher | Apart = self._publisher
         receipts: dict[int, Receipt] = {}
         refusals: Counter[int] = Counter()
         waits = delays(0.1, 5)
         while missing := [index for index in range(len(messages)) if index not in receipts]:
             try:
-                answers = await self._publisher.publish([messages[index] for index in missing])
+                answers = await way.publish([messages[index] for index in missing])
             except PublishInterrupted as error:
                 _log.warning("publish.interrupted", messages=len(missing), reason=str(error))
                 await asyncio.sleep(next(waits))
                 await self._readiness.until_up(PART)
+                way = self._apart if self._publisher.lost_over_content else self._publisher
                 continue
             counts: Counter[Receipt] = Counter()
             for index, receipt in zip(missing, answers, strict=True):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import structlog
 from aio_pika.abc import AbstractConnection
 
-from worker import database, expiry, heartbeat, intake, link, publisher, retention, topology
+from worker import apart, database, expiry, heartbeat, intake, link, publisher, retention, topology
 from worker.accepting import Accepting
 from worker.answering import UNHEARD_SECONDS, Answering
 from worker.broker import Broker
@@ -113,7 +113,8 @@ def _wire(settings: Settings, given: _Given, store: Store) -> _Parts:
     publishing = publisher.Publisher(readiness, settings.confirm_timeout_seconds, given.fail_point)
     taking = intake.Intake(names, settings.prefetch, readiness, metrics)
     finishing = Finishing(store, metrics)
-    answering = Answering(given.me, names, publishing, store, readiness, metrics)
+    alone = apart.Apart(given.broker, settings.confirm_timeout_seconds)
+    answering = Answering(given.me, names, publishing, alone, store, readiness, metrics)
     pipeline = Pipeline(
         Limits(settings.max_body_bytes),
         given.keys,

@@ -4,7 +4,7 @@ import ssl
 
 import aio_pika
 from aio_pika.abc import AbstractConnection
-from aiormq.exceptions import AMQPError
+from aiormq.exceptions import AMQPError, ConnectionNotAllowed, InvalidFrameError
 from yarl import URL
 
 from worker.lenient import read_leniently
@@ -26,7 +26,12 @@ class Broker:
     async def connect(self) -> AbstractConnection:
         url = self._urls[self._next % len(self._urls)]
         self._next += 1
-        return await aio_pika.connect(url, timeout=CONNECT_SECONDS, ssl_context=self._tls)
+        try:
+            return await aio_pika.connect(url, timeout=CONNECT_SECONDS, ssl_context=self._tls)
+        except InvalidFrameError as error:
+            if "Connection.OpenOk" in str(error):  # the client's way of saying that the broker refused that
+                raise ConnectionNotAllowed("the vhost is not there, or not for this user") from error
+            raise
 
 
 def split_hosts(url: str) -> list[URL]:

@@ -44,7 +44,8 @@ class Cancelling:
             for wish in asked
             if wish.route.reply_to and (wish.request_id, wish.route) not in told
         ]
-        await self._answering.answer(copies, copies=True)
+        for alike in _rounds(copies):
+            await self._answering.answer(alike, copies=True)
 
     async def _end(
         self, wishes: dict[UUID, Cancellation], lease: int
@@ -87,6 +88,19 @@ class Cancelling:
             for wish in unknown
             if wish.request_id in begun
         ]
+
+
+def _rounds(copies: Sequence[Answer]) -> list[list[Answer]]:
+    """No two with the same message id in one round: the client library tells those in flight apart by it."""
+    rounds: list[dict[str, Answer]] = []
+    for copy in copies:
+        for round_ in rounds:
+            if copy.message_id not in round_:
+                round_[copy.message_id] = copy
+                break
+        else:
+            rounds.append({copy.message_id: copy})
+    return [list(round_.values()) for round_ in rounds]
 
 
 def _refusal(wish: Cancellation) -> Refusal:

@@ -35,6 +35,7 @@ from worker.retry import jittered
 
 DEFAULT_EXPIRATION_SECONDS = 86_400
 _LONGEST_REASON = 500
+_LONGEST_RESPONSE = 1 << 20  # characters; over a message that is too large a broker closes the channel
 _LONGEST_DELAY_SECONDS = 365 * 86_400.0  # what Postgres' calendar has room for
 _log = structlog.get_logger(__name__)
 
@@ -57,6 +58,10 @@ class RetryRule(NamedTuple):
     max_attempts: int
     base_seconds: float
     cap_seconds: float
+
+
+class _TooMuchReturned(Exception):
+    """What a handler returned makes a response larger than a broker may take."""
 
 
 class BuiltInCreation:
@@ -121,23 +126,9 @@ class HandlerCreation:
             await asyncio.gather(*calls, return_exceptions=True)
 
     async def _call(self, work: Work) -> Verdict:
-        assert work.request is not None  # noqa: S101 — only refused work has none
-        context = Context(work.session_id, work.attempt, work.deadline_at)
-        remaining = self._timeout
-        if work.deadline_at is not None:
-            remaining = min(remaining, (work.deadline_at - datetime.now(UTC)).total_seconds())
         try:
-            async with asyncio.timeout(max(0, remaining)):
-                extra = await self._handler(work.request, context)
-            return completed(work, datetime.now(UTC), dict(extra or {}))
-        except errors.Rejected as error:
-            return failed(work, Refusal(FailureCode.REJECTED, error.reason[:_LONGEST_REASON] or "rejected"))
-        except errors.RetryLater as error:
-            after = None if error.after is None else error.after.total_seconds()
-            return self._again(work, error.reason, after)
-        except TimeoutError:
-            return self._again(work, f"the handler took longer than {self._timeout:g} s", None)
-        except (Exception, asyncio.CancelledError) as error:
+            return await self._ask(work)
+        except BaseException as error:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise  # the worker's own; whatever else a handler lets out is a failed attempt
@@ -148,6 +139,30 @@ class HandlerCreation:
                 error=type(error).__name__,
             )
             return self._again(work, f"the handler raised {type(error).__name__}", None)
+
+    async def _ask(self, work: Work) -> Verdict:
+        assert work.request is not None  # noqa: S101 — only refused work has none
+        context = Context(work.session_id, work.attempt, work.deadline_at)
+        remaining = self._timeout
+        if work.deadline_at is not None:
+            remaining = min(remaining, (work.deadline_at - datetime.now(UTC)).total_seconds())
+        limit = asyncio.timeout(max(0, remaining))
+        try:
+            async with limit:
+                extra = await self._handler(work.request, context)
+        except errors.Rejected as error:
+            return failed(work, Refusal(FailureCode.REJECTED, error.reason[:_LONGEST_REASON] or "rejected"))
+        except errors.RetryLater as error:
+            after = None if error.after is None else error.after.total_seconds()
+            return self._again(work, error.reason, after)
+        except TimeoutError:
+            if not limit.expired():
+                raise  # of something that the handler waited for
+            return self._again(work, f"the handler took longer than {self._timeout:g} s", None)
+        verdict = completed(work, datetime.now(UTC), dict(extra or {}))
+        if len(verdict.response) > _LONGEST_RESPONSE:
+            raise _TooMuchReturned
+        return verdict
 
     def _again(self, work: Work, reason: str, after: float | None) -> Verdict:
         now = datetime.now(UTC)
@@ -171,12 +186,18 @@ def load_handler(path: str) -> Handler:
     module_name, _, name = path.partition(":")
     try:
         handler = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:
         raise errors.SettingsError(
-            f"WORKER_HANDLER: cannot load {path!r} (module:function; its folder in PYTHONPATH): {error}"
+            f"WORKER_HANDLER: cannot load {path!r} (module:function; its folder in PYTHONPATH): {error!r}"
         ) from error
     if not inspect.iscoroutinefunction(handler) and not inspect.iscoroutinefunction(type(handler).__call__):
         raise errors.SettingsError(f"WORKER_HANDLER: {path!r} is not an async function of (request, context)")
+    try:
+        inspect.signature(handler).bind("request", "context")
+    except TypeError as error:
+        raise errors.SettingsError(
+            f"WORKER_HANDLER: {path!r} cannot be called with (request, context): {error}"
+        ) from error
     loaded: Handler = handler
     return loaded
 

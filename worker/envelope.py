@@ -33,6 +33,7 @@ class Message(NamedTuple):
     body: bytes
     properties: spec.Basic.Properties
     taken_by_broker: str | None  # why the broker took it from the request queue, if it did
+    sent_to_cancel: bool = False  # with the routing key of cancellations
 
 
 class Limits(NamedTuple):
@@ -111,8 +112,10 @@ def is_same_request(arrival: Arrival, stored: bytes, keys: SealKeys) -> bool:
     """Whether a known request id came again with the same content, or was cancelled before it came."""
     if stored in (arrival.fingerprint, CANCELLED):
         return True
-    if arrival.keyed is None or stored.startswith(b"plain:"):
+    if arrival.keyed is None:
         return False
+    if stored.startswith(b"plain:"):  # of a time when there were no keys
+        return keys.fingerprint(arrival.keyed, has_secrets=False) == stored
     made_with = stored.partition(b":")[0].decode()
     return keys.fingerprint(arrival.keyed, has_secrets=True, key=made_with) == stored
 
@@ -244,7 +247,7 @@ def _refused(
     reason: str,
     errors: list[dict[str, str]] | None = None,
 ) -> Arrival | Cancellation | Unreadable:
-    if message.properties.message_type == CANCEL_TYPE:
+    if message.properties.message_type == CANCEL_TYPE or message.sent_to_cancel:
         refusal = Refusal(code, f"nothing was cancelled: {reason}", errors)
         return _refused_cancellation(request_id, _route(message.properties), refusal)
     if request_id is None:

@@ -52,7 +52,7 @@ class Rejected(WorkerError):
 
     def __init__(self, reason: object) -> None:
         super().__init__(reason)
-        self.reason = str(reason)
+        self.reason = _readable(reason)
 
 
 class RetryLater(WorkerError):
@@ -63,4 +63,9 @@ class RetryLater(WorkerError):
         if not isinstance(after, timedelta | int | float | None):
             raise TypeError(f"after: {after!r} is neither a timedelta nor a number of seconds")
         self.after = timedelta(seconds=after) if isinstance(after, int | float) else after
-        self.reason = str(reason)
+        self.reason = _readable(reason)
+
+
+def _readable(reason: object) -> str:
+    """As it can be sent: a file's name, for one, may hold halves of surrogate pairs."""
+    return str(reason).encode("utf-8", "replace").decode()

@@ -17,11 +17,12 @@ from worker import frames
 from worker.envelope import Message
 from worker.metrics import Metrics
 from worker.readiness import Readiness
-from worker.topology import Names
+from worker.topology import CANCEL_KEY, Names
 
 PART = "requests"
 _NEEDED = ("postgres", "responses")  # without these a delivery is left where it is
 CONSUME_SECONDS = 15  # a node cut off from its cluster answers nothing, and keeps the connection open
+_BATCH_BYTES = 1 << 20
 _SEND_SECONDS = 10
 _log = structlog.get_logger(__name__)
 
@@ -176,12 +177,16 @@ class Intake:
         return len(self._buffer)
 
     def take(self, most: int) -> list[Delivery]:
-        """What has arrived, at most so many."""
+        """What has arrived, at most so many. Large ones make a small batch: they take long to read, and the
+        others with them would wait for it.
+        """
         batch: list[Delivery] = []
-        while self._buffer and len(batch) < most and not self._stopping:
+        size = 0
+        while self._buffer and len(batch) < most and size < _BATCH_BYTES and not self._stopping:
             delivery = self._buffer.popleft()
             if delivery.session.open:
                 batch.append(delivery)
+                size += len(delivery.message.body)
         self._gauge()
         return batch
 
@@ -226,7 +231,8 @@ class Intake:
             if taken_by_broker:
                 why = str((properties.headers or {}).get("x-first-death-reason", "unknown"))
             session.delivered(tag)
-            self._buffer.append(Delivery(tag, Message(message.body, properties, why), session, clock()))
+            found = Message(message.body, properties, why, message.routing_key == CANCEL_KEY)
+            self._buffer.append(Delivery(tag, found, session, clock()))
             self._arrived.set()
 
         return receive

@@ -52,6 +52,19 @@ async def migrate(url: str, tls: ssl.SSLContext | None = None) -> list[Migration
             await connection.execute("select pg_advisory_unlock($1)", _LOCK)
 
 
+def script() -> str:
+    """What `migrate` does to an empty database, for those who do it by other means."""
+    parts = [f"begin;\n{_RECORD.strip()};"]
+    for migration in load_migrations():
+        record = f"{migration.number}, '{migration.name}', '{checksum(migration)}'"
+        parts += [
+            f"-- {migration.number:04d}_{migration.name}",
+            migration.sql.strip(),
+            f"insert into schema_migrations (number, name, checksum) values ({record});",  # noqa: S608 — of this package's own files
+        ]
+    return "\n\n".join([*parts, "commit;"])
+
+
 async def inspect(url: str, tls: ssl.SSLContext | None = None) -> State:
     """What is applied and what is pending; changes nothing."""
     async with _connected(url, tls) as connection:

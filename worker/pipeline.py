@@ -22,6 +22,8 @@ from worker.outcome import Answer, Arrival, Cancellation, Unreadable, Work
 from worker.seal import SealKeys
 from worker.store import Store
 
+_DECODE_SECONDS = 0.02  # at a stretch
+
 Settle = Callable[[Sequence[UUID], Sequence[Answer]], Awaitable[None]]
 
 
@@ -79,9 +81,9 @@ class Pipeline:
     async def run(self, batch: Sequence[Delivery], room: int) -> None:
         """Everything that happens to a batch of deliveries. `room`: what the creation has reserved for it."""
         self._metrics.batch.observe(len(batch))
-        with self._metrics.timed("decode"):
-            decoded = self._decode(batch)
         try:
+            with self._metrics.timed("decode"):
+                decoded = await self._decode(batch)
             unburied = await self._without_work(decoded)
         except BaseException:
             self._creation.give_back(room)
@@ -188,10 +190,13 @@ class Pipeline:
             seconds = now - sent.timestamp() if sent else clock - delivery.received
             self._metrics.end_to_end.observe(max(0.0, seconds))
 
-    def _decode(self, batch: Sequence[Delivery]) -> Decoded:
+    async def _decode(self, batch: Sequence[Delivery]) -> Decoded:
         decoded = Decoded({}, {}, [], [], [], [])
-        now = datetime.now(UTC)
+        now, rested = datetime.now(UTC), time.perf_counter()
         for delivery in batch:
+            if time.perf_counter() - rested > _DECODE_SECONDS:
+                await asyncio.sleep(0)  # connections and leases must be kept meanwhile
+                rested = time.perf_counter()
             arrival = decode(delivery.message, self._limits, self._keys, now)
             if isinstance(arrival, Unreadable):
                 decoded.unreadable.append((delivery, arrival))

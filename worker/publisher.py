@@ -7,7 +7,15 @@ from typing import Any, NamedTuple
 
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel, ChannelFrame
-from aiormq.exceptions import AMQPError, DeliveryError, PublishError
+from aiormq.exceptions import (
+    AMQPError,
+    ChannelPreconditionFailed,
+    ConnectionFrameError,
+    ConnectionInternalError,
+    ConnectionSyntaxError,
+    DeliveryError,
+    PublishError,
+)
 from pamqp import commands as spec
 from pamqp.body import ContentBody
 from pamqp.frame import marshal
@@ -19,6 +27,10 @@ from worker.frames import inside_is_known
 from worker.readiness import Readiness
 
 PART = "responses"
+OVER_CONTENT = (
+    ChannelPreconditionFailed, ConnectionFrameError, ConnectionInternalError, ConnectionSyntaxError,
+)  # fmt: skip
+"""How the broker says that something published is too large, or an address that it cannot read."""
 WINDOW = 256  # publishes in flight on the channel at once
 
 
@@ -37,6 +49,7 @@ class Receipt(StrEnum):
     CONFIRMED = "confirmed"
     UNROUTABLE = "unroutable"
     REFUSED = "refused"
+    UNPUBLISHABLE = "unpublishable"
 
 
 class Publisher:
@@ -44,6 +57,8 @@ class Publisher:
     blocks the connections that publish, and acknowledgements must not wait with them."""
 
     def __init__(self, readiness: Readiness, confirm_timeout_seconds: float, fail_point: FailPoint) -> None:
+        self.lost_over_content = False
+        """Whether the broker closed the last connection because of what was published on it."""
         self._fail_point = fail_point
         self._readiness = readiness
         self._timeout = confirm_timeout_seconds
@@ -55,20 +70,17 @@ class Publisher:
 
     async def serve(self, connection: AbstractConnection) -> None:
         """Be the channel that publishes go through, until it is lost."""
-        opened = connection.channel(publisher_confirms=True, on_return_raises=True)
-        await opened.initialize(timeout=self._timeout)
-        channel = await opened.get_underlay_channel()
         self._give_up.clear()
-        await self._prove_progress(channel)
+        channel = await open_channel(connection, self._timeout)
         self._channel = channel
         self._readiness.up(PART)
         given_up = asyncio.ensure_future(self._give_up.wait())
         try:
             closing = asyncio.ensure_future(channel.closing)
             await asyncio.wait([closing, given_up], return_when=asyncio.FIRST_COMPLETED)
-            if not closing.done():
-                raise PublishStalled
-            if error := closing.exception():
+            error = closing.exception() if closing.done() else PublishStalled()
+            self.lost_over_content = isinstance(error, OVER_CONTENT)
+            if error:
                 raise error
         finally:
             given_up.cancel()
@@ -117,17 +129,24 @@ class Publisher:
     async def _written(self) -> None:
         await self._fail_point.reach(Gap.DURING_PUBLISH)
 
-    async def _prove_progress(self, channel: AbstractChannel) -> None:
-        """A broker that accepts connections may still be unable to take messages: publish one to nowhere."""
-        probe = Outgoing("", f"probe.{id(self):x}", b"", spec.Basic.Properties(message_id="probe"))
-        async with asyncio.timeout(self._timeout):
-            await write_one(channel, probe)
-
 
 class PublishStalled(AMQPError):
     """A publish was not confirmed in time: the connection is given up and a new one made."""
 
     reason = "the broker did not confirm in time"
+
+
+async def open_channel(connection: AbstractConnection, seconds: float) -> AbstractChannel:
+    """A channel in confirm mode that messages get through: a broker that accepts connections may still be
+    unable to take any, so one is published to nowhere.
+    """
+    opened = connection.channel(publisher_confirms=True, on_return_raises=True)
+    await opened.initialize(timeout=seconds)
+    channel = await opened.get_underlay_channel()
+    probe = Outgoing("", f"probe.{id(channel):x}", b"", spec.Basic.Properties(message_id="probe"))
+    async with asyncio.timeout(seconds):
+        await write_one(channel, probe)
+    return channel
 
 
 async def write_one(channel: AbstractChannel, message: Outgoing) -> Receipt:

@@ -2,19 +2,19 @@
 
 import asyncio
 from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
 from uuid import UUID
 
 import structlog
 
-from schemas import may_hold_secrets
 from worker.answering import Answering
-from worker.creator import Creation, exhausted
+from worker.creator import Creation, exhausted, refused
 from worker.envelope import restore
 from worker.errors import SealError
 from worker.finishing import Finishing
 from worker.heartbeat import Heartbeat
 from worker.metrics import Metrics
-from worker.outcome import Answer, RetryLater, Work
+from worker.outcome import Answer, RetryLater, Verdict, Work
 from worker.pipeline import Pipeline
 from worker.readiness import Readiness
 from worker.seal import SealKeys
@@ -105,14 +105,14 @@ class Recovery:
             await self._answering.answer([_answer(row) for row in held[start : start + 128]])
 
     async def _try_again(self, held: Sequence[Held], taken: TakenOver) -> None:
-        held = await self._without_the_shut(held)
-        spent = [row for row in held if taken.spends_attempt and row.attempt >= self._max_attempts]
+        opened = await self._without_the_shut(held)
+        spent = [work for work in opened if taken.spends_attempt and work.attempt >= self._max_attempts]
         if spent:
             reason = "the worker stopped each time" if taken.holder_silent else ""
-            verdicts = [exhausted(_work(row, self._keys), reason) for row in spent]
+            verdicts = [exhausted(work, reason) for work in spent]
             await self._answering.answer(await self._finishing.finish(verdicts, taken.lease))
             self._metrics.recovered.labels("exhausted").inc(len(spent))
-        rest = [row for row in held if not taken.spends_attempt or row.attempt < self._max_attempts]
+        rest = [work for work in opened if not taken.spends_attempt or work.attempt < self._max_attempts]
         while rest:
             next_attempt = rest[0].attempt + (1 if taken.spends_attempt else 0)
             room = await self._creation.room(_GROUP_BY_ATTEMPT.get(next_attempt, 1))
@@ -124,27 +124,28 @@ class Recovery:
                 self._creation.give_back(room - len(works))
             await self._pipeline.work(works, taken.lease, _nothing_to_settle)
             self._metrics.recovered.labels("tried_again").inc(len(works))
-            missing = {row.request_id for row in group} - {work.request_id for work in works}
+            missing = {work.request_id for work in group} - {work.request_id for work in works}
             if missing:
                 await self._answer_for_holder(missing, taken.lease)
 
-    async def _without_the_shut(self, held: Sequence[Held]) -> list[Held]:
-        """Requests whose secrets no key at hand opens wait for the key. They spend no attempt, and hold up no
-        other."""
-        rest, shut = [], []
+    async def _without_the_shut(self, held: Sequence[Held]) -> list[Work]:
+        """Requests whose secrets no key at hand opens wait for the key, and those that a newer version stored
+        for a worker of that version. They spend no attempt, and hold up no other.
+        """
+        opened: list[Work] = []
+        shut: list[Verdict] = []
+        now = datetime.now(UTC)
         for row in held:
             try:
-                if row.body is not None and may_hold_secrets(row.body):
-                    _work(row, self._keys)
-            except SealError as error:
-                _log.error("request.cannot_be_opened", request_id=str(row.request_id), reason=str(error))
+                opened.append(_work(row, self._keys))
+            except (SealError, ValueError) as error:  # no message of pydantic's: it may quote what was sent
+                reason = str(error) if isinstance(error, SealError) else "this version cannot read it"
+                _log.error("request.cannot_be_opened", request_id=str(row.request_id), reason=reason)
                 work = _work(row._replace(body=None), self._keys)
-                shut.append(RetryLater(work, _SHUT_SECONDS, "no key at hand opens it"))
-            else:
-                rest.append(row)
+                shut.append(refused(work, now) or RetryLater(work, _SHUT_SECONDS, reason))
         if shut:
-            await self._finishing.finish(shut, 0)
-        return rest
+            await self._answering.answer(await self._finishing.finish(shut, 0))
+        return opened
 
     async def _answer_for_holder(self, request_ids: Collection[UUID], lease: int) -> None:
         """What the former holder finished in the moment of the take-over: it may be gone by now."""
@@ -153,22 +154,19 @@ class Recovery:
             [row for row in held if row.request_id in request_ids and row.response is not None]
         )
 
-    async def _claim(self, group: Sequence[Held], taken: TakenOver) -> list[Work]:
+    async def _claim(self, group: Sequence[Work], taken: TakenOver) -> list[Work]:
         if not taken.spends_attempt:
-            return [_work(row, self._keys) for row in group]
-        claims = [(row.request_id, row.attempt) for row in group]
+            return list(group)
+        claims = [(work.request_id, work.attempt) for work in group]
         claimed = await self._store.claim_again(claims, taken.lease)
-        works = []
-        for row in group:
-            if row.request_id in claimed:
-                work = _work(row, self._keys)._replace(attempt=row.attempt + 1)
-                _log.info(
-                    "request.processing",
-                    request_id=str(work.request_id),
-                    attempt=work.attempt,
-                    org_id=work.org_id,
-                )
-                works.append(work)
+        works = [work._replace(attempt=work.attempt + 1) for work in group if work.request_id in claimed]
+        for work in works:
+            _log.info(
+                "request.processing",
+                request_id=str(work.request_id),
+                attempt=work.attempt,
+                org_id=work.org_id,
+            )
         return works
 
 

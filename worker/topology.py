@@ -8,11 +8,18 @@ from typing import Any, NamedTuple
 
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel
-from aiormq.exceptions import AMQPError, ChannelNotFoundEntity, ChannelPreconditionFailed
+from aiormq.exceptions import (
+    AMQPError,
+    ChannelAccessRefused,
+    ChannelLockedResource,
+    ChannelNotFoundEntity,
+    ChannelPreconditionFailed,
+)
 
 from worker.errors import TopologyError
 
 _NEVER = 1_000_000_000
+REFUSED = (ChannelAccessRefused, ChannelLockedResource)
 REQUEST_KEY = "create"
 DECLARE_SECONDS = 15  # a node cut off from its cluster answers nothing, and keeps the connection open
 _CLOSE_SECONDS = 2

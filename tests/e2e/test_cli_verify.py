@@ -128,3 +128,26 @@ async def test_help_shows_the_three_commands() -> None:
 
     assert outcome.code == 0
     assert "session-worker verify --confirmed confirmed.jsonl --responses responses.jsonl" in outcome.out
+
+
+async def test_what_others_wrote_is_shown_as_it_is(
+    settings: Settings, new_worker: NewWorker, tmp_path: Path
+) -> None:
+    await new_worker()
+    shell = Shell(DATABASE_URL=settings.database_url.get_secret_value())
+    confirmed, responses = tmp_path / "confirmed", tmp_path / "responses"
+    confirmed.write_text("")
+    bodies = (
+        '{"request_id": "[/a]"}',
+        '{"request_id": "[red]abc"}',
+        "[" * 100_000,
+        '{"request_id": "\\u001b[2J"}',
+    )
+    responses.write_text("".join(json.dumps({"message_id": "m", "body": body}) + "\n" for body in bodies))
+
+    outcome = await shell.run("verify", "--confirmed", str(confirmed), "--responses", str(responses))
+
+    assert outcome.code == 1
+    assert "[/a]" in outcome.out
+    assert "[red]abc" in outcome.out
+    assert "\x1b" not in outcome.out

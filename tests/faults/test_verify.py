@@ -160,6 +160,12 @@ async def session_of_failed(case: Case) -> None:
     await case.change(copy, case.completed)
 
 
+async def session_reserved_by_failed(case: Case) -> None:
+    reserved = f"select session_id from requests where request_id = '{case.failed}'"  # noqa: S608 — the test's own
+    copy = COPY_SESSION.format(id=reserved, request_id=f"'{uuid4()}'::uuid")
+    await case.change(copy, case.completed)
+
+
 async def unfinished(case: Case) -> None:
     case.received.remove(case.of(case.completed))
     await case.change(UNFINISH, case.completed)
@@ -214,6 +220,9 @@ PLANTS: dict[str, tuple[Plant, str, str]] = {
     ),
     "two sessions": (second_session, "nothing twice", "2 sessions"),
     "a session of a failed request": (session_of_failed, "nothing twice", "failed, but there is a session"),
+    "a session under the id that a failed request reserved": (
+        session_reserved_by_failed, "nothing twice", "failed, but there is a session",
+    ),
     "completed without its session": (
         in_table("delete from sessions where request_id = $1"),
         "the record is true", "completed, but its sessions are []",
@@ -233,6 +242,10 @@ PLANTS: dict[str, tuple[Plant, str, str]] = {
     "two message ids": (
         one_more(lambda copy: copy._replace(message_id=str(UUID(int=7)))),
         "one response", "copies with 2 message ids",
+    ),
+    "one message id, and a wrong one": (
+        in_response(lambda copy: copy._replace(message_id="7")),
+        "one response", "its message id is '7', not the request id",
     ),
     "two message ids, one like a conflict's": (
         one_more(lambda copy: copy._replace(message_id=f"{copy.message_id}.00")),
@@ -355,3 +368,23 @@ async def test_a_request_still_being_processed_has_not_been_answered(case: Case)
     assert [found for _, _, found in await violations(case)] == [
         "still processing (attempt 1)", "answered, though it is still processing",
     ]  # fmt: skip
+
+
+async def test_what_a_handler_adds_to_the_metadata_is_its_own_affair(case: Case) -> None:
+    await case.rewrite(case.completed, lambda response: response.update(metadata={"code": "room-7"}))
+
+    assert await violations(case) == []
+
+
+async def test_the_session_of_a_former_request_with_the_same_id_is_there_rightly(case: Case) -> None:
+    """Retention deleted the record of the first one, not its session; the second was told of a conflict."""
+    conflict = "update requests set error_code = 'request_id_conflict' where request_id = $1"
+    await session_of_failed(case)
+    await case.change(conflict, case.failed)
+    metadata = {"code": "request_id_conflict"}
+    await case.rewrite(case.failed, lambda response: response.update(metadata=metadata))
+
+    assert await violations(case) == []
+    case.confirmed.remove(case.failed)
+    case.received.remove(case.of(UUID(case.received[1].message_id)))
+    assert [each for each in await violations(case) if each[0] == "nothing twice"] == []

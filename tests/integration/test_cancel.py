@@ -358,3 +358,41 @@ async def test_a_submitted_one_is_answered_where_all_are(new_worker: NewWorker, 
     async with client.subscribe() as arriving:
         assert await anext(arriving) == ending.response
     handler.go_on.set()
+
+
+async def test_many_of_one_id_in_a_batch_are_all_answered_where_they_can_be(
+    new_worker: NewWorker, desk: Desk, settings: Settings
+) -> None:
+    await declare_topology(settings)
+    request_id = uuid4()
+    body = {"request_id": str(request_id), "operation": "cancel_session"}
+    for number in range(60):
+        reply_to = desk.reply_to if number % 3 else f"gone-{number}"
+        await send_cancel(desk, body, reply_to=reply_to, correlation_id=f"c-{number}")
+    with capture_logs() as events:
+        await new_worker()
+        answered = {(await desk.next()).correlation_id for _ in range(40)}
+
+        async def told_of_all() -> bool:
+            return sum(event["event"] == "response.unroutable" for event in events) == 20
+
+        await eventually(told_of_all)
+
+    assert answered == {f"c-{number}" for number in range(60) if number % 3}
+    assert {event["queue"] for event in events if event["event"] == "response.unroutable"} == {
+        f"gone-{number}" for number in range(0, 60, 3)
+    }
+
+
+async def test_one_that_is_not_valid_is_known_by_its_routing_key_too(
+    new_worker: NewWorker, desk: Desk
+) -> None:
+    await new_worker()
+    request = good_request()
+    twice = f'{{"request_id": "{request["request_id"]}", "operation": "cancel_session", "operation": "x"}}'
+    exchange = await desk.channel.get_exchange(names_for(desk.prefix).requests, ensure=False)
+
+    await exchange.publish(aio_pika.Message(twice.encode(), reply_to=desk.reply_to), routing_key="cancel")
+
+    assert "nothing was cancelled" in (response_in(await desk.next()).error or "")
+    assert (await desk.ask(request)).status == "completed"

@@ -139,3 +139,23 @@ async def test_a_stopped_intake_takes_nothing_more(settings: Settings, stack: St
     other, readiness = new_intake(desk.prefix)
     async with intake_on(other, readiness, stack.amqp_url):
         assert await take(other, 1) == [b"left"]
+
+
+async def test_large_messages_make_small_batches(desk: Desk, settings: Settings) -> None:
+    await declare_topology(settings)
+    large = b"x" * 400_000
+    for body in (b"small", large, large, large, b"small", b"small"):
+        await desk.send(body)
+    intake, _ = new_intake(desk.prefix)
+    async with await aio_pika.connect(settings.amqp_url.get_secret_value()) as connection:
+        serving = asyncio.create_task(intake.serve(connection))
+
+        async def all_there() -> bool:
+            return intake.buffered == 6
+
+        await eventually(all_there)
+        sizes = [[len(delivery.message.body) for delivery in intake.take(100)] for _ in range(2)]
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+    assert sizes == [[5, 400_000, 400_000, 400_000], [5, 5]]

@@ -1,6 +1,7 @@
 """The same request id again: the same answer, or a conflict; never a second session."""
 
 import asyncio
+import base64
 import json
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,7 @@ from harness import (
     row_of,
     told,
 )
+from pydantic import SecretStr
 from steering import steer
 from structlog.testing import capture_logs
 
@@ -331,3 +333,16 @@ async def test_a_conflict_that_was_delivered_too_often_is_still_a_conflict(
     assert (again.message_id, again.body) == (usual.message_id, usual.body)
     assert await row_of(db, request["request_id"]) == before
     assert await desk.count(names.dead) == 0
+
+
+async def test_what_was_refused_before_there_were_keys_is_the_same_request_with_them(
+    new_worker: NewWorker, desk: Desk
+) -> None:
+    first = await new_worker()
+    request = good_request(None, name="x" * 41)
+    before = await desk.ask(request)
+    await first.stop()
+    key = base64.b64encode(bytes(32)).decode()
+    await new_worker(seal_keys=SecretStr(f"k1:{key}"))
+
+    assert await desk.ask(request) == before

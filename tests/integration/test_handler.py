@@ -246,6 +246,8 @@ async def test_a_slow_call_holds_up_no_other(new_worker: NewWorker, desk: Desk) 
         (":", "':'"),
         ("steering:not_async", "is not an async function of (request, context)"),
         ("steering:PATH", "is not an async function"),
+        ("steering:takes_nothing", "cannot be called with (request, context): too many"),
+        ("breaks_at_import:handle", "KeyError('NOT_SET')"),
     ],
 )
 async def test_a_wrong_handler_is_a_settings_error_that_names_the_variable(
@@ -316,3 +318,92 @@ async def test_a_wait_beyond_the_calendar_is_a_year(
     due = "select lease_until - now() from leases where worker is null"
     wait = await eventually(lambda: db.fetchval(due))
     assert timedelta(days=364) < wait <= timedelta(days=365)
+
+
+class _NoError(BaseException):
+    """What should end a program, and must not end the worker."""
+
+
+class _RetryWithoutItsFields(RetryLater):
+    def __init__(self) -> None:
+        """Leaves out what RetryLater sets."""
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (SystemExit(3), "SystemExit"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (GeneratorExit(), "GeneratorExit"),
+        (_NoError(), "_NoError"),
+        (_RetryWithoutItsFields(), "AttributeError"),
+    ],
+)
+async def test_whatever_a_handler_raises_is_its_own_request_s_failed_attempt(
+    settings: Settings, new_worker: NewWorker, desk: Desk, db: asyncpg.Connection, raised: BaseException,
+    told: str,
+) -> None:  # fmt: skip
+    async def act(request: CreateSessionRequest, context: Context) -> None:
+        if request.payload.name == "bad" and context.attempt == 1:
+            raise raised
+
+    await declare_topology(settings)
+    for number in range(20):
+        await desk.send(good_request(None, name="bad" if number == 10 else "good"))
+    with capture_logs() as events:
+        await new_worker(handler=steer(act), **QUICK)
+        answers = [response_in(await desk.next()) for _ in range(20)]
+
+    assert {answer.status for answer in answers} == {"completed"}
+    assert [one["error"] for one in events if one["event"] == "handler.failed"] == [told]
+    assert (
+        await db.fetchval("select array_agg(attempt order by attempt desc) from requests") == [2] + [1] * 19
+    )
+
+
+@pytest.mark.parametrize("raised", [Rejected("caf\udce9.txt"), RetryLater(0.01, "caf\udce9.txt")])
+async def test_a_reason_that_is_no_unicode_is_told_as_far_as_it_is(
+    settings: Settings, new_worker: NewWorker, desk: Desk, db: asyncpg.Connection, raised: Exception
+) -> None:
+    async def act(request: CreateSessionRequest, _context: Context) -> None:
+        if request.payload.name == "bad":
+            raise raised
+
+    await declare_topology(settings)
+    for number in range(20):
+        await desk.send(good_request(None, name="bad" if number == 10 else "good"))
+    await new_worker(handler=steer(act), max_attempts=2, **QUICK)
+
+    answers = [response_in(await desk.next()) for _ in range(20)]
+
+    (failed,) = (answer for answer in answers if answer.status == "failed")
+    assert (failed.error or "").endswith("caf?.txt")
+    assert await db.fetchval("select count(*) from requests where attempt > 1") == (
+        1 if isinstance(raised, RetryLater) else 0
+    )
+
+
+async def test_a_time_out_of_the_handler_s_own_is_not_the_worker_s(new_worker: NewWorker, desk: Desk) -> None:
+    async def act(_request: CreateSessionRequest, _context: Context) -> None:
+        raise TimeoutError
+
+    await new_worker(handler=steer(act), max_attempts=1)
+    with capture_logs() as events:
+        response = await desk.ask(good_request())
+
+    assert (response.error or "").endswith("the handler raised TimeoutError")
+    assert [one["error"] for one in events if one["event"] == "handler.failed"] == ["TimeoutError"]
+
+
+async def test_what_is_too_much_for_a_response_is_the_handler_s_error(
+    new_worker: NewWorker, desk: Desk
+) -> None:
+    async def act(_request: CreateSessionRequest, _context: Context) -> dict[str, str]:
+        return {"blob": "x" * (1 << 20)}
+
+    await new_worker(handler=steer(act), max_attempts=1)
+
+    response = await desk.ask(good_request())
+
+    assert response.metadata == {"code": "attempts_exhausted"}
+    assert "TooMuchReturned" in (response.error or "")

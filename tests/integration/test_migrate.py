@@ -114,3 +114,10 @@ async def test_a_worker_does_not_start_on_a_database_without_the_schema(
             await start()
 
     assert await empty.fetchval("select count(*) from pg_tables where schemaname = 'public'") == 0
+
+
+async def test_the_printed_sql_does_what_migrate_does(empty_url: str, empty: asyncpg.Connection) -> None:
+    await empty.execute(migrate.script())
+
+    await migrate.require_current(empty_url)
+    assert await migrate.migrate(empty_url) == []

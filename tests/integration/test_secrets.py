@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import os
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,7 @@ import asyncpg
 import pytest
 from canary import everything_in, traces_of
 from contract.secret_payloads import PHONE, SecretCase, secret_payloads
-from harness import Desk, NewWorker, eventually, good_request, row_of
+from harness import Desk, NewWorker, eventually, good_request, response_in, row_of
 from pydantic import SecretStr
 from steering import steer
 from structlog.testing import capture_logs
@@ -220,3 +221,58 @@ async def test_a_request_whose_key_is_missing_waits_for_it_and_spends_no_attempt
 
     assert json.loads((await desk.next()).body)["request_id"] == request["request_id"]
     assert (await row_of(db, request["request_id"]))["status"] == "completed"
+
+
+async def test_a_request_whose_key_is_missing_is_told_when_it_is_too_late(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    async def act(_request: CreateSessionRequest, _context: Context) -> None:
+        raise RetryLater(0.5)
+
+    first = await new_worker(handler=steer(act), seal_keys=SecretStr(OLD), max_attempts=100)
+    deadline = datetime.now(UTC) + timedelta(seconds=2)
+    await desk.send(with_token("canary"), headers={"deadline": deadline.isoformat()})
+    await eventually(lambda: db.fetchval("select true from leases where worker is null"))
+    await first.vanish()
+    await db.execute("update leases set lease_until = now() + interval '3 seconds' where worker is null")
+
+    await new_worker(handler=steer(act), seal_keys=SecretStr(NEW))
+
+    assert json.loads((await desk.next()).body)["metadata"]["code"] == "deadline_exceeded"
+
+
+async def test_what_a_newer_version_stored_waits_for_it_and_holds_up_no_other(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    """As in a rolling upgrade: the contract lets a version add optional fields."""
+
+    async def act(_request: CreateSessionRequest, context: Context) -> None:
+        if context.attempt == 1:
+            raise RetryLater(3600)
+
+    first = await new_worker(handler=steer(act))
+    requests = [good_request() for _ in range(8)]
+    for request in requests:
+        await desk.send(request)
+    waiting = "select count(*) = 8 from requests r join leases l on l.id = r.lease where l.worker is null"
+    await eventually(lambda: db.fetchval(waiting))
+    await first.vanish()
+    newer = UUID(requests[3]["request_id"])
+    before, added = '"payload":{', '"payload":{"of_tomorrow":1,'
+    await db.execute(
+        "update requests set body = replace(body, $1, $2) where request_id = $3", before, added, newer
+    )
+    await db.execute("update requests set lease = (select min(lease) from requests)")
+    await db.execute("update leases set lease_until = now()")
+
+    with capture_logs() as events:
+        await new_worker(handler=steer(act))
+        answered = {response_in(await desk.next()).request_id for _ in range(7)}
+
+    assert answered == {UUID(request["request_id"]) for request in requests} - {newer}
+    assert (await row_of(db, newer))["status"] == "processing"
+    noted = [event for event in events if event["event"] == "request.cannot_be_opened"]
+    assert [(event["request_id"], event["reason"]) for event in noted] == [
+        (str(newer), "this version cannot read it")
+    ]
+    assert not [event for event in events if event["event"] == "recovery.failed"]

@@ -185,3 +185,9 @@ def test_json_that_cannot_be_read() -> None:
     with pytest.raises(ValidationError) as caught:
         CreateSessionRequest.model_validate_json("{" + CANARY)
     assert field_errors(caught.value) == [{"field": "(root)", "reason": "is not valid JSON"}]
+
+
+def test_errors_beyond_counting_are_counted() -> None:
+    listed = errors(CreateSessionPayload, {"messages": [{"role": CANARY}] * 20_000})
+
+    assert listed == [{"field": "*", "reason": "20000 errors are too many to list"}]

@@ -5,8 +5,8 @@ import argparse
 from worker.cli import exits, running
 from worker.cli.output import emit, json_option, say, wait_option
 from worker.cli.servers import reach, settings_for
-from worker.migrate import inspect, migrate
-from worker.sql import Migration, load_migrations
+from worker.migrate import inspect, migrate, script
+from worker.sql import Migration
 from worker.tls import context_from
 
 EXAMPLES = """\
@@ -19,15 +19,16 @@ EXAMPLES = """\
 def arguments(parser: argparse.ArgumentParser) -> None:
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--check", action="store_true", help="only say what is missing")
-    how.add_argument("--sql", action="store_true", help="only print the migrations; needs no database")
+    how.add_argument(
+        "--sql", action="store_true", help="only print the SQL for an empty database; needs none"
+    )
     json_option(parser)
     wait_option(parser)
 
 
 def execute(options: argparse.Namespace) -> int:
     if options.sql:
-        for migration in load_migrations():
-            print(f"-- {_name(migration)}\n{migration.sql}")
+        print(script())
         return exits.OK
     return running.run(_migrate(options))
 

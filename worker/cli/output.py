@@ -82,6 +82,15 @@ def coloured(status: str) -> Text:
     return Text(status, style=_COLOURS.get(status, ""))
 
 
+def plain(value: object) -> Text:
+    """Somebody's words: no markup of ours in them, and nothing that a terminal would obey."""
+    return Text(
+        "".join(
+            each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}" for each in str(value)
+        )
+    )
+
+
 def facts(title: str, rows: Iterable[tuple[str, object]]) -> Table:
     """A table of names and values, those that have one."""
     table = Table(title=title, title_justify="left", show_header=False, box=box.SIMPLE, pad_edge=False)
@@ -89,7 +98,7 @@ def facts(title: str, rows: Iterable[tuple[str, object]]) -> Table:
     table.add_column(overflow="fold")
     for name, value in rows:
         if value is not None and value != "":
-            table.add_row(name, value if isinstance(value, Text) else Text(str(value)))
+            table.add_row(name, value if isinstance(value, Text) else plain(value))
     return table
 
 

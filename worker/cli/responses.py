@@ -10,7 +10,7 @@ from rich.console import Console
 from schemas import CreateSessionResponse
 from worker.cli import exits, running
 from worker.cli.options import positive
-from worker.cli.output import coloured, emit, json_option, people, say, show_client_log, wait_option
+from worker.cli.output import coloured, emit, json_option, people, plain, say, show_client_log, wait_option
 from worker.cli.servers import client_for, settings_for
 from worker.client import Subscription
 from worker.topology import names_for
@@ -99,5 +99,9 @@ def _line(console: Console, response: CreateSessionResponse) -> None:
     code = response.metadata.get("code")
     what = response.payload.session_id if response.error is None else f"{code}: {response.error}"
     console.print(
-        response.timestamp[:19], response.request_id, coloured(response.status.value), what, soft_wrap=True
+        plain(response.timestamp[:19]),
+        response.request_id,
+        coloured(response.status.value),
+        plain(what),
+        soft_wrap=True,
     )

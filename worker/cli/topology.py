@@ -38,6 +38,8 @@ async def _topology(options: argparse.Namespace) -> int:
             problems = []
         else:
             problems = await topology.verify(connection, design)
+    except topology.REFUSED as error:
+        raise exits.CommandError(exits.FAILED, f"RabbitMQ refuses: {error.args[0]}") from error
     finally:
         await connection.close()
     _show(options, design, problems)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from worker.cli import exits, running
 from worker.cli.exits import CommandError
-from worker.cli.output import emit, grid, json_option, people, say, wait_option
+from worker.cli.output import emit, grid, json_option, people, plain, say, wait_option
 from worker.cli.servers import reach, settings_for
 from worker.migrate import require_current
 from worker.tls import context_from
@@ -70,7 +70,7 @@ async def _verify(confirmed: list[UUID], received: list[Received], wait_seconds:
 def _show(violations: list[Violation]) -> None:
     table = grid("", "promise", "request", "found")
     for violation in violations[:_SHOWN]:
-        table.add_row(*violation)
+        table.add_row(*map(plain, violation))
     people().print(table)
     if len(violations) > _SHOWN:
         say(f"the first {_SHOWN} are shown; --json prints all")
@@ -86,7 +86,7 @@ def _read(name: str, parse: Callable[[str], T]) -> Iterator[T]:
         if line.strip():
             try:
                 yield parse(line)
-            except (ValueError, KeyError, TypeError, AttributeError):
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 raise CommandError(exits.USAGE, f"{name}, line {number}: {_EXPECTED[parse]}") from None
 
 

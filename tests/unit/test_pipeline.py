@@ -1,0 +1,38 @@
+"""What can be seen of a batch before it meets a server."""
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+from pamqp import commands as spec
+
+from worker import pipeline
+from worker.envelope import Limits, Message
+from worker.intake import Delivery
+from worker.pipeline import Pipeline
+from worker.seal import SealKeys
+
+
+@pytest.mark.parametrize(("seconds", "turns"), [(0.0, 9), (3600.0, 0)])
+async def test_a_batch_that_takes_long_to_read_lets_others_have_their_turn(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, turns: int
+) -> None:
+    monkeypatch.setattr(pipeline, "_DECODE_SECONDS", seconds)
+    nothing = cast("Any", None)
+    reader = Pipeline(Limits(1 << 20), SealKeys({}), *[nothing] * 9)
+    message = Message(b"{}", spec.Basic.Properties(), None)
+    batch = [Delivery(number, message, nothing, 0.0) for number in range(9)]
+    taken = 0
+
+    async def others() -> None:
+        nonlocal taken
+        while True:
+            taken += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(others())
+    decoded = await reader._decode(batch)
+    beside.cancel()
+
+    assert len(decoded.unreadable) == 9
+    assert taken == turns

@@ -1,0 +1,66 @@
+"""Messages over one of which the broker closed the connection: apart, nothing else is lost with them."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+
+from aiormq.abc import AbstractChannel
+
+from worker.broker import Broker
+from worker.errors import PublishInterrupted
+from worker.publisher import OVER_CONTENT, Outgoing, Receipt, open_channel, write_one
+
+_TRIES = 3
+_CLOSE_SECONDS = 2
+
+
+class Apart:
+    """Publishes one after the other, on connections of their own."""
+
+    def __init__(self, broker: Broker, confirm_timeout_seconds: float) -> None:
+        self._broker = broker
+        self._timeout = confirm_timeout_seconds
+
+    async def publish(self, messages: Sequence[Outgoing]) -> list[Receipt]:
+        """What the broker said of each. One that it closes each new connection over is unpublishable. Raises
+        PublishInterrupted when a connection is lost in another way.
+        """
+        receipts: list[Receipt] = []
+        tries = 0
+        while len(receipts) < len(messages):
+            confirmed = await self._publish_some(messages[len(receipts) :])
+            receipts += confirmed
+            tries = 1 if confirmed else tries + 1
+            if tries == _TRIES:
+                receipts.append(Receipt.UNPUBLISHABLE)
+                tries = 0
+        return receipts
+
+    async def _publish_some(self, messages: Sequence[Outgoing]) -> list[Receipt]:
+        """What was said until the end, or until the broker closed the connection over the next one."""
+        receipts: list[Receipt] = []
+        channel: AbstractChannel | None = None
+        try:
+            connection = await self._broker.connect()
+            try:
+                channel = await open_channel(connection, self._timeout)
+                for message in messages:
+                    async with asyncio.timeout(self._timeout):
+                        receipts.append(await write_one(channel, message))
+            finally:
+                with suppress(Exception, asyncio.CancelledError):  # it may be past closing in order
+                    async with asyncio.timeout(_CLOSE_SECONDS):
+                        await connection.close()
+        except (Exception, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            if channel is None or not await _closed_over_content(channel):
+                raise PublishInterrupted(f"{error!r}"[:300]) from error
+        return receipts
+
+
+async def _closed_over_content(channel: AbstractChannel) -> bool:
+    closing = asyncio.ensure_future(channel.closing)
+    await asyncio.wait([closing], timeout=_CLOSE_SECONDS)
+    return closing.done() and isinstance(closing.exception(), OVER_CONTENT)
