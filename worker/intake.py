@@ -139,9 +139,9 @@ class Intake:
         try:
             async with asyncio.timeout(CONSUME_SECONDS):
                 await channel.basic_qos(prefetch_count=self._prefetch)
-                receivers = {
-                    self._names.requests: self._receiver(session, taken_by_broker=False),
+                receivers = {  # in this order: the second answer comes behind all that the first queue holds
                     self._names.undelivered: self._receiver(session, taken_by_broker=True),
+                    self._names.requests: self._receiver(session, taken_by_broker=False),
                 }
                 if self._eager:
                     frames.divert_deliveries(channel, receivers)

@@ -22,7 +22,8 @@ from worker.outcome import Answer, Arrival, Cancellation, Unreadable, Work
 from worker.seal import SealKeys
 from worker.store import Store
 
-_DECODE_SECONDS = 0.02  # at a stretch
+_DECODE_SECONDS = 0.02  # at a stretch, by one batch; then others have their turns
+_TURNS = 10
 
 Settle = Callable[[Sequence[UUID], Sequence[Answer]], Awaitable[None]]
 
@@ -75,6 +76,7 @@ class Pipeline:
         self._store = store
         self._metrics = metrics
         self._fail_point = fail_point
+        self._decoding = asyncio.Lock()
         self._unheard: deque[_Unheard] = deque()
         self._unburied: list[tuple[Delivery, Unreadable]] = []
 
@@ -82,8 +84,9 @@ class Pipeline:
         """Everything that happens to a batch of deliveries. `room`: what the creation has reserved for it."""
         self._metrics.batch.observe(len(batch))
         try:
-            with self._metrics.timed("decode"):
-                decoded = await self._decode(batch)
+            async with self._decoding:
+                with self._metrics.timed("decode"):
+                    decoded = await self._decode(batch)
             unburied = await self._without_work(decoded)
         except BaseException:
             self._creation.give_back(room)
@@ -195,7 +198,8 @@ class Pipeline:
         now, rested = datetime.now(UTC), time.perf_counter()
         for delivery in batch:
             if time.perf_counter() - rested > _DECODE_SECONDS:
-                await asyncio.sleep(0)  # connections and leases must be kept meanwhile
+                for _ in range(_TURNS):
+                    await asyncio.sleep(0)  # connections and leases must be kept meanwhile
                 rested = time.perf_counter()
             arrival = decode(delivery.message, self._limits, self._keys, now)
             if isinstance(arrival, Unreadable):

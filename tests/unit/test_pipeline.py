@@ -13,7 +13,7 @@ from worker.pipeline import Pipeline
 from worker.seal import SealKeys
 
 
-@pytest.mark.parametrize(("seconds", "turns"), [(0.0, 9), (3600.0, 0)])
+@pytest.mark.parametrize(("seconds", "turns"), [(0.0, 9 * pipeline._TURNS), (3600.0, 0)])
 async def test_a_batch_that_takes_long_to_read_lets_others_have_their_turn(
     monkeypatch: pytest.MonkeyPatch, seconds: float, turns: int
 ) -> None:
