@@ -8,6 +8,8 @@ SHELL := /bin/bash
 .PHONY: help demo up test lint bench schemas lock clean
 
 BIN := .venv/bin
+# Without other programs' packages.
+CLEAN := env -u PYTHONPATH -u PYTHONHOME
 # What is measured: make bench BENCH_ARGS="throughput --rounds 1"
 BENCH_ARGS ?=
 # What tests are run, and how: make test PYTEST_ARGS="tests/unit -x"
@@ -19,14 +21,14 @@ help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: .venv/local ## start everything, send requests, show the responses, leave nothing behind
-	@$(BIN)/session-worker demo
+	@$(CLEAN) $(BIN)/session-worker demo
 
 up: .venv/local ## the local stack and a worker in the foreground, until Ctrl-C
 	@$(BIN)/session-worker up
 
 test: .venv/dev ## all tests, on real servers
-	@$(BIN)/python tests/servers.py
-	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal --durations=10 $(PYTEST_ARGS)
+	@$(CLEAN) $(BIN)/python tests/servers.py
+	@$(CLEAN) $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal --durations=10 $(PYTEST_ARGS)
 
 lint: .venv/dev ## style, strict types, import contracts
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 # Makes .venv with what `make demo` (local), `make test` (dev) or `make bench` (bench) needs, from the lock files.
 # Usage: deploy/setup.sh local|dev|bench
 set -euo pipefail
+unset CDPATH PYTHONPATH PYTHONHOME   # of other programs
 
 what=$1
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -75,3 +75,10 @@ def _quieten_libraries(
         logging.getLogger(name).setLevel(
             logging.CRITICAL if name in ("aio_pika", "aiormq") else logging.ERROR
         )
+    logging.getLogger("aiohttp.server").addFilter(_is_ours)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """What is no HTTP at all is its sender's affair; an error that tells of it quotes what was sent."""
+    error = record.exc_info[1] if record.exc_info else None
+    return type(error).__module__ != "aiohttp.http_exceptions"

@@ -1,6 +1,8 @@
 """What the worker is told from outside: read once from the environment, then frozen."""
 
+import re
 from typing import Annotated, Literal, Self
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -8,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.errors import SettingsError
 
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]@/]*)(:[0-9]+)?")
 PLAIN_NAMES = {"amqp_url": "AMQP_URL", "database_url": "DATABASE_URL"}
 PREFIX = "WORKER_"
 
@@ -139,10 +142,36 @@ class Settings(BaseSettings):
             raise PydanticCustomError("reason", "WORKER_FAIL_POINT is refused unless WORKER_MODE=test")
         return self
 
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_database_url(cls, url: SecretStr) -> SecretStr:
+        """Looked at here: the driver would show the part that it stumbles over, of a password mostly."""
+        text = url.get_secret_value()
+        if not text:
+            raise PydanticCustomError("missing", "is not set")
+        if not _is_database_url(text):
+            raise PydanticCustomError(
+                "reason",
+                "is not postgresql://user:password@host:5432/name (in a password, write / as %2F, ? as %3F, "
+                "# as %23, @ as %40, : as %3A, [ as %5B, ] as %5D)",
+            )
+        return url
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _any_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
+
+
+def _is_database_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        parse_qs(parts.query, strict_parsing=bool(parts.query))
+    except ValueError:
+        return False
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    known = parts.scheme in ("postgresql", "postgres") and not parts.fragment
+    return known and all(map(_HOST.fullmatch, hosts))
 
 
 def variable_name(field: str) -> str:

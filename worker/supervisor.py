@@ -3,11 +3,11 @@
 import asyncio
 import os
 import signal
-import sys
 from contextlib import suppress
 
 import structlog
 
+from worker import itself
 from worker.retry import delays
 
 _STEADY_SECONDS = 60
@@ -69,7 +69,7 @@ class Supervisor:
     async def _one(self, index: int) -> int:
         port = self._http_port + index if self._http_port else 0
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "worker", "run", "--child-of", str(os.getpid())),
+            *itself.command("run", "--child-of", str(os.getpid())),
             env={**os.environ, "WORKER_HTTP_PORT": str(port)},
             start_new_session=True,  # Ctrl-C reaches the parent alone, which passes it on once
         )

@@ -17,7 +17,11 @@ def context_from(settings: Settings) -> ssl.SSLContext | None:
         context = ssl.create_default_context(cafile=path or None)
         if settings.tls_cert_file:
             variable, path = "WORKER_TLS_CERT_FILE", f"{settings.tls_cert_file} with {settings.tls_key_file}"
-            context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
+            context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file, _no_passphrase)
     except (OSError, ssl.SSLError) as error:
         raise SettingsError(f"{variable}: {path} cannot be read: {error}") from error
     return context
+
+
+def _no_passphrase() -> str:
+    raise SettingsError("WORKER_TLS_KEY_FILE: is encrypted: give a key without a passphrase")

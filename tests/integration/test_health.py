@@ -10,6 +10,7 @@ from faults.proxy import proxy_to
 from harness import Desk, NewWorker, good_request, http_get
 from pydantic import SecretStr
 
+from worker import log
 from worker.errors import SettingsError
 from worker.settings import Settings
 from worker.stack import Stack
@@ -91,3 +92,29 @@ async def test_a_port_that_is_taken_is_a_settings_error(new_worker: NewWorker) -
 
         with pytest.raises(SettingsError, match=rf"^WORKER_HTTP_PORT: cannot listen on 127\.0\.0\.1:{port}"):
             await new_worker(http_port=port)
+
+
+async def test_an_address_of_another_machine_is_a_settings_error(new_worker: NewWorker) -> None:
+    for host in ("no-such-host.invalid", "a..b"):
+        with pytest.raises(SettingsError, match=r"^WORKER_HTTP_HOST: "):
+            await new_worker(http_host=host)
+
+
+async def test_what_is_no_http_leaves_nothing_of_it_in_the_log(
+    new_worker: NewWorker, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log.configure(settings)
+    worker = await new_worker()
+    for sent in (
+        b"GET /livez HTTP/1.1\r\nAuthorization: Bearer canary" + b"a" * 9000,
+        b"\x16\x03\x01 canary",
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", worker.http_port)
+        writer.write(sent + b"\r\n\r\n")
+        assert b" 400 " in await reader.readline()
+        writer.close()
+    assert (await http_get(worker, "/livez"))[0] == 200
+
+    said = capsys.readouterr().err
+    assert "canary" not in said
+    assert "Traceback" not in said

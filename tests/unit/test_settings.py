@@ -1,8 +1,12 @@
 """Settings: a wrong one is named together with its problem, a secret one never shown."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ValidationError
 
 from worker.errors import SettingsError
@@ -167,3 +171,55 @@ def test_wrong_tls_files_are_named(
 
 def test_without_tls_files_the_urls_say_all() -> None:
     assert context_from(read_settings()) is None
+
+
+@pytest.mark.parametrize("character", [*"#/?[]", "/:", "?a="])
+@pytest.mark.parametrize("place", [f"{PASSWORD}{{}}rest", f"rest{{}}{PASSWORD}"])
+def test_a_password_that_breaks_the_url_is_told_without_any_of_it(
+    environment: pytest.MonkeyPatch, character: str, place: str
+) -> None:
+    environment.setenv("DATABASE_URL", f"postgresql://user:{place.format(character)}@host:5432/name")
+
+    said = problem()
+
+    assert said.startswith("DATABASE_URL: is not postgresql://user:password@host:5432/name")
+    assert "rest" not in said
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://host",
+        "postgresql://user@[::1]:5432/name",
+        "postgresql://user:p%2Fw@one:5432,two:5433/name?target_session_attrs=primary&sslmode=disable",
+        "postgresql:///name?host=/var/run/postgresql",
+    ],
+)
+def test_every_form_of_a_database_url_will_do(environment: pytest.MonkeyPatch, url: str) -> None:
+    environment.setenv("DATABASE_URL", url)
+
+    assert read_settings().database_url.get_secret_value() == url
+
+
+def test_an_empty_url_is_none(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("DATABASE_URL", "")
+
+    assert problem() == "DATABASE_URL: is not set"
+
+
+def test_a_key_with_a_passphrase_is_refused_and_asks_for_nothing(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "worker")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+    certificate = builder.sign(key, hashes.SHA256())
+    pem, locked = serialization.Encoding.PEM, serialization.BestAvailableEncryption(b"passphrase")
+    (tmp_path / "cert").write_bytes(certificate.public_bytes(pem))
+    (tmp_path / "key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, locked))
+    environment.setenv("WORKER_TLS_CERT_FILE", str(tmp_path / "cert"))
+    environment.setenv("WORKER_TLS_KEY_FILE", str(tmp_path / "key"))
+
+    with pytest.raises(SettingsError, match="WORKER_TLS_KEY_FILE: is encrypted"):
+        context_from(read_settings())

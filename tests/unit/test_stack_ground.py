@@ -43,6 +43,28 @@ async def test_all_ends_with_the_block(script: str) -> None:
     assert not ground.path.exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+async def test_all_ends_though_its_keeper_is_told_to_end_as_well(number: signal.Signals) -> None:
+    """As when a service manager signals every process."""
+    async with opened() as ground:
+        processes = _tree(await _server(ground))
+        (kept,) = (
+            each for each in psutil.Process().children() if any("keeper" in word for word in each.cmdline())
+        )
+        kept.send_signal(number)
+    assert not any(map(keeper.alive, processes))
+    assert not ground.path.exists()
+
+
+async def test_what_a_command_has_started_ends_with_it() -> None:
+    async with opened() as ground:
+        command = f"sleep 1000 & echo $! > {ground.path}/child; wait"
+        with pytest.raises(StackError, match="did not end"):
+            await ground.run("sh", "-c", command, env={}, limit=1)
+        child = int((ground.path / "child").read_text())
+        _until(lambda: not psutil.pid_exists(child) or not keeper.alive(psutil.Process(child)))
+
+
 async def test_all_ends_with_an_error_in_the_block() -> None:
     seen: list[tuple[Ground, list[psutil.Process]]] = []
 

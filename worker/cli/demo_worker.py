@@ -3,11 +3,11 @@
 import asyncio
 import json
 import os
-import sys
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from worker import itself
 from worker.cli import exits
 from worker.cli.exits import CommandError
 from worker.settings import Settings
@@ -65,7 +65,7 @@ class WorkerProcess:
 async def worker_process(settings: Settings) -> AsyncIterator[WorkerProcess]:
     """`session-worker run` with these settings; stopped on the way out."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "worker", "run", "--child-of", str(os.getpid())),
+        *itself.command("run", "--child-of", str(os.getpid())),
         env={**os.environ, **_environment(settings)},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,

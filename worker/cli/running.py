@@ -19,7 +19,9 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 
 async def until_signalled(main: Coroutine[Any, Any, T]) -> T:
-    """Cancelled by SIGTERM as by Ctrl-C, so that what it holds is given back; then KeyboardInterrupt."""
+    """Cancelled by SIGTERM, and by the end of the terminal, as by Ctrl-C, so that what it holds is given
+    back; then KeyboardInterrupt.
+    """
     task = asyncio.ensure_future(main)
     loop = asyncio.get_running_loop()
     asked = False
@@ -29,8 +31,9 @@ async def until_signalled(main: Coroutine[Any, Any, T]) -> T:
         asked = True
         task.cancel()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ask)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` has it
+            loop.add_signal_handler(number, ask)
     try:
         return await task
     except asyncio.CancelledError:

@@ -56,6 +56,8 @@ def settings_on(stack: Stack, environ: Mapping[str, str], **changes: object) -> 
     """A worker's settings on these servers. Unless told otherwise, its port is any free one of this machine
     alone."""
     local: dict[str, object] = {"amqp_url": stack.amqp_url, "database_url": stack.database_url, **changes}
+    if stack.kind != "environment":  # servers of ours speak no TLS
+        local |= {"tls_ca_file": "", "tls_cert_file": "", "tls_key_file": ""}
     local |= {
         name: value
         for name, value in (("http_host", "127.0.0.1"), ("http_port", 0))

@@ -1,5 +1,6 @@
 """Health and metrics over HTTP."""
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -41,6 +42,8 @@ async def serve_health(host: str, port: int, readiness: Readiness, metrics: Metr
         site = web.TCPSite(runner, host, port)
         try:
             await site.start()
+        except (socket.gaierror, UnicodeError):
+            raise SettingsError(f"WORKER_HTTP_HOST: {host!r} is no address of this machine") from None
         except OSError as error:
             raise SettingsError(
                 f"WORKER_HTTP_PORT: cannot listen on {host}:{port} ({error.strerror}); "

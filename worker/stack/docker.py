@@ -18,7 +18,7 @@ _ASK_SECONDS = 10.0
 _PULL_SECONDS = 60.0
 _FIRST_WORD_SECONDS = 8.0  # an engine that reaches its registry has named the image by then
 _RUN_SECONDS = 30.0
-_START_SECONDS = 90.0
+_START_SECONDS = 60.0
 
 
 class Docker:
@@ -125,7 +125,7 @@ class Docker:
             secret={"POSTGRES_PASSWORD": password},
         )
         port = await self._wait(name, 5432, postgres_answers)
-        return f"postgresql://postgres:{password}@{LOOPBACK}:{port}/postgres", None
+        return f"postgresql://postgres:{password}@{LOOPBACK}:{port}/postgres?sslmode=disable", None
 
     async def _start(
         self,

@@ -34,6 +34,10 @@ _AS_USER = (
 )
 
 
+# From its first moment: whoever signals every process must not end the clean-up with them.
+_UNMOVED = """trap '' TERM INT HUP; exec "$@\""""
+
+
 @dataclass(frozen=True)
 class User:
     """Whom a program runs as, where it refuses to run as root."""
@@ -164,7 +168,8 @@ class Ground:
             ) from None
         finally:
             if process.returncode is None:
-                process.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    keeper.send(keeper.tree(psutil.Process(process.pid)), SIGKILL)
         said = log.read_text(errors="replace")
         log.unlink()
         if process.returncode != 0:
@@ -197,7 +202,7 @@ async def opened() -> AsyncIterator[Ground]:
     path = _make_folder()
     try:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", keeper.__file__, str(os.getpid())),
+            *("sh", "-c", _UNMOVED, "sh", sys.executable, "-P", keeper.__file__, str(os.getpid())),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             start_new_session=True,
@@ -239,7 +244,7 @@ async def _certainly(coroutine: Coroutine[None, None, None]) -> None:
 
 def _make_folder() -> Path:
     """A new folder; below one that every user can enter when servers change their user."""
-    homes = [Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")]  # noqa: S108
+    homes = [Path(tempfile.gettempdir()).resolve(), Path("/tmp"), Path("/var/tmp")]  # noqa: S108
     home = homes[0]
     if os.geteuid() == 0:
         home = next((each for each in homes if each.is_dir() and open_to_all(each)), home)

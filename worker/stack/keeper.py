@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import psutil
 
@@ -101,8 +102,12 @@ def main(owner: int) -> None:
     for words in commands:
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             subprocess.run(words, check=False, capture_output=True, timeout=30)  # noqa: S603
+    until = time.monotonic() + _PATIENCE
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
+        while Path(folder).exists() and time.monotonic() < until:  # something in it was still being ended
+            time.sleep(0.05)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

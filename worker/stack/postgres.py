@@ -58,7 +58,15 @@ def _copy(binaries: Path, to: Path) -> Path:
     package = binaries.parent.parent
     for part in (package / "pginstall", package.with_suffix(".libs")):
         if part.is_dir():
-            shutil.copytree(part, to / part.relative_to(package.parent), symlinks=True)
+            there = to / part.relative_to(package.parent)
+            try:
+                shutil.copytree(part, there, symlinks=True)
+            except shutil.Error as error:
+                raise StackError(f"Postgres cannot be copied to {to}: {error.args[0][0][2]}") from None
+            for path in (there, *there.parents, *there.rglob("*")):
+                if path.is_relative_to(to) and path != to and not path.is_symlink():
+                    mode = path.stat().st_mode
+                    path.chmod(mode | (0o555 if mode & 0o100 else 0o444))  # whatever the umask was
     return to / binaries.relative_to(package.parent)
 
 
@@ -79,7 +87,7 @@ class PostgresServer:
 
     @property
     def url(self) -> str:
-        return f"postgresql://postgres:{self._password}@{LOOPBACK}:{self.port}/postgres"
+        return f"postgresql://postgres:{self._password}@{LOOPBACK}:{self.port}/postgres?sslmode=disable"
 
     @property
     def pid(self) -> int:
