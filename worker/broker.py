@@ -26,12 +26,16 @@ class Broker:
     async def connect(self) -> AbstractConnection:
         url = self._urls[self._next % len(self._urls)]
         self._next += 1
+        connection = aio_pika.Connection(url, ssl_context=self._tls)
         try:
-            return await aio_pika.connect(url, timeout=CONNECT_SECONDS, ssl_context=self._tls)
-        except InvalidFrameError as error:
-            if "Connection.OpenOk" in str(error):  # the client's way of saying that the broker refused that
+            await connection.connect(timeout=CONNECT_SECONDS)
+        except BaseException as error:
+            await connection.close()  # left to the garbage collector, it would want a loop that runs
+            if isinstance(error, InvalidFrameError) and "Connection.OpenOk" in str(error):
+                # The client library's way of saying that the broker refused to open it.
                 raise ConnectionNotAllowed("the vhost is not there, or not for this user") from error
             raise
+        return connection
 
 
 def split_hosts(url: str) -> list[URL]:

@@ -69,7 +69,13 @@ class Hosts:
         self._urls = itertools.cycle(url.update_query({"heartbeat": "5"}) for url in split_hosts(amqp_url))
 
     async def connect(self) -> AbstractConnection:
-        return await aio_pika.connect(next(self._urls), timeout=5)
+        connection = aio_pika.Connection(next(self._urls))
+        try:
+            await connection.connect(timeout=5)
+        except BaseException:
+            await connection.close()  # left to the garbage collector, it would want a loop that runs
+            raise
+        return connection
 
 
 class Producers:
