@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 
+from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel
 
 from worker.broker import Broker
 from worker.errors import PublishInterrupted
+from worker.link import serve_once
 from worker.publisher import OVER_CONTENT, Outgoing, Receipt, open_channel, write_one
 
 _TRIES = 3
@@ -40,17 +41,16 @@ class Apart:
         """What was said until the end, or until the broker closed the connection over the next one."""
         receipts: list[Receipt] = []
         channel: AbstractChannel | None = None
+
+        async def serve(connection: AbstractConnection) -> None:
+            nonlocal channel
+            channel = await open_channel(connection, self._timeout)
+            for message in messages:
+                async with asyncio.timeout(self._timeout):
+                    receipts.append(await write_one(channel, message))
+
         try:
-            connection = await self._broker.connect()
-            try:
-                channel = await open_channel(connection, self._timeout)
-                for message in messages:
-                    async with asyncio.timeout(self._timeout):
-                        receipts.append(await write_one(channel, message))
-            finally:
-                with suppress(Exception, asyncio.CancelledError):  # it may be past closing in order
-                    async with asyncio.timeout(_CLOSE_SECONDS):
-                        await connection.close()
+            await serve_once(self._broker, serve)
         except (Exception, asyncio.CancelledError) as error:
             task = asyncio.current_task()
             if task is None or task.cancelling():

@@ -32,7 +32,7 @@ async def keep_open(
     while True:
         begun = clock()
         try:
-            await _serve_once(broker, serve)
+            await serve_once(broker, serve)
             reason = "the connection was closed"
         except (AuthenticationError, ProbableAuthenticationError, ConnectionNotAllowed) as error:
             # Worth trying again all the same: users and permissions are put right while workers wait.
@@ -57,7 +57,8 @@ async def keep_open(
         await asyncio.sleep(delay)
 
 
-async def _serve_once(broker: Broker, serve: Callable[[AbstractConnection], Awaitable[None]]) -> None:
+async def serve_once(broker: Broker, serve: Callable[[AbstractConnection], Awaitable[None]]) -> None:
+    """On one connection, which is closed afterwards."""
     connection = await broker.connect()
     try:
         await serve(connection)

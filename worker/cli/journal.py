@@ -38,9 +38,10 @@ class Journal:
         self._done = bytearray()
         self._header: dict[str, Any] | None = None
         self._results_end = 0
-        self._results_size = results.stat().st_size if results is not None and results.exists() else 0
         self._synced = time.monotonic()
         self._file = self._open()
+        # Behind the lock: a run that was still at it may have written more.
+        self._results_size = results.stat().st_size if results is not None and results.exists() else 0
         try:
             self._read()
             self._results_file = self._open_results()
