@@ -34,6 +34,9 @@ class Message(NamedTuple):
     properties: spec.Basic.Properties
     taken_by_broker: str | None  # why the broker took it from the request queue, if it did
     sent_to_cancel: bool = False  # with the routing key of cancellations
+    delivery_count: int = 0  # how often it came back before: three times, and it may be what kills its reader
+    exchange: str = ""  # where it was published to
+    routing_key: str = ""
 
 
 class Limits(NamedTuple):

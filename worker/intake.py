@@ -231,7 +231,14 @@ class Intake:
             if taken_by_broker:
                 why = str((properties.headers or {}).get("x-first-death-reason", "unknown"))
             session.delivered(tag)
-            found = Message(message.body, properties, why, message.routing_key == CANCEL_KEY)
+            found = Message(
+                body=message.body,
+                properties=properties,
+                taken_by_broker=why,
+                sent_to_cancel=message.routing_key == CANCEL_KEY,
+                exchange=message.exchange or "",
+                routing_key=message.routing_key or "",
+            )
             self._buffer.append(Delivery(tag, found, session, clock()))
             self._arrived.set()
 
