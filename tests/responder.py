@@ -89,6 +89,13 @@ def request_id_of(message: AbstractIncomingMessage) -> UUID:
     return UUID(json.loads(message.body)["request_id"])
 
 
+def content_of(message: AbstractIncomingMessage) -> dict[str, Any]:
+    """What a request means: all of it but the time at which it was made."""
+    document: dict[str, Any] = json.loads(message.body)
+    del document["timestamp"]
+    return document
+
+
 def _payload(request_id: UUID) -> SessionCreatedPayload:
     now = datetime.now(UTC)
     return SessionCreatedPayload(session_id=session_id(request_id, now.date()), created_at=now.isoformat())

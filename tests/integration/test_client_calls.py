@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import aio_pika
 import pytest
 import pytest_asyncio
-from responder import Responder, completed, failed, request_id_of, responder_at
+from responder import Responder, completed, content_of, failed, request_id_of, responder_at
 
 from schemas import CreateSessionPayload, CreateSessionRequest, FailureCode, is_session_id
 from worker.client import (
@@ -72,7 +72,11 @@ async def test_a_request_goes_out_as_the_contract_says(
     )
 
     (message,) = responder.taken
-    assert json.loads(message.body) == {
+    document = json.loads(message.body)
+    asked_at = document.pop("timestamp")
+    assert before <= datetime.fromisoformat(asked_at) <= datetime.now(UTC)
+    assert len(asked_at) == len("2026-01-02T03:04:05.678901+00:00"), "to the microsecond"
+    assert document == {
         "request_id": str(response.request_id),
         "org_id": "org-1",
         "user_id": "user-1",
@@ -113,7 +117,7 @@ async def test_after_a_timeout_the_same_request_is_asked_again(responder: Respon
     await responder.answer(second, completed(request_id))
 
     assert (await again).request_id == request_id
-    assert first.body == second.body
+    assert content_of(first) == content_of(second)
     assert first.message_id != second.message_id
 
 
@@ -134,7 +138,7 @@ async def test_the_same_key_is_the_same_request(responder: Responder, client: Cl
 
     assert first.request_id == again.request_id == request_id_for("org-1", "order-17")
     assert elsewhere.request_id != first.request_id
-    assert responder.taken[0].body == responder.taken[1].body
+    assert content_of(responder.taken[0]) == content_of(responder.taken[1])
     with pytest.raises(ValueError, match="not both"):
         await client.create_session(org_id="org-1", key="order-17", request_id=uuid4())
 
