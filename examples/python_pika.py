@@ -1,6 +1,6 @@
 """Ask for a session and wait for the response; or read the responses of everybody. Needs only pika.
 
-AMQP_URL=amqp://user:password@host:5672/ python python_pika.py            # ask and wait
+AMQP_URL=amqp://user:password@host:5672/%2F python python_pika.py         # ask and wait
 AMQP_URL=… python python_pika.py subscribe [how-many]                     # read responses
 """
 

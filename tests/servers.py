@@ -107,7 +107,7 @@ async def faulty_rabbit() -> AsyncIterator[FaultyRabbit]:
                 image=RABBITMQ_IMAGE,
                 inside=5672,
                 settings={"RABBITMQ_DEFAULT_USER": user, "RABBITMQ_DEFAULT_PASS": password},
-                url=f"amqp://{user}:{password}@{LOOPBACK}:{{port}}/",
+                url=f"amqp://{user}:{password}@{LOOPBACK}:{{port}}/%2F",
                 answers=rabbitmq_answers,
             )
         else:
@@ -195,7 +195,7 @@ def _testcontainers(exits: ExitStack) -> Stack:
             exits.enter_context(container)
         where = f"{account['username']}:{account['password']}@{LOOPBACK}"
         return Stack(
-            f"amqp://{where}:{rabbit.get_exposed_port(5672)}/",
+            f"amqp://{where}:{rabbit.get_exposed_port(5672)}/%2F",
             postgres.get_connection_url(),
             "docker",
             f"http://{where}:{rabbit.get_exposed_port(15672)}",

@@ -29,7 +29,8 @@ class Settings(BaseSettings):
     amqp_url: SecretStr = Field(
         validation_alias="AMQP_URL",
         description="The broker: `amqp://user:password@host:5672/vhost`, `amqps://` for TLS. Several "
-        "hosts of one cluster: `amqp://user:password@one,two:5673,three/vhost`.",
+        "hosts of one cluster: `amqp://user:password@one,two:5673,three/vhost`. "
+        "The vhost `/` is written `%2F`.",
     )
     database_url: SecretStr = Field(
         validation_alias="DATABASE_URL",

@@ -2,7 +2,7 @@
 //
 // Needs com.rabbitmq:amqp-client (5.0 or newer) and org.slf4j:slf4j-api; nothing has to be built:
 //
-//   export AMQP_URL=amqp://user:password@host:5672/
+//   export AMQP_URL=amqp://user:password@host:5672/%2F
 //   java -cp amqp-client.jar:slf4j-api.jar CreateSession.java               # ask and wait
 //   java -cp amqp-client.jar:slf4j-api.jar CreateSession.java subscribe     # read responses
 

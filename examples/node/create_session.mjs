@@ -1,7 +1,7 @@
 // Ask for a session and wait for the response; or read the responses of everybody.
 //
 //   npm ci
-//   AMQP_URL=amqp://user:password@host:5672/ node create_session.mjs              # ask and wait
+//   AMQP_URL=amqp://user:password@host:5672/%2F node create_session.mjs           # ask and wait
 //   AMQP_URL=… node create_session.mjs subscribe [how-many]                       # read responses
 import { randomUUID } from 'node:crypto';
 import amqp from 'amqplib';

@@ -39,7 +39,7 @@ class Cluster:
         """One URL that names all of the hosts."""
         parts = [urlsplit(node.url) for node in self.nodes]
         account = f"{parts[0].username}:{parts[0].password}"
-        return f"amqp://{account}@{','.join(f'127.0.0.1:{part.port}' for part in parts)}/"
+        return f"amqp://{account}@{','.join(f'127.0.0.1:{part.port}' for part in parts)}/%2F"
 
     async def queues(self, asked: RabbitNode) -> dict[str, dict[str, Any]]:
         """What this node says of each queue."""

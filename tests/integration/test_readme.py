@@ -14,7 +14,7 @@ from worker.settings import Settings
 
 README = Path(__file__).parents[2] / "README.md"
 _SNIPPET = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-_URL = '"amqp://worker:local-only@localhost:5672/"'
+_URL = '"amqp://worker:local-only@localhost:5672/%2F"'
 
 
 def snippet(imported: str, settings: Settings) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import aio_pika
 import asyncpg
@@ -99,6 +99,8 @@ def standard_ports_taken() -> Iterator[None]:
 
 
 async def _use(stack: Stack) -> None:
+    # What follows the slash is the vhost's name: to librabbitmq, Bunny and Java nothing is another vhost.
+    assert unquote(urlsplit(stack.amqp_url).path[1:]) == "/"
     database = await asyncpg.connect(stack.database_url)
     assert await database.fetchval("SHOW fsync") == "on"
     await database.close()

@@ -24,6 +24,7 @@ _SNIPPET = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 _VARIABLE = re.compile(r"\bWORKER_[A-Z_]+[A-Z]\b")
+_BROKER_URL = re.compile(r"amqps?://\w[^\s\"'`)>]*")
 _TEST = re.compile(r"`(test_\w+\.py)(?:::(test_\w+))?`")
 
 
@@ -71,6 +72,22 @@ def test_links_lead_somewhere(page: Path) -> None:
     targets = [target for target in _LINK.findall(text) if "://" not in target]
 
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+SHOWN = [
+    *PAGES,
+    ROOT / "docker-compose.yml",
+    *(path for path in sorted((ROOT / "examples").rglob("*.*")) if path.suffix in (".py", ".mjs", ".java")),
+    ROOT / "worker" / "client" / "__init__.py",
+]
+
+
+@pytest.mark.parametrize("page", SHOWN, ids=name_of)
+def test_a_broker_s_url_names_its_vhost(page: Path) -> None:
+    """`amqp://host/` is the vhost without a name to librabbitmq, Bunny and Java, and `/` to the others."""
+    urls = _BROKER_URL.findall(page.read_text("utf-8"))
+
+    assert [url for url in urls if "/" not in url[:-1].partition("://")[2]] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

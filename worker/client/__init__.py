@@ -3,7 +3,7 @@
 A session for order 17, asked for with a key, so that asking again is safe:
 
 >>> async def main():
-...     async with Client(url) as client:  # amqp://user:password@broker/
+...     async with Client(url) as client:  # amqp://user:password@broker/%2F
 ...         first = await client.create_session(org_id="org-1", payload={"name": "Support"}, key="order-17")
 ...         again = await client.create_session(org_id="org-1", payload={"name": "Support"}, key="order-17")
 ...         print(first.status.value, first.payload.session_id == again.payload.session_id)

@@ -110,7 +110,7 @@ class Docker:
         port = await self._wait(name, 5672, rabbitmq_answers)
         management = await self._port(name, 15672)
         account = f"{user}:{password}@{LOOPBACK}"
-        return f"amqp://{account}:{port}/", f"http://{account}:{management}"
+        return f"amqp://{account}:{port}/%2F", f"http://{account}:{management}"
 
     async def start_postgres(self, ground: Ground) -> tuple[str, str | None]:
         """A database server; its URL. It has no management page."""

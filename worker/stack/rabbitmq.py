@@ -118,7 +118,7 @@ class RabbitNode:
 
     @property
     def url(self) -> str:
-        return f"amqp://{self._family.user}:{self._family.password}@{LOOPBACK}:{self.port}/"
+        return f"amqp://{self._family.user}:{self._family.password}@{LOOPBACK}:{self.port}/%2F"
 
     @property
     def management_url(self) -> str:
