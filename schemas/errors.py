@@ -12,6 +12,7 @@ MAX_ERRORS: Final = 20
 _MOST_LOOKED_AT = 10_000  # pydantic makes them all or none, at a second for 300,000
 _MAX_VALUES = 20
 _MAX_NAME = 64
+_MAX_FIELD = 200
 
 # The location of an error inside a union holds the union's tag, which no producer sent there.
 # A field of the first list is a union, or a list of one, wherever its name occurs; one of the
@@ -75,7 +76,11 @@ def _field(location: tuple[int | str, ...], detail: Mapping[str, Any]) -> str:
     parts = list(_without_tags(location))
     if detail["type"] in {"union_tag_invalid", "union_tag_not_found"}:
         parts.append(detail["ctx"]["discriminator"].strip("'"))
-    return ".".join(parts) or "(root)"
+    field = ".".join(parts) or "(root)"
+    if len(field) <= _MAX_FIELD:
+        return field
+    half = (_MAX_FIELD - 1) // 2
+    return f"{field[:half]}…{field[-half:]}"
 
 
 def _without_tags(location: tuple[int | str, ...]) -> Iterator[str]:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from enum import Enum, auto
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any, TypeVar
 
 Change = Callable[[str, Any], Any]
@@ -32,6 +33,7 @@ _CREDENTIAL = re.compile(
 _HEADERS = re.compile(r"headers\Z", re.ASCII | re.IGNORECASE)
 # Tokens of a language model, not of an account.
 _INNOCENT = re.compile(rf"(?:max|eos|bos|pad|unk|sep|mask|stop){_SEP}token", re.ASCII | re.IGNORECASE)
+_LONGEST_PATH = 1024
 _LONGEST = 64  # more than any name above: only the end of a longer one is looked at
 
 # What in a JSON Schema may be a value rather than a description of one.
@@ -82,18 +84,46 @@ def may_hold_secrets(text: str) -> bool:
     return _IN_TEXT.search(text) is not None
 
 
+def is_secret_name(name: str) -> bool:
+    """Whether what stands under this name is taken for a secret."""
+    return _kind(name[-_LONGEST:]) in {_Kind.HEADERS, _Kind.CREDENTIAL}
+
+
 def map_secrets(document: Document, change: Change) -> Document:
-    """A copy of a plain document with `change(path, value)` in the place of each secret value."""
+    """A copy of a plain document with `change(path, value)` in the place of each secret value.
+
+    A path of more than a thousand characters is shown by a digest of it and what follows, so that a long
+    name is not repeated for each value below it.
+    """
     copy: Document = _copy(document, "", lambda path, value: change(path[1:], value))
     return copy
 
 
 def _copy(value: Any, path: str, change: Change) -> Any:  # noqa: ANN401 - plain JSON
     if isinstance(value, dict):
-        return {key: _member(key, item, f"{path}.{key}", change) for key, item in value.items()}
+        path = _bounded(path)
+        return {
+            key: _member(key, item, f"{path}.{key}" if _may_change(key, item) else "", change)
+            for key, item in value.items()
+        }
     if isinstance(value, list):
-        return [_copy(item, f"{path}.{index}", change) for index, item in enumerate(value)]
+        path = _bounded(path)
+        return [
+            _copy(item, f"{path}.{index}", change) if isinstance(item, dict | list) else item
+            for index, item in enumerate(value)
+        ]
     return value
+
+
+def _may_change(name: str, value: Any) -> bool:  # noqa: ANN401 - plain JSON
+    """Whether the place of a member will be asked for; to spell it costs more than anything else here."""
+    return isinstance(value, dict | list) or _kind(name[-_LONGEST:]) is not _Kind.PLAIN
+
+
+def _bounded(path: str) -> str:
+    if len(path) <= _LONGEST_PATH:
+        return path
+    return "." + blake2b(path.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _member(name: str, value: Any, path: str, change: Change) -> Any:  # noqa: ANN401 - plain JSON
@@ -101,10 +131,13 @@ def _member(name: str, value: Any, path: str, change: Change) -> Any:  # noqa: A
         case _Kind.FREE_FORM:
             return value
         case _Kind.PROPERTIES if isinstance(value, dict):
+            path = _bounded(path)
             return {key: _property(key, item, f"{path}.{key}", change) for key, item in value.items()}
         case _Kind.HEADERS if isinstance(value, dict):
+            path = _bounded(path)
             return {key: _changed(item, f"{path}.{key}", change) for key, item in value.items()}
         case _Kind.HEADERS | _Kind.CREDENTIAL if isinstance(value, list):
+            path = _bounded(path)
             return [_changed(item, f"{path}.{index}", change) for index, item in enumerate(value)]
         case _Kind.HEADERS | _Kind.CREDENTIAL:
             return _changed(value, path, change)
@@ -118,6 +151,7 @@ def _property(name: str, value: Any, path: str, change: Change) -> Any:  # noqa:
         return _member(name, value, path, change)
     if _kind(name[-_LONGEST:]) not in {_Kind.HEADERS, _Kind.CREDENTIAL}:
         return _copy(value, path, change)
+    path = _bounded(path)
     return {
         key: _changed(item, f"{path}.{key}", change)
         if key in _SCHEMA_VALUES
@@ -130,4 +164,4 @@ def _changed(value: Any, path: str, change: Change) -> Any:  # noqa: ANN401 - pl
     # A switch is no secret, and where nothing is, nothing is kept.
     if value is None or isinstance(value, bool) or value in ("", [], {}):
         return value
-    return change(path, value)
+    return change(_bounded(path), value)

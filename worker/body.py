@@ -4,15 +4,29 @@ Whatever Postgres could not hold is found here, so that no batch fails over one 
 """
 
 import json
+import re
 from typing import Any, NoReturn
 
 MAX_DEPTH = 100
+MAX_CONTAINERS = 50_000  # objects and arrays: each costs some twenty times its two characters
 _WHOLE = 2.0**53  # up to here a double holds every whole number
 _GZIP = b"\x1f\x8b"
+_BYTE_ORDER_MARK = "\ufeff"
+_LONGEST_PATH = 200
+_LONGEST_NAME = 64
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_MANY_DIGITS = re.compile(r"(?<![0-9])[0-9]{309}")  # what is shorter is within the range of a double
+_NOT_STORABLE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
+
+Link = tuple["Link | None", str | int]  # where a value stands: in what, and under which name
 
 
 class Malformed(Exception):
-    """The body is no JSON document that can be a request."""
+    """The body is no JSON document that can be a request. `document`: what it is all the same, if it is."""
+
+    def __init__(self, reason: str, document: object = None) -> None:
+        super().__init__(reason)
+        self.document = document
 
 
 def parse(body: bytes) -> dict[str, Any]:
@@ -24,21 +38,48 @@ def parse(body: bytes) -> dict[str, Any]:
         raise Malformed(f"the body is not UTF-8 text{packed}") from None
     if not text.strip():
         raise Malformed("the body is empty")
+    if text.startswith(_BYTE_ORDER_MARK):
+        raise Malformed("the body is not JSON: it begins with a byte order mark, leave that out")
+    _check_count(text)
+    document = _read(text)
+    if not isinstance(document, dict):
+        raise Malformed("the body is JSON, but not an object")
+    if text.count("{") + text.count("[") > MAX_DEPTH and _deeper_than(document, MAX_DEPTH):
+        raise Malformed(f"the body is nested deeper than {MAX_DEPTH} levels", document)
+    if _NOT_STORABLE.search(text):
+        _check_storable(document)
+    return document
+
+
+def parse_loosely(body: bytes) -> object:
+    """What the standard library makes of a body that is refused; None if it makes nothing of it."""
     try:
-        document = _READER.decode(text)
+        text = body.decode()
+        _check_count(text)
+        return json.loads(text)
+    except (Malformed, ValueError, RecursionError):
+        return None
+
+
+def _check_count(text: str) -> None:
+    """Refuses what would take a multiple of its size to hold, before it is made. Brackets in strings are
+    looked away only where there are many.
+    """
+    if text.count("{") + text.count("[") <= MAX_CONTAINERS:
+        return
+    bare = _STRING.sub("", text)
+    if bare.count("{") + bare.count("[") > MAX_CONTAINERS:
+        raise Malformed(f"the body has more than {MAX_CONTAINERS} objects and arrays")
+
+
+def _read(text: str) -> Any:  # noqa: ANN401 — any JSON
+    reader = _COUNTING_READER if _MANY_DIGITS.search(text) else _READER
+    try:
+        return reader.decode(text)
     except json.JSONDecodeError as error:
         raise Malformed(f"the body is not JSON: {error.msg} at character {error.pos}") from None
     except RecursionError:
         raise Malformed(f"the body is nested deeper than {MAX_DEPTH} levels") from None
-    except ValueError:
-        raise Malformed("the body has a number of too many digits") from None
-    if not isinstance(document, dict):
-        raise Malformed("the body is JSON, but not an object")
-    if text.count("{") + text.count("[") > MAX_DEPTH and _deeper_than(document, MAX_DEPTH):
-        raise Malformed(f"the body is nested deeper than {MAX_DEPTH} levels")
-    if "\\u" in text:
-        _check_storable(document)
-    return document
 
 
 def compact(document: Any) -> str:  # noqa: ANN401 — any JSON
@@ -53,7 +94,7 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(document) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise Malformed(f"the key {twice[:64]!a} is there twice in one object")
+        raise Malformed(f"the key {twice[:_LONGEST_NAME]!a} is there twice in one object")
     return document
 
 
@@ -67,6 +108,12 @@ def _finite(digits: str) -> float | int:
         raise Malformed("the body holds a number beyond the range of a double")
     # 3600.0 and 3600 are the same number, and make the same request.
     return int(number) if number.is_integer() and abs(number) < _WHOLE else number
+
+
+def _whole(digits: str) -> int:
+    if float(digits) in (float("inf"), float("-inf")):
+        raise Malformed("the body holds a number beyond the range of a double")
+    return int(digits)
 
 
 def _deeper_than(document: Any, limit: int) -> bool:  # noqa: ANN401 — any JSON
@@ -86,25 +133,57 @@ def _deeper_than(document: Any, limit: int) -> bool:  # noqa: ANN401 — any JSO
 
 def _check_storable(document: dict[str, Any]) -> None:
     """Escapes can spell what Postgres cannot hold: NUL and halves of a surrogate pair."""
-    level: list[tuple[str, Any]] = [("", document)]
+    level: list[tuple[Link | None, Any]] = [(None, document)]
     while level:
-        path, value = level.pop()
-        if isinstance(value, str):
-            if "\x00" in value:
-                raise Malformed(f"{path} holds the character NUL (\\u0000), which cannot be stored")
-            if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-                raise Malformed(f"{path} holds half of a surrogate pair, which is not Unicode text")
-        elif isinstance(value, dict):
-            for key in value:
-                if "\x00" in key or any("\ud800" <= character <= "\udfff" for character in key):
-                    raise Malformed(
-                        "a key holds a character that cannot be stored (NUL or half a surrogate pair)"
-                    )
-            level.extend((f"{path}.{key}" if path else key, child) for key, child in value.items())
-        elif isinstance(value, list):
-            level.extend((f"{path}.{index}", child) for index, child in enumerate(value))
+        link, value = level.pop()
+        for key, child in value.items() if isinstance(value, dict) else enumerate(value):
+            if isinstance(key, str) and _is_not_storable(key):
+                raise Malformed(
+                    "a key holds a character that cannot be stored (NUL or half a surrogate pair)", document
+                )
+            if isinstance(child, str):
+                if wrong := _is_not_storable(child):
+                    raise Malformed(f"{path_of((link, key))} holds {wrong}", document)
+            elif isinstance(child, dict | list):
+                level.append(((link, key), child))
+
+
+def _is_not_storable(text: str) -> str | None:
+    if "\x00" in text:
+        return "the character NUL (\\u0000), which cannot be stored"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "half of a surrogate pair, which is not Unicode text"
+    return None
+
+
+def path_of(link: Link | None) -> str:
+    """The names from the document to a value, cut to what a person reads."""
+    names: list[str] = []
+    while link is not None:
+        link, name = link
+        names.append(printable(str(name)))
+    return shortened(".".join(reversed(names)), _LONGEST_PATH)
+
+
+def printable(name: str) -> str:
+    """A name of the producer's own choosing, without what a log minds; of a long one the beginning."""
+    cut = name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "…"
+    return "".join(letter if letter.isprintable() else "?" for letter in cut)
+
+
+def shortened(text: str, longest: int) -> str:
+    """A text of at most so many characters: of a longer one the beginning and the end."""
+    if len(text) <= longest:
+        return text
+    half = (longest - 1) // 2
+    return f"{text[:half]}…{text[-half:]}"
 
 
 # Made once: `json.loads` and `json.dumps` with options make one for each call.
 _READER = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite)
+_COUNTING_READER = json.JSONDecoder(
+    object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite, parse_int=_whole
+)
 _WRITER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
