@@ -1,5 +1,6 @@
 """What the tests share: servers once for the run; a database, names and a worker for each test."""
 
+import signal
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
@@ -13,6 +14,13 @@ from worker import log
 from worker.migrate import migrate
 from worker.settings import Settings
 from worker.stack import Stack
+
+
+def pytest_configure() -> None:
+    """However the tests were started, the programs that they start heed Ctrl-C and the terminal's end."""
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) == signal.SIG_IGN:  # in the background of a shell, or under `nohup`
+            signal.signal(number, usual)
 
 
 @pytest_asyncio.fixture(scope="session")

@@ -23,6 +23,16 @@ def stop_on_signals() -> asyncio.Event:
         stop.set()
         _log.info("worker.stopping", signal=number.name)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in heeded():
         loop.add_signal_handler(number, on_signal, number)
     return stop
+
+
+def heeded(*others: signal.Signals) -> list[signal.Signals]:
+    """SIGTERM, SIGINT and the others, without those that this program was started to ignore.
+
+    A shell has what it starts in the background ignore SIGINT, so that Ctrl-C ends only what is in front;
+    `nohup` has SIGHUP ignored. SIGTERM is always meant.
+    """
+    rest = (signal.SIGINT, *others)
+    return [signal.SIGTERM, *(number for number in rest if signal.getsignal(number) != signal.SIG_IGN)]

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import structlog
 
-from worker import itself
+from worker import itself, signals
 from worker.retry import delays
 
 _STEADY_SECONDS = 60
@@ -27,7 +27,7 @@ class Supervisor:
     async def run(self) -> int:
         """Until a signal, or until a worker says that it cannot work. Returns the exit code."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in signals.heeded():
             loop.add_signal_handler(number, self._on_signal, number)
         _log.info("supervisor.started", processes=self._processes, pid=os.getpid())
         codes = await asyncio.gather(*(self._keep(index) for index in range(self._processes)))

@@ -46,11 +46,13 @@ class Shell:
 
     @asynccontextmanager
     async def start(
-        self, *words: str, piped: bool = False, **variables: str
+        self, *words: str, piped: bool = False, ignoring: str = "", **variables: str
     ) -> AsyncIterator[asyncio.subprocess.Process]:
-        """A command that runs while the context is open."""
+        """A command that runs while the context is open. Signals that it is started to ignore, such as
+        "INT HUP", are those of `nohup` and of a shell's background."""
+        before = ("sh", "-c", f"trap '' {ignoring}; exec \"$@\"", "sh") if ignoring else ()
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "worker", *words),
+            *(*before, sys.executable, "-m", "worker", *words),
             env={**self.environ(), **variables},
             stdin=asyncio.subprocess.PIPE if piped else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

@@ -54,6 +54,19 @@ async def test_a_worker_stops_in_order(shell: Shell, number: signal.Signals) -> 
         assert await worker.wait() == 0
 
 
+@pytest.mark.parametrize("words", [("run",), ("run", "--processes", "2"), ("up",)], ids=" ".join)
+async def test_in_the_background_it_ends_by_sigterm_alone(shell: Shell, words: tuple[str, ...]) -> None:
+    """A shell has what it starts in the background ignore Ctrl-C, which is for what is in front."""
+    async with shell.start(*words, ignoring="INT HUP") as worker:
+        await line_with(worker.stderr, "worker.ready")
+        worker.send_signal(signal.SIGINT)
+        assert (await shell.run("request")).code == 0, "it goes on"
+        worker.terminate()
+        stopping = json.loads(await line_with(worker.stderr, "stopping", "signal"))
+        assert stopping["signal"] == "SIGTERM", "the first one that it heeds"
+        assert await worker.wait() == 0
+
+
 async def test_several_workers_stop_together(shell: Shell) -> None:
     async with supervised(shell, 2) as parent:
         children = children_of(parent)
@@ -133,6 +146,16 @@ async def test_the_demonstration_shows_tables_to_people(shell: Shell, stack_data
     assert "everything came back as promised" in outcome.out
     assert "a burst of 50" in outcome.out
     assert "✗" not in outcome.out
+
+
+async def test_the_demonstration_in_the_background(shell: Shell, stack_database: str) -> None:
+    fresh = {"DATABASE_URL": stack_database}
+    async with shell.start("demo", "--burst", "50", ignoring="INT HUP", **fresh) as demo:
+        await line_with(demo.stderr, "worker ready")
+        demo.send_signal(signal.SIGINT)
+        out, err = await demo.communicate()
+    assert demo.returncode == 0, err.decode()
+    assert "everything came back as promised" in out.decode()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import signal
 from contextlib import suppress
 
 from rich.console import Console
@@ -13,16 +12,19 @@ from worker.cli.options import positive
 from worker.cli.output import coloured, emit, json_option, people, plain, say, show_client_log, wait_option
 from worker.cli.servers import client_for, settings_for
 from worker.client import Subscription
+from worker.signals import heeded
 from worker.topology import names_for
 
 EXAMPLES = """\
   session-worker responses              take what lies in the queue, then end
   session-worker responses --follow     and wait for more, until Ctrl-C
-  session-worker responses --copies     watch only: leave the queue to those whose it is
+  session-worker responses --copies     watch only: others get them as well
   session-worker responses --follow --json | jq -r .payload.session_id
-  session-worker responses --raw > responses.jsonl     for `session-worker verify`
+  session-worker responses --raw > responses.jsonl
+                                        for `session-worker verify`
 
-Without --copies, a response that is shown here is taken from the queue: no other subscriber gets it.
+Without --copies, a response that is shown here is taken from the queue: no
+other subscriber gets it.
 """
 _IDLE_SECONDS = 2.0  # others may be taking from the queue as well
 
@@ -58,7 +60,7 @@ async def _responses(options: argparse.Namespace) -> int:
         client.subscribe(options.queue, copies=options.copies, **_remember(options)) as subscription,
     ):
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in heeded():
             loop.add_signal_handler(number, subscription.stop)
         if options.follow or options.copies:
             say("waiting for responses; Ctrl-C ends it")

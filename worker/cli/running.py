@@ -7,6 +7,8 @@ import signal
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from worker.signals import heeded
+
 T = TypeVar("T")
 
 
@@ -31,9 +33,8 @@ async def until_signalled(main: Coroutine[Any, Any, T]) -> T:
         asked = True
         task.cancel()
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` has it
-            loop.add_signal_handler(number, ask)
+    for number in heeded(signal.SIGHUP):
+        loop.add_signal_handler(number, ask)
     try:
         return await task
     except asyncio.CancelledError:
