@@ -11,10 +11,11 @@ from worker.client import Ending
 
 EXAMPLES = """\
   session-worker cancel 6f9f1c0e-6c0b-4a55-9d5e-0f4b8f5f5c11
-  session-worker cancel --key order-17 --org-id org-1 --reason "the customer hung up"
+  session-worker cancel --key order-17 --org-id org-1 --reason "hung up"
 
-Who asked for the session is answered: failed, with the code cancelled. A request that is not known yet is
-cancelled when it comes. One that is finished stays as it is: exit code 1 says so.
+Who asked for the session is answered: failed, with the code cancelled. A
+request that is not known yet is cancelled when it comes. One that is finished
+stays as it is: exit code 1 says so.
 """
 
 

@@ -29,12 +29,13 @@ from worker.store import Store
 from worker.tls import context_from
 
 EXAMPLES = """\
-  session-worker demo                   everything is started for it, and gone afterwards
-  session-worker demo --burst 5000      how fast this machine is
+  session-worker demo                 all is started for it, and gone afterwards
+  session-worker demo --burst 5000    how fast this machine is
   session-worker demo --json | jq -s 'map(select(.ok == false))'
 
-With AMQP_URL or DATABASE_URL set, those servers are used. Its queues are removed again; its rows stay in
-that database, and so do the tables if they were not there.
+With AMQP_URL or DATABASE_URL set, those servers are used. Its queues are
+removed again; its rows stay in that database, and so do the tables if they
+were not there.
 
 The exit code is 0 when everything came back as promised.
 """

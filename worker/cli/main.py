@@ -10,6 +10,7 @@ from typing import Protocol, cast
 
 from worker.cli import exits
 from worker.cli.exits import CommandError
+from worker.cli.parsing import Parser, did_you_mean
 
 COMMANDS = {
     "run": "a worker, until it is told to stop",
@@ -27,9 +28,11 @@ COMMANDS = {
 _LOCAL = ("up", "demo")  # need what starts servers as well
 _LIBRARIES = ("aio_pika", "aiormq")  # a lost connection is told in our own words, with what is done about it
 
+_OTHERS = ("help", "--help", "--version")
+
 _EPILOG = f"""\
 Settings come from the environment: AMQP_URL, DATABASE_URL, WORKER_*.
-`session-worker COMMAND --help` shows the options and examples of a command.
+`session-worker help COMMAND` shows the options and examples of a command.
 
 {exits.MEANINGS}"""
 
@@ -41,6 +44,14 @@ _CODES = {
     "worker.client.errors.RequestTimedOut": exits.TIMED_OUT,
     "worker.client.errors.ClientError": exits.FAILED,
 }
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from worker.cli.version import version_line  # noqa: PLC0415 — reads files that no other command needs
+
+        print(version_line())
+        parser.exit()
 
 
 class Command(Protocol):
@@ -57,14 +68,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name; returns its exit code."""
     _open_standard_streams()
     words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["help"]:
+        words = [*words[1:2], "--help"]
     name = next((word for word in words if not word.startswith("-")), "")
     try:
         command = _load(name) if name in COMMANDS else None
     except ModuleNotFoundError as error:
         return _say(_missing(name, error), exits.USAGE)
-    options = _parser(name, command).parse_args(words)
+    parser = _parser(name, command)
+    if name and command is None:
+        parser.error(f"invalid choice: {name!r} is no command{did_you_mean(name, (*COMMANDS, *_OTHERS))}")
+    options = parser.parse_args(words)
     if command is None:
-        raise AssertionError("the parser refuses what is no command")
+        parser.error("a COMMAND is required")
     for library in _LIBRARIES:
         logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
@@ -96,15 +112,15 @@ def _load(name: str) -> Command:
     return cast("Command", importlib.import_module(f"worker.cli.{name}"))
 
 
-def _parser(name: str, command: Command | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(name: str, command: Command | None) -> Parser:
+    parser = Parser(
         prog="session-worker",
-        description="Turns create-session requests from RabbitMQ into sessions in Postgres, "
+        description="Turns create-session requests from RabbitMQ into sessions in Postgres,\n"
         "and answers each one.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    parser.add_argument("--version", action=_Version, nargs=0, help="show it, with the commit if it is known")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for each, summary in COMMANDS.items():
         mine = command if each == name else None
         sub = commands.add_parser(
@@ -112,7 +128,6 @@ def _parser(name: str, command: Command | None) -> argparse.ArgumentParser:
             help=summary,
             description=f"{summary[0].upper()}{summary[1:]}.",
             epilog=f"examples:\n{mine.EXAMPLES}\n{exits.MEANINGS}" if mine else None,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
         if mine:

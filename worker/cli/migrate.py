@@ -10,9 +10,9 @@ from worker.sql import Migration
 from worker.tls import context_from
 
 EXAMPLES = """\
-  session-worker migrate                apply what is missing; two at once do no harm
-  session-worker migrate --check        change nothing; exit code 1 if something is missing
-  session-worker migrate --sql          print the SQL, for those who apply it by other means
+  session-worker migrate          apply what is missing; two at once do no harm
+  session-worker migrate --check  change nothing; exit code 1 if any is missing
+  session-worker migrate --sql    print the SQL, to apply it by other means
 """
 
 

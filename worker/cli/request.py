@@ -34,29 +34,37 @@ from worker.cli.servers import client_for, settings_for
 from worker.client import Client
 
 EXAMPLES = """\
-  session-worker request                                   the smallest request there is
-  session-worker request --name "Support chat" --expiration-seconds 3600 --org-id org-1
-  session-worker request --key order-17                    again with it: the same session, not a second one
-  session-worker request --file request.json               a payload, or a whole request with its ids
-  session-worker request --file requests.jsonl --json      one request a line; one response a line comes out
-  generate | session-worker request --no-wait              from a pipe; waits for the broker's confirm only
-  session-worker request --file requests.jsonl --checkpoint requests.done --results responses.jsonl
-                                                           killed or cut off: again with it, and it goes on
-  session-worker request --count 1000                      a progress bar, then how long they took
+  session-worker request
+      the smallest request there is
+  session-worker request --name "Support chat" --expiration-seconds 3600
+  session-worker request --key order-17
+      again with the same key: the same session, not a second one
+  session-worker request --file request.json
+      a payload, or a whole request with its ids
+  session-worker request --file requests.jsonl --json
+      one request a line; one response a line comes out
+  generate | session-worker request --no-wait
+      from a pipe; waits for the broker's confirm only
+  session-worker request --file requests.jsonl --checkpoint requests.done \\
+      --results responses.jsonl
+      killed or cut off: again with the same words, and it goes on
+  session-worker request --count 1000
+      a progress bar, then how long they took
 
-A pipe on standard input is read unless flags say what to ask for (</dev/null where it stays open and silent).
+A pipe on standard input is read unless flags say what to ask for
+(</dev/null where it stays open and silent).
 """
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_argument_group("the request")
     what.add_argument("--org-id", help="the organisation it is for (default: the file's, or demo)")
-    what.add_argument("--user-id")
-    what.add_argument("--name")
-    what.add_argument("--status", choices=("active", "completed"))
-    what.add_argument("--expiration-seconds", type=float, metavar="N")
-    what.add_argument("--assistant-id")
-    what.add_argument("--phone-number-id")
+    what.add_argument("--user-id", help="the user it is for")
+    what.add_argument("--name", help="the session's")
+    what.add_argument("--status", choices=("active", "completed"), help="what it begins with")
+    what.add_argument("--expiration-seconds", type=float, metavar="N", help="how long it lives")
+    what.add_argument("--assistant-id", help="who takes part in it")
+    what.add_argument("--phone-number-id", help="where it is called from")
     what.add_argument("--casefile-id", help="cf_YYMMDD_code")
     what.add_argument("--metadata", type=_object, metavar="JSON")
     what.add_argument("--file", metavar="PATH", help="a JSON document, or JSON Lines; - is standard input")

@@ -14,11 +14,13 @@ from worker.settings import Settings, read_settings
 from worker.supervisor import supervise
 
 EXAMPLES = """\
-  session-worker run                    one worker
-  session-worker run --processes 4      four, restarted when they die; health ports 8080 to 8083
+  session-worker run                  one worker
+  session-worker run --processes 4    four, restarted when they die; their
+                                      health ports are 8080 to 8083
   WORKER_HTTP_PORT=0 WORKER_LOG_FORMAT=json session-worker run
 
-SIGTERM or Ctrl-C: what was begun is finished, then it ends. A second one ends it at once; nothing is lost.
+SIGTERM or Ctrl-C: what was begun is finished, then it ends. A second one ends
+it at once; nothing is lost.
 """
 _LOOK_SECONDS = 1.0
 

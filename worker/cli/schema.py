@@ -7,10 +7,10 @@ from schemas import json_schemas
 from worker.cli import exits
 
 EXAMPLES = """\
-  session-worker schema                 all four, one object with their names
-  session-worker schema response        the one that subscribers validate with
-  session-worker schema asyncapi        the whole exchange of messages: queues, headers, schemas
-  session-worker schema settings        the settings of a worker, as a Markdown table
+  session-worker schema             all of them, one object with their names
+  session-worker schema response    the one that subscribers validate with
+  session-worker schema asyncapi    the exchange of messages: queues, headers
+  session-worker schema settings    a worker's settings, as a Markdown table
 """
 _NAMES = ("request", "response", "session", "cancel")
 _ASYNCAPI = "asyncapi"
@@ -18,7 +18,10 @@ _SETTINGS = "settings"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", choices=(*_NAMES, _ASYNCAPI, _SETTINGS), help="only this one")
+    names = (*_NAMES, _ASYNCAPI, _SETTINGS)
+    parser.add_argument(
+        "name", nargs="?", choices=names, metavar="NAME", help=f"only this one: {', '.join(names)}"
+    )
     parser.add_argument("--json", action="store_true", help="on one line")
 
 

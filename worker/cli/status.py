@@ -25,10 +25,12 @@ from worker.tls import context_from
 
 EXAMPLES = """\
   session-worker status 6f9f1c0e-6c0b-4a55-9d5e-0f4b8f5f5c11
-  session-worker status 6f9f1c0e-6c0b-4a55-9d5e-0f4b8f5f5c11 --watch     until it is completed or failed
-  session-worker status 6f9f1c0e-6c0b-4a55-9d5e-0f4b8f5f5c11 --json | jq .history
+  session-worker status 6f9f1c0e-6c0b-4a55-9d5e-0f4b8f5f5c11 --watch
+      until it is completed or failed
+  session-worker status 6f9f1c0e-6c0b-4a55-9d5e-0f4b8f5f5c11 --json
 
-With --watch the exit code is 0 for completed, 1 for failed, 4 when --timeout was over first.
+With --watch the exit code is 0 for completed, 1 for failed, 4 when --timeout
+was over first.
 """
 SEALED = "(sealed)"
 _LOOK_SECONDS = 0.5

@@ -11,8 +11,8 @@ from worker.errors import SettingsError
 from worker.settings import Settings
 
 EXAMPLES = """\
-  session-worker topology apply         declare what is missing; what is there stays as it is
-  session-worker topology verify        compare only; exit code 1 if anything is missing or differs
+  session-worker topology apply     declare what is missing; leave the rest
+  session-worker topology verify    compare only; exit code 1 if any differs
   WORKER_PREFIX=team-a session-worker topology apply
 """
 

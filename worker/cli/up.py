@@ -20,8 +20,9 @@ from worker.stack import Stack, local_stack
 from worker.tls import context_from
 
 EXAMPLES = """\
-  session-worker up                     until Ctrl-C; it prints how to use it from another terminal
-  DATABASE_URL=postgresql://… session-worker up      with a Postgres of yours; it stays
+  session-worker up     until Ctrl-C; it says how to use it from elsewhere
+  DATABASE_URL=postgresql://… session-worker up
+                        with a Postgres of yours; it stays
 """
 
 

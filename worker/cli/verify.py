@@ -18,13 +18,16 @@ from worker.verify import Received, Violation, verify
 
 EXAMPLES = """\
   session-worker request --count 1000 --no-wait --json > confirmed.jsonl
-  session-worker responses --raw > responses.jsonl     once they are all there; --follow waits for them
+  session-worker responses --raw > responses.jsonl
+      once they are all there; --follow waits for them
   session-worker verify --confirmed confirmed.jsonl --responses responses.jsonl
 
-For each request that the broker confirmed: one record, finished, with a legal history; at most one session,
-and none of a failed request; a response, the one on record, in copies that are alike to the byte. What else
-is in the queue of the responses has to be right as well. Each violation is a line; exit code 1 if there is
-any. `responses --json` will do in place of --raw, but tells neither repeats nor message ids.
+For each request that the broker confirmed: one record, finished, with a legal
+history; at most one session, and none of a failed request; a response, the
+one on record, in copies that are alike to the byte. What else is in the queue
+of the responses has to be right as well. Each violation is a line; exit code
+1 if there is any. `responses --json` will do in place of --raw, but tells
+neither repeats nor message ids.
 """
 _UNCONFIRMED = ("not_sent", "timed_out")
 _SHOWN = 100
