@@ -6,7 +6,8 @@ An event carries ids, names, counts and times; never a body, a credential or a c
 import json
 import logging
 import sys
-from typing import Any
+from io import StringIO
+from typing import Any, TextIO
 
 import structlog
 
@@ -30,9 +31,8 @@ def configure(settings: Settings, **bound: Any) -> None:  # noqa: ANN401 — wha
         if as_json
         # The renderer's own choice of traceback prints the variables of each frame, secrets among them.
         else [
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            )
+            _for_terminals,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_plain_traceback),
         ]
     )
     structlog.configure(
@@ -52,6 +52,41 @@ def _to_json(event: dict[str, Any], **_options: Any) -> str:  # noqa: ANN401 —
 
 # Made once: `json.dumps` with a default makes one for each event.
 _ENCODER = json.JSONEncoder(default=repr, ensure_ascii=False)
+
+
+class _Quoted:
+    """A text as Python writes it: the renderer quotes others only where it finds a blank."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return repr(self._text)
+
+
+def _for_terminals(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Texts are somebody's: what a terminal would obey, in a reply queue's name or in a library's sentence,
+    is shown and not sent to it."""
+    return {name: _shown(name, value) for name, value in event.items()}
+
+
+def _shown(name: str, value: object) -> object:
+    if not isinstance(value, str) or value.isprintable():
+        return value
+    return _printable(value) if name in ("event", "stack") else _Quoted(value)
+
+
+def _plain_traceback(out: TextIO, error: structlog.typing.ExcInfo) -> None:
+    """A traceback, whose last lines may quote anybody."""
+    text = StringIO()
+    structlog.dev.plain_traceback(text, error)
+    out.write(_printable(text.getvalue()))
+
+
+def _printable(text: str) -> str:
+    return "".join(each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in text)
 
 
 def _quieten_libraries(

@@ -117,12 +117,12 @@ async def test_what_no_restart_mends_ends_them_all(shell: Shell, stack_database:
 
 async def test_up_says_how_to_use_it(shell: Shell, stack_database: str) -> None:
     """On servers of the run: that it starts its own is for the tests of the stack and of `make demo`."""
-    fresh = {**shell.variables, "DATABASE_URL": stack_database}
-    async with shell.start("up", DATABASE_URL=stack_database) as up:
-        exports = [await line_with(up.stderr, "export") for _ in range(3)]
-        health = fresh | dict(_assignment(line) for line in exports)
-        assert health == fresh
-        assert (await Shell(**health).run("request")).code == 0
+    given = {"AMQP_URL": shell.variables["AMQP_URL"], "DATABASE_URL": stack_database}
+    async with shell.start("up", **given) as up:
+        await line_with(up.stderr, "In another terminal, with AMQP_URL and DATABASE_URL as here:")
+        exports = dict(map(_assignment, await _lines_until(up.stderr, "request --name")))
+        assert exports == {"WORKER_PREFIX": shell.variables["WORKER_PREFIX"]}
+        assert (await Shell(**given, **exports).run("request")).code == 0
         up.send_signal(signal.SIGINT)
         await line_with(up.stderr, "stopping the servers")
         assert await up.wait() == 0
@@ -171,6 +171,14 @@ async def test_an_interrupted_demonstration_leaves_no_worker(
         demo.send_signal(number)
         assert await demo.wait() == 130
         assert not worker.is_running()
+
+
+async def _lines_until(stream: asyncio.StreamReader | None, end: str) -> list[str]:
+    """Those with an export, up to a line with this end."""
+    lines: list[str] = []
+    while end not in (line := await line_with(stream, "")):
+        lines += [line] if "export" in line else []
+    return lines
 
 
 def _assignment(line: str) -> tuple[str, str]:

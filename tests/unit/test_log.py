@@ -93,10 +93,10 @@ def test_away_from_a_terminal_it_is_json(written: Written) -> None:
     assert json.loads(written.text)["event"] == "request.retry"
 
 
-def fail() -> None:
+def fail(what: str = "what happened") -> None:
     secret = CANARY
     if secret:
-        raise ValueError("what happened")
+        raise ValueError(what)
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
@@ -136,3 +136,23 @@ def test_another_library_s_warning_comes_in_the_same_form(written: Written) -> N
 
     event = json.loads(written.text)
     assert (event["event"], event["level"], event["logger"]) == ("mind this", "warning", "some.library")
+
+
+OBEYED = "x\x1b[2J\x1b]0;gone\x07\u202e\x9b"
+
+
+def test_a_terminal_obeys_nobody_s_words(written: Written) -> None:
+    log.configure(made(log_format="console"))
+
+    structlog.get_logger("worker.x").warning(
+        "response.unroutable", queue=OBEYED, both=f"a b {OBEYED}", n=[OBEYED]
+    )
+    logging.getLogger("some.library").warning("mind %s", OBEYED)
+    try:
+        fail(OBEYED)
+    except ValueError:
+        structlog.get_logger("worker.x").exception("batch.failed")
+
+    assert [each for each in written.text if not each.isprintable() and each != "\n"] == []
+    assert "queue='x\\x1b[2J\\x1b]0;gone\\x07\\u202e\\x9b'" in written.text, "it is still told"
+    assert written.text.count("\\x1b[2J") == 5

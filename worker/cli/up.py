@@ -8,7 +8,7 @@ import secrets
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from worker import log, migrate, signals
 from worker.app import run_worker
@@ -75,29 +75,47 @@ def passing_key() -> str:
 async def _tell(stack: Stack, settings: Settings, started: "asyncio.Future[tuple[int, Readiness]]") -> None:
     port, readiness = await started
     await readiness.until_up()
-    names = {"AMQP_URL": stack.amqp_url, "DATABASE_URL": stack.database_url}
-    if settings.prefix != "sessions":
-        names["WORKER_PREFIX"] = settings.prefix
+    say(how_to_use(stack, settings, port, os.environ))
+
+
+def how_to_use(stack: Stack, settings: Settings, port: int, environ: Mapping[str, str]) -> str:
+    """Where everything is. A secret is shown if it was made here, and by its name if it was given."""
+    secret = {"AMQP_URL": stack.amqp_url, "DATABASE_URL": stack.database_url}
     if settings.seal_keys:  # another worker beside this one needs the same
-        names["WORKER_SEAL_KEYS"] = settings.seal_keys.get_secret_value()
+        secret["WORKER_SEAL_KEYS"] = settings.seal_keys.get_secret_value()
+    given = [name for name in secret if environ.get(name)]
+    exported = {name: value for name, value in secret.items() if name not in given}
+    if settings.prefix != "sessions":
+        exported["WORKER_PREFIX"] = settings.prefix
+    as_here = f", with {_listed(given)} as here" if given else ""
     command = (
         "session-worker" if shutil.which("session-worker") else f"{shlex.quote(sys.executable)} -m worker"
     )
-    exports = "\n".join(f"  export {name}={shlex.quote(value)}" for name, value in names.items())
-    management = f"\n  RabbitMQ's page  {stack.management_url}" if stack.management_url else ""
-    say(f"""
-A worker is ready.
+    places = [
+        ("AMQP", "the one that AMQP_URL names" if "AMQP_URL" in given else stack.amqp_url),
+        ("database", "the one that DATABASE_URL names" if "DATABASE_URL" in given else stack.database_url),
+        ("RabbitMQ's page", stack.management_url),
+        ("health", f"http://{settings.http_host}:{port}/readyz"),
+        ("metrics", f"http://{settings.http_host}:{port}/metrics"),
+    ]
+    return "\n".join(
+        [
+            "",
+            "A worker is ready.",
+            "",
+            *(f"  {name:<16} {place}" for name, place in places if place),
+            "",
+            f"In another terminal{as_here}:",
+            "",
+            *(f"  export {name}={shlex.quote(value)}" for name, value in exported.items()),
+            f'  {command} request --name "Support chat"',
+            f"  {command} responses --follow",
+            "",
+            "Ctrl-C stops the worker, then the servers that were started for it.",
+            "",
+        ]
+    )
 
-  AMQP             {stack.amqp_url}
-  database         {stack.database_url}{management}
-  health           http://{settings.http_host}:{port}/readyz
-  metrics          http://{settings.http_host}:{port}/metrics
 
-In another terminal:
-
-{exports}
-  {command} request --name "Support chat"
-  {command} responses --follow
-
-Ctrl-C stops the worker, then the servers that were started for it.
-""")
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
