@@ -1,6 +1,6 @@
 """The inline assistant and the changes to it for one customer."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -13,7 +13,7 @@ from schemas.base import (
     Text40,
     Text1000,
 )
-from schemas.choices import ClientMessage, ServerMessage
+from schemas.choices import ClientMessage, FirstMessageMode, ServerMessage
 from schemas.credential import Credential
 from schemas.hook import AssistantHook
 from schemas.model import Model
@@ -41,20 +41,13 @@ class _Assistant(StrictModel):
     voice: Voice | None = None
     first_message: str | None = None
     first_message_interruptions_enabled: bool | None = False
-    first_message_mode: (
-        Literal[
-            "assistant-speaks-first",
-            "assistant-speaks-first-with-model-generated-message",
-            "assistant-waits-for-user",
-        ]
-        | None
-    ) = None
+    first_message_mode: FirstMessageMode | None = None
     voicemail_detection: VoicemailDetection | None = None
     client_messages: list[ClientMessage] | None = None
     server_messages: list[ServerMessage] | None = None
     silence_timeout_seconds: Annotated[Number, Range(10, 3600)] | None = None
     max_duration_seconds: Annotated[Number, Range(10, 43200)] | None = None
-    background_sound: BackgroundSound | None = None
+    background_sound: BackgroundSound | None = Field(default=None, description="`off`, `office` or a URI")
     background_denoising_enabled: bool | None = Field(default=None, json_schema_extra={"deprecated": True})
     model_output_in_messages_enabled: bool | None = None
     transport_configurations: list[TransportConfigurationTwilio] | None = None

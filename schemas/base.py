@@ -67,6 +67,17 @@ class ProviderBlock(StrictModel):
 
     model_config = ConfigDict(extra="allow")
 
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Keep second spellings out of the names that may be added: the documents write snake_case alone."""
+        made = handler(schema)
+        second = [alias for name in cls.model_fields if (alias := wire_alias(name)) != name]
+        if second:
+            handler.resolve_ref_schema(made)["propertyNames"] = {"not": {"enum": second}}
+        return made
+
     @model_validator(mode="after")
     def _each_field_once(self) -> Self:
         extra = self.model_extra or {}
@@ -131,10 +142,17 @@ class Range:
                 return f"must be a number from {low} to {high}"
 
 
+def iso_text(moment: datetime) -> str:
+    """The moment in ISO 8601, always with six digits of a second: without them one in a million would be of
+    another form.
+    """
+    return moment.isoformat(timespec="microseconds")
+
+
 def _checked_moment(value: object) -> object:
     """ISO 8601 by the calendar, kept as the text that came; a `datetime` becomes its text."""
     if isinstance(value, datetime):
-        return value.isoformat()
+        return iso_text(value)
     if isinstance(value, str):
         try:
             datetime.fromisoformat(value.upper())
@@ -152,11 +170,23 @@ Text40 = Annotated[str, Field(max_length=40)]
 Text1000 = Annotated[str, Field(max_length=1000)]
 Text10000 = Annotated[str, Field(max_length=10000)]
 
-IsoText = Annotated[str, BeforeValidator(_checked_moment)]
+# The forms of ISO 8601: a date of the calendar or of a week, and perhaps a time and its offset, with
+# separators or without. Python reads some more, which have always been taken: only the documents have this.
+_DATE = "[0-9]{4}(-[0-9]{2}-[0-9]{2}|[0-9]{4}|-[Ww][0-9]{2}(-[1-7])?|[Ww][0-9]{2}[1-7]?)"
+_CLOCK = r"[0-9]{2}(:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?|[0-9]{2}([0-9]{2}([.,][0-9]+)?)?)?"
+_ISO_8601 = f"^{_DATE}([Tt ]{_CLOCK}([Zz]|[+-][0-9]{{2}}(:?[0-9]{{2}})?)?)?$"
+IsoText = Annotated[
+    str,
+    Field(json_schema_extra={"pattern": _ISO_8601, "examples": ["2026-01-02T03:04:05Z"]}),
+    BeforeValidator(_checked_moment),
+]
 DateTime = Annotated[
     str,
     Field(
-        pattern=r"^[0-9-]{10}[Tt ][0-9:]{8}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$",
+        pattern=(
+            "^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}"
+            r"(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
+        ),
         json_schema_extra={"format": "date-time"},
     ),
     Reason("must be an ISO 8601 date and time with its offset"),
@@ -164,7 +194,8 @@ DateTime = Annotated[
 ]
 
 # As RFC 3986 has it.
-_LETTER = "[-A-Za-z0-9._~!$&'()*+,;=]|%[0-9A-Fa-f]{2}"  # what may stand anywhere
+# What may stand anywhere. `\x24` is a dollar: some validators take each one they see for the end of a text.
+_LETTER = r"[-A-Za-z0-9._~!\x24&'()*+,;=]|%[0-9A-Fa-f]{2}"
 _HOST = rf"((:|{_LETTER})*@)?(\[[0-9A-Fa-fv:.]+\]|({_LETTER})*)(:[0-9]*)?"
 _PATH = f"([:@/]|{_LETTER})*"
 _REST = f"([:@/?]|{_LETTER})*"

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.base import JsonObject, Number, Range, StrictModel, Text40, Text10000
-from schemas.choices import AzureOpenAIModelName, AzureRegion
+from schemas.choices import AzureOpenAIModelName, AzureRegion, AzureService
 from schemas.credential_parts import (
     AzureBlobStorageBucketPlan,
     BucketPlan,
@@ -75,7 +75,7 @@ class CreateAzureCredentialDTO(CredentialBase):
     """Speech or storage at Azure."""
 
     provider: Literal["azure"]
-    service: Literal["speech", "blob_storage"]
+    service: AzureService
     region: AzureRegion | None = None
     api_key: Text10000 | None = None
     fallback_index: _FallbackIndex | None = None

@@ -1,9 +1,7 @@
 """The objects inside credentials. Like the credentials themselves they are secret as a whole."""
 
-from typing import Literal
-
 from schemas.base import DateTime, JsonObject, StrictModel, Text1000
-from schemas.choices import SupabaseRegion
+from schemas.choices import OAuth2AuthenticationType, SupabaseRegion
 
 
 class GcpKey(StrictModel):
@@ -64,7 +62,7 @@ class AzureBlobStorageBucketPlan(StrictModel):
 class OAuth2AuthenticationPlan(StrictModel):
     """How a token is obtained."""
 
-    type: Literal["oauth2", "aws-sts"]
+    type: OAuth2AuthenticationType
     url: str
     client_id: str
     client_secret: str

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field, Tag
 
 from schemas.base import JsonObject, Number, Range, StrictModel, Text40, Text1000
-from schemas.choices import Language
-from schemas.e164 import SwitchedNumber
+from schemas.choices import Language, SipVerb, TransferMode
+from schemas.e164 import SWITCHED, SwitchedNumber
 from schemas.plan import SummaryPlan
 
 
@@ -52,19 +52,10 @@ class TransferFallbackPlan(StrictModel):
 class TransferPlan(StrictModel):
     """How the call is handed over."""
 
-    mode: Literal[
-        "blind-transfer",
-        "blind-transfer-add-summary-to-sip-header",
-        "warm-transfer-say-message",
-        "warm-transfer-say-summary",
-        "warm-transfer-twiml",
-        "warm-transfer-wait-for-operator-to-speak-first-and-then-say-message",
-        "warm-transfer-wait-for-operator-to-speak-first-and-then-say-summary",
-        "warm-transfer-experimental",
-    ]
+    mode: TransferMode
     message: SpokenMessage | None = None
     timeout: Annotated[Number, Range(1, 600)] | None = 60
-    sip_verb: Literal["refer", "bye", "dial"] | None = "refer"
+    sip_verb: SipVerb | None = "refer"
     hold_audio_url: str | None = None
     transfer_complete_audio_url: str | None = None
     twiml: Annotated[str, Field(max_length=4096)] | None = None
@@ -75,6 +66,8 @@ class TransferPlan(StrictModel):
 
 class TransferDestinationNumber(StrictModel):
     """Another telephone number."""
+
+    model_config = SWITCHED
 
     message: SpokenMessage | None = None
     type: Literal["number"]

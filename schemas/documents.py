@@ -1,18 +1,47 @@
 """The contract as JSON Schemas, for producers and subscribers in other languages."""
 
-from typing import Any
+from typing import Any, Final
 
 from schemas.cancel import CancelSessionRequest
 from schemas.request import CreateSessionRequest
 from schemas.response import CreateSessionResponse
 from schemas.session import Session
+from schemas.strict_response import STRICT_RESPONSE
+
+CONTRACT_VERSION: Final = "1.1.0"
+"""Of the messages, not of the worker: `docs/contract.md` says when which part of it grows."""
+
+_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:
     """Each document under the name of its copy in `schemas/json`; a test compares the two."""
-    return {
-        "cancel-session-request.schema.json": CancelSessionRequest.model_json_schema(),
-        "create-session-request.schema.json": CreateSessionRequest.model_json_schema(),
-        "create-session-response.schema.json": CreateSessionResponse.model_json_schema(),
-        "session.schema.json": Session.model_json_schema(),
+    made = {
+        "cancel-session-request": CancelSessionRequest.model_json_schema(),
+        "create-session-request": CreateSessionRequest.model_json_schema(),
+        "create-session-response": CreateSessionResponse.model_json_schema(),
+        "create-session-response.strict": STRICT_RESPONSE.json_schema(),
+        "session": Session.model_json_schema(),
     }
+    return {f"{name}.schema.json": _published(name, schema) for name, schema in made.items()}
+
+
+def without_discriminators(schema: Any) -> Any:  # noqa: ANN401 — any JSON
+    """The schema without a word of OpenAPI's: JSON Schema has none such, and AsyncAPI's is another. Nothing
+    is lost: each variant says its value as a `const` or an `enum`.
+    """
+    if isinstance(schema, dict):
+        return {
+            key: without_discriminators(value)
+            for key, value in schema.items()
+            if not (key == "discriminator" and "oneOf" in schema)
+        }
+    if isinstance(schema, list):
+        return [without_discriminators(item) for item in schema]
+    return schema
+
+
+def _published(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with its dialect and a name that no other version has; nobody has to serve a URN."""
+    urn = f"urn:session-worker:{name}:{CONTRACT_VERSION}"
+    return {"$schema": _DIALECT, "$id": urn, **without_discriminators(schema)}

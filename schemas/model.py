@@ -12,6 +12,7 @@ from schemas.choices import (
     GoogleModelName,
     GroqModelName,
     InflectionAIModelName,
+    ModelMessageRole,
     OpenAIModelName,
     XaiModelName,
 )
@@ -20,7 +21,7 @@ from schemas.choices import (
 class ModelMessage(ProviderBlock):
     """A message as the model's provider takes it: `content` has to be there and may be null."""
 
-    role: Literal["assistant", "function", "user", "system", "tool"]
+    role: ModelMessageRole
     content: str | None
 
 

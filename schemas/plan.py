@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.base import JsonObject, Number, Range, StrictModel, Text1000
+from schemas.choices import KeypadDelimiter, RecordingChannels, RecordingFormat, Rubric
 
 _Timeout = Annotated[Number, Range(1, 60)]
 
@@ -80,19 +81,7 @@ class StructuredDataMultiPlan(StrictModel):
 class SuccessEvaluationPlan(StrictModel):
     """How a call's success is judged."""
 
-    rubric: (
-        Literal[
-            "NumericScale",
-            "DescriptiveScale",
-            "Checklist",
-            "Matrix",
-            "PercentageScale",
-            "LikertScale",
-            "AutomaticRubric",
-            "PassFail",
-        ]
-        | None
-    ) = None
+    rubric: Rubric | None = None
     messages: list[JsonObject] | None = None
     enabled: bool | None = None
     timeout_seconds: _Timeout | None = None
@@ -120,7 +109,7 @@ class ArtifactPlan(StrictModel):
     """What is recorded, and where it is put."""
 
     recording_enabled: bool | None = None
-    recording_format: Literal["wav;l16", "mp3"] | None = None
+    recording_format: RecordingFormat | None = None
     video_recording_enabled: bool | None = None
     pcap_enabled: bool | None = None
     pcap_s3_path_prefix: str | None = None
@@ -152,7 +141,7 @@ class KeypadInputPlan(StrictModel):
 
     enabled: bool | None = None
     timeout_seconds: Annotated[Number, Range(0, 10)] | None = None
-    delimiters: Literal["#", "*", ""] | None = None
+    delimiters: KeypadDelimiter | None = None
 
 
 class TransportConfigurationTwilio(StrictModel):
@@ -161,4 +150,4 @@ class TransportConfigurationTwilio(StrictModel):
     provider: Literal["twilio"]
     timeout: Annotated[Number, Range(1, 600)] | None = None
     record: bool | None = None
-    recording_channels: Literal["mono", "dual"] | None = None
+    recording_channels: RecordingChannels | None = None

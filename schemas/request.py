@@ -1,14 +1,30 @@
 """What a producer publishes."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from schemas.base import IsoText, JsonObject, StrictModel
 from schemas.session import CreateSessionPayload
+
+_ID = "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"
+_NIL_OR_MAX = "^([0-]+|[Ff-]+)$"  # of 36 characters that are a UUID
+STORED: Final = "stored"
+"""The context in which a request is read back: its id was accepted once, whatever is refused today."""
+
+
+def is_blank_id(request_id: UUID) -> bool:
+    """Whether it is the nil UUID or the max UUID: those who forget to set an id all send the same one."""
+    return request_id.int in (0, 2**128 - 1)
+
+
+def _set(request_id: UUID, info: ValidationInfo) -> UUID:
+    if is_blank_id(request_id) and info.context != STORED:
+        raise PydanticCustomError("reason", "must not be the nil or the max UUID: each request has its own")
+    return request_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +32,8 @@ class _Canonical:
     """A UUID in its canonical form: other spellings of an id would not be found again as text."""
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        canonical = core_schema.str_schema(
-            strict=True, pattern="^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"
-        )
-        return core_schema.union_schema(
+        canonical = core_schema.str_schema(strict=True, pattern=_ID)
+        spelled = core_schema.union_schema(
             [
                 core_schema.chain_schema([canonical, core_schema.uuid_schema(strict=False)]),
                 core_schema.is_instance_schema(UUID),
@@ -27,13 +41,16 @@ class _Canonical:
             mode="left_to_right",
             custom_error_type="reason",
             custom_error_message="must be a UUID of 36 characters, 8-4-4-4-12",
-            serialization=core_schema.to_string_ser_schema(when_used="json"),
+        )
+        return core_schema.with_info_after_validator_function(
+            _set, spelled, serialization=core_schema.to_string_ser_schema(when_used="json")
         )
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        return {"type": "string", "format": "uuid"}
+        # Validators take `format` for a remark unless they are told otherwise; a pattern binds them all.
+        return {"type": "string", "format": "uuid", "pattern": _ID, "not": {"pattern": _NIL_OR_MAX}}
 
 
 RequestId = Annotated[UUID, _Canonical()]
@@ -47,5 +64,5 @@ class CreateSessionRequest(StrictModel):
     user_id: Annotated[str, Field(max_length=255)] | None = None
     operation: Literal["create_session"]
     payload: CreateSessionPayload
-    timestamp: IsoText | None = None
+    timestamp: IsoText | None = Field(default=None, description="When the request was made, in ISO 8601")
     metadata: JsonObject | None = Field(default_factory=dict)

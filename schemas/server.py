@@ -1,14 +1,15 @@
 """Where events of an assistant or a number are sent."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from schemas.base import JsonObject, Number, Range, StrictModel
+from schemas.choices import BackoffType
 
 
 class BackoffPlan(StrictModel):
     """How a failed call of a server is repeated."""
 
-    type: Literal["fixed", "exponential"]
+    type: BackoffType
     max_retries: Annotated[Number, Range(0, 10)]
     base_delay_seconds: Annotated[Number, Range(0, 10)]
 

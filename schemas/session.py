@@ -1,11 +1,12 @@
 """The session as it is asked for and as it is recorded."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field
 
 from schemas.assistant import CreateAssistantDTO
 from schemas.base import DateTime, Number, Range, Reason, StrictModel, Text40
+from schemas.choices import SessionState
 from schemas.customer import CreateCustomerDTO
 from schemas.message import Message
 from schemas.phone_number import ImportTwilioPhoneNumberDTO
@@ -21,7 +22,7 @@ class CreateSessionDTO(StrictModel):
     """What may be said about a new session; `{}` is enough."""
 
     name: Text40 | None = None
-    status: Literal["active", "completed"] | None = None
+    status: SessionState | None = None
     expiration_seconds: Annotated[Number, Range(60, 2592000)] | None = None
     assistant_id: str | None = None
     assistant: CreateAssistantDTO | None = None

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.base import Number, Range, Reason, StrictModel
+from schemas.choices import RegexOptionType, SmartEndpointingProvider
 
 _Phrase = Annotated[str, Field(max_length=240)]
 _Pause = Annotated[Number, Range(0, 3)]
@@ -24,7 +25,7 @@ INTERRUPTIONS = (
 class RegexOption(StrictModel):
     """One switch of a regular expression."""
 
-    type: Literal["ignore-case", "whole-word", "multi-line"]
+    type: RegexOptionType
     enabled: bool
 
 
@@ -54,7 +55,7 @@ EndpointingRule = Annotated[OneSidedEndpointingRule | BothCustomEndpointingRule,
 class SmartEndpointingPlan(StrictModel):
     """Either variant of the plan: both take both providers, so nothing tells them apart."""
 
-    provider: Literal["vapi", "livekit"]
+    provider: SmartEndpointingProvider
     wait_function: str | None = None
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.base import JsonObject, ProviderBlock
+from schemas.choices import OpenAITranscriberModelName
 from schemas.server import Server
 
 
@@ -41,7 +42,7 @@ class OpenAITranscriber(TranscriberBlock):
     """Requires its model."""
 
     provider: Literal["openai"]
-    model: Literal["gpt-4o-transcribe", "gpt-4o-mini-transcribe"]
+    model: OpenAITranscriberModelName
 
 
 Transcriber = Annotated[

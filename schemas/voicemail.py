@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.base import Number, Range, StrictModel
+from schemas.choices import VoicemailDetectionType
 
 
 class VoicemailDetectionBackoffPlan(StrictModel):
@@ -27,20 +28,7 @@ class TwilioVoicemailDetectionPlan(StrictModel):
     """Detection by Twilio."""
 
     provider: Literal["twilio"]
-    voicemail_detection_types: (
-        list[
-            Literal[
-                "machine_start",
-                "human",
-                "fax",
-                "unknown",
-                "machine_end_beep",
-                "machine_end_silence",
-                "machine_end_other",
-            ]
-        ]
-        | None
-    ) = None
+    voicemail_detection_types: list[VoicemailDetectionType] | None = None
     enabled: bool | None = None
     machine_detection_timeout: Annotated[Number, Range(3, 59)] | None = None
     machine_detection_speech_threshold: Annotated[Number, Range(1000, 6000)] | None = None

@@ -11,6 +11,7 @@ from pamqp import commands as spec
 from pydantic import ValidationError
 
 from schemas import CancelSessionRequest, CreateSessionRequest, FailureCode, field_errors, session_id
+from schemas.request import STORED, is_blank_id
 from schemas.secret import map_secrets, may_hold_secrets
 from worker.body import Malformed, compact, parse
 from worker.errors import SealError
@@ -108,7 +109,8 @@ def restore(body: str, request_id: UUID, keys: SealKeys) -> tuple[CreateSessionR
     document = compact(stored["payload"])
     if may_hold_secrets(document):
         stored["payload"] = keys.open_document(stored["payload"], request_id)
-    return CreateSessionRequest.model_validate({**stored, "request_id": str(request_id)}), document
+    request = CreateSessionRequest.model_validate({**stored, "request_id": str(request_id)}, context=STORED)
+    return request, document
 
 
 def is_same_request(arrival: Arrival, stored: bytes, keys: SealKeys) -> bool:
@@ -335,14 +337,15 @@ def _uuid_of(value: object) -> UUID | None:
     if not isinstance(value, str) or len(value) not in (32, 36):
         return None
     try:
-        return UUID(value)
+        found = UUID(value)
     except ValueError:
         return None
+    return None if is_blank_id(found) else found
 
 
 def _id_in_text(body: bytes) -> UUID | None:
     found = _ID_IN_TEXT.search(body)
-    return UUID(found[1].decode()) if found else None
+    return _uuid_of(found[1].decode()) if found else None
 
 
 def _holds_secrets(payload: dict[str, Any]) -> bool:

@@ -125,7 +125,7 @@ class _Comparison:
         for name in _UPPER:
             if name in outer and inner.get(name, float("inf")) > outer[name]:
                 yield f"{at}: {name} is {how}"
-        for name in ("pattern", "format"):
+        for name in ("pattern", "format", "not", "propertyNames", "if", "then", "else"):
             if name in outer and inner.get(name) != outer[name]:
                 yield f"{at}: {name} is another"
 

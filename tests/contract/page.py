@@ -7,6 +7,7 @@ from typing import Any
 Document = dict[str, Any]
 _ROOTS = ("CreateSessionRequest", "CancelSessionRequest", "CreateSessionResponse")
 _MANY = 8  # values of an enum that are shown
+_LONG = 80  # characters of a pattern that nobody reads
 _DIRECTIONS = {"receive": "to the worker", "send": "from the worker"}
 
 
@@ -149,6 +150,8 @@ def _bounds(schema: Document) -> Iterator[str]:
         "minimum": "from {}", "maximum": "to {}", "pattern": "`{}`",
     }  # fmt: skip
     for name, words in names.items():
+        if name == "pattern" and ("format" in schema or len(schema.get("pattern", "")) > _LONG):
+            continue  # the name of the format, or the field's note, says it to people
         if name in schema:
             value = schema[name]
             yield words.format(f"{value:g}" if isinstance(value, float) else value)

@@ -2,12 +2,19 @@
 # ruff: noqa: E501 — a table, a change on a line
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from contract.compatibility import breaking
+from contract.compatibility import Side, breaking, changes
 from contract.documents import json_documents, latest_release
+from contract.tightened import TIGHTENED, Tightened, Worker, explained
+from jsonschema_rs import Draft202012Validator
+from pydantic import ValidationError
+
+from schemas import CancelSessionRequest, CreateSessionRequest
+from schemas.documents import CONTRACT_VERSION
 
 _TODAY = json.dumps(json_documents())
 Documents = dict[str, dict[str, Any]]
@@ -21,7 +28,38 @@ SESSION, CANCEL, ASYNCAPI = (
 
 
 def test_nothing_that_was_released_is_broken() -> None:
-    assert breaking(latest_release(), json_documents()) == []
+    found = breaking(latest_release(), json_documents())
+
+    assert [problem for problem in found if not explained(problem)] == []
+
+
+def test_a_document_that_changed_has_another_version() -> None:
+    released, today = latest_release(), json_documents()
+
+    assert released == today or released[ASYNCAPI]["info"]["version"] != CONTRACT_VERSION
+
+
+@pytest.mark.parametrize("tightened", TIGHTENED, ids=lambda each: f"{each.sentence} {each.worker.name}")
+def test_what_was_tightened_is_as_it_is_explained(tightened: Tightened) -> None:
+    name = tightened.document
+    released, today = latest_release()[name], json_documents()[name]
+    problems = [f"{name}: {problem}" for problem in changes(released, today, Side.REQUEST)]
+    assert [problem for problem in problems if re.fullmatch(f"{name}: {tightened.sentence}", problem)]
+
+    for body in tightened.sent:
+        assert Draft202012Validator(released).is_valid(body), body
+        assert not Draft202012Validator(today).is_valid(body), body
+        assert _is_taken(body) == (tightened.worker is Worker.TAKES_IT), body
+
+
+def _is_taken(body: dict[str, Any]) -> bool:
+    cancels = body["operation"] == "cancel_session"
+    model = CancelSessionRequest if cancels else CreateSessionRequest
+    try:
+        model.model_validate(body)
+    except ValidationError:
+        return False
+    return True
 
 
 def _object(documents: Documents, name: str, *path: str) -> dict[str, Any]:
@@ -48,7 +86,7 @@ def _required(schema: dict[str, Any], name: str) -> None:
 
 def _model(documents: Documents) -> dict[str, Any]:
     """One with an enum, in the midst of a union."""
-    return _object(documents, REQUEST, "$defs", "OpenAIModel", "properties", "model")
+    return _object(documents, REQUEST, "$defs", "OpenAIModelName")
 
 
 def _message(documents: Documents, name: str, part: str) -> dict[str, Any]:
@@ -96,6 +134,8 @@ _BREAKING: dict[str, Callable[[Documents], object]] = {
     "a text of a request gets shorter": _shorter,
     "a number's range gets smaller": lambda all_: _range(all_).update(minimum=120),
     "a pattern is new": lambda all_: _object(all_, REQUEST)["org_id"].update(pattern="^org"),
+    "something is excepted": lambda all_: _object(all_, REQUEST)["org_id"].update({"not": {"const": "admin"}}),
+    "a kept field's name is excepted": lambda all_: _object(all_, REQUEST, "$defs", "ModelMessage").update(propertyNames={"not": {"const": "name"}}),
     "another operation is asked for": lambda all_: _object(all_, REQUEST)["operation"].update(const="create"),
     "a default changes": lambda all_: _object(
         all_, REQUEST, "$defs", "CreateAssistantDTO", "properties"
@@ -138,7 +178,7 @@ _ADDITIONS: dict[str, Callable[[Documents], object]] = {
     "a response's property, always there": lambda all_: _required(all_[RESPONSE], "region"),
     "a value less in a response": lambda all_: _object(all_, RESPONSE, "$defs", "RequestStatus")["enum"].remove("pending"),
     "a record's property": lambda all_: _object(all_, SESSION).update(region={"type": "string"}),
-    "a value of a record": lambda all_: _object(all_, SESSION, "$defs", "OpenAIModel", "properties")["model"]["enum"].append("gpt-6"),
+    "a value of a record": lambda all_: _object(all_, SESSION, "$defs", "OpenAIModelName")["enum"].append("gpt-6"),
     "another description": lambda all_: _object(all_, RESPONSE)["error"].update(description="why"),
     "an exchange": lambda all_: all_[ASYNCAPI]["x-topology"]["exchanges"].append({"name": "sessions.more", "kind": "topic"}),
     "a binding": lambda all_: all_[ASYNCAPI]["x-topology"]["bindings"].append({"queue": "sessions.requests", "exchange": "sessions.requests", "key": "create.v2"}),

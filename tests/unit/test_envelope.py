@@ -181,3 +181,24 @@ def test_a_response_s_properties_fall_back_to_the_request_id() -> None:
 
     assert (bare.correlation_id, bare.headers, bare.message_id) == (str(ID), None, "m-1")
     assert (full.correlation_id, full.headers, full.timestamp) == ("c", {"traceparent": "t"}, NOW)
+
+
+@pytest.mark.parametrize("blank", [UUID(int=0), UUID(int=2**128 - 1)])
+def test_a_blank_id_names_no_request(blank: UUID) -> None:
+    """Those who forget to set it all send this one: under it they would be told of each other's requests."""
+    sent = REQUEST | {"request_id": str(blank)}
+
+    assert isinstance(read(sent), Unreadable)
+    assert isinstance(read(sent, correlation_id=str(blank)), Unreadable)
+    assert isinstance(read(b'{"request_id": "%s", ' % str(blank).encode()), Unreadable)
+    assert code(arrival(sent, correlation_id=str(ID))) is FailureCode.INVALID_REQUEST
+
+
+def test_a_blank_id_that_was_accepted_once_is_read_back() -> None:
+    blank = UUID(int=0)
+    stored = arrival(REQUEST).body
+    assert stored is not None
+
+    request, document = restore(stored, blank, KEYS)
+
+    assert (request.request_id, document) == (blank, '{"name":"A"}')

@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from schemas import CreateSessionPayload, CreateSessionRequest, Session, field_errors
+from schemas.request import STORED
 
 
 def fields_in_error(model: type[BaseModel], document: object) -> list[str]:
@@ -87,6 +88,8 @@ def test_requests(changes: dict[str, Any]) -> None:
         ("request_id", "3f0f8a523b0e4a0e9d3c0a6f5a4be001"),
         ("request_id", "{3f0f8a52-3b0e-4a0e-9d3c-0a6f5a4be001}"),
         ("request_id", "urn:uuid:3f0f8a52-3b0e-4a0e-9d3c-0a6f5a4be001"),
+        ("request_id", "00000000-0000-0000-0000-000000000000"),
+        ("request_id", "FFFFFFFF-ffff-FFFF-ffff-ffffffffffff"),
         ("request_id", 5),
         ("request_id", None),
         ("org_id", ""),
@@ -121,10 +124,18 @@ def test_required_fields_of_a_request(field: str) -> None:
 def test_a_datetime_becomes_its_text() -> None:
     moment = datetime(2025, 10, 13, 14, 30, tzinfo=UTC)
     made = CreateSessionRequest.model_validate({**REQUEST, "timestamp": moment})
-    assert made.timestamp == "2025-10-13T14:30:00+00:00"
+    assert made.timestamp == "2025-10-13T14:30:00.000000+00:00"
     assert Session.model_validate({**SESSION, "created_at": moment}).created_at == made.timestamp
 
 
 def test_a_uuid_is_taken_as_it_is() -> None:
     request_id = UUID(REQUEST["request_id"])
     assert CreateSessionRequest.model_validate({**REQUEST, "request_id": request_id}).request_id == request_id
+
+
+@pytest.mark.parametrize("blank", [UUID(int=0), UUID(int=2**128 - 1)])
+def test_a_blank_id_is_refused_of_a_producer_and_read_back_where_it_was_accepted_once(blank: UUID) -> None:
+    for spelled in (blank, str(blank)):
+        assert fields_in_error(CreateSessionRequest, {**REQUEST, "request_id": spelled}) == ["request_id"]
+        stored = CreateSessionRequest.model_validate({**REQUEST, "request_id": spelled}, context=STORED)
+        assert stored.request_id == blank

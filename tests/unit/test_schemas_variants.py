@@ -100,7 +100,7 @@ def test_models_of_a_list(provider: str) -> None:
 
 
 def test_every_openai_model_is_taken() -> None:
-    for name in OpenAIModelName.__args__:
+    for name in OpenAIModelName.__value__.__args__:
         assert reasons({"assistant": {"model": {"provider": "openai", "model": name}}}) == {}
 
 

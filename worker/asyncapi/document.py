@@ -3,28 +3,20 @@
 import json
 from typing import Any, Final
 
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic import TypeAdapter
 
-from schemas import CreateSessionRequest, CreateSessionResponse, FailureCode
+from schemas import CreateSessionRequest, FailureCode
 from schemas.cancel import CancelSessionRequest
+from schemas.documents import CONTRACT_VERSION, without_discriminators
 from schemas.failures import FAILURES
+from schemas.strict_response import STRICT_RESPONSE
 from worker.asyncapi import examples, properties
 from worker.body import MAX_DEPTH
 from worker.envelope import CANCEL_TYPE, CONTENT_TYPE, REQUEST_TYPE, RESPONSE_TYPE
 from worker.settings import Settings
 from worker.topology import CANCEL_KEY, REQUEST_KEY, Exchange, Topology, design
 
-CONTRACT_VERSION: Final = "1.0.0"
-"""Of the messages, not of the worker: see `docs/contract.md` for when which part of it grows."""
-
 _BINDING: Final = "0.3.0"
-_PAYLOADS: Final[tuple[type[BaseModel], ...]] = (
-    CreateSessionRequest,
-    CancelSessionRequest,
-    CreateSessionResponse,
-)
-
 Document = dict[str, Any]
 
 
@@ -252,25 +244,19 @@ def _ref(name: str) -> Document:
 
 
 def _schemas() -> Document:
-    """All objects of the contract, by name. AsyncAPI's `discriminator` is another one than pydantic's: left
-    out, and nothing is lost, since each variant says its value as a `const`."""
-    _, made = models_json_schema(
-        [(model, "validation") for model in _PAYLOADS], ref_template="#/components/schemas/{model}"
+    """All objects of the contract, by name. The response is said as strictly as it is sent."""
+    template = "#/components/schemas/{model}"
+    _, made = TypeAdapter.json_schemas(
+        [
+            (model.__name__, "validation", TypeAdapter(model))
+            for model in (CreateSessionRequest, CancelSessionRequest)
+        ],
+        ref_template=template,
     )
-    found: Document = _without_discriminators(made["$defs"])
+    response = STRICT_RESPONSE.json_schema(ref_template=template)
+    parts = response.pop("$defs")
+    found: Document = without_discriminators({**made["$defs"], "CreateSessionResponse": response, **parts})
     return found
-
-
-def _without_discriminators(schema: Any) -> Any:  # noqa: ANN401 — any JSON
-    if isinstance(schema, dict):
-        return {
-            key: _without_discriminators(value)
-            for key, value in schema.items()
-            if not (key == "discriminator" and "oneOf" in schema)
-        }
-    if isinstance(schema, list):
-        return [_without_discriminators(item) for item in schema]
-    return schema
 
 
 def _as_declared(topology: Topology) -> Document:

@@ -9,10 +9,11 @@ from worker.cli import exits
 EXAMPLES = """\
   session-worker schema             all of them, one object with their names
   session-worker schema response    the one that subscribers validate with
+  session-worker schema strict      the same as sent today, for generators
   session-worker schema asyncapi    the exchange of messages: queues, headers
   session-worker schema settings    a worker's settings, as a Markdown table
 """
-_NAMES = ("request", "response", "session", "cancel")
+_NAMES = ("request", "response", "strict", "session", "cancel")
 _ASYNCAPI = "asyncapi"
 _SETTINGS = "settings"
 
@@ -45,4 +46,4 @@ def execute(options: argparse.Namespace) -> int:
 
 def _short(file_name: str) -> str:
     name = file_name.removesuffix(".schema.json").removeprefix("create-session-")
-    return name.replace("cancel-session-request", "cancel")
+    return {"cancel-session-request": "cancel", "response.strict": "strict"}.get(name, name)
