@@ -9,6 +9,7 @@ from uuid import UUID
 import structlog
 
 from schemas import FailureCode, session_id
+from worker.beginning import Beginning
 from worker.creator import failure_response
 from worker.envelope import is_same_request
 from worker.errors import NotStorable
@@ -88,7 +89,7 @@ class Accepting:
                 duplicates.append(
                     self._note(
                         "answered_again",
-                        Duplicate(row.request_id, stored_answer(row, arrival.route)),
+                        Duplicate(row.request_id, stored_answer(row, arrival.route, arrival.since)),
                     )
                 )
             elif row.route != arrival.route:
@@ -112,10 +113,15 @@ class Accepting:
         return duplicate
 
 
-def stored_answer(row: Known, route: Route) -> Answer:
-    """The stored response once more: the same bytes, the same message_id."""
+def stored_answer(row: Known, route: Route, since: Beginning | None) -> Answer:
+    """The stored response once more: the same bytes, the same message_id. It is timed where nobody is known
+    to have got it before.
+    """
     assert row.response is not None  # noqa: S101 — asked of finished rows only
-    return Answer(row.request_id, row.status, row.error_code, row.response, str(row.request_id), route)
+    return Answer(
+        row.request_id, row.status, row.error_code, row.response, str(row.request_id), route,
+        None if row.published or since is None else since._replace(path="recovered"),
+    )  # fmt: skip
 
 
 def _conflict(arrival: Arrival, row: Known) -> Answer:

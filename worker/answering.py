@@ -1,6 +1,7 @@
 """Answers out: published until the broker has confirmed them; and what follows when nobody reads them."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -60,6 +61,7 @@ class Answering:
             return forgotten
         now = datetime.now(UTC)
         receipts = await self._publish_all([self._outgoing(answer, now) for answer in answers])
+        confirmed_at = time.time()
         heard: list[UUID] = []
         full: list[UUID] = []
         unheard: list[UUID] = []
@@ -67,6 +69,7 @@ class Answering:
             if receipt is Receipt.CONFIRMED:
                 if answer.on_record:
                     heard.append(answer.request_id)
+                    self._metrics.answered(answer, confirmed_at)
             elif answer.route.reply_to:
                 # The requester is gone, has no room, or has an address over which the broker closes the
                 # connection. Its response stays readable in Postgres.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import structlog
 from aio_pika.abc import AbstractConnection
 
-from worker import apart, database, expiry, heartbeat, intake, link, publisher, retention, topology
+from worker import apart, database, expiry, heartbeat, intake, link, loop_lag, publisher, retention, topology
 from worker.accepting import Accepting
 from worker.answering import UNHEARD_SECONDS, Answering
 from worker.broker import Broker
@@ -72,16 +72,17 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
     """A worker, from its first connection until `stop` is set and what it had begun is done."""
     tls = context_from(settings)
     me = new_identity()
+    metrics = Metrics()
     given = _Given(
         me=me,
         keys=parse_seal_keys(settings.seal_keys.get_secret_value()),
-        creation=_creation(settings),
+        creation=_creation(settings, metrics),
         broker=_broker(settings, tls, me),
         design=topology.design(
             settings.prefix, settings.delivery_limit, limits_from_policy=settings.queue_limits == "policy"
         ),
         readiness=Readiness(PARTS),
-        metrics=Metrics(),
+        metrics=metrics,
         fail_point=FailPoint(settings.fail_point),
     )
     async with AsyncExitStack() as opened:
@@ -93,7 +94,9 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
         if on_started:
             on_started(port, given.readiness)
         url = settings.database_url.get_secret_value()
-        pool = database.Database(url, settings.pool_size, tls, given.readiness, given.fail_point)
+        pool = database.Database(
+            url, settings.pool_size, tls, given.readiness, given.fail_point, given.metrics.pool_wait.observe
+        )
         opened.push_async_callback(pool.close)
         store = Store(pool, me.worker, settings.lease_seconds)
 
@@ -185,6 +188,7 @@ def _services(settings: Settings, given: _Given, parts: _Parts) -> list[Coroutin
     ageing = expiry.Expiry(parts.store, given.metrics)
     services = [
         tell_readiness(),
+        loop_lag.watch(given.metrics.loop_lag.observe),
         link.keep_open(publisher.PART, given.broker, parts.publishing.serve, given.readiness),
         link.keep_open(intake.PART, given.broker, consume, given.readiness),
         every(parts.alive.interval, "heartbeat", parts.alive.beat),
@@ -283,9 +287,11 @@ def _broker(settings: Settings, tls: ssl.SSLContext | None, me: Identity) -> Bro
         raise SettingsError(f"AMQP_URL: {error}") from None
 
 
-def _creation(settings: Settings) -> Creation:
+def _creation(settings: Settings, metrics: Metrics) -> Creation:
     if not settings.handler:
         return BuiltInCreation()
     rule = RetryRule(settings.max_attempts, settings.retry_base_seconds, settings.retry_cap_seconds)
     handler = load_handler(settings.handler)
-    return HandlerCreation(handler, settings.handler_concurrency, settings.handler_timeout_seconds, rule)
+    return HandlerCreation(
+        handler, settings.handler_concurrency, settings.handler_timeout_seconds, rule, metrics.handler_calls
+    )

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from time import time
 from uuid import UUID, uuid4
 
 import structlog
 
 from schemas import FailureCode, session_id
 from worker.answering import Answering
+from worker.beginning import Beginning
 from worker.creator import failure_response
 from worker.envelope import CANCELLED
 from worker.finishing import Finishing
@@ -40,7 +42,9 @@ class Cancelling:
         # Apart from the requesters' own: copies in one batch would share a message id.
         told = {(answer.request_id, answer.route) for answer in to_requesters}
         copies = [
-            _not_valid(wish) if wish.invalid else ended[wish.request_id]._replace(route=wish.route)
+            _not_valid(wish)
+            if wish.invalid
+            else ended[wish.request_id]._replace(route=wish.route, since=None)
             for wish in asked
             if wish.route.reply_to and (wish.request_id, wish.route) not in told
         ]
@@ -84,7 +88,7 @@ class Cancelling:
         arrivals = {wish.request_id: _arrival(wish) for wish in unknown}
         begun = await self._store.accept(list(arrivals.values()), lease)
         return [
-            _failed(arrivals[wish.request_id].session_id, 1, None, None, wish)
+            _failed(arrivals[wish.request_id].session_id, 1, None, None, wish, Beginning(time(), "direct"))
             for wish in unknown
             if wish.request_id in begun
         ]
@@ -116,14 +120,19 @@ def _arrival(wish: Cancellation) -> Arrival:
 
 def _verdict(row: ToCancel, wish: Cancellation) -> Failed:
     attempt = 1 if row.status == "pending" else row.attempt
-    return _failed(row.session_id, attempt, row.org_id, row.casefile_id, wish)
+    return _failed(row.session_id, attempt, row.org_id, row.casefile_id, wish, _since(row))
 
 
 def _failed(
-    session: str, attempt: int, org_id: str | None, casefile_id: str | None, wish: Cancellation
+    session: str,
+    attempt: int,
+    org_id: str | None,
+    casefile_id: str | None,
+    wish: Cancellation,
+    since: Beginning,
 ) -> Failed:
     refusal = _refusal(wish)
-    work = _work(wish, session, attempt, org_id, refusal)
+    work = _work(wish, session, attempt, org_id, refusal)._replace(since=since)
     return Failed(work, _CODE, failure_response(work, refusal, casefile_id, datetime.now(UTC)))
 
 
@@ -133,7 +142,14 @@ def _work(wish: Cancellation, session: str, attempt: int, org_id: str | None, re
 
 def _stored(row: ToCancel) -> Answer:
     assert row.response is not None  # noqa: S101 — asked of finished rows only
-    return Answer(row.request_id, row.status, row.error_code, row.response, str(row.request_id), row.route)
+    return Answer(
+        row.request_id, row.status, row.error_code, row.response, str(row.request_id), row.route,
+        None if row.published else _since(row)._replace(path="recovered"),
+    )  # fmt: skip
+
+
+def _since(row: ToCancel) -> Beginning:
+    return Beginning(row.received_at.timestamp(), "direct" if row.attempt <= 1 else "retried")
 
 
 def _not_valid(wish: Cancellation) -> Answer:

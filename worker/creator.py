@@ -21,6 +21,7 @@ from schemas import (
     SessionCreatedPayload,
 )
 from worker import errors
+from worker.handler_calls import HandlerCalls
 from worker.outcome import (
     Completed,
     Failed,
@@ -81,8 +82,17 @@ class BuiltInCreation:
 class HandlerCreation:
     """Calls the handler for each request: many at once, each within its time."""
 
-    def __init__(self, handler: Handler, concurrency: int, timeout_seconds: float, rule: RetryRule) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        concurrency: int,
+        timeout_seconds: float,
+        rule: RetryRule,
+        calls: HandlerCalls | None = None,
+    ) -> None:
         self._handler = handler
+        self._calls = calls or HandlerCalls()
+        self._calls.limit.set(concurrency)
         self._timeout = timeout_seconds
         self._rule = rule
         self._free = concurrency
@@ -148,8 +158,13 @@ class HandlerCreation:
             remaining = min(remaining, (work.deadline_at - datetime.now(UTC)).total_seconds())
         limit = asyncio.timeout(max(0, remaining))
         try:
-            async with limit:
-                extra = await self._handler(work.request, context)
+            with self._calls.of(limit):
+                async with limit:
+                    extra = await self._handler(work.request, context)
+                verdict = completed(work, datetime.now(UTC), dict(extra or {}))
+                if len(verdict.response) > _LONGEST_RESPONSE:
+                    raise _TooMuchReturned
+                return verdict
         except errors.Rejected as error:
             return failed(work, Refusal(FailureCode.REJECTED, error.reason[:_LONGEST_REASON] or "rejected"))
         except errors.RetryLater as error:
@@ -159,10 +174,6 @@ class HandlerCreation:
             if not limit.expired():
                 raise  # of something that the handler waited for
             return self._again(work, f"the handler took longer than {self._timeout:g} s", None)
-        verdict = completed(work, datetime.now(UTC), dict(extra or {}))
-        if len(verdict.response) > _LONGEST_RESPONSE:
-            raise _TooMuchReturned
-        return verdict
 
     def _again(self, work: Work, reason: str, after: float | None) -> Verdict:
         now = datetime.now(UTC)

@@ -8,6 +8,7 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from time import perf_counter
 from typing import Any, TypeVar
 
 import asyncpg
@@ -89,8 +90,10 @@ class Database:
         tls: ssl.SSLContext | None,
         readiness: Readiness,
         fail_point: FailPoint,
+        on_waited: Callable[[float], None] | None = None,
     ) -> None:
         self._fail_point = fail_point
+        self._on_waited = on_waited  # is told how long each statement waited for a connection
         self._url = url
         self._size = pool_size
         self._tls = tls
@@ -166,8 +169,13 @@ class Database:
     async def once(self, query: str, *args: Any) -> list[asyncpg.Record]:  # noqa: ANN401 — a statement's arguments
         """One try."""
         assert self._pool is not None, "the database is open"  # noqa: S101 — the composition root opens it first
-        async with asyncio.timeout(_CALL_SECONDS):  # the pool's own limit costs a task for each call
-            connection = await self._pool.acquire()
+        begun = perf_counter()
+        try:
+            async with asyncio.timeout(_CALL_SECONDS):  # the pool's own limit costs a task for each call
+                connection = await self._pool.acquire()
+        finally:
+            if self._on_waited:
+                self._on_waited(perf_counter() - begun)
         try:
             async with asyncio.timeout(_CALL_SECONDS):
                 answer = connection.fetch(self._queries[query], *args)

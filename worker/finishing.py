@@ -81,7 +81,7 @@ class Finishing:
             if row is not None and row.finished and row.response == verdict.response:
                 answers.append(self._answer(_Stored(verdict, row.route)))
             elif row is not None and _still_held(row, verdict.work, lease):
-                answers.append(stored_answer(row, row.route))
+                answers.append(stored_answer(row, row.route, verdict.work.since))
             else:
                 self._metrics.lost_fences.inc()
                 _log.warning(
@@ -104,7 +104,9 @@ class Finishing:
         rest = {retry.work.request_id: retry.work for retry in retries if retry.work.request_id not in moved}
         rows = await self._store.known(list(rest)) if rest else []
         return [
-            stored_answer(row, row.route) for row in rows if _still_held(row, rest[row.request_id], lease)
+            stored_answer(row, row.route, rest[row.request_id].since)
+            for row in rows
+            if _still_held(row, rest[row.request_id], lease)
         ]
 
     def _answer(self, stored: _Stored) -> Answer:
@@ -124,7 +126,7 @@ class Finishing:
                     org_id=work.org_id, code=code,
                 )  # fmt: skip
         self._metrics.requests.labels(status, code or "").inc()
-        return Answer(work.request_id, status, code, verdict.response, request_id, stored.route)
+        return Answer(work.request_id, status, code, verdict.response, request_id, stored.route, work.since)
 
 
 def _still_held(row: Known, work: Work, lease: int) -> bool:

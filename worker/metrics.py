@@ -3,14 +3,18 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
+from uuid import UUID
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from worker.handler_calls import HandlerCalls
+from worker.outcome import Answer
 from worker.readiness import Readiness
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_REMEMBERED = 10_000  # twice as many at most
 _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
@@ -67,7 +71,21 @@ class Metrics:
         )
         self.end_to_end = Histogram(
             "worker_end_to_end_seconds",
-            "From the message's timestamp (or its arrival, without one) to the confirmed response.",
+            "From when a request was made, as far as that is known, to its first confirmed response.",
+            ["path", "status"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.handler_calls = HandlerCalls(registry)
+        self.loop_lag = Histogram(
+            "worker_event_loop_lag_seconds",
+            "How late the event loop is, looked at four times a second.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.pool_wait = Histogram(
+            "worker_pool_wait_seconds",
+            "How long a statement waited for a connection to Postgres.",
             buckets=_SECONDS,
             registry=registry,
         )
@@ -86,10 +104,32 @@ class Metrics:
             name: self.stage.labels(name)
             for name in ("decode", "accept", "create", "finish", "publish", "settle")
         }
+        self._ways: dict[tuple[str, str], Histogram] = {}
+        self._timed: set[UUID] = set()  # whose answers are in the end-to-end times, the latest of them
+        self._timed_before: set[UUID] = set()
 
     def show_readiness(self, readiness: Readiness) -> None:
         for part in readiness.parts:
             self.part_up.labels(part).set(part not in readiness.reasons)
+
+    def answered(self, answer: Answer, at: float) -> None:
+        """A response is confirmed, at this time in seconds since 1970. It counts the first time only, as far
+        as this worker knows.
+        """
+        if (
+            answer.since is None
+            or answer.request_id in self._timed
+            or answer.request_id in self._timed_before
+        ):
+            return
+        if len(self._timed) >= _REMEMBERED:
+            self._timed_before, self._timed = self._timed, set()
+        self._timed.add(answer.request_id)
+        way = answer.since.path, answer.status
+        child = self._ways.get(way)
+        if child is None:
+            child = self._ways[way] = self.end_to_end.labels(*way)
+        child.observe(max(0.0, at - answer.since.at))
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -98,3 +138,26 @@ class Metrics:
             yield
         finally:
             self._stages[stage].observe(perf_counter() - begun)
+
+    @contextmanager
+    def in_pieces(self, stage: str) -> Iterator["Pieces"]:
+        """A stage that goes on in pieces, with others in between: what was timed of it counts once."""
+        pieces = Pieces()
+        try:
+            yield pieces
+        finally:
+            self._stages[stage].observe(pieces.seconds)
+
+
+class Pieces:
+    """A stopwatch: runs while it is entered."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._begun = 0.0
+
+    def __enter__(self) -> None:
+        self._begun = perf_counter()
+
+    def __exit__(self, *_error: object) -> None:
+        self.seconds += perf_counter() - self._begun

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from schemas import CreateSessionRequest, FailureCode
+from worker.beginning import Beginning
 
 
 class Route(NamedTuple):
@@ -41,6 +42,7 @@ class Arrival(NamedTuple):
     deadline_at: datetime | None
     route: Route
     keyed: str | None  # what was fingerprinted, kept when the fingerprint depends on a seal key
+    since: Beginning | None = None
 
 
 class Unreadable(NamedTuple):
@@ -71,6 +73,7 @@ class Work(NamedTuple):
     refusal: Refusal | None
     deadline_at: datetime | None
     route: Route
+    since: Beginning | None = None
 
 
 class NewSession(NamedTuple):
@@ -127,6 +130,7 @@ class Answer(NamedTuple):
     body: str
     message_id: str
     route: Route
+    since: Beginning | None = None  # None: nobody's first answer, so its time says nothing
 
     @property
     def on_record(self) -> bool:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from worker.accepting import Accepting
 from worker.answering import Answering
+from worker.beginning import Beginning, began_at
 from worker.cancelling import Cancelling
 from worker.creator import Creation
 from worker.envelope import Limits, decode
@@ -25,7 +26,7 @@ from worker.store import Store
 _DECODE_SECONDS = 0.02  # at a stretch, by one batch; then others have their turns
 _TURNS = 10
 
-Settle = Callable[[Sequence[UUID], Sequence[Answer]], Awaitable[None]]
+Settle = Callable[[Sequence[UUID]], Awaitable[None]]
 
 
 class Decoded(NamedTuple):
@@ -82,11 +83,11 @@ class Pipeline:
 
     async def run(self, batch: Sequence[Delivery], room: int) -> None:
         """Everything that happens to a batch of deliveries. `room`: what the creation has reserved for it."""
-        self._metrics.batch.observe(len(batch))
         try:
             async with self._decoding:
                 with self._metrics.timed("decode"):
                     decoded = await self._decode(batch)
+            self._metrics.batch.observe(len(batch) - len(decoded.repeated))
             unburied = await self._without_work(decoded)
         except BaseException:
             self._creation.give_back(room)
@@ -96,8 +97,7 @@ class Pipeline:
             self._unburied += unburied
             return
 
-        async def settle(request_ids: Sequence[UUID], answers: Sequence[Answer]) -> None:
-            self._note_end_to_end([decoded.deliveries[answer.request_id] for answer in answers])
+        async def settle(request_ids: Sequence[UUID]) -> None:
             with self._metrics.timed("settle"):
                 await self._intake.settle([decoded.deliveries[request_id] for request_id in request_ids])
 
@@ -114,10 +114,11 @@ class Pipeline:
                 await self._fail_point.reach(Gap.AFTER_ACCEPT)
                 if accepted.duplicates:
                     answers = {one.request_id: one.answer for one in accepted.duplicates if one.answer}
-                    lost = await self._answering.answer(list(answers.values()))
+                    with self._metrics.timed("publish"):
+                        lost = await self._answering.answer(list(answers.values()))
                     unheard = [_Unheard(answers[one], decoded.deliveries[one]) for one in lost]
                     settled = [one.request_id for one in accepted.duplicates if one.request_id not in lost]
-                    await settle(settled, [])
+                    await settle(settled)
             except BaseException:
                 self._creation.give_back(claimed)
                 raise
@@ -170,32 +171,29 @@ class Pipeline:
 
     async def work(self, works: Sequence[Work], lease: int, settle: Settle) -> None:
         """Claimed requests, until each has its verdict on record and its response confirmed."""
-        async with aclosing(self._creation.create(works)) as groups:
-            while True:
-                with self._metrics.timed("create"):
-                    verdicts = await anext(groups, None)
-                if verdicts is None:
-                    return
-                await self._fail_point.reach(Gap.AFTER_CREATE)
-                with self._metrics.timed("finish"):
-                    answers = await self._finishing.finish(verdicts, lease)
-                await self._fail_point.reach(Gap.AFTER_FINISH)
-                with self._metrics.timed("publish"):
-                    await self._answering.answer(answers)
-                await self._fail_point.reach(Gap.AFTER_PUBLISH)
-                await settle([verdict.work.request_id for verdict in verdicts], answers)
-                await self._fail_point.reach(Gap.AFTER_SETTLE)
-
-    def _note_end_to_end(self, answered: Sequence[Delivery]) -> None:
-        now, clock = time.time(), asyncio.get_running_loop().time()
-        for delivery in answered:
-            sent = delivery.message.properties.timestamp
-            seconds = now - sent.timestamp() if sent else clock - delivery.received
-            self._metrics.end_to_end.observe(max(0.0, seconds))
+        if not works:
+            return
+        with self._metrics.in_pieces("create") as creating:
+            async with aclosing(self._creation.create(works)) as groups:
+                while True:
+                    with creating:
+                        verdicts = await anext(groups, None)
+                    if verdicts is None:
+                        return
+                    await self._fail_point.reach(Gap.AFTER_CREATE)
+                    with self._metrics.timed("finish"):
+                        answers = await self._finishing.finish(verdicts, lease)
+                    await self._fail_point.reach(Gap.AFTER_FINISH)
+                    with self._metrics.timed("publish"):
+                        await self._answering.answer(answers)
+                    await self._fail_point.reach(Gap.AFTER_PUBLISH)
+                    await settle([verdict.work.request_id for verdict in verdicts])
+                    await self._fail_point.reach(Gap.AFTER_SETTLE)
 
     async def _decode(self, batch: Sequence[Delivery]) -> Decoded:
         decoded = Decoded({}, {}, [], [], [], [])
         now, rested = datetime.now(UTC), time.perf_counter()
+        by_the_clock = time.time() - asyncio.get_running_loop().time()
         for delivery in batch:
             if time.perf_counter() - rested > _DECODE_SECONDS:
                 for _ in range(_TURNS):
@@ -210,6 +208,13 @@ class Pipeline:
             elif arrival.request_id in decoded.arrivals:
                 decoded.repeated.append(delivery)
             else:
-                decoded.arrivals[arrival.request_id] = arrival
+                since = _beginning(arrival, delivery, by_the_clock + delivery.received)
+                decoded.arrivals[arrival.request_id] = arrival._replace(since=since)
                 decoded.deliveries[arrival.request_id] = delivery
         return decoded
+
+
+def _beginning(arrival: Arrival, delivery: Delivery, arrived: float) -> Beginning:
+    stamp = arrival.request.timestamp if arrival.request else None
+    headers = delivery.message.properties.headers or {}
+    return Beginning(began_at(stamp, headers.get("timestamp_in_ms"), arrived), "direct")

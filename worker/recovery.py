@@ -8,6 +8,7 @@ from uuid import UUID
 import structlog
 
 from worker.answering import Answering
+from worker.beginning import Beginning, Path, began_at
 from worker.creator import Creation, exhausted, refused
 from worker.envelope import restore
 from worker.errors import SealError
@@ -105,7 +106,9 @@ class Recovery:
             await self._answering.answer([_answer(row) for row in held[start : start + 128]])
 
     async def _try_again(self, held: Sequence[Held], taken: TakenOver) -> None:
-        opened = await self._without_the_shut(held)
+        # One that nobody held was put off, or given back by a worker that stopped.
+        path: Path = "recovered" if taken.holder_silent or not taken.spends_attempt else "retried"
+        opened = await self._without_the_shut(held, path)
         spent = [work for work in opened if taken.spends_attempt and work.attempt >= self._max_attempts]
         if spent:
             reason = "the worker stopped each time" if taken.holder_silent else ""
@@ -128,7 +131,7 @@ class Recovery:
             if missing:
                 await self._answer_for_holder(missing, taken.lease)
 
-    async def _without_the_shut(self, held: Sequence[Held]) -> list[Work]:
+    async def _without_the_shut(self, held: Sequence[Held], path: Path) -> list[Work]:
         """Requests whose secrets no key at hand opens wait for the key, and those that a newer version stored
         for a worker of that version. They spend no attempt, and hold up no other.
         """
@@ -137,11 +140,11 @@ class Recovery:
         now = datetime.now(UTC)
         for row in held:
             try:
-                opened.append(_work(row, self._keys))
+                opened.append(_work(row, self._keys, path))
             except (SealError, ValueError) as error:  # no message of pydantic's: it may quote what was sent
                 reason = str(error) if isinstance(error, SealError) else "this version cannot read it"
                 _log.error("request.cannot_be_opened", request_id=str(row.request_id), reason=reason)
-                work = _work(row._replace(body=None), self._keys)
+                work = _work(row._replace(body=None), self._keys, path)
                 shut.append(refused(work, now) or RetryLater(work, _SHUT_SECONDS, reason))
         if shut:
             await self._answering.answer(await self._finishing.finish(shut, 0))
@@ -172,16 +175,20 @@ class Recovery:
 
 def _answer(row: Held) -> Answer:
     assert row.response is not None  # noqa: S101 — asked of finished rows only
-    return Answer(row.request_id, row.status, row.error_code, row.response, str(row.request_id), row.route)
+    since = Beginning(row.received_at.timestamp(), "recovered")
+    return Answer(
+        row.request_id, row.status, row.error_code, row.response, str(row.request_id), row.route, since
+    )
 
 
-def _work(row: Held, keys: SealKeys) -> Work:
+def _work(row: Held, keys: SealKeys, path: Path) -> Work:
     request, document = (None, None) if row.body is None else restore(row.body, row.request_id, keys)
     return Work(
         row.request_id, row.attempt, row.session_id, row.org_id, row.user_id, document, request, row.refusal,
         row.deadline_at, row.route,
+        Beginning(began_at(request.timestamp if request else None, None, row.received_at.timestamp()), path),
     )  # fmt: skip
 
 
-async def _nothing_to_settle(_request_ids: Sequence[UUID], _answers: Sequence[Answer]) -> None:
+async def _nothing_to_settle(_request_ids: Sequence[UUID]) -> None:
     """The broker has been told before: Postgres owns what is recovered."""

@@ -30,6 +30,7 @@ class Known(NamedTuple):
     worker: UUID | None
     lease: int | None
     received_at: datetime
+    published: bool
 
     @property
     def finished(self) -> bool:
@@ -49,6 +50,7 @@ class ToCancel(NamedTuple):
     error_code: str | None
     published: bool
     route: Route
+    received_at: datetime
 
 
 class Held(NamedTuple):
@@ -67,6 +69,7 @@ class Held(NamedTuple):
     deadline_at: datetime | None
     route: Route
     lease: int
+    received_at: datetime
 
 
 class TakenOver(NamedTuple):
@@ -178,7 +181,7 @@ class Store:
             Known(
                 row["request_id"], row["status"], row["attempt"], row["fingerprint"], row["session_id"],
                 row["response"], row["error_code"], _route(row), row["worker"], row["lease"],
-                row["received_at"],
+                row["received_at"], row["published"],
             )
             for row in rows
         ]  # fmt: skip
@@ -189,6 +192,7 @@ class Store:
             ToCancel(
                 row["request_id"], row["status"], row["attempt"], row["org_id"], row["session_id"],
                 row["casefile_id"], row["response"], row["error_code"], row["published"], _route(row),
+                row["received_at"],
             )
             for row in rows
         ]  # fmt: skip
@@ -286,7 +290,7 @@ class Store:
                 row["request_id"], row["status"], row["attempt"], row["org_id"], row["user_id"],
                 row["session_id"],
                 row["body"], _refusal(row["refusal"]), row["response"], row["error_code"], row["deadline_at"],
-                _route(row), row["lease"],
+                _route(row), row["lease"], row["received_at"],
             )
             for row in rows
         ]  # fmt: skip
@@ -337,7 +341,7 @@ def first_work(arrival: Arrival) -> Work:
     """The first attempt at a request that was accepted just now."""
     return Work(
         arrival.request_id, 1, arrival.session_id, arrival.org_id, arrival.user_id, arrival.document,
-        arrival.request, arrival.refusal, arrival.deadline_at, arrival.route,
+        arrival.request, arrival.refusal, arrival.deadline_at, arrival.route, arrival.since,
     )  # fmt: skip
 
 

@@ -1,25 +1,20 @@
 """What a worker counts, after some requests of each kind."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-import pytest
-from harness import Desk, NewWorker, good_request, http_get, metric_of
+from harness import Desk, NewWorker, declare_topology, eventually, good_request, http_get, metric_of
+from metrics_table import documented
 from prometheus_client.parser import text_string_to_metric_families
 from steering import steer
 
 from schemas import CreateSessionRequest
 from worker.creator import Context
 from worker.errors import Rejected, RetryLater
+from worker.settings import Settings
 from worker.topology import names_for
 
-NAMES = {
-    "worker_requests", "worker_duplicates", "worker_retries", "worker_recovered", "worker_lost_fences",
-    "worker_dead_letters", "worker_responses", "worker_stage_seconds", "worker_batch_requests",
-    "worker_end_to_end_seconds", "worker_in_flight_requests", "worker_buffered_requests", "worker_part_up",
-    "worker_expired_sessions", "worker_retired_requests",
-}  # fmt: skip
+STAGES = ("decode", "accept", "create", "finish", "publish", "settle")
 
 
 async def act(request: CreateSessionRequest, context: Context) -> None:
@@ -29,20 +24,21 @@ async def act(request: CreateSessionRequest, context: Context) -> None:
         raise RetryLater(0.01)
 
 
-async def test_every_metric_is_there(new_worker: NewWorker) -> None:
-    worker = await new_worker()
+async def test_a_worker_tells_the_metrics_of_the_table_and_no_other(
+    new_worker: NewWorker, desk: Desk
+) -> None:
+    worker = await new_worker(handler=steer(act))
+    await desk.ask(good_request())
 
     status, text = await http_get(worker, "/metrics")
 
-    families = {
-        family.name: family
-        for family in text_string_to_metric_families(text)
-        if not family.name.endswith("_created")  # the library's own: since when it counts
-    }
+    families = {family.name: family for family in text_string_to_metric_families(text)}
     assert status == 200
-    assert set(families) >= NAMES
-    assert {name for name in families if name.startswith("worker_")} == NAMES
-    assert all(families[name].documentation for name in NAMES)
+    assert {name for name in families if name.startswith("worker_")} == {
+        name.removesuffix("_total") for name in documented()
+    }
+    assert all(family.documentation for family in families.values())
+    assert "_created" not in text, "when a series was made says nothing, and doubles the page"
     assert {sample.labels["part"]: sample.value for sample in families["worker_part_up"].samples} == {
         "postgres": 1,
         "requests": 1,
@@ -81,7 +77,7 @@ async def test_the_counts_are_right_after_some_of_each_kind(new_worker: NewWorke
     assert await count("worker_responses_total", result="confirmed") == 11 + 1, "and the dead letter"
     assert await count("worker_batch_requests_count") == 12
     assert await count("worker_batch_requests_sum") == 12
-    for stage in ("decode", "accept", "create", "finish", "publish", "settle"):
+    for stage in STAGES:
         seen = await count("worker_stage_seconds_count", stage=stage)
         assert seen is not None
         assert seen >= 9, stage
@@ -89,19 +85,35 @@ async def test_the_counts_are_right_after_some_of_each_kind(new_worker: NewWorke
     assert await count("worker_in_flight_requests") == 0
 
 
-async def test_the_end_to_end_time_counts_from_the_message_s_timestamp(
-    new_worker: NewWorker, desk: Desk
+async def test_a_stage_counts_once_for_each_batch(
+    settings: Settings, new_worker: NewWorker, desk: Desk
 ) -> None:
-    worker = await new_worker()
+    """However many groups its calls end in."""
+    await declare_topology(settings)
+    turns = [asyncio.Event() for _ in range(8)]
 
-    await desk.ask(good_request())
-    without = await metric_of(worker, "worker_end_to_end_seconds_sum")
-    await desk.ask(good_request(), timestamp=datetime.now(UTC) - timedelta(seconds=100))
+    async def one_after_the_other(request: CreateSessionRequest, _context: Context) -> None:
+        await turns[int(request.payload.name or "")].wait()
 
-    assert without is not None
-    assert 0 < without < 5
-    assert await metric_of(worker, "worker_end_to_end_seconds_sum") == pytest.approx(100, abs=7)
-    assert await metric_of(worker, "worker_end_to_end_seconds_count") == 2
+    for turn in range(8):
+        await desk.send(good_request(None, name=str(turn)))
+    worker = await new_worker(handler=steer(one_after_the_other))
+    for turn in turns:
+        turn.set()
+        await desk.next()
+
+    async def counts() -> dict[str, float | None] | None:
+        found = {
+            stage: await metric_of(worker, "worker_stage_seconds_count", stage=stage) for stage in STAGES
+        }
+        return found if found["settle"] == 8 and found["create"] == found["decode"] else None
+
+    found = await eventually(counts)
+    batches = await metric_of(worker, "worker_batch_requests_count") or 0
+    assert 1 <= batches < 8, "some were in one batch"
+    assert found == {
+        "decode": batches, "accept": batches, "create": batches, "finish": 8, "publish": 8, "settle": 8,
+    }  # fmt: skip
 
 
 async def test_what_is_in_flight_shows_while_it_is(new_worker: NewWorker, desk: Desk) -> None:

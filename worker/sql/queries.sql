@@ -50,7 +50,7 @@ delete from leases where id = any ($2::bigint[]) and worker = $3
 -- What is on record for these ids.
 select
   request_id, status, attempt, fingerprint, session_id, response, error_code,
-  reply_to, correlation_id, traceparent, worker, lease, received_at
+  reply_to, correlation_id, traceparent, worker, lease, received_at, published_at is not null as published
 from requests
 where request_id = any ($1::uuid[])
 
@@ -58,7 +58,8 @@ where request_id = any ($1::uuid[])
 -- The same, and what a response to a cancelled request says.
 select
   request_id, status, attempt, org_id, session_id, response, error_code, published_at is not null as published,
-  body::json -> 'payload' ->> 'casefile_id' as casefile_id, reply_to, correlation_id, traceparent
+  body::json -> 'payload' ->> 'casefile_id' as casefile_id, reply_to, correlation_id, traceparent,
+  received_at
 from requests
 where request_id = any ($1::uuid[])
 
@@ -183,7 +184,7 @@ returning leases.id, due.holder_silent, due.spends_attempt
 -- What such a lease holds and is not answered yet.
 select
   request_id, status, attempt, org_id, user_id, session_id, body, refusal, response, error_code, deadline_at,
-  reply_to, correlation_id, traceparent, lease
+  reply_to, correlation_id, traceparent, lease, received_at
 from requests
 where lease = any ($1::bigint[]) and published_at is null
 order by received_at

@@ -1,0 +1,236 @@
+"""The end-to-end time against the requester's own clock, and its count against the answers."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from time import perf_counter, time
+from uuid import UUID, uuid4
+
+import aio_pika
+import asyncpg
+import pytest
+import pytest_asyncio
+from harness import (
+    Desk,
+    NewWorker,
+    RunningWorker,
+    declare_topology,
+    eventually,
+    good_request,
+    http_get,
+    metric_of,
+)
+from prometheus_client.parser import text_string_to_metric_families
+from steering import steer
+
+from schemas import CreateSessionRequest
+from worker.client import Client
+from worker.creator import Context
+from worker.errors import Rejected, RetryLater
+from worker.settings import Settings
+from worker.stack import Stack
+from worker.store import Store
+from worker.topology import names_for
+
+_SUM = "worker_end_to_end_seconds_sum"
+_COUNT = "worker_end_to_end_seconds_count"
+
+
+@pytest_asyncio.fixture
+async def client(stack: Stack, prefix: str) -> AsyncIterator[Client]:
+    async with Client(stack.amqp_url, prefix) as opened:
+        yield opened
+
+
+async def test_it_is_what_the_client_s_own_clock_says(new_worker: NewWorker, client: Client) -> None:
+    """Within 5 %, tried again or not. Few at once: what waits for its turn in this one process, which is
+    client and worker, is not the worker's."""
+
+    async def wait(_request: CreateSessionRequest, context: Context) -> None:
+        await asyncio.sleep(0.05)
+        if context.attempt == 1 and context.deadline_at is None:
+            raise RetryLater(0.05)
+
+    worker = await new_worker(handler=steer(wait))
+    took = {"direct": 0.0, "retried": 0.0}
+
+    async def ask(path: str, times: int) -> None:
+        for _ in range(times):
+            begun = perf_counter()
+            await client.create_session(org_id="org-1", timeout=30 if path == "direct" else None)
+            took[path] += perf_counter() - begun
+
+    await client.connect()
+    await asyncio.gather(*(ask("direct", 75) for _ in range(4)), ask("retried", 5), ask("retried", 5))
+
+    for path, count in {"direct": 300, "retried": 10}.items():
+        assert await metric_of(worker, _COUNT, path=path, status="completed") == count
+        assert await metric_of(worker, _SUM, path=path, status="completed") == pytest.approx(
+            took[path], rel=0.05
+        ), path
+
+
+async def act(request: CreateSessionRequest, context: Context) -> None:
+    match request.payload.name:
+        case "rejected":
+            raise Rejected("no")
+        case "retried" if context.attempt == 1:
+            raise RetryLater(0.01)
+        case "exhausted":
+            raise KeyError
+        case "cancelled":
+            await asyncio.Event().wait()
+        case "recovered" if context.attempt == 1:
+            await asyncio.Event().wait()
+
+
+async def test_its_count_is_that_of_the_answers(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each request's first confirmed response, in the end what `published_at` says, by path and status."""
+    calm = {"handler": steer(act), "lease_seconds": 1, "retry_base_seconds": 0.01, "retry_cap_seconds": 0.01}
+    first = await new_worker(**calm, max_attempts=2)
+    for name in ("completed", "completed", "rejected", "retried", "exhausted"):
+        for _ in range(3):
+            await desk.ask(good_request(None, name=name))
+    for _ in range(3):
+        await desk.ask(good_request(None, name=17))  # invalid
+        await desk.ask(good_request(), headers={"deadline": 1})
+        await desk.send(good_request(), reply_to="nobody-reads-this")  # no answer is confirmed
+    again = good_request()
+    for _ in range(3):
+        await desk.ask(again)
+        await desk.ask(again | {"org_id": "org-2"})  # a conflict is no answer of the request's
+    cancelled = [good_request(None, name="cancelled") for _ in range(3)]
+    for request in cancelled:
+        await desk.send(request)
+    await running(first, 3)
+    for request in cancelled:
+        await cancel(desk, request["request_id"])
+        assert {json.loads((await desk.next()).body)["request_id"] for _ in range(2)} == {
+            request["request_id"]
+        }
+    recovered = [good_request(None, name="recovered") for _ in range(3)]
+    unanswered = {request["request_id"] for request in recovered}
+    for request in recovered:
+        await desk.send(request)
+    await running(first, 6)  # those of cancelled requests are not ended
+    counts = await ways(first)
+    with monkeypatch.context() as patched:
+        patched.setattr("worker.app._sign_off", say_nothing)
+        await first.vanish()
+
+    second = await new_worker(**calm, max_attempts=2)
+    while unanswered:
+        # In between there are the cancelled ones, whose deliveries came again: not for the first time.
+        unanswered -= {json.loads((await desk.next()).body)["request_id"]}
+    await desk.ask(again)  # answered again by another worker
+
+    counts += await ways(second)
+    assert counts == {
+        ("direct", "completed"): 7,
+        ("direct", "failed"): 3 + 3 + 3 + 3,
+        ("retried", "completed"): 3,
+        ("retried", "failed"): 3,
+        ("recovered", "completed"): 3,
+    }
+    answered = await eventually(
+        lambda: db.fetchval(
+            "select count(published_at) from requests having count(published_at) = count(*) - 3"
+        )
+    )
+    assert sum(counts.values()) == answered
+
+
+async def test_a_response_that_only_recovery_could_publish_is_counted(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    """It was finished, and its worker died before the broker had it."""
+    worker = await new_worker(lease_seconds=1)
+    request = good_request()
+    await desk.ask(request)
+    await worker.stop()
+    await db.execute("update requests set published_at = null")
+    worker = await new_worker()
+
+    await desk.ask(request)
+
+    assert await ways(worker) == {("recovered", "completed"): 1}
+
+
+@pytest.mark.parametrize(
+    ("stamp", "header", "expected"),
+    [
+        pytest.param(100.5, None, 100.5, id="the body's"),
+        pytest.param(100.5, 50.25, 100.5, id="the body's before the header's"),
+        pytest.param(100, None, 0, id="whole seconds in the body"),
+        pytest.param(100, 50.25, 50.25, id="the header's"),
+        pytest.param(-86_400.5, None, 0, id="tomorrow"),
+        pytest.param(200_000.5, None, 0, id="days ago"),
+    ],
+)
+async def test_where_it_begins(
+    new_worker: NewWorker, desk: Desk, stamp: float, header: float | None, expected: float
+) -> None:
+    worker = await new_worker()
+    now = int(time())
+    made = datetime.fromtimestamp(now, UTC) - timedelta(seconds=stamp)
+    request = good_request() | {"timestamp": made.isoformat().replace("+00:00", "Z")}
+
+    await desk.ask(
+        request,
+        headers=None if header is None else {"timestamp_in_ms": int((now - header) * 1000)},
+        timestamp=datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC),  # the property, in whole seconds
+    )
+
+    took = await metric_of(worker, _SUM)
+    assert took is not None
+    assert expected <= took < expected + 8
+
+
+async def test_the_wait_in_the_queue_of_what_is_tried_again_is_in_it(
+    settings: Settings, new_worker: NewWorker, desk: Desk
+) -> None:
+    """What is on record is enough to tell since when it was asked for."""
+    await declare_topology(settings)
+    made = datetime.now(UTC) - timedelta(seconds=100)
+    await desk.send(
+        good_request(None, name="retried") | {"timestamp": made.isoformat(timespec="microseconds")}
+    )
+    worker = await new_worker(handler=steer(act))
+    await desk.next()
+
+    assert await metric_of(worker, _SUM, path="retried") == pytest.approx(104, abs=5)
+
+
+async def cancel(desk: Desk, request_id: UUID | str) -> None:
+    exchange = await desk.channel.get_exchange(names_for(desk.prefix).requests, ensure=False)
+    body = {"request_id": str(request_id), "operation": "cancel_session"}
+    message = aio_pika.Message(json.dumps(body).encode(), reply_to=desk.reply_to, correlation_id=str(uuid4()))
+    await exchange.publish(message, routing_key="cancel", mandatory=True)
+
+
+async def say_nothing(_store: Store) -> None:
+    """What a killed worker says at its end."""
+
+
+async def running(worker: RunningWorker, calls: int) -> None:
+    async def look() -> bool:
+        return await metric_of(worker, "worker_handler_running") == calls
+
+    await eventually(look)
+
+
+async def ways(worker: RunningWorker) -> Counter[tuple[str, str]]:
+    """How many answers took which path to which status."""
+    _, text = await http_get(worker, "/metrics")
+    return Counter(
+        {
+            (sample.labels["path"], sample.labels["status"]): int(sample.value)
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == _COUNT
+        }
+    )

@@ -1,0 +1,93 @@
+"""What is counted and timed of the calls of a handler."""
+
+import asyncio
+from types import TracebackType
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from worker import errors
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_TYPES = 20
+_LONGEST_NAME = 80
+
+
+class HandlerCalls:
+    """The metrics of all calls; `of` watches one."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.seconds = Histogram(
+            "worker_handler_seconds",
+            "Time of a call of the handler, by how it ended.",
+            ["outcome"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.running = Gauge(
+            "worker_handler_running", "Calls of the handler that are running.", registry=registry
+        )
+        self.limit = Gauge(
+            "worker_handler_limit", "Calls that may run at once; 0 without a handler.", registry=registry
+        )
+        self._errors = Counter(
+            "worker_handler_errors",
+            "Calls that raised what they should not, by its type.",
+            ["type"],
+            registry=registry,
+        )
+        self._types: set[str] = set()
+
+    def of(self, limit: asyncio.Timeout) -> "_Call":
+        """Watches what is done inside it, which this limit may end."""
+        return _Call(self, limit)
+
+    def raised(self, error: BaseException) -> None:
+        """Each type is a series for as long as the process lives, so only the first ones get their own."""
+        name = type(error).__name__[:_LONGEST_NAME]
+        if name not in self._types:
+            if len(self._types) >= _TYPES:
+                name = "other"
+            else:
+                self._types.add(name)
+        self._errors.labels(name).inc()
+
+
+class _Call:
+    def __init__(self, calls: HandlerCalls, limit: asyncio.Timeout) -> None:
+        self._calls = calls
+        self._limit = limit
+        self._clock = asyncio.get_running_loop().time
+
+    def __enter__(self) -> None:
+        self._begun = self._clock()
+        self._calls.running.inc()
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._calls.running.dec()
+        outcome = self._outcome(error)
+        self._calls.seconds.labels(outcome).observe(self._clock() - self._begun)
+        if error is not None and outcome == "raised":
+            self._calls.raised(error)
+
+    def _outcome(self, error: BaseException | None) -> str:
+        match error:
+            case None:
+                return "ok"
+            case errors.Rejected():
+                return "rejected"
+            case errors.RetryLater():
+                return "retry"
+            case TimeoutError() if self._limit.expired():
+                return "timeout"
+            case asyncio.CancelledError() if _is_cancelled():
+                return "cancelled"
+            case _:
+                return "raised"
+
+
+def _is_cancelled() -> bool:
+    """Whether the worker ends this call. A handler may let out a cancellation of something of its own."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,15 @@
+"""How late the event loop is: whatever blocks it makes everything late, heartbeats included."""
+
+import asyncio
+from collections.abc import Callable
+
+_SECONDS = 0.25
+
+
+async def watch(observe: Callable[[float], None]) -> None:
+    """Tell, four times a second, how much later than it asked for this was woken."""
+    clock = asyncio.get_running_loop().time
+    while True:
+        due = clock() + _SECONDS
+        await asyncio.sleep(_SECONDS)
+        observe(max(0.0, clock() - due))
