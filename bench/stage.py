@@ -24,6 +24,7 @@ from pamqp import commands as spec
 from bench.peers.fill import bodies
 from worker import topology
 from worker.frames import divert_deliveries
+from worker.large import Whole
 from worker.migrate import migrate
 from worker.publisher import Outgoing, write_batch
 
@@ -65,7 +66,7 @@ async def a_site(servers: Servers, **environ: str) -> AsyncIterator[Site]:
     connection = await aio_pika.connect(servers.amqp_url)
     try:
         async with a_database(servers.database_url) as database_url:
-            design = topology.design(tag, 20, limits_from_policy=True)
+            design = topology.design(tag, limits_from_policy=True)
             await topology.apply(connection, design)
             yield Site(
                 connection,
@@ -166,7 +167,7 @@ async def listening(
 ) -> AsyncIterator[None]:
     """Every message of a queue, as cheaply as can be: what listens takes its share of the same cores."""
     channel = await underlying(connection, confirms=False)
-    divert_deliveries(channel, {queue: heard})
+    divert_deliveries(channel, {queue: lambda message, _dropped: heard(message)}, lambda _header: Whole())
     await channel.basic_consume(queue, _nothing, no_ack=True, consumer_tag=queue)
     try:
         yield

@@ -206,12 +206,22 @@ async def metric_of(worker: RunningWorker, name: str, **labels: str) -> float | 
     return None
 
 
-async def declare_topology(settings: Settings) -> None:
+def with_limit(designed: topology.Topology, limit: int) -> topology.Topology:
+    """The queues as an earlier version declared them."""
+    queues = tuple(
+        queue._replace(arguments={**queue.arguments, "x-delivery-limit": limit})
+        for queue in designed.queues
+        if queue.name != designed.names.dead
+    )
+    return designed._replace(queues=(*queues, designed.queues[-1]))
+
+
+async def declare_topology(settings: Settings, delivery_limit: int | None = None) -> None:
     """What a worker declares at its start, so that requests can be there before it."""
     from_policy = settings.queue_limits == "policy"
-    designed = topology.design(settings.prefix, settings.delivery_limit, limits_from_policy=from_policy)
+    designed = topology.design(settings.prefix, limits_from_policy=from_policy)
     async with await aio_pika.connect(settings.amqp_url.get_secret_value()) as connection:
-        await topology.apply(connection, designed)
+        await topology.apply(connection, with_limit(designed, delivery_limit) if delivery_limit else designed)
 
 
 async def delete_topology(amqp_url: str, prefix: str) -> None:

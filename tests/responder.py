@@ -105,7 +105,7 @@ def _payload(request_id: UUID) -> SessionCreatedPayload:
 async def responder_at(amqp_url: str, prefix: str) -> AsyncIterator[Responder]:
     connection = await aio_pika.connect(amqp_url)
     async with connection:
-        await topology.apply(connection, topology.design(prefix, 20, limits_from_policy=False))
+        await topology.apply(connection, topology.design(prefix, limits_from_policy=False))
         channel = await connection.channel()
         responder = Responder(channel, prefix)
         queue = await channel.get_queue(responder.names.requests, ensure=False)

@@ -14,6 +14,7 @@ from worker.accepting import Accepting
 from worker.answering import UNHEARD_SECONDS, Answering
 from worker.broker import Broker
 from worker.cancelling import Cancelling
+from worker.channel_session import Delivery
 from worker.console.health import serve_health
 from worker.creator import BuiltInCreation, Creation, HandlerCreation, RetryRule, load_handler
 from worker.envelope import Limits
@@ -36,6 +37,8 @@ PARTS = (database.PART, intake.PART, publisher.PART)
 _PAUSE_SECONDS = 1.0
 _NOTE_SECONDS = 0.2
 _RECOVERY_SECONDS = 1.0
+_CANCELS_AT_ONCE = 64
+_CANCELS_BYTES = 8 << 20
 _SIGN_OFF_SECONDS = 2  # this and the closing of connections come after the grace: five seconds at most
 _log = structlog.get_logger(__name__)
 
@@ -63,6 +66,7 @@ class _Parts:
     store: Store
     publishing: publisher.Publisher
     taking: intake.Intake
+    cancels: intake.Intake
     pipeline: Pipeline
     alive: heartbeat.Heartbeat
     recovery: Recovery
@@ -78,9 +82,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
         keys=parse_seal_keys(settings.seal_keys.get_secret_value()),
         creation=_creation(settings, metrics),
         broker=_broker(settings, tls, me),
-        design=topology.design(
-            settings.prefix, settings.delivery_limit, limits_from_policy=settings.queue_limits == "policy"
-        ),
+        design=topology.design(settings.prefix, limits_from_policy=settings.queue_limits == "policy"),
         readiness=Readiness(PARTS),
         metrics=metrics,
         fail_point=FailPoint(settings.fail_point),
@@ -114,7 +116,15 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
 def _wire(settings: Settings, given: _Given, store: Store) -> _Parts:
     names, readiness, metrics = given.design.names, given.readiness, given.metrics
     publishing = publisher.Publisher(readiness, settings.confirm_timeout_seconds, given.fail_point)
-    taking = intake.Intake(names, settings.prefetch, readiness, metrics)
+    bounds = intake.Bounds(settings.prefetch_in_effect, settings.prefetch_bytes, settings.max_body_bytes)
+    taking = intake.Intake(intake.sources_of_requests(names), bounds, readiness, metrics)
+    cancels = intake.Intake(
+        intake.sources_of_cancels(names),
+        intake.Bounds(_CANCELS_AT_ONCE, _CANCELS_BYTES, settings.max_body_bytes),
+        readiness,
+        metrics=None,
+        part=None,
+    )
     finishing = Finishing(store, metrics)
     alone = apart.Apart(given.broker, settings.confirm_timeout_seconds)
     answering = Answering(given.me, names, publishing, alone, store, readiness, metrics)
@@ -144,14 +154,14 @@ def _wire(settings: Settings, given: _Given, store: Store) -> _Parts:
         metrics,
         settings.max_attempts,
     )
-    return _Parts(store, publishing, taking, pipeline, alive, recovery)
+    return _Parts(store, publishing, taking, cancels, pipeline, alive, recovery)
 
 
 async def _run(settings: Settings, given: _Given, parts: _Parts, stop: asyncio.Event) -> None:
     """Until it is asked to stop, or an error comes that nobody can wait out."""
     running = [asyncio.create_task(service) for service in _services(settings, given, parts)]
     lanes = settings.handler_concurrency if settings.handler else settings.batches
-    feed = asyncio.create_task(_feed(parts, given.creation, lanes, settings.batch_size))
+    feed = asyncio.create_task(_feed_both(parts, given.creation, lanes, settings.batch_size))
     asked = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait([asked, feed, *running], return_when=asyncio.FIRST_COMPLETED)
@@ -171,8 +181,9 @@ async def _run(settings: Settings, given: _Given, parts: _Parts, stop: asyncio.E
 
 def _services(settings: Settings, given: _Given, parts: _Parts) -> list[Coroutine[None, None, None]]:
     async def consume(connection: AbstractConnection) -> None:
-        await topology.apply(connection, given.design)
-        await parts.taking.serve(connection)
+        for note in await topology.apply(connection, given.design):
+            _log.warning("topology.delivery_limit_low", note=note)
+        await link.serve_together(parts.cancels.serve(connection), parts.taking.serve(connection))
 
     async def flush_notes() -> None:
         if parts.store.has_notes:
@@ -205,12 +216,30 @@ def _services(settings: Settings, given: _Given, parts: _Parts) -> list[Coroutin
     return services
 
 
+async def _feed_both(parts: _Parts, creation: Creation, lanes: int, batch_size: int) -> None:
+    async with asyncio.TaskGroup() as both:
+        both.create_task(_feed(parts, creation, lanes, batch_size))
+        both.create_task(_feed_cancels(parts))
+
+
+async def _feed_cancels(parts: _Parts) -> None:
+    """Cancellations, in a lane of their own: when all the others are busy is when they are wanted most."""
+    while await parts.cancels.arrivals():
+        batch = parts.cancels.take(_CANCELS_AT_ONCE)
+        try:
+            await parts.pipeline.run_cancels(batch)
+        except Exception:  # noqa: BLE001 — logged with its traceback; nothing of it is lost
+            _log.exception("batch.failed", requests=len(batch))
+            await asyncio.sleep(_PAUSE_SECONDS)
+            await parts.cancels.give_back(batch)
+
+
 async def _feed(parts: _Parts, creation: Creation, lanes: int, batch_size: int) -> None:
     """Batches one after the other into the pipeline. While all lanes are busy, the next batch grows."""
     free = asyncio.Semaphore(lanes)
     in_hand = 0
 
-    async def run(batch: list[intake.Delivery], room: int) -> None:
+    async def run(batch: list[Delivery], room: int) -> None:
         nonlocal in_hand
         in_hand += 1
         try:
@@ -246,9 +275,11 @@ async def _drain(parts: _Parts, feed: "asyncio.Task[None]", grace_seconds: float
     """Take nothing more, finish what was begun while there is time. The rest goes back unharmed."""
     try:
         async with asyncio.timeout(grace_seconds):
+            await parts.cancels.stop()
             await parts.taking.stop()
             await feed
             await parts.recovery.drain()
+            await parts.cancels.flush()
             await parts.taking.flush()
             if parts.store.has_notes:
                 await parts.store.flush_notes()

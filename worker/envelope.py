@@ -15,6 +15,7 @@ from schemas.request import STORED, is_blank_id
 from schemas.secret import map_secrets, may_hold_secrets
 from worker.body import Malformed, compact, parse
 from worker.errors import SealError
+from worker.large import Dropped, id_in_text
 from worker.outcome import Answer, Arrival, Cancellation, Refusal, Route, Unreadable
 from worker.seal import SealKeys
 
@@ -24,7 +25,7 @@ CANCEL_TYPE = "CancelSessionRequest"
 CANCELLED = b"cancelled:"  # the fingerprint of a request that was cancelled before it came
 CONTENT_TYPE = "application/json"
 APP_ID = "session-worker"
-_ID_IN_TEXT = re.compile(rb'"request_?[iI]d"\s*:\s*"([0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12})"')
+_A_RESPONSE = "it is a response, not a request: answering it would answer its requester once more, wrongly"
 _EPOCH_MS = re.compile(r"-?\d{1,15}(\.\d+)?")
 
 
@@ -38,6 +39,7 @@ class Message(NamedTuple):
     delivery_count: int = 0  # how often it came back before: three times, and it may be what kills its reader
     exchange: str = ""  # where it was published to
     routing_key: str = ""
+    dropped: Dropped | None = None  # a body that was too large to be kept
 
 
 class Limits(NamedTuple):
@@ -48,6 +50,8 @@ def decode(
     message: Message, limits: Limits, keys: SealKeys, now: datetime
 ) -> Arrival | Cancellation | Unreadable:
     """A delivered message as a request ready to be accepted, a refused one, a cancellation, or unreadable."""
+    if message.properties.message_type == RESPONSE_TYPE:
+        return Unreadable(_A_RESPONSE)
     arrival = _decode(message, limits, keys, now)
     if message.taken_by_broker is None or not isinstance(arrival, Arrival) or arrival.refusal:
         return arrival
@@ -72,24 +76,20 @@ def _decode(
     properties = message.properties
     fallback = _uuid_of(properties.correlation_id)
     route = _route(properties)
-    if len(message.body) > limits.max_body_bytes:
-        reason = f"the message has {len(message.body)} bytes, more than the {limits.max_body_bytes} allowed"
-        return _refused(
-            message,
-            _id_in_text(message.body) or fallback,
-            route,
-            now,
-            keys,
-            FailureCode.TOO_LARGE,
-            reason,
-        )
+    size = message.dropped.size if message.dropped else len(message.body)
+    if size > limits.max_body_bytes:
+        reason = f"the message has {size} bytes, more than the {limits.max_body_bytes} allowed"
+        found = message.dropped.request_id if message.dropped else id_in_text(message.body)
+        return _refused(message, found or fallback, route, now, keys, FailureCode.TOO_LARGE, reason)
     try:
         _check_declared(properties)
         deadline_at = _deadline(properties, now)
         document = parse(message.body)
     except Malformed as error:
-        request_id = _id_in_text(message.body) or fallback
+        request_id = id_in_text(message.body) or fallback
         return _refused(message, request_id, route, now, keys, FailureCode.INVALID_REQUEST, str(error))
+    if _is_response(document):
+        return Unreadable(_A_RESPONSE)
     if document.get("operation") == "cancel_session":
         return _cancellation(document, route, fallback)
     try:
@@ -257,7 +257,8 @@ def _refused(
         return _refused_cancellation(request_id, _route(message.properties), refusal)
     if request_id is None:
         return Unreadable(f"{reason}; and no request id was found in it")
-    body = message.body.decode("latin-1")  # may hold credentials where nobody looked for them
+    # May hold credentials where nobody looked for them.
+    body = message.dropped.digest if message.dropped else message.body.decode("latin-1")
     return Arrival(
         request_id=request_id,
         fingerprint=keys.fingerprint(body, has_secrets=bool(keys)),
@@ -343,9 +344,15 @@ def _uuid_of(value: object) -> UUID | None:
     return None if is_blank_id(found) else found
 
 
-def _id_in_text(body: bytes) -> UUID | None:
-    found = _ID_IN_TEXT.search(body)
-    return _uuid_of(found[1].decode()) if found else None
+def _is_response(document: dict[str, Any]) -> bool:
+    """Whether this is what a worker once answered. No request, however wrong, looks like that."""
+    payload = document.get("payload")
+    return (
+        "operation" not in document
+        and document.get("status") in ("completed", "failed")
+        and isinstance(payload, dict)
+        and "session_id" in payload
+    )
 
 
 def _holds_secrets(payload: dict[str, Any]) -> bool:

@@ -19,6 +19,8 @@ from pamqp.body import ContentBody
 from pamqp.exceptions import PAMQPException
 from pamqp.header import ContentHeader
 
+from worker.large import Body, Dropped
+
 _TESTED_WITH = "7.2.4"  # of aiormq
 _HEAD = 7  # type, channel, size; then the payload and one byte that ends it
 _log = structlog.get_logger(__name__)
@@ -58,36 +60,41 @@ class _EagerReceiver(aiormq.connection.FrameReceiver):
         return await super().get_frame()
 
 
-Receive = Callable[[DeliveredMessage], None]
+Receive = Callable[[DeliveredMessage, Dropped | None], None]
 
 
-def divert_deliveries(channel: Channel, receivers: dict[str, Receive]) -> None:
-    """Deliveries for these consumer tags go straight to their receiver, everything else its usual way."""
+def divert_deliveries(
+    channel: Channel, receivers: dict[str, Receive], body_for: Callable[[ContentHeader], Body]
+) -> None:
+    """Deliveries for these consumer tags go straight to their receiver, everything else its usual way. What
+    `body_for` returns takes the pieces of a body as they come.
+    """
     usual = channel.frames.put
     deliver: spec.Basic.Deliver | None = None
     header: ContentHeader | None = None
-    parts: list[bytes] = []
+    body: Body | None = None
     missing = 0
 
     async def put(item: tuple[int, Any]) -> None:
-        nonlocal deliver, header, parts, missing
+        nonlocal deliver, header, body, missing
         frame = item[1]
         match frame:
             case spec.Basic.Deliver() if frame.consumer_tag in receivers:
-                deliver, header, parts = frame, None, []
+                deliver, header, body = frame, None, None
                 return
             case ContentHeader() if deliver:
-                header, missing = frame, frame.body_size
-            case ContentBody() if header:
-                parts.append(frame.value)
+                header, missing, body = frame, frame.body_size, body_for(frame)
+            case ContentBody() if header and body:
+                body.add(frame.value)
                 missing -= len(frame.value)
             case _:
                 await usual(item)
                 return
-        if deliver and not missing:
-            message = DeliveredMessage(deliver, header, b"".join(parts), channel)
+        if deliver and body and not missing:
+            kept, dropped = body.end()
+            message = DeliveredMessage(deliver, header, kept, channel)
             receive = receivers[deliver.consumer_tag or ""]
-            deliver = header = None
-            receive(message)
+            deliver = header = body = None
+            receive(message, dropped)
 
     channel.frames.put = put  # type: ignore[method-assign]

@@ -2,19 +2,21 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import structlog
 from aio_pika.abc import AbstractConnection
-from aio_pika.exceptions import ChannelInvalidStateError
-from aiormq.abc import ChannelFrame, DeliveredMessage
+from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
 from aiormq.exceptions import AMQPError
 from pamqp import commands as spec
+from pamqp.header import ContentHeader
 
 from worker import frames
-from worker.envelope import Message
+from worker.channel_session import ChannelSession, Delivery, by_session
+from worker.envelope import RESPONSE_TYPE, Message
+from worker.large import Body, Dropped, Sieve, Whole
 from worker.metrics import Metrics
 from worker.readiness import Readiness
 from worker.topology import CANCEL_KEY, Names
@@ -23,97 +25,55 @@ PART = "requests"
 _NEEDED = ("postgres", "responses")  # without these a delivery is left where it is
 CONSUME_SECONDS = 15  # a node cut off from its cluster answers nothing, and keeps the connection open
 _BATCH_BYTES = 1 << 20
-_SEND_SECONDS = 10
+_SHED_SECONDS = 0.05  # between two looks for room, while there is something to give back
+_SHED_PATIENCE = 1.0  # for what was given back to come again; another worker may have it
 _log = structlog.get_logger(__name__)
 
 
-class Delivery(NamedTuple):
-    """A message on loan from the broker until it is settled."""
+class Source(NamedTuple):
+    """A queue to consume."""
 
-    tag: int
-    message: Message
-    session: "_ChannelSession"
-    received: float
+    queue: str
+    taken_by_broker: bool = False
 
 
-class _ChannelSession:
-    """What one channel has delivered and what of it is still unsettled: both end with the channel."""
+class Bounds(NamedTuple):
+    """What may be held at once, and how large a body may be to be kept at all."""
 
-    def __init__(self, channel: Channel, hold_back: int) -> None:
-        self.channel = channel
-        self._hold_back = hold_back
-        self._unsettled: deque[int] = deque()
-        self._settled: set[int] = set()
-        self._in_order = asyncio.Lock()  # the queue of writes is not: who waits for room is overtaken
+    deliveries: int
+    held_bytes: int
+    body_bytes: int
 
-    @property
-    def open(self) -> bool:
-        return not self.channel.is_closed
 
-    @property
-    def unsettled(self) -> int:
-        return len(self._unsettled)
+def sources_of_requests(names: Names) -> tuple[Source, ...]:
+    # In this order: the second answer comes behind all that the first queue holds.
+    return Source(names.undelivered, taken_by_broker=True), Source(names.requests)
 
-    def delivered(self, tag: int) -> None:
-        self._unsettled.append(tag)
 
-    def forget(self, tag: int) -> bool:
-        """Whether it was still unsettled."""
-        if tag in self._settled or tag not in self._unsettled:
-            return False
-        self._unsettled.remove(tag)
-        return True
-
-    def settle(self, tags: Sequence[int], *, everything: bool) -> list[spec.Basic.Ack]:
-        """The acknowledgements to send now. A run from the oldest delivery on needs one frame; what lies
-        behind a gap waits for the gap to close, unless that would hold back too many.
-        """
-        self._settled.update(tags)
-        run = 0
-        while self._unsettled and self._unsettled[0] in self._settled:
-            run = self._unsettled.popleft()
-            self._settled.discard(run)
-        frames = [spec.Basic.Ack(delivery_tag=run, multiple=True)] if run else []
-        if self._settled and (everything or len(self._settled) > self._hold_back):
-            frames += [spec.Basic.Ack(delivery_tag=tag) for tag in sorted(self._settled)]
-            self._unsettled = deque(tag for tag in self._unsettled if tag not in self._settled)
-            self._settled.clear()
-        return frames
-
-    async def acknowledge(self, tags: Sequence[int], *, everything: bool) -> None:
-        async with self._in_order:
-            await self._send(self.settle(tags, everything=everything))
-
-    async def give_back(self, tags: Sequence[int]) -> None:
-        async with self._in_order:
-            nacks = [spec.Basic.Nack(delivery_tag=tag, requeue=True) for tag in tags if self.forget(tag)]
-            # Acknowledgements may have waited for just these.
-            await self._send([*nacks, *self.settle([], everything=False)])
-
-    async def _send(self, frames: Sequence[spec.Basic.Ack | spec.Basic.Nack]) -> None:
-        if not frames or not self.open:
-            return
-        try:
-            # A connection that dies with a full queue of writes would keep this waiting for ever.
-            async with asyncio.timeout(_SEND_SECONDS):
-                await self.channel.write_queue.put(
-                    ChannelFrame.marshall(channel_number=self.channel.number, frames=frames)
-                )
-        except (ChannelInvalidStateError, OSError, TimeoutError):
-            _log.info("intake.settle_unsent", deliveries=len(frames))
+def sources_of_cancels(names: Names) -> tuple[Source, ...]:
+    return (Source(names.cancels),)
 
 
 class Intake:
     """Gathers what the broker delivers. It never waits for a batch to fill: what has arrived is taken."""
 
-    def __init__(self, names: Names, prefetch: int, readiness: Readiness, metrics: Metrics) -> None:
-        self._names = names
-        self._prefetch = prefetch
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        bounds: Bounds,
+        readiness: Readiness,
+        metrics: Metrics | None,
+        part: str | None = PART,
+    ) -> None:
+        self._sources = sources
+        self._bounds = bounds
         self._readiness = readiness
         self._metrics = metrics
+        self._part = part
         self._buffer: deque[Delivery] = deque()
         self._arrived = asyncio.Event()
-        self._sessions: list[_ChannelSession] = []
+        self._short_of_room = asyncio.Event()
+        self._sessions: list[ChannelSession] = []
         self._stopping = False
         self._eager = frames.inside_is_known("deliveries are taken one by one")
         if self._eager:
@@ -125,7 +85,7 @@ class Intake:
         await opened.initialize()
         channel = await opened.get_underlay_channel()
         assert isinstance(channel, Channel)  # noqa: S101 — the abstract class hides what is needed of it
-        session = _ChannelSession(channel, self._prefetch // 4)
+        session = ChannelSession(channel, self._bounds.deliveries // 4)
         self._sessions.append(session)
         lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -136,27 +96,31 @@ class Intake:
                 )
 
         channel.on_consumer_cancel_callbacks.add(on_cancel)
+        giving_back = asyncio.create_task(self._give_back_shed(session))
         try:
             async with asyncio.timeout(CONSUME_SECONDS):
-                await channel.basic_qos(prefetch_count=self._prefetch)
-                receivers = {  # in this order: the second answer comes behind all that the first queue holds
-                    self._names.undelivered: self._receiver(session, taken_by_broker=True),
-                    self._names.requests: self._receiver(session, taken_by_broker=False),
-                }
+                await channel.basic_qos(prefetch_count=self._bounds.deliveries)
+                receivers = {source.queue: self._receiver(session, source) for source in self._sources}
                 if self._eager:
-                    frames.divert_deliveries(channel, receivers)
+                    frames.divert_deliveries(channel, receivers, self._body_for)
                 for queue, receiver in receivers.items():
                     await channel.basic_consume(queue, receiver, consumer_tag=queue)  # type: ignore[arg-type] # it takes both
-            self._readiness.up(PART)
-            _log.info("intake.consuming", queue=self._names.requests, prefetch=self._prefetch)
+            if self._part:
+                self._readiness.up(self._part)
+            queue = self._sources[-1].queue
+            _log.info("intake.consuming", queue=queue, prefetch=self._bounds.deliveries)
             closing = asyncio.ensure_future(channel.closing)
-            await asyncio.wait([closing, lost], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([closing, lost, giving_back], return_when=asyncio.FIRST_COMPLETED)
             if lost.done():
                 raise AMQPError(lost.result())
+            if giving_back.done():
+                giving_back.result()
             if error := closing.exception():
                 raise error
         finally:
-            self._readiness.down(PART, "not consuming")
+            giving_back.cancel()
+            if self._part:
+                self._readiness.down(self._part, "not consuming")
             self._drop(session)
 
     async def arrivals(self) -> int:
@@ -176,6 +140,11 @@ class Intake:
     def buffered(self) -> int:
         return len(self._buffer)
 
+    @property
+    def held_bytes(self) -> int:
+        """Of the bodies that are in hand, taken or not."""
+        return sum(session.held_bytes for session in self._sessions)
+
     def take(self, most: int) -> list[Delivery]:
         """What has arrived, at most so many. Large ones make a small batch: they take long to read, and the
         others with them would wait for it.
@@ -190,21 +159,26 @@ class Intake:
         self._gauge()
         return batch
 
+    def take_over(self, deliveries: Sequence[Delivery]) -> None:
+        """Put in line what came by another intake and is for this one."""
+        self._buffer.extend(deliveries)
+        self._arrived.set()
+
     async def settle(self, deliveries: Sequence[Delivery], *, everything: bool = False) -> None:
         """Tell the broker that these are dealt with. On a lost channel there is nothing to tell: they come
         again.
         """
-        for session, tags in _by_session(deliveries):
+        for session, tags in by_session(deliveries):
             await session.acknowledge(tags, everything=everything)
         self._gauge()
 
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:
-        """Return to the broker what could not be dealt with. That counts towards the delivery limit."""
-        for session, tags in _by_session(deliveries):
+        """Return to the broker what could not be dealt with."""
+        for session, tags in by_session(deliveries):
             await session.give_back(tags)
 
     async def stop(self) -> None:
-        """Take nothing more. What is buffered goes back to the broker when its channel closes."""
+        """Take nothing more. What is buffered goes back to the broker at once: others may be free for it."""
         self._stopping = True
         self._arrived.set()
         self._readiness.nudge()
@@ -215,48 +189,103 @@ class Intake:
                         await session.channel.basic_cancel(tag, timeout=5)
                 except Exception:  # noqa: BLE001 — a lost connection ends what waits on it with a bare one, too
                     _log.info("intake.cancel_unanswered")
+        waiting, self._buffer = self._buffer, deque()
+        # By hand: to RabbitMQ from 4.3 on that is no sign of a message that kills, a closed channel is.
+        await self.give_back(waiting)
+        for session in self._sessions:
+            await session.give_back(session.take_all_shed())
+        self._gauge()
 
     async def flush(self) -> None:
         """Send the acknowledgements that were held back."""
         for session in self._sessions:
             await session.acknowledge([], everything=True)
 
-    def _receiver(self, session: _ChannelSession, *, taken_by_broker: bool) -> frames.Receive:
+    def _body_for(self, header: ContentHeader) -> Body:
+        """What takes the pieces of a body. A response that strayed here is kept, however large: it is for the
+        dead letters.
+        """
+        large = header.body_size > self._bounds.body_bytes
+        return Sieve() if large and header.properties.message_type != RESPONSE_TYPE else Whole()
+
+    def _receiver(self, session: ChannelSession, source: Source) -> frames.Receive:
         clock = asyncio.get_running_loop().time
 
-        def receive(message: DeliveredMessage) -> None:
+        def receive(message: DeliveredMessage, dropped: Dropped | None = None) -> None:
             tag = message.delivery_tag or 0
-            properties = message.header.properties
-            why = None
-            if taken_by_broker:
-                why = str((properties.headers or {}).get("x-first-death-reason", "unknown"))
-            session.delivered(tag)
+            properties, body = message.header.properties, message.body
+            if not self._eager and not dropped:
+                part = self._body_for(message.header)
+                part.add(body)
+                body, dropped = part.end()
+            held = self.held_bytes
+            if held and held + len(body) > self._bounds.held_bytes:
+                self._shed(session, tag, len(body), source.queue)
+                return
+            session.delivered(tag, len(body))
+            headers = properties.headers or {}
             found = Message(
-                body=message.body,
+                body=body,
                 properties=properties,
-                taken_by_broker=why,
+                taken_by_broker=str(headers.get("x-first-death-reason", "unknown"))
+                if source.taken_by_broker
+                else None,
                 sent_to_cancel=message.routing_key == CANCEL_KEY,
+                delivery_count=_delivery_count(headers.get("x-delivery-count")),
                 exchange=message.exchange or "",
                 routing_key=message.routing_key or "",
+                dropped=dropped,
             )
             self._buffer.append(Delivery(tag, found, session, clock()))
             self._arrived.set()
 
         return receive
 
-    def _drop(self, session: _ChannelSession) -> None:
+    def _shed(self, session: ChannelSession, tag: int, size: int, queue: str) -> None:
+        if not session.shed:
+            _log.warning(
+                "intake.full", queue=queue, held_bytes=self.held_bytes, most_bytes=self._bounds.held_bytes,
+                consequence="what comes now is given back, and taken once there is room",
+            )  # fmt: skip
+        session.delivered_and_shed(tag, size)
+        self._short_of_room.set()
+        if self._metrics:
+            self._metrics.shed.inc()
+
+    async def _give_back_shed(self, session: ChannelSession) -> None:
+        """Let what was shed come again as room is made for it."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            if not session.shed:
+                self._short_of_room.clear()
+                await self._short_of_room.wait()
+            await asyncio.sleep(_SHED_SECONDS)
+            held, most = self.held_bytes, self._bounds.held_bytes
+            if held > most // 2 or not (tags := session.take_shed(most - held)):
+                continue
+            expected, begun = session.received + len(tags), clock()
+            await session.give_back(tags)
+            while session.received < expected and clock() < begun + _SHED_PATIENCE:  # noqa: ASYNC110 — paced
+                await asyncio.sleep(_SHED_SECONDS)
+
+    def _drop(self, session: ChannelSession) -> None:
         """Deliveries of a lost channel come again on the next: working on these would be work done twice."""
         self._sessions.remove(session)
         self._buffer = deque(delivery for delivery in self._buffer if delivery.session is not session)
         self._gauge()
 
     def _gauge(self) -> None:
-        self._metrics.buffered.set(len(self._buffer))
-        self._metrics.in_flight.set(sum(session.unsettled for session in self._sessions) - len(self._buffer))
+        if self._metrics is None:
+            return
+        buffered = len(self._buffer)
+        self._metrics.buffered.set(buffered)
+        taken = sum(session.unsettled - len(session.shed) for session in self._sessions) - buffered
+        self._metrics.in_flight.set(max(0, taken))
+        self._metrics.held_bytes.set(self.held_bytes)
 
 
-def _by_session(deliveries: Sequence[Delivery]) -> Iterable[tuple[_ChannelSession, list[int]]]:
-    tags: dict[int, tuple[_ChannelSession, list[int]]] = {}
-    for delivery in deliveries:
-        tags.setdefault(id(delivery.session), (delivery.session, []))[1].append(delivery.tag)
-    return tags.values()
+def _delivery_count(value: object) -> int:
+    """How often a message came back. RabbitMQ 4.3 also counts, as acquired, what was returned by hand: that
+    is no sign of a message that kills, and is not counted here.
+    """
+    return max(0, value) if isinstance(value, int) else 0

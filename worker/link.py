@@ -1,7 +1,7 @@
 """A connection to the broker that is opened again whenever it is lost."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 
 import structlog
@@ -55,6 +55,19 @@ async def keep_open(
         delay = next(waits)
         _log.warning("broker.lost", part=part, reason=reason, again_in_seconds=round(delay, 1))
         await asyncio.sleep(delay)
+
+
+async def serve_together(*services: Coroutine[None, None, None]) -> None:
+    """On one connection, until the first of them ends: with it end the others."""
+    tasks = [asyncio.ensure_future(service) for service in services]
+    try:
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in ended:
+        task.result()
 
 
 async def serve_once(broker: Broker, serve: Callable[[AbstractConnection], Awaitable[None]]) -> None:

@@ -95,6 +95,14 @@ class Metrics:
         self.buffered = Gauge(
             "worker_buffered_requests", "Deliveries received and not taken.", registry=registry
         )
+        self.held_bytes = Gauge(
+            "worker_held_bytes", "Bytes of the bodies of deliveries that are not settled.", registry=registry
+        )
+        self.shed = Counter(
+            "worker_shed_deliveries",
+            "Deliveries given back since too many bytes were held.",
+            registry=registry,
+        )
         self.part_up = Gauge("worker_part_up", "1 while a part is up, else 0.", ["part"], registry=registry)
         self.expired_sessions = Counter(
             "worker_expired_sessions", "Sessions past their lifetime.", registry=registry

@@ -46,7 +46,7 @@ class Arrival(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """A message in which no request id can be found."""
+    """A message that nobody is answered for: no request id can be found in it, or it is no request."""
 
     reason: str
 

@@ -13,11 +13,12 @@ from worker.accepting import Accepting
 from worker.answering import Answering
 from worker.beginning import Beginning, began_at
 from worker.cancelling import Cancelling
+from worker.channel_session import Delivery
 from worker.creator import Creation
 from worker.envelope import Limits, decode
 from worker.failpoint import FailPoint, Gap
 from worker.finishing import Finishing
-from worker.intake import Delivery, Intake
+from worker.intake import Intake
 from worker.metrics import Metrics
 from worker.outcome import Answer, Arrival, Cancellation, Unreadable, Work
 from worker.seal import SealKeys
@@ -131,6 +132,15 @@ class Pipeline:
             await self.run(decoded.repeated, room=0)
         # At last: a batch that fails is given back whole.
         self._unheard += unheard
+        self._unburied += unburied
+
+    async def run_cancels(self, batch: Sequence[Delivery]) -> None:
+        """What came over the queue of the cancellations. It waits for no room of the creation; a request that
+        strayed there gets in line with the others.
+        """
+        decoded = await self._decode(batch)
+        unburied = await self._without_work(decoded)
+        self._intake.take_over([*decoded.deliveries.values(), *decoded.repeated])
         self._unburied += unburied
 
     async def answer_unheard(self) -> None:

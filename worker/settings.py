@@ -13,6 +13,8 @@ from worker.errors import SettingsError
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]@/]*)(:[0-9]+)?")
 PLAIN_NAMES = {"amqp_url": "AMQP_URL", "database_url": "DATABASE_URL"}
 PREFIX = "WORKER_"
+_PREFETCH = 512
+_LEAST_PREFETCH = 8
 
 
 class Settings(BaseSettings):
@@ -42,10 +44,17 @@ class Settings(BaseSettings):
         description="First part of the name of every exchange and queue.",
     )
     prefetch: int = Field(
-        512,
-        ge=1,
+        0,
+        ge=0,
         le=65535,
-        description="Deliveries that a worker holds unsettled; bounds its memory.",
+        description="Deliveries that a worker holds unsettled. 0: what it can begin soon, which is 512 with "
+        "the built-in creation, and with a handler twice its calls at once, at least 8.",
+    )
+    prefetch_bytes: int = Field(
+        67_108_864,
+        ge=1_048_576,
+        description="Bytes of their bodies that it holds; what comes beyond is given back until there is "
+        "room. One message is always taken, whatever its size.",
     )
     batch_size: int = Field(
         128, ge=1, le=1000, description="Most requests that share one transaction and one publish."
@@ -81,12 +90,6 @@ class Settings(BaseSettings):
         ge=1024,
         le=16_777_216,
         description="A longer request is answered with `too_large`.",
-    )
-    delivery_limit: int = Field(
-        20,
-        ge=1,
-        le=1000,
-        description="Deliveries of one message before the broker takes it from the queue.",
     )
     queue_limits: Literal["arguments", "policy"] = Field(
         "arguments",
@@ -136,6 +139,15 @@ class Settings(BaseSettings):
     fail_point: str = Field(
         "", description="Test mode only: where in a batch's way the worker dies or freezes (`GAP:kill`)."
     )
+
+    @property
+    def prefetch_in_effect(self) -> int:
+        """What can be begun soon: what is held beyond that waits here, while another worker may be free."""
+        if self.prefetch:
+            return self.prefetch
+        if not self.handler:
+            return _PREFETCH
+        return max(_LEAST_PREFETCH, 2 * self.handler_concurrency)
 
     @model_validator(mode="after")
     def _no_fail_point_in_production(self) -> Self:

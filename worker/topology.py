@@ -18,7 +18,10 @@ from aiormq.exceptions import (
 
 from worker.errors import TopologyError
 
-_NEVER = 1_000_000_000
+# A return says nothing about a message: every stop and every lost connection returns what waits unsettled.
+# So many are never reached, and RabbitMQ 3.10 takes it as well as 4.x; without one the latter takes 20.
+NEVER = 1_000_000_000
+_DELIVERY_LIMIT = "x-delivery-limit"
 REFUSED = (ChannelAccessRefused, ChannelLockedResource)
 REQUEST_KEY = "create"
 DECLARE_SECONDS = 15  # a node cut off from its cluster answers nothing, and keeps the connection open
@@ -34,6 +37,7 @@ class Names(NamedTuple):
     undelivered: str
     responses: str
     dead: str
+    cancels: str
 
 
 class Exchange(NamedTuple):
@@ -57,13 +61,27 @@ class Topology(NamedTuple):
     exchanges: tuple[Exchange, ...]
     queues: tuple[Queue, ...]
     bindings: tuple[Binding, ...]
+    former_bindings: tuple[Binding, ...]  # of earlier versions; taken away
+
+
+class Comparison(NamedTuple):
+    """What of the topology is missing or differs, and what differs and is served all the same."""
+
+    problems: list[str]
+    notes: list[str]
 
 
 def names_for(prefix: str) -> Names:
-    return Names(f"{prefix}.requests", f"{prefix}.undelivered", f"{prefix}.responses", f"{prefix}.dead")
+    return Names(
+        requests=f"{prefix}.requests",
+        undelivered=f"{prefix}.undelivered",
+        responses=f"{prefix}.responses",
+        dead=f"{prefix}.dead",
+        cancels=f"{prefix}.cancels",
+    )
 
 
-def design(prefix: str, delivery_limit: int, *, limits_from_policy: bool) -> Topology:
+def design(prefix: str, *, limits_from_policy: bool) -> Topology:
     """What has to be there. The queue type cannot be changed by a policy; all else can be left to one."""
     names = names_for(prefix)
     quorum = {"x-queue-type": "quorum"}
@@ -75,7 +93,7 @@ def design(prefix: str, delivery_limit: int, *, limits_from_policy: bool) -> Top
             "x-dead-letter-exchange": exchange,
             "x-dead-letter-strategy": "at-least-once",
             "x-overflow": "reject-publish",
-            "x-delivery-limit": delivery_limit,
+            _DELIVERY_LIMIT: NEVER,
         }
 
     return Topology(
@@ -87,41 +105,50 @@ def design(prefix: str, delivery_limit: int, *, limits_from_policy: bool) -> Top
             Exchange(names.dead, "fanout"),
         ),
         queues=(
-            # What the broker takes from the request queue (expired, delivered too often) is answered from
-            # here; only what cannot be answered goes on to the dead letters.
+            # What the broker takes from the request queue (expired, mostly) is answered from here; only what
+            # cannot be answered goes on to the dead letters.
             Queue(names.requests, dying_to(names.undelivered)),
+            # Apart from the requests, so that a cancellation does not wait behind those that came before.
+            Queue(names.cancels, dying_to(names.undelivered)),
             Queue(names.undelivered, dying_to(names.dead)),
-            # Without a limit of their own, the broker's default would drop what is returned that often.
             Queue(names.responses, dying_to(names.dead)),
-            Queue(names.dead, quorum if limits_from_policy else quorum | {"x-delivery-limit": _NEVER}),
+            Queue(names.dead, quorum if limits_from_policy else quorum | {_DELIVERY_LIMIT: NEVER}),
         ),
         bindings=(
             Binding(names.requests, names.requests, REQUEST_KEY),
-            Binding(names.requests, names.requests, CANCEL_KEY),
+            Binding(names.cancels, names.requests, CANCEL_KEY),
             Binding(names.undelivered, names.undelivered, ""),
             Binding(names.responses, names.responses, "#"),
             Binding(names.dead, names.dead, ""),
         ),
+        former_bindings=(Binding(names.requests, names.requests, CANCEL_KEY),),
     )
 
 
-async def apply(connection: AbstractConnection, topology: Topology) -> None:
-    """Declare everything; what is there already and is the same stays as it is."""
+async def apply(connection: AbstractConnection, topology: Topology) -> list[str]:
+    """Declare everything; what is there already and is the same stays as it is, and so does a queue with
+    another delivery limit: of each such queue it returns a sentence.
+    """
+    notes = []
     async with asyncio.timeout(DECLARE_SECONDS):
         for exchange in topology.exchanges:
             await _declare_exchange(connection, exchange, passive=False)
         for queue in topology.queues:
-            await _declare_queue(connection, queue, passive=False)
+            notes += await _declare_queue(connection, queue)
         async with _channel(connection) as channel:
             for binding in topology.bindings:
                 await channel.queue_bind(binding.queue, binding.exchange, binding.key)
+            # At last: what is published meanwhile comes twice, not never.
+            for binding in topology.former_bindings:
+                await channel.queue_unbind(binding.queue, binding.exchange, binding.key)
+    return notes
 
 
-async def verify(connection: AbstractConnection, topology: Topology) -> list[str]:
+async def verify(connection: AbstractConnection, topology: Topology) -> Comparison:
     """What is missing or differs, a sentence each; declares nothing that is not there. A binding cannot be
     asked for over AMQP without making it, so bindings are not compared.
     """
-    problems = []
+    problems, notes = [], []
     for exchange in topology.exchanges:
         try:
             await _declare_exchange(connection, exchange, passive=True)
@@ -130,11 +157,11 @@ async def verify(connection: AbstractConnection, topology: Topology) -> list[str
             problems.append(str(error))
     for queue in topology.queues:
         try:
-            await _declare_queue(connection, queue, passive=True)
-            await _declare_queue(connection, queue, passive=False)
+            await _look_for_queue(connection, queue)
+            notes += await _declare_queue(connection, queue)
         except TopologyError as error:
             problems.append(str(error))
-    return problems
+    return Comparison(problems, notes)
 
 
 async def _declare_exchange(connection: AbstractConnection, exchange: Exchange, *, passive: bool) -> None:
@@ -151,16 +178,60 @@ async def _declare_exchange(connection: AbstractConnection, exchange: Exchange, 
         raise _mismatch("exchange", exchange.name, error) from None
 
 
-async def _declare_queue(connection: AbstractConnection, queue: Queue, *, passive: bool) -> None:
+async def _look_for_queue(connection: AbstractConnection, queue: Queue) -> None:
     try:
         async with _channel(connection) as channel:
-            await channel.queue_declare(queue.name, durable=True, passive=passive, arguments=queue.arguments)
+            await channel.queue_declare(queue.name, passive=True)
     except ChannelNotFoundEntity:
         raise TopologyError(
             f"the queue {queue.name!r} is missing: run `session-worker topology apply`"
         ) from None
+
+
+async def _declare_queue(connection: AbstractConnection, queue: Queue) -> list[str]:
+    """Returns what is to be said about its delivery limit. An earlier version declared a lower one, which
+    cannot be changed: with it the queue is served all the same, since it can be renewed at leisure.
+    """
+    try:
+        await _declare(connection, queue.name, queue.arguments)
+    except ChannelPreconditionFailed as error:
+        limit = _other_limit(error)
+        if limit is None:
+            raise _mismatch("queue", queue.name, error) from None
+    else:
+        return []
+    others = {name: value for name, value in queue.arguments.items() if name != _DELIVERY_LIMIT}
+    try:
+        await _declare(connection, queue.name, others | ({_DELIVERY_LIMIT: int(limit)} if limit else {}))
     except ChannelPreconditionFailed as error:
         raise _mismatch("queue", queue.name, error) from None
+    return [_note(queue, limit)]
+
+
+async def _declare(connection: AbstractConnection, name: str, arguments: dict[str, Any]) -> None:
+    async with _channel(connection) as channel:
+        await channel.queue_declare(name, durable=True, arguments=arguments)
+
+
+def _other_limit(error: ChannelPreconditionFailed) -> str | None:
+    """The delivery limit that the queue has instead, "" for none; None where it is something else that
+    differs.
+    """
+    found = _WRONG_ARGUMENT.search(str(error))
+    if not found or found[1] != _DELIVERY_LIMIT:
+        return None
+    return next(iter(re.findall(r"\d+", found[3])), "")
+
+
+def _note(queue: Queue, limit: str) -> str:
+    goes = queue.arguments.get("x-dead-letter-exchange")
+    has = f"has a delivery limit of {limit}" if limit else "has no delivery limit of its own (RabbitMQ 4: 20)"
+    follows = f"goes to {goes!r}" if goes else "is dropped"
+    return (
+        f"the queue {queue.name!r} {has}: a message that is returned more often, as each stop and each lost "
+        f"connection of a reader does, {follows}. It is served as it is; docs/operating.md, "
+        "“Renewing a queue”, says how to get one without that limit"
+    )
 
 
 @asynccontextmanager
@@ -181,6 +252,6 @@ def _mismatch(kind: str, name: str, error: ChannelPreconditionFailed) -> Topolog
     what = f"{found[1]} should be {found[2]} but is {found[3]}" if found else f"the broker says: {error}"
     remedy = (
         "drain and delete it, then run `session-worker topology apply`; or make the setting agree with it "
-        "(WORKER_DELIVERY_LIMIT, WORKER_QUEUE_LIMITS=policy), or give this worker a WORKER_PREFIX of its own"
+        "(WORKER_QUEUE_LIMITS), or give this worker a WORKER_PREFIX of its own"
     )
     return TopologyError(f"the {kind} {name!r} is not as this worker needs it: {what}. Remedy: {remedy}")

@@ -196,12 +196,12 @@ async def test_topology_is_compared_and_declared(shell: Shell) -> None:
     missing = await shell.run("topology", "verify", "--json")
     applied = await shell.run("topology", "apply", "--json")
     same = await shell.run("topology", "verify")
-    differs = await shell.run("topology", "verify", WORKER_DELIVERY_LIMIT="7")
+    differs = await shell.run("topology", "verify", WORKER_QUEUE_LIMITS="policy")
 
     assert [outcome.code for outcome in (missing, applied, same, differs)] == [1, 0, 0, 1]
-    assert len(missing.records[0]["problems"]) == 8
+    assert len(missing.records[0]["problems"]) == 9
     assert applied.records[0]["ok"] is True
-    assert "x-delivery-limit" in differs.out
+    assert "WORKER_QUEUE_LIMITS" in differs.out
 
 
 async def test_migrations_are_compared_and_applied(shell: Shell, stack_database: str) -> None:

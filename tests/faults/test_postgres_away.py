@@ -284,7 +284,7 @@ async def test_a_worker_that_starts_without_postgres_waits_visibly_and_then_work
 ) -> None:
     scene, worker = site.scene, WorkerProcess(site.scene.environ)
     async with await aio_pika.connect(scene.amqp_url) as connection:
-        await topology.apply(connection, topology.design(scene.prefix, 20, limits_from_policy=False))
+        await topology.apply(connection, topology.design(scene.prefix, limits_from_policy=False))
     try:
         async with keeping_books(scene.amqp_url, scene.prefix) as books:
             async with outage(site) as sign:

@@ -270,7 +270,7 @@ async def test_without_a_response_queue_responses_wait_in_the_record(
     site: Site, db: asyncpg.Connection
 ) -> None:
     scene, url = site.scene, site.broker.url
-    design = topology.design(PREFIX, 20, limits_from_policy=False)
+    design = topology.design(PREFIX, limits_from_policy=False)
     async with worker_processes(1, scene.environ) as [worker], keeping_books(url, PREFIX) as books:
         async with site.channel() as channel:
             await channel.queue_delete(names_for(PREFIX).responses)

@@ -8,7 +8,7 @@ import aio_pika
 from faults.proxy import proxy_to
 from harness import Desk, declare_topology, eventually
 
-from worker.intake import PART, Intake
+from worker.intake import PART, Bounds, Intake, sources_of_requests
 from worker.metrics import Metrics
 from worker.readiness import Readiness
 from worker.settings import Settings
@@ -31,7 +31,8 @@ async def intake_on(intake: Intake, readiness: Readiness, url: str) -> AsyncIter
 
 def new_intake(prefix: str, prefetch: int = 100, metrics: Metrics | None = None) -> tuple[Intake, Readiness]:
     readiness = Readiness([PART])
-    return Intake(names_for(prefix), prefetch, readiness, metrics or Metrics()), readiness
+    sources = sources_of_requests(names_for(prefix))
+    return Intake(sources, Bounds(prefetch, 64 << 20, 1 << 20), readiness, metrics or Metrics()), readiness
 
 
 async def take(intake: Intake, count: int) -> list[bytes]:

@@ -258,9 +258,9 @@ async def test_a_conflict_that_finds_no_queue_is_answered_once_there_is_one(
 ) -> None:
     """It is on no record: only its delivery brings it back, and that is not spent on waiting."""
     monkeypatch.setattr(app, "UNHEARD_SECONDS", 0.05)
-    names, limit = names_for(desk.prefix), 1
-    settings = settings.model_copy(update={"delivery_limit": limit})
-    await new_worker(delivery_limit=limit)
+    names = names_for(desk.prefix)
+    await declare_topology(settings, delivery_limit=1)
+    await new_worker()
     request = good_request()
     await desk.ask(request)
     await desk.channel.queue_delete(names.responses)
@@ -306,10 +306,11 @@ async def test_a_conflict_that_finds_no_queue_outlives_its_worker(
 
 
 async def test_a_conflict_that_was_delivered_too_often_is_still_a_conflict(
-    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+    settings: Settings, new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
 ) -> None:
-    names, limit = names_for(desk.prefix), 1
-    worker = await new_worker(delivery_limit=limit)
+    names = names_for(desk.prefix)
+    await declare_topology(settings, delivery_limit=1)
+    worker = await new_worker()
     request = good_request(name="Call", casefile_id="cf_260102_a1")
     await desk.ask(request)
     conflicting = request | {"org_id": "org-2"}
@@ -326,7 +327,7 @@ async def test_a_conflict_that_was_delivered_too_often_is_still_a_conflict(
         return await desk.count(names.undelivered) == 1
 
     await eventually(too_often)
-    await new_worker(delivery_limit=limit)
+    await new_worker()
 
     again = await desk.next()
     assert response_in(again).metadata == {"code": "request_id_conflict"}

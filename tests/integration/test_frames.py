@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 
 from worker import frames
 from worker.envelope import Message
-from worker.intake import PART, Intake
+from worker.intake import PART, Bounds, Intake, sources_of_requests
 from worker.metrics import Metrics
 from worker.readiness import Readiness
 from worker.settings import Settings
@@ -129,7 +129,8 @@ async def test_deliveries_are_the_same_whichever_way_they_are_taken(
     monkeypatch.setattr(importlib.metadata, "version", lambda _name: version)
     readiness = Readiness([PART])
     with capture_logs() as events:
-        intake = Intake(names_for(desk.prefix), 1000, readiness, Metrics())
+        bounds = Bounds(1000, 64 << 20, 1 << 20)
+        intake = Intake(sources_of_requests(names_for(desk.prefix)), bounds, readiness, Metrics())
     assert [event["event"] for event in events] == ([] if tested else ["client.slow_path"])
     assert (aiormq.connection.FrameReceiver is THE_LIBRARY_S_OWN) is not tested
     taken: list[Message] = []

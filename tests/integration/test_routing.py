@@ -173,11 +173,16 @@ SECONDS = (2**63 - 1).to_bytes(8, "big")
     ],
 )
 async def test_odd_properties_cost_nobody_the_connection(
-    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection, properties: dict[str, bytes]
+    settings: Settings,
+    new_worker: NewWorker,
+    desk: Desk,
+    db: asyncpg.Connection,
+    properties: dict[str, bytes],
 ) -> None:
     """RabbitMQ takes them all. The client library would give up the connection over some, and with it the
     deliveries of every neighbour."""
-    await new_worker(delivery_limit=2)
+    await declare_topology(settings, delivery_limit=2)
+    await new_worker()
     odd = good_request()
     reply_to = short_string(desk.reply_to.encode())
     with capture_logs() as events:

@@ -10,11 +10,13 @@ import pytest_asyncio
 from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import ChannelNotFoundEntity
 from harness import Desk, NewWorker, declare_topology, good_request
+from structlog.testing import capture_logs
 
 from worker import topology
 from worker.errors import TopologyError
 from worker.settings import Settings
 from worker.stack import Stack
+from worker.topology import NEVER
 
 
 @pytest_asyncio.fixture
@@ -25,7 +27,12 @@ async def connection(stack: Stack) -> AsyncIterator[AbstractConnection]:
 
 @pytest.fixture
 def wanted(prefix: str) -> topology.Topology:
-    return topology.design(prefix, 20, limits_from_policy=False)
+    return topology.design(prefix, limits_from_policy=False)
+
+
+async def others_than_missing(connection: AbstractConnection, wanted: topology.Topology) -> list[str]:
+    problems, _ = await topology.verify(connection, wanted)
+    return [problem for problem in problems if "missing" not in problem]
 
 
 async def test_it_can_be_declared_again_and_keeps_what_is_in_the_queues(
@@ -36,7 +43,7 @@ async def test_it_can_be_declared_again_and_keeps_what_is_in_the_queues(
 
     await topology.apply(connection, wanted)
 
-    assert await topology.verify(connection, wanted) == []
+    assert await topology.verify(connection, wanted) == ([], [])
     assert await desk.count(wanted.names.requests) == 1
 
 
@@ -49,21 +56,22 @@ async def test_every_queue_is_a_durable_quorum_queue_with_its_limits(wanted: top
             "x-dead-letter-exchange": f"{prefix}.{name}",
             "x-dead-letter-strategy": "at-least-once",
             "x-overflow": "reject-publish",
-            "x-delivery-limit": 20,
+            "x-delivery-limit": NEVER,
         }
 
     assert {queue.name: queue.arguments for queue in wanted.queues} == {
         f"{prefix}.requests": dying_to("undelivered"),
+        f"{prefix}.cancels": dying_to("undelivered"),
         f"{prefix}.undelivered": dying_to("dead"),
         f"{prefix}.responses": dying_to("dead"),
-        f"{prefix}.dead": {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000_000},
+        f"{prefix}.dead": {"x-queue-type": "quorum", "x-delivery-limit": NEVER},
     }
 
 
 async def test_with_a_policy_nothing_but_the_queue_type_is_declared(prefix: str) -> None:
-    left_to_policy = topology.design(prefix, 20, limits_from_policy=True)
+    left_to_policy = topology.design(prefix, limits_from_policy=True)
 
-    assert [queue.arguments for queue in left_to_policy.queues] == [{"x-queue-type": "quorum"}] * 4
+    assert [queue.arguments for queue in left_to_policy.queues] == [{"x-queue-type": "quorum"}] * 5
 
 
 async def test_a_worker_serves_with_limits_from_a_policy(new_worker: NewWorker, desk: Desk) -> None:
@@ -75,8 +83,9 @@ async def test_a_worker_serves_with_limits_from_a_policy(new_worker: NewWorker, 
 async def test_what_is_missing_is_named_and_not_made(
     connection: AbstractConnection, wanted: topology.Topology, stack: Stack
 ) -> None:
-    problems = await topology.verify(connection, wanted)
+    problems, notes = await topology.verify(connection, wanted)
 
+    assert notes == []
     assert problems == [
         *(
             f"the exchange {exchange.name!r} is missing: run `session-worker topology apply`"
@@ -98,7 +107,6 @@ async def test_what_is_missing_is_named_and_not_made(
 
 
 MISMATCHES = [
-    pytest.param({"x-delivery-limit": 7}, "x-delivery-limit", "'20'", "'7'", id="another delivery limit"),
     pytest.param({"x-overflow": "drop-head"}, "x-overflow", "'reject-publish'", "'drop-head'", id="overflow"),
     pytest.param(
         {"x-dead-letter-exchange": "elsewhere"},
@@ -106,6 +114,13 @@ MISMATCHES = [
         "",
         "'elsewhere'",
         id="dead letters",
+    ),
+    pytest.param(
+        {"x-overflow": "drop-head", "x-delivery-limit": 20},
+        "x-overflow",
+        "'reject-publish'",
+        "'drop-head'",
+        id="overflow and an older limit",
     ),
 ]
 
@@ -124,7 +139,7 @@ async def test_a_queue_that_differs_is_named_with_its_argument_and_a_remedy(
     channel = await connection.channel()
     await channel.declare_queue(wanted.names.requests, durable=True, arguments=arguments)
 
-    found = [problem for problem in await topology.verify(connection, wanted) if "missing" not in problem]
+    found = await others_than_missing(connection, wanted)
 
     assert len(found) == 1
     assert repr(wanted.names.requests) in found[0]
@@ -138,14 +153,70 @@ async def test_a_queue_that_differs_is_named_with_its_argument_and_a_remedy(
         assert str(raised.value) == found[0]
 
 
+async def test_a_queue_with_the_limit_of_an_earlier_version_is_served_and_told_of(
+    connection: AbstractConnection,
+    wanted: topology.Topology,
+    settings: Settings,
+    new_worker: NewWorker,
+    desk: Desk,
+) -> None:
+    await declare_topology(settings, delivery_limit=20)
+
+    problems, notes = await topology.verify(connection, wanted)
+    with capture_logs() as events:
+        await new_worker()
+    warnings = [event["note"] for event in events if event["event"] == "topology.delivery_limit_low"]
+
+    assert problems == []
+    assert warnings == notes
+    assert len(notes) == 4
+    assert f"{wanted.names.requests!r} has a delivery limit of 20" in notes[0]
+    assert f"goes to {wanted.names.undelivered!r}" in notes[0]
+    assert "Renewing a queue" in notes[0]
+    assert (await desk.ask(good_request())).status == "completed"
+
+
+async def test_a_queue_without_a_limit_of_its_own_is_served_and_told_of(
+    connection: AbstractConnection, wanted: topology.Topology, new_worker: NewWorker, desk: Desk
+) -> None:
+    """The default of RabbitMQ 4 holds for it."""
+    arguments = {name: value for name, value in wanted.queues[0].arguments.items() if "limit" not in name}
+    channel = await connection.channel()
+    await channel.declare_queue(wanted.names.requests, durable=True, arguments=arguments)
+
+    notes = await topology.apply(connection, wanted)
+    await new_worker()
+
+    assert len(notes) == 1
+    assert f"{wanted.names.requests!r} has no delivery limit of its own" in notes[0]
+    assert (await desk.ask(good_request())).status == "completed"
+
+
+async def test_cancellations_are_bound_away_from_the_requests(
+    connection: AbstractConnection, wanted: topology.Topology, desk: Desk
+) -> None:
+    """An earlier version had them in the queue of the requests."""
+    await topology.apply(connection, wanted)
+    channel = await connection.channel()
+    old = await channel.get_queue(wanted.names.requests)
+    await old.bind(wanted.names.requests, "cancel")
+
+    await topology.apply(connection, wanted)
+
+    exchange = await desk.channel.get_exchange(wanted.names.requests, ensure=False)
+    await exchange.publish(aio_pika.Message(b"{}"), routing_key="cancel", mandatory=True)
+    assert await desk.count(wanted.names.cancels) == 1
+    assert await desk.count(wanted.names.requests) == 0
+
+
 async def test_a_classic_queue_is_found_out(
     connection: AbstractConnection, prefix: str, new_worker: NewWorker
 ) -> None:
-    wanted = topology.design(prefix, 20, limits_from_policy=True)
+    wanted = topology.design(prefix, limits_from_policy=True)
     channel = await connection.channel()
     await channel.declare_queue(wanted.names.requests, durable=True)
 
-    found = [problem for problem in await topology.verify(connection, wanted) if "missing" not in problem]
+    found = await others_than_missing(connection, wanted)
 
     assert len(found) == 1
     assert repr(wanted.names.requests) in found[0]
@@ -160,9 +231,7 @@ async def test_an_exchange_of_another_kind_is_named(
     channel = await connection.channel()
     await channel.declare_exchange(wanted.names.responses, "fanout", durable=True)
 
-    problems = await topology.verify(connection, wanted)
-
-    found = [problem for problem in problems if "missing" not in problem]
+    found = await others_than_missing(connection, wanted)
     assert len(found) == 1
     assert (
         f"the exchange {wanted.names.responses!r} is not as this worker needs it: type should be" in found[0]

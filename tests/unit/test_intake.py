@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 from pamqp import commands as spec
 from pamqp.frame import unmarshal
 
-from worker.intake import _ChannelSession
+from worker.channel_session import ChannelSession
 
 
-def session_with(delivered: int, hold_back: int = 100) -> _ChannelSession:
+def session_with(delivered: int, hold_back: int = 100) -> ChannelSession:
     channel: Any = SimpleNamespace(is_closed=False)
-    session = _ChannelSession(channel, hold_back)
+    session = ChannelSession(channel, hold_back)
     for tag in range(1, delivered + 1):
-        session.delivered(tag)
+        session.delivered(tag, 1)
     return session
 
 
-def frames(session: _ChannelSession, *tags: int, everything: bool = False) -> list[tuple[int, bool]]:
+def frames(session: ChannelSession, *tags: int, everything: bool = False) -> list[tuple[int, bool]]:
     return [(ack.delivery_tag or 0, ack.multiple) for ack in session.settle(tags, everything=everything)]
 
 
@@ -159,9 +159,9 @@ async def test_acknowledgements_that_wait_for_room_are_not_overtaken(lanes_a_tur
     broker = Broker(count)
     line = _Line(broker)
     channel: Any = SimpleNamespace(is_closed=False, number=1, write_queue=line)
-    session = _ChannelSession(channel, 100)
+    session = ChannelSession(channel, 100)
     for tag in range(1, count + 1):
-        session.delivered(tag)
+        session.delivered(tag, 1)
     draining = asyncio.create_task(line.drain())
     settling: list[asyncio.Task[None]] = []
     for tag in range(1, count + 1):

@@ -53,7 +53,7 @@ def test_a_missing_url_is_named(environment: pytest.MonkeyPatch, variable: str) 
 
 
 WRONG = [
-    ("PREFETCH", "0"),
+    ("PREFETCH", "-1"),
     ("PREFETCH", "many"),
     ("PREFETCH", "70000"),
     ("PREFETCH", ""),
@@ -90,7 +90,7 @@ def test_a_wrong_value_is_named_with_its_problem(
 
 def test_every_wrong_value_is_named_at_once(environment: pytest.MonkeyPatch) -> None:
     environment.delenv("AMQP_URL")
-    environment.setenv("WORKER_PREFETCH", "0")
+    environment.setenv("WORKER_PREFETCH", "-1")
     environment.setenv("WORKER_HTTP_PORT", "x")
 
     named = [line.partition(":")[0] for line in problem().splitlines()]

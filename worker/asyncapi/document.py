@@ -23,7 +23,7 @@ Document = dict[str, Any]
 def document(prefix: str = "sessions") -> Document:
     """The AsyncAPI 3.0 document for the queues of this prefix."""
     fields = Settings.model_fields
-    topology = design(prefix, fields["delivery_limit"].default, limits_from_policy=False)
+    topology = design(prefix, limits_from_policy=False)
     made = {
         "asyncapi": "3.0.0",
         "info": _info(fields["max_body_bytes"].default),
@@ -83,8 +83,9 @@ def _channels(topology: Topology) -> Document:
         },
         "cancels": {
             "title": "Cancel requests",
-            "description": "To the same exchange and queue as the requests, with a key of their own.",
-            **_routed(requests, CANCEL_KEY, "CancelSessionRequest"),
+            "description": "To the same exchange as the requests, with a key and a queue of their own: a "
+            "cancel request does not wait behind the requests that came before it.",
+            **_routed(requests, CANCEL_KEY, "CancelSessionRequest", queue=names.cancels),
         },
         "replies": {
             "title": "Private responses",
@@ -112,8 +113,8 @@ def _channels(topology: Topology) -> Document:
     }
 
 
-def _routed(exchange: Exchange, key: str, *messages: str) -> Document:
-    """A channel of messages that go by a routing key; its queue has the name of the exchange."""
+def _routed(exchange: Exchange, key: str, *messages: str, queue: str = "") -> Document:
+    """A channel of messages that go by a routing key; its queue has the name of the exchange, or its own."""
     return {
         "address": key or exchange.name,
         "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
@@ -130,7 +131,7 @@ def _routed(exchange: Exchange, key: str, *messages: str) -> Document:
                 "bindingVersion": _BINDING,
             }
         },
-        "x-queue": exchange.name,
+        "x-queue": queue or exchange.name,
     }
 
 

@@ -34,22 +34,19 @@ async def _topology(options: argparse.Namespace) -> int:
     connection = await reach("RabbitMQ", broker.connect, options.wait)
     try:
         if options.action == "apply":
-            await topology.apply(connection, design)
-            problems = []
+            found = topology.Comparison([], await topology.apply(connection, design))
         else:
-            problems = await topology.verify(connection, design)
+            found = await topology.verify(connection, design)
     except topology.REFUSED as error:
         raise exits.CommandError(exits.FAILED, f"RabbitMQ refuses: {error.args[0]}") from error
     finally:
         await connection.close()
-    _show(options, design, problems)
-    return exits.FAILED if problems else exits.OK
+    _show(options, design, found)
+    return exits.FAILED if found.problems else exits.OK
 
 
 def design_for(settings: Settings) -> topology.Topology:
-    return topology.design(
-        settings.prefix, settings.delivery_limit, limits_from_policy=settings.queue_limits == "policy"
-    )
+    return topology.design(settings.prefix, limits_from_policy=settings.queue_limits == "policy")
 
 
 def broker_for(settings: Settings) -> Broker:
@@ -59,13 +56,16 @@ def broker_for(settings: Settings) -> Broker:
         raise SettingsError(f"AMQP_URL: {error}") from None
 
 
-def _show(options: argparse.Namespace, design: topology.Topology, problems: list[str]) -> None:
+def _show(options: argparse.Namespace, design: topology.Topology, found: topology.Comparison) -> None:
     if options.json:
-        emit({"action": options.action, "ok": not problems, "problems": problems, **design.names._asdict()})
+        told = {"ok": not found.problems, **found._asdict()}
+        emit({"action": options.action, **told, **design.names._asdict()})
         return
-    if problems:
-        for problem in problems:
-            print(problem)
+    for problem in found.problems:
+        print(problem)
+    for note in found.notes:
+        print(f"note: {note}")
+    if found.problems:
         return
     table = grid("", "exchange", "kind", "queue", "key")
     kinds = {exchange.name: exchange.kind for exchange in design.exchanges}
