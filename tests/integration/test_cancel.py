@@ -311,7 +311,11 @@ async def test_many_cancel_what_many_workers_finish(
 ) -> None:
     """Whoever is first: each request ends once, and everyone is told the same."""
 
+    told_of_one = asyncio.Event()
+
     async def act(_request: CreateSessionRequest, context: Context) -> None:
+        if context.session_id[-3] in "0123456789":  # so that some cancels come in time
+            await told_of_one.wait()
         await asyncio.sleep(int(context.session_id[-1], 36) / 1000)
         if context.session_id[-2] in "0123456789":
             raise RetryLater(0.01) if context.attempt == 1 else ValueError
@@ -328,7 +332,9 @@ async def test_many_cancel_what_many_workers_finish(
         return response.model_dump_json()
 
     async def cancel(request_id: UUID) -> str:
-        return (await client.cancel(request_id)).response.model_dump_json()
+        ended = await client.cancel(request_id)
+        told_of_one.set()
+        return ended.response.model_dump_json()
 
     async with client.subscribe():
         asked, *cancelled = await asyncio.gather(
