@@ -1,25 +1,32 @@
 """The schema: numbered files, each applied once, under a lock, and never changed afterwards."""
 
+import asyncio
 import hashlib
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import asyncpg
 
 from worker.errors import MigrationError
-from worker.sql import Migration, load_migrations
+from worker.installation import (
+    Place,
+    Places,
+    belongs_to_another,
+    claim,
+    connected,
+    look_around,
+    own_schema,
+    search_path,
+    use_schema,
+)
+from worker.sql import Migration, load_grants, load_migrations, setup_query
 
 _LOCK = 7_305_118_842_210_651_191  # any number that no one else takes
-_RECORD = """
-create table if not exists schema_migrations (
-  number integer primary key,
-  name text not null,
-  checksum text not null,
-  applied_at timestamptz not null default now()
-)
-"""
+_LOOK_AGAIN_SECONDS = 0.1
+
+Maker = Literal["migrate", "up", "demo"]
 
 
 class State(NamedTuple):
@@ -27,63 +34,186 @@ class State(NamedTuple):
     pending: list[Migration]
 
 
+class Given(NamedTuple):
+    """A role that was given a worker's rights, in which schema."""
+
+    role: str
+    schema: str
+
+
 def checksum(migration: Migration) -> str:
     return hashlib.sha256(migration.sql.encode()).hexdigest()
 
 
-async def migrate(url: str, tls: ssl.SSLContext | None = None) -> list[Migration]:
+async def migrate(
+    url: str,
+    tls: ssl.SSLContext | None = None,
+    prefix: str | None = None,
+    *,
+    maker: Maker = "migrate",
+    own: bool = False,
+) -> list[Migration]:
     """Apply what is missing; returns what was applied. Two at once: the second waits, and finds nothing to
     do.
+
+    Without a prefix the tables are those of the database's first installation, and whoever comes first has
+    them. `own` wants a schema of this prefix's own, also where there is room for it in the first one. Any
+    other maker than `migrate` takes only what it has made itself.
     """
-    async with _connected(url, tls) as connection:
-        await connection.execute("select pg_advisory_lock($1)", _LOCK)
-        try:
-            await connection.execute(_RECORD)
-            pending = (await _compare(connection)).pending
-            for migration in pending:
-                async with connection.transaction():
-                    await connection.execute(migration.sql)
-                    await connection.execute(
-                        "insert into schema_migrations (number, name, checksum) values ($1, $2, $3)",
-                        migration.number, migration.name, checksum(migration),
-                    )  # fmt: skip
-            return pending
-        finally:
-            await connection.execute("select pg_advisory_unlock($1)", _LOCK)
+    async with connected(url, tls) as connection, _turn(connection):
+        place = _chosen(await look_around(connection, prefix), prefix, own=own)
+        if place.installed and maker not in ("migrate", place.made_by):
+            raise MigrationError(_not_made_by(maker, place))
+        if prefix is not None and place.schema == own_schema(prefix):
+            await _create(connection, place.schema)
+        await use_schema(connection, place.schema)
+        await connection.execute(setup_query("record_table"))
+        state = await _compare(connection)
+        for migration in state.pending:
+            await _apply(connection, migration, new=not state.applied)
+        if prefix is not None and place.prefix is None:
+            await connection.execute(setup_query("claim_by_owner"), prefix, maker)
+        if state.pending:
+            for row in await connection.fetch(setup_query("roles")):
+                await _grant(connection, row["role"], no_more=False)
+        return state.pending
 
 
-def script() -> str:
+async def grant(url: str, role: str, tls: ssl.SSLContext | None = None, prefix: str | None = None) -> Given:
+    """Give a worker's rights to a role, and take from it what is more than those."""
+    async with connected(url, tls) as connection, _turn(connection):
+        place = _found(await look_around(connection, prefix), prefix)
+        await use_schema(connection, place.schema)
+        await _grant(connection, role, no_more=True)
+        return Given(role, place.schema)
+
+
+def script(prefix: str | None = None, *, own: bool = False) -> str:
     """What `migrate` does to an empty database, for those who do it by other means."""
-    parts = [f"begin;\n{_RECORD.strip()};"]
+    schema = own_schema(prefix) if own and prefix else "public"
+    parts = ["begin;"]
+    if own:
+        parts.append(f'create schema if not exists "{schema}";')
+    parts += [f"set local search_path = {search_path(schema)};", f"{setup_query('record_table')};"]
     for migration in load_migrations():
         record = f"{migration.number}, '{migration.name}', '{checksum(migration)}'"
         parts += [
             f"-- {migration.number:04d}_{migration.name}",
-            migration.sql.strip(),
+            migration.on_new_tables.strip(),
             f"insert into schema_migrations (number, name, checksum) values ({record});",  # noqa: S608 — of this package's own files
         ]
+    if prefix:
+        parts.append(f"insert into installation (prefix, made_by) values ('{prefix}', 'migrate');")  # noqa: S608 — a checked setting
     return "\n\n".join([*parts, "commit;"])
 
 
-async def inspect(url: str, tls: ssl.SSLContext | None = None) -> State:
+async def inspect(url: str, tls: ssl.SSLContext | None = None, prefix: str | None = None) -> State:
     """What is applied and what is pending; changes nothing."""
-    async with _connected(url, tls) as connection:
-        if await connection.fetchval("select to_regclass('schema_migrations')") is None:
-            return State([], load_migrations())
-        return await _compare(connection)
+    async with connected(url, tls) as connection:
+        return await _state(connection, (await look_around(connection, prefix)).found)
 
 
-async def require_current(url: str, tls: ssl.SSLContext | None = None) -> None:
-    """Raises unless the schema is the one this worker was made for."""
-    if pending := (await inspect(url, tls)).pending:
+async def require_current(url: str, tls: ssl.SSLContext | None = None, prefix: str | None = None) -> str:
+    """The schema in which the prefix's tables are. Raises unless it is the one this version was made for."""
+    async with connected(url, tls) as connection:
+        return (await _current(connection, prefix)).schema
+
+
+async def settle(url: str, tls: ssl.SSLContext | None, prefix: str) -> str:
+    """The same for a worker, to whom tables that nobody has claimed belong from now on."""
+    async with connected(url, tls) as connection:
+        place = await _current(connection, prefix)
+        await claim(connection, place, prefix)
+        return place.schema
+
+
+async def drop(url: str, tls: ssl.SSLContext | None, prefix: str) -> None:
+    """Remove what a demonstration has made: a schema of its own, and all in it."""
+    async with connected(url, tls) as connection, _turn(connection):
+        place = (await look_around(connection, prefix)).found
+        if place is None or (place.made_by, place.schema) != ("demo", own_schema(prefix)):
+            return
+        async with connection.transaction():
+            await connection.execute(setup_query("name_schema"), place.schema)
+            await connection.execute(setup_query("drop_schema"))
+
+
+def _chosen(places: Places, prefix: str | None, *, own: bool) -> Place:
+    """Where `migrate` works."""
+    if own and places.own is not None:
+        wanted = places.own
+    elif places.found is not None:
+        return places.found
+    elif places.home_is_free or places.own is None:
+        wanted = places.home
+    else:
+        wanted = places.own
+    if prefix is None and not places.home_is_free:
+        raise MigrationError(
+            f"there is no room in schema {wanted.schema}: tables of our names are there, or this role may "
+            "not create any. Set WORKER_PREFIX: a schema of that name is made, or taken if it is there"
+        )
+    if prefix is not None and wanted.prefix not in (None, prefix):
+        raise belongs_to_another(wanted, prefix)
+    return wanted
+
+
+async def _create(connection: asyncpg.Connection, schema: str) -> None:
+    try:
+        async with connection.transaction():
+            await connection.execute(setup_query("name_schema"), schema)
+            await connection.execute(setup_query("create_schema"))
+    except asyncpg.InsufficientPrivilegeError:
+        raise MigrationError(
+            f'this role may not make the schema "{schema}" that this prefix needs: grant it `create` on the '
+            f'database, or make the schema for it: `create schema "{schema}" authorization ROLE`'
+        ) from None
+
+
+async def _current(connection: asyncpg.Connection, prefix: str | None) -> Place:
+    places = await look_around(connection, prefix)
+    if pending := (await _state(connection, places.found)).pending:
+        if places.found is None and places.home.installed and prefix is not None:
+            raise belongs_to_another(places.home, prefix)
         names = ", ".join(f"{migration.number:04d}_{migration.name}" for migration in pending)
         raise MigrationError(f"the database lacks migrations ({names}): run `session-worker migrate` first")
+    return _found(places, prefix)
+
+
+def _found(places: Places, prefix: str | None) -> Place:
+    if places.found is None:
+        whose = f" of prefix {prefix}" if prefix else ""
+        raise MigrationError(
+            f"there are no tables{whose} in the database: run `session-worker migrate` first"
+        )
+    return places.found
+
+
+async def _state(connection: asyncpg.Connection, place: Place | None) -> State:
+    if place is None:
+        return State([], load_migrations())
+    await use_schema(connection, place.schema)
+    return await _compare(connection)
+
+
+async def _apply(connection: asyncpg.Connection, migration: Migration, *, new: bool) -> None:
+    if not new:
+        for statement in migration.beforehand:
+            await connection.execute(statement)
+    async with connection.transaction():
+        await connection.execute(migration.on_new_tables if new else migration.in_transaction)
+        await connection.execute(setup_query("record"), migration.number, migration.name, checksum(migration))
+
+
+async def _grant(connection: asyncpg.Connection, role: str, *, no_more: bool) -> None:
+    async with connection.transaction():
+        await connection.execute(setup_query("name_role"), role, str(no_more))
+        await connection.execute(load_grants())
 
 
 async def _compare(connection: asyncpg.Connection) -> State:
     """A migration that is newer than this version is no obstacle: workers are replaced one by one."""
-    rows = await connection.fetch("select number, name, checksum from schema_migrations order by number")
-    recorded = {row["number"]: row for row in rows}
+    recorded = {row["number"]: row for row in await connection.fetch(setup_query("applied"))}
     migrations = load_migrations()
     for migration in migrations:
         row = recorded.get(migration.number)
@@ -99,9 +229,20 @@ async def _compare(connection: asyncpg.Connection) -> State:
 
 
 @asynccontextmanager
-async def _connected(url: str, tls: ssl.SSLContext | None) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(url, timeout=10, **({"ssl": tls} if tls else {}))
+async def _turn(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    """One at a time in a database."""
+    while not await connection.fetchval(setup_query("take_turn"), _LOCK):  # noqa: ASYNC110 — see the query
+        await asyncio.sleep(_LOOK_AGAIN_SECONDS)
     try:
-        yield connection
+        yield
     finally:
-        await connection.close()
+        await connection.execute(setup_query("end_turn"), _LOCK)
+
+
+def _not_made_by(maker: Maker, place: Place) -> str:
+    return (
+        f"the tables in schema {place.schema}"
+        + (f", of prefix {place.prefix}," if place.prefix else "")
+        + f" were not made by `session-worker {maker}`, which would answer the requests in them without "
+        "their handler. Run `session-worker run` in its place, or set WORKER_PREFIX to another name"
+    )

@@ -1,23 +1,56 @@
-"""The named queries of `queries.sql`, and the migrations."""
+"""The named queries of `queries.sql` and `setup.sql`, and the migrations."""
 
 import re
+from functools import cache
 from importlib import resources
 from typing import NamedTuple
 
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 _MIGRATION = re.compile(r"(\d{4})_(\w+)\.sql")
+_TRANSACTION = "-- migrate: one transaction\n"
 
 
 class Migration(NamedTuple):
+    """A numbered file. What it has to do outside a transaction stands first, and may be repeated."""
+
     number: int
     name: str
     sql: str
 
+    @property
+    def beforehand(self) -> list[str]:
+        before, marked, _ = self.sql.partition(_TRANSACTION)
+        return [part.strip() for part in before.split(";\n") if part.strip()] if marked else []
 
-def load_queries() -> dict[str, str]:
-    text = (resources.files(__name__) / "queries.sql").read_text("utf-8")
+    @property
+    def in_transaction(self) -> str:
+        """What is done after that."""
+        before, marked, rest = self.sql.partition(_TRANSACTION)
+        return rest if marked else before
+
+    @property
+    def on_new_tables(self) -> str:
+        """All of it in one transaction: where nobody uses the tables yet, nobody is kept waiting."""
+        return self.sql.replace(" concurrently ", " ")
+
+
+def load_queries(file: str = "queries.sql") -> dict[str, str]:
+    text = (resources.files(__name__) / file).read_text("utf-8")
     _, *parts = _NAME.split(text)
     return {name: body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def setup_query(name: str) -> str:
+    return _setup()[name]
+
+
+@cache
+def _setup() -> dict[str, str]:
+    return load_queries("setup.sql")
+
+
+def load_grants() -> str:
+    return (resources.files(__name__) / "grants.sql").read_text("utf-8")
 
 
 def load_migrations() -> list[Migration]:

@@ -1,0 +1,119 @@
+"""Where an installation's tables are: a schema for each prefix, so that none sees another's rows.
+
+A connection looks for every name in that schema alone. The first installation of a database is in the schema
+that is used without further ado, mostly `public`; each other one is in a schema named as its prefix.
+"""
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+import asyncpg
+
+from worker.errors import MigrationError
+from worker.sql import setup_query
+
+_RESERVED = ("public", "information_schema")
+_TABLES = (
+    "installation", "leases", "request_transitions", "requests", "schema_migrations", "sessions", "workers",
+)  # fmt: skip
+
+
+class Place(NamedTuple):
+    """A schema, and whose tables are in it: nobody's yet where `prefix` is None."""
+
+    schema: str
+    installed: bool
+    prefix: str | None = None
+    made_by: str | None = None
+
+
+class Places(NamedTuple):
+    """What there is for a prefix in a database. `found` is where its tables are."""
+
+    home: Place
+    home_is_free: bool
+    own: Place | None
+    found: Place | None
+
+
+def own_schema(prefix: str) -> str:
+    """The name of a schema that belongs to this prefix alone. No prefix begins with a full stop."""
+    return f".{prefix}" if prefix in _RESERVED or prefix.startswith("pg_") else prefix
+
+
+def search_path(schema: str) -> str:
+    """Temporary tables come last: by themselves they would come first, and stand in for the real ones."""
+    quoted = schema.replace('"', '""')
+    return f'"{quoted}", pg_temp'
+
+
+async def use_schema(connection: asyncpg.Connection, schema: str) -> None:
+    """By a statement, since a pooler in between may drop what a connection is opened with."""
+    await connection.execute(setup_query("use_schema"), search_path(schema))
+
+
+@asynccontextmanager
+async def connected(
+    url: str, tls: ssl.SSLContext | None = None, schema: str | None = None
+) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(url, timeout=10, **({"ssl": tls} if tls else {}))
+    try:
+        if schema is not None:
+            await use_schema(connection, schema)
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def look_around(connection: asyncpg.Connection, prefix: str | None) -> Places:
+    """What is there for this prefix; for the home's own where it is None. The connection is a new one."""
+    row = await connection.fetchrow(setup_query("home"), _TABLES)
+    if row["schema"] is None:
+        raise MigrationError("the database has no schema that its search_path names: create one, or set it")
+    home = await _look(connection, row["schema"])
+    free = row["may_create"] and not row["taken"]
+    if prefix is None:
+        return Places(home, free, None, home if home.installed else None)
+    own = home if home.schema == own_schema(prefix) else await _look(connection, own_schema(prefix))
+    for place in (home, own):
+        if place.installed and place.prefix == prefix:
+            return Places(home, free, own, place)
+    for place in (own, home):
+        if place.installed and place.prefix is None:
+            return Places(home, free, own, place)
+    return Places(home, free, own, None)
+
+
+async def _look(connection: asyncpg.Connection, schema: str) -> Place:
+    if not await connection.fetchval(setup_query("is_installed"), schema):
+        return Place(schema, installed=False)
+    if not await connection.fetchval(setup_query("may_use"), schema):
+        raise MigrationError(
+            f"{await connection.fetchval(setup_query('who'))} has no rights in schema {schema}: "
+            "`session-worker migrate --grant ROLE`, run by its owner, gives them"
+        )
+    await use_schema(connection, schema)
+    mark = (
+        await connection.fetchrow(setup_query("mark"))
+        if await connection.fetchval(setup_query("has_mark"))
+        else None
+    )
+    return Place(schema, True, mark["prefix"], mark["made_by"]) if mark else Place(schema, installed=True)
+
+
+async def claim(connection: asyncpg.Connection, place: Place, prefix: str) -> None:
+    """Say that these tables are this prefix's, if nobody has. Of two at once the first one has them."""
+    if place.prefix is None:
+        await use_schema(connection, place.schema)
+        owner = await connection.fetchval(setup_query("claim"), prefix, "worker")
+        if owner != prefix:
+            raise belongs_to_another(place._replace(prefix=owner), prefix)
+
+
+def belongs_to_another(place: Place, prefix: str) -> MigrationError:
+    return MigrationError(
+        f"the tables in schema {place.schema} belong to prefix {place.prefix}, not to {prefix}: "
+        f"run `WORKER_PREFIX={prefix} session-worker migrate` first, which makes a schema for {prefix}"
+    )

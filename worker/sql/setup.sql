@@ -1,0 +1,78 @@
+-- What is asked and done about the tables themselves: which installation has them, which migrations are applied.
+
+-- name: use_schema
+-- On a connection: every name is looked for in this schema, and last in that of temporary tables.
+select set_config('search_path', $1, false)
+
+-- name: home
+-- The schema that is used without further ado, mostly public, and who else has tables of our names in it.
+select
+  current_schema() as schema,
+  has_schema_privilege(current_schema(), 'create') as may_create,
+  exists (
+    select from pg_class c where c.relnamespace = current_schema()::regnamespace and c.relname = any ($1::text[])
+  ) as taken
+
+-- name: is_installed
+-- Whether our tables are in this schema.
+select count(*) = 3 from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
+where n.nspname = $1 and c.relname = 'schema_migrations' and a.attname in ('number', 'checksum', 'applied_at')
+
+-- name: may_use
+select has_schema_privilege($1, 'usage')
+
+-- name: who
+select current_user
+
+-- name: has_mark
+select to_regclass('installation') is not null
+
+-- name: mark
+select prefix, made_by from installation
+
+-- name: claim
+select claim_installation($1, $2)
+
+-- name: claim_by_owner
+-- Of `migrate`, before anybody else has been there.
+insert into installation (prefix, made_by) values ($1, $2) on conflict do nothing
+
+-- name: applied
+select number, name, checksum from schema_migrations order by number
+
+-- name: record
+insert into schema_migrations (number, name, checksum) values ($1, $2, $3)
+
+-- name: take_turn
+-- Tried again and again, not waited for: an index that is built beside running transactions waits for all of them,
+-- one that waits for this lock included.
+select pg_try_advisory_lock($1)
+
+-- name: end_turn
+select pg_advisory_unlock($1)
+
+-- name: roles
+-- Who may update requests besides the owner.
+select distinct r.rolname as role
+from pg_class c, aclexplode(c.relacl) as granted join pg_roles r on r.oid = granted.grantee
+where c.oid = 'requests'::regclass and granted.privilege_type = 'UPDATE' and granted.grantee <> c.relowner
+
+-- name: name_role
+select set_config('session_worker.role', $1, true), set_config('session_worker.no_more', $2, true)
+
+-- name: name_schema
+select set_config('session_worker.schema', $1, true)
+
+-- name: create_schema
+do $$ begin execute format('create schema if not exists %I', current_setting('session_worker.schema')); end $$
+
+-- name: drop_schema
+do $$ begin execute format('drop schema if exists %I cascade', current_setting('session_worker.schema')); end $$
+
+-- name: record_table
+create table if not exists schema_migrations (
+  number integer primary key,
+  name text not null,
+  checksum text not null,
+  applied_at timestamptz not null default now()
+)
