@@ -23,7 +23,7 @@ from worker.failpoint import FailPoint
 from worker.finishing import Finishing
 from worker.identity import Identity, new_identity
 from worker.metrics import Metrics
-from worker.migrate import require_current
+from worker.migrate import settle
 from worker.periodic import every
 from worker.pipeline import Pipeline
 from worker.readiness import Readiness
@@ -97,14 +97,19 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
             on_started(port, given.readiness)
         url = settings.database_url.get_secret_value()
         pool = database.Database(
-            url, settings.pool_size, tls, given.readiness, given.fail_point, given.metrics.pool_wait.observe
+            url,
+            settings.pool_size,
+            tls,
+            given.readiness,
+            given.fail_point,
+            given.metrics.pool_wait.observe,
+            me.application,
         )
         opened.push_async_callback(pool.close)
         store = Store(pool, me.worker, settings.lease_seconds)
 
         async def begin() -> None:
-            await pool.open()
-            await pool.reach(lambda: require_current(url, tls))
+            await pool.open(await pool.reach(lambda: settle(url, tls, settings.prefix)))
             await store.register(me.host, me.pid, me.version)
 
         if not await _unless_stopped(begin(), stop):

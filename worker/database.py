@@ -16,6 +16,8 @@ import structlog
 
 from worker.errors import NotStorable, SettingsError
 from worker.failpoint import FailPoint, Gap
+from worker.installation import use_schema
+from worker.locks import lock_holders
 from worker.readiness import Readiness
 from worker.retry import delays
 from worker.sql import load_queries
@@ -25,6 +27,8 @@ PART = "postgres"
 _CONNECT_SECONDS = 10
 _CALL_SECONDS = 15
 _CLOSE_SECONDS = 1
+_LONG_SECONDS = 3.0  # a statement that takes longer is asked what it waits for
+_LOOK_SECONDS = 1.0
 _FOR_EVER = 1 << 62
 _DRIVER_ERRORS = (
     asyncpg.PostgresError,
@@ -44,7 +48,6 @@ _log = structlog.get_logger(__name__)
 # would read all of it for as long as the plan is cached. And there is but one plan: to think again each time
 # costs a lone request as much as a quarter of its commit.
 SERVER_SETTINGS = {
-    "application_name": "session-worker",
     # A statement that nobody waits for any more ends by itself, also one that waits for a lock.
     "statement_timeout": f"{_CALL_SECONDS - 1}s",
     "jit": "off",
@@ -70,7 +73,11 @@ def is_refusal(error: BaseException) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """An outage in a few words. Postgres's words name no values of a row in these classes."""
+    """An outage in a few words: its cause where that was found, else Postgres's words, which name no values
+    of a row in these classes.
+    """
+    if notes := getattr(error, "__notes__", None):
+        return str(notes[0])
     if isinstance(error, TimeoutError):
         return "no answer in time"
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no details'}"
@@ -78,6 +85,26 @@ def describe(error: BaseException) -> str:
 
 async def _nothing_to_reset(_connection: object) -> None:
     """Our statements leave nothing behind on a connection: the usual reset would cost a round trip each."""
+
+
+class Outage:
+    """From the first statement that fails until all that had failed have got through: told once."""
+
+    def __init__(self) -> None:
+        self._failing = 0
+        self._since = 0.0
+
+    def begin(self, query: str, reason: str) -> None:
+        if not self._failing:
+            self._since = asyncio.get_running_loop().time()
+            _log.warning("postgres.lost", query=query, reason=reason)
+        self._failing += 1
+
+    def end(self) -> None:
+        self._failing -= 1
+        if not self._failing:
+            away_seconds = round(asyncio.get_running_loop().time() - self._since, 1)
+            _log.info("postgres.back", away_seconds=away_seconds)
 
 
 class Database:
@@ -91,19 +118,29 @@ class Database:
         readiness: Readiness,
         fail_point: FailPoint,
         on_waited: Callable[[float], None] | None = None,
+        application: str = "session-worker",
     ) -> None:
         self._fail_point = fail_point
+        self._settings = {"application_name": application, **SERVER_SETTINGS}
         self._on_waited = on_waited  # is told how long each statement waited for a connection
         self._url = url
         self._size = pool_size
         self._tls = tls
         self._readiness = readiness
         self._queries = load_queries()
+        self._schema: str | None = None
         self._pool: asyncpg.Pool | None = None
+        self._outage = Outage()
+        self._under_way: dict[int, float] = {}  # since when, by the process that serves it
+        self._causes: dict[int, str] = {}
+        self._answered = 0.0
+        self._watching: asyncio.Task[None] | None = None
 
-    async def open(self) -> None:
-        """Waits, visibly, for a Postgres that is not there yet."""
+    async def open(self, schema: str | None = None) -> None:
+        """Waits, visibly, for a Postgres that is not there yet. All names are those of this schema."""
+        self._schema = schema
         self._pool = await self.reach(self._connect)
+        self._watching = asyncio.create_task(self._watch())
         self._readiness.up(PART)
 
     async def reach(self, attempt: Callable[[], Awaitable[T]]) -> T:
@@ -131,11 +168,19 @@ class Database:
             max_queries=_FOR_EVER,
             reset=_nothing_to_reset,
             timeout=_CONNECT_SECONDS,
-            server_settings=SERVER_SETTINGS,
+            server_settings=self._settings,
+            init=self._prepare,
             **({"ssl": self._tls} if self._tls else {}),
         )
 
+    async def _prepare(self, connection: asyncpg.Connection) -> None:
+        if self._schema is not None:
+            await use_schema(connection, self._schema)
+
     async def close(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         if self._pool is None:
             return
         try:
@@ -146,24 +191,25 @@ class Database:
 
     async def call(self, query: str, *args: Any) -> list[asyncpg.Record]:  # noqa: ANN401 — a statement's arguments
         """The rows that the named query returns, however long Postgres is away."""
-        lost_since: float | None = None
-        clock = asyncio.get_running_loop().time
-        for delay in delays(0.1, 3):
-            try:
-                rows = await self.once(query, *args)
-            except _DRIVER_ERRORS as error:
-                if is_refusal(error) or (query in _ASIDE and not is_transient(error)):
-                    raise NotStorable(str(getattr(error, "sqlstate", "unknown"))) from error
-                if lost_since is None:
-                    lost_since = clock()
-                    _log.warning("postgres.lost", query=query, reason=describe(error))
-                self._readiness.down(PART, describe(error))
-                await asyncio.sleep(delay)
-            else:
-                if lost_since is not None:
-                    _log.info("postgres.back", query=query, away_seconds=round(clock() - lost_since, 1))
-                self._readiness.up(PART)
-                return rows
+        failed = False
+        try:
+            for delay in delays(0.1, 3):
+                try:
+                    rows = await self.once(query, *args)
+                except _DRIVER_ERRORS as error:
+                    if is_refusal(error) or (query in _ASIDE and not is_transient(error)):
+                        raise NotStorable(str(getattr(error, "sqlstate", "unknown"))) from error
+                    if not failed:
+                        failed = True
+                        self._outage.begin(query, describe(error))
+                    self._readiness.down(PART, describe(error))
+                    await asyncio.sleep(delay)
+                else:
+                    self._readiness.up(PART)
+                    return rows
+        finally:
+            if failed:
+                self._outage.end()
         raise AssertionError("delays never end")
 
     async def once(self, query: str, *args: Any) -> list[asyncpg.Record]:  # noqa: ANN401 — a statement's arguments
@@ -176,6 +222,8 @@ class Database:
         finally:
             if self._on_waited:
                 self._on_waited(perf_counter() - begun)
+        pid = connection.get_server_pid()
+        self._under_way[pid] = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(_CALL_SECONDS):
                 answer = connection.fetch(self._queries[query], *args)
@@ -188,7 +236,27 @@ class Database:
             if not isinstance(error, asyncpg.PostgresError) or is_transient(error):
                 with suppress(asyncpg.InterfaceError):  # it is gone already
                     connection.terminate()
+            if isinstance(error, TimeoutError | asyncpg.QueryCanceledError) and pid in self._causes:
+                error.add_note(self._causes[pid])
             raise
         finally:
+            del self._under_way[pid]
             await self._pool.release(connection)
+        self._answered = asyncio.get_running_loop().time()
         return list(rows)
+
+    async def _watch(self) -> None:
+        """Finds out what a statement waits for, while it waits: afterwards nobody knows."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            long = {pid: since for pid, since in self._under_way.items() if clock() - since > _LONG_SECONDS}
+            self._causes = {pid: cause for pid, cause in self._causes.items() if pid in long}
+            if not long:
+                continue
+            with suppress(*_DRIVER_ERRORS):  # it is away then, which the statements themselves will tell
+                async with asyncio.timeout(_CONNECT_SECONDS):
+                    self._causes |= await lock_holders(self._url, self._tls, list(long))
+            waiting = [pid for pid in long if pid in self._causes and self._under_way.get(pid) == long[pid]]
+            if waiting and self._answered < min(long[pid] for pid in waiting):  # nothing gets through
+                self._readiness.down(PART, self._causes[waiting[0]])

@@ -13,6 +13,11 @@ class Identity(NamedTuple):
     pid: int
     version: str
 
+    @property
+    def application(self) -> str:
+        """How Postgres calls its connections. It cuts a name after 63 bytes."""
+        return f"session-worker {self.host[:40]}:{self.pid}"
+
 
 def new_identity() -> Identity:
     """A new one for each start: a worker that comes back has no claim on what it held before."""

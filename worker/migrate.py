@@ -159,6 +159,9 @@ def _chosen(places: Places, prefix: str | None, *, own: bool) -> Place:
 
 
 async def _create(connection: asyncpg.Connection, schema: str) -> None:
+    """Unless it is there: somebody may have made it for a role that may not."""
+    if await connection.fetchval(setup_query("schema_exists"), schema):
+        return
     try:
         async with connection.transaction():
             await connection.execute(setup_query("name_schema"), schema)

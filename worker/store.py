@@ -321,9 +321,13 @@ class Store:
     async def expire_sessions(self, most: int) -> int:
         return len(await self._database.call("expire_sessions", most))
 
-    async def retire_requests(self, older_than_seconds: float, most: int) -> int:
-        retired: int = (await self._database.call("retire_requests", older_than_seconds, most))[0][0]
-        return retired
+    async def retire_requests(
+        self, older_than_seconds: float, most: int, since: datetime | None
+    ) -> tuple[int, datetime | None]:
+        """Delete those of the next so many that may go; returns how many those were, and where the ones after
+        them begin, if there are any."""
+        row = (await self._database.call("retire_requests", older_than_seconds, most, since))[0]
+        return row["retired"], row["reached"]
 
     async def look_up(self, request_id: UUID) -> dict[str, Any] | None:
         rows = await self._database.call("look_up", request_id)

@@ -9,6 +9,8 @@ from uuid import UUID
 
 import asyncpg
 
+from worker.installation import connected
+
 _AT_ONCE = 5_000
 _TERMINAL = ("completed", "failed")
 _CONFLICT = "request_id_conflict"
@@ -57,6 +59,7 @@ async def verify(
     confirmed: Sequence[UUID],
     received: Iterable[Received],
     tls: ssl.SSLContext | None = None,
+    schema: str | None = None,
 ) -> list[Violation]:
     """Every violation, for each request whose publish was confirmed and each response that was received.
 
@@ -66,8 +69,7 @@ async def verify(
     promised = {str(request_id) for request_id in confirmed}
     keys = list(dict.fromkeys([*map(str, confirmed), *copies.responses, *copies.conflicts]))
     violations: list[Violation] = []
-    connection = await asyncpg.connect(database_url, **({"ssl": tls} if tls else {}))
-    try:
+    async with connected(database_url, tls, schema) as connection:
         for start in range(0, len(keys), _AT_ONCE):
             part = keys[start : start + _AT_ONCE]
             recorded = await _read(connection, [UUID(key) for key in part if _is_uuid(key)])
@@ -76,8 +78,6 @@ async def verify(
                 violations += _check(key, row, copies.responses.get(key, []), promised=key in promised)
                 violations += _check_conflicts(key, row, copies.conflicts.get(key, []))
         violations += await _orphans(connection, set(keys))
-    finally:
-        await connection.close()
     return violations
 
 
@@ -222,7 +222,7 @@ async def _read(connection: asyncpg.Connection, ids: Sequence[UUID]) -> dict[str
 
 
 async def _orphans(connection: asyncpg.Connection, checked: set[str]) -> list[Violation]:
-    """In the rest of the database: a session that no completed request stands behind."""
+    """In the rest of the installation: a session that no completed request stands behind."""
     rows = await connection.fetch(
         "select s.request_id, s.id, r.status from sessions s join requests r using (request_id) "
         "where (r.status <> 'completed' or r.session_id <> s.id) "

@@ -14,11 +14,11 @@ from worker.readiness import Readiness
 
 WAITING = (
     "select pid from pg_stat_activity where datname = current_database() "
-    "and application_name = 'session-worker' and wait_event_type = 'Lock'"
+    "and application_name like 'session-worker %' and wait_event_type = 'Lock'"
 )
 CONNECTED = (
     "select count(*) from pg_stat_activity where datname = current_database() "
-    "and application_name = 'session-worker'"
+    "and application_name like 'session-worker %'"
 )
 
 

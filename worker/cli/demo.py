@@ -18,7 +18,7 @@ from worker.cli.demo_worker import WorkerProcess, worker_process
 from worker.cli.documents import Document
 from worker.cli.options import positive
 from worker.cli.output import coloured, emit, grid, json_option, people, say, show_client_log
-from worker.cli.servers import client_for
+from worker.cli.servers import client_for, reach
 from worker.cli.status import Found, find, open_database, render
 from worker.cli.topology import broker_for, design_for
 from worker.cli.up import passing_key, settings_on
@@ -61,7 +61,14 @@ async def _demo(options: argparse.Namespace) -> int:
             stack, os.environ, prefix=f"demo-{uuid4().hex[:8]}", log_level="error", seal_keys=passing_key()
         )
         log.configure(settings)
-        await migrate.migrate(settings.database_url.get_secret_value(), context_from(settings))
+        opened.push_async_callback(_drop_schema, settings)
+        await migrate.migrate(
+            settings.database_url.get_secret_value(),
+            context_from(settings),
+            settings.prefix,
+            maker="demo",
+            own=True,
+        )
         opened.push_async_callback(_remove_queues, settings)
         began = time.perf_counter()
         say("starting a worker …")
@@ -192,6 +199,13 @@ async def _declare(settings: Settings, queue: str) -> None:
         await channel.declare_queue(queue, durable=True, arguments={"x-queue-type": "quorum"})
     finally:
         await connection.close()
+
+
+async def _drop_schema(settings: Settings) -> None:
+    """In a database of yours nothing of the demonstration stays."""
+    if os.environ.get("DATABASE_URL"):
+        url, tls = settings.database_url.get_secret_value(), context_from(settings)
+        await reach("Postgres", lambda: migrate.drop(url, tls, settings.prefix), 10)
 
 
 async def _remove_queues(settings: Settings) -> None:

@@ -5,14 +5,21 @@ import argparse
 from worker.cli import exits, running
 from worker.cli.output import emit, json_option, say, wait_option
 from worker.cli.servers import reach, settings_for
-from worker.migrate import inspect, migrate, script
+from worker.migrate import grant, inspect, migrate, script
+from worker.settings import Settings
 from worker.sql import Migration
 from worker.tls import context_from
 
 EXAMPLES = """\
-  session-worker migrate          apply what is missing; two at once do no harm
-  session-worker migrate --check  change nothing; exit code 1 if any is missing
-  session-worker migrate --sql    print the SQL, to apply it by other means
+  session-worker migrate                apply what is missing; two at once do no harm
+  session-worker migrate --check        change nothing; exit code 1 if something is missing
+  session-worker migrate --sql          print the SQL, for those who apply it by other means
+  session-worker migrate --grant sw     give the role sw what a worker needs, and no more
+  WORKER_PREFIX=tenant-b session-worker migrate
+                                        a schema for that prefix, beside those that are there
+
+Without WORKER_PREFIX it is about the tables of the database's first installation, which belong to
+the first worker that comes.
 """
 
 
@@ -22,13 +29,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--sql", action="store_true", help="only print the SQL for an empty database; needs none"
     )
+    how.add_argument("--grant", metavar="ROLE", help="only set the rights of a worker's role")
+    parser.add_argument(
+        "--own-schema",
+        action="store_true",
+        help="a schema named as WORKER_PREFIX, also where the first one has room",
+    )
     json_option(parser)
     wait_option(parser)
 
 
 def execute(options: argparse.Namespace) -> int:
     if options.sql:
-        print(script())
+        settings = settings_for()
+        print(script(settings.prefix if options.own_schema else _prefix(settings), own=options.own_schema))
         return exits.OK
     return running.run(_migrate(options))
 
@@ -36,13 +50,26 @@ def execute(options: argparse.Namespace) -> int:
 async def _migrate(options: argparse.Namespace) -> int:
     settings = settings_for(database=True)
     url, tls = settings.database_url.get_secret_value(), context_from(settings)
+    own, prefix = options.own_schema, settings.prefix if options.own_schema else _prefix(settings)
+    if options.grant:
+        given = await reach("Postgres", lambda: grant(url, options.grant, tls, prefix), options.wait)
+        if options.json:
+            emit(given._asdict())
+        else:
+            print(f"{given.role} has a worker's rights in schema {given.schema}, and no more")
+        return exits.OK
     if options.check:
-        state = await reach("Postgres", lambda: inspect(url, tls), options.wait)
+        state = await reach("Postgres", lambda: inspect(url, tls, prefix), options.wait)
         _report(options, "pending", state.pending, "up to date")
         return exits.FAILED if state.pending else exits.OK
-    applied = await reach("Postgres", lambda: migrate(url, tls), options.wait)
+    applied = await reach("Postgres", lambda: migrate(url, tls, prefix, own=own), options.wait)
     _report(options, "applied", applied, "up to date: nothing to apply")
     return exits.OK
+
+
+def _prefix(settings: Settings) -> str | None:
+    """None where none was set: a job that migrates may not know how its workers are called."""
+    return settings.prefix if "prefix" in settings.model_fields_set else None
 
 
 def _report(options: argparse.Namespace, verb: str, migrations: list[Migration], else_: str) -> None:

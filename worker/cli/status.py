@@ -17,6 +17,7 @@ from worker.cli.output import coloured, emit, facts, grid, json_option, people, 
 from worker.cli.servers import reach, settings_for
 from worker.database import PART, Database
 from worker.failpoint import FailPoint
+from worker.identity import new_identity
 from worker.migrate import require_current
 from worker.readiness import Readiness
 from worker.settings import Settings
@@ -73,10 +74,10 @@ async def _status(options: argparse.Namespace) -> int:
 async def open_database(settings: Settings, wait_seconds: float) -> Database:
     """Connected, or a CommandError within the time."""
     url, tls = settings.database_url.get_secret_value(), context_from(settings)
-    await reach("Postgres", lambda: require_current(url, tls), wait_seconds)
-    database = Database(url, 1, tls, Readiness([PART]), FailPoint(""))
+    schema = await reach("Postgres", lambda: require_current(url, tls, settings.prefix), wait_seconds)
+    database = Database(url, 1, tls, Readiness([PART]), FailPoint(""), application=new_identity().application)
     async with asyncio.timeout(wait_seconds):
-        await database.open()
+        await database.open(schema)
     return database
 
 

@@ -41,7 +41,9 @@ async def _up() -> None:
         kept = os.environ.get("WORKER_SEAL_KEYS") or os.environ.get("DATABASE_URL")
         settings = settings_on(stack, os.environ, **({} if kept else {"seal_keys": passing_key()}))
         log.configure(settings)
-        await migrate.migrate(settings.database_url.get_secret_value(), context_from(settings))
+        await migrate.migrate(
+            settings.database_url.get_secret_value(), context_from(settings), settings.prefix, maker="up"
+        )
         stop = signals.stop_on_signals()
         started: asyncio.Future[tuple[int, Readiness]] = asyncio.get_running_loop().create_future()
         telling = asyncio.create_task(_tell(stack, settings, started))

@@ -211,7 +211,7 @@ update sessions set status = 'completed', updated_at = now() from due where sess
 returning sessions.id
 
 -- name: retire_requests
-select retire_requests(make_interval(secs => $1), $2)
+select retired, reached from retire_requests(make_interval(secs => $1), $2, $3)
 
 -- name: look_up
 -- One request as people ask for it.

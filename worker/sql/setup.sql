@@ -76,3 +76,23 @@ create table if not exists schema_migrations (
   checksum text not null,
   applied_at timestamptz not null default now()
 )
+
+-- name: lock_holders
+-- Who is at the head of the line that each of these backends waits in, and since when. The time of another
+-- role's transaction is shown to members of pg_read_all_stats alone.
+with recursive line as (
+  select waiting, holder from unnest($1::integer[]) as waiting, unnest(pg_blocking_pids(waiting)) as holder
+  union
+  select line.waiting, ahead from line, unnest(pg_blocking_pids(line.holder)) as ahead
+)
+select
+  line.waiting, line.holder, who.application_name, who.usename as role, who.xact_start as begun_at,
+  wanted.waitstart as waits_since, wanted.relation::regclass::text as relation
+from line
+left join pg_stat_activity as who on who.pid = line.holder
+left join pg_locks as wanted on wanted.pid = line.waiting and not wanted.granted
+where cardinality(pg_blocking_pids(line.holder)) = 0
+order by line.waiting, who.xact_start nulls last
+
+-- name: schema_exists
+select exists (select from pg_namespace where nspname = $1)
