@@ -1,0 +1,32 @@
+-- Responses that could not be delivered: they wait on record, and why is on record, too.
+-- Set only when a publish comes to nothing: the way of most requests never touches these columns.
+alter table requests
+  add column answer_at timestamptz,      -- when its response is to be tried again; null: it does not wait
+  add column undelivered text,           -- why its response is with nobody: what the broker said last
+  add column undelivered_at timestamptz; -- and when it said so
+-- undelivered, but no answer_at and no published_at: given up. Cleared once the response is published.
+
+-- There is nothing yet that they could find wanting, so nothing is looked through.
+alter table requests
+  add constraint answered_later_when_finished check (answer_at is null or finished_at is not null) not valid,
+  add constraint undelivered_is_known
+    check (undelivered in ('unroutable', 'refused', 'unpublishable')) not valid,
+  add constraint undelivered_has_time check ((undelivered is null) = (undelivered_at is null)) not valid;
+
+-- What waits for the response queue has the time when it was finished in answer_at: the oldest goes first.
+create index answers_to_share on requests (status, answer_at) where answer_at is not null and reply_to is null;
+create index answers_to_reply on requests (answer_at) where answer_at is not null and reply_to is not null;
+
+-- Answers for the response queue that are no request's own response (a conflict) or a further copy of one.
+create table other_answers (
+  message_id     text primary key,
+  request_id     uuid not null,
+  status         text not null check (status in ('completed', 'failed')),
+  code           text,
+  body           text not null,
+  correlation_id text,
+  traceparent    text,
+  created_at     timestamptz not null default now(),
+  answer_at      timestamptz not null default now()
+);
+create index other_answers_by_time on other_answers (status, answer_at);
