@@ -1,35 +1,38 @@
-"""Answers out: published until the broker has confirmed them; and what follows when nobody reads them."""
+"""Answers out: published until the broker has confirmed them; and what follows when nobody takes them."""
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
 import structlog
 
-from worker.apart import Apart
-from worker.envelope import Message, dead_letter_properties, response_properties
-from worker.errors import PublishInterrupted
+from worker.envelope import Message, bare_dead_letter_properties, dead_letter_properties, response_properties
 from worker.identity import Identity
 from worker.metrics import Metrics
 from worker.outcome import Answer, Unreadable
-from worker.publisher import PART, Outgoing, Publisher, Receipt
-from worker.readiness import Readiness
-from worker.retry import delays
-from worker.store import Store
+from worker.publisher import Outgoing, Publisher, Receipt
+from worker.tally import Tally
 from worker.topology import Names
+from worker.waiting import Undelivered, WaitingAnswers
+from worker.ways import Ways
 
-UNHEARD_SECONDS = 30  # until a response that found no queue is tried again
-_REPLY_TRIES = 3
+UNBURIED_SECONDS = 30  # until a dead letter that found no queue is tried again
 _REMEDY = "run `session-worker topology apply`"
+_TO_WAIT = (Receipt.UNROUTABLE, Receipt.REFUSED)
+_LONGEST = 500  # of a reason, in the log
+_UNBURIED = {
+    Receipt.UNROUTABLE: ("dead_letter.no_queue", _REMEDY),
+    Receipt.REFUSED: ("dead_letter.refused", "it is full: take from it, or raise its limit"),
+    Receipt.UNPUBLISHABLE: ("dead_letter.unpublishable", "raise the broker's limit for a message's size"),
+}
 _log = structlog.get_logger(__name__)
 
 
 class Answering:
     """Publishes responses and dead letters. It returns when each one is confirmed, or known to have no
-    reader.
+    reader; a response that none takes waits on record then.
     """
 
     def __init__(
@@ -37,128 +40,155 @@ class Answering:
         me: Identity,
         names: Names,
         publisher: Publisher,
-        apart: Apart,
-        store: Store,
-        readiness: Readiness,
+        ways: Ways,
+        waiting: WaitingAnswers,
+        note_published: Callable[[Sequence[UUID]], None],
+        tally: Tally,
         metrics: Metrics,
     ) -> None:
         self._me = me
         self._names = names
         self._publisher = publisher
-        self._apart = apart
-        self._store = store
-        self._readiness = readiness
+        self._ways = ways
+        self._waiting = waiting
+        self._note_published = note_published
+        self._tally = tally
         self._metrics = metrics
+        self.to_go_apart = asyncio.Event()
+        """Set when responses have been put on record that have to be published apart."""
 
-    async def answer(self, answers: Sequence[Answer], *, copies: bool = False) -> set[UUID]:
+    async def answer(
+        self, answers: Sequence[Answer], *, copies: bool = False, again: bool = False, ask: bool = False
+    ) -> list[bool]:
         """Each answer goes to its `reply_to` and only there, or else to the exchange of the responses.
-        Whether copies for others than the requester are heard is noted nowhere.
+        Returns of each whether it is confirmed.
 
-        Returns whose answer found no queue and is not on record: it is lost with its delivery.
+        `copies`: they are for others than the requester; whether they are heard is noted nowhere. `again`:
+        their requests may have been answered before. `ask`: also queues that are known to be full.
         """
-        forgotten: set[UUID] = set()
         if not answers:
-            return forgotten
+            return []
         now = datetime.now(UTC)
-        receipts = await self._publish_all([self._outgoing(answer, now) for answer in answers])
+        outgoing = [self._outgoing(answer, now) for answer in answers]
+        receipts = await self._ways.publish(outgoing, ask=ask)
+        await self._apart_now(answers, outgoing, receipts, all_now=copies or again)
         confirmed_at = time.time()
-        heard: list[UUID] = []
-        full: list[UUID] = []
-        unheard: list[UUID] = []
         for answer, receipt in zip(answers, receipts, strict=True):
-            if receipt is Receipt.CONFIRMED:
-                if answer.on_record:
-                    heard.append(answer.request_id)
-                    self._metrics.answered(answer, confirmed_at)
-            elif answer.route.reply_to:
-                # The requester is gone, has no room, or has an address over which the broker closes the
-                # connection. Its response stays readable in Postgres.
-                event = f"response.{receipt.value}"
-                _log.warning(event, request_id=str(answer.request_id), queue=answer.route.reply_to)
-                if receipt is Receipt.REFUSED and answer.on_record:
-                    full.append(answer.request_id)
-            elif answer.on_record:
-                unheard.append(answer.request_id)
-            else:
-                _log.error(
-                    "response.no_queue", request_id=str(answer.request_id), code=answer.code,
-                    again_in_seconds=UNHEARD_SECONDS, remedy=_REMEDY,
-                )  # fmt: skip
-                forgotten.add(answer.request_id)
-        if not copies:
-            await self._note(heard, full, unheard)
-        return forgotten
+            if receipt is Receipt.CONFIRMED and answer.on_record:
+                self._metrics.answered(answer, confirmed_at)
+        await self._note(answers, receipts, copies=copies, again=again)
+        return [receipt is Receipt.CONFIRMED for receipt in receipts]
 
-    async def _note(self, heard: Sequence[UUID], full: Sequence[UUID], unheard: Sequence[UUID]) -> None:
-        if heard:
-            self._store.note_published(heard)
-        if unheard:
-            _log.error(
-                "responses.no_queue", exchange=self._names.responses, responses=len(unheard),
-                again_in_seconds=UNHEARD_SECONDS, remedy=_REMEDY,
+    async def answer_apart(self, answers: Sequence[Answer]) -> None:
+        """The same, one after the other, each where it can take no other along."""
+        now = datetime.now(UTC)
+        receipts = await self._ways.apart([self._outgoing(answer, now) for answer in answers])
+        await self._note(answers, receipts, copies=False, again=False)
+
+    async def _apart_now(
+        self,
+        answers: Sequence[Answer],
+        outgoing: Sequence[Outgoing],
+        receipts: list[Receipt | None],
+        *,
+        all_now: bool,
+    ) -> None:
+        """What has to go apart and is on record goes later, beside all else. The rest cannot wait."""
+        left = [
+            index
+            for index, receipt in enumerate(receipts)
+            if receipt is None and (all_now or not answers[index].on_record)
+        ]
+        if left:
+            found = await self._ways.apart([outgoing[index] for index in left])
+            for index, receipt in zip(left, found, strict=True):
+                receipts[index] = receipt
+
+    async def _note(
+        self, answers: Sequence[Answer], receipts: Sequence[Receipt | None], *, copies: bool, again: bool
+    ) -> None:
+        for answer, receipt in zip(answers, receipts, strict=True):
+            if receipt is not None and receipt is not Receipt.CONFIRMED:
+                self._tell(answer, receipt)
+        own = [] if copies else [pair for pair in zip(answers, receipts, strict=True) if pair[0].on_record]
+        if heard := [answer.request_id for answer, receipt in own if receipt is Receipt.CONFIRMED]:
+            self._note_published(heard)
+        later = [
+            Undelivered(answer.request_id, receipt)
+            for answer, receipt in own
+            if receipt is not Receipt.CONFIRMED and not (again and answer.route.reply_to is None)
+        ]
+        if later:
+            self._metrics.given_up.inc(await self._waiting.put(later))
+            if any(one.why is None for one in later):
+                self.to_go_apart.set()
+        other = [
+            answer
+            for answer, receipt in zip(answers, receipts, strict=True)
+            if receipt in _TO_WAIT and answer.route.reply_to is None
+            if copies or again or not answer.on_record
+        ]
+        if other:
+            await self._waiting.put_other(other)
+
+    def _tell(self, answer: Answer, receipt: Receipt) -> None:
+        request_id = str(answer.request_id)
+        if answer.route.reply_to is not None:
+            # The requester is gone, has no room, or has an address over which the broker closes the
+            # connection. Its response stays readable in Postgres.
+            self._tally.note(f"response.{receipt.value}", answer.route.reply_to, 1, request_id=request_id)
+        elif receipt is Receipt.UNROUTABLE:
+            self._tally.note(
+                "responses.no_queue", self._names.responses, 1, status=answer.status, remedy=_REMEDY
+            )
+        else:
+            self._tally.note(
+                f"responses.{receipt.value}", self._names.responses, 1,
+                status=answer.status, consequence="they wait on record",
             )  # fmt: skip
-        if full or unheard:
-            await self._store.answer_later([*full, *unheard], UNHEARD_SECONDS)
 
     async def bury(self, messages: Sequence[tuple[Message, Unreadable]]) -> list[bool]:
         """Messages that nobody can be answered for go to the dead letters, with the reason. Returns of each
-        whether it lies there now; where the dead letters have no queue, it is lost with its delivery.
+        whether it lies there now; where the dead letters have no queue or no room, it is lost with its
+        delivery.
         """
         now = datetime.now(UTC)
         outgoing = []
         for message, unreadable in messages:
             properties = dead_letter_properties(
-                message, unreadable.reason, f"{self._me.host}:{self._me.pid}", self._me.version, now
+                message, unreadable.reason, self._where, self._me.version, now
             )
+            if not self._publisher.carries(properties):
+                properties = bare_dead_letter_properties(self._where, self._me.version, now)
             outgoing.append(Outgoing(self._names.dead, "", message.body, properties))
-            _log.warning("request.unreadable", reason=unreadable.reason, dead_letter=properties.message_id)
-        receipts = await self._publish_all(outgoing)
+            _log.warning(
+                "request.unreadable", reason=unreadable.reason[:_LONGEST], dead_letter=properties.message_id
+            )
+        receipts = await self._ways.publish(outgoing)
+        stumbled_over = [index for index, receipt in enumerate(receipts) if receipt is Receipt.UNPUBLISHABLE]
+        if stumbled_over:
+            again = [
+                outgoing[index]._replace(
+                    properties=bare_dead_letter_properties(self._where, self._me.version, now)
+                )
+                for index in stumbled_over
+            ]
+            for index, said in zip(stumbled_over, await self._ways.apart(again), strict=True):
+                receipts[index] = said
         buried = [receipt is Receipt.CONFIRMED for receipt in receipts]
         self._metrics.dead_letters.inc(sum(buried))
-        for there, (_, unreadable) in zip(buried, messages, strict=True):
-            if not there:
-                _log.error(
-                    "dead_letter.no_queue", exchange=self._names.dead, reason=unreadable.reason,
-                    again_in_seconds=UNHEARD_SECONDS, remedy=_REMEDY,
-                )  # fmt: skip
+        for receipt in receipts:
+            if receipt is not Receipt.CONFIRMED:
+                self._tell_unburied(receipt)
         return buried
 
-    async def _publish_all(self, messages: Sequence[Outgoing]) -> list[Receipt]:
-        """Again and again until each is confirmed or has no reader; a second copy does no harm. A requester's
-        own queue that is full is given up after a few tries. When the broker closed the connection over a
-        message, all go apart: they would be lost with it again.
-        """
-        way: Publisher | Apart = self._publisher
-        receipts: dict[int, Receipt] = {}
-        refusals: Counter[int] = Counter()
-        waits = delays(0.1, 5)
-        while missing := [index for index in range(len(messages)) if index not in receipts]:
-            try:
-                answers = await way.publish([messages[index] for index in missing])
-            except PublishInterrupted as error:
-                _log.warning("publish.interrupted", messages=len(missing), reason=str(error))
-                await asyncio.sleep(next(waits))
-                await self._readiness.until_up(PART)
-                way = self._apart if self._publisher.lost_over_content else self._publisher
-                continue
-            counts: Counter[Receipt] = Counter()
-            for index, receipt in zip(missing, answers, strict=True):
-                counts[receipt] += 1
-                refusals[index] += receipt is Receipt.REFUSED
-                reply_queue = not messages[index].exchange
-                if receipt is not Receipt.REFUSED or (reply_queue and refusals[index] == _REPLY_TRIES):
-                    receipts[index] = receipt
-            for receipt, count in counts.items():
-                self._metrics.responses.labels(receipt.value).inc(count)
-            if len(receipts) < len(messages):
-                delay = next(waits)
-                _log.warning(
-                    "publish.refused",
-                    messages=len(messages) - len(receipts),
-                    again_in_seconds=round(delay, 1),
-                )
-                await asyncio.sleep(delay)
-        return [receipts[index] for index in range(len(messages))]
+    def _tell_unburied(self, receipt: Receipt | None) -> None:
+        event, remedy = _UNBURIED[receipt or Receipt.UNPUBLISHABLE]
+        self._tally.note(event, self._names.dead, 1, again_in_seconds=UNBURIED_SECONDS, remedy=remedy)
+
+    @property
+    def _where(self) -> str:
+        return f"{self._me.host}:{self._me.pid}"
 
     def _outgoing(self, answer: Answer, now: datetime) -> Outgoing:
         exchange, key = (

@@ -9,9 +9,23 @@ from dataclasses import dataclass
 import structlog
 from aio_pika.abc import AbstractConnection
 
-from worker import apart, database, expiry, heartbeat, intake, link, loop_lag, publisher, retention, topology
+from worker import (
+    apart,
+    database,
+    expiry,
+    heartbeat,
+    intake,
+    link,
+    loop_lag,
+    publisher,
+    retention,
+    room,
+    tally,
+    topology,
+    unanswered,
+)
 from worker.accepting import Accepting
-from worker.answering import UNHEARD_SECONDS, Answering
+from worker.answering import UNBURIED_SECONDS, Answering
 from worker.broker import Broker
 from worker.cancelling import Cancelling
 from worker.channel_session import Delivery
@@ -32,8 +46,10 @@ from worker.seal import SealKeys, parse_seal_keys
 from worker.settings import Settings
 from worker.store import Store
 from worker.tls import context_from
+from worker.waiting import WaitingAnswers
+from worker.ways import Ways
 
-PARTS = (database.PART, intake.PART, publisher.PART)
+PARTS = (database.PART, intake.PART, publisher.PART, room.PART)
 _PAUSE_SECONDS = 1.0
 _NOTE_SECONDS = 0.2
 _RECOVERY_SECONDS = 1.0
@@ -70,6 +86,9 @@ class _Parts:
     pipeline: Pipeline
     alive: heartbeat.Heartbeat
     recovery: Recovery
+    direct: publisher.Publisher
+    sending: unanswered.Sending
+    telling: tally.Tally
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStarted | None = None) -> None:
@@ -87,6 +106,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
         metrics=metrics,
         fail_point=FailPoint(settings.fail_point),
     )
+    given.readiness.up(room.PART)  # until a response finds no room there
     async with AsyncExitStack() as opened:
         port = await opened.enter_async_context(
             serve_health(settings.http_host, settings.http_port, given.readiness, given.metrics)
@@ -114,11 +134,11 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
 
         if not await _unless_stopped(begin(), stop):
             return
-        await _run(settings, given, _wire(settings, given, store), stop)
+        await _run(settings, given, _wire(settings, given, pool, store), stop)
         _log.info("worker.stopped")
 
 
-def _wire(settings: Settings, given: _Given, store: Store) -> _Parts:
+def _wire(settings: Settings, given: _Given, pool: database.Database, store: Store) -> _Parts:
     names, readiness, metrics = given.design.names, given.readiness, given.metrics
     publishing = publisher.Publisher(readiness, settings.confirm_timeout_seconds, given.fail_point)
     bounds = intake.Bounds(settings.prefetch_in_effect, settings.prefetch_bytes, settings.max_body_bytes)
@@ -132,7 +152,17 @@ def _wire(settings: Settings, given: _Given, store: Store) -> _Parts:
     )
     finishing = Finishing(store, metrics)
     alone = apart.Apart(given.broker, settings.confirm_timeout_seconds)
-    answering = Answering(given.me, names, publishing, alone, store, readiness, metrics)
+    # What is sent to forged addresses may break its connection again and again: nobody need know.
+    direct = publisher.Publisher(
+        Readiness((publisher.DIRECT_PART,)),
+        settings.confirm_timeout_seconds,
+        given.fail_point,
+        publisher.DIRECT_PART,
+    )
+    rooms, telling = room.Room(names.responses, readiness), tally.Tally()
+    waiting = WaitingAnswers(pool)
+    ways = Ways(publishing, direct, alone, rooms, metrics)
+    answering = Answering(given.me, names, publishing, ways, waiting, store.note_published, telling, metrics)
     pipeline = Pipeline(
         Limits(settings.max_body_bytes),
         given.keys,
@@ -159,7 +189,19 @@ def _wire(settings: Settings, given: _Given, store: Store) -> _Parts:
         metrics,
         settings.max_attempts,
     )
-    return _Parts(store, publishing, taking, cancels, pipeline, alive, recovery)
+    sending = unanswered.Sending(waiting, answering, rooms, readiness, metrics, settings.retention_days)
+    return _Parts(
+        store=store,
+        publishing=publishing,
+        taking=taking,
+        cancels=cancels,
+        pipeline=pipeline,
+        alive=alive,
+        recovery=recovery,
+        direct=direct,
+        sending=sending,
+        telling=telling,
+    )
 
 
 async def _run(settings: Settings, given: _Given, parts: _Parts, stop: asyncio.Event) -> None:
@@ -205,17 +247,31 @@ def _services(settings: Settings, given: _Given, parts: _Parts) -> list[Coroutin
     services = [
         tell_readiness(),
         loop_lag.watch(given.metrics.loop_lag.observe),
-        link.keep_open(publisher.PART, given.broker, parts.publishing.serve, given.readiness),
+        link.keep_open(
+            publisher.PART, given.broker, parts.publishing.serve, given.readiness, publisher.OVER_CONTENT
+        ),
+        link.keep_open(
+            publisher.DIRECT_PART,
+            given.broker,
+            parts.direct.serve,
+            Readiness((publisher.DIRECT_PART,)),
+            publisher.OVER_CONTENT,
+        ),
         link.keep_open(intake.PART, given.broker, consume, given.readiness),
         every(parts.alive.interval, "heartbeat", parts.alive.beat),
         every(_NOTE_SECONDS, "notes", flush_notes),
         every(_RECOVERY_SECONDS, "recovery", parts.recovery.run_once),
-        every(UNHEARD_SECONDS, "unheard", parts.pipeline.answer_unheard),
-        every(UNHEARD_SECONDS, "unburied", parts.pipeline.bury_unburied),
+        every(UNBURIED_SECONDS, "unburied", parts.pipeline.bury_unburied),
+        every(unanswered.LOOK_SECONDS, "unanswered", parts.sending.send_shared),
+        every(unanswered.REPLIES_SECONDS, "unanswered_replies", parts.sending.send_replies),
+        every(unanswered.LOOK_SECONDS, "apart", parts.sending.send_apart),
+        every(unanswered.COUNT_SECONDS, "unanswered_count", parts.sending.count),
+        every(tally.SECONDS, "tally", parts.telling.tell),
         every(expiry.INTERVAL_SECONDS, "expiry", ageing.run_once),
         every(retention.INTERVAL_SECONDS, "workers", parts.alive.forget_the_silent),
     ]
     if settings.retention_days:
+        services.append(every(unanswered.FORGET_SECONDS, "other_answers", parts.sending.forget))
         keeping = retention.Retention(parts.store, given.metrics, settings.retention_days)
         services.append(every(retention.INTERVAL_SECONDS, "retention", keeping.run_once))
     return services

@@ -163,6 +163,23 @@ def dead_letter_properties(
     )
 
 
+def bare_dead_letter_properties(worker: str, version: str, now: datetime) -> spec.Basic.Properties:
+    """The same for a message whose own reason or properties the broker does not take."""
+    return spec.Basic.Properties(
+        delivery_mode=2,
+        message_id=str(uuid4()),
+        timestamp=now,
+        app_id=APP_ID,
+        headers={
+            "x-reason": "it could not be read; the broker did not take the reason or its properties",
+            "x-code": "unreadable",
+            "x-failed-at": now.isoformat(),
+            "x-worker": worker,
+            "x-version": version,
+        },
+    )
+
+
 def _accepted(
     message: Message,
     request: CreateSessionRequest,

@@ -15,6 +15,7 @@ from worker.retry import delays
 
 _CLOSE_SECONDS = 2
 _STEADY_SECONDS = 5
+_AT_ONCE_SECONDS = 0.02
 _log = structlog.get_logger(__name__)
 
 
@@ -23,14 +24,16 @@ async def keep_open(
     broker: Broker,
     serve: Callable[[AbstractConnection], Awaitable[None]],
     readiness: Readiness,
+    at_once: tuple[type[BaseException], ...] = (),
 ) -> None:
     """Serve on a connection, and on a new one when it is lost, for ever. The waits in between grow and are
-    jittered.
+    jittered; after an error that says nothing of how the broker is, there is next to none.
     """
     clock = asyncio.get_running_loop().time
     waits = delays(0.2, 5)
     while True:
         begun = clock()
+        soon = False
         try:
             await serve_once(broker, serve)
             reason = "the connection was closed"
@@ -41,6 +44,7 @@ async def keep_open(
             raise
         except Exception as error:  # noqa: BLE001 — the client library ends a lost connection with a bare one, too
             reason = f"{error!r}"[:300]
+            soon = isinstance(error, at_once)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is None or task.cancelling():
@@ -52,7 +56,7 @@ async def keep_open(
             raise asyncio.CancelledError  # it came while the connection was being closed
         if clock() - begun > _STEADY_SECONDS:
             waits = delays(0.2, 5)
-        delay = next(waits)
+        delay = _AT_ONCE_SECONDS if soon else next(waits)
         _log.warning("broker.lost", part=part, reason=reason, again_in_seconds=round(delay, 1))
         await asyncio.sleep(delay)
 

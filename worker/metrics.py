@@ -59,6 +59,25 @@ class Metrics:
             ["result"],
             registry=registry,
         )
+        self.given_up = Counter(
+            "worker_given_up_responses",
+            "Responses that are tried no more: the requester's queue is gone, was full for a day, or has an "
+            "address that the broker cannot read.",
+            registry=registry,
+        )
+        self.unanswered = Gauge(
+            "worker_unanswered_responses",
+            "Responses on record that wait for a queue, by what the broker said last.",
+            ["state"],
+            registry=registry,
+        )
+        self.oldest_unanswered = Gauge(
+            "worker_oldest_unanswered_seconds",
+            "How long the oldest of them has waited.",
+            registry=registry,
+        )
+        for state in ("refused", "unroutable"):
+            self.unanswered.labels(state)
         self.stage = Histogram(
             "worker_stage_seconds",
             "Time of each stage of a batch.",

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ from worker.failpoint import FailPoint, Gap
 from worker.finishing import Finishing
 from worker.intake import Intake
 from worker.metrics import Metrics
-from worker.outcome import Answer, Arrival, Cancellation, Unreadable, Work
+from worker.outcome import Arrival, Cancellation, Unreadable, Work
 from worker.seal import SealKeys
 from worker.store import Store
 
@@ -41,13 +40,6 @@ class Decoded(NamedTuple):
     repeated: list[Delivery]
     cancellations: list[Cancellation]
     of_cancellations: list[Delivery]
-
-
-class _Unheard(NamedTuple):
-    """An answer that found no queue and is not on record: it can be given as long as this delivery lasts."""
-
-    answer: Answer
-    delivery: Delivery
 
 
 class Pipeline:
@@ -79,7 +71,6 @@ class Pipeline:
         self._metrics = metrics
         self._fail_point = fail_point
         self._decoding = asyncio.Lock()
-        self._unheard: deque[_Unheard] = deque()
         self._unburied: list[tuple[Delivery, Unreadable]] = []
 
     async def run(self, batch: Sequence[Delivery], room: int) -> None:
@@ -103,7 +94,6 @@ class Pipeline:
                 await self._intake.settle([decoded.deliveries[request_id] for request_id in request_ids])
 
         lease, claimed = self._store.new_lease(), 0
-        unheard: list[_Unheard] = []
         try:
             try:
                 with self._metrics.timed("accept"):
@@ -114,12 +104,10 @@ class Pipeline:
             try:
                 await self._fail_point.reach(Gap.AFTER_ACCEPT)
                 if accepted.duplicates:
-                    answers = {one.request_id: one.answer for one in accepted.duplicates if one.answer}
+                    answers = [one.answer for one in accepted.duplicates if one.answer]
                     with self._metrics.timed("publish"):
-                        lost = await self._answering.answer(list(answers.values()))
-                    unheard = [_Unheard(answers[one], decoded.deliveries[one]) for one in lost]
-                    settled = [one.request_id for one in accepted.duplicates if one.request_id not in lost]
-                    await settle(settled)
+                        await self._answering.answer(answers, again=True)
+                    await settle([one.request_id for one in accepted.duplicates])
             except BaseException:
                 self._creation.give_back(claimed)
                 raise
@@ -130,9 +118,7 @@ class Pipeline:
         self._store.note_done(lease)
         if decoded.repeated:
             await self.run(decoded.repeated, room=0)
-        # At last: a batch that fails is given back whole.
-        self._unheard += unheard
-        self._unburied += unburied
+        self._unburied += unburied  # at last: a batch that fails is given back whole
 
     async def run_cancels(self, batch: Sequence[Delivery]) -> None:
         """What came over the queue of the cancellations. It waits for no room of the creation; a request that
@@ -143,20 +129,10 @@ class Pipeline:
         self._intake.take_over([*decoded.deliveries.values(), *decoded.repeated])
         self._unburied += unburied
 
-    async def answer_unheard(self) -> None:
-        """Once more what found no queue and is not on record. Until then its delivery is held: giving it back
-        would count towards the delivery limit. What a stop or a lost channel leaves comes again.
-        """
-        self._unheard = deque(one for one in self._unheard if one.delivery.session.open)
-        while self._unheard:
-            answer, delivery = self._unheard[0]
-            if await self._answering.answer([answer]):
-                return  # they all wait for the same queue
-            await self._intake.settle([delivery])
-            self._unheard.popleft()
-
     async def bury_unburied(self) -> None:
-        """Once more the dead letters that found no queue; their deliveries are held in the same way."""
+        """Once more the dead letters that found no queue. Until then their deliveries are held: giving them
+        back would count towards a delivery limit. What a stop or a lost channel leaves comes again.
+        """
         again, self._unburied = self._unburied, []
         if again := [(delivery, why) for delivery, why in again if delivery.session.open]:
             self._unburied += await self._bury(again)

@@ -27,11 +27,13 @@ from worker.frames import inside_is_known
 from worker.readiness import Readiness
 
 PART = "responses"
+DIRECT_PART = "direct_replies"
 OVER_CONTENT = (
     ChannelPreconditionFailed, ConnectionFrameError, ConnectionInternalError, ConnectionSyntaxError,
 )  # fmt: skip
 """How the broker says that something published is too large, or an address that it cannot read."""
 WINDOW = 256  # publishes in flight on the channel at once
+_SMALL_FRAME = 4088
 
 
 class Outgoing(NamedTuple):
@@ -56,7 +58,10 @@ class Publisher:
     """Publishes on one channel in confirm mode, on a connection of its own: a broker that is short of memory
     blocks the connections that publish, and acknowledgements must not wait with them."""
 
-    def __init__(self, readiness: Readiness, confirm_timeout_seconds: float, fail_point: FailPoint) -> None:
+    def __init__(
+        self, readiness: Readiness, confirm_timeout_seconds: float, fail_point: FailPoint, part: str = PART
+    ) -> None:
+        self.part = part
         self.lost_over_content = False
         """Whether the broker closed the last connection because of what was published on it."""
         self._fail_point = fail_point
@@ -73,7 +78,7 @@ class Publisher:
         self._give_up.clear()
         channel = await open_channel(connection, self._timeout)
         self._channel = channel
-        self._readiness.up(PART)
+        self._readiness.up(self.part)
         given_up = asyncio.ensure_future(self._give_up.wait())
         try:
             closing = asyncio.ensure_future(channel.closing)
@@ -85,7 +90,17 @@ class Publisher:
         finally:
             given_up.cancel()
             self._channel = None
-            self._readiness.down(PART, "not connected")
+            self._readiness.down(self.part, "not connected")
+
+    async def until_up(self) -> None:
+        await self._readiness.until_up(self.part)
+
+    def carries(self, properties: spec.Basic.Properties) -> bool:
+        """Whether these properties fit into a frame: the broker closes the connection over larger ones."""
+        if self._channel is None:
+            return True  # it is found out when there is one
+        most: int = getattr(self._channel, "max_content_size", _SMALL_FRAME)
+        return len(ContentHeader(properties=properties).marshal()) <= most
 
     async def publish(self, messages: Sequence[Outgoing]) -> list[Receipt]:
         """What the broker said of each. Raises PublishInterrupted when it did not say: whether those messages
@@ -108,7 +123,7 @@ class Publisher:
     async def _publish_window(self, messages: Sequence[Outgoing]) -> list[Receipt]:
         channel = self._channel
         if channel is None or channel.is_closed:
-            self._readiness.down(PART, "not connected")
+            self._readiness.down(self.part, "not connected")
             raise PublishInterrupted("not connected to the broker")
         try:
             async with asyncio.timeout(self._timeout):

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import structlog
 
+from worker import database, intake, publisher
 from worker.answering import Answering
 from worker.beginning import Beginning, Path, began_at
 from worker.creator import Creation, exhausted, refused
@@ -22,6 +23,7 @@ from worker.seal import SealKeys
 from worker.store import Held, Store, TakenOver
 
 _LEASES_AT_ONCE = 64
+_NEEDED = (database.PART, intake.PART, publisher.PART)  # a full response queue is no reason to wait
 # Whatever killed its worker may do so again: the more often, the fewer requests share its next attempt.
 _GROUP_BY_ATTEMPT = {1: 128, 2: 32, 3: 4}
 _SHUT_SECONDS = 30  # until a request that no key opens is looked at again
@@ -59,7 +61,7 @@ class Recovery:
 
     async def run_once(self) -> None:
         """One look for leases that are due. What they hold is worked on beside this loop."""
-        if not self._readiness.ready or len(self._running) >= _LEASES_AT_ONCE:
+        if not self._readiness.are_up(*_NEEDED) or len(self._running) >= _LEASES_AT_ONCE:
             return
         due = await self._store.take_over(
             _LEASES_AT_ONCE - len(self._running), from_silent_holders=self._heartbeat.steady

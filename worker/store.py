@@ -268,9 +268,6 @@ class Store:
     async def forget_workers(self, silent_seconds: float) -> None:
         await self._database.call("forget_workers", silent_seconds)
 
-    async def answer_later(self, request_ids: Sequence[UUID], seconds: float) -> None:
-        await self._database.call("answer_later", self._next_lease(), seconds, sorted(request_ids))
-
     def abandon(self, lease: int) -> None:
         """Keep this lease alive no longer: whatever it holds will be recovered."""
         self._busy_with.discard(lease)

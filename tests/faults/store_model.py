@@ -29,6 +29,7 @@ class Row:
     response: str | None = None
     error_code: str | None = None
     published: bool = False
+    waits: bool = False  # its response, for a queue
     sessions: list[str] = field(default_factory=list)
     history: list[tuple[str, int]] = field(default_factory=lambda: [("pending", 0), ("processing", 1)])
 
@@ -52,7 +53,7 @@ class State:
 
 SNAPSHOT = """
 select r.request_id, r.fingerprint, r.session_id, r.worker, r.lease, r.reply_to, r.status, r.attempt,
-  r.response, r.error_code, r.published_at is not null as published,
+  r.response, r.error_code, r.published_at is not null as published, r.answer_at is not null as waits,
   array(select s.id from sessions s where s.request_id = r.request_id order by 1) as sessions,
   array(
     select t.status || ' ' || t.attempt from request_transitions t where t.request_id = r.request_id
@@ -95,6 +96,7 @@ class Expected:
         for request_id in request_ids:
             row = self.state.requests[request_id]
             row.published |= row.finished
+            row.waits &= not row.published
 
     def _release(self, leases: Sequence[int], me: UUID) -> None:
         for lease in leases:
@@ -187,11 +189,14 @@ class Expected:
             if held.worker == me:
                 self.state.leases[lease] = Lease(None, due=True, spends_attempt=False)
 
-    def _answer_later(self, _: Any, lease: int, seconds: float, ids: Any) -> None:
-        self.state.leases.setdefault(lease, Lease(None, due=seconds == 0))
+    def _answer_later(self, rows: Any, ids: Any, _reasons: Any, *_: Any) -> None:
+        put = set()
         for request_id in ids:
-            if self.state.requests[request_id].finished:
-                self.state.requests[request_id].lease = lease
+            row = self.state.requests[request_id]
+            if row.finished and not row.published:
+                row.waits = True
+                put.add((request_id, True))
+        assert {(row["request_id"], row["waits"]) for row in rows} == put
 
     def _take_over(self, rows: Any, me: UUID, _seconds: Any, _most: Any, silent: bool, busy: Any) -> None:
         taken = set()

@@ -29,9 +29,11 @@ from worker.errors import LeaseLost
 from worker.finishing import Finishing
 from worker.metrics import Metrics
 from worker.outcome import Arrival, Completed, Failed, NewSession, RetryLater, Route, Verdict, Work
+from worker.publisher import Receipt
 from worker.settings import Settings
 from worker.store import Held, Store, TakenOver, first_work
 from worker.verify import Received, Recorded, illegal_history, verify
+from worker.waiting import Undelivered, WaitingAnswers
 
 EXAMPLES, STEPS = int(os.environ.get("EXAMPLES", "250")), 50
 LEASE_SECONDS = 3600.0  # it runs out when a test says so
@@ -224,7 +226,12 @@ class StoreMachine(RuleBasedStateMachine):
     def an_answer_is_put_off_that_is_none_yet(self, worker: int, which: int) -> None:
         """Its holder keeps the request."""
         if unfinished := self._unfinished():
-            self.run(self.stores[worker].answer_later([unfinished[which % len(unfinished)]], 0))
+            self.run(self._put_off(worker, [unfinished[which % len(unfinished)]]))
+
+    @rule(worker=WORKER, meanwhile=MEANWHILE)
+    def what_waits_for_a_queue_is_sent(self, worker: int, meanwhile: str) -> None:
+        self._lose(worker, meanwhile)
+        self.run(self._send(worker))
 
     # At the very same moment.
 
@@ -268,7 +275,8 @@ class StoreMachine(RuleBasedStateMachine):
             assert illegal_history(recorded) is None
             assert row.attempt == sum(status == "processing" for status, _ in row.history)
             assert row.sessions == ([row.session_id] if row.status == "completed" else [])
-            assert row.published or row.lease in found.leases, f"{one} would be stuck if all workers died now"
+            kept = row.published or row.waits or row.lease in found.leases
+            assert kept, f"{one} would be stuck if all workers died now"
             if row.finished:
                 verdict = (row.status, row.attempt, row.response, row.error_code, row.history, row.sessions)
                 assert self.terminal.setdefault(one, verdict) == verdict
@@ -282,6 +290,8 @@ class StoreMachine(RuleBasedStateMachine):
             self._forget(worker)
             self.run(self._new_worker(worker))
         self.run(self._finish_everything(0))
+        self.run(self._send(0))
+        self.run(self.stores[0].flush_notes())
         self.the_tables_are_as_they_have_to_be()
         state = self.world.expected.state
         assert not state.leases
@@ -322,7 +332,7 @@ class StoreMachine(RuleBasedStateMachine):
         if batch.answers:
             yield lambda: self._publish(batch)
             yield lambda: self._publish_unconfirmed(batch)
-            yield lambda: self._find_no_queue(batch, seconds=0 if some == 1 else 3600)
+            yield lambda: self._find_no_queue(batch)
         if batch.over:
             yield lambda: self._end(batch)
 
@@ -434,9 +444,24 @@ class StoreMachine(RuleBasedStateMachine):
         for one, body in batch.answers.items():
             self.published[one].append(body)
 
-    async def _find_no_queue(self, batch: Batch, seconds: float) -> None:
+    async def _find_no_queue(self, batch: Batch) -> None:
         answers, batch.answers = batch.answers, {}
-        await self.stores[batch.worker].answer_later(list(answers), seconds)
+        await self._put_off(batch.worker, list(answers))
+
+    async def _put_off(self, worker: int, request_ids: Sequence[UUID]) -> None:
+        waiting = WaitingAnswers(self.world.databases[worker])
+        await waiting.put([Undelivered(one, Receipt.REFUSED) for one in request_ids])
+
+    async def _send(self, worker: int) -> None:
+        """What waits, and is due: time passes first."""
+        await self.world.admin.execute(
+            "update requests set answer_at = now() - interval '1 minute' where answer_at is not null"
+        )
+        answers = await WaitingAnswers(self.world.databases[worker]).claim_replies(100, direct=False)
+        for answer in answers:
+            self.published[answer.request_id].append(answer.body)
+        self.stores[worker].note_published([answer.request_id for answer in answers])
+        self.world.happened["sent late"] += len(answers)
 
     async def _end(self, batch: Batch) -> None:
         self.stores[batch.worker].note_done(batch.lease)

@@ -93,8 +93,11 @@ async def test_a_requester_who_is_gone_holds_up_nobody(
             "log_level": "warning",
             "request_id": lost["request_id"],
             "queue": "nobody.here",
+            "responses": 1,
         }
     ]
+    assert (row["undelivered"], row["answer_at"], row["published_at"]) == ("unroutable", None, None)
+    assert await metric_of(worker, "worker_given_up_responses_total") == 1
 
 
 async def test_a_requester_whose_queue_is_full_holds_up_nobody_and_is_answered_when_there_is_room(
@@ -108,14 +111,16 @@ async def test_a_requester_whose_queue_is_full_holds_up_nobody_and_is_answered_w
             await desk.send(good_request(), reply_to=small.name)
         for _ in range(3):
             assert (await desk.ask(good_request())).status == "completed"
-        await told(events, "response.refused", 2)
+        await told(events, "response.refused", 1)
+        waiting = "select count(*) = 2 from requests where undelivered = 'refused' and answer_at is not null"
+        await eventually(lambda: db.fetchval(waiting))
     heard = {str(response_in(await desk.take_from(small.name)).request_id)}
     for _ in range(2):
 
         async def room_is_used() -> bool:
             await db.execute(
-                "update leases set lease_until = now() where worker is null"
-            )  # half a minute passes
+                "update requests set answer_at = now() where answer_at is not null"
+            )  # time passes
             return (
                 await desk.channel.declare_queue(small.name, passive=True)
             ).declaration_result.message_count == 1

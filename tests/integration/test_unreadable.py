@@ -15,7 +15,7 @@ import pytest
 from harness import Desk, NewWorker, declare_topology, eventually, good_request, metric_of, response_in, told
 from structlog.testing import capture_logs
 
-from worker import app
+from worker import app, tally
 from worker.accepting import Accepted, Accepting
 from worker.identity import package_version
 from worker.outcome import Arrival
@@ -116,7 +116,8 @@ async def test_unreadable_messages_do_not_use_up_the_room_of_a_handler(
 async def test_a_dead_letter_that_finds_no_queue_is_held_until_there_is_one(
     settings: Settings, new_worker: NewWorker, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "UNHEARD_SECONDS", 0.05)
+    monkeypatch.setattr(app, "UNBURIED_SECONDS", 0.05)
+    monkeypatch.setattr(tally, "SECONDS", 0.05)
     names = names_for(desk.prefix)
     worker = await new_worker()
     await desk.channel.queue_delete(names.dead)
@@ -137,7 +138,8 @@ async def test_a_dead_letter_that_finds_no_queue_is_held_until_there_is_one(
 async def test_a_dead_letter_that_finds_no_queue_is_none_twice_when_its_batch_fails(
     settings: Settings, new_worker: NewWorker, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "UNHEARD_SECONDS", 0.05)
+    monkeypatch.setattr(app, "UNBURIED_SECONDS", 0.05)
+    monkeypatch.setattr(tally, "SECONDS", 0.05)
     monkeypatch.setattr(app, "_PAUSE_SECONDS", 0.05)
     names, gate, batches = names_for(desk.prefix), asyncio.Event(), 0
     accept = Accepting.accept

@@ -5,7 +5,8 @@
 -- which responses were published, and which leases are done with, unless they were taken over meanwhile.
 -- Where the lease of this batch was taken over, by someone who cannot know of what is inserted now, nothing is.
 with published as (
-  update requests set published_at = now()
+  update requests
+  set published_at = now(), answer_at = null, undelivered = null, undelivered_at = null
   from unnest($1::uuid[]) as given (request_id)
   where requests.request_id = given.request_id
     and requests.finished_at is not null and requests.published_at is null
@@ -39,7 +40,8 @@ select coalesce(array_agg(request_id), '{}') as begun, exists (select from lease
 -- name: note
 -- The same notes, when no batch follows soon.
 with published as (
-  update requests set published_at = now()
+  update requests
+  set published_at = now(), answer_at = null, undelivered = null, undelivered_at = null
   from unnest($1::uuid[]) as given (request_id)
   where requests.request_id = given.request_id
     and requests.finished_at is not null and requests.published_at is null
@@ -153,14 +155,93 @@ update leases set worker = null, lease_until = now(), spends_attempt = false whe
 delete from workers where heartbeat < now() - make_interval(secs => $1)
 
 -- name: answer_later
--- Finished requests whose response found no queue: recovery publishes them again when this lease is free.
-with lease as (
-  insert into leases (id, lease_until) values ($1, now() + make_interval(secs => $2))
-  on conflict (id) do nothing
+-- Finished requests whose response is with nobody, and why. One for the response queue waits until there is room.
+-- A requester's own queue that is full is tried ever more seldom, and given up after a day. One without a reason
+-- was not tried: it is to go apart, at once.
+update requests
+set
+  undelivered = given.why,
+  undelivered_at = case when given.why is not null then now() end,
+  answer_at = case
+    when given.why is null then now()
+    when given.why = 'unpublishable' then null
+    when requests.reply_to is null then requests.finished_at
+    when given.why = 'refused' and now() - requests.finished_at < make_interval(secs => $3) then
+      now() + (0.8 + 0.4 * random()) * least(greatest((now() - requests.finished_at) / 2,
+        make_interval(secs => $4)), make_interval(secs => $5))
+  end
+from unnest($1::uuid[], $2::text[]) as given (request_id, why)
+where requests.request_id = given.request_id
+  and requests.finished_at is not null and requests.published_at is null
+returning requests.request_id, requests.answer_at is not null as waits
+
+-- name: claim_shared_answers
+-- What waits for the response queue, the oldest first: other workers pass by what this one has in hand, for so
+-- many seconds.
+with due as (
+  select request_id from requests
+  where status = $1 and answer_at <= now() and reply_to is null
+  order by answer_at limit $2 for update skip locked
 )
-update requests set lease = $1
-from unnest($3::uuid[]) as given (request_id)
-where requests.request_id = given.request_id and requests.finished_at is not null
+update requests set answer_at = now() + make_interval(secs => $3)
+from due where requests.request_id = due.request_id
+returning
+  requests.request_id, status, response, error_code, reply_to, correlation_id, traceparent, received_at,
+  finished_at
+
+-- name: claim_reply_answers
+-- The same for what waits for requesters' own queues. Direct replies are asked for by themselves.
+with due as (
+  select request_id from requests
+  where answer_at <= now() and reply_to is not null and starts_with(reply_to, $1) = $2
+  order by answer_at limit $3 for update skip locked
+)
+update requests set answer_at = now() + make_interval(secs => $4)
+from due where requests.request_id = due.request_id
+returning
+  requests.request_id, status, response, error_code, reply_to, correlation_id, traceparent, received_at,
+  finished_at
+
+-- name: keep_other_answers
+-- Answers for the response queue that no row of a request holds, until there is room.
+insert into other_answers (message_id, request_id, status, code, body, correlation_id, traceparent)
+select * from unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
+on conflict (message_id) do nothing
+
+-- name: claim_other_answers
+with due as (
+  select message_id from other_answers
+  where status = $1 and answer_at <= now()
+  order by answer_at limit $2 for update skip locked
+)
+update other_answers set answer_at = now() + make_interval(secs => $3)
+from due where other_answers.message_id = due.message_id
+returning other_answers.message_id, request_id, status, code, body, correlation_id, traceparent, created_at
+
+-- name: other_answers_tried
+-- Those that were delivered are gone; the others wait as before.
+with gone as (
+  delete from other_answers where message_id = any ($1::text[])
+)
+update other_answers set answer_at = created_at where message_id = any ($2::text[])
+
+-- name: forget_other_answers
+delete from other_answers where created_at < now() - make_interval(secs => $1)
+
+-- name: unanswered
+-- How many responses wait, and for how long the oldest has. Not counted beyond some number: it says enough.
+select state, count(*) as waiting, extract(epoch from now() - min(since))::double precision as oldest_seconds
+from (
+  (select undelivered as state, finished_at as since from requests
+   where status in ('completed', 'failed') and answer_at is not null and reply_to is null limit $1)
+  union all
+  (select undelivered, finished_at from requests
+   where answer_at is not null and reply_to is not null and undelivered is not null limit $1)
+  union all
+  (select 'refused', created_at from other_answers limit $1)
+) as waiting
+where state is not null
+group by state
 
 -- name: take_over
 -- Leases whose time is up: those that nobody holds, and, where $4 is this worker's last beat, those whose holder

@@ -1,0 +1,140 @@
+"""Responses that wait on record: sent once there is a queue with room for them."""
+
+import asyncio
+
+import structlog
+
+from worker import database, publisher
+from worker.answering import Answering
+from worker.metrics import Metrics
+from worker.outcome import Answer
+from worker.readiness import Readiness
+from worker.room import Room
+from worker.waiting import WaitingAnswers
+
+LOOK_SECONDS = 0.25
+SHARED_SECONDS = 5.0  # at most between two looks whether the response queue has room
+REPLIES_SECONDS = 2.0
+FORGET_SECONDS = 3600.0
+STATES = ("refused", "unroutable")
+COUNT_SECONDS = 15.0
+_AT_ONCE = 256
+_APART_AT_ONCE = 16
+_DAY_SECONDS = 86_400
+_STATUSES = ("completed", "failed")  # the keys of the response exchange: each may have queues of its own
+_NEEDED = (database.PART, publisher.PART)
+_log = structlog.get_logger(__name__)
+
+
+class Sending:
+    """Claims what waits, some at a time, so that several workers share it; what is not delivered goes on
+    waiting.
+    """
+
+    def __init__(
+        self,
+        waiting: WaitingAnswers,
+        answering: Answering,
+        room: Room,
+        readiness: Readiness,
+        metrics: Metrics,
+        keep_days: float,
+    ) -> None:
+        self._waiting = waiting
+        self._answering = answering
+        self._room = room
+        self._readiness = readiness
+        self._metrics = metrics
+        self._keep_days = keep_days
+        self._clock = asyncio.get_running_loop().time
+        self._shared_again = self._apart_again = 0.0
+        self._wait = LOOK_SECONDS
+
+    async def send_shared(self) -> None:
+        """What waits for the response queue, the oldest first. While the queue is full one response alone is
+        tried, ever more seldom; once that is taken, all the others follow.
+        """
+        if self._clock() < self._shared_again:
+            return
+        sent = 0
+        for status in _STATUSES:
+            if self._readiness.are_up(*_NEEDED):
+                sent += await self._send_shared(status)
+        self._wait = LOOK_SECONDS if sent else min(SHARED_SECONDS, 2 * self._wait)
+        self._shared_again = self._clock() + self._wait
+
+    async def _send_shared(self, status: str) -> int:
+        own, more_own = await self._send_own(status)
+        other, more_other = (0, True) if more_own else await self._send_other(status)
+        if not more_other:
+            self._room.nothing_waits(status)
+        if own + other:
+            _log.info("responses.sent_late", status=status, responses=own + other)
+        return own + other
+
+    async def _send_own(self, status: str) -> tuple[int, bool]:
+        """How many were sent, and whether there are more, which the queue does not take."""
+        sent = 0
+        while True:
+            most = 1 if self._room.is_troubled(status) else _AT_ONCE
+            answers = await self._waiting.claim_shared(status, most)
+            confirmed = await self._answering.answer(answers, ask=True)
+            sent += sum(confirmed)
+            if not all(confirmed) or len(answers) < most:
+                return sent, not all(confirmed)
+
+    async def _send_other(self, status: str) -> tuple[int, bool]:
+        sent = 0
+        while True:
+            most = 1 if self._room.is_troubled(status) else _AT_ONCE
+            answers = await self._waiting.claim_other(status, most)
+            if not answers:
+                return sent, False
+            confirmed = await self._answering.answer(answers, copies=True, ask=True)
+            delivered = [one.message_id for one, heard in zip(answers, confirmed, strict=True) if heard]
+            rest = [one.message_id for one, heard in zip(answers, confirmed, strict=True) if not heard]
+            await self._waiting.other_tried(delivered, rest)
+            sent += len(delivered)
+            if rest or len(answers) < most:
+                return sent, bool(rest)
+
+    async def send_replies(self) -> None:
+        """What waits for requesters' own queues and is due. One response finds out for all of its queue."""
+        while self._readiness.are_up(*_NEEDED):
+            answers = await self._waiting.claim_replies(_AT_ONCE, direct=False)
+            first: dict[str | None, Answer] = {}
+            for answer in answers:
+                first.setdefault(answer.route.reply_to, answer)
+            await self._answering.answer(list(first.values()), ask=True)
+            # Those of a queue that has just refused one are put off without a try.
+            await self._answering.answer(
+                [answer for answer in answers if first[answer.route.reply_to] is not answer]
+            )
+            if len(answers) < _AT_ONCE:
+                return
+
+    async def send_apart(self) -> None:
+        """Direct replies that have to go apart: beside all else, for as long as it takes."""
+        told = self._answering.to_go_apart
+        if not told.is_set() and self._clock() < self._apart_again:
+            return
+        self._apart_again = self._clock() + REPLIES_SECONDS
+        while self._readiness.are_up(*_NEEDED):
+            told.clear()
+            answers = await self._waiting.claim_replies(_APART_AT_ONCE, direct=True)
+            if not answers:
+                return
+            await self._answering.answer_apart(answers)
+
+    async def count(self) -> None:
+        if not self._readiness.are_up(database.PART):
+            return
+        found = {one.state: one for one in await self._waiting.count()}
+        for state in STATES:
+            self._metrics.unanswered.labels(state).set(found[state].waiting if state in found else 0)
+        oldest = max((one.oldest_seconds for one in found.values()), default=0.0)
+        self._metrics.oldest_unanswered.set(oldest)
+
+    async def forget(self) -> None:
+        """Answers of no request's own that nobody has taken for as long as a request is kept."""
+        await self._waiting.forget_other(self._keep_days * _DAY_SECONDS)

@@ -1,0 +1,105 @@
+"""Responses that wait on record until there is somewhere to send them to."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from worker.beginning import Beginning
+from worker.database import Database
+from worker.outcome import Answer, Route
+from worker.publisher import Receipt
+from worker.room import DIRECT
+
+GIVE_UP_SECONDS = 86_400.0  # a requester's own queue that takes no response is tried for a day
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 2.0, 3600.0  # between two tries: half as long as it has waited
+_IN_HAND_SECONDS = 60.0  # until others may send what a worker has claimed: it may be dead
+_COUNT_AT_MOST = 100_000
+
+
+class Undelivered(NamedTuple):
+    """A response on record that was not delivered, and why; None: it was not tried."""
+
+    request_id: UUID
+    why: Receipt | None
+
+
+class Unanswered(NamedTuple):
+    """How many responses wait for one reason, and for how long the oldest one has."""
+
+    state: str
+    waiting: int
+    oldest_seconds: float
+
+
+class WaitingAnswers:
+    """What a worker does with them. Each method is one committed statement."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def put(self, undelivered: Sequence[Undelivered]) -> int:
+        """Let these wait; returns how many of them are given up instead. A published one is left alone."""
+        rows = sorted(undelivered, key=lambda one: one.request_id.int)
+        put = await self._database.call(
+            "answer_later",
+            [row.request_id for row in rows],
+            [row.why and row.why.value for row in rows],
+            GIVE_UP_SECONDS,
+            FIRST_WAIT_SECONDS,
+            LONGEST_WAIT_SECONDS,
+        )
+        return sum(not row["waits"] for row in put)
+
+    async def put_other(self, answers: Sequence[Answer]) -> None:
+        """Let answers wait that are no request's own response; all are for the response queue."""
+        await self._database.call(
+            "keep_other_answers",
+            [answer.message_id for answer in answers],
+            [answer.request_id for answer in answers],
+            [answer.status for answer in answers],
+            [answer.code for answer in answers],
+            [answer.body for answer in answers],
+            [answer.route.correlation_id for answer in answers],
+            [answer.route.traceparent for answer in answers],
+        )
+
+    async def claim_shared(self, status: str, most: int) -> list[Answer]:
+        rows = await self._database.call("claim_shared_answers", status, most, _IN_HAND_SECONDS)
+        return _answers(rows)
+
+    async def claim_replies(self, most: int, *, direct: bool) -> list[Answer]:
+        rows = await self._database.call("claim_reply_answers", DIRECT, direct, most, _IN_HAND_SECONDS)
+        return _answers(rows)
+
+    async def claim_other(self, status: str, most: int) -> list[Answer]:
+        rows = await self._database.call("claim_other_answers", status, most, _IN_HAND_SECONDS)
+        return [
+            Answer(
+                row["request_id"], row["status"], row["code"], row["body"], row["message_id"],
+                Route(None, row["correlation_id"], row["traceparent"]),
+            )
+            for row in sorted(rows, key=lambda row: row["created_at"])
+        ]  # fmt: skip
+
+    async def other_tried(self, delivered: Sequence[str], undelivered: Sequence[str]) -> None:
+        await self._database.call("other_answers_tried", delivered, undelivered)
+
+    async def forget_other(self, older_than_seconds: float) -> None:
+        await self._database.call("forget_other_answers", older_than_seconds)
+
+    async def count(self) -> list[Unanswered]:
+        rows = await self._database.call("unanswered", _COUNT_AT_MOST)
+        return [Unanswered(row["state"], row["waiting"], row["oldest_seconds"]) for row in rows]
+
+
+def _answers(rows: Sequence[asyncpg.Record]) -> list[Answer]:
+    return [
+        Answer(
+            row["request_id"], row["status"], row["error_code"], row["response"], str(row["request_id"]),
+            Route(row["reply_to"], row["correlation_id"], row["traceparent"]),
+            Beginning(row["received_at"].timestamp(), "recovered"),
+        )
+        for row in sorted(rows, key=lambda row: row["finished_at"])
+    ]  # fmt: skip
