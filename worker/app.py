@@ -10,7 +10,6 @@ import structlog
 from aio_pika.abc import AbstractConnection
 
 from worker import (
-    apart,
     database,
     expiry,
     heartbeat,
@@ -20,12 +19,10 @@ from worker import (
     publisher,
     retention,
     room,
-    tally,
     topology,
-    unanswered,
 )
 from worker.accepting import Accepting
-from worker.answering import UNBURIED_SECONDS, Answering
+from worker.answering import UNBURIED_SECONDS
 from worker.broker import Broker
 from worker.cancelling import Cancelling
 from worker.channel_session import Delivery
@@ -38,6 +35,7 @@ from worker.finishing import Finishing
 from worker.identity import Identity, new_identity
 from worker.metrics import Metrics
 from worker.migrate import settle
+from worker.outbound import Outbound, outbound
 from worker.periodic import every
 from worker.pipeline import Pipeline
 from worker.readiness import Readiness
@@ -46,8 +44,6 @@ from worker.seal import SealKeys, parse_seal_keys
 from worker.settings import Settings
 from worker.store import Store
 from worker.tls import context_from
-from worker.waiting import WaitingAnswers
-from worker.ways import Ways
 
 PARTS = (database.PART, intake.PART, publisher.PART, room.PART)
 _PAUSE_SECONDS = 1.0
@@ -80,15 +76,12 @@ class _Parts:
     """A worker's parts, wired."""
 
     store: Store
-    publishing: publisher.Publisher
     taking: intake.Intake
     cancels: intake.Intake
     pipeline: Pipeline
     alive: heartbeat.Heartbeat
     recovery: Recovery
-    direct: publisher.Publisher
-    sending: unanswered.Sending
-    telling: tally.Tally
+    answers: Outbound
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStarted | None = None) -> None:
@@ -140,7 +133,6 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
 
 def _wire(settings: Settings, given: _Given, pool: database.Database, store: Store) -> _Parts:
     names, readiness, metrics = given.design.names, given.readiness, given.metrics
-    publishing = publisher.Publisher(readiness, settings.confirm_timeout_seconds, given.fail_point)
     bounds = intake.Bounds(settings.prefetch_in_effect, settings.prefetch_bytes, settings.max_body_bytes)
     taking = intake.Intake(intake.sources_of_requests(names), bounds, readiness, metrics)
     cancels = intake.Intake(
@@ -151,18 +143,10 @@ def _wire(settings: Settings, given: _Given, pool: database.Database, store: Sto
         part=None,
     )
     finishing = Finishing(store, metrics)
-    alone = apart.Apart(given.broker, settings.confirm_timeout_seconds)
-    # What is sent to forged addresses may break its connection again and again: nobody need know.
-    direct = publisher.Publisher(
-        Readiness((publisher.DIRECT_PART,)),
-        settings.confirm_timeout_seconds,
-        given.fail_point,
-        publisher.DIRECT_PART,
+    answers = outbound(
+        settings, given.me, names, given.broker, pool, store, readiness, metrics, given.fail_point
     )
-    rooms, telling = room.Room(names.responses, readiness), tally.Tally()
-    waiting = WaitingAnswers(pool)
-    ways = Ways(publishing, direct, alone, rooms, metrics)
-    answering = Answering(given.me, names, publishing, ways, waiting, store.note_published, telling, metrics)
+    answering = answers.answering
     pipeline = Pipeline(
         Limits(settings.max_body_bytes),
         given.keys,
@@ -189,18 +173,14 @@ def _wire(settings: Settings, given: _Given, pool: database.Database, store: Sto
         metrics,
         settings.max_attempts,
     )
-    sending = unanswered.Sending(waiting, answering, rooms, readiness, metrics, settings.retention_days)
     return _Parts(
         store=store,
-        publishing=publishing,
         taking=taking,
         cancels=cancels,
         pipeline=pipeline,
         alive=alive,
         recovery=recovery,
-        direct=direct,
-        sending=sending,
-        telling=telling,
+        answers=answers,
     )
 
 
@@ -247,31 +227,16 @@ def _services(settings: Settings, given: _Given, parts: _Parts) -> list[Coroutin
     services = [
         tell_readiness(),
         loop_lag.watch(given.metrics.loop_lag.observe),
-        link.keep_open(
-            publisher.PART, given.broker, parts.publishing.serve, given.readiness, publisher.OVER_CONTENT
-        ),
-        link.keep_open(
-            publisher.DIRECT_PART,
-            given.broker,
-            parts.direct.serve,
-            Readiness((publisher.DIRECT_PART,)),
-            publisher.OVER_CONTENT,
-        ),
+        *parts.answers.services(given.broker),
         link.keep_open(intake.PART, given.broker, consume, given.readiness),
         every(parts.alive.interval, "heartbeat", parts.alive.beat),
         every(_NOTE_SECONDS, "notes", flush_notes),
         every(_RECOVERY_SECONDS, "recovery", parts.recovery.run_once),
         every(UNBURIED_SECONDS, "unburied", parts.pipeline.bury_unburied),
-        every(unanswered.LOOK_SECONDS, "unanswered", parts.sending.send_shared),
-        every(unanswered.REPLIES_SECONDS, "unanswered_replies", parts.sending.send_replies),
-        every(unanswered.LOOK_SECONDS, "apart", parts.sending.send_apart),
-        every(unanswered.COUNT_SECONDS, "unanswered_count", parts.sending.count),
-        every(tally.SECONDS, "tally", parts.telling.tell),
         every(expiry.INTERVAL_SECONDS, "expiry", ageing.run_once),
         every(retention.INTERVAL_SECONDS, "workers", parts.alive.forget_the_silent),
     ]
     if settings.retention_days:
-        services.append(every(unanswered.FORGET_SECONDS, "other_answers", parts.sending.forget))
         keeping = retention.Retention(parts.store, given.metrics, settings.retention_days)
         services.append(every(retention.INTERVAL_SECONDS, "retention", keeping.run_once))
     return services

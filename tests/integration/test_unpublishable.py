@@ -1,11 +1,14 @@
 """A response over which the broker closes the connection takes no other along."""
 
+import asyncio
 import base64
+import json
+import time
 from uuid import uuid4
 
 import aio_pika
 import asyncpg
-from harness import Desk, NewWorker, declare_topology, eventually, good_request, response_in
+from harness import Desk, NewWorker, declare_topology, eventually, good_request, response_in, row_of
 from pamqp import commands as spec
 from servers import faulty_rabbit
 from structlog.testing import capture_logs
@@ -13,7 +16,12 @@ from structlog.testing import capture_logs
 from worker.apart import Apart
 from worker.broker import Broker
 from worker.publisher import Outgoing, Receipt
+from worker.room import can_be_decoded
 from worker.settings import Settings
+from worker.stack import Stack
+from worker.topology import names_for
+
+SOON = 3.0  # seconds, on a machine that does other things as well; a reconnect's wait made it up to eight
 
 # The address of a direct reply on a node that this broker has never heard of: an old one ends the channel's
 # process over it, a newer one finds no route.
@@ -51,6 +59,76 @@ async def test_an_address_that_the_broker_stumbles_over_hurts_its_own_request_al
     assert again.status == "completed"
     assert sum(one["event"] == "broker.lost" for one in events) <= 1
     assert await db.fetchval("select count(*) from requests where attempt > 1") == 0
+
+
+async def test_forged_addresses_make_nobody_wait(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    """One after the other, as from somebody who wants to: addresses that are none, and one that is well made
+    and is nobody's. Each costs others neither the connection nor a reconnect's wait."""
+    worker = await new_worker()
+    forged = [
+        f"amq.rabbitmq.reply-to.g1h2AA8VcmVwbHlA{number:04d}==.yyyy==" if number % 2 else ELSEWHERE
+        for number in range(8)
+    ]
+    with capture_logs() as events:
+        slowest = 0.0
+        for address in forged:
+            await desk.send(good_request(), reply_to=address)
+            for _ in range(5):
+                begun = time.monotonic()
+                assert (await desk.ask(good_request())).status == "completed"
+                slowest = max(slowest, time.monotonic() - begun)
+        given_up = (
+            "select count(*) = $1 from requests where answer_at is null and published_at is null "
+            "and undelivered in ('unpublishable', 'unroutable')"
+        )
+        await eventually(lambda: db.fetchval(given_up, len(forged)), 30)
+        lost = sum(one["event"] == "broker.lost" for one in events)
+
+        await desk.send(good_request(), reply_to=forged[1])
+        await eventually(lambda: db.fetchval(given_up, len(forged) + 1))
+        assert sum(one["event"] == "broker.lost" for one in events) == lost, "a second one costs nothing"
+
+    assert slowest < SOON
+    assert not [one for one in events if one["event"] == "worker.not_ready"]
+    assert not [one for one in events if one["event"] == "broker.lost" and one["part"] != "direct_replies"]
+    assert worker.readiness.ready
+
+
+async def test_a_direct_reply_that_is_asked_for_comes(
+    stack: Stack, new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    """Its address has the shape that is looked for, and forged ones beside it cost it but a moment."""
+    await new_worker()
+    async with await aio_pika.connect(stack.amqp_url) as connection:
+        channel = await connection.channel()
+        waiting = await channel.get_queue("amq.rabbitmq.reply-to", ensure=False)
+        arrived: asyncio.Queue[aio_pika.abc.AbstractIncomingMessage] = asyncio.Queue()
+        await waiting.consume(arrived.put, no_ack=True)
+        exchange = await channel.get_exchange(names_for(desk.prefix).requests, ensure=False)
+        with capture_logs() as events:
+            for _ in range(5):
+                body = json.dumps(request := good_request()).encode()
+                message = aio_pika.Message(body, reply_to="amq.rabbitmq.reply-to")
+                await exchange.publish(message, routing_key="create")
+                answer = await asyncio.wait_for(arrived.get(), 15)
+                assert str(response_in(answer).request_id) == request["request_id"]
+                address = (await row_of(db, request["request_id"]))["reply_to"]
+                assert can_be_decoded(address), "an answer goes there with all others"
+                await desk.send(good_request(), reply_to=ELSEWHERE)
+    assert not [one for one in events if one["event"] == "worker.not_ready"]
+
+
+def test_what_is_a_direct_reply_address_is_seen_by_its_shape() -> None:
+    assert can_be_decoded(ELSEWHERE)
+    start, dot, key = ELSEWHERE.rpartition(".")
+    assert not can_be_decoded(start)
+    assert not can_be_decoded(f"{start}{dot}{key[:-3]}")
+    assert not can_be_decoded(f"{start[:-4]}{dot}{key}")
+    assert not can_be_decoded("amq.rabbitmq.reply-to.g1h2AA8VcmVwbHlAxxxx==.yyyy==")
+    assert not can_be_decoded("amq.rabbitmq.reply-to.")
+    assert not can_be_decoded("amq.rabbitmq.reply-to.gw==.yyyy")
 
 
 async def test_apart_each_gets_its_own_receipt() -> None:

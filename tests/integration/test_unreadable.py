@@ -13,12 +13,15 @@ from uuid import UUID
 import asyncpg
 import pytest
 from harness import Desk, NewWorker, declare_topology, eventually, good_request, metric_of, response_in, told
+from pamqp import commands as spec
 from structlog.testing import capture_logs
 
-from worker import app, tally
+from worker import answering, app, tally
 from worker.accepting import Accepted, Accepting
+from worker.envelope import Message, dead_letter_properties
 from worker.identity import package_version
 from worker.outcome import Arrival
+from worker.publisher import Publisher
 from worker.settings import Settings
 from worker.topology import names_for
 
@@ -98,6 +101,54 @@ async def test_an_unreadable_message_is_a_dead_letter_that_says_why(
     assert await db.fetchval("select count(*) from requests") == 1
     assert await desk.count(names_for(desk.prefix).requests) == 0
     assert await metric_of(worker, "worker_dead_letters_total") == 1
+
+
+@pytest.mark.parametrize("seen_first", [True, False], ids=["its size is seen", "the broker refuses it"])
+async def test_what_the_broker_does_not_take_is_buried_bare(
+    new_worker: NewWorker, desk: Desk, monkeypatch: pytest.MonkeyPatch, seen_first: bool
+) -> None:
+    """Whatever makes its reason or its properties larger than a frame, nothing is held for it."""
+
+    def far_too_much(message: Message, *given: Any) -> spec.Basic.Properties:
+        properties = dead_letter_properties(message, *given)
+        properties.headers = (properties.headers or {}) | {"x-reason": "k" * 200_000}
+        return properties
+
+    monkeypatch.setattr(answering, "dead_letter_properties", far_too_much)
+    if not seen_first:
+        monkeypatch.setattr(Publisher, "carries", lambda _self, _properties: True)
+    worker = await new_worker()
+    with capture_logs() as events:
+        await desk.send(b"nothing", correlation_id="theirs")
+
+        dead = await desk.take_from(names_for(desk.prefix).dead)
+        assert (await desk.ask(good_request())).status == "completed"
+
+    assert dead.body == b"nothing"
+    assert dead.headers["x-code"] == "unreadable"
+    assert "did not take the reason" in str(dead.headers["x-reason"])
+    lost = [one for one in events if one["event"] == "broker.lost"]
+    assert (lost == []) == seen_first, "the connection of all is kept where that can be"
+    assert await metric_of(worker, "worker_dead_letters_total") == 1
+    assert await metric_of(worker, "worker_in_flight_requests") == 0
+
+
+async def test_many_with_names_as_long_as_a_frame_stop_nobody(new_worker: NewWorker, desk: Desk) -> None:
+    """More than a worker may hold, each with a name of 132 KB in it and no id."""
+    worker = await new_worker(prefetch=64)
+    with capture_logs() as events:
+        for _ in range(80):
+            await desk.send(json.dumps({"k" * 132_000: chr(0)}))
+        assert (await desk.ask(good_request())).status == "completed"
+
+        async def buried() -> bool:
+            return await desk.count(names_for(desk.prefix).dead) == 80
+
+        await eventually(buried, 60)
+
+    assert not [one for one in events if one["event"] in ("broker.lost", "dead_letter.unpublishable")]
+    assert max(len(str(one)) for one in events) < 2000
+    assert await metric_of(worker, "worker_dead_letters_total") == 80
 
 
 async def test_unreadable_messages_do_not_use_up_the_room_of_a_handler(

@@ -1,0 +1,226 @@
+"""Queues that take no more: the responses for them wait on record, and nobody else waits with them."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+import aio_pika
+import asyncpg
+import pytest
+from harness import (
+    Desk,
+    NewWorker,
+    RunningWorker,
+    declare_topology,
+    eventually,
+    good_request,
+    http_get,
+    metric_of,
+    response_in,
+    told,
+)
+from structlog.testing import capture_logs
+
+from worker import tally, unanswered
+from worker.settings import Settings
+from worker.topology import names_for
+
+MANY, ROOM = 1200, 40
+WAITING = "select count(*) from requests where answer_at is not null"
+
+
+async def make_small(desk: Desk, room: int) -> None:
+    """The response queue, as after a policy with such a `max-length`."""
+    responses = names_for(desk.prefix).responses
+    await desk.channel.queue_delete(responses)
+    arguments: dict[str, Any] = {"x-queue-type": "quorum", "x-max-length": room}
+    queue = await desk.channel.declare_queue(
+        responses, durable=True, arguments=arguments | {"x-overflow": "reject-publish"}
+    )
+    await queue.bind(responses, "#")
+
+
+async def send_many(desk: Desk, count: int) -> set[str]:
+    requests = [good_request(uuid4()) for _ in range(count)]
+    for start in range(0, count, 100):
+        await asyncio.gather(*(desk.send(one, reply_to=None) for one in requests[start : start + 100]))
+    return {request["request_id"] for request in requests}
+
+
+async def read_until(desk: Desk, wanted: set[str]) -> dict[str, set[bytes]]:
+    """What comes from the response queue until all of these have come."""
+    copies: dict[str, set[bytes]] = {}
+    channel = desk.channel
+    async with asyncio.timeout(90):
+        queue = await channel.get_queue(names_for(desk.prefix).responses, ensure=False)
+        while not wanted <= copies.keys():
+            if message := await queue.get(no_ack=True, fail=False):
+                copies.setdefault(str(message.message_id), set()).add(message.body)
+            else:
+                await asyncio.sleep(0.01)  # the queue is empty: what is sent next sets no event here
+    return copies
+
+
+def counts(db: asyncpg.Connection, query: str, wanted: int) -> Callable[[], Awaitable[bool]]:
+    async def look() -> bool:
+        found: int = await db.fetchval(query)
+        return found == wanted
+
+    return look
+
+
+async def reasons(worker: RunningWorker) -> dict[str, str]:
+    told: dict[str, str] = json.loads((await http_get(worker, "/readyz"))[1]).get("reasons", {})
+    return told
+
+
+async def test_a_full_response_queue_stops_nobody_and_all_is_sent_when_there_is_room(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unanswered, "COUNT_SECONDS", 0.2)
+    worker = await new_worker()
+    victim = await new_worker()
+    await make_small(desk, ROOM)
+    with capture_logs() as events:
+        wanted = await send_many(desk, MANY)
+        await eventually(counts(db, "select count(*) from requests where finished_at is not null", MANY), 60)
+
+        for _ in range(20):
+            assert (await desk.ask(good_request())).status == "completed", "it stops nobody"
+
+        await told(events, "responses.refused", 1)
+        await victim.vanish()
+        waiting = await db.fetchval(WAITING)
+        assert waiting >= MANY - 2 * ROOM
+
+        async def counted() -> bool:
+            shown = await metric_of(worker, "worker_unanswered_responses", state="refused")
+            return shown == await db.fetchval(WAITING)
+
+        await eventually(counted)
+        assert (await metric_of(worker, "worker_oldest_unanswered_seconds") or 0) > 0
+        found = await reasons(worker)
+        assert found.keys() == {"response_queue"}
+        assert "is it full" in found["response_queue"]
+        assert await metric_of(worker, "worker_part_up", part="response_queue") == 0
+
+        copies = await read_until(desk, wanted)
+
+    assert copies.keys() == wanted
+    bodies = {
+        str(row["request_id"]): row["response"].encode()
+        for row in await db.fetch("select request_id, response from requests")
+    }
+    assert all(found == {bodies[one]} for one, found in copies.items()), "each copy has the same bytes"
+    await eventually(counts(db, WAITING, 0))
+    unpublished = "select count(*) from requests where published_at is null or undelivered is not null"
+    await eventually(counts(db, unpublished, 0))
+    await asyncio.wait_for(worker.readiness.until_up(), 30)
+    assert len([one for one in events if one["event"] == "responses.refused"]) <= 6, "a count, not each one"
+
+
+async def test_what_waits_outlives_all_workers_and_a_queue_that_was_deleted(
+    settings: Settings, new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    first = await new_worker()
+    await make_small(desk, 5)
+    wanted = await send_many(desk, 100)
+    await eventually(counts(db, "select count(*) from requests where finished_at is not null", 100), 60)
+    await first.vanish()
+    responses = names_for(desk.prefix).responses
+    queue = await desk.channel.get_queue(responses, ensure=False)
+    had: set[str] = set()
+    while message := await queue.get(no_ack=True, fail=False):
+        had.add(str(message.message_id))
+    await desk.channel.queue_delete(responses)
+    await declare_topology(settings)
+
+    await new_worker(lease_seconds=3)
+
+    assert had | (await read_until(desk, wanted - had)).keys() == wanted
+    await eventually(counts(db, WAITING, 0))
+
+
+async def test_a_conflict_waits_for_room_as_well_and_no_delivery_is_held_for_it(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    worker = await new_worker(prefetch=20)
+    request = good_request()
+    await desk.ask(request)
+    await make_small(desk, 1)
+    for number in range(60):
+        await desk.send(request | {"user_id": f"other-{number}"}, reply_to=None)
+
+    kept = "select count(*) >= 55 from other_answers"
+    await eventually(lambda: db.fetchval(kept), 30)
+    assert (await desk.ask(good_request())).status == "completed", "more than the prefetch stop nobody"
+
+    conflicts: set[str] = set()
+    while len(conflicts) < 60:
+        message = await desk.take_from(names_for(desk.prefix).responses)
+        assert response_in(message).metadata["code"] == "request_id_conflict"
+        conflicts.add(str(message.message_id))
+    await eventually(counts(db, "select count(*) from other_answers", 0))
+    assert await metric_of(worker, "worker_in_flight_requests") == 0
+
+
+async def test_a_reply_queue_that_stays_full_is_tried_ever_more_seldom_and_given_up_after_a_day(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unanswered, "REPLIES_SECONDS", 0.05)
+    limits = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    full = await desk.channel.declare_queue(exclusive=True, arguments=limits)
+    await full.channel.default_exchange.publish(aio_pika.Message(b"not read"), full.name)
+    worker = await new_worker()
+
+    async def age(by: str) -> None:
+        await db.execute("set session_replication_role = replica")  # nobody else may change these
+        await db.execute(
+            "update requests set finished_at = now() - $1::text::interval, answer_at = now() "
+            "where answer_at is not null",
+            by,
+        )
+        await db.execute("set session_replication_role = origin")
+
+    with capture_logs() as events:
+        for _ in range(40):
+            await desk.send(good_request(), reply_to=full.name)
+        await eventually(counts(db, WAITING, 40), 30)
+        before = await metric_of(worker, "worker_responses_total", result="refused") or 0
+        assert before < 40, "one of them finds out for the others"
+        await age("1 hour")
+        soon = "select count(*) from requests where answer_at > now() + interval '23 minutes'"
+        await eventually(counts(db, soon, 40), 30)
+        assert await db.fetchval("select max(answer_at) < now() + interval '37 minutes' from requests")
+        await age("25 hours")
+        await eventually(counts(db, WAITING, 0), 30)
+
+    given_up = await db.fetch("select undelivered, published_at from requests where undelivered is not null")
+    assert {tuple(row) for row in given_up} == {("refused", None)}
+    assert len(given_up) == 40
+    assert await metric_of(worker, "worker_given_up_responses_total") == 40
+    told_of = [one for one in events if one["event"] == "response.refused"]
+    assert 1 <= len(told_of) <= 3, "a count, not each one"
+    assert (await desk.ask(good_request())).status == "completed"
+    assert tally.SECONDS >= 30
+
+
+async def test_what_an_older_version_let_wait_under_a_lease_is_sent(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    await new_worker()
+    request = good_request()
+    await desk.ask(request)
+    published = "select count(*) from requests where published_at is not null"
+    await eventually(counts(db, published, 1))
+    await db.execute("insert into leases (id, lease_until) values (1, now())")
+    await db.execute("set session_replication_role = replica")
+    await db.execute(
+        "update requests set lease = 1, published_at = null where request_id = $1",
+        UUID(request["request_id"]),
+    )
+    await db.execute("set session_replication_role = origin")
+
+    assert str(response_in(await desk.next()).request_id) == request["request_id"]

@@ -1,0 +1,83 @@
+"""The half of a worker that answers, wired: its ways to the broker, and what waits for them."""
+
+from collections.abc import Coroutine
+from dataclasses import dataclass
+
+from worker import link, publisher, tally, unanswered
+from worker.answering import Answering
+from worker.apart import Apart
+from worker.broker import Broker
+from worker.database import Database
+from worker.failpoint import FailPoint
+from worker.identity import Identity
+from worker.metrics import Metrics
+from worker.periodic import every
+from worker.readiness import Readiness
+from worker.room import Room
+from worker.settings import Settings
+from worker.store import Store
+from worker.topology import Names
+from worker.waiting import WaitingAnswers
+from worker.ways import Ways
+
+
+@dataclass(frozen=True)
+class Outbound:
+    """`answering` is what the steps of a batch need of it."""
+
+    answering: Answering
+    sending: unanswered.Sending
+    usual: publisher.Publisher
+    direct: publisher.Publisher
+    readiness: Readiness
+    readiness_of_direct: Readiness
+    telling: tally.Tally
+    keeps_for_ever: bool
+
+    def services(self, broker: Broker) -> list[Coroutine[None, None, None]]:
+        over_content = publisher.OVER_CONTENT
+        services = [
+            link.keep_open(self.usual.part, broker, self.usual.serve, self.readiness, over_content),
+            link.keep_open(
+                self.direct.part, broker, self.direct.serve, self.readiness_of_direct, over_content
+            ),
+            every(unanswered.LOOK_SECONDS, "unanswered", self.sending.send_shared),
+            every(unanswered.REPLIES_SECONDS, "unanswered_replies", self.sending.send_replies),
+            every(unanswered.LOOK_SECONDS, "apart", self.sending.send_apart),
+            every(unanswered.COUNT_SECONDS, "unanswered_count", self.sending.count),
+            every(tally.SECONDS, "tally", self.telling.tell),
+        ]
+        if not self.keeps_for_ever:
+            services.append(every(unanswered.FORGET_SECONDS, "other_answers", self.sending.forget))
+        return services
+
+
+def outbound(
+    settings: Settings,
+    me: Identity,
+    names: Names,
+    broker: Broker,
+    database: Database,
+    store: Store,
+    readiness: Readiness,
+    metrics: Metrics,
+    fail_point: FailPoint,
+) -> Outbound:
+    seconds = settings.confirm_timeout_seconds
+    # What is sent to forged addresses breaks its connection again and again: nobody is the less ready for it.
+    of_direct = Readiness((publisher.DIRECT_PART,))
+    usual = publisher.Publisher(readiness, seconds, fail_point)
+    direct = publisher.Publisher(of_direct, seconds, fail_point, publisher.DIRECT_PART)
+    room, telling, waiting = Room(names.responses, readiness), tally.Tally(), WaitingAnswers(database)
+    ways = Ways(usual, direct, Apart(broker, seconds), room, metrics)
+    answering = Answering(me, names, usual, ways, waiting, store.note_published, telling, metrics)
+    return Outbound(
+        answering=answering,
+        sending=unanswered.Sending(waiting, answering, room, readiness, metrics, settings.retention_days),
+        usual=usual,
+        direct=direct,
+        readiness=readiness,
+        readiness_of_direct=of_direct,
+        telling=telling,
+        keeps_for_ever=not settings.retention_days,
+    )
