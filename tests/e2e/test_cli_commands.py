@@ -188,8 +188,9 @@ async def test_status_of_what_nobody_knows(shell: Shell) -> None:
     once = await shell.run("status", str(uuid4()))
     watched = await shell.run("status", str(uuid4()), "--watch", "--timeout", "0.2")
 
-    assert (once.code, watched.code) == (1, 1)
+    assert (once.code, watched.code) == (1, 4)
     assert "on record" in once.err
+    assert "still not on record after 0.2 s" in watched.err
 
 
 async def test_topology_is_compared_and_declared(shell: Shell) -> None:

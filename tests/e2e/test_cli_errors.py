@@ -29,7 +29,8 @@ NOBODY = "127.0.0.1:1"
         (["request", "--count", "2", "--key", "k"], {}, "--count does not go with"),
         (["request", "--file", "/nowhere"], {"AMQP_URL": "amqp://localhost/"}, "No such file"),
         (["request", "--metadata", "[]"], {}, "is not a JSON object"),
-        (["status", "17"], {}, "invalid UUID"),
+        (["cancel", "17"], {}, "invalid UUID"),
+        (["status", "17"], {}, "DATABASE_URL: is not set"),
         (
             ["responses", "--queue", "sessions.dead"],
             {"AMQP_URL": "amqp://localhost/"},

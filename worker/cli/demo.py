@@ -16,10 +16,11 @@ from worker.cli.asking import Tally, ask_all
 from worker.cli.demo_scenes import ORG, Scenes, Seen
 from worker.cli.demo_worker import WorkerProcess, worker_process
 from worker.cli.documents import Document
+from worker.cli.looking import open_database
 from worker.cli.options import positive
 from worker.cli.output import coloured, emit, grid, json_option, people, say, show_client_log
 from worker.cli.servers import client_for, reach
-from worker.cli.status import Found, find, open_database, render
+from worker.cli.status import Found, find, render
 from worker.cli.topology import broker_for, design_for
 from worker.cli.up import passing_key, settings_on
 from worker.client import Client, Request

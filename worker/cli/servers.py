@@ -46,14 +46,18 @@ def client_for(settings: Settings, wait_seconds: float) -> Client:
         raise SettingsError(f"AMQP_URL: {error}") from None
 
 
-async def reach(server: str, attempt: Callable[[], Awaitable[T]], wait_seconds: float) -> T:
-    """What the attempt returns, repeated while the server cannot be reached, for so long."""
+async def reach(
+    server: str, attempt: Callable[[], Awaitable[T]], wait_seconds: float, *, each_within: bool = False
+) -> T:
+    """What the attempt returns, repeated while the server cannot be reached, for so long. `each_within`: the
+    attempt is only a look, and is broken off then; else it may be work, and takes what it takes."""
     clock = asyncio.get_running_loop().time
     until = clock() + wait_seconds
     told = ""
     for delay in delays(0.5, 2):
         try:
-            return await attempt()
+            async with asyncio.timeout_at(until if each_within else None):
+                return await attempt()
         except Exception as error:  # noqa: BLE001 — sorted out, and raised again unless the server is away
             reason = _worth_waiting(server, error)
         if clock() + delay > until:

@@ -3,49 +3,60 @@
 import argparse
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 from rich.console import Group, RenderableType
 from rich.live import Live
 
-from worker import log
+from worker import log, search
 from worker.cli import exits, running
 from worker.cli.exits import CommandError
-from worker.cli.output import coloured, emit, facts, grid, json_option, people, wait_option
+from worker.cli.looking import open_database
+from worker.cli.options import positive
+from worker.cli.output import coloured, emit, facts, grid, json_option, people, plain, say, wait_option
 from worker.cli.servers import reach, settings_for
-from worker.database import PART, Database
-from worker.failpoint import FailPoint
-from worker.identity import new_identity
-from worker.migrate import require_current
-from worker.readiness import Readiness
-from worker.settings import Settings
+from worker.database import Database
 from worker.store import Store
-from worker.tls import context_from
 
 EXAMPLES = """\
   session-worker status 6f9f1c0e-6c0b-4a55-9d5e-0f4b8f5f5c11
+  session-worker status 6f9f1c0e                  as much of it as you have
+  session-worker status ts_261125_1ohdj7az0tfas   by its session
+  session-worker status order-17                  by its correlation id
   session-worker status 6f9f1c0e-6c0b-4a55-9d5e-0f4b8f5f5c11 --watch
       until it is completed or failed
   session-worker status 6f9f1c0e-6c0b-4a55-9d5e-0f4b8f5f5c11 --json
 
 With --watch the exit code is 0 for completed, 1 for failed, 4 when --timeout
-was over first.
+was over first. Where several requests match, they are listed, and it is 2.
+Correlation ids have no index: the newest requests are looked through.
 """
 SEALED = "(sealed)"
 _LOOK_SECONDS = 0.5
 _FINISHED = ("completed", "failed")
 
 Found = dict[str, Any]
+T = TypeVar("T")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("request_id", type=UUID, metavar="REQUEST_ID")
+    parser.add_argument(
+        "id", metavar="ID",
+        help="a request's id, its session's or its correlation id; of the first two the beginning will do, "
+        f"from {search.SHORTEST} characters on",
+    )  # fmt: skip
     parser.add_argument(
         "--watch", action="store_true", help="until it is finished; also one that has yet to arrive"
     )
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="watch no longer than this")
+    parser.add_argument(
+        "--look-through", type=positive, default=500_000, metavar="N",
+        help="how many of the newest requests are looked through for a correlation id, or for the session "
+        "id of a request that has none (default 500000)",
+    )  # fmt: skip
     json_option(parser)
     wait_option(parser, 10)
 
@@ -60,25 +71,71 @@ async def _status(options: argparse.Namespace) -> int:
     database = await open_database(settings, options.wait)
     try:
         store = Store(database, uuid4(), settings.lease_seconds)
-        if options.watch:
-            return await _watch(store, options)
-        found = await reach("Postgres", lambda: find(store, options.request_id), options.wait)
+        whole = _uuid(options.id)
+        if options.watch and whole is not None:
+            return await _watch(store, whole, options)
+        found = await _look(lambda: find(store, whole), options) if whole is not None else None
         if found is None:
-            raise _unknown(options.request_id)
+            request_id = await _the_one(database, options)
+            if options.watch:
+                return await _watch(store, request_id, options)
+            found = await _look(lambda: find(store, request_id), options)
+        if found is None:
+            raise _unknown(options.id)
         _print(found, as_json=options.json)
         return exits.OK
     finally:
         await database.close()
 
 
-async def open_database(settings: Settings, wait_seconds: float) -> Database:
-    """Connected, or a CommandError within the time."""
-    url, tls = settings.database_url.get_secret_value(), context_from(settings)
-    schema = await reach("Postgres", lambda: require_current(url, tls, settings.prefix), wait_seconds)
-    database = Database(url, 1, tls, Readiness([PART]), FailPoint(""), application=new_identity().application)
-    async with asyncio.timeout(wait_seconds):
-        await database.open(schema)
-    return database
+async def _look(what: Callable[[], Awaitable[T]], options: argparse.Namespace) -> T:
+    return await reach("Postgres", what, options.wait, each_within=True)
+
+
+async def _the_one(database: Database, options: argparse.Namespace) -> UUID:
+    """The request that is meant. Several that may be are listed."""
+    matches = await _look(lambda: search.by_id(database, options.id), options)
+    if not matches:
+        say(f"no request's id: looking through the newest {options.look_through:,} for the correlation id")
+        through = await _look(
+            lambda: search.look_through(database, options.id, options.look_through), options
+        )
+        if not through.matches:
+            raise _unknown(options.id, through)
+        matches = through.matches
+    if len(matches) == 1:
+        if matches[0].status is None:
+            raise CommandError(
+                exits.FAILED,
+                f"the session {matches[0].session_id} is there, but its request {matches[0].request_id} "
+                "was deleted as old",
+            )
+        return matches[0].request_id
+    _list(matches[: search.MOST_FOUND], as_json=options.json)
+    some = len(matches) if len(matches) <= search.MOST_FOUND else f"more than {search.MOST_FOUND}"
+    raise CommandError(exits.USAGE, f"{some} requests match {options.id}: give the id of one of them")
+
+
+def _list(matches: list[search.Match], *, as_json: bool) -> None:
+    if as_json:
+        for each in matches:
+            emit(each._asdict())
+        return
+    table = grid("", "request", "status", "received", "org")
+    for each in matches:
+        table.add_row(
+            str(each.request_id), coloured(each.status or "deleted"), _at(each.received_at)[:19],
+            plain(each.org_id or ""),
+        )  # fmt: skip
+    people().print(table)
+
+
+def _uuid(text: str) -> UUID | None:
+    """A whole request id, in any of the spellings of a UUID."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
 
 
 async def find(store: Store, request_id: UUID) -> Found | None:
@@ -98,13 +155,13 @@ async def find(store: Store, request_id: UUID) -> Found | None:
     }
 
 
-async def _watch(store: Store, options: argparse.Namespace) -> int:
+async def _watch(store: Store, request_id: UUID, options: argparse.Namespace) -> int:
     shown: Found | None = None
     try:
         with Live(console=people(), auto_refresh=False) as live:
             async with asyncio.timeout(options.timeout):
                 while shown is None or shown["request"]["status"] not in _FINISHED:
-                    found = await find(store, options.request_id)
+                    found = await _look(lambda: find(store, request_id), options)
                     if found is not None and found != shown:
                         if options.json:
                             emit(found)
@@ -113,18 +170,25 @@ async def _watch(store: Store, options: argparse.Namespace) -> int:
                     shown = found
                     await asyncio.sleep(_LOOK_SECONDS if shown is None or shown["response"] is None else 0)
     except TimeoutError:
-        if shown is None:
-            raise _unknown(options.request_id) from None
-        raise CommandError(exits.TIMED_OUT, f"still {shown['request']['status']}") from None
+        state = f"still {shown['request']['status']}" if shown else "still not on record"
+        raise CommandError(exits.TIMED_OUT, f"{state} after {options.timeout:g} s: {request_id}") from None
     if not options.json and not live.console.is_terminal:
         live.console.print()  # it leaves the last line open there
     return exits.OK if shown["request"]["status"] == "completed" else exits.FAILED
 
 
-def _unknown(request_id: UUID) -> CommandError:
+def _unknown(text: str, through: search.Through | None = None) -> CommandError:
+    if through is None or through.all_of_them:
+        looked = ""
+    else:
+        looked = (
+            f" Of correlation ids, and of session ids of requests that have no session, only those of "
+            f"{through.looked:,} requests since {_at(through.since)[:16]} were looked through: "
+            "--look-through N looks farther back."
+        )
     return CommandError(
         exits.FAILED,
-        f"no request {request_id} is on record: it has not been accepted yet, or was deleted as old",
+        f"no request {text} is on record: it has not been accepted yet, or was deleted as old.{looked}",
     )
 
 

@@ -312,3 +312,28 @@ select
   id, request_id, org_id, user_id, name, status, casefile_id, assistant_id, phone_number_id,
   expiration_seconds, created_at, updated_at, expires_at, document
 from sessions where request_id = $1
+
+-- name: by_request_id
+-- Requests whose ids lie between these, some at most.
+select request_id, status, org_id, session_id, correlation_id, received_at from requests
+where request_id between $1 and $2 order by request_id limit $3
+
+-- name: by_session_id
+-- Sessions whose ids begin with the first of these and are not beyond the second, with their requests, if
+-- those have not been deleted as old.
+select
+  s.request_id, r.status, s.org_id, s.id as session_id, r.correlation_id,
+  coalesce(r.received_at, s.created_at) as received_at
+from sessions s left join requests r on r.request_id = s.request_id
+where s.id between $1 and $2 and starts_with(s.id, $1) order by s.id limit $3
+
+-- name: look_through
+-- Those of the requests of a span of time that have this correlation id, or this session id reserved, and how many
+-- were looked at, $4 at most.
+select
+  count(*) as looked,
+  coalesce((array_agg(request_id) filter (where correlation_id = $1 or session_id = $1))[:$5], '{}') as found
+from (
+  select request_id, correlation_id, session_id from requests
+  where received_at >= $2 and received_at < $3 limit $4
+) as newest

@@ -1,0 +1,119 @@
+"""`status`: by what people have of a request, watched, and when Postgres does not answer."""
+
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest_asyncio
+from commands import Shell
+from harness import Desk, NewWorker, good_request
+
+from worker.settings import Settings
+
+
+@pytest_asyncio.fixture
+async def shell(settings: Settings) -> Shell:
+    return Shell(DATABASE_URL=settings.database_url.get_secret_value(), WORKER_PREFIX=settings.prefix)
+
+
+async def record(
+    db: asyncpg.Connection, request_id: UUID, correlation_id: str | None = None, age: str = "0 s"
+) -> str:
+    """A request on record that is being worked on; its session id."""
+    session_id = f"ts_260102_{request_id.hex[:13]}"
+    await db.execute(
+        """
+        insert into requests (request_id, status, attempt, org_id, fingerprint, body, session_id,
+                              correlation_id, received_at, started_at)
+        values ($1, 'processing', 1, 'org-1', '\\x00', '{}', $2, $3, now() - $4::text::interval, now())
+        """,
+        request_id, session_id, correlation_id, age,
+    )  # fmt: skip
+    return session_id
+
+
+async def test_by_each_of_its_ids(shell: Shell, new_worker: NewWorker, desk: Desk) -> None:
+    await new_worker()
+    good, bad = good_request(), good_request(name="x" * 41)
+    completed = await desk.ask(good, correlation_id="order-17")
+    failed = await desk.ask(bad)
+
+    for text in (
+        good["request_id"], good["request_id"].upper(), good["request_id"][:10], good["request_id"][:8],
+        completed.payload.session_id, completed.payload.session_id[:20], "order-17",
+        completed.payload.session_id.upper(),
+    ):  # fmt: skip
+        outcome = await shell.run("status", text, "--json")
+        assert (outcome.code, text) == (0, text), outcome.err
+        assert outcome.records[0]["request"]["request_id"] == good["request_id"]
+    by_reserved = await shell.run("status", failed.payload.session_id, "--json")
+    assert by_reserved.records[0]["request"]["request_id"] == bad["request_id"]
+    assert "looking through the newest 500,000" in by_reserved.err
+
+
+async def test_several_are_listed(shell: Shell, db: asyncpg.Connection) -> None:
+    start = "6f9f1c0e"
+    alike = [UUID(f"{start}-0000-4000-8000-{number:012}") for number in range(3)]
+    for each in alike:
+        await record(db, each, "shared")
+
+    for text in (start, "shared"):
+        shown, told = await shell.run("status", text), await shell.run("status", text, "--json")
+        assert (shown.code, told.code) == (2, 2)
+        assert [each["request_id"] for each in told.records] == [str(each) for each in alike]
+        assert all(str(each) in shown.out for each in alike)
+        assert f"3 requests match {text}" in shown.err
+    for number in range(3, 12):
+        await record(db, UUID(f"{start}-0000-4000-8000-{number:012}"))
+    many = await shell.run("status", start, "--json")
+    assert (many.code, len(many.records)) == (2, 10)
+    assert "more than 10 requests match" in many.err
+
+
+async def test_no_farther_back_than_told(shell: Shell, db: asyncpg.Connection) -> None:
+    await record(db, uuid4(), "old", age="50 days")
+    for age in ("1 s", "2 minutes", "1 hour"):
+        await record(db, uuid4(), "other", age)
+
+    far = await shell.run("status", "old")
+    near = await shell.run("status", "old", "--look-through", "3")
+    none = await shell.run("status", "nobody's")
+
+    assert (far.code, near.code, none.code) == (0, 1, 1)
+    assert "only those of 3 requests since" in near.err
+    assert "--look-through" not in none.err, "all were looked through"
+
+
+async def test_a_look_through_reads_what_is_new_and_not_the_table(db: asyncpg.Connection) -> None:
+    """By the index on the time of arrival, which costs next to nothing to keep."""
+    from worker.sql import load_queries  # noqa: PLC0415 — the statement itself is looked at here
+
+    await db.execute("set enable_seqscan = off")
+    await db.execute("set plan_cache_mode = force_generic_plan")
+    await db.execute(f"prepare look as {load_queries()['look_through']}")
+    plan = await db.fetch("explain execute look ('x', now() - interval '1 minute', now(), 10, 10)")
+
+    assert "requests_by_arrival" in "\n".join(row[0] for row in plan)
+
+
+async def test_of_a_deleted_request_the_session_is_told(
+    shell: Shell, new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    await new_worker()
+    response = await desk.ask(good_request())
+    await db.execute("delete from requests")  # as retention does
+
+    outcome = await shell.run("status", response.payload.session_id)
+
+    assert outcome.code == 1
+    assert f"its request {response.request_id} was deleted as old" in outcome.err
+
+
+async def test_watched_until_the_time_is_over(shell: Shell, db: asyncpg.Connection) -> None:
+    request_id = uuid4()
+    session_id = await record(db, request_id, "order-17")
+
+    for text in (str(request_id), "order-17", str(request_id)[:8]):
+        outcome = await shell.run("status", text, "--watch", "--timeout", "0.3", "--json")
+        assert outcome.code == 4
+        assert outcome.records[0]["request"]["session_id"] == session_id
+        assert f"still processing after 0.3 s: {request_id}" in outcome.err

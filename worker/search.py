@@ -1,0 +1,80 @@
+"""Finding a request by what people have of it: an id, the beginning of one, or a correlation id."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import NamedTuple
+from uuid import UUID
+
+from worker.database import Database
+
+SHORTEST = 8  # characters of an id that are looked for
+MOST_FOUND = 10
+_LAST_CHARACTER = "z"  # of those that ids are made of
+_FIRST_STEP = timedelta(minutes=1)
+_FARTHEST = datetime(2000, 1, 1, tzinfo=UTC)  # before any request
+
+
+class Match(NamedTuple):
+    """A request that may be the one that is meant. Without a status, only its session is left."""
+
+    request_id: UUID
+    status: str | None
+    org_id: str | None
+    session_id: str
+    correlation_id: str | None
+    received_at: datetime
+
+
+class Through(NamedTuple):
+    """What a look through the newest requests has come to."""
+
+    matches: list[Match]
+    looked: int
+    since: datetime
+    all_of_them: bool
+
+
+async def by_id(database: Database, text: str) -> list[Match]:
+    """Requests whose id, or whose session's id, is this or begins so: by the keys."""
+    text = text.strip().lower()
+    if len(text) < SHORTEST:
+        return []
+    found: list[Match] = []
+    digits = text.replace("-", "")
+    if len(digits) <= 32 and not set(digits) - set("0123456789abcdef"):  # noqa: PLR2004 — digits of a UUID
+        found += await _between(database, UUID(f"{digits:0<32}"), UUID(f"{digits:f<32}"))
+    if text.startswith("ts_"):
+        rows = await database.call("by_session_id", text, text + _LAST_CHARACTER * len(text), MOST_FOUND + 1)
+        found += [Match(**row) for row in rows]
+    return found
+
+
+async def look_through(database: Database, text: str, most: int) -> Through:
+    """Requests with this correlation id, or with this session id reserved, among the `most` newest ones.
+
+    There is no index for either: it would cost each request, and few are ever looked for. So the table is
+    read, newest first and no farther than told.
+    """
+    looked, since, found = 0, _FARTHEST, list[UUID]()
+    for until, since in _steps_back(datetime.now(UTC)):
+        row = (await database.call("look_through", text, since, until, most - looked, MOST_FOUND + 1))[0]
+        looked += row["looked"]
+        found += row["found"]
+        if found or looked >= most:
+            break
+    matches = [each for request_id in found for each in await _between(database, request_id, request_id)]
+    matches.sort(key=lambda match: (match.received_at, match.request_id))
+    return Through(matches, looked, since, looked < most and since == _FARTHEST)
+
+
+async def _between(database: Database, first: UUID, last: UUID) -> list[Match]:
+    return [Match(**row) for row in await database.call("by_request_id", first, last, MOST_FOUND + 1)]
+
+
+def _steps_back(now: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Spans of time from now back to before any request, each as long as all before it."""
+    yield now + timedelta(days=1), now - _FIRST_STEP  # other machines' clocks may be ahead
+    ago = [_FIRST_STEP * 2**power for power in range(17)]  # 45 days
+    moments = [now - step for step in ago]
+    yield from pairwise([*moments, _FARTHEST])
