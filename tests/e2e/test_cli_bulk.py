@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 from collections import Counter
@@ -212,6 +213,32 @@ async def test_lines_that_cannot_be_sent_hold_up_no_others(
     assert await db.fetchval("select count(*) from sessions") == 100
 
 
+async def test_the_first_that_failed_are_named_and_the_rest_counted(
+    shell: Shell, new_worker: NewWorker, tmp_path: Path
+) -> None:
+    await new_worker()
+    lines, results = tmp_path / "requests.jsonl", tmp_path / "results.jsonl"
+    good, bad = '{"name": "a"}\n', '{"name": 5}\n'
+    lines.write_text(good * 20 + bad * 3 + "nonsense\n" + bad * 6 + good * 20)
+    words = ("request", "--file", str(lines), "--at-once", "1")
+
+    kept = await shell.run(*words, "--results", str(results))
+    counted = await shell.run("request", "--count", "3", "--name", "x" * 41)
+    for_programs = await shell.run(*words, "--json")
+
+    assert (kept.code, counted.code, for_programs.code) == (1, 1, 1)
+    assert [line for line in kept.err.splitlines() if line] == [
+        "line 21: invalid_request: payload.name must be a string",
+        "line 22: invalid_request: payload.name must be a string",
+        "line 23: invalid_request: payload.name must be a string",
+        "line 24: not sent: it is not JSON",
+        "line 25: invalid_request: payload.name must be a string",
+        f"and 5 more that failed: --results {results} has all",
+    ]
+    assert re.findall("^request [0-9]+", counted.err, re.MULTILINE) == ["request 1", "request 2", "request 3"]
+    assert "line 21" not in for_programs.err, "its record says so"
+
+
 async def test_a_reader_who_leaves_ends_it_without_a_complaint(
     shell: Shell, new_worker: NewWorker, tmp_path: Path
 ) -> None:
@@ -317,6 +344,9 @@ async def test_what_is_not_of_this_list_is_refused(shell: Shell, settings: Setti
 
     for problem, outcome in refused.items():
         assert (outcome.code, problem in outcome.err) == (2, True), outcome.err
+        assert "to go on from here" not in outcome.err, "the same words would come to the same"
+        assert outcome.out == ""
+    assert "is of another input, or its file has changed since" in refused["is of another input"].err
     assert noted.read_bytes() == before
     assert lines.read_text().startswith('{"name": "line 1"}\n')
     assert (await shell.run(*words, stdin=lines.read_text())).code == 0, "the same list, from a pipe"

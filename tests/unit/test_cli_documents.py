@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from worker.cli.asking import Result, Tally
+from worker.cli.bulk import failed_so_far
 from worker.cli.documents import _AHEAD, _UNIT, Document, _from_file, _opened
 from worker.client import request_id_for
 
@@ -128,3 +129,16 @@ async def test_lines_longer_than_the_room_ahead_are_read_one_by_one() -> None:
     documents = await read(f"{longer}\n{longer}\n{{}}\n")
 
     assert [document.number for document in documents] == [1, 2, 3]
+
+
+def test_the_progress_tells_how_many_failed_and_what_of() -> None:
+    tally = Tally()
+    assert failed_so_far(tally) == ""
+    for result in (Result(1, "completed", None, 1), Result(2, "submitted", None, 1)):
+        tally.add(result)
+    assert failed_so_far(tally) == ""
+    for number in range(1000):
+        tally.add(Result(number, "failed", None, 1, code="invalid_request"))
+    assert failed_so_far(tally) == "failed 1000 (invalid_request)"
+    tally.add(Result(0, "timed_out", None, 1))
+    assert failed_so_far(tally) == "failed 1001 (invalid_request, …)"

@@ -78,7 +78,10 @@ class Journal:
         whole = self._header["file"] is not None and file_digest is not None
         key = "file" if whole else "first_line"
         if self._header[key] != mine[key]:
-            raise self._wrong("is of another input: give each list of requests a checkpoint of its own")
+            raise self._wrong(
+                f"is of another input{', or its file has changed since' if whole else ''}: "
+                "give each list of requests a checkpoint of its own"
+            )
         if self._header["options"] != mine["options"]:
             raise self._wrong("was made with other options for the requests (such as --org-id or --name)")
 

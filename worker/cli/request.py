@@ -2,34 +2,19 @@
 
 import argparse
 import json
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from worker.cli import exits, running
-from worker.cli.asking import Result, Tally, ask, ask_all
-from worker.cli.documents import Document, expected, from_options, what_they_say
+from worker.cli.asking import Result, ask
+from worker.cli.bulk import send_many
+from worker.cli.documents import Document, from_options, what_they_say
 from worker.cli.exits import CommandError
-from worker.cli.journal import Journal, written
+from worker.cli.journal import Journal
 from worker.cli.options import positive
-from worker.cli.output import (
-    as_json,
-    bystanders,
-    coloured,
-    emit,
-    facts,
-    grid,
-    json_option,
-    people,
-    say,
-    show_client_log,
-    wait_option,
-)
+from worker.cli.output import coloured, emit, facts, json_option, people, show_client_log, wait_option
 from worker.cli.servers import client_for, settings_for
 from worker.client import Client
 
@@ -116,7 +101,7 @@ async def _request(options: argparse.Namespace) -> int:
         ) as journal:
             documents = from_options(options, journal)
             async with client_for(settings, options.wait) as client:
-                return await _many(client, documents, options, journal)
+                return await send_many(client, documents, options, journal)
     documents = from_options(options)
     async with client_for(settings, options.wait) as client:
         first = await anext(documents, None)
@@ -125,7 +110,9 @@ async def _request(options: argparse.Namespace) -> int:
             return await _one(client, first or Document(1, None, "is missing"), options)
         if options.key or options.request_id:
             raise CommandError(exits.USAGE, "--key and --request-id are for one request")
-        return await _many(client, _chained([each for each in (first, second) if each], documents), options)
+        return await send_many(
+            client, _chained([each for each in (first, second) if each], documents), options
+        )
 
 
 async def _one(client: Client, document: Document, options: argparse.Namespace) -> int:
@@ -162,98 +149,6 @@ def _facts_of(result: Result) -> list[tuple[str, object]]:
         ("metadata", json.dumps(rest) if rest else None),
         ("took", f"{result.seconds * 1000:.0f} ms"),
     ]
-
-
-async def _many(
-    client: Client,
-    documents: AsyncGenerator[Document, None],
-    options: argparse.Namespace,
-    journal: Journal | None = None,
-) -> int:
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:.0f}/s"), TimeRemainingColumn(),
-    )  # fmt: skip
-    shown = Tally()
-    if journal is not None:
-        shown.outcomes.update(journal.outcomes)
-        shown.before = shown.total
-    with (
-        _results(options, journal) as write,
-        Progress(*columns, console=bystanders(), transient=True) as progress,
-    ):
-        bar = progress.add_task("requests", total=expected(options), completed=shown.before, rate=0.0)
-
-        def report(result: Result) -> None:
-            shown.add(result)
-            progress.update(bar, completed=shown.total, rate=shown.rate)
-            record = {"line": result.number, **result.record()}
-            if write is not None:
-                write(as_json(record))
-            if journal is not None:
-                journal.note(
-                    result.number, result.request_id, result.status, result.code, as_json(record).encode()
-                )
-            if options.json:
-                emit(record)
-            elif result.status == "not_sent":
-                progress.print(
-                    f"line {result.number}: not sent: it {result.error}", markup=False, soft_wrap=True
-                )
-
-        try:
-            await ask_all(
-                client,
-                documents,
-                report,
-                at_once=options.at_once,
-                timeout=options.timeout,
-                wait=not options.no_wait,
-                resumable=journal is not None,
-            )
-        except BaseException:
-            if journal is not None:
-                say("to go on from here, run it again with the same --checkpoint")
-            raise
-        finally:
-            progress.stop()
-            if shown.total:  # an interruption leaves those that were done
-                show_tally(shown, bystanders() if options.json else people())
-    return shown.exit_code()
-
-
-@contextmanager
-def _results(
-    options: argparse.Namespace, journal: Journal | None
-) -> Generator[Callable[[str], None] | None, None, None]:
-    """Where results are written to, unless the journal keeps them in step with itself."""
-    if options.results is None or journal is not None:
-        yield None
-        return
-    try:
-        file = options.results.open("w", encoding="utf-8")
-    except OSError as error:
-        raise CommandError(exits.USAGE, f"--results {options.results}: {error.strerror}") from error
-    with file:
-
-        def write(line: str) -> None:
-            with written(f"--results {options.results}"):
-                print(line, file=file)
-
-        yield write
-
-
-def show_tally(tally: Tally, console: Console) -> None:
-    table = grid("", "outcome", "requests")
-    for outcome, count in tally.outcomes.most_common():
-        table.add_row(coloured(outcome), str(count))
-    console.print(table)
-    times = ", ".join(f"{name} {value:g} ms" for name, value in tally.quantiles().items())
-    before = f" ({tally.before} of them done before)" if tally.before else ""
-    console.print(
-        f"{tally.total} requests{before}, {tally.rate:.0f} a second" + (f", {times}" if times else ""),
-        soft_wrap=True,
-    )
 
 
 async def _chained(
