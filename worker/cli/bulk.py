@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from worker.cli import exits
 from worker.cli.asking import Result, Tally, ask_all
@@ -71,7 +72,7 @@ async def send_many(
     if journal is not None:
         shown.outcomes.update(journal.outcomes)
         shown.before = shown.total
-    with _results(options, journal) as write, _progress() as progress:
+    with _results(options, journal) as write, progress_bar(bystanders()) as progress:
         bar = progress.add_task(
             "requests", total=expected(options), completed=shown.before, rate=0.0, failed=failed_so_far(shown)
         )
@@ -117,16 +118,15 @@ async def send_many(
     return shown.exit_code()
 
 
-def _progress() -> Progress:
+def progress_bar(console: Console) -> Progress:
     """One line of any terminal: the bar takes what the rest leaves."""
     return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
+        BarColumn(bar_width=None, table_column=Column(ratio=1)),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
         TextColumn("{task.fields[rate]:.0f}/s"),
-        TimeRemainingColumn(),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
         TextColumn("{task.fields[failed]}", style="red"),
-        console=bystanders(),
+        console=console,
         transient=True,
         expand=True,
     )
@@ -162,5 +162,5 @@ def show_tally(tally: Tally, console: Console) -> None:
     before = f" ({tally.before} of them done before)" if tally.before else ""
     console.print(
         f"{tally.total} requests{before}, {tally.rate:.0f} a second" + (f", {times}" if times else ""),
-        soft_wrap=True,
+        soft_wrap=not console.is_terminal,
     )

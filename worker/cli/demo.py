@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, suppress
 from uuid import UUID, uuid4
 
+from rich.table import Table
 from rich.text import Text
 
 from worker import broker, log, migrate
@@ -130,25 +131,30 @@ def _show_scenes(seen: list[Seen], *, as_json: bool) -> None:
                 }
             )  # fmt: skip
         return
-    table = grid(f"{len(seen)} requests", "", "request", "response", "session, or why there is none", "ms")
+    people().print(scenes_table(seen))
+
+
+def scenes_table(seen: list[Seen]) -> Table:
+    table = grid(f"{len(seen)} requests", "", "request", "response", "ms", wrap=["request", "response"])
+    table.columns[1].max_width = 24  # leaves room for an id beside it
     for each in seen:
+        style = "green" if each.got == "completed" else "yellow" if each.ok else "red"
         table.add_row(
-            Text("✓", "green") if each.ok else Text("✗ not as promised", "bold red"),
+            Text("✓", "green") if each.ok else Text("✗", "bold red"),
             Text(each.what),
-            coloured(each.got) if each.got == "completed" else Text(each.got, "yellow" if each.ok else "red"),
-            Text(_told(each)),
+            Text.assemble((each.got, style), " " if each.got == "completed" else ": ", _told(each)),
             f"{each.seconds * 1000:.0f}",
         )
-    people().print(table)
+    return table
 
 
 def _told(seen: Seen) -> str:
-    if seen.response is None:
-        return f"expected {seen.expected}"
+    if seen.response is None or seen.got != seen.expected:
+        return f"not as promised, which was {seen.expected}"
     if seen.response.error is None:
-        return seen.response.payload.session_id
+        return seen.response.payload.session_id + ("" if seen.ok else ", not as promised")
     fields = [f"{error['field']} {error['reason']}" for error in seen.response.metadata.get("errors", ())]
-    return "; ".join(fields) or seen.response.error
+    return ("" if seen.ok else "not as promised: ") + ("; ".join(fields) or seen.response.error)
 
 
 def _show_summary(seen: list[Seen], tally: Tally, sessions: int, ok: bool, *, as_json: bool) -> None:
@@ -166,7 +172,9 @@ def _show_summary(seen: list[Seen], tally: Tally, sessions: int, ok: bool, *, as
         table.add_row(coloured(name), str(count))
     people().print(table)
     times = ", ".join(f"{name} {value:g} ms" for name, value in tally.quantiles().items())
-    print(f"a burst of {tally.total}: {tally.rate:.0f} requests a second, {times}; {sessions} sessions\n")
+    people().print(
+        f"a burst of {tally.total}: {tally.rate:.0f} requests a second, {times}; {sessions} sessions\n"
+    )
 
 
 async def _show_history(settings: Settings, seen: list[Seen], *, as_json: bool) -> bool:

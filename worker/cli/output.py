@@ -4,7 +4,7 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -102,8 +102,14 @@ def facts(title: str, rows: Iterable[tuple[str, object]]) -> Table:
     return table
 
 
-def grid(title: str, *columns: str) -> Table:
+def grid(title: str, *columns: str, wrap: Collection[str] = (), cut: Collection[str] = ()) -> Table:
+    """A table with these columns. Where there is no room for all of it, those to `wrap` go on in the next
+    line, between words, and those to `cut` lose their end; no other one is touched."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(
+            column,
+            overflow="ellipsis" if column in cut else "fold",
+            no_wrap=bool(wrap or cut) and column not in wrap and column not in cut,
+        )
     return table

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 from rich.console import Group, RenderableType
 from rich.live import Live
+from rich.table import Table
 
 from worker import log, search
 from worker.cli import exits, running
@@ -120,14 +121,18 @@ def _list(matches: list[search.Match], *, as_json: bool) -> None:
     if as_json:
         for each in matches:
             emit(each._asdict())
-        return
-    table = grid("", "request", "status", "received", "org")
+    else:
+        people().print(table_of(matches))
+
+
+def table_of(matches: list[search.Match]) -> Table:
+    table = grid("", "request", "status", "received", "org", cut=["org"])
     for each in matches:
         table.add_row(
             str(each.request_id), coloured(each.status or "deleted"), _at(each.received_at)[:19],
             plain(each.org_id or ""),
         )  # fmt: skip
-    people().print(table)
+    return table
 
 
 def _uuid(text: str) -> UUID | None:
@@ -203,7 +208,7 @@ def render(found: Found) -> RenderableType:
     """For people: the request, its history, its session and its response."""
     request, session, response = found["request"], found["session"], found["response"]
     parts: list[RenderableType] = [facts("request", _request_rows(request))]
-    history = grid("history", "time", "status", "attempt", "worker")
+    history = grid("history", "time", "status", "attempt", "worker", cut=["worker"])
     for step in found["history"]:
         history.add_row(
             _at(step["at"]), coloured(step["status"]), str(step["attempt"]), str(step["worker"] or "")

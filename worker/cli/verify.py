@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 from uuid import UUID
 
+from rich.table import Table
+
 from worker.cli import exits, running
 from worker.cli.exits import CommandError
 from worker.cli.output import emit, grid, json_option, people, plain, say, wait_option
@@ -70,11 +72,16 @@ async def _verify(confirmed: list[UUID], received: list[Received], wait_seconds:
     return await verify(url, confirmed, received, tls, schema)
 
 
-def _show(violations: list[Violation]) -> None:
-    table = grid("", "promise", "request", "found")
-    for violation in violations[:_SHOWN]:
+def table_of(violations: list[Violation]) -> Table:
+    table = grid("", "promise", "request", "found", wrap=["promise", "found"])
+    table.columns[0].max_width = 12  # leaves room for a session's id in what was found
+    for violation in violations:
         table.add_row(*map(plain, violation))
-    people().print(table)
+    return table
+
+
+def _show(violations: list[Violation]) -> None:
+    people().print(table_of(violations[:_SHOWN]))
     if len(violations) > _SHOWN:
         say(f"the first {_SHOWN} are shown; --json prints all")
 
