@@ -38,6 +38,7 @@ from worker.migrate import settle
 from worker.outbound import Outbound, outbound
 from worker.periodic import every
 from worker.pipeline import Pipeline
+from worker.profile import Profile, profile_of
 from worker.readiness import Readiness
 from worker.recovery import Recovery
 from worker.seal import SealKeys, parse_seal_keys
@@ -62,6 +63,7 @@ class _Given:
     """What follows from the settings alone, checked before anything is opened."""
 
     me: Identity
+    profile: Profile
     keys: SealKeys
     creation: Creation
     broker: Broker
@@ -92,7 +94,10 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
     given = _Given(
         me=me,
         keys=parse_seal_keys(settings.seal_keys.get_secret_value()),
-        creation=_creation(settings, metrics),
+        creation=_creation(
+            settings, metrics
+        ),  # before the profile: it says of a handler that cannot be loaded
+        profile=profile_of(settings),
         broker=_broker(settings, tls, me),
         design=topology.design(settings.prefix, limits_from_policy=settings.queue_limits == "policy"),
         readiness=Readiness(PARTS),
@@ -105,7 +110,10 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
             serve_health(settings.http_host, settings.http_port, given.readiness, given.metrics)
         )
         structlog.contextvars.bind_contextvars(worker=str(me.worker))
-        _log.info("worker.starting", version=me.version, http_port=port, host=me.host, pid=me.pid)
+        _log.info(
+            "worker.starting", version=me.version, prefix=settings.prefix, handler=given.profile.handler_name,
+            handler_build=given.profile.handler_build, http_port=port, host=me.host, pid=me.pid,
+        )  # fmt: skip
         if on_started:
             on_started(port, given.readiness)
         url = settings.database_url.get_secret_value()

@@ -1,0 +1,35 @@
+"""What a worker does with a request, as it says of itself."""
+
+import pytest
+from harness import NewWorker
+from steering import PATH
+from structlog.testing import capture_logs
+
+from worker import log
+from worker.profile import Profile, differences
+from worker.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _talkative(settings: Settings) -> None:
+    log.configure(settings.model_copy(update={"log_level": "info"}))
+
+
+async def test_what_a_worker_is_stands_in_its_first_line(new_worker: NewWorker, prefix: str) -> None:
+    with capture_logs() as events:
+        await new_worker(handler=PATH)
+        await new_worker()
+
+    started = [event for event in events if event["event"] == "worker.starting"]
+    shown = [(one["prefix"], one["handler"], bool(one["handler_build"])) for one in started]
+    assert shown == [(prefix, PATH, True), (prefix, "built-in", False)]
+
+
+def test_another_file_under_the_same_name_is_a_difference() -> None:
+    mine = Profile("rooms:create", "3f2c1aaa", {"max_attempts": 5})
+
+    assert differences(mine, mine) == {}
+    assert differences(mine, mine._replace(handler_build="77777777")) == {
+        "handler_build": ("3f2c1aaa", "77777777")
+    }
+    assert differences(mine, mine._replace(settings={"max_attempts": 5, "new": 1})) == {}
