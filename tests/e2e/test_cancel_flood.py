@@ -1,0 +1,92 @@
+"""`session-worker cancel` while every call of the handler is busy and thousands of requests wait in front."""
+
+import asyncio
+import json
+from uuid import uuid4
+
+import aio_pika
+import asyncpg
+from commands import Outcome, Shell
+from harness import Desk, NewWorker, declare_topology, good_request, response_in
+from steering import steer
+
+from schemas import CreateSessionRequest
+from worker.creator import Context
+from worker.settings import Settings
+from worker.topology import names_for
+
+FLOOD = 3_000
+
+
+async def test_a_cancel_overtakes_all_requests_and_reaches_one_still_in_the_queue(
+    settings: Settings, new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    """Nothing moves but the cancellations: the one call that the handler may make does not end."""
+    called, go_on = asyncio.Event(), asyncio.Event()
+
+    async def act(_request: CreateSessionRequest, _context: Context) -> None:
+        called.set()
+        await go_on.wait()
+
+    await declare_topology(settings)
+    ids = [str(uuid4()) for _ in range(FLOOD)]
+    for start in range(0, FLOOD, 500):
+        flood = [good_request() | {"request_id": one} for one in ids[start : start + 500]]
+        await asyncio.gather(*map(desk.send, flood))
+    await new_worker(handler=steer(act), handler_concurrency=1)
+    await called.wait()
+    in_call = str(await db.fetchval("select request_id from requests"))
+    waiting = [one for one in ids if one != in_call]
+    shell = Shell(
+        AMQP_URL=settings.amqp_url.get_secret_value(), WORKER_PREFIX=desk.prefix, WORKER_LOG_LEVEL="warning"
+    )
+
+    async def cancel(request_id: str) -> Outcome:
+        return await shell.run("cancel", request_id, "--json", "--reason", "sold out", "--timeout", "30")
+
+    cancelled = [in_call, waiting[0], waiting[-1]]
+    outcomes = [await cancel(one) for one in cancelled]
+
+    assert [outcome.code for outcome in outcomes] == [0, 0, 0], outcomes
+    assert [outcome.records[0]["request_id"] for outcome in outcomes] == cancelled
+    assert await desk.count(names_for(desk.prefix).requests) > FLOOD - 100, "they all waited meanwhile"
+    go_on.set()
+    await new_worker()  # takes what is left
+    answers = {}
+    while len(answers) < FLOOD:
+        response = response_in(await desk.next())
+        answers[str(response.request_id)] = response
+    failed = {one: answer.error for one, answer in answers.items() if answer.status == "failed"}
+    assert failed == dict.fromkeys(cancelled, "cancelled: sold out")
+    assert await db.fetchval("select count(*) from sessions") == FLOOD - len(cancelled)
+
+
+async def test_what_comes_by_the_other_key_is_understood(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    """A cancellation among the requests, and requests among the cancellations, which take their turns."""
+    running, most = 0, 0
+
+    async def act(_request: CreateSessionRequest, _context: Context) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0)
+        running -= 1
+
+    await new_worker(handler=steer(act), handler_concurrency=1)
+    unwanted = good_request()
+    told = await desk.ask({"request_id": unwanted["request_id"], "operation": "cancel_session"})
+    exchange = await desk.channel.get_exchange(names_for(desk.prefix).requests, ensure=False)
+    strays = [good_request() for _ in range(10)]
+    for stray in [*strays, strays[0]]:
+        message = aio_pika.Message(json.dumps(stray).encode(), reply_to=desk.reply_to)
+        await exchange.publish(message, routing_key="cancel", mandatory=True)
+    answers = [response_in(await desk.next()) for _ in range(11)]
+
+    assert (told.status, told.metadata) == ("failed", {"code": "cancelled"})
+    assert {answer.status for answer in answers} == {"completed"}
+    assert {str(answer.request_id) for answer in answers} == {stray["request_id"] for stray in strays}
+    assert most == 1
+    assert (await desk.ask(unwanted)).metadata == {"code": "cancelled"}
+    assert await db.fetchval("select count(*) from sessions") == 10
