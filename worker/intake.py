@@ -75,6 +75,10 @@ class Intake:
         self._short_of_room = asyncio.Event()
         self._sessions: list[ChannelSession] = []
         self._stopping = False
+        if metrics:  # looked at when they are asked for
+            metrics.buffered.set_function(lambda: self.buffered)
+            metrics.in_flight.set_function(self._taken)
+            metrics.held_bytes.set_function(lambda: self.held_bytes)
         self._eager = frames.inside_is_known("deliveries are taken one by one")
         if self._eager:
             frames.read_eagerly()
@@ -156,7 +160,6 @@ class Intake:
             if delivery.session.open:
                 batch.append(delivery)
                 size += len(delivery.message.body)
-        self._gauge()
         return batch
 
     def take_over(self, deliveries: Sequence[Delivery]) -> None:
@@ -170,7 +173,6 @@ class Intake:
         """
         for session, tags in by_session(deliveries):
             await session.acknowledge(tags, everything=everything)
-        self._gauge()
 
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Return to the broker what could not be dealt with."""
@@ -194,7 +196,6 @@ class Intake:
         await self.give_back(waiting)
         for session in self._sessions:
             await session.give_back(session.take_all_shed())
-        self._gauge()
 
     async def flush(self) -> None:
         """Send the acknowledgements that were held back."""
@@ -272,16 +273,10 @@ class Intake:
         """Deliveries of a lost channel come again on the next: working on these would be work done twice."""
         self._sessions.remove(session)
         self._buffer = deque(delivery for delivery in self._buffer if delivery.session is not session)
-        self._gauge()
 
-    def _gauge(self) -> None:
-        if self._metrics is None:
-            return
-        buffered = len(self._buffer)
-        self._metrics.buffered.set(buffered)
-        taken = sum(session.unsettled - len(session.shed) for session in self._sessions) - buffered
-        self._metrics.in_flight.set(max(0, taken))
-        self._metrics.held_bytes.set(self.held_bytes)
+    def _taken(self) -> int:
+        unsettled = sum(session.unsettled - len(session.shed) for session in self._sessions)
+        return max(0, unsettled - len(self._buffer))
 
 
 def _delivery_count(value: object) -> int:

@@ -1,0 +1,91 @@
+"""What a worker holds is bounded in bytes, however large the messages are and however long it holds them.
+
+`BODY_MIB=16 HELD_MIB=64 pytest tests/faults/test_bytes_in_hand.py` takes the largest messages that there are.
+"""
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from faults.processes import WorkerProcess, worker_processes
+from faults.scene import Scene
+from harness import Desk, declare_topology, eventually, good_request, response_in
+from servers import Faulty, faulty_postgres
+
+from worker.migrate import migrate
+from worker.settings import Settings
+from worker.topology import names_for
+
+MIB = 1 << 20
+MESSAGES = 80
+BODY = int(os.environ.get("BODY_MIB", "2")) * MIB - 4096
+HELD = int(os.environ.get("HELD_MIB", "16")) * MIB
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest_asyncio.fixture
+async def server() -> AsyncIterator[Faulty]:
+    async with faulty_postgres() as running:
+        await migrate(running.url)
+        yield running
+
+
+async def metric(worker: WorkerProcess, name: str) -> float:
+    port = (await worker.event("worker.starting"))["http_port"]
+    async with (
+        aiohttp.ClientSession() as client,
+        client.get(f"http://127.0.0.1:{port}/metrics") as response,
+    ):
+        found = re.search(rf"^{name} (\S+)$", await response.text(), re.MULTILINE)
+        assert found, name
+        return float(found[1])
+
+
+def peak_bytes(worker: WorkerProcess) -> int:
+    """The most memory that the process ever had."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{worker.pid}/status").read_text("ascii"))
+    assert found
+    return int(found[1]) << 10
+
+
+async def test_large_messages_do_not_fill_the_memory_while_postgres_is_frozen(
+    settings: Settings, desk: Desk, server: Faulty
+) -> None:
+    await declare_topology(settings)
+    more = {"WORKER_PREFETCH_BYTES": str(HELD), "WORKER_MAX_BODY_BYTES": str(16 * MIB)}
+    scene = Scene(settings.amqp_url.get_secret_value(), server.url, desk.prefix, more=more)
+    async with worker_processes(1, scene.environ) as [worker]:
+        before = peak_bytes(worker)
+        await server.freeze()
+        sent = [good_request() | {"metadata": {"padding": "x" * BODY}} for _ in range(MESSAGES)]
+        for request in sent:
+            await desk.send(request)
+
+        async def all_delivered() -> bool:
+            return await desk.count(names_for(desk.prefix).requests) == 0
+
+        await eventually(all_delivered, 60)
+        await worker.event("intake.full")
+        held, shed = (
+            await metric(worker, "worker_held_bytes"),
+            await metric(worker, "worker_shed_deliveries_total"),
+        )
+        grown = peak_bytes(worker) - before
+        await server.thaw()
+        answers = [response_in(await asyncio.wait_for(desk.arrived.get(), 120)) for _ in sent]
+        print(
+            f"held {held / MIB:.0f} MiB, shed {shed:.0f}, grown by {grown / MIB:.0f} MiB while frozen, "
+            f"by {(peak_bytes(worker) - before) / MIB:.0f} MiB in all"
+        )
+
+    assert HELD - BODY <= held <= HELD
+    assert shed >= MESSAGES - HELD // BODY
+    assert grown < MESSAGES * BODY // 2, f"{grown >> 20} MiB"
+    assert {answer.status for answer in answers} == {"completed"}
+    assert {str(answer.request_id) for answer in answers} == {request["request_id"] for request in sent}
