@@ -71,7 +71,7 @@ async def test_a_replay_knows_what_it_moves(
     for request in requests:
         await desk.send(request, reply_to=None)
     responses = [await desk.take_from(names.responses) for _ in requests]
-    for response in responses:  # as the broker does with one that its readers returned too often
+    for response in responses:  # as the broker does with one that its readers rejected
         await publish(
             desk, names.dead, response.body, type=response.type, message_id=response.message_id,
             correlation_id=response.correlation_id, headers={"x-first-death-queue": names.responses},

@@ -107,7 +107,7 @@ def _channels(topology: Topology) -> Document:
             "title": "Dead letters",
             "description": "Messages that nobody can be answered for, with the reason in their headers: no "
             "request id was found, or a cancel request is not valid and names no reply queue. Also responses "
-            "that their readers returned too often. For operators.",
+            "that their readers rejected. For operators.",
             **_routed(dead, "", "UnreadableMessage", "UndeliveredMessage"),
         },
     }
@@ -225,7 +225,7 @@ def _messages() -> Document:
             "payload": anything,
         },
         "UndeliveredMessage": {
-            **_message("A message that was returned too often, set aside by the broker", None, []),
+            **_message("A message that its readers rejected, set aside by the broker", None, []),
             "headers": properties.headers_of_undelivered(),
             "payload": anything,
         },
