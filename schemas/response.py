@@ -7,11 +7,12 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from schemas.base import iso_text
 from schemas.status import RequestStatus
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat()
+    return iso_text(datetime.now(UTC))
 
 
 class SessionCreatedPayload(BaseModel):

@@ -20,6 +20,7 @@ from schemas import (
     RequestStatus,
     SessionCreatedPayload,
 )
+from schemas.base import iso_text
 from worker import errors
 from worker.handler_calls import HandlerCalls
 from worker.outcome import (
@@ -236,9 +237,9 @@ def completed(work: Work, now: datetime, extra: dict[str, Any]) -> Completed:
         request_id=work.request_id,
         status=RequestStatus.COMPLETED,
         payload=SessionCreatedPayload(
-            session_id=work.session_id, casefile_id=payload.casefile_id, created_at=now.isoformat()
+            session_id=work.session_id, casefile_id=payload.casefile_id, created_at=iso_text(now)
         ),
-        timestamp=now.isoformat(),
+        timestamp=iso_text(now),
         metadata=extra,
     )
     session = NewSession(
@@ -274,9 +275,9 @@ def failure_response(work: Work, refusal: Refusal, casefile_id: str | None, at: 
         request_id=work.request_id,
         status=RequestStatus.FAILED,
         payload=SessionCreatedPayload(
-            session_id=work.session_id, casefile_id=casefile_id, created_at=at.isoformat()
+            session_id=work.session_id, casefile_id=casefile_id, created_at=iso_text(at)
         ),
-        timestamp=at.isoformat(),
+        timestamp=iso_text(at),
         error=refusal.reason,
         metadata=failure_details(refusal),
     ).model_dump_json()

@@ -1,0 +1,114 @@
+"""The strict document of the response: what the worker makes is valid by it, what it never makes is not."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from jsonschema_rs import Draft202012Validator
+
+from schemas import CreateSessionRequest, CreateSessionResponse, FailureCode, json_schemas, session_id
+from worker.creator import completed, failure_response
+from worker.outcome import Refusal, Route, Work
+
+ID = UUID("6f1f6a52-8f0a-4c6c-9f4a-0d6a7f2b1c3d")
+ON_THE_SECOND = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+ERRORS = [{"field": "payload.name", "reason": "must be a string"}]
+Document = dict[str, Any]
+
+
+def _is_valid(response: Document, name: str = "create-session-response.strict") -> bool:
+    schema = json_schemas()[f"{name}.schema.json"]
+    return Draft202012Validator(schema, validate_formats=True).is_valid(response)
+
+
+def _work(payload: Document) -> Work:
+    request = CreateSessionRequest.model_validate(
+        {"request_id": str(ID), "org_id": "org-1", "operation": "create_session", "payload": payload}
+    )
+    return Work(
+        request_id=ID, attempt=1, session_id=session_id(ID, ON_THE_SECOND.date()), org_id="org-1",
+        user_id=None, document=json.dumps(payload), request=request, refusal=None, deadline_at=None,
+        route=Route(None, None, None),
+    )  # fmt: skip
+
+
+def _completed(payload: Document | None = None, at: datetime = ON_THE_SECOND) -> Document:
+    made: Document = json.loads(completed(_work(payload or {}), at, {"room": "r-1"}).response)
+    return made
+
+
+def _failed(code: FailureCode, at: datetime = ON_THE_SECOND) -> Document:
+    errors = ERRORS if code is FailureCode.INVALID_REQUEST else None
+    made: Document = json.loads(
+        failure_response(_work({}), Refusal(code, "a sentence", errors), "cf_260102_abc", at)
+    )
+    return made
+
+
+@pytest.mark.parametrize("at", [ON_THE_SECOND, ON_THE_SECOND + timedelta(microseconds=120_000)])
+def test_what_the_worker_makes_is_valid(at: datetime) -> None:
+    made = [_completed({}, at), _completed({"casefile_id": "cf_260102_abc123", "assistant_id": "a"}, at)]
+    made += [_failed(code, at) for code in FailureCode]
+
+    for response in made:
+        assert _is_valid(response), response
+        assert _is_valid(response, "create-session-response"), response
+
+
+def test_a_time_has_six_digits_on_the_second_too() -> None:
+    for response in (_completed(), _failed(FailureCode.REJECTED)):
+        assert (
+            response["timestamp"] == response["payload"]["created_at"] == "2026-01-02T03:04:05.000000+00:00"
+        )
+    created = {"session_id": "s", "created_at": "t"}
+    made = CreateSessionResponse.model_validate({"request_id": ID, "status": "completed", "payload": created})
+    assert len(made.timestamp) == len("2026-01-02T03:04:05.000000+00:00")
+
+
+def _changed(response: Document, path: str, value: object) -> Document:
+    *parents, last = path.split(".")
+    found = response
+    for name in parents:
+        found = found[name]
+    if value is ...:
+        del found[last]
+    else:
+        found[last] = value
+    return response
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        *((path, ...) for path in ("request_id", "status", "payload", "timestamp", "error", "metadata")),
+        *((f"payload.{name}", ...) for name in ("session_id", "casefile_id", "created_at")),
+        ("status", "pending"),
+        ("status", "completed"),
+        ("error", None),
+        ("request_id", str(ID).upper()),
+        ("payload.session_id", "ts_261301_abc"),
+        ("payload.session_id", "17"),
+        ("payload.casefile_id", "17"),
+        ("payload.created_at", "2026-01-02T03:04:05+00:00"),
+        ("timestamp", "2026-01-02T03:04:05.000000Z"),
+        ("metadata.code", "unheard_of"),
+        ("metadata.code", ...),
+        ("metadata.errors", ...),
+        ("metadata.errors", []),
+        ("metadata.errors", [{"field": "payload"}]),
+    ],
+)
+def test_what_the_worker_never_makes_is_not_valid(path: str, value: object) -> None:
+    assert not _is_valid(_changed(_failed(FailureCode.INVALID_REQUEST), path, value))
+
+
+@pytest.mark.parametrize(("path", "value"), [("error", "why"), ("status", "failed"), ("metadata", None)])
+def test_nor_is_a_completed_one_with_an_error(path: str, value: object) -> None:
+    assert not _is_valid(_changed(_completed(), path, value))
+
+
+def test_what_a_later_version_may_add_is_valid() -> None:
+    assert _is_valid({**_completed(), "attempts": 2})
+    assert _is_valid(_changed(_failed(FailureCode.REJECTED), "metadata.help", "a link"))
