@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import random
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,11 +11,19 @@ from uuid import uuid4
 
 import pytest
 from contract.documents import ROOT, texts
+from contract.made_requests import Maker
 from contract.page import codes_table
+from jsonschema_rs import Draft202012Validator
 from node_js import project_at, run
 from pamqp import commands as spec
 
-from schemas import CancelSessionRequest, CreateSessionRequest, CreateSessionResponse, FailureCode
+from schemas import (
+    CancelSessionRequest,
+    CreateSessionRequest,
+    CreateSessionResponse,
+    FailureCode,
+    json_schemas,
+)
 from schemas.failures import FAILURES
 from worker.asyncapi import document
 from worker.cli import schema
@@ -53,12 +62,69 @@ async def test_the_official_parser_would_have_found_it(tmp_path: Path) -> None:
     assert errors == ["operations.createSession.action"]
 
 
+@pytest.mark.timeout(600)
+async def test_ajv_compiles_every_schema_strictly_and_judges_as_other_validators_do(tmp_path: Path) -> None:
+    schemas = json_schemas()
+    request = schemas["create-session-request.schema.json"]
+    maker = Maker(request, random.Random(20260102))  # noqa: S311 — a run is to be like the one before
+    bodies = [maker.request() for _ in range(200)] + [maker.mutated()[1] for _ in range(200)]
+    strict = _without_what_json_cannot_say(bodies)
+
+    minded, passed = await _by_ajv(schemas, strict, tmp_path)
+
+    assert minded == []
+    others = [Draft202012Validator(request, validate_formats=formats) for formats in (False, True)]
+    for body, verdict in zip(strict, passed, strict=True):
+        assert verdict in {other.is_valid(body) for other in others}, body
+    assert 100 < sum(passed) < 400
+
+
+@pytest.mark.timeout(600)
+async def test_ajv_would_have_minded_it(tmp_path: Path) -> None:
+    schemas = json_schemas()
+    schemas["create-session-request.schema.json"]["discriminator"] = {"propertyName": "operation"}
+
+    minded, _ = await _by_ajv(schemas, [], tmp_path)
+
+    assert [each.partition(": ")[2] for each in minded] == ['strict mode: unknown keyword: "discriminator"']
+
+
+def _without_what_json_cannot_say(bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Numbers beyond a double, and halves of a surrogate pair, are something else in each language."""
+    texts = [re.sub("[\ud800-\udfff]", "x", json.dumps(body, ensure_ascii=False)) for body in bodies]
+    return [json.loads(text) for text in texts if not re.search("[0-9]{309}", text)]
+
+
+async def _by_ajv(
+    schemas: dict[str, Any], bodies: list[dict[str, Any]], place: Path
+) -> tuple[list[str], list[bool]]:
+    """What Ajv minds in the schemas, and which requests it lets pass."""
+    project = await project_at(ROOT / "tests" / "contract" / "asyncapi", place / "ajv")
+    name = "create-session-request.schema.json"
+    given = json.dumps({"schemas": schemas, "bodies": {**{each: [] for each in schemas}, name: bodies}})
+    said = json.loads(await run("ajv.mjs", cwd=project, seconds=300, given=given.encode()))
+    return said["minded"], said["passed"].get(name, [])
+
+
 async def _findings(described: dict[str, Any], place: Path) -> list[dict[str, Any]]:
     project = await project_at(ROOT / "tests" / "contract" / "asyncapi", place / "parser")
     said: list[dict[str, Any]] = json.loads(
         await run("validate.mjs", cwd=project, seconds=300, given=json.dumps(described).encode())
     )
     return said
+
+
+def test_each_schema_says_what_it_is_and_of_which_version() -> None:
+    for name, found in json_schemas().items():
+        assert found["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+        version = document()["info"]["version"]
+        assert found["$id"] == f"urn:session-worker:{name.removesuffix('.schema.json')}:{version}"
+
+
+def test_the_examples_of_responses_are_as_strict_as_real_ones() -> None:
+    strict = Draft202012Validator(json_schemas()["create-session-response.strict.schema.json"])
+    for example in document()["components"]["messages"]["CreateSessionResponse"]["examples"]:
+        strict.validate(example["payload"])
 
 
 def test_the_examples_are_valid() -> None:
