@@ -82,6 +82,7 @@ async def settings(stack: Stack, database_url: str, prefix: str) -> Settings:
         http_port=0,
         log_level="warning",
         mode="test",
+        retry_seconds=0,  # tests that count attempts do not wait for hours
     )
     log.configure(made)
     return made

@@ -18,16 +18,18 @@ from worker import (
     loop_lag,
     publisher,
     retention,
+    retries,
     room,
     topology,
 )
 from worker.accepting import Accepting
 from worker.answering import UNBURIED_SECONDS
+from worker.attempting import Attempting
 from worker.broker import Broker
 from worker.cancelling import Cancelling
 from worker.channel_session import Delivery
 from worker.console.health import serve_health
-from worker.creator import BuiltInCreation, Creation, HandlerCreation, RetryRule, load_handler
+from worker.creator import BuiltInCreation, Creation, HandlerCreation, load_handler
 from worker.envelope import Limits
 from worker.errors import SettingsError
 from worker.failpoint import FailPoint
@@ -41,6 +43,7 @@ from worker.pipeline import Pipeline
 from worker.profile import Profile, profile_of
 from worker.readiness import Readiness
 from worker.recovery import Recovery
+from worker.retry_rule import RetryRule
 from worker.seal import SealKeys, parse_seal_keys
 from worker.settings import Settings
 from worker.store import Store
@@ -83,6 +86,7 @@ class _Parts:
     pipeline: Pipeline
     alive: heartbeat.Heartbeat
     recovery: Recovery
+    retries: retries.Retries
     answers: Outbound
 
 
@@ -169,17 +173,12 @@ def _wire(settings: Settings, given: _Given, pool: database.Database, store: Sto
         given.fail_point,
     )
     alive = heartbeat.Heartbeat(store, given.me, settings.lease_seconds)
-    recovery = Recovery(
-        store,
-        given.keys,
-        pipeline,
-        given.creation,
-        finishing,
-        answering,
-        alive,
-        readiness,
-        metrics,
-        settings.max_attempts,
+    attempting = Attempting(
+        store, given.keys, pipeline, given.creation, finishing, answering, settings.max_attempts
+    )
+    recovery = Recovery(store, attempting, alive, readiness, metrics)
+    again = retries.Retries(
+        store, attempting, given.creation, readiness, metrics, _lanes(settings), settings.batch_size
     )
     return _Parts(
         store=store,
@@ -188,15 +187,20 @@ def _wire(settings: Settings, given: _Given, pool: database.Database, store: Sto
         pipeline=pipeline,
         alive=alive,
         recovery=recovery,
+        retries=again,
         answers=answers,
     )
+
+
+def _lanes(settings: Settings) -> int:
+    """Batches that are on their way at once. With a handler, its calls are the limit."""
+    return settings.handler_concurrency if settings.handler else settings.batches
 
 
 async def _run(settings: Settings, given: _Given, parts: _Parts, stop: asyncio.Event) -> None:
     """Until it is asked to stop, or an error comes that nobody can wait out."""
     running = [asyncio.create_task(service) for service in _services(settings, given, parts)]
-    lanes = settings.handler_concurrency if settings.handler else settings.batches
-    feed = asyncio.create_task(_feed_both(parts, given.creation, lanes, settings.batch_size))
+    feed = asyncio.create_task(_feed_both(parts, given.creation, _lanes(settings), settings.batch_size))
     asked = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait([asked, feed, *running], return_when=asyncio.FIRST_COMPLETED)
@@ -209,8 +213,10 @@ async def _run(settings: Settings, given: _Given, parts: _Parts, stop: asyncio.E
         for task in (asked, feed, *running):
             task.cancel()
         parts.recovery.cancel()
+        parts.retries.cancel()
         await asyncio.gather(asked, feed, *running, return_exceptions=True)
         await parts.recovery.drain()
+        await parts.retries.drain()
         await _sign_off(parts.store)
 
 
@@ -240,6 +246,8 @@ def _services(settings: Settings, given: _Given, parts: _Parts) -> list[Coroutin
         every(parts.alive.interval, "heartbeat", parts.alive.beat),
         every(_NOTE_SECONDS, "notes", flush_notes),
         every(_RECOVERY_SECONDS, "recovery", parts.recovery.run_once),
+        parts.retries.run(),
+        every(retries.MEASURE_SECONDS, "retries", parts.retries.measure),
         every(UNBURIED_SECONDS, "unburied", parts.pipeline.bury_unburied),
         every(expiry.INTERVAL_SECONDS, "expiry", ageing.run_once),
         every(retention.INTERVAL_SECONDS, "workers", parts.alive.forget_the_silent),
@@ -307,12 +315,14 @@ async def _feed(parts: _Parts, creation: Creation, lanes: int, batch_size: int) 
 
 async def _drain(parts: _Parts, feed: "asyncio.Task[None]", grace_seconds: float) -> None:
     """Take nothing more, finish what was begun while there is time. The rest goes back unharmed."""
+    parts.retries.stop()
     try:
         async with asyncio.timeout(grace_seconds):
             await parts.cancels.stop()
             await parts.taking.stop()
             await feed
             await parts.recovery.drain()
+            await parts.retries.drain()
             await parts.cancels.flush()
             await parts.taking.flush()
             if parts.store.has_notes:
@@ -355,7 +365,13 @@ def _broker(settings: Settings, tls: ssl.SSLContext | None, me: Identity) -> Bro
 def _creation(settings: Settings, metrics: Metrics) -> Creation:
     if not settings.handler:
         return BuiltInCreation()
-    rule = RetryRule(settings.max_attempts, settings.retry_base_seconds, settings.retry_cap_seconds)
+    rule = RetryRule(
+        max_attempts=settings.max_attempts,
+        base_seconds=settings.retry_base_seconds,
+        cap_seconds=settings.retry_cap_seconds,
+        retry_seconds=settings.retry_seconds,
+        max_put_offs=settings.max_put_offs,
+    )
     handler = load_handler(settings.handler)
     return HandlerCreation(
         handler, settings.handler_concurrency, settings.handler_timeout_seconds, rule, metrics.handler_calls

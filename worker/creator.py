@@ -21,24 +21,26 @@ from schemas import (
     SessionCreatedPayload,
 )
 from schemas.base import iso_text
-from worker import errors
+from worker import errors, failure
 from worker.handler_calls import HandlerCalls
 from worker.outcome import (
     Completed,
     Failed,
+    Failure,
     NewSession,
     Refusal,
     RetryLater,
+    Tried,
     Verdict,
     Work,
     failure_details,
 )
-from worker.retry import jittered
+from worker.retry_rule import RetryRule, in_words
+from worker.turns import Turns
 
 DEFAULT_EXPIRATION_SECONDS = 86_400
 _LONGEST_REASON = 500
 _LONGEST_RESPONSE = 1 << 20  # characters; over a message that is too large a broker closes the channel
-_LONGEST_DELAY_SECONDS = 365 * 86_400.0  # what Postgres' calendar has room for
 _log = structlog.get_logger(__name__)
 
 
@@ -56,12 +58,6 @@ class Context(NamedTuple):
 Handler = Callable[[CreateSessionRequest, Context], Awaitable[Mapping[str, Any] | None]]
 
 
-class RetryRule(NamedTuple):
-    max_attempts: int
-    base_seconds: float
-    cap_seconds: float
-
-
 class _TooMuchReturned(Exception):
     """What a handler returned makes a response larger than a broker may take."""
 
@@ -69,7 +65,7 @@ class _TooMuchReturned(Exception):
 class BuiltInCreation:
     """Makes every session at once, from the request alone."""
 
-    async def room(self, most: int) -> int:
+    async def room(self, most: int, *, again: bool = False) -> int:  # noqa: ARG002 — there is no line to wait in
         return most
 
     def give_back(self, unused: int) -> None:
@@ -96,21 +92,16 @@ class HandlerCreation:
         self._calls.limit.set(concurrency)
         self._timeout = timeout_seconds
         self._rule = rule
-        self._free = concurrency
-        self._freed = asyncio.Event()
+        self._turns = Turns(concurrency)
 
-    async def room(self, most: int) -> int:
-        """Reserves as many calls as are free: a request that would have to wait stays with the broker."""
-        while self._free <= 0:
-            self._freed.clear()
-            await self._freed.wait()
-        room = min(most, self._free)
-        self._free -= room
-        return room
+    async def room(self, most: int, *, again: bool = False) -> int:
+        """Reserves as many calls as are free: a request that would have to wait stays with the broker, or,
+        when it is tried again, in Postgres.
+        """
+        return await self._turns.reserve(most, again=again)
 
     def give_back(self, unused: int) -> None:
-        self._free += unused
-        self._freed.set()
+        self._turns.give_back(unused)
 
     async def create(self, works: Sequence[Work]) -> AsyncGenerator[list[Verdict], None]:
         """The verdicts in groups, each as soon as it is there: a slow call holds up no other."""
@@ -143,13 +134,7 @@ class HandlerCreation:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise  # the worker's own; whatever else a handler lets out is a failed attempt
-            _log.warning(
-                "handler.failed",
-                request_id=str(work.request_id),
-                attempt=work.attempt,
-                error=type(error).__name__,
-            )
-            return self._again(work, f"the handler raised {type(error).__name__}", None)
+            return self._failed(work, failure.raised(error, self._handler))
 
     async def _ask(self, work: Work) -> Verdict:
         assert work.request is not None  # noqa: S101 — only refused work has none
@@ -170,24 +155,30 @@ class HandlerCreation:
             return failed(work, Refusal(FailureCode.REJECTED, error.reason[:_LONGEST_REASON] or "rejected"))
         except errors.RetryLater as error:
             after = None if error.after is None else error.after.total_seconds()
-            return self._again(work, error.reason, after)
-        except TimeoutError:
+            return self._again(work, failure.put_off(error, error.reason, self._handler), after)
+        except TimeoutError as error:
             if not limit.expired():
                 raise  # of something that the handler waited for
-            return self._again(work, f"the handler took longer than {self._timeout:g} s", None)
+            return self._failed(work, failure.timed_out(error, self._handler, self._timeout))
 
-    def _again(self, work: Work, reason: str, after: float | None) -> Verdict:
+    def _failed(self, work: Work, why: Failure) -> Verdict:
+        _log.warning(
+            "handler.failed", request_id=str(work.request_id), attempt=work.attempt, org_id=work.org_id,
+            error=why.error_type, kind=why.kind, place=why.place,
+        )  # fmt: skip
+        return self._again(work, why, None)
+
+    def _again(self, work: Work, why: Failure, after: float | None) -> Verdict:
         now = datetime.now(UTC)
         if late := _past_deadline(work, now):
-            return failed(work, late)
-        if work.attempt >= self._rule.max_attempts:
-            return exhausted(work, reason)
-        delay = (
-            jittered(work.attempt, self._rule.base_seconds, self._rule.cap_seconds)
-            if after is None
-            else after
-        )
-        return RetryLater(work, min(max(0.0, delay), _LONGEST_DELAY_SECONDS), reason)
+            return failed(work, late)._replace(failure=why)
+        tried = work.tried.and_(why.kind, now)
+        if self._rule.gives_up(tried, now):
+            return exhausted(work, why, tried)
+        delay = self._rule.delay(why.kind, tried, after)
+        if work.deadline_at is not None:  # then it is told that it is too late, and not at the next attempt
+            delay = min(delay, (work.deadline_at - now).total_seconds())
+        return RetryLater(work, delay, why.reason, why)
 
 
 Creation = BuiltInCreation | HandlerCreation
@@ -265,9 +256,10 @@ def failed(work: Work, refusal: Refusal) -> Failed:
     return Failed(work, refusal.code, text)
 
 
-def exhausted(work: Work, reason: str) -> Failed:
-    why = f"no success in {work.attempt} attempts" + (f"; the last one: {reason}" if reason else "")
-    return failed(work, Refusal(FailureCode.ATTEMPTS_EXHAUSTED, why[:_LONGEST_REASON]))
+def exhausted(work: Work, why: Failure, tried: Tried) -> Failed:
+    said = in_words(work.attempt, tried) + (f"; the last one: {why.reason}" if why.reason else "")
+    verdict = failed(work, Refusal(FailureCode.ATTEMPTS_EXHAUSTED, said[:_LONGEST_REASON]))
+    return verdict._replace(failure=why)
 
 
 def failure_response(work: Work, refusal: Refusal, casefile_id: str | None, at: datetime) -> str:

@@ -40,7 +40,16 @@ _DRIVER_ERRORS = (
 _TRANSIENT_CLASSES = ("08", "53", "57P", "25006", "40001", "40P01", "55P03")
 _REFUSED_CLASSES = ("22", "23", "54")  # the values, a constraint, a limit: what the statement was given
 # What no request waits for: an error that no outage explains is told, and holds up nothing.
-_ASIDE = ("expire_sessions", "retire_requests", "forget_workers", "look_up", "history", "session_of")
+_ASIDE = (
+    "expire_sessions",
+    "retire_requests",
+    "forget_workers",
+    "look_up",
+    "history",
+    "attempts_of",
+    "session_of",
+    "due_now",
+)
 _PUT_RIGHT = ("28", "3D")  # a wrong password, a missing database: put right while workers wait
 _log = structlog.get_logger(__name__)
 

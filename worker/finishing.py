@@ -10,6 +10,7 @@ from schemas import FailureCode
 from worker.accepting import stored_answer
 from worker.creator import failed
 from worker.errors import NotStorable
+from worker.held import WORKER_LOST
 from worker.metrics import Metrics
 from worker.outcome import Answer, Completed, Failed, Refusal, RetryLater, Route, Verdict, Work
 from worker.store import Known, Store
@@ -40,7 +41,14 @@ class Finishing:
         answers = await self._put_off(later, lease) if later else []
         if not final:
             return answers
+        seen, lost = _noted(final)
+        # What this worker saw fail is noted first: nothing of it is lost if the worker ends here. What was
+        # lost with another one only once its request has ended so: that one might finish it at this moment.
+        if seen:
+            await self._store.note_attempts(seen)
         stored = await self._write(final)
+        if lost := [verdict for verdict in lost if verdict.work.request_id in stored]:
+            await self._store.note_attempts(lost)
         answers += [self._answer(item) for item in stored.values()]
         if len(stored) < len(final):
             missing = [verdict for verdict in final if verdict.work.request_id not in stored]
@@ -127,6 +135,13 @@ class Finishing:
                 )  # fmt: skip
         self._metrics.requests.labels(status, code or "").inc()
         return Answer(work.request_id, status, code, verdict.response, request_id, stored.route, work.since)
+
+
+def _noted(verdicts: Sequence[Completed | Failed]) -> tuple[list[Failed], list[Failed]]:
+    """Those whose last attempt came to nothing: seen by this worker, and lost with another one."""
+    failed_ones = [one for one in verdicts if isinstance(one, Failed) and one.failure]
+    lost = [one for one in failed_ones if one.failure and one.failure.kind == WORKER_LOST.kind]
+    return [one for one in failed_ones if one not in lost], lost
 
 
 def _still_held(row: Known, work: Work, lease: int) -> bool:

@@ -41,8 +41,21 @@ class Metrics:
         self.retries = Counter("worker_retries", "Attempts put off until later.", registry=registry)
         self.recovered = Counter(
             "worker_recovered",
-            "Requests taken over from expired leases, by what was done.",
+            "Requests taken over from workers that went silent, by what was done.",
             ["kind"],
+            registry=registry,
+        )
+        self.retried = Counter(
+            "worker_retried", "Put-off requests that were tried again when they were due.", registry=registry
+        )
+        self.retries_due = Gauge(
+            "worker_retries_due",
+            "Put-off requests that are due and not begun, of all workers; counted up to 10,000.",
+            registry=registry,
+        )
+        self.retry_overdue = Gauge(
+            "worker_retry_overdue_seconds",
+            "For how long the oldest of them has been due.",
             registry=registry,
         )
         self.lost_fences = Counter(

@@ -60,6 +60,34 @@ class Cancellation(NamedTuple):
     invalid: Refusal | None = None
 
 
+class Failure(NamedTuple):
+    """Why an attempt came to nothing. Nothing of it is a value that the handler had in its hands."""
+
+    kind: str  # raised, timeout, retry_later or worker_lost
+    reason: str
+    error_type: str | None = None
+    place: str | None = None  # file:line function
+    worker: UUID | None = None  # whose attempt it was; None: of the one that notes it
+
+
+class Tried(NamedTuple):
+    """What has come of the attempts at a request so far."""
+
+    errors: int = 0  # the handler raised, or took too long
+    put_offs: int = 0  # it raised RetryLater
+    crashes: int = 0  # its worker went silent
+    since: datetime | None = None  # the first of them
+
+    def and_(self, kind: str, now: datetime) -> "Tried":
+        """The same with one attempt more."""
+        return Tried(
+            errors=self.errors + (kind in ("raised", "timeout")),
+            put_offs=self.put_offs + (kind == "retry_later"),
+            crashes=self.crashes + (kind == "worker_lost"),
+            since=self.since or now,
+        )
+
+
 class Work(NamedTuple):
     """A claimed request: an attempt of this worker's."""
 
@@ -74,6 +102,7 @@ class Work(NamedTuple):
     deadline_at: datetime | None
     route: Route
     since: Beginning | None = None
+    tried: Tried = Tried()
 
 
 class NewSession(NamedTuple):
@@ -103,12 +132,14 @@ class Failed(NamedTuple):
     work: Work
     code: FailureCode
     response: str
+    failure: Failure | None = None  # of the attempt that was the last
 
 
 class RetryLater(NamedTuple):
     work: Work
     delay_seconds: float
     reason: str
+    failure: Failure | None = None  # None: no attempt was spent
 
 
 Verdict = Completed | Failed | RetryLater

@@ -73,7 +73,26 @@ class Settings(BaseSettings):
         description="How long after its last sign of life a worker's requests are taken over.",
     )
     max_attempts: int = Field(
-        5, ge=1, le=1000, description="Attempts that a request gets before `attempts_exhausted`."
+        5,
+        ge=1,
+        le=1000,
+        description="Attempts that may fail (the handler raises, or takes too long) before "
+        "`attempts_exhausted`, once `WORKER_RETRY_SECONDS` have passed too; and attempts that may end with "
+        "their worker.",
+    )
+    retry_seconds: float = Field(
+        7200,
+        ge=0,
+        le=2_592_000,
+        description="For how long at least a request is tried again after its first failed attempt: longer "
+        "than an outage of what the handler calls may last.",
+    )
+    max_put_offs: int = Field(
+        1000,
+        ge=1,
+        le=1_000_000,
+        description="How often a handler may put a request off with `RetryLater` before "
+        "`attempts_exhausted`.",
     )
     retry_base_seconds: float = Field(
         1,

@@ -8,10 +8,11 @@ from uuid import UUID
 
 import asyncpg
 
-from schemas import FailureCode
+from worker.alarm import Alarm
 from worker.database import Database
 from worker.errors import LeaseLost
-from worker.outcome import Arrival, Completed, Failed, Refusal, RetryLater, Route, Work
+from worker.held import WORKER_LOST, Claim, Held, TakenOver, held_in
+from worker.outcome import Arrival, Completed, Failed, Failure, Refusal, RetryLater, Route, Work
 
 _BATCHES_PER_WORKER = 1 << 36  # the lower bits of a lease's id; the upper ones are the worker's number
 
@@ -53,33 +54,6 @@ class ToCancel(NamedTuple):
     received_at: datetime
 
 
-class Held(NamedTuple):
-    """A request that a lease holds and that is not answered yet."""
-
-    request_id: UUID
-    status: str
-    attempt: int
-    org_id: str | None
-    user_id: str | None
-    session_id: str
-    body: str | None
-    refusal: Refusal | None
-    response: str | None
-    error_code: str | None
-    deadline_at: datetime | None
-    route: Route
-    lease: int
-    received_at: datetime
-
-
-class TakenOver(NamedTuple):
-    """A lease that was due. Its requests get a new attempt, unless it was given back unharmed."""
-
-    lease: int
-    holder_silent: bool
-    spends_attempt: bool
-
-
 class Store:
     """What a worker does with the tables. Each method is one committed statement."""
 
@@ -94,6 +68,7 @@ class Store:
         self._done_leases: list[int] = []
         self._busy_with: set[int] = set()
         self._leaving: set[int] = set()  # done with, and perhaps still on record
+        self.due_alarm = Alarm()  # rings when what this worker has put off is due
 
     async def register(self, host: str, pid: int, version: str) -> None:
         rows = await self._database.call("register", self._worker, host, pid, version)
@@ -240,14 +215,51 @@ class Store:
         return {row["request_id"]: _route(row) for row in stored}
 
     async def retry_later(self, retries: Sequence[RetryLater]) -> set[UUID]:
+        """Put these off, with why; returns those whose attempt was the current one."""
         rows = await self._database.call(
             "retry_later",
             [retry.work.request_id for retry in retries],
             [retry.work.attempt for retry in retries],
-            [self._next_lease() for _ in retries],
             [retry.delay_seconds for retry in retries],
+            *self._failure_columns([retry.failure for retry in retries]),
         )
-        return {row["request_id"] for row in rows}
+        moved = {row["request_id"] for row in rows}
+        if soonest := [retry.delay_seconds for retry in retries if retry.work.request_id in moved]:
+            self.due_alarm.set(min(soonest))
+        return moved
+
+    async def note_attempts(self, failed: Sequence[Failed]) -> None:
+        """Why the last attempts at requests that get no other one came to nothing."""
+        await self._database.call(
+            "note_attempts",
+            [verdict.work.request_id for verdict in failed],
+            [verdict.work.attempt for verdict in failed],
+            *self._failure_columns([verdict.failure for verdict in failed]),
+        )
+
+    def _failure_columns(self, failures: Sequence[Failure | None]) -> tuple[list[Any], ...]:
+        return (
+            [why and (why.worker or self._worker) for why in failures],
+            [why and why.kind for why in failures],
+            [why and why.error_type for why in failures],
+            [why and why.reason for why in failures],
+            [why and why.place for why in failures],
+        )
+
+    async def next_due(self) -> float | None:
+        """Seconds until a put-off request is due, from below zero when one has been for so long."""
+        seconds: float | None = (await self._database.call("next_due"))[0]["seconds"]
+        return seconds
+
+    async def due_now(self, most: int) -> tuple[int, float]:
+        """How many put-off requests are due, counted up to `most`, and for how long the oldest has been."""
+        row = (await self._database.call("due_now", most))[0]
+        return row["due"], row["overdue"]
+
+    async def take_due(self, lease: int, most: int) -> list[Held]:
+        """Requests whose next attempt is due, now under this lease."""
+        rows = await self._database.call("take_due", lease, self._worker, self._lease_seconds, most)
+        return [held_in(row) for row in rows]
 
     async def heartbeat(self, host: str, pid: int, version: str) -> None:
         rows = await self._database.call(
@@ -281,29 +293,22 @@ class Store:
         return [TakenOver(row["id"], row["holder_silent"], row["spends_attempt"]) for row in rows]
 
     async def held(self, lease: int) -> list[Held]:
-        rows = await self._database.call("held", [lease])
-        return [
-            Held(
-                row["request_id"], row["status"], row["attempt"], row["org_id"], row["user_id"],
-                row["session_id"],
-                row["body"], _refusal(row["refusal"]), row["response"], row["error_code"], row["deadline_at"],
-                _route(row), row["lease"], row["received_at"],
-            )
-            for row in rows
-        ]  # fmt: skip
+        return [held_in(row) for row in await self._database.call("held", [lease])]
 
-    async def claim_again(self, claims: Sequence[tuple[UUID, int]], lease: int) -> set[UUID]:
+    async def claim_again(self, claims: Sequence[Claim], lease: int) -> set[UUID]:
         """The next attempt at these requests; returns those that are this worker's now. All are of one lease:
         whoever has lost it claims nothing."""
         rows = await self._database.call(
-            "claim_again",
-            self._worker,
-            [request_id for request_id, _ in claims],
-            [attempt for _, attempt in claims],
+            "claim_again", self._worker,
+            [claim.request_id for claim in claims],
+            [claim.attempt for claim in claims],
             lease,
-        )
+            [claim.holder for claim in claims],
+            [claim.lost for claim in claims],
+            WORKER_LOST.reason,
+        )  # fmt: skip
         claimed = {row["request_id"] for row in rows}
-        missing = {request_id: attempt for request_id, attempt in claims if request_id not in claimed}
+        missing = {claim.request_id: claim.attempt for claim in claims if claim.request_id not in claimed}
         if missing:
             # A try whose answer was lost may have claimed them.
             claimed.update(
@@ -333,6 +338,9 @@ class Store:
     async def history(self, request_id: UUID) -> list[dict[str, Any]]:
         return [dict(row) for row in await self._database.call("history", request_id)]
 
+    async def attempts_of(self, request_id: UUID) -> list[dict[str, Any]]:
+        return [dict(row) for row in await self._database.call("attempts_of", request_id)]
+
     async def session_of(self, request_id: UUID) -> dict[str, Any] | None:
         rows = await self._database.call("session_of", request_id)
         return dict(rows[0]) if rows else None
@@ -354,10 +362,3 @@ def _refusal_text(refusal: Refusal | None) -> str | None:
     if refusal is None:
         return None
     return json.dumps({"code": refusal.code, "reason": refusal.reason, "errors": refusal.errors})
-
-
-def _refusal(text: str | None) -> Refusal | None:
-    if text is None:
-        return None
-    stored = json.loads(text)
-    return Refusal(FailureCode(stored["code"]), stored["reason"], stored["errors"])

@@ -22,7 +22,7 @@ class Row:
     fingerprint: bytes
     session_id: str
     worker: UUID
-    lease: int
+    lease: int | None
     reply_to: str | None = None
     status: str = "processing"
     attempt: int = 1
@@ -30,12 +30,22 @@ class Row:
     error_code: str | None = None
     published: bool = False
     waits: bool = False  # its response, for a queue
+    due: bool | None = None  # put off: whether its time has come
+    failed: list[tuple[int, str]] = field(default_factory=list)  # attempts, and of which kind they failed
     sessions: list[str] = field(default_factory=list)
     history: list[tuple[str, int]] = field(default_factory=lambda: [("pending", 0), ("processing", 1)])
 
     @property
     def finished(self) -> bool:
         return self.status in FINISHED
+
+    @property
+    def attempt_over(self) -> bool:
+        return self.attempt in [attempt for attempt, _ in self.failed]
+
+    def fail(self, kind: str | None) -> None:
+        if kind and not self.attempt_over:
+            self.failed.append((self.attempt, kind))
 
 
 @dataclass
@@ -54,6 +64,10 @@ class State:
 SNAPSHOT = """
 select r.request_id, r.fingerprint, r.session_id, r.worker, r.lease, r.reply_to, r.status, r.attempt,
   r.response, r.error_code, r.published_at is not null as published, r.answer_at is not null as waits,
+  r.due_at <= now() as due,
+  array(
+    select a.attempt || ' ' || a.kind from attempts a where a.request_id = r.request_id order by a.attempt
+  ) as failed,
   array(select s.id from sessions s where s.request_id = r.request_id order by 1) as sessions,
   array(
     select t.status || ' ' || t.attempt from request_transitions t where t.request_id = r.request_id
@@ -71,7 +85,8 @@ async def read(db: asyncpg.Connection) -> State:
         request_id = values.pop("request_id")
         steps = [step.split() for step in values.pop("history")]
         history = [(status, int(attempt)) for status, attempt in steps]
-        state.requests[request_id] = Row(**values, history=history)
+        failed = [(int(one.split()[0]), one.split()[1]) for one in values.pop("failed")]
+        state.requests[request_id] = Row(**values, history=history, failed=failed)
     for record in await db.fetch(LEASES):
         state.leases[record["id"]] = Lease(record["worker"], record["due"], record["spends_attempt"])
     return state
@@ -95,7 +110,8 @@ class Expected:
     def _publish(self, request_ids: Sequence[UUID]) -> None:
         for request_id in request_ids:
             row = self.state.requests[request_id]
-            row.published |= row.finished
+            if row.finished and not row.published:
+                row.published, row.due = True, None
             row.waits &= not row.published
 
     def _release(self, leases: Sequence[int], me: UUID) -> None:
@@ -162,20 +178,48 @@ class Expected:
                 continue
             row.status, row.response, row.error_code = statuses[index], responses[index], codes[index]
             row.worker = me
+            row.due = None if row.due is None else False
             row.history.append((row.status, row.attempt))
             row.sessions += [sessions[index]] if sessions[index] else []
             stored.add((request_id, row.reply_to))
         assert {(row["request_id"], row["reply_to"]) for row in rows} == stored
 
-    def _retry_later(self, rows: Any, ids: Any, attempts: Any, leases: Any, delays: Any) -> None:
+    def _retry_later(
+        self, rows: Any, ids: Any, attempts: Any, delays: Any, _workers: Any, kinds: Any, *_: Any
+    ) -> None:
         moved = set()
-        for request_id, attempt, lease, delay in zip(ids, attempts, leases, delays, strict=True):
+        for request_id, attempt, delay, kind in zip(ids, attempts, delays, kinds, strict=True):
             row = self.state.requests[request_id]
             if not row.finished and row.attempt == attempt:
-                row.lease = lease
-                self.state.leases.setdefault(lease, Lease(None, due=delay == 0))
+                row.lease, row.due = None, delay == 0
+                row.fail(kind)
                 moved.add(request_id)
         assert {row["request_id"] for row in rows} == moved
+
+    def _note_attempts(self, _: Any, ids: Any, attempts: Any, _workers: Any, kinds: Any, *_more: Any) -> None:
+        for request_id, attempt, kind in zip(ids, attempts, kinds, strict=True):
+            if self.state.requests[request_id].attempt == attempt:
+                self.state.requests[request_id].fail(kind)
+
+    def _next_due(self, rows: Any) -> None:
+        put_off = [row.due for row in self.state.requests.values() if row.due is not None]
+        seconds = rows[0]["seconds"]
+        assert (seconds is None, seconds is not None and seconds <= 0) == (not put_off, any(put_off))
+
+    def _take_due(self, rows: Any, lease: int, me: UUID, _seconds: Any, most: int) -> None:
+        requests, held = self.state.requests, self.state.leases.get(lease)
+        mine = {
+            one for one, row in requests.items()
+            if held and held.worker == me and row.lease == lease and not row.published
+        }  # fmt: skip
+        due = {one for one, row in requests.items() if row.due}
+        assert most - len(mine) >= len(due), "the model knows no order"
+        if due and self.state.leases.setdefault(lease, Lease(me)).worker == me:
+            self.state.leases[lease].due = False
+            for one in due:
+                requests[one].lease, requests[one].due = lease, None
+            mine |= due
+        self._compare_held(rows, {one for one in mine if not requests[one].published})
 
     def _heartbeat(
         self, _: Any, me: UUID, _host: Any, _pid: Any, _version: Any, _seconds: Any, busy: Any
@@ -207,17 +251,32 @@ class Expected:
         assert {(row["id"], row["holder_silent"], row["spends_attempt"]) for row in rows} == taken
 
     def _held(self, rows: Any, leases: Any) -> None:
-        found = {(row["request_id"], row["status"], row["attempt"], row["response"]) for row in rows}
-        assert found == {
-            (request_id, row.status, row.attempt, row.response)
-            for request_id, row in self.state.requests.items()
-            if row.lease in leases and not row.published
-        }
+        self._compare_held(
+            rows,
+            {one for one, row in self.state.requests.items() if row.lease in leases and not row.published},
+        )
 
-    def _claim_again(self, rows: Any, me: UUID, ids: Any, attempts: Any, lease: int) -> None:
+    def _compare_held(self, rows: Any, expected: set[UUID]) -> None:
+        def kinds(row: Row, *of: str) -> int:
+            return sum(kind in of for _, kind in row.failed)
+
+        found = {
+            (row["request_id"], row["status"], row["attempt"], row["response"], row["attempt_over"],
+             row["errors"], row["put_offs"], row["crashes"])
+            for row in rows
+        }  # fmt: skip
+        assert found == {
+            (one, row.status, row.attempt, row.response, row.attempt_over,
+             kinds(row, "raised", "timeout"), kinds(row, "retry_later"), kinds(row, "worker_lost"))
+            for one, row in self.state.requests.items() if one in expected
+        }  # fmt: skip
+
+    def _claim_again(
+        self, rows: Any, me: UUID, ids: Any, attempts: Any, lease: int, _holders: Any, lost: Any, _reason: Any
+    ) -> None:
         held = self.state.leases.get(lease)
         claimed = set()
-        for request_id, attempt in zip(ids, attempts, strict=True):
+        for request_id, attempt, gone in zip(ids, attempts, lost, strict=True):
             row = self.state.requests[request_id]
             if (
                 held
@@ -226,6 +285,7 @@ class Expected:
                 and not row.finished
                 and row.attempt == attempt
             ):
+                row.fail("worker_lost" if gone else None)
                 row.attempt += 1
                 row.worker = me
                 row.history.append(("processing", row.attempt))

@@ -27,11 +27,22 @@ from schemas import FailureCode
 from worker import log
 from worker.errors import LeaseLost
 from worker.finishing import Finishing
+from worker.held import Claim, Held, TakenOver
 from worker.metrics import Metrics
-from worker.outcome import Arrival, Completed, Failed, NewSession, RetryLater, Route, Verdict, Work
+from worker.outcome import (
+    Arrival,
+    Completed,
+    Failed,
+    Failure,
+    NewSession,
+    RetryLater,
+    Route,
+    Verdict,
+    Work,
+)
 from worker.publisher import Receipt
 from worker.settings import Settings
-from worker.store import Held, Store, TakenOver, first_work
+from worker.store import Store, first_work
 from worker.verify import Received, Recorded, illegal_history, verify
 from worker.waiting import Undelivered, WaitingAnswers
 
@@ -46,7 +57,7 @@ BATCH = st.integers(
 SOME = st.integers(1, 3)
 NUMBER = st.integers(1, 12)
 REQUESTS = st.lists(NUMBER, min_size=1, max_size=3, unique=True)
-VERDICT = st.sampled_from(["completed", "failed", "retry now", "retry much later"])
+VERDICT = st.sampled_from(["completed", "failed", "retry now", "retry much later", "retry with a key"])
 MEANWHILE = st.sampled_from([*["no loss"] * 6, "nothing", "lost lease", "finished by the other"])
 STEP = st.tuples(BATCH, st.integers(0, 11), SOME, VERDICT, MEANWHILE)
 
@@ -98,7 +109,9 @@ class World:
 
     async def clear(self) -> None:
         await self.admin.execute("set session_replication_role = replica")
-        await self.admin.execute("truncate requests, request_transitions, sessions, leases, workers")
+        await self.admin.execute(
+            "truncate requests, request_transitions, attempts, sessions, leases, workers"
+        )
         await self.admin.execute("reset session_replication_role")
         self.expected.state = State()
 
@@ -172,6 +185,13 @@ class StoreMachine(RuleBasedStateMachine):
         self._lose(worker, meanwhile)
         self.run(self._take_over(worker, silent=silent))
 
+    @rule(worker=WORKER, some=SOME, meanwhile=MEANWHILE)
+    def what_is_due_is_taken(self, worker: int, some: int, meanwhile: str) -> None:
+        self.run(self._become_due(some))
+        self.run(self.stores[worker].next_due())
+        self._lose(worker, meanwhile)
+        self.run(self._take_due(worker))
+
     @rule(worker=WORKER, number=NUMBER, queue=st.sampled_from(["second", None]), meanwhile=MEANWHILE)
     def another_asks_for_the_response(
         self, worker: int, number: int, queue: str | None, meanwhile: str
@@ -209,11 +229,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.run(self.stores[worker].sign_off())
         self.run(self._new_worker(worker))
 
-    @rule(some=SOME)
-    def a_statement_of_a_worker_that_stopped_is_carried_out(self, some: int) -> None:
+    @rule(some=SOME, verdict=VERDICT)
+    def a_statement_of_a_worker_that_stopped_is_carried_out(self, some: int, verdict: str) -> None:
         if self.on_their_way:
             finishing, batch = self.on_their_way.pop()
-            self.run(self._finish(batch, some, "completed", finishing))
+            self.run(self._finish(batch, some, verdict, finishing))
 
     @rule(worker=WORKER, which=BATCH, meanwhile=MEANWHILE)
     def a_request_is_cancelled(self, worker: int, which: int, meanwhile: str) -> None:
@@ -255,6 +275,23 @@ class StoreMachine(RuleBasedStateMachine):
             self.run(self._run_out([batch.lease]))
             self._at_once([self._claim(batch, some), self._recover(1 - batch.worker)])
 
+    @rule(some=SOME)
+    def both_take_what_is_due(self, some: int) -> None:
+        self.run(self._become_due(some))
+        before = len(self.batches)
+        self._at_once([self._take_due(worker) for worker in (0, 1)])
+        taken = [
+            {row.request_id for row in batch.todo} | set(batch.answers) for batch in self.batches[before:]
+        ]
+        assert sum(map(len, taken)) == len(set[UUID]().union(*taken)), "one request taken twice"
+
+    @rule(worker=WORKER, which=BATCH, some=SOME)
+    def one_cancels_what_the_other_takes_as_due(self, worker: int, which: int, some: int) -> None:
+        self.run(self._become_due(some))
+        put_off = [one for one in self._unfinished() if self.world.expected.state.requests[one].due]
+        if put_off:
+            self._at_once([self._cancel(worker, put_off[which % len(put_off)]), self._take_due(1 - worker)])
+
     # What has to hold, whatever happened.
 
     @invariant()
@@ -275,8 +312,10 @@ class StoreMachine(RuleBasedStateMachine):
             assert illegal_history(recorded) is None
             assert row.attempt == sum(status == "processing" for status, _ in row.history)
             assert row.sessions == ([row.session_id] if row.status == "completed" else [])
-            kept = row.published or row.waits or row.lease in found.leases
-            assert kept, f"{one} would be stuck if all workers died now"
+            looked_after = row.published or row.waits or row.lease in found.leases or row.due is not None
+            assert looked_after, f"{one} would be stuck if all workers died now"
+            assert row.due is None or row.lease is None or row.finished, "put off, and held all the same"
+            assert len(row.failed) <= row.attempt
             if row.finished:
                 verdict = (row.status, row.attempt, row.response, row.error_code, row.history, row.sessions)
                 assert self.terminal.setdefault(one, verdict) == verdict
@@ -295,6 +334,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.the_tables_are_as_they_have_to_be()
         state = self.world.expected.state
         assert not state.leases
+        assert all(row.due is None for row in state.requests.values())
         assert all(row.finished and row.published for row in state.requests.values())
         received = [
             Received(str(one), body.encode()) for one, bodies in self.published.items() for body in bodies
@@ -402,7 +442,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     def _verdict(self, work: Work, verdict: str, worker: int) -> Verdict:
         if verdict.startswith("retry"):
-            return RetryLater(work, 0 if verdict == "retry now" else 3600, "later")
+            why = None if verdict == "retry with a key" else Failure("retry_later", "later")
+            return RetryLater(work, 3600 if verdict == "retry much later" else 0, "later", why)
         failed = verdict == "failed"
         response = json.dumps({
             "request_id": str(work.request_id),
@@ -478,18 +519,47 @@ class StoreMachine(RuleBasedStateMachine):
         batch.answers |= {row.request_id: row.response for row in held if row.response is not None}
         batch.todo = [row for row in held if row.response is None]
 
+    async def _become_due(self, some: int) -> None:
+        """Time passes for so many of those that were put off."""
+        rows = self.world.expected.state.requests
+        late = sorted(one for one, row in rows.items() if row.due is False)[:some]
+        await self.world.admin.execute(
+            "update requests set due_at = now() - interval '1 s' where request_id = any ($1::uuid[])", late
+        )
+        for one in late:
+            rows[one].due = True
+
+    async def _take_due(self, worker: int) -> None:
+        store = self.stores[worker]
+        lease = store.new_lease()
+        held = await store.take_due(lease, 100)
+        if not held:
+            store.abandon(lease)
+            return
+        self.world.happened["taken when due"] += len(held)
+        batch = Batch(worker, lease, taken=TakenOver(lease, holder_silent=False, spends_attempt=False))
+        batch.answers = {row.request_id: row.response for row in held if row.response is not None}
+        batch.todo = [row for row in held if row.response is None]
+        self.batches.append(batch)
+
     async def _claim(self, batch: Batch, some: int) -> None:
         store, taken = self.stores[batch.worker], batch.taken
         group, batch.todo = batch.todo[:some], batch.todo[some:]
         assert taken is not None
-        if not taken.spends_attempt:
-            batch.works |= {row.request_id: _work(row, row.attempt) for row in group}
+        goes_on = [row for row in group if not (taken.spends_attempt or row.attempt_over)]
+        batch.works |= {row.request_id: _work(row, row.attempt) for row in goes_on}
+        claims = [
+            Claim(row.request_id, row.attempt, row.worker, lost=taken.holder_silent and not row.attempt_over)
+            for row in group if row not in goes_on
+        ]  # fmt: skip
+        if not claims:
             return
-        claimed = await store.claim_again([(row.request_id, row.attempt) for row in group], batch.lease)
+        self.world.happened["worker lost"] += sum(claim.lost for claim in claims)
+        claimed = await store.claim_again(claims, batch.lease)
         batch.works |= {
             row.request_id: _work(row, row.attempt + 1) for row in group if row.request_id in claimed
         }
-        missing = {row.request_id for row in group} - claimed
+        missing = {claim.request_id for claim in claims} - claimed
         if missing:
             self.world.happened["not claimed"] += len(missing)
             batch.answers |= {
@@ -505,6 +575,7 @@ class StoreMachine(RuleBasedStateMachine):
             await self._look(batch)
             while batch.todo:
                 await self._claim(batch, 2)
+        await self._take_due(worker)
 
     async def _work_off(self, batch: Batch) -> None:
         if batch.unseen:
@@ -517,8 +588,10 @@ class StoreMachine(RuleBasedStateMachine):
         await self._end(batch)
 
     async def _finish_everything(self, worker: int) -> None:
-        while leases := list(self.world.expected.state.leases):
-            await self._run_out(leases)
+        state = self.world.expected.state
+        while state.leases or any(row.due is not None for row in state.requests.values()):
+            await self._run_out(list(state.leases))
+            await self._become_due(len(state.requests))
             await self._recover(worker)
             for batch in list(self.batches):
                 await self._work_off(batch)
@@ -551,6 +624,15 @@ def test_whatever_the_order_of_their_steps_workers_keep_the_promises(world: Worl
         ),
     )  # fmt: skip
 
-    for what in ("taken over", "fenced off", "not claimed", "died", "at once", "answer lost: lost lease"):
+    for what in (
+        "taken over",
+        "taken when due",
+        "worker lost",
+        "fenced off",
+        "not claimed",
+        "died",
+        "at once",
+        "answer lost: lost lease",
+    ):
         assert world.happened[what] > 10, f"{what}: {world.happened}"
     assert all(database.answers_lost > 10 for database in world.databases)

@@ -18,19 +18,21 @@ from steering import steer
 
 from schemas import CreateSessionRequest
 from worker import creator
+from worker.attempting import Attempting
 from worker.creator import BuiltInCreation, Context
 from worker.database import Database
 from worker.envelope import Limits, Message, decode
 from worker.errors import LeaseLost
 from worker.failpoint import FailPoint
 from worker.finishing import Finishing
+from worker.held import Claim, Held
 from worker.metrics import Metrics
 from worker.outcome import Answer, Arrival, Completed, Failed, RetryLater, Work
 from worker.readiness import Readiness
 from worker.recovery import Recovery
 from worker.seal import parse_seal_keys
 from worker.settings import Settings
-from worker.store import Held, Store, first_work
+from worker.store import Store, first_work
 
 KEYS = parse_seal_keys("")
 PUBLISHED = "select published_at is not null from requests where request_id = $1"
@@ -78,6 +80,10 @@ async def begun(store: Store, db: asyncpg.Connection, count: int = 1) -> tuple[i
     return lease, [first_work(one) for one in arrivals]
 
 
+def claim(work: Work) -> Claim:
+    return Claim(work.request_id, work.attempt, None, lost=True)
+
+
 def completed(work: Work) -> Completed:
     return creator.completed(work, datetime.now(UTC), {})
 
@@ -99,18 +105,8 @@ def recovery(store: Store, published: Published, finishing: Finishing) -> Recove
     parts: Any = SimpleNamespace(work=work, steady=True)
     readiness = Readiness(["all"])
     readiness.up("all")
-    return Recovery(
-        store,
-        KEYS,
-        parts,
-        BuiltInCreation(),
-        finishing,
-        cast("Any", published),
-        parts,
-        readiness,
-        Metrics(),
-        5,
-    )
+    attempting = Attempting(store, KEYS, parts, BuiltInCreation(), finishing, cast("Any", published), 5)
+    return Recovery(store, attempting, parts, readiness, Metrics())
 
 
 async def test_what_the_former_holder_finishes_in_that_moment_is_answered_by_the_new_one(
@@ -153,7 +149,7 @@ async def test_a_former_holder_lets_the_lease_go_without_taking_it_from_the_new_
     former, new = stores
     lease, (work,) = await begun(former, db)
     assert [taken.lease for taken in await new.take_over(10, from_silent_holders=True)] == [lease]
-    assert await new.claim_again([(work.request_id, 1)], lease) == {work.request_id}
+    assert await new.claim_again([claim(work)], lease) == {work.request_id}
 
     assert await former.finish([completed(work)]) == {}
     former.note_done(lease)
@@ -169,8 +165,8 @@ async def test_whoever_has_lost_a_lease_claims_nothing_under_it(
     lease, (work,) = await begun(former, db)
     await new.take_over(10, from_silent_holders=True)
 
-    assert await former.claim_again([(work.request_id, 1)], lease) == set()
-    assert await new.claim_again([(work.request_id, 1)], lease) == {work.request_id}
+    assert await former.claim_again([claim(work)], lease) == set()
+    assert await new.claim_again([claim(work)], lease) == {work.request_id}
 
 
 async def test_a_worker_does_not_take_over_what_it_is_busy_with_or_has_yet_to_let_go(

@@ -128,7 +128,7 @@ async def test_a_retry_that_is_not_due_waits(
     await new_worker(handler=steer(act))
     await desk.send(good_request(None, name="later"))
     left = await eventually(
-        lambda: db.fetchval("select lease_until - now() from leases where worker is null")
+        lambda: db.fetchval("select due_at - now() from requests where due_at is not null")
     )
     assert 3590 < left.total_seconds() <= 3600
 
@@ -147,9 +147,9 @@ async def test_attempts_are_counted_and_end(
     attempts = []
     raised = {"RetryLater": RetryLater(0.01, "the switch is down"), "an exception": KeyError("secret-value")}
     reasons = {
-        "RetryLater": "the switch is down",
-        "an exception": "the handler raised KeyError",
-        "too slow": "the handler took longer than 0.05 s",
+        "RetryLater": " (3 put off by the handler); the last one: the switch is down",
+        "an exception": "; the last one: the handler raised KeyError",
+        "too slow": "; the last one: the handler took longer than 0.05 s",
     }
 
     async def act(_request: CreateSessionRequest, context: Context) -> None:
@@ -158,14 +158,16 @@ async def test_attempts_are_counted_and_end(
             raise raised[kind]
         await asyncio.Event().wait()
 
-    await new_worker(handler=steer(act), max_attempts=3, handler_timeout_seconds=0.05, **QUICK)
+    await new_worker(
+        handler=steer(act), max_attempts=3, max_put_offs=3, handler_timeout_seconds=0.05, **QUICK
+    )
     request = good_request()
 
     with capture_logs() as events:
         response = await desk.ask(request)
 
     assert response.metadata == {"code": "attempts_exhausted"}
-    assert response.error == f"no success in 3 attempts; the last one: {reasons[kind]}"
+    assert response.error == f"no success in 3 attempts{reasons[kind]}"
     assert attempts == [1, 2, 3]
     row = await row_of(db, request["request_id"])
     assert (row["status"], row["attempt"]) == ("failed", 3)
@@ -315,7 +317,7 @@ async def test_a_wait_beyond_the_calendar_is_a_year(
     await new_worker(handler=steer(act))
     await desk.send(good_request())
 
-    due = "select lease_until - now() from leases where worker is null"
+    due = "select due_at - now() from requests where due_at is not null"
     wait = await eventually(lambda: db.fetchval(due))
     assert timedelta(days=364) < wait <= timedelta(days=365)
 
@@ -372,7 +374,7 @@ async def test_a_reason_that_is_no_unicode_is_told_as_far_as_it_is(
     await declare_topology(settings)
     for number in range(20):
         await desk.send(good_request(None, name="bad" if number == 10 else "good"))
-    await new_worker(handler=steer(act), max_attempts=2, **QUICK)
+    await new_worker(handler=steer(act), max_attempts=2, max_put_offs=2, **QUICK)
 
     answers = [response_in(await desk.next()) for _ in range(20)]
 

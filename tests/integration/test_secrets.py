@@ -198,7 +198,7 @@ async def test_a_request_whose_key_is_missing_waits_for_it_and_spends_no_attempt
     first = await new_worker(handler=handler, seal_keys=SecretStr(OLD), max_attempts=2)
     request = with_token("canary")
     await desk.send(request)
-    await eventually(lambda: db.fetchval("select true from leases where worker is null"))
+    await eventually(lambda: db.fetchval("select true from requests where due_at is not null"))
     await first.vanish()
     assert (await row_of(db, request["request_id"]))["status"] == "processing"
 
@@ -215,7 +215,7 @@ async def test_a_request_whose_key_is_missing_waits_for_it_and_spends_no_attempt
     assert noted["request_id"] == request["request_id"]
     assert "add it to WORKER_SEAL_KEYS" in noted["reason"]
     assert (await row_of(db, request["request_id"]))["attempt"] == 1
-    await db.execute("update leases set lease_until = now() where worker is null")
+    await db.execute("update requests set due_at = now() where due_at is not null")
 
     await new_worker(handler=handler, seal_keys=SecretStr(f"{NEW},{OLD}"), max_attempts=2)
 
@@ -232,9 +232,9 @@ async def test_a_request_whose_key_is_missing_is_told_when_it_is_too_late(
     first = await new_worker(handler=steer(act), seal_keys=SecretStr(OLD), max_attempts=100)
     deadline = datetime.now(UTC) + timedelta(seconds=2)
     await desk.send(with_token("canary"), headers={"deadline": deadline.isoformat()})
-    await eventually(lambda: db.fetchval("select true from leases where worker is null"))
+    await eventually(lambda: db.fetchval("select true from requests where due_at is not null"))
     await first.vanish()
-    await db.execute("update leases set lease_until = now() + interval '3 seconds' where worker is null")
+    await db.execute("update requests set due_at = now() + interval '3 seconds' where due_at is not null")
 
     await new_worker(handler=steer(act), seal_keys=SecretStr(NEW))
 
@@ -254,7 +254,7 @@ async def test_what_a_newer_version_stored_waits_for_it_and_holds_up_no_other(
     requests = [good_request() for _ in range(8)]
     for request in requests:
         await desk.send(request)
-    waiting = "select count(*) = 8 from requests r join leases l on l.id = r.lease where l.worker is null"
+    waiting = "select count(*) = 8 from requests where due_at is not null"
     await eventually(lambda: db.fetchval(waiting))
     await first.vanish()
     newer = UUID(requests[3]["request_id"])
@@ -262,8 +262,7 @@ async def test_what_a_newer_version_stored_waits_for_it_and_holds_up_no_other(
     await db.execute(
         "update requests set body = replace(body, $1, $2) where request_id = $3", before, added, newer
     )
-    await db.execute("update requests set lease = (select min(lease) from requests)")
-    await db.execute("update leases set lease_until = now()")
+    await db.execute("update requests set due_at = now()")
 
     with capture_logs() as events:
         await new_worker(handler=steer(act))

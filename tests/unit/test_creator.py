@@ -14,15 +14,15 @@ from worker.creator import (
     Context,
     Handler,
     HandlerCreation,
-    RetryRule,
     exhausted,
 )
 from worker.errors import Rejected
 from worker.errors import RetryLater as Again
-from worker.outcome import Completed, Failed, Refusal, RetryLater, Route, Verdict, Work
+from worker.outcome import Completed, Failed, Failure, Refusal, RetryLater, Route, Tried, Verdict, Work
+from worker.retry_rule import RetryRule
 
 ID = UUID("6f1f6a52-8f0a-4c6c-9f4a-0d6a7f2b1c3d")
-RULE = RetryRule(max_attempts=3, base_seconds=1, cap_seconds=10)
+RULE = RetryRule(max_attempts=3, base_seconds=1, cap_seconds=10, max_put_offs=3)
 
 
 def work(payload: dict[str, Any] | None = None, **changes: Any) -> Work:
@@ -139,18 +139,24 @@ async def test_retry_at_once_is_at_once() -> None:
 @pytest.mark.parametrize("error", [Again(), KeyError("x"), ValueError("secret-value"), TimeoutError()])
 async def test_without_a_time_the_delay_grows_with_the_attempt(error: Exception) -> None:
     for attempt, most in ((1, 1), (2, 2)):
-        verdict = await verdict_of(raising(error), work(attempt=attempt))
+        tried = Tried(errors=attempt - 1, put_offs=attempt - 1)
+        verdict = await verdict_of(raising(error), work(attempt=attempt, tried=tried))
         assert isinstance(verdict, RetryLater)
         assert 0 <= verdict.delay_seconds <= most
         assert "secret-value" not in verdict.reason
 
 
 async def test_the_last_attempt_is_the_last() -> None:
-    verdict = await verdict_of(raising(Again(1, "the switch is down")), work(attempt=3))
+    tried = Tried(errors=1, put_offs=2)
+    verdict = await verdict_of(raising(Again(1, "the switch is down")), work(attempt=4, tried=tried))
 
     assert isinstance(verdict, Failed)
     assert verdict.code is FailureCode.ATTEMPTS_EXHAUSTED
-    assert response_of(verdict).error == "no success in 3 attempts; the last one: the switch is down"
+    assert response_of(verdict).error == (
+        "no success in 4 attempts (1 failed, 3 put off by the handler); the last one: the switch is down"
+    )
+    assert verdict.failure is not None
+    assert (verdict.failure.kind, verdict.failure.reason) == ("retry_later", "the switch is down")
 
 
 async def test_a_retry_past_the_deadline_is_not_tried() -> None:
@@ -187,5 +193,14 @@ async def test_room_is_what_is_free_and_comes_back_after_each_call() -> None:
 
 
 def test_an_exhausted_request_says_how_often_it_was_tried() -> None:
-    assert response_of(exhausted(work(attempt=5), "")).error == "no success in 5 attempts"
-    assert len(response_of(exhausted(work(attempt=5), "x" * 1000)).error or "") == 500
+    def error(tried: Tried, reason: str = "") -> str:
+        return response_of(exhausted(work(attempt=5), Failure("raised", reason), tried)).error or ""
+
+    assert error(Tried(errors=5)) == "no success in 5 attempts"
+    assert error(Tried(put_offs=5), "busy") == (
+        "no success in 5 attempts (5 put off by the handler); the last one: busy"
+    )
+    assert (
+        error(Tried(errors=2, crashes=3)) == "no success in 5 attempts (2 failed, 3 ended with their worker)"
+    )
+    assert len(error(Tried(errors=5), "x" * 1000)) == 500

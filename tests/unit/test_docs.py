@@ -15,10 +15,11 @@ from prometheus_client.metrics import MetricWrapperBase
 from schemas import CreateSessionPayload, CreateSessionRequest, FailureCode
 from worker.cli.main import COMMANDS
 from worker.cli.settings_table import settings_table
-from worker.creator import HandlerCreation, RetryRule, load_handler
+from worker.creator import HandlerCreation, load_handler
 from worker.metrics import Metrics
 from worker.outcome import Completed, Failed, Route, Work
 from worker.outcome import RetryLater as PutOff
+from worker.retry_rule import RetryRule
 from worker.settings import Settings, variable_name
 
 ROOT = Path(__file__).parents[2]

@@ -155,6 +155,7 @@ async def find(store: Store, request_id: UUID) -> Found | None:
     return {
         "request": request,
         "history": await store.history(request_id),
+        "attempts": await store.attempts_of(request_id),
         "session": session,
         "response": json.loads(response) if response else None,
     }
@@ -214,6 +215,8 @@ def render(found: Found) -> RenderableType:
             _at(step["at"]), coloured(step["status"]), str(step["attempt"]), str(step["worker"] or "")
         )
     parts.append(history)
+    if found["attempts"]:
+        parts.append(_attempts(found["attempts"]))
     if session is not None:
         rows = [
             (name, _plain(value)) for name, value in session.items() if name not in ("request_id", "document")
@@ -224,6 +227,17 @@ def render(found: Found) -> RenderableType:
     if response is not None:
         parts.append(facts("response", [("", json.dumps(response, indent=2, ensure_ascii=False))]))
     return Group(*parts)
+
+
+def _attempts(attempts: list[Found]) -> RenderableType:
+    """Why the attempts that failed did."""
+    table = grid("failed attempts", "attempt", "time", "kind", "reason", "place", "worker")
+    for one in attempts:
+        table.add_row(
+            str(one["attempt"]), _at(one["at"]), one["kind"], one["reason"] or "", one["place"] or "",
+            str(one["worker"] or ""),
+        )  # fmt: skip
+    return table
 
 
 def _request_rows(request: Found) -> list[tuple[str, object]]:

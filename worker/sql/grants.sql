@@ -10,14 +10,18 @@ declare
 begin
   execute format('grant usage on schema %I to %I', here, worker);
   foreach existing in array array[
-    'schema_migrations', 'installation', 'requests', 'request_transitions', 'sessions', 'leases', 'workers'
+    'schema_migrations', 'installation', 'requests', 'request_transitions', 'attempts', 'sessions', 'leases', 'workers',
+    'other_answers'
   ] loop
     if no_more then
       execute format('revoke all on %I.%I from %I', here, existing, worker);
     end if;
     execute format('grant select on %I.%I to %I', here, existing, worker);
   end loop;
-  execute format('grant insert, update, delete on %I.leases, %I.workers to %I', here, here, worker);
+  execute format(
+    'grant insert, update, delete on %I.leases, %I.workers, %I.other_answers to %I', here, here, here, worker
+  );
+  execute format('grant insert on %I.attempts to %I', here, worker);
   execute format('grant insert, update (status, updated_at) on %I.sessions to %I', here, worker);
   execute format('grant update on %I.requests to %I', here, worker);
   execute format(

@@ -6,7 +6,7 @@
 -- Where the lease of this batch was taken over, by someone who cannot know of what is inserted now, nothing is.
 with published as (
   update requests
-  set published_at = now(), answer_at = null, undelivered = null, undelivered_at = null
+  set published_at = now(), due_at = null, answer_at = null, undelivered = null, undelivered_at = null
   from unnest($1::uuid[]) as given (request_id)
   where requests.request_id = given.request_id
     and requests.finished_at is not null and requests.published_at is null
@@ -41,7 +41,7 @@ select coalesce(array_agg(request_id), '{}') as begun, exists (select from lease
 -- The same notes, when no batch follows soon.
 with published as (
   update requests
-  set published_at = now(), answer_at = null, undelivered = null, undelivered_at = null
+  set published_at = now(), due_at = null, answer_at = null, undelivered = null, undelivered_at = null
   from unnest($1::uuid[]) as given (request_id)
   where requests.request_id = given.request_id
     and requests.finished_at is not null and requests.published_at is null
@@ -82,9 +82,12 @@ returning requests.request_id
 -- name: finish
 -- Terminal status, response and session together, fenced by the attempt: a row that another
 -- worker has claimed since is left alone, and is not among those returned.
+-- A put-off one, which no lease holds, is looked at a minute later: by then its response has been published.
 with finished as (
   update requests
-  set status = g.status, response = g.response, error_code = g.error_code, finished_at = now(), worker = $1
+  set
+    status = g.status, response = g.response, error_code = g.error_code, finished_at = now(), worker = $1,
+    due_at = case when requests.due_at is not null then now() + interval '1 minute' end
   from unnest(
     $2::uuid[], $3::integer[], $4::text[], $5::text[], $6::text[],
     $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
@@ -114,18 +117,79 @@ with finished as (
 select request_id, reply_to, correlation_id, traceparent from finished
 
 -- name: retry_later
--- Each request gets a lease of its own that nobody holds and that is free when the retry is due.
+-- The next attempt is due after the delay, and no lease holds the request until then. What the last one failed of
+-- is noted; where nothing is, no attempt was spent, and the same one goes on.
 with moved as (
-  update requests set lease = g.lease
-  from unnest($1::uuid[], $2::integer[], $3::bigint[], $4::double precision[]) as g (request_id, attempt, lease, delay)
+  update requests set lease = null, due_at = now() + make_interval(secs => g.delay)
+  from unnest(
+    $1::uuid[], $2::integer[], $3::double precision[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[]
+  ) as g (request_id, attempt, delay, worker, kind, error_type, reason, place)
   where requests.request_id = g.request_id and requests.attempt = g.attempt and requests.status = 'processing'
-  returning requests.request_id, g.lease, g.delay
-), due as (
-  insert into leases (id, lease_until)
-  select lease, now() + make_interval(secs => delay) from moved
-  on conflict (id) do nothing
+  returning requests.request_id, requests.attempt, g.worker, g.kind, g.error_type, g.reason, g.place
+), noted as (
+  insert into attempts (request_id, attempt, worker, kind, error_type, reason, place)
+  select request_id, attempt, worker, kind, error_type, reason, place from moved where kind is not null
+  on conflict (request_id, attempt) do nothing
 )
 select request_id from moved
+
+-- name: note_attempts
+-- What the last attempts at these requests failed of, where none follows.
+insert into attempts (request_id, attempt, worker, kind, error_type, reason, place)
+select g.request_id, g.attempt, g.worker, g.kind, g.error_type, g.reason, g.place
+from unnest(
+  $1::uuid[], $2::integer[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[]
+) as g (request_id, attempt, worker, kind, error_type, reason, place)
+join requests r on r.request_id = g.request_id and r.attempt = g.attempt
+on conflict (request_id, attempt) do nothing
+
+-- name: next_due
+-- Seconds until a put-off request is due: below zero when one has been for so long, null when there is none.
+select extract(epoch from min(due_at) - now())::double precision as seconds from requests where due_at is not null
+
+-- name: due_now
+-- How many are due (counted up to a bound) and not begun, and for how many seconds the oldest one has been.
+select count(*) as due, coalesce(extract(epoch from now() - min(due_at)), 0)::double precision as overdue
+from (select due_at from requests where due_at <= now() order by due_at limit $1) as waiting
+
+-- name: take_due
+-- Requests whose next attempt is due, at most so many, into one lease of this worker's. Those that another worker
+-- is taking are passed by. What a try before, whose answer was lost, has taken is among them.
+with mine as (
+  select r.request_id from leases l join requests r on r.lease = l.id
+  where l.id = $1 and l.worker = $2 and r.published_at is null
+), due as (
+  select request_id from requests
+  where due_at <= now()
+  order by due_at
+  limit greatest(0, $4 - (select count(*) from mine))
+  for update skip locked
+), lease as (
+  insert into leases (id, worker, lease_until)
+  select $1, $2, now() + make_interval(secs => $3) where exists (select from due)
+  on conflict (id) do update set lease_until = excluded.lease_until where leases.worker = excluded.worker
+  returning id
+), taken as (
+  update requests set lease = lease.id, due_at = null
+  from due, lease
+  where requests.request_id = due.request_id
+  returning requests.*
+), r as (
+  select * from taken where published_at is null
+  union all
+  select requests.* from mine join requests using (request_id)
+)
+select
+  r.request_id, r.status, r.attempt, r.org_id, r.user_id, r.session_id, r.body, r.refusal, r.response, r.error_code,
+  r.deadline_at, r.reply_to, r.correlation_id, r.traceparent, r.lease, r.received_at, r.worker, tried.*
+from r left join lateral (
+  select
+    count(*) filter (where a.kind in ('raised', 'timeout')) as errors,
+    count(*) filter (where a.kind = 'retry_later') as put_offs,
+    count(*) filter (where a.kind = 'worker_lost') as crashes,
+    min(a.at) as since, coalesce(bool_or(a.attempt = r.attempt), false) as attempt_over
+  from attempts a where a.request_id = r.request_id
+) as tried on true
 
 -- name: register
 insert into workers (id, host, pid, version) values ($1, $2, $3, $4)
@@ -262,26 +326,40 @@ where leases.id = due.id
 returning leases.id, due.holder_silent, due.spends_attempt
 
 -- name: held
--- What such a lease holds and is not answered yet.
+-- What such a lease holds and is not answered yet, and what was tried before.
 select
-  request_id, status, attempt, org_id, user_id, session_id, body, refusal, response, error_code, deadline_at,
-  reply_to, correlation_id, traceparent, lease, received_at
-from requests
-where lease = any ($1::bigint[]) and published_at is null
-order by received_at
+  r.request_id, r.status, r.attempt, r.org_id, r.user_id, r.session_id, r.body, r.refusal, r.response, r.error_code,
+  r.deadline_at, r.reply_to, r.correlation_id, r.traceparent, r.lease, r.received_at, r.worker, tried.*
+from requests r left join lateral (
+  select
+    count(*) filter (where a.kind in ('raised', 'timeout')) as errors,
+    count(*) filter (where a.kind = 'retry_later') as put_offs,
+    count(*) filter (where a.kind = 'worker_lost') as crashes,
+    min(a.at) as since, coalesce(bool_or(a.attempt = r.attempt), false) as attempt_over
+  from attempts a where a.request_id = r.request_id
+) as tried on true
+where r.lease = any ($1::bigint[]) and r.published_at is null
+order by r.received_at
 
 -- name: claim_again
 -- A new attempt at requests whose last one came to nothing, by whoever holds their lease. It stays so until
--- this is done: the next one to take the lease over finds what was claimed.
+-- this is done: the next one to take the lease over finds what was claimed. Where the last attempt ended with its
+-- worker, that is noted.
 with mine as (
   select id from leases where id = $4 and worker = $1 for update
+), claimed as (
+  update requests
+  set status = 'processing', attempt = requests.attempt + 1, worker = $1, started_at = now()
+  from mine, unnest($2::uuid[], $3::integer[], $5::uuid[], $6::boolean[]) as given (request_id, attempt, holder, lost)
+  where requests.request_id = given.request_id and requests.attempt = given.attempt
+    and requests.lease = mine.id and requests.status in ('pending', 'processing')
+  returning requests.request_id, given.attempt, given.holder, given.lost
+), noted as (
+  insert into attempts (request_id, attempt, worker, kind, reason)
+  select request_id, attempt, holder, 'worker_lost', $7 from claimed where lost
+  on conflict (request_id, attempt) do nothing
 )
-update requests
-set status = 'processing', attempt = requests.attempt + 1, worker = $1, started_at = now()
-from mine, unnest($2::uuid[], $3::integer[]) as given (request_id, attempt)
-where requests.request_id = given.request_id and requests.attempt = given.attempt
-  and requests.lease = mine.id and requests.status in ('pending', 'processing')
-returning requests.request_id
+select request_id from claimed
 
 -- name: expire_sessions
 with due as (
@@ -298,7 +376,7 @@ select retired, reached from retire_requests(make_interval(secs => $1), $2, $3)
 -- One request as people ask for it.
 select
   r.request_id, r.status, r.attempt, r.org_id, r.user_id, r.session_id, r.response, r.error_code, r.reply_to,
-  r.correlation_id, r.deadline_at, r.received_at, r.started_at, r.finished_at, r.published_at, r.worker,
+  r.correlation_id, r.deadline_at, r.received_at, r.started_at, r.due_at, r.finished_at, r.published_at, r.worker,
   l.lease_until, l.worker as lease_worker
 from requests r left join leases l on l.id = r.lease
 where r.request_id = $1
@@ -306,6 +384,10 @@ where r.request_id = $1
 -- name: history
 select attempt, status, worker, at from request_transitions where request_id = $1
 order by at, attempt, status = 'processing' desc
+
+-- name: attempts_of
+-- Why its attempts came to nothing.
+select attempt, at, kind, error_type, reason, place, worker from attempts where request_id = $1 order by attempt
 
 -- name: session_of
 select

@@ -1,0 +1,207 @@
+"""A further attempt at requests that are on record: opened, claimed, and through the same pipeline as all."""
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import structlog
+
+from worker import database, intake, publisher
+from worker.answering import Answering
+from worker.beginning import Beginning, Path, began_at
+from worker.creator import Creation, exhausted, refused
+from worker.envelope import restore
+from worker.errors import SealError
+from worker.finishing import Finishing
+from worker.held import WORKER_LOST, Claim, Held
+from worker.outcome import Answer, Failure, RetryLater, Verdict, Work
+from worker.pipeline import Pipeline
+from worker.seal import SealKeys
+from worker.store import Store
+
+NEEDED = (database.PART, intake.PART, publisher.PART)  # a full response queue is no reason to wait
+# Whatever killed its worker may do so again: the more often, the fewer requests share its next attempt.
+_GROUP_BY_CRASHES = {0: 128, 1: 32, 2: 4}
+_SHUT_SECONDS = 30  # until a request that no key opens is looked at again
+_ANSWERS_AT_ONCE = 128
+_log = structlog.get_logger(__name__)
+
+
+class Opened(NamedTuple):
+    """A request that can be tried again, and why it has to be."""
+
+    work: Work
+    holder: UUID | None
+    lost: bool  # the current attempt ended with its worker, and that is not on record yet
+    spent: bool  # the current attempt is over: the next one has its own number
+
+    @property
+    def crashes(self) -> int:
+        return self.work.tried.crashes + self.lost
+
+    @property
+    def claim(self) -> Claim:
+        return Claim(self.work.request_id, self.work.attempt, self.holder, self.lost)
+
+
+class Attempting:
+    """Makes a new attempt at requests that this worker holds a lease on."""
+
+    def __init__(
+        self,
+        store: Store,
+        keys: SealKeys,
+        pipeline: Pipeline,
+        creation: Creation,
+        finishing: Finishing,
+        answering: Answering,
+        max_attempts: int,
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._pipeline = pipeline
+        self._creation = creation
+        self._finishing = finishing
+        self._answering = answering
+        self._max_attempts = max_attempts
+
+    async def answer_again(self, held: Sequence[Held]) -> None:
+        """The stored responses of finished requests."""
+        for start in range(0, len(held), _ANSWERS_AT_ONCE):
+            await self._answering.answer([_answer(row) for row in held[start : start + _ANSWERS_AT_ONCE]])
+
+    async def open(
+        self, held: Sequence[Held], lease: int, path: Path, *, lost: bool, spent: bool
+    ) -> list[Opened]:
+        """Those of these unfinished requests that can be tried again. What is too late is told so. Requests
+        whose secrets no key at hand opens wait for the key, and those that a newer version stored wait for a
+        worker of that version: they spend no attempt, and hold up no other.
+
+        `lost`: their worker went silent. `spent`: the attempt that they had is over, also where no reason is
+        noted.
+        """
+        opened: list[Opened] = []
+        others: list[Verdict] = []
+        now = datetime.now(UTC)
+        for row in held:
+            gone = lost and not row.attempt_over
+            try:
+                work = _work(row, self._keys, path)
+            except (SealError, ValueError) as error:  # no message of pydantic's: it may quote what was sent
+                reason = str(error) if isinstance(error, SealError) else "this version cannot read it"
+                _log.error("request.cannot_be_opened", request_id=str(row.request_id), reason=reason)
+                work = _work(row._replace(body=None), self._keys, path)
+                why = _lost_with(row.worker) if gone else None
+                others.append(refused(work, now) or RetryLater(work, _SHUT_SECONDS, reason, why))
+            else:
+                # What was refused at the door gets its verdict from the pipeline, as everything.
+                late = None if work.refusal else refused(work, now)
+                if late:
+                    others.append(late._replace(failure=_lost_with(row.worker)) if gone else late)
+                else:
+                    opened.append(Opened(work, row.worker, gone, spent or row.attempt_over))
+        if others:
+            await self._answering.answer(await self._finishing.finish(others, lease))
+        return opened
+
+    async def begin(self, opened: Sequence[Opened], lease: int) -> list[Work]:
+        """Claims the next attempt; returns those that are this worker's now."""
+        claims = [one.claim for one in opened if one.spent]
+        claimed = await self._store.claim_again(claims, lease) if claims else set()
+        works = []
+        for one in opened:
+            if not one.spent:
+                works.append(one.work)
+            elif one.work.request_id in claimed:
+                tried = one.work.tried
+                if one.lost:
+                    tried = tried.and_(WORKER_LOST.kind, datetime.now(UTC))
+                works.append(one.work._replace(attempt=one.work.attempt + 1, tried=tried))
+                _log.info(
+                    "request.processing", request_id=str(one.work.request_id), attempt=works[-1].attempt,
+                    org_id=one.work.org_id,
+                )  # fmt: skip
+        missing = {claim.request_id for claim in claims} - claimed
+        if missing:
+            await self._answer_for_holder(missing, lease)
+        return works
+
+    async def in_groups(self, opened: Sequence[Opened], lease: int) -> int:
+        """Tries these as room comes free, the more often they ended with their worker the fewer at once.
+        Returns how many were tried.
+        """
+        tried = 0
+        rest = sorted(opened, key=lambda one: one.crashes)
+        while rest:
+            crashes = rest[0].crashes
+            alike = sum(one.crashes == crashes for one in rest)
+            room = await self._creation.room(min(alike, _GROUP_BY_CRASHES.get(crashes, 1)), again=True)
+            group, rest = rest[:room], rest[room:]
+            tried += await self.work(group, lease, room)
+        return tried
+
+    async def work(self, opened: Sequence[Opened], lease: int, room: int) -> int:
+        """Tries these in the room that is reserved for them; gives back what of it they do not need."""
+        works: list[Work] = []
+        try:
+            works = await self.begin(opened, lease)
+        finally:
+            self._creation.give_back(room - len(works))
+        await self._pipeline.work(works, lease, _nothing_to_settle)
+        return len(works)
+
+    async def give_up(self, opened: Sequence[Opened], lease: int) -> list[Opened]:
+        """Fails those that have ended their worker too often. Returns the others."""
+        spent = [one for one in opened if one.lost and one.crashes >= self._max_attempts]
+        if spent:
+            now = datetime.now(UTC)
+            verdicts = [
+                exhausted(one.work, _lost_with(one.holder), one.work.tried.and_(WORKER_LOST.kind, now))
+                for one in spent
+            ]
+            await self._answering.answer(await self._finishing.finish(verdicts, lease))
+        return [one for one in opened if one not in spent]
+
+    async def _answer_for_holder(self, request_ids: Collection[UUID], lease: int) -> None:
+        """What the former holder finished in the moment of the take-over: it may be gone by now."""
+        held = await self._store.held(lease)
+        await self.answer_again(
+            [row for row in held if row.request_id in request_ids and row.response is not None]
+        )
+
+
+def _lost_with(worker: UUID | None) -> Failure:
+    return WORKER_LOST._replace(worker=worker)
+
+
+def _answer(row: Held) -> Answer:
+    assert row.response is not None  # noqa: S101 — asked of finished rows only
+    since = Beginning(row.received_at.timestamp(), "recovered")
+    return Answer(
+        row.request_id, row.status, row.error_code, row.response, str(row.request_id), row.route, since
+    )
+
+
+def _work(row: Held, keys: SealKeys, path: Path) -> Work:
+    request, document = (None, None) if row.body is None else restore(row.body, row.request_id, keys)
+    return Work(
+        request_id=row.request_id,
+        attempt=row.attempt,
+        session_id=row.session_id,
+        org_id=row.org_id,
+        user_id=row.user_id,
+        document=document,
+        request=request,
+        refusal=row.refusal,
+        deadline_at=row.deadline_at,
+        route=row.route,
+        since=Beginning(
+            began_at(request.timestamp if request else None, None, row.received_at.timestamp()), path
+        ),
+        tried=row.tried,
+    )
+
+
+async def _nothing_to_settle(_request_ids: Sequence[UUID]) -> None:
+    """The broker has been told before: Postgres owns what is recovered."""

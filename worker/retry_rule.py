@@ -1,0 +1,53 @@
+"""When a request is tried again, and when it is given up. Pure."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from worker.outcome import Tried
+from worker.retry import jittered
+
+_LONGEST_DELAY_SECONDS = 365 * 86_400.0  # what Postgres' calendar has room for
+
+
+class RetryRule(NamedTuple):
+    """How often, for how long and with which delays a request is tried again.
+
+    An outage of what a handler calls must not use up the attempts, so errors end a request only when there
+    have been enough of them and it has been tried for long enough. What the handler itself puts off with
+    RetryLater is no error, and is counted apart; so are the attempts that ended with their worker.
+    """
+
+    max_attempts: int
+    base_seconds: float
+    cap_seconds: float
+    retry_seconds: float = 0
+    max_put_offs: int = 1000
+
+    def gives_up(self, tried: Tried, now: datetime) -> bool:
+        """Whether a request whose attempts came to this gets no other one."""
+        if tried.crashes >= self.max_attempts or tried.put_offs >= self.max_put_offs:
+            return True
+        enough = tried.since is not None and (now - tried.since).total_seconds() >= self.retry_seconds
+        return enough and tried.errors >= self.max_attempts
+
+    def delay(self, kind: str, tried: Tried, after: float | None) -> float:
+        """Seconds until the next attempt: what the handler asked for, else more with each of this kind."""
+        if after is None:
+            so_far = tried.put_offs if kind == "retry_later" else tried.errors
+            after = jittered(so_far, self.base_seconds, self.cap_seconds)
+        return min(max(0.0, after), _LONGEST_DELAY_SECONDS)
+
+
+def in_words(attempts: int, tried: Tried) -> str:
+    """What the attempts at a request came to, for its requester."""
+    said = f"no success in {attempts} attempt{'s' if attempts > 1 else ''}"
+    counts = [
+        f"{count} {what}"
+        for count, what in (
+            (tried.errors, "failed"),
+            (tried.put_offs, "put off by the handler"),
+            (tried.crashes, "ended with their worker"),
+        )
+        if count
+    ]
+    return said if len(counts) < 2 and tried.errors else f"{said} ({', '.join(counts)})"  # noqa: PLR2004 — of several kinds
