@@ -4,6 +4,7 @@ python -m bench                                   every suite, as in docs/perfor
 python -m bench throughput                        the table of the peers
 python -m bench throughput --rounds 1 --only "this worker" "aio-pika echo, no database"
 python -m bench latency flood                     some of the suites
+python -m bench retries --requests 10000 --rate 100 --seconds 40
 python -m bench flat --queued 100000 --rows 1000000
 """
 
@@ -13,12 +14,12 @@ import logging
 import os
 from collections.abc import Awaitable, Callable
 
-from bench import flat, flood, latency, throughput
+from bench import flat, flood, latency, retries, throughput
 from bench.stage import Servers, say
 from worker import frames
 from worker.stack import local_stack
 
-SUITES = (throughput.SUITE, latency.SUITE, flood.SUITE, flat.SUITE)
+SUITES = (throughput.SUITE, latency.SUITE, flood.SUITE, flat.SUITE, retries.SUITE)
 
 
 def main() -> int:
@@ -32,6 +33,8 @@ def main() -> int:
     parser.add_argument("--flood", type=int, default=100_000, help="requests at once while Postgres is slow")
     parser.add_argument("--queued", type=int, default=1_000_000, help="the long queue")
     parser.add_argument("--rows", type=int, default=10_000_000, help="the full table")
+    parser.add_argument("--rate", type=float, default=100, help="requests a second that each ask for a retry")
+    parser.add_argument("--seconds", type=float, default=40, help="for so long")
     given = parser.parse_args()
     if unknown := set(given.suites) - set(SUITES):
         parser.error(f"no such suite: {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}")
@@ -48,6 +51,7 @@ async def _run(given: argparse.Namespace) -> None:
             throughput.SUITE: lambda: throughput.run(servers, given.requests, given.rounds, given.only),
             latency.SUITE: lambda: latency.run(servers, given.requests),
             flood.SUITE: lambda: flood.run(servers, given.flood),
+            retries.SUITE: lambda: retries.run(servers, given.requests, given.rate, given.seconds),
             flat.SUITE: lambda: flat.run(servers, given.requests, given.rounds, given.queued, given.rows),
         }
         for name in given.suites or SUITES:
