@@ -8,8 +8,12 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from commands import Shell, line_with
-from harness import NewWorker
+from harness import Desk, NewWorker, good_request
+from steering import steer
 
+from schemas import CreateSessionRequest
+from worker.creator import Context
+from worker.errors import RetryLater
 from worker.settings import Settings
 
 
@@ -182,6 +186,30 @@ async def test_status_shows_everything_but_secrets(shell: Shell, new_worker: New
     for text in (shown.out, watched.out, shown.err, watched.err):
         assert "canary" not in text
         assert "sealed:v1" not in text
+
+
+async def test_status_says_why_each_attempt_failed(shell: Shell, new_worker: NewWorker, desk: Desk) -> None:
+    async def act(_request: CreateSessionRequest, context: Context) -> None:
+        if context.attempt == 1:
+            raise RetryLater(0.01, "no room is free")
+        raise KeyError("canary")
+
+    await new_worker(handler=steer(act), max_attempts=1)
+    request = good_request()
+    await desk.ask(request)
+
+    shown = await shell.run("status", request["request_id"])
+    (found,) = (await shell.run("status", request["request_id"], "--json")).records
+
+    assert [(one["attempt"], one["kind"], one["error_type"], one["reason"]) for one in found["attempts"]] == [
+        (1, "retry_later", "RetryLater", "no room is free"),
+        (2, "raised", "KeyError", "the handler raised KeyError"),
+    ]
+    assert all("test_cli_commands.py:" in one["place"] for one in found["attempts"])
+    assert all(one["worker"] and one["at"] for one in found["attempts"])
+    assert "no room is free" in shown.out
+    assert "failed attempts" in shown.out
+    assert "canary" not in f"{shown}{found}"
 
 
 async def test_status_of_what_nobody_knows(shell: Shell) -> None:

@@ -72,6 +72,13 @@ async def test_a_request_that_kills_its_worker_each_time_ends_answered_and_takes
             ("completed", None, 39),
             ("failed", "attempts_exhausted", 1),
         ]
+        lost = await db.fetch(
+            "select kind, count(*), count(distinct a.worker), min(reason) from attempts a "
+            "join requests using (request_id) where error_code is not null group by 1"
+        )
+        assert [tuple(row) for row in lost] == [
+            ("worker_lost", 5, 5, "the worker stopped during this attempt")
+        ], "each attempt's end is on record, and whose it was"
         assert await verify(scene.database_url, books.confirmed, books.received) == []
 
 
@@ -89,6 +96,7 @@ async def test_an_attempt_put_off_is_made_again_after_a_growing_delay(
         await Producers(scene.amqp_url, scene.prefix, books, 30).send(30)
         await books.until_all_answered(60)
         assert await db.fetchval("select min(attempt) = 3 and max(attempt) = 3 from requests")
+        assert await db.fetchval("select count(*) = 60 from attempts where kind = 'retry_later'")
         assert await verify(scene.database_url, books.confirmed, books.received) == []
 
 

@@ -1,0 +1,67 @@
+"""The part of the store that puts requests off and takes those that are due."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from worker.alarm import Alarm
+from worker.database import Database
+from worker.held import Held, held_in
+from worker.outcome import Failed, Failure, RetryLater
+
+
+class PutOff:
+    """The line of the put-off requests, in Postgres, and why their attempts came to nothing."""
+
+    def __init__(self, database: Database, worker: UUID, lease_seconds: float) -> None:
+        self._database = database
+        self._worker = worker
+        self._lease_seconds = lease_seconds
+        self.due_alarm = Alarm()  # rings when what this worker has put off is due
+
+    async def retry_later(self, retries: Sequence[RetryLater]) -> set[UUID]:
+        """Put these off, with why; returns those whose attempt was the current one."""
+        rows = await self._database.call(
+            "retry_later",
+            [retry.work.request_id for retry in retries],
+            [retry.work.attempt for retry in retries],
+            [retry.delay_seconds for retry in retries],
+            *self._failure_columns([retry.failure for retry in retries]),
+        )
+        moved = {row["request_id"] for row in rows}
+        if soonest := [retry.delay_seconds for retry in retries if retry.work.request_id in moved]:
+            self.due_alarm.set(min(soonest))
+        return moved
+
+    async def note_attempts(self, failed: Sequence[Failed]) -> None:
+        """Why the last attempts at requests that get no other one came to nothing."""
+        await self._database.call(
+            "note_attempts",
+            [verdict.work.request_id for verdict in failed],
+            [verdict.work.attempt for verdict in failed],
+            *self._failure_columns([verdict.failure for verdict in failed]),
+        )
+
+    def _failure_columns(self, failures: Sequence[Failure | None]) -> tuple[list[Any], ...]:
+        return (
+            [why and (why.worker or self._worker) for why in failures],
+            [why and why.kind for why in failures],
+            [why and why.error_type for why in failures],
+            [why and why.reason for why in failures],
+            [why and why.place for why in failures],
+        )
+
+    async def next_due(self) -> float | None:
+        """Seconds until a put-off request is due, from below zero when one has been for so long."""
+        seconds: float | None = (await self._database.call("next_due"))[0]["seconds"]
+        return seconds
+
+    async def due_now(self, most: int) -> tuple[int, float]:
+        """How many put-off requests are due, counted up to `most`, and for how long the oldest has been."""
+        row = (await self._database.call("due_now", most))[0]
+        return row["due"], row["overdue"]
+
+    async def take_due(self, lease: int, most: int) -> list[Held]:
+        """Requests whose next attempt is due, now under this lease."""
+        rows = await self._database.call("take_due", lease, self._worker, self._lease_seconds, most)
+        return [held_in(row) for row in rows]
