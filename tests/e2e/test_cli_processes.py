@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import BinaryIO
 
+import asyncpg
 import psutil
 import pytest
 import pytest_asyncio
@@ -55,8 +56,12 @@ async def test_a_worker_stops_in_order(shell: Shell, number: signal.Signals) -> 
 
 
 @pytest.mark.parametrize("words", [("run",), ("run", "--processes", "2"), ("up",)], ids=" ".join)
-async def test_in_the_background_it_ends_by_sigterm_alone(shell: Shell, words: tuple[str, ...]) -> None:
+async def test_in_the_background_it_ends_by_sigterm_alone(
+    shell: Shell, words: tuple[str, ...], stack_database: str
+) -> None:
     """A shell has what it starts in the background ignore Ctrl-C, which is for what is in front."""
+    if words == ("up",):  # it takes tables of its own making alone
+        shell.variables["DATABASE_URL"] = stack_database
     async with shell.start(*words, ignoring="INT HUP") as worker:
         await line_with(worker.stderr, "worker.ready")
         worker.send_signal(signal.SIGINT)
@@ -156,6 +161,47 @@ async def test_the_demonstration_in_the_background(shell: Shell, stack_database:
         out, err = await demo.communicate()
     assert demo.returncode == 0, err.decode()
     assert "everything came back as promised" in out.decode()
+
+
+async def _unfinished(database_url: str, count: int) -> list[asyncpg.Record]:
+    """Requests of somebody's, taken over by the next worker that sees them; and what is on record of them."""
+    db = await asyncpg.connect(database_url)
+    try:
+        await db.execute(
+            "insert into requests (request_id, status, attempt, fingerprint, body, session_id, started_at,"
+            " lease) select gen_random_uuid(), 'processing', 1, 'x', '{}', 'ts_' || n, now(), 1"
+            " from generate_series(1, $1) n",
+            count,
+        )
+        await db.execute("insert into leases (id, lease_until) select 1, now() where $1 > 0", count)
+        return await db.fetch("select * from requests order by request_id")
+    finally:
+        await db.close()
+
+
+async def test_the_demonstration_leaves_a_database_as_it_was(shell: Shell, database_url: str) -> None:
+    before = await _unfinished(database_url, 200)
+
+    outcome = await shell.run("demo", "--burst", "50")
+
+    assert outcome.code == 0, outcome.err
+    assert await _unfinished(database_url, 0) == before
+    db = await asyncpg.connect(database_url)
+    assert await db.fetchval("select count(*) from pg_namespace where nspname like 'demo-%'") == 0
+    assert await db.fetchval("select count(*) from installation") == 0, "they are still nobody's"
+    assert await db.fetchval("select count(*) from request_transitions") == 400
+    await db.close()
+
+
+async def test_up_refuses_tables_that_it_has_not_made(shell: Shell, database_url: str) -> None:
+    before = await _unfinished(database_url, 200)
+
+    outcome = await shell.run("up")
+
+    assert outcome.code == 1
+    assert "were not made by `session-worker up`" in outcome.err
+    assert "set WORKER_PREFIX to another name" in outcome.err
+    assert await _unfinished(database_url, 0) == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -1,21 +1,27 @@
 """What Postgres may say that is no fault of a request, and what a statement that waits leaves behind."""
 
+import asyncio
+import os
+import re
+import socket
 from uuid import uuid4
 
 import asyncpg
 import pytest
-from harness import Desk, NewWorker, eventually, good_request, response_in, told
+from harness import Desk, NewWorker, RunningWorker, eventually, good_request, http_get, response_in, told
 from structlog.testing import capture_logs
 
-from worker import database
+from worker import database, log
 from worker.errors import NotStorable
 from worker.failpoint import FailPoint
 from worker.readiness import Readiness
+from worker.settings import Settings
 
 WAITING = (
     "select pid from pg_stat_activity where datname = current_database() "
     "and application_name like 'session-worker %' and wait_event_type = 'Lock'"
 )
+LOCK = "begin; lock table requests in access exclusive mode; commit"
 CONNECTED = (
     "select count(*) from pg_stat_activity where datname = current_database() "
     "and application_name like 'session-worker %'"
@@ -100,3 +106,57 @@ async def test_statements_that_wait_for_a_lock_do_not_use_up_the_connections(
                 assert await other.fetchval(CONNECTED) <= 4
         assert response_in(await desk.next()).status == "completed"
     await other.close()
+
+
+async def test_who_holds_the_lock_is_told_while_it_is_waited_for_and_an_outage_is_told_once(
+    new_worker: NewWorker,
+    desk: Desk,
+    db: asyncpg.Connection,
+    database_url: str,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log.configure(settings.model_copy(update={"log_level": "info"}))
+    monkeypatch.setattr(database, "_LONG_SECONDS", 0.2)
+    monkeypatch.setattr(database, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setitem(database.SERVER_SETTINGS, "statement_timeout", "2s")
+    worker = await new_worker(lease_seconds=1)
+    other = await asyncpg.connect(database_url, server_settings={"application_name": "backup of the night"})
+    pid = other.get_server_pid()
+    holder = (
+        rf"waits for a lock .*that pid {pid} \(backup of the night, postgres\) holds in a transaction since "
+    )
+    with capture_logs() as events:
+        async with other.transaction():
+            await other.execute("lock table requests, workers, leases in access exclusive mode")
+            behind = asyncio.create_task(db.execute(LOCK))
+            for _ in range(3):
+                await desk.send(good_request())
+            status = await eventually(lambda: _not_ready(worker))
+            assert re.search(holder + "2[0-9-]+ [0-9:]+Z", status), status
+            assert not any(event["event"] == "postgres.lost" for event in events), "before it gives up"
+            lost = await told(events, "postgres.lost", 1)
+            assert re.search(holder, lost["reason"])
+        await behind
+        for _ in range(3):
+            assert response_in(await desk.next()).status == "completed"
+        await told(events, "postgres.back", 1)
+    await other.close()
+    await worker.readiness.until_up()
+    assert [event["event"] for event in events if event["event"].startswith("postgres.")] == [
+        "postgres.lost", "postgres.back",
+    ]  # fmt: skip
+
+
+async def _not_ready(worker: RunningWorker) -> str | None:
+    code, text = await http_get(worker, "/readyz")
+    return text if code == 503 and "lock" in text else None
+
+
+async def test_connections_are_named_for_their_worker(new_worker: NewWorker, db: asyncpg.Connection) -> None:
+    await new_worker()
+    names = await db.fetch(
+        "select distinct application_name as name from pg_stat_activity where datname = current_database()"
+        " and application_name like 'session-worker%'"
+    )
+    assert [row["name"] for row in names] == [f"session-worker {socket.gethostname()[:40]}:{os.getpid()}"]

@@ -1,6 +1,7 @@
 """What time does: sessions end, old requests go."""
 
-from datetime import timedelta
+import json
+from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -172,3 +173,79 @@ async def test_an_id_sent_again_after_its_request_went_makes_no_second_session(
     assert await db.fetchval("select id from sessions") == original.payload.session_id
     assert await db.fetchval("select count(*) from sessions") == 1
     assert await db.fetchval("select error_code from requests") == "request_id_conflict"
+
+
+async def insert_old(db: asyncpg.Connection, first: int, last: int) -> None:
+    """Finished requests of long ago, a thousand to a batch."""
+    await db.execute("alter table requests disable trigger user")
+    await db.execute(
+        "insert into requests (request_id, status, attempt, fingerprint, body, session_id, response,"
+        " received_at, started_at, finished_at) select gen_random_uuid(), 'completed', 1, 'x', '{}',"
+        " 'ts_' || n, '{}', at, at, at from generate_series($1::integer, $2) n,"
+        " lateral (select now() - interval '300 days' + n / 1000 * interval '1 s' as at)",
+        first, last,
+    )  # fmt: skip
+    await db.execute("alter table requests enable trigger user")
+
+
+async def retire(db: asyncpg.Connection, since: datetime | None) -> tuple[int, datetime, int]:
+    """What a batch deleted, how far it got, and how many pages it looked at."""
+    explain = (
+        "explain (analyze, buffers, format json) select retired, reached from retire_requests($1, $2, $3)"
+    )
+    retired, reached = await db.fetchrow("select * from retire_requests('30 days', 500, $1)", since)
+    again = await db.fetchval(explain, timedelta(days=30), 500, reached)
+    plan = json.loads(again)[0]["Plan"]
+    return retired, reached, plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+
+
+async def test_a_batch_of_old_requests_costs_the_same_however_many_there_are(
+    db: asyncpg.Connection, database_url: str
+) -> None:
+    """Also after many were deleted that are not cleared away yet, since a backup may look at them."""
+    await db.execute("alter table requests set (autovacuum_enabled = false)")
+    await insert_old(db, 1, 6_000)
+    _, reached, few = await retire(db, None)
+    await insert_old(db, 6_001, 40_000)
+    _, reached, many = await retire(db, reached)
+    backup = await asyncpg.connect(database_url)
+    async with backup.transaction(isolation="repeatable_read"):
+        await backup.fetchval("select count(*) from requests")
+        for _ in range(12):
+            retired, reached, after_many = await retire(db, reached)
+            assert retired == 1000, "a batch has one time, and goes as one"
+    await backup.close()
+    assert many < 1.2 * few
+    assert after_many < 1.2 * few
+
+
+async def test_the_way_by_hand_ends_when_all_that_may_go_have_gone(db: asyncpg.Connection) -> None:
+    await insert_old(db, 1, 2_500)
+    unfinished = await insert_request(db, received=400 * DAY, finished=None)
+
+    calls = 0
+    while await db.fetchval("select retire_requests('30 days', 500)"):
+        calls += 1
+
+    assert calls == 3
+    assert await ids_in(db, "requests") == {unfinished}
+
+
+@pytest.mark.usefixtures("often")
+async def test_what_was_passed_by_goes_when_it_may(
+    new_worker: NewWorker, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "_SECONDS_PER_HOUR", 0.1)
+    late = await insert_request(db, received=400 * DAY, finished=None)
+    await insert_old(db, 1, 2_500)
+    await new_worker()
+
+    async def only_that() -> bool:
+        return await ids_in(db, "requests") == {late}
+
+    await eventually(only_that)
+    await db.execute("update requests set status = 'processing', attempt = 1, started_at = now()")
+    await db.execute(
+        "update requests set status = 'completed', response = '{}', finished_at = now() - interval '31 days'"
+    )
+    await eventually(lambda: db.fetchval("select not exists (select from requests)"))

@@ -133,7 +133,7 @@ create function retire_requests(
   security definer set search_path from current
   set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $$
 declare
-  least_age interval := (select kept_at_least from installation);
+  least_age interval := coalesce((select kept_at_least from installation), '1 day');
   before timestamptz;
   seen integer;
   candidates uuid[];
