@@ -16,7 +16,8 @@ from worker.sql import setup_query
 
 _RESERVED = ("public", "information_schema")
 _TABLES = (
-    "installation", "leases", "request_transitions", "requests", "schema_migrations", "sessions", "workers",
+    "attempts", "installation", "leases", "other_answers", "request_transitions", "requests",
+    "schema_migrations", "sessions", "workers",
 )  # fmt: skip
 
 
