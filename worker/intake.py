@@ -198,9 +198,16 @@ class Intake:
             await session.give_back(session.take_all_shed())
 
     async def flush(self) -> None:
-        """Send the acknowledgements that were held back."""
+        """Send the acknowledgements that were held back; returns once the broker has them all."""
         for session in self._sessions:
             await session.acknowledge([], everything=True)
+            if session.open:
+                try:
+                    # Any question will do: it is answered after what was sent before it, and a connection
+                    # that is closed now would take that along.
+                    await session.channel.basic_qos(prefetch_count=self._bounds.deliveries, timeout=5)
+                except Exception:  # noqa: BLE001 — as above
+                    _log.info("intake.flush_unanswered")
 
     def _body_for(self, header: ContentHeader) -> Body:
         """What takes the pieces of a body. A response that strayed here is kept, however large: it is for the

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from commands import Shell, line_with
-from harness import Desk, NewWorker, good_request
+from harness import Desk, NewWorker, declare_topology, good_request
 from steering import steer
 
 from schemas import CreateSessionRequest
@@ -231,6 +231,20 @@ async def test_topology_is_compared_and_declared(shell: Shell) -> None:
     assert len(missing.records[0]["problems"]) == 9
     assert applied.records[0]["ok"] is True
     assert "WORKER_QUEUE_LIMITS" in differs.out
+
+
+async def test_a_queue_with_an_older_limit_is_a_note_and_no_difference(
+    shell: Shell, settings: Settings
+) -> None:
+    await declare_topology(settings, delivery_limit=20)
+
+    people = await shell.run("topology", "verify")
+    programs = await shell.run("topology", "verify", "--json")
+    applied = await shell.run("topology", "apply")
+
+    assert [outcome.code for outcome in (people, programs, applied)] == [0, 0, 0]
+    assert people.out.count("note: the queue ") == applied.out.count("note: the queue ") == 4
+    assert (programs.records[0]["ok"], len(programs.records[0]["notes"])) == (True, 4)
 
 
 async def test_migrations_are_compared_and_applied(shell: Shell, stack_database: str) -> None:

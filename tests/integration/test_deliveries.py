@@ -1,12 +1,15 @@
 """The intake on a real broker: lost channels, and what is given back."""
 
 import asyncio
+import importlib.metadata
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aio_pika
+import pytest
 from faults.proxy import proxy_to
-from harness import Desk, declare_topology, eventually
+from harness import Desk, declare_topology, eventually, good_request
 
 from worker.intake import PART, Bounds, Intake, sources_of_requests
 from worker.metrics import Metrics
@@ -160,3 +163,123 @@ async def test_large_messages_make_small_batches(desk: Desk, settings: Settings)
         await asyncio.gather(serving, return_exceptions=True)
 
     assert sizes == [[5, 400_000, 400_000, 400_000], [5, 5]]
+
+
+async def test_what_is_buffered_goes_back_at_once_when_it_stops(
+    settings: Settings, stack: Stack, desk: Desk
+) -> None:
+    """The connection stays open, since what was begun has yet to be settled on it."""
+    await declare_topology(settings)
+    for number in range(5):
+        await desk.send(f"{number}")
+    intake, readiness = new_intake(desk.prefix)
+    async with intake_on(intake, readiness, stack.amqp_url):
+
+        async def all_there() -> bool:
+            return await intake.arrivals() == 5
+
+        await eventually(all_there)
+        assert len(intake.take(1)) == 1
+        await intake.stop()
+
+        async def four_back() -> bool:
+            return await desk.count(names_for(desk.prefix).requests) == 4
+
+        await eventually(four_back)
+
+
+async def test_it_knows_how_often_a_message_came_back(settings: Settings, stack: Stack, desk: Desk) -> None:
+    await declare_topology(settings)
+    await desk.send("again and again")
+    intake, readiness = new_intake(desk.prefix)
+    counts = []
+    async with intake_on(intake, readiness, stack.amqp_url):
+        for _ in range(4):
+            await intake.arrivals()
+            taken = intake.take(1)
+            counts.append(taken[0].message.delivery_count)
+            await intake.give_back(taken)
+
+    assert counts == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("version", ["7.2.4", "99.0.0"])
+async def test_no_more_bytes_are_held_than_the_bound_and_all_come_in_the_end(
+    settings: Settings, stack: Stack, desk: Desk, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    await declare_topology(settings)
+    monkeypatch.setattr(importlib.metadata, "version", lambda _name: version)
+    for number in range(20):
+        await desk.send(f"{number:02}" + "x" * 998)
+    metrics = Metrics()
+    readiness = Readiness([PART])
+    sources = sources_of_requests(names_for(desk.prefix))
+    intake = Intake(sources, Bounds(100, 5_000, 1 << 20), readiness, metrics)
+    taken: list[bytes] = []
+    async with intake_on(intake, readiness, stack.amqp_url):
+
+        async def all_delivered() -> bool:
+            assert intake.held_bytes <= 5_000
+            return metrics.registry.get_sample_value("worker_shed_deliveries_total") == 15
+
+        await eventually(all_delivered)
+        assert intake.buffered == 5
+        assert metrics.registry.get_sample_value("worker_held_bytes") == 5_000
+        while len(taken) < 20:
+            await intake.arrivals()
+            batch = intake.take(1)
+            taken += [delivery.message.body[:2] for delivery in batch]
+            await intake.settle(batch)
+            assert intake.held_bytes <= 5_000
+        await intake.flush()
+    assert taken == [f"{number:02}".encode() for number in range(20)], "in their order, each once"
+    assert await desk.count(names_for(desk.prefix).requests) == 0
+
+
+async def test_one_message_is_always_taken_whatever_its_size(
+    settings: Settings, stack: Stack, desk: Desk
+) -> None:
+    await declare_topology(settings)
+    for _ in range(3):
+        await desk.send("x" * 9_000)
+    readiness = Readiness([PART])
+    sources = sources_of_requests(names_for(desk.prefix))
+    intake = Intake(sources, Bounds(100, 5_000, 1 << 20), readiness, Metrics())
+    async with intake_on(intake, readiness, stack.amqp_url):
+        for _ in range(3):
+            await intake.arrivals()
+            assert intake.buffered == 1
+            await intake.settle(intake.take(9))
+
+
+@pytest.mark.parametrize("version", ["7.2.4", "99.0.0"])
+async def test_a_body_that_is_too_large_is_dropped_as_it_comes(
+    settings: Settings, stack: Stack, desk: Desk, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    await declare_topology(settings)
+    monkeypatch.setattr(importlib.metadata, "version", lambda _name: version)
+    request = good_request() | {"metadata": {"padding": "x" * 2_000_000}}
+    size = len(json.dumps(request).encode())
+    nobody_s, response = b"x" * 2_000_000, json.dumps(request).encode()
+    await desk.send(request)
+    await desk.send(nobody_s)
+    await desk.send(response, type="CreateSessionResponse")
+    intake, readiness = new_intake(desk.prefix)
+    async with intake_on(intake, readiness, stack.amqp_url):
+
+        async def all_there() -> bool:
+            return intake.buffered == 3
+
+        await eventually(all_there)
+        assert intake.held_bytes == len(nobody_s) + len(response)
+        messages = []
+        while len(messages) < 3:
+            messages += [delivery.message for delivery in intake.take(3)]
+
+    assert messages[0].body == b""
+    assert messages[0].dropped is not None
+    assert (str(messages[0].dropped.request_id), messages[0].dropped.size) == (request["request_id"], size)
+    assert [(message.body, message.dropped) for message in messages[1:]] == [
+        (nobody_s, None),
+        (response, None),
+    ]

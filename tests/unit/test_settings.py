@@ -223,3 +223,23 @@ def test_a_key_with_a_passphrase_is_refused_and_asks_for_nothing(
 
     with pytest.raises(SettingsError, match="WORKER_TLS_KEY_FILE: is encrypted"):
         context_from(read_settings())
+
+
+@pytest.mark.parametrize(
+    ("variables", "deliveries"),
+    [
+        ({}, 512),
+        ({"HANDLER": "m:f"}, 200),
+        ({"HANDLER": "m:f", "HANDLER_CONCURRENCY": "1"}, 8),
+        ({"HANDLER": "m:f", "HANDLER_CONCURRENCY": "1000"}, 2000),
+        ({"HANDLER": "m:f", "HANDLER_CONCURRENCY": "1", "PREFETCH": "512"}, 512),
+        ({"PREFETCH": "3"}, 3),
+    ],
+)
+def test_the_prefetch_fits_what_can_be_begun(
+    environment: pytest.MonkeyPatch, variables: dict[str, str], deliveries: int
+) -> None:
+    for name, value in variables.items():
+        environment.setenv(f"WORKER_{name}", value)
+
+    assert read_settings().prefetch_in_effect == deliveries
