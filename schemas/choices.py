@@ -213,4 +213,45 @@ VoicemailDetectionType = TypeAliasType("VoicemailDetectionType", Literal[
     "machine_end_other"
 ])
 
+AnyNameModelProvider = TypeAliasType("AnyNameModelProvider", Literal[
+    "anyscale", "deepinfra", "openrouter", "perplexity-ai", "together-ai"
+])
+
+AnyIdVoiceProvider = TypeAliasType("AnyIdVoiceProvider", Literal[
+    "azure", "cartesia", "11labs", "hume", "lmnt", "openai", "playht", "rime-ai", "smallest-ai",
+    "tavus"
+])
+
+PlainTranscriberProvider = TypeAliasType("PlainTranscriberProvider", Literal[
+    "assembly-ai", "azure", "deepgram", "11labs", "gladia", "google", "speechmatics",
+    "talkscriber", "cartesia"
+])
+
+ModelVoicemailDetectionProvider = TypeAliasType("ModelVoicemailDetectionProvider", Literal[
+    "google", "openai", "vapi"
+])
+
+SpeechInterruption = TypeAliasType("SpeechInterruption", Literal[
+    "assistant.speech.interrupted", "customer.speech.interrupted"
+])
+
+OneSidedEndpointingRuleType = TypeAliasType("OneSidedEndpointingRuleType", Literal[
+    "assistant", "customer"
+])
+
+ApiKeyCredentialProvider = TypeAliasType("ApiKeyCredentialProvider", Literal[
+    "assembly-ai", "cartesia", "deepinfra", "deep-seek", "gladia", "gohighlevel", "groq", "lmnt",
+    "neuphonic", "openai", "openrouter", "perplexity-ai", "rime-ai", "runpod", "smallest-ai",
+    "speechmatics", "tavus", "together-ai", "trieve"
+])
+
+LimitedApiKeyCredentialProvider = TypeAliasType("LimitedApiKeyCredentialProvider", Literal[
+    "anthropic", "anyscale", "cerebras", "11labs", "google", "hume", "inflection-ai", "xai"
+])
+
+AuthorizationCredentialProvider = TypeAliasType("AuthorizationCredentialProvider", Literal[
+    "google.calendar.oauth2-authorization", "google.sheets.oauth2-authorization",
+    "slack.oauth2-authorization"
+])
+
 # fmt: on

@@ -5,7 +5,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.base import JsonObject, Number, Range, StrictModel, Text40, Text10000
-from schemas.choices import AzureOpenAIModelName, AzureRegion, AzureService
+from schemas.choices import (
+    ApiKeyCredentialProvider,
+    AuthorizationCredentialProvider,
+    AzureOpenAIModelName,
+    AzureRegion,
+    AzureService,
+    LimitedApiKeyCredentialProvider,
+)
 from schemas.credential_parts import (
     AzureBlobStorageBucketPlan,
     BucketPlan,
@@ -29,45 +36,21 @@ class CredentialBase(StrictModel):
 class ApiKeyCredential(CredentialBase):
     """A key of any length."""
 
-    provider: Literal[
-        "assembly-ai",
-        "cartesia",
-        "deepinfra",
-        "deep-seek",
-        "gladia",
-        "gohighlevel",
-        "groq",
-        "lmnt",
-        "neuphonic",
-        "openai",
-        "openrouter",
-        "perplexity-ai",
-        "rime-ai",
-        "runpod",
-        "smallest-ai",
-        "speechmatics",
-        "tavus",
-        "together-ai",
-        "trieve",
-    ]
+    provider: ApiKeyCredentialProvider
     api_key: str
 
 
 class LimitedApiKeyCredential(CredentialBase):
     """A key of limited length."""
 
-    provider: Literal["anthropic", "anyscale", "cerebras", "11labs", "google", "hume", "inflection-ai", "xai"]
+    provider: LimitedApiKeyCredentialProvider
     api_key: Text10000
 
 
 class AuthorizationCredential(CredentialBase):
     """A reference to an authorisation given elsewhere."""
 
-    provider: Literal[
-        "google.calendar.oauth2-authorization",
-        "google.sheets.oauth2-authorization",
-        "slack.oauth2-authorization",
-    ]
+    provider: AuthorizationCredentialProvider
     authorization_id: str
 
 

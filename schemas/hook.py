@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.base import JsonObject, StrictModel, Text1000
+from schemas.choices import SpeechInterruption
 from schemas.destination import Destination
 from schemas.server import Server
 
@@ -63,7 +64,7 @@ class AssistantHookCallEnding(StrictModel):
 class AssistantHookSpeechInterrupted(StrictModel):
     """What is done when the assistant or the customer is interrupted."""
 
-    on: Literal["assistant.speech.interrupted", "customer.speech.interrupted"]
+    on: SpeechInterruption
     do: list[
         Annotated[
             TransferAssistantHookAction | FunctionCallAssistantHookAction | SayAssistantHookAction,

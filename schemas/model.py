@@ -7,6 +7,7 @@ from pydantic import Field
 from schemas.base import JsonObject, Number, ProviderBlock, Range
 from schemas.choices import (
     AnthropicModelName,
+    AnyNameModelProvider,
     CerebrasModelName,
     DeepSeekModelName,
     GoogleModelName,
@@ -42,7 +43,7 @@ class ModelBlock(ProviderBlock):
 class AnyNameModel(ModelBlock):
     """The variants that take a model of any name."""
 
-    provider: Literal["anyscale", "deepinfra", "openrouter", "perplexity-ai", "together-ai"]
+    provider: AnyNameModelProvider
     model: str
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.base import Number, Range, Reason, StrictModel
-from schemas.choices import RegexOptionType, SmartEndpointingProvider
+from schemas.choices import OneSidedEndpointingRuleType, RegexOptionType, SmartEndpointingProvider
 
 _Phrase = Annotated[str, Field(max_length=240)]
 _Pause = Annotated[Number, Range(0, 3)]
@@ -32,7 +32,7 @@ class RegexOption(StrictModel):
 class OneSidedEndpointingRule(StrictModel):
     """A rule on what the assistant or the customer said last."""
 
-    type: Literal["assistant", "customer"]
+    type: OneSidedEndpointingRuleType
     regex: str
     regex_options: list[RegexOption] | None = None
     timeout_seconds: _RuleTimeout

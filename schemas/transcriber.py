@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.base import JsonObject, ProviderBlock
-from schemas.choices import OpenAITranscriberModelName
+from schemas.choices import OpenAITranscriberModelName, PlainTranscriberProvider
 from schemas.server import Server
 
 
@@ -18,17 +18,7 @@ class TranscriberBlock(ProviderBlock):
 class PlainTranscriber(TranscriberBlock):
     """The variants that require nothing besides `provider`."""
 
-    provider: Literal[
-        "assembly-ai",
-        "azure",
-        "deepgram",
-        "11labs",
-        "gladia",
-        "google",
-        "speechmatics",
-        "talkscriber",
-        "cartesia",
-    ]
+    provider: PlainTranscriberProvider
 
 
 class CustomTranscriber(TranscriberBlock):

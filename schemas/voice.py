@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.base import JsonObject, ProviderBlock, Reason
-from schemas.choices import DeepgramVoiceId, VapiVoiceId
+from schemas.choices import AnyIdVoiceProvider, DeepgramVoiceId, VapiVoiceId
 from schemas.server import Server
 
 
@@ -18,18 +18,7 @@ class VoiceBlock(ProviderBlock):
 class AnyIdVoice(VoiceBlock):
     """The variants that require an id and take any."""
 
-    provider: Literal[
-        "azure",
-        "cartesia",
-        "11labs",
-        "hume",
-        "lmnt",
-        "openai",
-        "playht",
-        "rime-ai",
-        "smallest-ai",
-        "tavus",
-    ]
+    provider: AnyIdVoiceProvider
     voice_id: str
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.base import Number, Range, StrictModel
-from schemas.choices import VoicemailDetectionType
+from schemas.choices import ModelVoicemailDetectionProvider, VoicemailDetectionType
 
 
 class VoicemailDetectionBackoffPlan(StrictModel):
@@ -19,7 +19,7 @@ class VoicemailDetectionBackoffPlan(StrictModel):
 class ModelVoicemailDetectionPlan(StrictModel):
     """Detection by a model that listens."""
 
-    provider: Literal["google", "openai", "vapi"]
+    provider: ModelVoicemailDetectionProvider
     beep_max_await_seconds: Annotated[Number, Range(0, 30)] | None = 30
     backoff_plan: VoicemailDetectionBackoffPlan | None = None
 

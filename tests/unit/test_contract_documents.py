@@ -4,6 +4,7 @@ import argparse
 import json
 import random
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,23 @@ def test_each_schema_says_what_it_is_and_of_which_version() -> None:
         assert found["$schema"] == "https://json-schema.org/draft/2020-12/schema"
         version = document()["info"]["version"]
         assert found["$id"] == f"urn:session-worker:{name.removesuffix('.schema.json')}:{version}"
+
+
+def test_each_enumeration_has_a_name_that_generated_code_can_use() -> None:
+    for described in json_schemas().values():
+        assert list(_enumerations(described.get("properties"))) == []
+        for definition in described.get("$defs", {}).values():
+            assert "enum" in definition or list(_enumerations(definition)) == []
+
+
+def _enumerations(described: Any) -> Iterator[list[Any]]:
+    parts: list[Any] = described if isinstance(described, list) else []
+    if isinstance(described, dict):
+        if isinstance(described.get("enum"), list):
+            yield described["enum"]
+        parts = [part for name, part in described.items() if name != "propertyNames"]
+    for part in parts:
+        yield from _enumerations(part)
 
 
 def test_the_examples_of_responses_are_as_strict_as_real_ones() -> None:

@@ -43,6 +43,15 @@ def test_the_least_that_cancels(spelling: str) -> None:
             {"request_id": "17"},
             [{"field": "request_id", "reason": "must be a UUID of 36 characters, 8-4-4-4-12"}],
         ),
+        (
+            {"request_id": "00000000-0000-0000-0000-000000000000"},
+            [
+                {
+                    "field": "request_id",
+                    "reason": "must not be the nil or the max UUID: each request has its own",
+                }
+            ],
+        ),
         ({"payload": {}}, [{"field": "payload", "reason": "is not a known field"}]),
     ],
 )  # fmt: skip
