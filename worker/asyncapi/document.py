@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 
 from schemas import CreateSessionRequest, FailureCode
 from schemas.cancel import CancelSessionRequest
-from schemas.documents import CONTRACT_VERSION, without_discriminators
+from schemas.documents import CONTRACT_VERSION, Untitled, without_discriminators
 from schemas.failures import FAILURES
 from schemas.strict_response import STRICT_RESPONSE
 from worker.asyncapi import examples, properties
@@ -253,8 +253,9 @@ def _schemas() -> Document:
             for model in (CreateSessionRequest, CancelSessionRequest)
         ],
         ref_template=template,
+        schema_generator=Untitled,
     )
-    response = STRICT_RESPONSE.json_schema(ref_template=template)
+    response = STRICT_RESPONSE.json_schema(ref_template=template, schema_generator=Untitled)
     parts = response.pop("$defs")
     found: Document = without_discriminators({**made["$defs"], "CreateSessionResponse": response, **parts})
     return found
