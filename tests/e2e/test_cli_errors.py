@@ -1,5 +1,6 @@
 """What goes wrong is one to three sentences on stderr and an exit code, never a traceback."""
 
+import asyncio
 import subprocess
 import sys
 
@@ -50,10 +51,19 @@ async def test_wrong_usage_and_settings_are_exit_code_2(
     assert "Traceback" not in outcome.err
 
 
+NOTHING = "/dev/null"
+NEED_POSTGRES = [
+    ["migrate"],
+    ["migrate", "--check"],
+    ["status", UNKNOWN],
+    ["status", "order-17"],
+    ["status", UNKNOWN, "--watch"],
+    ["verify", "--confirmed", NOTHING, "--responses", NOTHING],
+]
+
+
 @pytest.mark.parametrize(
-    "words",
-    [["request"], ["responses"], ["topology", "verify"], ["migrate"], ["status", UNKNOWN]],
-    ids=lambda words: words[0],
+    "words", [["request"], ["responses"], ["topology", "verify"], *NEED_POSTGRES], ids=" ".join
 )
 async def test_a_server_that_is_not_there_is_exit_code_3(words: list[str]) -> None:
     shell = Shell(AMQP_URL=f"amqp://u:canary@{NOBODY}/", DATABASE_URL=f"postgresql://u:canary@{NOBODY}/d")
@@ -65,6 +75,47 @@ async def test_a_server_that_is_not_there_is_exit_code_3(words: list[str]) -> No
     assert "refused" in outcome.err
     assert "Traceback" not in outcome.err
     assert "canary" not in outcome.err
+
+
+@pytest.mark.parametrize("words", ["up", "demo"])
+async def test_what_starts_servers_tells_of_a_named_one_that_is_not_there(stack: Stack, words: str) -> None:
+    nowhere = f"postgresql://u:canary@{NOBODY}/d"
+
+    outcome = await Shell(AMQP_URL=stack.amqp_url, DATABASE_URL=nowhere).run(words)
+
+    assert (outcome.code, outcome.out) == (3, "")
+    assert "cannot be reached" in outcome.err
+    assert "canary" not in outcome.err
+
+
+@pytest.mark.parametrize("words", NEED_POSTGRES, ids=" ".join)
+@pytest.mark.parametrize("way", ["silent", "hangs up", "no such database"])
+async def test_a_postgres_that_does_not_answer_is_exit_code_3(
+    stack: Stack, words: list[str], way: str
+) -> None:
+    """In one sentence, and within the time."""
+    held: list[asyncio.StreamWriter] = []
+
+    async def take(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if way == "silent":
+            held.append(writer)
+        else:
+            writer.close()
+
+    async with await asyncio.start_server(take, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        url = f"postgresql://u:canary@127.0.0.1:{port}/d?sslmode=disable"
+        if way == "no such database":
+            url = f"{stack.database_url.rpartition('/')[0]}/nowhere?sslmode=disable"
+        async with asyncio.timeout(30):
+            outcome = await Shell(DATABASE_URL=url).run(*words, "--wait", "1")
+        for writer in held:
+            writer.close()
+
+    assert (outcome.code, outcome.out) == (3, "")
+    (said,) = [line for line in outcome.err.splitlines() if not line.startswith("waiting up to")]
+    assert said.startswith("session-worker: Postgres ")
+    assert "canary" not in said
 
 
 @pytest.mark.parametrize("words", [["request"], ["topology", "verify"]], ids=lambda words: words[0])

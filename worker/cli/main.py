@@ -143,6 +143,11 @@ def _explain(error: Exception, name: str) -> int:
     for kind in type(error).__mro__:
         if (code := _CODES.get(f"{kind.__module__}.{kind.__name__}")) is not None:
             return _say(str(error), code)
+    if "worker.database" in sys.modules:  # else the command needs no Postgres
+        from worker.cli.servers import unreachable  # noqa: PLC0415 — as above
+
+        if away := unreachable(error):
+            return _say(str(away), away.code)
     return _say(f"unexpected {type(error).__name__}: {error}\n--debug shows where", exits.UNEXPECTED)
 
 

@@ -1,6 +1,7 @@
 """The settings that a command needs, and servers that may take a while to answer."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -75,6 +76,17 @@ def refusal(server: str, error: BaseException) -> CommandError | None:
     kind = type(error).__name__
     if code.startswith(_REFUSED) or "Authentication" in kind or "NotAllowed" in kind:
         return CommandError(exits.UNREACHABLE, f"{server} refuses: {_in_words(error)}")
+    return None
+
+
+def unreachable(error: BaseException) -> CommandError | None:
+    """What is to be said of an error by which a server is away, or refuses, wherever it has come up."""
+    if refused := refusal("Postgres", error):
+        return refused
+    of_postgres = type(error).__module__.startswith("asyncpg") and is_transient(error)
+    if of_postgres or isinstance(error, ConnectionError | TimeoutError | socket.gaierror):
+        server = "Postgres" if of_postgres else "a server"
+        return CommandError(exits.UNREACHABLE, f"{server} cannot be reached: {_in_words(error)}")
     return None
 
 
