@@ -1,8 +1,6 @@
 """Finding a request by what people have of it: an id, the beginning of one, or a correlation id."""
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -11,8 +9,6 @@ from worker.database import Database
 SHORTEST = 8  # characters of an id that are looked for
 MOST_FOUND = 10
 _LAST_CHARACTER = "z"  # of those that ids are made of
-_FIRST_STEP = timedelta(minutes=1)
-_FARTHEST = datetime(2000, 1, 1, tzinfo=UTC)  # before any request
 
 
 class Match(NamedTuple):
@@ -31,7 +27,7 @@ class Through(NamedTuple):
 
     matches: list[Match]
     looked: int
-    since: datetime
+    since: datetime | None  # None: there was nothing to look at
     all_of_them: bool
 
 
@@ -56,25 +52,13 @@ async def look_through(database: Database, text: str, most: int) -> Through:
     There is no index for either: it would cost each request, and few are ever looked for. So the table is
     read, newest first and no farther than told.
     """
-    looked, since, found = 0, _FARTHEST, list[UUID]()
-    for until, since in _steps_back(datetime.now(UTC)):
-        row = (await database.call("look_through", text, since, until, most - looked, MOST_FOUND + 1))[0]
-        looked += row["looked"]
-        found += row["found"]
-        if found or looked >= most:
-            break
-    matches = [each for request_id in found for each in await _between(database, request_id, request_id)]
+    row = (await database.call("look_through", text, most, MOST_FOUND + 1))[0]
+    matches = [
+        each for request_id in row["found"] for each in await _between(database, request_id, request_id)
+    ]
     matches.sort(key=lambda match: (match.received_at, match.request_id))
-    return Through(matches, looked, since, looked < most and since == _FARTHEST)
+    return Through(matches, row["looked"], row["since"], row["looked"] < most)
 
 
 async def _between(database: Database, first: UUID, last: UUID) -> list[Match]:
     return [Match(**row) for row in await database.call("by_request_id", first, last, MOST_FOUND + 1)]
-
-
-def _steps_back(now: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Spans of time from now back to before any request, each as long as all before it."""
-    yield now + timedelta(days=1), now - _FIRST_STEP  # other machines' clocks may be ahead
-    ago = [_FIRST_STEP * 2**power for power in range(17)]  # 45 days
-    moments = [now - step for step in ago]
-    yield from pairwise([*moments, _FARTHEST])

@@ -36,7 +36,9 @@ FOUND = {
     "request": {
         "request_id": ID, "status": "processing", "attempt": 2, "org_id": "org-1", "user_id": None,
         "session_id": SESSION, "error_code": None, "reply_to": "amq.gen-Sw-XWJr9jw17b-_VLRvTZw",
-        "correlation_id": str(ID), "deadline_at": AT, "received_at": AT, "worker": ID, "lease_worker": ID,
+        "correlation_id": str(ID), "deadline_at": AT, "received_at": AT, "finished_at": AT,
+        "published_at": None, "undelivered": "unroutable", "undelivered_at": AT, "answer_at": None,
+        "worker": ID, "lease_worker": ID,
     },
     "history": [
         {"at": AT, "status": step, "attempt": 1, "worker": ID} for step in ("pending", "processing")

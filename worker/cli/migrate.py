@@ -11,15 +11,16 @@ from worker.sql import Migration
 from worker.tls import context_from
 
 EXAMPLES = """\
-  session-worker migrate                apply what is missing; two at once do no harm
-  session-worker migrate --check        change nothing; exit code 1 if something is missing
-  session-worker migrate --sql          print the SQL, for those who apply it by other means
-  session-worker migrate --grant sw     give the role sw what a worker needs, and no more
+  session-worker migrate          apply what is missing; two at once do no harm
+  session-worker migrate --check  change nothing; exit code 1 if any is missing
+  session-worker migrate --sql    print the SQL, to apply it by other means
+  session-worker migrate --grant sw
+                                  give the role sw what a worker needs, no more
   WORKER_PREFIX=tenant-b session-worker migrate
-                                        a schema for that prefix, beside those that are there
+                                  a schema for that prefix, beside the others
 
-Without WORKER_PREFIX it is about the tables of the database's first installation, which belong to
-the first worker that comes.
+Without WORKER_PREFIX it is about the tables of the database's first
+installation, which belong to the first worker that comes.
 """
 
 

@@ -3,9 +3,8 @@
 import argparse
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID, uuid4
 
 from rich.console import Group, RenderableType
@@ -14,12 +13,12 @@ from rich.table import Table
 
 from worker import log, search
 from worker.cli import exits, running
+from worker.cli.delivery import delivery
 from worker.cli.exits import CommandError
-from worker.cli.looking import open_database
+from worker.cli.looking import Looking, open_database
 from worker.cli.options import positive
 from worker.cli.output import coloured, emit, facts, grid, json_option, people, plain, say, wait_option
-from worker.cli.servers import reach, settings_for
-from worker.database import Database
+from worker.cli.servers import settings_for
 from worker.store import Store
 
 EXAMPLES = """\
@@ -40,7 +39,6 @@ _LOOK_SECONDS = 0.5
 _FINISHED = ("completed", "failed")
 
 Found = dict[str, Any]
-T = TypeVar("T")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,13 +72,13 @@ async def _status(options: argparse.Namespace) -> int:
         store = Store(database, uuid4(), settings.lease_seconds)
         whole = _uuid(options.id)
         if options.watch and whole is not None:
-            return await _watch(store, whole, options)
-        found = await _look(lambda: find(store, whole), options) if whole is not None else None
+            return await _watch(database, store, whole, options)
+        found = await database.look(lambda: find(store, whole), options.wait) if whole is not None else None
         if found is None:
             request_id = await _the_one(database, options)
             if options.watch:
-                return await _watch(store, request_id, options)
-            found = await _look(lambda: find(store, request_id), options)
+                return await _watch(database, store, request_id, options)
+            found = await database.look(lambda: find(store, request_id), options.wait)
         if found is None:
             raise _unknown(options.id)
         _print(found, as_json=options.json)
@@ -89,17 +87,13 @@ async def _status(options: argparse.Namespace) -> int:
         await database.close()
 
 
-async def _look(what: Callable[[], Awaitable[T]], options: argparse.Namespace) -> T:
-    return await reach("Postgres", what, options.wait, each_within=True)
-
-
-async def _the_one(database: Database, options: argparse.Namespace) -> UUID:
+async def _the_one(database: Looking, options: argparse.Namespace) -> UUID:
     """The request that is meant. Several that may be are listed."""
-    matches = await _look(lambda: search.by_id(database, options.id), options)
+    matches = await database.look(lambda: search.by_id(database, options.id), options.wait)
     if not matches:
         say(f"no request's id: looking through the newest {options.look_through:,} for the correlation id")
-        through = await _look(
-            lambda: search.look_through(database, options.id, options.look_through), options
+        through = await database.look(
+            lambda: search.look_through(database, options.id, options.look_through), options.wait
         )
         if not through.matches:
             raise _unknown(options.id, through)
@@ -161,13 +155,13 @@ async def find(store: Store, request_id: UUID) -> Found | None:
     }
 
 
-async def _watch(store: Store, request_id: UUID, options: argparse.Namespace) -> int:
+async def _watch(database: Looking, store: Store, request_id: UUID, options: argparse.Namespace) -> int:
     shown: Found | None = None
     try:
         with Live(console=people(), auto_refresh=False) as live:
             async with asyncio.timeout(options.timeout):
                 while shown is None or shown["request"]["status"] not in _FINISHED:
-                    found = await _look(lambda: find(store, request_id), options)
+                    found = await database.look(lambda: find(store, request_id), options.wait)
                     if found is not None and found != shown:
                         if options.json:
                             emit(found)
@@ -184,7 +178,7 @@ async def _watch(store: Store, request_id: UUID, options: argparse.Namespace) ->
 
 
 def _unknown(text: str, through: search.Through | None = None) -> CommandError:
-    if through is None or through.all_of_them:
+    if through is None or through.since is None or through.all_of_them:
         looked = ""
     else:
         looked = (
@@ -208,7 +202,9 @@ def _print(found: Found, *, as_json: bool) -> None:
 def render(found: Found) -> RenderableType:
     """For people: the request, its history, its session and its response."""
     request, session, response = found["request"], found["session"], found["response"]
-    parts: list[RenderableType] = [facts("request", _request_rows(request))]
+    rows = _request_rows(request)
+    rows.insert(2, ("delivery", delivery(request)))
+    parts: list[RenderableType] = [facts("request", rows)]
     history = grid("history", "time", "status", "attempt", "worker", cut=["worker"])
     for step in found["history"]:
         history.add_row(

@@ -68,6 +68,7 @@ def execute(options: argparse.Namespace) -> int:
 async def _verify(confirmed: list[UUID], received: list[Received], wait_seconds: float) -> list[Violation]:
     settings = settings_for(database=True)
     url, tls = settings.database_url.get_secret_value(), context_from(settings)
+    schema = await reach("Postgres", lambda: require_current(url, tls, settings.prefix), wait_seconds)
     return await reach("Postgres", lambda: verify(url, confirmed, received, tls, schema), wait_seconds)
 
 

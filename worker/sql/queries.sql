@@ -376,8 +376,8 @@ select retired, reached from retire_requests(make_interval(secs => $1), $2, $3)
 -- One request as people ask for it.
 select
   r.request_id, r.status, r.attempt, r.org_id, r.user_id, r.session_id, r.response, r.error_code, r.reply_to,
-  r.correlation_id, r.deadline_at, r.received_at, r.started_at, r.due_at, r.finished_at, r.published_at, r.worker,
-  l.lease_until, l.worker as lease_worker
+  r.correlation_id, r.deadline_at, r.received_at, r.started_at, r.due_at, r.finished_at, r.published_at,
+  r.undelivered, r.undelivered_at, r.answer_at, r.worker, l.lease_until, l.worker as lease_worker
 from requests r left join leases l on l.id = r.lease
 where r.request_id = $1
 
@@ -410,12 +410,11 @@ from sessions s left join requests r on r.request_id = s.request_id
 where s.id between $1 and $2 and starts_with(s.id, $1) order by s.id limit $3
 
 -- name: look_through
--- Those of the requests of a span of time that have this correlation id, or this session id reserved, and how many
--- were looked at, $4 at most.
+-- Those of the newest requests that have this correlation id, or this session id reserved; how many were looked
+-- at, $2 at most, and since when.
 select
-  count(*) as looked,
-  coalesce((array_agg(request_id) filter (where correlation_id = $1 or session_id = $1))[:$5], '{}') as found
+  count(*) as looked, min(received_at) as since,
+  coalesce((array_agg(request_id) filter (where correlation_id = $1 or session_id = $1))[:$3], '{}') as found
 from (
-  select request_id, correlation_id, session_id from requests
-  where received_at >= $2 and received_at < $3 limit $4
+  select request_id, correlation_id, session_id, received_at from requests order by received_at desc limit $2
 ) as newest
