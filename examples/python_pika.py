@@ -58,11 +58,14 @@ def ask(channel: BlockingChannel) -> dict[str, Any]:
 def subscribe(channel: BlockingChannel, how_many: int | None) -> None:
     """Read responses to requests that named no reply queue, each one once."""
     seen = set()  # a response may come more than once, always with the same message_id
-    channel.basic_qos(prefetch_count=100)
+    # Who takes a few brings none ahead: it would go back, and what goes back too often can be lost.
+    channel.basic_qos(prefetch_count=1 if how_many else 100)
     for method, properties, body in channel.consume(f"{PREFIX}.responses"):
         if properties.message_id not in seen:
             seen.add(properties.message_id)
             print(json.dumps(json.loads(body)), flush=True)
+        if len(seen) == how_many:
+            channel.cancel()  # before the last is acknowledged, which would bring the next
         channel.basic_ack(method.delivery_tag)  # only now: what is not acknowledged comes again
         if len(seen) == how_many:
             return

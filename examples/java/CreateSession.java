@@ -76,14 +76,21 @@ public class CreateSession {
     static void subscribe(Channel channel, int howMany) throws Exception {
         Set<String> seen = ConcurrentHashMap.newKeySet(); // a response may come again, with the same message id
         CountDownLatch enough = new CountDownLatch(howMany);
-        channel.basicQos(100);
+        // Who takes a few brings none ahead: it would go back, and what goes back too often can be lost.
+        channel.basicQos(howMany == Integer.MAX_VALUE ? 100 : 1);
         channel.basicConsume(PREFIX + ".responses", false, (tag, delivery) -> {
-            if (seen.add(delivery.getProperties().getMessageId())) {
+            boolean isNew = seen.add(delivery.getProperties().getMessageId());
+            if (isNew) {
                 System.out.println(new String(delivery.getBody(), StandardCharsets.UTF_8));
-                enough.countDown();
+            }
+            if (seen.size() == howMany) {
+                channel.basicCancel(tag); // before the last is acknowledged, which would bring the next
             }
             // Only now: what is not acknowledged comes again.
             channel.basicAck(delivery.getEnvelope().getDeliveryTag(), false);
+            if (isNew) {
+                enough.countDown();
+            }
         }, tag -> { });
         enough.await();
     }

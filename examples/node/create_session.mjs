@@ -47,18 +47,19 @@ async function ask(connection) {
 async function subscribe(connection, howMany) {
   const channel = await connection.createChannel();
   const seen = new Set(); // a response may come more than once, always with the same messageId
-  await channel.prefetch(100);
-  await new Promise((resolve) => {
-    channel.consume(`${PREFIX}.responses`, (message) => {
-      if (!seen.has(message.properties.messageId) && seen.size < howMany) {
+  // Who takes a few brings none ahead: it would go back, and what goes back too often can be lost.
+  await channel.prefetch(Number.isFinite(howMany) ? 1 : 100);
+  await new Promise((resolve, reject) => {
+    channel.consume(`${PREFIX}.responses`, async (message) => {
+      if (!seen.has(message.properties.messageId)) {
         seen.add(message.properties.messageId);
         console.log(JSON.stringify(JSON.parse(message.content)));
-        channel.ack(message); // only now: what is not acknowledged comes again
-      } else if (seen.has(message.properties.messageId)) {
-        channel.ack(message);
       }
-      if (seen.size >= howMany) resolve();
-    });
+      const enough = seen.size === howMany;
+      if (enough) await channel.cancel(message.fields.consumerTag); // before the last ack, which brings the next
+      channel.ack(message); // only now: what is not acknowledged comes again
+      if (enough) resolve();
+    }).catch(reject);
   });
   await channel.close();
 }

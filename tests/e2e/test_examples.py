@@ -21,6 +21,7 @@ from servers import _node
 from worker.settings import Settings
 from worker.stack import Stack, opened
 from worker.stack.install import install
+from worker.topology import names_for
 
 _EXAMPLES = ROOT / "examples"
 _SECONDS = 60
@@ -85,6 +86,28 @@ async def test_it_reads_responses(
     assert (code, err) == (0, "")
     got = [json.loads(line)["request_id"] for line in out.splitlines()]
     assert sorted(got) == sorted(request["request_id"] for request in wanted)
+
+
+async def test_it_takes_as_many_as_it_says_and_returns_none(
+    language: Language, new_worker: NewWorker, settings: Settings, desk: Desk
+) -> None:
+    await new_worker()
+    for _ in range(6):
+        await desk.send(good_request(), reply_to=None)
+    responses = names_for(settings.prefix).responses
+    await eventually(lambda: _holds(desk, responses, 6))
+
+    code, out, err = await _run(language, settings, "subscribe", "2")
+
+    assert (code, err) == (0, "")
+    assert len(out.splitlines()) == 2
+    await eventually(lambda: _holds(desk, responses, 4))
+    left = [await desk.take_from(responses) for _ in range(4)]
+    assert {message.headers.get("x-delivery-count", 0) for message in left} == {0}
+
+
+async def _holds(desk: Desk, queue: str, count: int) -> bool:
+    return await desk.count(queue) == count
 
 
 @pytest_asyncio.fixture

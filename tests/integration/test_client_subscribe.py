@@ -178,3 +178,65 @@ async def test_a_client_does_not_keep_what_has_ended(client: Client) -> None:
         return not ended
 
     await eventually(gone)
+
+
+async def returned(stack: Stack, queue: str) -> list[int]:
+    """How often each of those left was returned by a reader."""
+    counts = []
+    async with await aio_pika.connect(stack.amqp_url) as connection:
+        source = await (await connection.channel()).get_queue(queue, ensure=False)
+        while message := await source.get(no_ack=True, fail=False):
+            counts.append(int(str(message.headers.get("x-delivery-count", 0))))
+    return counts
+
+
+@pytest.mark.parametrize("prefetch", [1, 3, 100])
+async def test_who_takes_some_returns_no_other(
+    responder: Responder, client: Client, stack: Stack, prefetch: int
+) -> None:
+    """A response that is returned too often ends in the dead letters: short reads must not return any."""
+    sent = [completed(uuid4()) for _ in range(40)]
+    for number, response in enumerate(sent):
+        await responder.respond(response, str(number))
+        if number in (2, 9):
+            await responder.respond(response, str(number))  # again, as it may come
+    got = []
+    for limit in (1, 1, 1, 1, 1, 2, 7, 8):
+        async with client.subscribe(limit=limit, prefetch=prefetch, remember=10_000) as arriving:
+            mine = [response async for response in arriving]
+        assert len(mine) == limit
+        got += mine
+
+    assert set(map(str, got)) == set(map(str, sent[: len(set(map(str, got)))])), "in their order"
+    assert set(await returned(stack, responder.names.responses)) == {0}
+
+
+async def test_a_reader_who_is_done_with_what_lay_there_ends_and_returns_none(
+    responder: Responder, client: Client, stack: Stack
+) -> None:
+    for number in range(12):
+        await responder.respond(completed(uuid4()), str(number))
+    got = 0
+    async with client.subscribe(drain=True, prefetch=5) as arriving:
+        async for _ in arriving:
+            if got == 0:
+                for number in range(12, 20):
+                    await responder.respond(completed(uuid4()), str(number))
+            got += 1
+
+    assert got == 12
+    assert await returned(stack, responder.names.responses) == [0] * 8
+
+
+async def test_a_reader_who_gives_up_early_has_taken_what_it_was_given(
+    responder: Responder, client: Client
+) -> None:
+    """Though some of its acknowledgements had to wait."""
+    for number in range(5):
+        await responder.respond(completed(uuid4()), str(number))
+
+    async with client.subscribe(limit=50) as arriving:
+        for _ in range(5):
+            await anext(arriving)
+
+    await left(responder, 0)

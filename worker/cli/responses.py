@@ -57,7 +57,13 @@ async def _responses(options: argparse.Namespace) -> int:
         )
     async with (
         client_for(settings, options.wait) as client,
-        client.subscribe(options.queue, copies=options.copies, **_remember(options)) as subscription,
+        client.subscribe(
+            options.queue,
+            copies=options.copies,
+            limit=options.limit,
+            drain=not (options.follow or options.copies),
+            **_how_many(options),
+        ) as subscription,
     ):
         loop = asyncio.get_running_loop()
         for number in heeded():
@@ -74,8 +80,10 @@ async def _responses(options: argparse.Namespace) -> int:
     return exits.OK
 
 
-def _remember(options: argparse.Namespace) -> dict[str, int]:
-    return {"remember": 0} if options.raw else {}
+def _how_many(options: argparse.Namespace) -> dict[str, int]:
+    """To remember, and to bring ahead: who may wait long for the last one holds back no acknowledgement."""
+    ahead = {"prefetch": 1} if options.follow and options.limit else {}
+    return ahead | ({"remember": 0} if options.raw else {})
 
 
 async def _show(subscription: Subscription, most: int | None, options: argparse.Namespace) -> None:

@@ -282,12 +282,20 @@ class Client:
             await asyncio.gather(*rest, return_exceptions=True)
 
     def subscribe(
-        self, queue: str | None = None, *, copies: bool = False, prefetch: int = 100, remember: int = 10_000
+        self,
+        queue: str | None = None,
+        *,
+        copies: bool = False,
+        prefetch: int = 100,
+        remember: int = 10_000,
+        limit: int | None = None,
+        drain: bool = False,
     ) -> Subscription:
         """Responses from `<prefix>.responses`, or from a queue of one's own, each once: repeats are told by
         their message id, of the last `remember`. They are shared with whoever else reads the queue; one
         subscription is for one task. `copies` leaves the queue alone and gets a copy of each response that is
-        published from now on.
+        published from now on. It ends after `limit` responses and has brought no other ahead then; with
+        `drain`, after what lay in the queue when it began.
 
         >>> async def main():
         ...     async with Client(url) as client:
@@ -306,7 +314,7 @@ class Client:
         self._refuse_if_closed()
         subscription = Subscription(
             self._broker, self._names, queue, copies=copies, prefetch=prefetch, remember=remember,
-            connect_seconds=self._connect_timeout,
+            connect_seconds=self._connect_timeout, limit=limit, drain=drain,
         )  # fmt: skip
         self._subscriptions = [one for one in self._subscriptions if not one.closed] + [subscription]
         return subscription

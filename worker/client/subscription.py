@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections import OrderedDict, deque
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -31,13 +32,45 @@ class _Delivery(NamedTuple):
     response: CreateSessionResponse
 
 
+class _Round:
+    """A consumer that may bring so many responses and no more: what it has brought ahead when it ends is
+    returned, and what is returned too often may end in the dead letters. So the last acknowledgements, each
+    of which would bring another response, wait until it is cancelled.
+    """
+
+    def __init__(self, line: Line, most: int, prefetch: int) -> None:
+        self.line = line
+        self.prefetch = min(most, prefetch)
+        self.consumer: str | None = None
+        self.brought = 0
+        self._most = most
+        self._acknowledged = 0
+        self.held: list[int] = []
+
+    @property
+    def complete(self) -> bool:
+        return self.brought >= self._most
+
+    def hold(self, tag: int) -> bool:
+        """Whether the acknowledgement has to wait."""
+        if self._acknowledged + self.prefetch < self._most:
+            self._acknowledged += 1
+            return False
+        self.held.append(tag)
+        return True
+
+    def one_more(self) -> None:
+        """One of them was none, and has made room for another."""
+        self._most += 1
+
+
 class Subscription:
     """An async iterator over responses, for one task. A response is acknowledged when the next one is asked
     for, or when the `async with` is left without an error; one whose body raised goes back to the queue."""
 
     def __init__(
         self, broker: Broker, names: Names, queue: str | None, *, copies: bool, prefetch: int, remember: int,
-        connect_seconds: float,
+        connect_seconds: float, limit: int | None = None, drain: bool = False,
     ) -> None:  # fmt: skip
         self._link = Link(broker, self._serve)
         self._names = names
@@ -46,6 +79,11 @@ class Subscription:
         self._prefetch = prefetch
         self._remember = remember
         self._connect_seconds = connect_seconds
+        self._limit = limit
+        self._drain = drain
+        self._taken = 0
+        self._round: _Round | None = None
+        self._line: Line | None = None
         self._buffer: deque[_Delivery] = deque()
         self._in_hand: _Delivery | None = None
         self._seen: OrderedDict[str, None] = OrderedDict()
@@ -73,16 +111,22 @@ class Subscription:
     async def __anext__(self) -> CreateSessionResponse:
         await self._done_with_it()
         await self._open()
-        while not self._stopped:
+        while not self._stopped and not self._has_enough:
             if self._buffer:
                 self._in_hand = self._buffer.popleft()
                 if not self._is_repeat(self._in_hand):
+                    self._taken += 1
                     return self._in_hand.response
                 await self._done_with_it()
                 continue
             if self._link.task.done():
                 self._link.task.result()
             self._changed.clear()
+            if self._line is not None and self._counts and (self._round is None or self._round.complete):
+                with suppress(*LOST):  # it begins with the next line then
+                    await self._begin_round(self._line)  # some of the last one were repeats
+                if self._buffer:
+                    continue
             await self._changed.wait()
         await self.close()
         raise StopAsyncIteration
@@ -101,7 +145,17 @@ class Subscription:
     async def close(self) -> None:
         self.closed = True
         self.stop()
+        await self._end_round()
         await self._link.close()
+
+    @property
+    def _counts(self) -> bool:
+        """Whether what is brought ahead is counted. Copies are nobody else's."""
+        return self._limit is not None and not self._copies
+
+    @property
+    def _has_enough(self) -> bool:
+        return self._limit is not None and self._taken >= self._limit
 
     async def _open(self) -> None:
         if not self._opened and not self._stopped:
@@ -123,9 +177,35 @@ class Subscription:
             self._seen[delivery.message_id] = None
             if len(self._seen) > self._remember:
                 self._seen.popitem(last=False)
+        round_ = self._round
+        if round_ is not None and round_.line is delivery.line and round_.hold(delivery.tag):
+            if round_.complete:
+                await self._end_round()
+            return
         with suppress(*LOST):
             async with asyncio.timeout(_ACK_SECONDS):
                 await delivery.line.channel.basic_ack(delivery.tag, wait=False)
+
+    async def _begin_round(self, line: Line) -> None:
+        """Consume as many as are still wanted."""
+        await self._end_round()
+        if self._limit is None or self._has_enough:
+            return
+        self._round = _Round(line, self._limit - self._taken, self._prefetch)
+        await line.channel.basic_qos(prefetch_count=self._round.prefetch)
+        consuming = await line.channel.basic_consume(self._queue, self._receiver(line))
+        self._round.consumer = consuming.consumer_tag
+
+    async def _end_round(self) -> None:
+        """The consumer first: an acknowledgement makes it bring the next."""
+        round_, self._round = self._round, None
+        if round_ is None or round_.consumer is None or not round_.held:
+            return
+        with suppress(*LOST):
+            async with asyncio.timeout(_ACK_SECONDS):
+                await round_.line.channel.basic_cancel(round_.consumer)
+                for tag in round_.held:
+                    await round_.line.channel.basic_ack(tag, wait=False)
 
     def _is_repeat(self, delivery: _Delivery) -> bool:
         return delivery.message_id is not None and delivery.message_id in self._seen
@@ -133,14 +213,18 @@ class Subscription:
     async def _serve(self, connection: AbstractConnection, up: Up) -> None:
         line = await open_line(connection, confirms=False)
 
-        async def receive(message: DeliveredMessage) -> None:
-            await self._receive(line, message)
-
         try:
             async with asyncio.timeout(CONSUME_SECONDS):
                 queue = await self._find_queue(line)
-                await line.channel.basic_qos(prefetch_count=self._prefetch)
-                await line.channel.basic_consume(queue, receive)
+                if self._drain and not self._opened:
+                    self._limit = self.waiting if self._limit is None else min(self.waiting, self._limit)
+                if self._counts:
+                    self._round = None  # it ended with its channel
+                    await self._begin_round(line)
+                    self._line = line
+                else:
+                    await line.channel.basic_qos(prefetch_count=self._prefetch)
+                    await line.channel.basic_consume(queue, self._receiver(line))
             up()
             await line.last()
         except ChannelAccessRefused as error:
@@ -149,6 +233,7 @@ class Subscription:
             raise BrokerUnreachable(f"RabbitMQ refuses this user: {said(error)}") from None
         finally:
             # What a lost channel has delivered comes again on the next one.
+            self._line = None
             self._buffer = deque(delivery for delivery in self._buffer if delivery.line is not line)
 
     async def _find_queue(self, line: Line) -> str:
@@ -165,12 +250,22 @@ class Subscription:
                 raise  # it was there: a broker that starts up may not have it yet
             raise QueueMissing(self._names.responses if self._copies else self._queue) from None
 
+    def _receiver(self, line: Line) -> Callable[[DeliveredMessage], Coroutine[None, None, None]]:
+        async def receive(message: DeliveredMessage) -> None:
+            await self._receive(line, message)
+
+        return receive
+
     async def _receive(self, line: Line, message: DeliveredMessage) -> None:
         tag = message.delivery_tag or 0
+        if self._round is not None and self._round.line is line:
+            self._round.brought += 1
         try:
             response = CreateSessionResponse.model_validate_json(message.body)
         except ValidationError:
             _log.warning("a message in %s is no CreateSessionResponse: rejected", self._queue)
+            if self._round is not None and self._round.line is line:
+                self._round.one_more()
             with suppress(*LOST):
                 await line.channel.basic_reject(tag, requeue=False, wait=False)
             return
