@@ -8,13 +8,14 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from commands import Shell, line_with
-from harness import Desk, NewWorker, declare_topology, good_request
+from harness import Desk, NewWorker, declare_topology, eventually, good_request
 from steering import steer
 
 from schemas import CreateSessionRequest
 from worker.creator import Context
 from worker.errors import RetryLater
 from worker.settings import Settings
+from worker.topology import names_for
 
 
 @pytest_asyncio.fixture
@@ -131,6 +132,26 @@ async def test_submitted_and_taken_from_the_response_queue(shell: Shell, new_wor
     none_left = await shell.run("responses")
     assert (none_left.code, none_left.out) == (0, "")
     assert "no responses in the queue" in none_left.err
+
+
+async def test_reading_some_responses_again_and_again_costs_the_others_nothing(
+    shell: Shell, new_worker: NewWorker, desk: Desk
+) -> None:
+    await new_worker()
+    responses = names_for(desk.prefix).responses
+    for _ in range(8):
+        await desk.send(good_request(), reply_to=None)
+
+    async def all_there() -> bool:
+        return await desk.count(responses) == 8
+
+    await eventually(all_there)
+    for words in (("--limit", "1"), ("--limit", "1"), ("--limit", "2", "--follow")):
+        outcome = await shell.run("responses", "--json", *words)
+        assert (outcome.code, len(outcome.records)) == (0, int(words[1]))
+    left = [await desk.take_from(responses) for _ in range(4)]
+    assert {message.headers.get("x-delivery-count", 0) for message in left} == {0}
+    assert await desk.count(responses) == 0
 
 
 async def test_a_reader_of_responses_who_leaves_is_no_failure(shell: Shell, new_worker: NewWorker) -> None:

@@ -1,21 +1,27 @@
--- Responses that could not be delivered: they wait on record, and why is on record, too.
--- Set only when a publish comes to nothing: the way of most requests never touches these columns.
+-- migrate: each of these alone, before the transaction: nobody waits while an index is built. May be repeated.
+-- Responses that could not be delivered: they wait on record, and why is on record, too. Set only when a publish
+-- comes to nothing: the way of most requests never touches these columns.
+-- answer_at: when its response is to be tried again; null: it does not wait.
+-- undelivered: why its response is with nobody, by what the broker said last; undelivered_at: when it said so.
+-- Undelivered, but no answer_at and no published_at: given up. Cleared once the response is published.
 alter table requests
-  add column answer_at timestamptz,      -- when its response is to be tried again; null: it does not wait
-  add column undelivered text,           -- why its response is with nobody: what the broker said last
-  add column undelivered_at timestamptz; -- and when it said so
--- undelivered, but no answer_at and no published_at: given up. Cleared once the response is published.
-
+  add column if not exists answer_at timestamptz,
+  add column if not exists undelivered text,
+  add column if not exists undelivered_at timestamptz;
+drop index concurrently if exists answers_to_share;
+-- What waits for the response queue has the time when it was finished in answer_at: the oldest goes first.
+create index concurrently answers_to_share on requests (status, answer_at)
+  where answer_at is not null and reply_to is null;
+drop index concurrently if exists answers_to_reply;
+create index concurrently answers_to_reply on requests (answer_at)
+  where answer_at is not null and reply_to is not null;
+-- migrate: one transaction
 -- There is nothing yet that they could find wanting, so nothing is looked through.
 alter table requests
   add constraint answered_later_when_finished check (answer_at is null or finished_at is not null) not valid,
   add constraint undelivered_is_known
     check (undelivered in ('unroutable', 'refused', 'unpublishable')) not valid,
   add constraint undelivered_has_time check ((undelivered is null) = (undelivered_at is null)) not valid;
-
--- What waits for the response queue has the time when it was finished in answer_at: the oldest goes first.
-create index answers_to_share on requests (status, answer_at) where answer_at is not null and reply_to is null;
-create index answers_to_reply on requests (answer_at) where answer_at is not null and reply_to is not null;
 
 -- Answers for the response queue that are no request's own response (a conflict) or a further copy of one.
 create table other_answers (
