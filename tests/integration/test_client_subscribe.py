@@ -240,3 +240,25 @@ async def test_a_reader_who_gives_up_early_has_taken_what_it_was_given(
             await anext(arriving)
 
     await left(responder, 0)
+
+
+async def test_a_subscriber_that_crashes_again_and_again_loses_no_response(
+    responder: Responder, stack: Stack
+) -> None:
+    """Each time it has all of them in hand, and acknowledges none."""
+    for number in range(30):
+        await responder.respond(completed(uuid4()), str(number))
+    for _ in range(22):
+        connection = await aio_pika.connect(stack.amqp_url)
+        channel = await connection.channel()
+        await channel.set_qos(prefetch_count=100)
+        arrived: asyncio.Queue[aio_pika.abc.AbstractIncomingMessage] = asyncio.Queue()
+        await (await channel.get_queue(responder.names.responses, ensure=False)).consume(arrived.put)
+        async with asyncio.timeout(15):
+            for _ in range(30):
+                await arrived.get()
+        await connection.close()
+
+    await left(responder, 30)
+    assert await responder.left_in(responder.names.dead) == 0
+    assert min(await returned(stack, responder.names.responses)) >= 22
