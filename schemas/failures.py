@@ -14,7 +14,8 @@ FAILURES: Final = {
     FailureCode.INVALID_REQUEST: Failure(
         "The request does not follow the contract; `metadata.errors` lists fields and reasons, "
         "never the values that were sent.",
-        "Correct it and send it with a new request id.",
+        "Correct it and send it with a new request id; where `metadata.recorded` is false, with the "
+        "same one.",
     ),
     FailureCode.REQUEST_ID_CONFLICT: Failure(
         "Another request with this id and other content was accepted before; that one is untouched.",
@@ -26,7 +27,7 @@ FAILURES: Final = {
         "failure.",
     ),
     FailureCode.ATTEMPTS_EXHAUSTED: Failure(
-        "Every attempt that is allowed has failed, or the message was delivered too often.",
+        "Every attempt that is allowed has failed, or each process that read the message died over it.",
         "Tell the operators: something was broken for long. Once it is mended, ask with a new id.",
     ),
     FailureCode.REJECTED: Failure(

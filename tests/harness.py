@@ -158,6 +158,12 @@ async def open_desk(amqp_url: str, prefix: str) -> AsyncIterator[Desk]:
         yield desk
 
 
+async def declared_counts(desk: Desk) -> dict[str, int]:
+    """Messages that lie ready in the queues of what is to be worked on, and of what could not be."""
+    names = names_for(desk.prefix)
+    return {name: await desk.count(getattr(names, name)) for name in ("requests", "undelivered", "dead")}
+
+
 def response_in(message: AbstractIncomingMessage) -> CreateSessionResponse:
     return CreateSessionResponse.model_validate_json(message.body)
 

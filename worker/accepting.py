@@ -60,7 +60,8 @@ class Accepting:
                 raise
             _log.error("request.not_storable", request_id=str(arrival.request_id), sqlstate=error.sqlstate)
             reason = f"the database cannot store this request (SQLSTATE {error.sqlstate})"
-            refusal = Refusal(FailureCode.INVALID_REQUEST, reason)
+            errors = [{"field": "(body)", "reason": reason}]
+            refusal = Refusal(FailureCode.INVALID_REQUEST, reason, errors)
             return await self._insert(
                 [
                     arrival._replace(
@@ -77,28 +78,39 @@ class Accepting:
             )
         return {arrival.request_id: arrival for arrival in arrivals if arrival.request_id in begun}
 
+    async def again(self, arrivals: Sequence[Arrival]) -> list[Duplicate]:
+        """Copies of requests that are on record, in their order; several may have one id."""
+        return await self._known(arrivals)
+
     async def _known(self, arrivals: Sequence[Arrival]) -> list[Duplicate]:
         """What to answer to requests that are on record: the response they have, or nothing yet."""
-        known = {row.request_id: row for row in await self._store.known([row.request_id for row in arrivals])}
-        duplicates, elsewhere = [], []
-        for arrival in arrivals:
-            row = known[arrival.request_id]
-            if not is_same_request(arrival, row.fingerprint, self._keys):
-                duplicates.append(self._note("conflict", Duplicate(row.request_id, _conflict(arrival, row))))
-            elif row.finished:
-                duplicates.append(
-                    self._note(
-                        "answered_again",
-                        Duplicate(row.request_id, stored_answer(row, arrival.route, arrival.since)),
-                    )
-                )
-            elif row.route != arrival.route:
-                elsewhere.append(arrival)
-            else:
-                duplicates.append(self._note("in_progress", Duplicate(row.request_id, None)))
+        ids = list({arrival.request_id for arrival in arrivals})
+        known = {row.request_id: row for row in await self._store.known(ids)}
+        duplicates: list[Duplicate | None] = [self._known_one(known[row.request_id], row) for row in arrivals]
+        elsewhere = {
+            arrival.request_id: index  # of several, the last
+            for index, arrival in enumerate(arrivals)
+            if duplicates[index] is None
+        }
         if elsewhere:
-            duplicates += await self._redirect(elsewhere)
-        return duplicates
+            redirected = await self._redirect([arrivals[index] for index in elsewhere.values()])
+            for duplicate in redirected:
+                duplicates[elsewhere[duplicate.request_id]] = duplicate
+        return [
+            duplicate or self._note("in_progress", Duplicate(arrival.request_id, None))
+            for duplicate, arrival in zip(duplicates, arrivals, strict=True)
+        ]
+
+    def _known_one(self, row: Known, arrival: Arrival) -> Duplicate | None:
+        """None for one that is in progress, with another address for its response."""
+        if not is_same_request(arrival, row.fingerprint, self._keys):
+            return self._note("conflict", Duplicate(row.request_id, _conflict(arrival, row)))
+        if row.finished:
+            answer = stored_answer(row, arrival.route, arrival.since)
+            return self._note("answered_again", Duplicate(row.request_id, answer))
+        if row.route == arrival.route:
+            return self._note("in_progress", Duplicate(row.request_id, None))
+        return None
 
     async def _redirect(self, arrivals: Sequence[Arrival]) -> list[Duplicate]:
         """Whoever asks last gets the response of a request that another delivery began."""
@@ -137,7 +149,7 @@ def _conflict(arrival: Arrival, row: Known) -> Answer:
         FailureCode.REQUEST_ID_CONFLICT,
         f"another request with the id {arrival.request_id} was accepted before: use a new id for new content",
     )
-    casefile_id = arrival.request.payload.casefile_id if arrival.request else None
+    casefile_id = arrival.request.casefile_id if arrival.request else None
     text = failure_response(work, refusal, casefile_id, row.received_at)
     return Answer(
         arrival.request_id,

@@ -25,6 +25,7 @@ from worker import (
 from worker.accepting import Accepting
 from worker.answering import UNBURIED_SECONDS
 from worker.attempting import Attempting
+from worker.beside import Beside
 from worker.broker import Broker
 from worker.cancelling import Cancelling
 from worker.channel_session import Delivery
@@ -41,6 +42,8 @@ from worker.outbound import Outbound, outbound
 from worker.periodic import every
 from worker.pipeline import Pipeline
 from worker.profile import Profile, profile_of
+from worker.questions import Given
+from worker.reader import Reader
 from worker.readiness import Readiness
 from worker.recovery import Recovery
 from worker.retry_rule import RetryRule
@@ -84,6 +87,8 @@ class _Parts:
     taking: intake.Intake
     cancels: intake.Intake
     pipeline: Pipeline
+    reading: Reader
+    beside: Beside
     alive: heartbeat.Heartbeat
     recovery: Recovery
     retries: retries.Retries
@@ -172,9 +177,24 @@ def _wire(settings: Settings, given: _Given, pool: database.Database, store: Sto
         metrics,
         given.fail_point,
     )
+    reading = Reader(
+        Given(
+            settings.seal_keys.get_secret_value(), settings.max_body_bytes, bool(settings.handler),
+            settings.fail_point,
+        ),
+        given.keys,
+    )  # fmt: skip
+    beside = Beside(reading, pipeline, given.creation, taking, _lanes(settings), settings.batch_size)
     alive = heartbeat.Heartbeat(store, given.me, settings.lease_seconds)
     attempting = Attempting(
-        store, given.keys, pipeline, given.creation, finishing, answering, settings.max_attempts
+        store,
+        given.keys,
+        pipeline,
+        given.creation,
+        finishing,
+        answering,
+        settings.max_attempts,
+        reading,
     )
     recovery = Recovery(store, attempting, alive, readiness, metrics)
     again = retries.Retries(
@@ -185,6 +205,8 @@ def _wire(settings: Settings, given: _Given, pool: database.Database, store: Sto
         taking=taking,
         cancels=cancels,
         pipeline=pipeline,
+        reading=reading,
+        beside=beside,
         alive=alive,
         recovery=recovery,
         retries=again,
@@ -215,8 +237,10 @@ async def _run(settings: Settings, given: _Given, parts: _Parts, stop: asyncio.E
         parts.recovery.cancel()
         parts.retries.cancel()
         await asyncio.gather(asked, feed, *running, return_exceptions=True)
+        await parts.beside.cancel()
         await parts.recovery.drain()
         await parts.retries.drain()
+        await parts.reading.close()
         await _sign_off(parts.store)
 
 
@@ -267,7 +291,7 @@ async def _feed_both(parts: _Parts, creation: Creation, lanes: int, batch_size: 
 async def _feed_cancels(parts: _Parts) -> None:
     """Cancellations, in a lane of their own: when all the others are busy is when they are wanted most."""
     while await parts.cancels.arrivals():
-        batch = parts.cancels.take(_CANCELS_AT_ONCE)
+        batch = parts.beside.keep(parts.cancels.take(_CANCELS_AT_ONCE))
         try:
             await parts.pipeline.run_cancels(batch)
         except Exception:  # noqa: BLE001 — logged with its traceback; nothing of it is lost
@@ -305,8 +329,8 @@ async def _feed(parts: _Parts, creation: Creation, lanes: int, batch_size: int) 
             if not arrived:
                 return
             room = await creation.room(min(arrived, batch_size))
-            batch = parts.taking.take(room)
-            if not batch:  # its channel was lost in between
+            batch = parts.beside.keep(parts.taking.take(room))
+            if not batch:  # its channel was lost in between, or all of it is read elsewhere
                 creation.give_back(room)
                 free.release()
                 continue
@@ -321,6 +345,7 @@ async def _drain(parts: _Parts, feed: "asyncio.Task[None]", grace_seconds: float
             await parts.cancels.stop()
             await parts.taking.stop()
             await feed
+            await parts.beside.drain()
             await parts.recovery.drain()
             await parts.retries.drain()
             await parts.cancels.flush()

@@ -1,5 +1,6 @@
 """A further attempt at requests that are on record: opened, claimed, and through the same pipeline as all."""
 
+import asyncio
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -12,11 +13,12 @@ from worker.answering import Answering
 from worker.beginning import Beginning, Path, began_at
 from worker.creator import Creation, exhausted, refused
 from worker.envelope import restore
-from worker.errors import SealError
+from worker.errors import KilledItsReader, ReaderUnavailable, SealError
 from worker.finishing import Finishing
 from worker.held import WORKER_LOST, Claim, Held
-from worker.outcome import Answer, Failure, RetryLater, Verdict, Work
+from worker.outcome import Answer, Failure, Requested, RetryLater, Verdict, Work
 from worker.pipeline import Pipeline
+from worker.reader import HEAVY_BYTES, Reader
 from worker.seal import SealKeys
 from worker.store import Store
 
@@ -57,6 +59,7 @@ class Attempting:
         finishing: Finishing,
         answering: Answering,
         max_attempts: int,
+        reader: Reader,
     ) -> None:
         self._store = store
         self._keys = keys
@@ -65,6 +68,7 @@ class Attempting:
         self._finishing = finishing
         self._answering = answering
         self._max_attempts = max_attempts
+        self._reader = reader
 
     async def answer_again(self, held: Sequence[Held]) -> None:
         """The stored responses of finished requests."""
@@ -87,11 +91,15 @@ class Attempting:
         for row in held:
             gone = lost and not row.attempt_over
             try:
-                work = _work(row, self._keys, path)
-            except (SealError, ValueError) as error:  # no message of pydantic's: it may quote what was sent
-                reason = str(error) if isinstance(error, SealError) else "this version cannot read it"
+                work = _work(row, *await self._restore(row), path)
+            except KilledItsReader as error:
+                work = _work(row, None, None, path)
+                others.append(exhausted(work, WORKER_LOST._replace(reason=str(error)), work.tried))
+            except (SealError, ReaderUnavailable, ValueError) as error:
+                # No message of pydantic's: it may quote what was sent.
+                reason = "this version cannot read it" if isinstance(error, ValueError) else str(error)
                 _log.error("request.cannot_be_opened", request_id=str(row.request_id), reason=reason)
-                work = _work(row._replace(body=None), self._keys, path)
+                work = _work(row, None, None, path)
                 why = _lost_with(row.worker) if gone else None
                 others.append(refused(work, now) or RetryLater(work, _SHUT_SECONDS, reason, why))
             else:
@@ -104,6 +112,15 @@ class Attempting:
         if others:
             await self._answering.answer(await self._finishing.finish(others, lease))
         return opened
+
+    async def _restore(self, row: Held) -> tuple[Requested | None, str | None]:
+        """A stored request; a large one is read elsewhere, as it was when it came."""
+        if row.body is None:
+            return None, None
+        if len(row.body) >= HEAVY_BYTES:
+            return await self._reader.restore(row.body, row.request_id)
+        await asyncio.sleep(0)  # others have their turn between two
+        return restore(row.body, row.request_id, self._keys)
 
     async def begin(self, opened: Sequence[Opened], lease: int) -> list[Work]:
         """Claims the next attempt; returns those that are this worker's now."""
@@ -183,8 +200,7 @@ def _answer(row: Held) -> Answer:
     )
 
 
-def _work(row: Held, keys: SealKeys, path: Path) -> Work:
-    request, document = (None, None) if row.body is None else restore(row.body, row.request_id, keys)
+def _work(row: Held, request: Requested | None, document: str | None, path: Path) -> Work:
     return Work(
         request_id=row.request_id,
         attempt=row.attempt,

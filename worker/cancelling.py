@@ -114,7 +114,7 @@ def _refusal(wish: Cancellation) -> Refusal:
 def _arrival(wish: Cancellation) -> Arrival:
     return Arrival(
         wish.request_id, CANCELLED, session_id(wish.request_id, datetime.now(UTC).date()), None, None, None,
-        None, None, _refusal(wish), None, wish.route, None,
+        None, None, _refusal(wish), None, wish.route, (),
     )  # fmt: skip
 
 

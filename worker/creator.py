@@ -6,10 +6,10 @@ Both turn claimed work into verdicts and touch neither the broker nor the databa
 import asyncio
 import importlib
 import inspect
-import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import structlog
 
@@ -19,11 +19,13 @@ from schemas import (
     FailureCode,
     RequestStatus,
     SessionCreatedPayload,
+    session_id,
 )
 from schemas.base import iso_text
 from worker import errors, failure
 from worker.handler_calls import HandlerCalls
 from worker.outcome import (
+    Answer,
     Completed,
     Failed,
     Failure,
@@ -31,6 +33,7 @@ from worker.outcome import (
     Refusal,
     RetryLater,
     Tried,
+    Unrecorded,
     Verdict,
     Work,
     failure_details,
@@ -146,7 +149,7 @@ class HandlerCreation:
         try:
             with self._calls.of(limit):
                 async with limit:
-                    extra = await self._handler(work.request, context)
+                    extra = await self._handler(work.request.whole(), context)
                 verdict = completed(work, datetime.now(UTC), dict(extra or {}))
                 if len(verdict.response) > _LONGEST_RESPONSE:
                     raise _TooMuchReturned
@@ -213,22 +216,14 @@ def refused(work: Work, now: datetime) -> Failed | None:
 
 def completed(work: Work, now: datetime, extra: dict[str, Any]) -> Completed:
     assert work.request is not None and work.document is not None and work.org_id is not None  # noqa: S101, PT018 — only refused work has none
-    payload = work.request.payload
-    document = work.document
-    if payload.assistant_id is not None and payload.assistant is not None:
-        stored = json.loads(document)
-        del stored["assistant"]
-        document = json.dumps(stored, ensure_ascii=False, separators=(",", ":"))
-        extra = {
-            "ignored": ["assistant"],
-            "ignored_reason": "assistant_id was given and wins",
-            **extra,
-        }
+    request = work.request
+    if request.ignores_assistant:
+        extra = {"ignored": ["assistant"], "ignored_reason": "assistant_id was given and wins", **extra}
     response = CreateSessionResponse(
         request_id=work.request_id,
         status=RequestStatus.COMPLETED,
         payload=SessionCreatedPayload(
-            session_id=work.session_id, casefile_id=payload.casefile_id, created_at=iso_text(now)
+            session_id=work.session_id, casefile_id=request.casefile_id, created_at=iso_text(now)
         ),
         timestamp=iso_text(now),
         metadata=extra,
@@ -238,20 +233,20 @@ def completed(work: Work, now: datetime, extra: dict[str, Any]) -> Completed:
         request_id=work.request_id,
         org_id=work.org_id,
         user_id=work.user_id,
-        name=payload.name,
-        status=payload.status or "active",
-        casefile_id=payload.casefile_id,
-        assistant_id=payload.assistant_id,
-        phone_number_id=payload.phone_number_id,
-        expiration_seconds=payload.expiration_seconds or DEFAULT_EXPIRATION_SECONDS,
+        name=request.name,
+        status=request.status or "active",
+        casefile_id=request.casefile_id,
+        assistant_id=request.assistant_id,
+        phone_number_id=request.phone_number_id,
+        expiration_seconds=request.expiration_seconds or DEFAULT_EXPIRATION_SECONDS,
         created_at=now,
-        document=document,
+        document=work.document,
     )
     return Completed(work, session, response.model_dump_json())
 
 
 def failed(work: Work, refusal: Refusal) -> Failed:
-    casefile_id = work.request.payload.casefile_id if work.request else None
+    casefile_id = work.request.casefile_id if work.request else None
     text = failure_response(work, refusal, casefile_id, datetime.now(UTC))
     return Failed(work, refusal.code, text)
 
@@ -262,7 +257,9 @@ def exhausted(work: Work, why: Failure, tried: Tried) -> Failed:
     return verdict._replace(failure=why)
 
 
-def failure_response(work: Work, refusal: Refusal, casefile_id: str | None, at: datetime) -> str:
+def failure_response(
+    work: Work, refusal: Refusal, casefile_id: str | None, at: datetime, *, recorded: bool = True
+) -> str:
     return CreateSessionResponse(
         request_id=work.request_id,
         status=RequestStatus.FAILED,
@@ -271,8 +268,18 @@ def failure_response(work: Work, refusal: Refusal, casefile_id: str | None, at: 
         ),
         timestamp=iso_text(at),
         error=refusal.reason,
-        metadata=failure_details(refusal),
+        metadata=failure_details(refusal) | ({} if recorded else {"recorded": False}),
     ).model_dump_json()
+
+
+def unrecorded_answer(told: Unrecorded) -> Answer:
+    """A message of its own: nothing is on record, and nothing stands under the session id that it names."""
+    now, mine = datetime.now(UTC), uuid4()
+    unused = session_id(mine, now.date())
+    work = Work(told.request_id, 0, unused, None, None, None, None, told.refusal, None, told.route)
+    text = failure_response(work, told.refusal, None, now, recorded=False)
+    code = told.refusal.code.value
+    return Answer(told.request_id, "failed", code, text, f"{told.request_id}.{mine.hex}", told.route)
 
 
 def _past_deadline(work: Work, now: datetime) -> Refusal | None:

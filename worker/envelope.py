@@ -1,8 +1,7 @@
 """Between AMQP messages and values: the only place that knows both the properties and the schemas."""
 
 import json
-import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -11,13 +10,26 @@ from pamqp import commands as spec
 from pydantic import ValidationError
 
 from schemas import CancelSessionRequest, CreateSessionRequest, FailureCode, field_errors, session_id
-from schemas.request import STORED, is_blank_id
-from schemas.secret import map_secrets, may_hold_secrets
-from worker.body import Malformed, compact, parse
+from schemas.request import STORED
+from schemas.secret import may_hold_secrets
+from worker.body import Malformed, compact, parse, parse_loosely, printable, shortened
+from worker.content import canonical, canonical_of_refused, id_in_text, id_made_up, id_of, uuid_of
+from worker.deadline import Misread, deadline
 from worker.errors import SealError
-from worker.large import Dropped, id_in_text
-from worker.outcome import Answer, Arrival, Cancellation, Refusal, Route, Unreadable
-from worker.seal import SealKeys
+from worker.large import Dropped
+from worker.origin import origin_headers, text
+from worker.outcome import (
+    Answer,
+    Arrival,
+    Cancellation,
+    Read,
+    Refusal,
+    Requested,
+    Route,
+    Unreadable,
+    Unrecorded,
+)
+from worker.seal import SealKeys, look_for_secrets
 
 RESPONSE_TYPE = "CreateSessionResponse"
 REQUEST_TYPE = "CreateSessionRequest"
@@ -26,7 +38,12 @@ CANCELLED = b"cancelled:"  # the fingerprint of a request that was cancelled bef
 CONTENT_TYPE = "application/json"
 APP_ID = "session-worker"
 _A_RESPONSE = "it is a response, not a request: answering it would answer its requester once more, wrongly"
-_EPOCH_MS = re.compile(r"-?\d{1,15}(\.\d+)?")
+MAX_SECRETS = 5_000
+_BODY = "(body)"
+_MOST_NAMED = 3  # fields, in the reason of a dead letter
+_LONGEST_REASON = 400
+_LONGEST_PATH = 200
+_TEXT_ENCODINGS = {"", "identity", "utf8", "ascii", "usascii", "binary", "8bit", "7bit"}
 
 
 class Message(NamedTuple):
@@ -46,83 +63,92 @@ class Limits(NamedTuple):
     max_body_bytes: int
 
 
-def decode(
-    message: Message, limits: Limits, keys: SealKeys, now: datetime
-) -> Arrival | Cancellation | Unreadable:
+def decode(message: Message, limits: Limits, keys: SealKeys, now: datetime) -> Read:
     """A delivered message as a request ready to be accepted, a refused one, a cancellation, or unreadable."""
     if message.properties.message_type == RESPONSE_TYPE:
         return Unreadable(_A_RESPONSE)
-    arrival = _decode(message, limits, keys, now)
-    if message.taken_by_broker is None or not isinstance(arrival, Arrival) or arrival.refusal:
-        return arrival
-    match message.taken_by_broker:
-        case "expired":
-            refusal = Refusal(
-                FailureCode.DEADLINE_EXCEEDED, "the message expired before a worker could take it"
-            )
-        case "delivery_limit":
-            refusal = Refusal(
-                FailureCode.ATTEMPTS_EXHAUSTED,
-                "the message was delivered too often without being accepted",
-            )
-        case _:
-            return arrival
-    return arrival._replace(refusal=refusal, body=None, document=None)
+    read = _decode(_Case(message, _route(message.properties), keys, now), limits)
+    if message.taken_by_broker != "expired" or not isinstance(read, Arrival) or read.refusal:
+        return read
+    refusal = Refusal(FailureCode.DEADLINE_EXCEEDED, "the message expired before a worker could take it")
+    return read._replace(refusal=refusal, body=None, document=None)
 
 
-def _decode(
-    message: Message, limits: Limits, keys: SealKeys, now: datetime
-) -> Arrival | Cancellation | Unreadable:
-    properties = message.properties
-    fallback = _uuid_of(properties.correlation_id)
-    route = _route(properties)
-    size = message.dropped.size if message.dropped else len(message.body)
+def killed(message: Message, keys: SealKeys, now: datetime) -> Read:
+    """What becomes of a message that ends whatever process reads it: refused, and not looked into again."""
+    case = _Case(message, _route(message.properties), keys, now)
+    reason = "reading this message ended the process that read it, each time it was tried"
+    refusal = Refusal(FailureCode.ATTEMPTS_EXHAUSTED, reason)
+    return _refused(case, id_in_text(message.body), refusal)
+
+
+class _Case(NamedTuple):
+    """A message under the eyes of its reader."""
+
+    message: Message
+    route: Route
+    keys: SealKeys
+    now: datetime
+
+    @property
+    def fallback(self) -> UUID | None:
+        return uuid_of(self.message.properties.correlation_id)
+
+
+def _decode(case: _Case, limits: Limits) -> Read:
+    body, dropped = case.message.body, case.message.dropped
+    size = dropped.size if dropped else len(body)
     if size > limits.max_body_bytes:
         reason = f"the message has {size} bytes, more than the {limits.max_body_bytes} allowed"
-        found = message.dropped.request_id if message.dropped else id_in_text(message.body)
-        return _refused(message, found or fallback, route, now, keys, FailureCode.TOO_LARGE, reason)
+        request_id = dropped.request_id if dropped else id_in_text(body)
+        return _refused(case, request_id, Refusal(FailureCode.TOO_LARGE, reason))
     try:
-        _check_declared(properties)
-        deadline_at = _deadline(properties, now)
-        document = parse(message.body)
+        document = parse(body)
     except Malformed as error:
-        request_id = id_in_text(message.body) or fallback
-        return _refused(message, request_id, route, now, keys, FailureCode.INVALID_REQUEST, str(error))
+        return _malformed(case, error)
+    return _of_document(case, document)
+
+
+def _of_document(case: _Case, document: dict[str, Any]) -> Read:
     if _is_response(document):
         return Unreadable(_A_RESPONSE)
     if document.get("operation") == "cancel_session":
-        return _cancellation(document, route, fallback)
+        return _cancellation(case, document)
     try:
         request = CreateSessionRequest.model_validate(document)
     except ValidationError as error:
-        request_id = _uuid_of(document.get("request_id", document.get("requestId"))) or fallback
-        return _refused(
-            message, request_id, route, now, keys, FailureCode.INVALID_REQUEST,
-            "the request is not valid", field_errors(error),
-        )  # fmt: skip
-    return _accepted(message, request, route, deadline_at, keys, now)
+        refusal = Refusal(FailureCode.INVALID_REQUEST, "the request is not valid", field_errors(error))
+        return _refused(case, id_of(document), refusal, document)
+    del document  # the request holds what is needed of it
+    try:
+        deadline_at = _deadline(case)
+    except Misread as error:
+        return Unrecorded(request.request_id, _invalid(error.field, str(error)), case.route)
+    return _accepted(case, request, deadline_at)
 
 
-def restore(body: str, request_id: UUID, keys: SealKeys) -> tuple[CreateSessionRequest, str]:
-    """The request and its sealed payload from a stored body."""
+def restore(body: str, request_id: UUID, keys: SealKeys) -> tuple[Requested, str]:
+    """The request and its session's document from a stored body."""
     stored = json.loads(body)
-    document = compact(stored["payload"])
-    if may_hold_secrets(document):
-        stored["payload"] = keys.open_document(stored["payload"], request_id)
+    sealed = stored["payload"]
+    if may_hold_secrets(body):
+        stored["payload"] = keys.open_document(sealed, request_id)
     request = CreateSessionRequest.model_validate({**stored, "request_id": str(request_id)}, context=STORED)
-    return request, document
+    requested = Requested.of(request)
+    return requested, _document(requested, sealed, compact(sealed))
 
 
 def is_same_request(arrival: Arrival, stored: bytes, keys: SealKeys) -> bool:
     """Whether a known request id came again with the same content, or was cancelled before it came."""
     if stored in (arrival.fingerprint, CANCELLED):
         return True
-    if arrival.keyed is None:
+    has_secrets = not stored.startswith(b"plain:")  # plain: also of a time when there were no keys
+    if has_secrets and not keys:
         return False
-    if stored.startswith(b"plain:"):  # of a time when there were no keys
-        return keys.fingerprint(arrival.keyed, has_secrets=False) == stored
-    made_with = stored.partition(b":")[0].decode()
-    return keys.fingerprint(arrival.keyed, has_secrets=True, key=made_with) == stored
+    key = stored.partition(b":")[0].decode() if has_secrets else None
+    return any(
+        keys.fingerprint(content, has_secrets=has_secrets, key=key) == stored for content in arrival.contents
+    )
 
 
 def response_properties(answer: Answer, now: datetime) -> spec.Basic.Properties:
@@ -142,23 +168,27 @@ def response_properties(answer: Answer, now: datetime) -> spec.Basic.Properties:
 def dead_letter_properties(
     message: Message, reason: str, worker: str, version: str, now: datetime
 ) -> spec.Basic.Properties:
-    """Says why the message could not be answered; nothing of its body. It can be sent again."""
+    """Says why the message could not be answered, and where it came from; nothing of its body. It can be
+    sent again.
+    """
     original = message.properties
     return spec.Basic.Properties(
-        content_type=_storable_text(original.content_type, 255),
+        content_type=text(original.content_type, 255),
+        content_encoding=text(original.content_encoding, 255),
         delivery_mode=2,
-        correlation_id=_storable_text(original.correlation_id, 255),
-        reply_to=_storable_text(original.reply_to, 255),
+        correlation_id=text(original.correlation_id, 255),
+        reply_to=text(original.reply_to, 255),
         message_id=str(uuid4()),
         timestamp=original.timestamp or now,
+        message_type=text(original.message_type, 255),
         app_id=APP_ID,
-        headers={
-            "x-reason": reason,
+        headers=origin_headers(original, message.exchange, message.routing_key)
+        | {
+            "x-reason": shortened(reason, _LONGEST_REASON),
             "x-code": "unreadable",
             "x-failed-at": now.isoformat(),
             "x-worker": worker,
             "x-version": version,
-            "x-original-message-id": _storable_text(original.message_id, 255) or "",
         },
     )
 
@@ -180,185 +210,185 @@ def bare_dead_letter_properties(worker: str, version: str, now: datetime) -> spe
     )
 
 
-def _accepted(
-    message: Message,
-    request: CreateSessionRequest,
-    route: Route,
-    deadline_at: datetime | None,
-    keys: SealKeys,
-    now: datetime,
-) -> Arrival | Cancellation | Unreadable:
-    request_id = request.request_id
-    document = request.model_dump(mode="json", exclude_unset=True, exclude={"request_id"})
-    stamp = document.pop("timestamp", None)
-    payload = document.pop("payload")
+def _accepted(case: _Case, request: CreateSessionRequest, deadline_at: datetime | None) -> Read:
+    request_id, keys = request.request_id, case.keys
+    rest = request.model_dump(mode="json", exclude_unset=True, exclude={"request_id"})
+    stamp = rest.pop("timestamp", None)
+    payload = rest.pop("payload")
     try:
-        payload_text, rest = compact(payload), compact(document)
+        payload_text, rest_text = compact(payload), compact(rest)
     except (UnicodeEncodeError, ValueError):
-        return _refused(
-            message,
-            request_id,
-            route,
-            now,
-            keys,
-            FailureCode.INVALID_REQUEST,
-            "the request holds text that is not Unicode",
-        )
-    canonical = rest + payload_text
-    keyed = None
-    if request.payload.may_hold_secrets() and _holds_secrets(payload):
-        keyed = canonical
+        return _refused(case, request_id, _invalid(_BODY, "the request holds text that is not Unicode"))
+    as_before = rest_text + payload_text
+    content = canonical(request, rest, payload, as_before)
+    contents = () if content == as_before else (as_before,)
+    secrets = look_for_secrets(payload) if request.payload.may_hold_secrets() else None
+    if secrets:
         try:
-            fingerprint = keys.fingerprint(canonical, has_secrets=True)
-            payload_text = compact(keys.seal_document(payload, request_id))
+            if refusal := _no_good_secrets(secrets.number, secrets.sealed_at):
+                return _refused(case, request_id, refusal)
+            fingerprint = keys.fingerprint(content, has_secrets=True)
+            payload = keys.seal_document(payload, request_id)
         except SealError:
-            return _refused(
-                message, request_id, route, now, keys, FailureCode.SECRETS_REFUSED,
+            reason = (
                 "the request carries credentials and this worker has no key to seal them with: "
-                "set WORKER_SEAL_KEYS, or send the request without them",
-            )  # fmt: skip
+                "set WORKER_SEAL_KEYS, or send the request without them"
+            )
+            return _refused(case, request_id, Refusal(FailureCode.SECRETS_REFUSED, reason))
+        payload_text = compact(payload)
+        contents = (content, *contents)
     else:
-        fingerprint = keys.fingerprint(canonical, has_secrets=False)
+        fingerprint = keys.fingerprint(content, has_secrets=False)
     stamped = f',"timestamp":{json.dumps(stamp)}' if stamp is not None else ""
+    requested = Requested.of(request)
     return Arrival(
         request_id=request_id,
         fingerprint=fingerprint,
-        session_id=session_id(request_id, now.date()),
+        session_id=session_id(request_id, case.now.date()),
         org_id=request.org_id,
         user_id=request.user_id,
-        body=f'{rest[:-1]}{stamped},"payload":{payload_text}}}',
-        document=payload_text,
-        request=request,
+        body=f'{rest_text[:-1]}{stamped},"payload":{payload_text}}}',
+        document=_document(requested, payload, payload_text),
+        request=requested,
         refusal=None,
         deadline_at=deadline_at,
-        route=route,
-        keyed=keyed,
+        route=case.route,
+        contents=contents,
     )
 
 
-def _cancellation(document: dict[str, Any], route: Route, fallback: UUID | None) -> Cancellation | Unreadable:
+def _document(requested: Requested, payload: dict[str, Any], payload_text: str) -> str:
+    """What the session keeps of a payload."""
+    if not requested.ignores_assistant:
+        return payload_text
+    return compact({name: value for name, value in payload.items() if name != "assistant"})
+
+
+def _no_good_secrets(count: int, sealed_at: str | None) -> Refusal | None:
+    if sealed_at is not None:
+        reason = "has the form of a sealed credential, which only a worker writes: send the credential itself"
+        place = shortened(".".join(map(printable, sealed_at.split("."))), _LONGEST_PATH)
+        return _refusal_of(f"payload.{place}", reason)
+    if count > MAX_SECRETS:
+        reason = f"holds {count} credentials and header values, at most {MAX_SECRETS} may be there"
+        return _refusal_of("payload", reason)
+    return None
+
+
+def _malformed(case: _Case, error: Malformed) -> Read:
+    """A body that is refused before it is looked at: for how it says that it is packed, or for what it is."""
+    document = error.document or parse_loosely(case.message.body)
+    request_id = id_of(document) if isinstance(document, dict) else id_in_text(case.message.body)
+    encoding = case.message.properties.content_encoding or ""
+    if encoding.lower().replace("-", "").replace("_", "") not in _TEXT_ENCODINGS:
+        reason = "the content_encoding is not supported: send the body as plain UTF-8 JSON"
+        refusal = _invalid("content_encoding", reason)
+        request_id = request_id or case.fallback
+        if request_id and not _is_cancel(case.message):
+            return Unrecorded(request_id, refusal, case.route)
+    else:
+        refusal = _invalid(_BODY, str(error))
+    return _refused(case, request_id, refusal, document if isinstance(document, dict) else None)
+
+
+def _cancellation(case: _Case, document: dict[str, Any]) -> Read:
     try:
         request = CancelSessionRequest.model_validate(document)
     except ValidationError as error:
-        request_id = _uuid_of(document.get("request_id", document.get("requestId"))) or fallback
-        refusal = Refusal(
-            FailureCode.INVALID_REQUEST, "nothing was cancelled: the cancellation is not valid",
-            field_errors(error),
-        )  # fmt: skip
-        return _refused_cancellation(request_id, route, refusal)
-    return Cancellation(request.request_id, request.reason or None, route)
+        reason = "nothing was cancelled: the cancellation is not valid"
+        refusal = Refusal(FailureCode.INVALID_REQUEST, reason, field_errors(error))
+        return _refused_cancellation(case, id_of(document), refusal)
+    return Cancellation(request.request_id, request.reason or None, case.route)
 
 
-def _refused_cancellation(
-    request_id: UUID | None, route: Route, refusal: Refusal
-) -> Cancellation | Unreadable:
+def _refused_cancellation(case: _Case, request_id: UUID | None, refusal: Refusal) -> Read:
     """Told to who sent it and to nobody else: the request itself is as it was."""
-    if request_id is None or route.reply_to is None:
-        missing = "no request id was found in it" if request_id is None else "it names no reply queue"
-        return Unreadable(f"{refusal.reason}; and {missing}")
-    return Cancellation(request_id, None, route, refusal)
+    request_id = request_id or case.fallback
+    if request_id is None:
+        return _unreadable(case, refusal)
+    if case.route.reply_to is None:
+        return Unreadable(f"{_with_fields(refusal)}; and it names no reply queue")
+    return Cancellation(request_id, None, case.route, refusal)
 
 
 def _refused(
-    message: Message,
-    request_id: UUID | None,
-    route: Route,
-    now: datetime,
-    keys: SealKeys,
-    code: FailureCode,
-    reason: str,
-    errors: list[dict[str, str]] | None = None,
-) -> Arrival | Cancellation | Unreadable:
-    if message.properties.message_type == CANCEL_TYPE or message.sent_to_cancel:
-        refusal = Refusal(code, f"nothing was cancelled: {reason}", errors)
-        return _refused_cancellation(request_id, _route(message.properties), refusal)
+    case: _Case, request_id: UUID | None, refusal: Refusal, document: dict[str, Any] | None = None
+) -> Read:
+    if _is_cancel(case.message):
+        reason = f"nothing was cancelled: {refusal.reason}"
+        return _refused_cancellation(case, request_id, refusal._replace(reason=reason))
+    request_id = request_id or case.fallback
     if request_id is None:
-        return Unreadable(f"{reason}; and no request id was found in it")
+        return _unreadable(case, refusal)
     # May hold credentials where nobody looked for them.
-    body = message.dropped.digest if message.dropped else message.body.decode("latin-1")
+    dropped = case.message.dropped
+    raw = dropped.digest if dropped else case.message.body.decode("latin-1")
+    content = (canonical_of_refused(document) if document else None) or raw
+    contents = tuple(dict.fromkeys((content, raw)))
     return Arrival(
         request_id=request_id,
-        fingerprint=keys.fingerprint(body, has_secrets=bool(keys)),
-        session_id=session_id(request_id, now.date()),
+        fingerprint=case.keys.fingerprint(content, has_secrets=bool(case.keys)),
+        session_id=session_id(request_id, case.now.date()),
         org_id=None,
         user_id=None,
         body=None,
         document=None,
         request=None,
-        refusal=Refusal(code, reason, errors),
+        refusal=refusal._replace(reason=shortened(refusal.reason, _LONGEST_REASON)),
         deadline_at=None,
-        route=route,
-        keyed=body if keys else None,
+        route=case.route,
+        contents=contents,
     )
 
 
-def _check_declared(properties: spec.Basic.Properties) -> None:
-    """What the properties say of the body must be what a worker can read."""
-    if properties.content_encoding not in (None, "", "identity", "utf-8", "UTF-8"):
-        raise Malformed("the content_encoding is not supported: send the body as plain UTF-8 JSON")
-    kind = (properties.content_type or CONTENT_TYPE).partition(";")[0].strip().lower()
-    if kind != CONTENT_TYPE and not kind.endswith("+json"):
-        raise Malformed(f"the content_type is not supported: it must be {CONTENT_TYPE}")
+def _unreadable(case: _Case, refusal: Refusal) -> Unreadable:
+    """A dead letter; and for who waits at a reply queue an answer, under an id that is made up for it."""
+    reason = f"{_with_fields(refusal)}; and no request id was found in it"
+    if case.route.reply_to is None:
+        return Unreadable(reason)
+    missing = {"field": "request_id", "reason": "was not found: that of this answer is made from the message"}
+    told = refusal._replace(reason=reason, errors=[*(refusal.errors or []), missing])
+    return Unreadable(reason, Unrecorded(id_made_up(case.message.body), told, case.route))
+
+
+def _with_fields(refusal: Refusal) -> str:
+    """The reason and the first of the fields that it is about, the request's id before all."""
+    errors = sorted(refusal.errors or [], key=lambda error: error["field"] != "request_id")
+    named = [
+        f"{error['field']} {error['reason']}" for error in errors if error["reason"] not in refusal.reason
+    ]
+    which = f": {', '.join(named[:_MOST_NAMED])}" if named else ""
+    return shortened(refusal.reason + which, _LONGEST_REASON)
+
+
+def _refusal_of(field: str, reason: str) -> Refusal:
+    """As the schemas' own errors are told."""
+    return Refusal(
+        FailureCode.INVALID_REQUEST, "the request is not valid", [{"field": field, "reason": reason}]
+    )
+
+
+def _invalid(field: str, reason: str) -> Refusal:
+    return Refusal(FailureCode.INVALID_REQUEST, reason, [{"field": field, "reason": reason}])
+
+
+def _is_cancel(message: Message) -> bool:
+    return message.properties.message_type == CANCEL_TYPE or message.sent_to_cancel
 
 
 def _route(properties: spec.Basic.Properties) -> Route:
     headers = properties.headers or {}
     return Route(
-        reply_to=_storable_text(properties.reply_to, 255),
-        correlation_id=_storable_text(properties.correlation_id, 255),
-        traceparent=_storable_text(headers.get("traceparent"), 255),
+        reply_to=text(properties.reply_to, 255),
+        correlation_id=text(properties.correlation_id, 255),
+        traceparent=text(headers.get("traceparent"), 255),
     )
 
 
-def _storable_text(value: object, longest: int) -> str | None:
-    if isinstance(value, bytes | bytearray):
-        value = value.decode("utf-8", "replace")
-    if not isinstance(value, str) or not value:
-        return None
-    return value.replace("\x00", "").encode("utf-8", "replace").decode()[:longest]
-
-
-def _deadline(properties: spec.Basic.Properties, now: datetime) -> datetime | None:
-    """The earlier of the `deadline` header and the message's expiration."""
-    candidates = []
+def _deadline(case: _Case) -> datetime | None:
+    properties = case.message.properties
     header = (properties.headers or {}).get("deadline")
-    if header is not None:
-        candidates.append(_moment(header))
-    if properties.expiration:
-        sent = properties.timestamp or now
-        sent = sent if sent.tzinfo else sent.replace(tzinfo=UTC)
-        try:
-            candidates.append(min(sent, now) + timedelta(milliseconds=int(properties.expiration)))
-        except (ValueError, OverflowError):
-            raise Malformed("the expiration is not a number of milliseconds") from None
-    return min(candidates, default=None)
-
-
-def _moment(value: object) -> datetime:
-    """ISO 8601, or milliseconds since 1970 as a number or its digits."""
-    if isinstance(value, bytes | bytearray):
-        value = value.decode("ascii", "replace")
-    try:
-        if isinstance(value, str) and not _EPOCH_MS.fullmatch(value.strip()):
-            value = datetime.fromisoformat(value.strip())
-        if isinstance(value, datetime):
-            # Not where it is stored: at the edge of the calendar another zone's time is none in UTC.
-            return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
-        if isinstance(value, int | float | str):
-            return datetime.fromtimestamp(float(value) / 1000, UTC)
-    except (ValueError, OverflowError, OSError):
-        pass
-    raise Malformed("the header `deadline` is neither ISO 8601 nor milliseconds since 1970")
-
-
-def _uuid_of(value: object) -> UUID | None:
-    if not isinstance(value, str) or len(value) not in (32, 36):
-        return None
-    try:
-        found = UUID(value)
-    except ValueError:
-        return None
-    return None if is_blank_id(found) else found
+    return deadline(header, properties.expiration, properties.timestamp, case.now)
 
 
 def _is_response(document: dict[str, Any]) -> bool:
@@ -370,15 +400,3 @@ def _is_response(document: dict[str, Any]) -> bool:
         and isinstance(payload, dict)
         and "session_id" in payload
     )
-
-
-def _holds_secrets(payload: dict[str, Any]) -> bool:
-    found = False
-
-    def note(_path: str, value: Any) -> Any:  # noqa: ANN401 — any JSON
-        nonlocal found
-        found = True
-        return value
-
-    map_secrets(payload, note)
-    return found

@@ -43,6 +43,17 @@ class LeaseLost(WorkerError):
         super().__init__("the lease of this batch was taken over by another worker")
 
 
+class KilledItsReader(WorkerError):
+    """The process that read a message or a stored request died over it, each time."""
+
+    def __init__(self) -> None:
+        super().__init__("reading it ended the process that read it")
+
+
+class ReaderUnavailable(WorkerError):
+    """The process that reads could not be started: the message it was for is not to blame."""
+
+
 class PublishInterrupted(WorkerError):
     """The broker did not say what became of a publish: the connection was lost, or it took too long."""
 

@@ -24,13 +24,17 @@ class Gap(StrEnum):
     DURING_PUBLISH = "during_publish"
     AFTER_PUBLISH = "after_publish"
     AFTER_SETTLE = "after_settle"
+    WHILE_READING = "while_reading"
 
 
 class FailPoint:
-    """`after_accept:kill`, or `after_accept:freeze:3` for the third time a batch comes by."""
+    """`after_accept:kill`, or `after_accept:freeze:3` for the third time a batch comes by;
+    `while_reading:kill:WORD` when a body with this word in it is read.
+    """
 
     def __init__(self, text: str) -> None:
         self._gap: Gap | None = None
+        self._word = b""
         if not text:
             return
         name, _, rest = text.partition(":")
@@ -38,11 +42,18 @@ class FailPoint:
         try:
             self._gap = Gap(name)
             self._signal = _ACTIONS[action]
+            if self._gap is Gap.WHILE_READING:
+                self._word, count = count.encode(), ""
             self._left = int(count or 1)
         except (ValueError, KeyError):
             raise SettingsError(
                 f"WORKER_FAIL_POINT: {text!r} is not GAP:kill or GAP:freeze with one of {', '.join(Gap)}"
             ) from None
+
+    def read(self, body: bytes) -> None:
+        """The end of whatever process reads a certain body."""
+        if self._word and self._word in body:
+            os.kill(os.getpid(), self._signal)
 
     def reach_during(self, gap: Gap, step: Coroutine[Any, Any, T]) -> Awaitable[T]:
         """The same in the middle of a step: it has been sent, and its answer has not been read."""

@@ -5,9 +5,22 @@ connection over a string that is no UTF-8 or a timestamp past the year 9999. One
 with the next connection, and on each return cost its neighbours one of their deliveries.
 """
 
+from contextlib import suppress
 from datetime import datetime
 
 from pamqp import common, decode
+
+_SMALL_TABLE = 1024
+_MOST_ENTRIES = 500
+_LONGEST_VALUE = 1024
+_CONTAINERS_BYTES = 4096  # of arrays and tables in a large table, all together
+_WANTED = {b"deadline", b"traceparent", b"x-delivery-count", b"x-first-death-reason", b"timestamp_in_ms"}
+_CONTAINERS = {b"A", b"F"}
+_COUNTED = {b"S", b"x", *_CONTAINERS}  # four bytes say how many follow
+_SIZES = {
+    b"t": 1, b"b": 1, b"B": 1, b"s": 2, b"u": 2, b"I": 4, b"i": 4, b"l": 8, b"L": 8, b"f": 4, b"d": 8,
+    b"D": 5, b"T": 8, b"V": 0, b"\x00": 0,
+}  # fmt: skip
 
 
 def read_leniently() -> None:
@@ -32,7 +45,38 @@ def _timestamp(value: bytes) -> tuple[int, datetime | None]:
 
 
 def _table(value: bytes) -> tuple[int, common.FieldTable]:
-    try:
-        return decode.field_table(value)
-    except (ValueError, OverflowError, OSError, RecursionError):
-        return 4 + int.from_bytes(value[:4], "big"), {}
+    end = 4 + int.from_bytes(value[:4], "big")
+    if end <= _SMALL_TABLE:
+        try:
+            return decode.field_table(value)
+        except (ValueError, OverflowError, OSError, RecursionError):
+            pass  # over one entry: the others are read all the same
+    return end, _entries(value, min(end, len(value)))
+
+
+def _entries(value: bytes, end: int) -> common.FieldTable:
+    """One by one, without those that cannot be read or are too large to be of use to a worker. The library
+    would take tenths of a second for a full frame of them.
+    """
+    entries: common.FieldTable = {}
+    containers = _CONTAINERS_BYTES
+    offset = 4
+    while offset < end:
+        key_end = offset + 1 + value[offset]
+        kind = value[key_end : key_end + 1]
+        fixed = _SIZES.get(kind)
+        if fixed is None and kind not in _COUNTED:
+            break  # where the next one begins is not to be known
+        size = fixed if fixed is not None else 4 + int.from_bytes(value[key_end + 1 : key_end + 5], "big")
+        next_one = key_end + 1 + size
+        if next_one > end:
+            break
+        name = value[offset + 1 : key_end]
+        if size <= _LONGEST_VALUE and (len(entries) < _MOST_ENTRIES or name in _WANTED):
+            if kind in _CONTAINERS:
+                containers -= size
+            if kind not in _CONTAINERS or containers >= 0:
+                with suppress(ValueError, OverflowError, OSError, RecursionError):
+                    entries[name.decode()] = decode.embedded_value(value[key_end:next_one])[1]
+        offset = next_one
+    return entries

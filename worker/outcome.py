@@ -4,10 +4,11 @@ Named tuples: frozen, and the cheapest to make, since each request makes several
 """
 
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from schemas import CreateSessionRequest, FailureCode
+from schemas.request import STORED
 from worker.beginning import Beginning
 
 
@@ -27,6 +28,41 @@ class Refusal(NamedTuple):
     errors: list[dict[str, str]] | None = None
 
 
+class Requested(NamedTuple):
+    """As much of a request as its session is made from, and the whole of it for who asks."""
+
+    name: str | None
+    status: str | None
+    casefile_id: str | None
+    assistant_id: str | None
+    phone_number_id: str | None
+    expiration_seconds: float | None
+    timestamp: str | None
+    ignores_assistant: bool  # an `assistant_id` wins over an inline assistant
+    given: CreateSessionRequest | str  # as JSON when it was read elsewhere: to make it costs time
+
+    @classmethod
+    def of(cls, request: CreateSessionRequest) -> Self:
+        payload = request.payload
+        return cls(
+            name=payload.name,
+            status=payload.status,
+            casefile_id=payload.casefile_id,
+            assistant_id=payload.assistant_id,
+            phone_number_id=payload.phone_number_id,
+            expiration_seconds=payload.expiration_seconds,
+            timestamp=request.timestamp,
+            ignores_assistant=payload.assistant_id is not None and payload.assistant is not None,
+            given=request,
+        )
+
+    def whole(self) -> CreateSessionRequest:
+        """The request itself."""
+        if isinstance(self.given, str):
+            return CreateSessionRequest.model_validate_json(self.given, context=STORED)
+        return self.given
+
+
 class Arrival(NamedTuple):
     """A request as it arrived, ready to be accepted."""
 
@@ -36,19 +72,30 @@ class Arrival(NamedTuple):
     org_id: str | None
     user_id: str | None
     body: str | None  # what is stored: canonical, secrets sealed; None when refused
-    document: str | None  # the payload of it
-    request: CreateSessionRequest | None
+    document: str | None  # what the session keeps of it
+    request: Requested | None
     refusal: Refusal | None
     deadline_at: datetime | None
     route: Route
-    keyed: str | None  # what was fingerprinted, kept when the fingerprint depends on a seal key
+    contents: tuple[str, ...]  # what else its fingerprint may have been made from: another key, an older form
     since: Beginning | None = None
 
 
+class Unrecorded(NamedTuple):
+    """A refusal that is told and not recorded: the id stays free for the request as it should be."""
+
+    request_id: UUID
+    refusal: Refusal
+    route: Route
+
+
 class Unreadable(NamedTuple):
-    """A message that nobody is answered for: no request id can be found in it, or it is no request."""
+    """A message that nobody is answered for: no request id can be found in it, or it is no request. Whoever
+    waits for an answer all the same gets one beside.
+    """
 
     reason: str
+    told: Unrecorded | None = None
 
 
 class Cancellation(NamedTuple):
@@ -58,6 +105,9 @@ class Cancellation(NamedTuple):
     reason: str | None
     route: Route
     invalid: Refusal | None = None
+
+
+Read = Arrival | Cancellation | Unrecorded | Unreadable
 
 
 class Failure(NamedTuple):
@@ -97,7 +147,7 @@ class Work(NamedTuple):
     org_id: str | None
     user_id: str | None
     document: str | None
-    request: CreateSessionRequest | None
+    request: Requested | None
     refusal: Refusal | None
     deadline_at: datetime | None
     route: Route

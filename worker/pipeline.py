@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
+from itertools import zip_longest
 from typing import NamedTuple
 from uuid import UUID
 
@@ -13,13 +14,13 @@ from worker.answering import Answering
 from worker.beginning import Beginning, began_at
 from worker.cancelling import Cancelling
 from worker.channel_session import Delivery
-from worker.creator import Creation
+from worker.creator import Creation, unrecorded_answer
 from worker.envelope import Limits, decode
 from worker.failpoint import FailPoint, Gap
 from worker.finishing import Finishing
 from worker.intake import Intake
 from worker.metrics import Metrics
-from worker.outcome import Arrival, Cancellation, Unreadable, Work
+from worker.outcome import Answer, Arrival, Cancellation, Read, Unreadable, Unrecorded, Work
 from worker.seal import SealKeys
 from worker.store import Store
 
@@ -37,7 +38,8 @@ class Decoded(NamedTuple):
     arrivals: dict[UUID, Arrival]
     deliveries: dict[UUID, Delivery]
     unreadable: list[tuple[Delivery, Unreadable]]
-    repeated: list[Delivery]
+    repeated: list[tuple[Delivery, Arrival]]
+    unrecorded: list[tuple[Delivery, Answer]]
     cancellations: list[Cancellation]
     of_cancellations: list[Delivery]
 
@@ -78,8 +80,17 @@ class Pipeline:
         try:
             async with self._decoding:
                 with self._metrics.timed("decode"):
-                    decoded = await self._decode(batch)
-            self._metrics.batch.observe(len(batch) - len(decoded.repeated))
+                    reads = await self._decode(batch)
+        except BaseException:
+            self._creation.give_back(room)
+            raise
+        await self.run_read(reads, room)
+
+    async def run_read(self, reads: Sequence[tuple[Delivery, Read]], room: int) -> None:
+        """The same from the second step on, for deliveries that were read elsewhere."""
+        decoded = _sorted(reads)
+        try:
+            self._metrics.batch.observe(len(reads) - len(decoded.repeated))
             unburied = await self._without_work(decoded)
         except BaseException:
             self._creation.give_back(room)
@@ -117,17 +128,30 @@ class Pipeline:
             raise
         self._store.note_done(lease)
         if decoded.repeated:
-            await self.run(decoded.repeated, room=0)
+            await self._answer_repeated(decoded.repeated)
         self._unburied += unburied  # at last: a batch that fails is given back whole
 
     async def run_cancels(self, batch: Sequence[Delivery]) -> None:
         """What came over the queue of the cancellations. It waits for no room of the creation; a request that
         strayed there gets in line with the others.
         """
-        decoded = await self._decode(batch)
+        decoded = _sorted(await self._decode(batch))
         unburied = await self._without_work(decoded)
-        self._intake.take_over([*decoded.deliveries.values(), *decoded.repeated])
+        strayed = [*decoded.deliveries.values(), *(delivery for delivery, _ in decoded.repeated)]
+        self._intake.take_over(strayed)
         self._unburied += unburied
+
+    async def _answer_repeated(self, repeated: Sequence[tuple[Delivery, Arrival]]) -> None:
+        """Copies of requests that came in the same batch: by now those are on record."""
+        known = await self._accepting.again([arrival for _, arrival in repeated])
+        # No two with the same message id at once: the client library tells those in flight apart by it.
+        alike: dict[str, list[Answer]] = {}
+        for one in known:
+            if one.answer:
+                alike.setdefault(one.answer.message_id, []).append(one.answer)
+        for together in zip_longest(*alike.values()):
+            await self._answering.answer([answer for answer in together if answer], again=True)
+        await self._intake.settle([delivery for delivery, _ in repeated])
 
     async def bury_unburied(self) -> None:
         """Once more the dead letters that found no queue. Until then their deliveries are held: giving them
@@ -140,6 +164,9 @@ class Pipeline:
     async def _bury(self, dead: Sequence[tuple[Delivery, Unreadable]]) -> list[tuple[Delivery, Unreadable]]:
         """Returns those that found no queue."""
         buried = await self._answering.bury([(delivery.message, why) for delivery, why in dead])
+        waiting = [why.told for (_, why), there in zip(dead, buried, strict=True) if there and why.told]
+        if waiting:
+            await self._answering.answer([unrecorded_answer(told) for told in waiting])
         await self._intake.settle(
             [delivery for (delivery, _), there in zip(dead, buried, strict=True) if there]
         )
@@ -150,6 +177,9 @@ class Pipeline:
         Returns the dead letters that found no queue.
         """
         unburied = await self._bury(decoded.unreadable) if decoded.unreadable else []
+        if decoded.unrecorded:
+            await self._answering.answer([answer for _, answer in decoded.unrecorded])
+            await self._intake.settle([delivery for delivery, _ in decoded.unrecorded])
         if decoded.cancellations:
             await self._cancelling.cancel(decoded.cancellations)
             await self._intake.settle(decoded.of_cancellations)
@@ -176,28 +206,39 @@ class Pipeline:
                     await settle([verdict.work.request_id for verdict in verdicts])
                     await self._fail_point.reach(Gap.AFTER_SETTLE)
 
-    async def _decode(self, batch: Sequence[Delivery]) -> Decoded:
-        decoded = Decoded({}, {}, [], [], [], [])
+    async def _decode(self, batch: Sequence[Delivery]) -> list[tuple[Delivery, Read]]:
+        reads: list[tuple[Delivery, Read]] = []
         now, rested = datetime.now(UTC), time.perf_counter()
-        by_the_clock = time.time() - asyncio.get_running_loop().time()
         for delivery in batch:
             if time.perf_counter() - rested > _DECODE_SECONDS:
                 for _ in range(_TURNS):
                     await asyncio.sleep(0)  # connections and leases must be kept meanwhile
                 rested = time.perf_counter()
-            arrival = decode(delivery.message, self._limits, self._keys, now)
-            if isinstance(arrival, Unreadable):
-                decoded.unreadable.append((delivery, arrival))
-            elif isinstance(arrival, Cancellation):
-                decoded.cancellations.append(arrival)
+            self._fail_point.read(delivery.message.body)
+            reads.append((delivery, decode(delivery.message, self._limits, self._keys, now)))
+        return reads
+
+
+def _sorted(reads: Sequence[tuple[Delivery, Read]]) -> Decoded:
+    decoded = Decoded({}, {}, [], [], [], [], [])
+    by_the_clock = time.time() - asyncio.get_running_loop().time()
+    for delivery, read in reads:
+        match read:
+            case Unreadable():
+                decoded.unreadable.append((delivery, read))
+            case Cancellation():
+                decoded.cancellations.append(read)
                 decoded.of_cancellations.append(delivery)
-            elif arrival.request_id in decoded.arrivals:
-                decoded.repeated.append(delivery)
-            else:
-                since = _beginning(arrival, delivery, by_the_clock + delivery.received)
-                decoded.arrivals[arrival.request_id] = arrival._replace(since=since)
-                decoded.deliveries[arrival.request_id] = delivery
-        return decoded
+            case Unrecorded():
+                decoded.unrecorded.append((delivery, unrecorded_answer(read)))
+            case Arrival():
+                arrival = read._replace(since=_beginning(read, delivery, by_the_clock + delivery.received))
+                if read.request_id in decoded.arrivals:
+                    decoded.repeated.append((delivery, arrival))
+                else:
+                    decoded.arrivals[read.request_id] = arrival
+                    decoded.deliveries[read.request_id] = delivery
+    return decoded
 
 
 def _beginning(arrival: Arrival, delivery: Delivery, arrived: float) -> Beginning:

@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
@@ -21,6 +21,28 @@ _MARK = "sealed:v1:"
 _KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
+
+
+class Secrets(NamedTuple):
+    """What a document holds of secrets: how many, and where the first one is sealed already."""
+
+    number: int
+    sealed_at: str | None
+
+
+def look_for_secrets(document: dict[str, Any]) -> Secrets | None:
+    """The secrets of a document that came from outside; None if there is none."""
+    count, sealed_at = 0, None
+
+    def note(path: str, value: Any) -> Any:  # noqa: ANN401 — any JSON
+        nonlocal count, sealed_at
+        count += 1
+        if sealed_at is None and isinstance(value, str) and value.startswith(_MARK):
+            sealed_at = path
+        return value
+
+    map_secrets(document, note)
+    return Secrets(count, sealed_at) if count else None
 
 
 class SealKeys:
@@ -119,4 +141,4 @@ def parse_seal_keys(text: str) -> SealKeys:
     return SealKeys(keys)
 
 
-__all__ = ["SealKeys", "key_of_fingerprint", "may_hold_secrets", "parse_seal_keys"]
+__all__ = ["SealKeys", "key_of_fingerprint", "look_for_secrets", "may_hold_secrets", "parse_seal_keys"]

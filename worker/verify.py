@@ -75,21 +75,26 @@ async def verify(
             recorded = await _read(connection, [UUID(key) for key in part if _is_uuid(key)])
             for key in part:
                 row = recorded.get(key)
-                violations += _check(key, row, copies.responses.get(key, []), promised=key in promised)
+                violations += _check(
+                    key, row, copies.responses.get(key, []), promised=key in promised,
+                    refused=any(_code(copy) != _CONFLICT for copy in copies.conflicts.get(key, [])),
+                )  # fmt: skip
                 violations += _check_conflicts(key, row, copies.conflicts.get(key, []))
         violations += await _orphans(connection, set(keys))
     return violations
 
 
 def _check(
-    key: str, row: Recorded | None, copies: Sequence[Received], *, promised: bool
+    key: str, row: Recorded | None, copies: Sequence[Received], *, promised: bool, refused: bool
 ) -> Iterator[Violation]:
-    """The promises to one requester. What follows from another violation is not told again."""
+    """The promises to one requester; `refused`: an answer off the record told why there is none. What follows
+    from another violation is not told again.
+    """
     if row is not None:
         if promised or copies:
             broken = [*_broken_record(row), *_broken_sessions(row), *_broken_responses(key, row, copies)]
             yield from (Violation(promise, key, found) for promise, found in broken)
-    elif promised:
+    elif promised and not refused:
         yield Violation("nothing lost", key, "no record of it")
     elif copies:
         yield Violation("nothing invented", key, "a response to a request that nobody sent")
@@ -172,7 +177,7 @@ def _wrong_response(body: str, row: Recorded) -> str | None:
 
 def _check_conflicts(key: str, row: Recorded | None, conflicts: Sequence[Received]) -> Iterator[Violation]:
     """Who used a known id for something else was told so: failed, and no session named that there is."""
-    if conflicts and row is None:
+    if row is None and any(_code(copy) == _CONFLICT for copy in conflicts):
         yield Violation("nothing invented", key, "a conflict with a request that is not on record")
         return
     by_message: dict[str, list[Received]] = defaultdict(list)
@@ -241,10 +246,13 @@ def _sorted_out(received: Iterable[Received]) -> _Copies:
     for copy in received:
         response = _object_in(copy.body) or {}
         key = str(response.get("request_id") or copy.message_id)
-        code = _part(response, "metadata").get("code")
-        beside = code == _CONFLICT and copy.message_id.startswith(f"{key}.")
+        beside = copy.message_id.startswith(f"{key}.")  # a message of its own, off the record
         (copies.conflicts if beside else copies.responses)[key].append(copy)
     return copies
+
+
+def _code(copy: Received) -> object:
+    return _part(_object_in(copy.body) or {}, "metadata").get("code")
 
 
 def _object_in(body: bytes) -> dict[str, Any] | None:

@@ -28,7 +28,7 @@ ATTEMPTS = {
 ANSWERED_BEFORE = {Gap.DURING_PUBLISH, Gap.AFTER_PUBLISH, Gap.AFTER_SETTLE}
 
 
-@pytest.mark.parametrize("gap", list(Gap))
+@pytest.mark.parametrize("gap", list(ATTEMPTS))
 async def test_a_worker_killed_in_this_gap_loses_and_doubles_nothing(
     gap: Gap, scene: Scene, db: asyncpg.Connection
 ) -> None:

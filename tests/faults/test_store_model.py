@@ -123,7 +123,7 @@ def request_id(number: int) -> UUID:
 def arrival(number: int, content: bytes) -> Arrival:
     route = Route("first", None, None)
     return Arrival(
-        request_id(number), content, f"ts_{number}", "org", None, "{}", "{}", None, None, None, route, None
+        request_id(number), content, f"ts_{number}", "org", None, "{}", "{}", None, None, None, route, ()
     )
 
 

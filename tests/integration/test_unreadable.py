@@ -29,15 +29,23 @@ MARK = "conspicuous-text"
 SENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 NOWHERE = "; and no request id was found in it"
 
+NO_UUID = (
+    "the request is not valid: request_id must be a UUID of 36 characters, 8-4-4-4-12, "
+    "org_id is required, operation is required"
+)
+
 UNREADABLE = [
     pytest.param(b"", {}, "the body is empty", id="empty"),
     pytest.param(MARK.encode(), {}, "the body is not JSON: Expecting value at character 0", id="not JSON"),
     pytest.param(f'["{MARK}"]'.encode(), {}, "the body is JSON, but not an object", id="array"),
-    pytest.param(f'{{"a": "{MARK}"}}'.encode(), {}, "the request is not valid", id="another kind of object"),
-    pytest.param(f'{{"request_id": "{MARK}"}}'.encode(), {}, "the request is not valid", id="no UUID"),
     pytest.param(
-        b'{"request_id": 7}', {"correlation_id": MARK}, "the request is not valid", id="neither is a UUID"
+        f'{{"a": "{MARK}"}}'.encode(),
+        {},
+        "the request is not valid: request_id is required, org_id is required, operation is required",
+        id="another kind of object",
     ),
+    pytest.param(f'{{"request_id": "{MARK}"}}'.encode(), {}, NO_UUID, id="no UUID"),
+    pytest.param(b'{"request_id": 7}', {"correlation_id": MARK}, NO_UUID, id="neither is a UUID"),
     pytest.param(
         gzip.compress(json.dumps(good_request()).encode()),
         {},
@@ -47,7 +55,7 @@ UNREADABLE = [
     pytest.param(
         b"\x89PNG" + MARK.encode(),
         {"content_type": "image/png"},
-        "the content_type is not supported: it must be application/json",
+        "the body is not UTF-8 text",
         id="a picture",
     ),
     pytest.param(
@@ -81,6 +89,10 @@ async def test_an_unreadable_message_is_a_dead_letter_that_says_why(
         "x-worker": f"{socket.gethostname()}:{os.getpid()}",
         "x-version": package_version(),
         "x-original-message-id": "theirs-1",
+        "x-original-app-id": "",
+        "x-original-user-id": "",
+        "x-original-exchange": names_for(desk.prefix).requests,
+        "x-original-routing-key": "create",
     }
     assert dead.body == body
     assert dead.correlation_id == properties.get("correlation_id")
@@ -96,6 +108,12 @@ async def test_an_unreadable_message_is_a_dead_letter_that_says_why(
         }
     ]
     assert MARK not in str(events)
+    told = await desk.next()
+    answer = response_in(told)
+    assert (answer.status, answer.error) == ("failed", reason + NOWHERE)
+    assert answer.metadata["code"] == ("too_large" if len(body) > 1_048_576 else "invalid_request")
+    assert answer.metadata["recorded"] is False
+    assert told.correlation_id == properties.get("correlation_id", str(answer.request_id))
     assert (await desk.ask(good_request())).status == "completed"
     assert desk.arrived.empty()
     assert await db.fetchval("select count(*) from requests") == 1
@@ -157,7 +175,7 @@ async def test_unreadable_messages_do_not_use_up_the_room_of_a_handler(
     await new_worker(handler="steering:harmless", handler_concurrency=2)
 
     for _ in range(10):
-        await desk.send(b"nothing")
+        await desk.send(b"nothing", reply_to=None)
 
     for _ in range(10):
         await desk.take_from(names_for(desk.prefix).dead)
@@ -174,7 +192,7 @@ async def test_a_dead_letter_that_finds_no_queue_is_held_until_there_is_one(
     await desk.channel.queue_delete(names.dead)
 
     with capture_logs() as events:
-        await desk.send(b"nothing")
+        await desk.send(b"nothing", reply_to=None)
         refused = [await told(events, "dead_letter.no_queue", count) for count in (1, 3)]
         assert (await desk.ask(good_request())).status == "completed", "it holds up nobody"
 
@@ -209,7 +227,7 @@ async def test_a_dead_letter_that_finds_no_queue_is_none_twice_when_its_batch_fa
     await desk.channel.queue_delete(names.dead)
     with capture_logs() as events:
         await desk.send(good_request())
-        await desk.send(b"nothing")
+        await desk.send(b"nothing", reply_to=None)
         await desk.send(good_request())
 
         async def arrived() -> bool:
@@ -236,7 +254,7 @@ async def test_a_dead_letter_that_finds_no_queue_outlives_its_worker(
     worker = await new_worker()
     await desk.channel.queue_delete(names.dead)
     with capture_logs() as events:
-        await desk.send(b"nothing")
+        await desk.send(b"nothing", reply_to=None)
         await told(events, "dead_letter.no_queue", 1)
 
     await worker.stop()

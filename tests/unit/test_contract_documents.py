@@ -167,7 +167,15 @@ def test_properties_and_headers_are_those_that_are_sent() -> None:
     now = datetime.now(UTC)
     answer = Answer(uuid4(), "completed", None, "{}", "id", Route(None, None, "00-1-2-01"))
     arrived = Message(
-        b"", spec.Basic.Properties(content_type="text/plain", correlation_id="c", reply_to="r"), None
+        b"",
+        spec.Basic.Properties(
+            content_type="text/plain",
+            content_encoding="gzip",
+            correlation_id="c",
+            reply_to="r",
+            message_type="T",
+        ),
+        None,
     )
     sent = {
         "CreateSessionResponse": response_properties(answer, now),

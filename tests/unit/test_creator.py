@@ -18,7 +18,18 @@ from worker.creator import (
 )
 from worker.errors import Rejected
 from worker.errors import RetryLater as Again
-from worker.outcome import Completed, Failed, Failure, Refusal, RetryLater, Route, Tried, Verdict, Work
+from worker.outcome import (
+    Completed,
+    Failed,
+    Failure,
+    Refusal,
+    Requested,
+    RetryLater,
+    Route,
+    Tried,
+    Verdict,
+    Work,
+)
 from worker.retry_rule import RetryRule
 
 ID = UUID("6f1f6a52-8f0a-4c6c-9f4a-0d6a7f2b1c3d")
@@ -31,8 +42,8 @@ def work(payload: dict[str, Any] | None = None, **changes: Any) -> Work:
         {"request_id": str(ID), "org_id": "org-1", "operation": "create_session", "payload": payload}
     )
     made = Work(
-        ID, 1, "ts_260102_abcdefghijklm", "org-1", None, json.dumps(payload), request, None, None,
-        Route(None, None, None),
+        ID, 1, "ts_260102_abcdefghijklm", "org-1", None, json.dumps(payload), Requested.of(request),
+        None, None, Route(None, None, None),
     )  # fmt: skip
     return made._replace(**changes)
 

@@ -17,7 +17,7 @@ from worker.cli.main import COMMANDS
 from worker.cli.settings_table import settings_table
 from worker.creator import HandlerCreation, load_handler
 from worker.metrics import Metrics
-from worker.outcome import Completed, Failed, Route, Work
+from worker.outcome import Completed, Failed, Requested, Route, Work
 from worker.outcome import RetryLater as PutOff
 from worker.retry_rule import RetryRule
 from worker.settings import Settings, variable_name
@@ -166,8 +166,8 @@ def work(name: str) -> Work:
         payload=CreateSessionPayload(name=name),
     )
     return Work(
-        request.request_id, 1, "ts_261121_0000000000001", "org-1", None, "{}", request, None, None,
-        Route(None, None, None),
+        request.request_id, 1, "ts_261121_0000000000001", "org-1", None, "{}", Requested.of(request),
+        None, None, Route(None, None, None),
     )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Between AMQP messages and values: whatever comes in, something that can be stored or buried comes out."""
 
 import base64
+import gzip
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -9,17 +10,20 @@ from uuid import UUID, uuid4
 
 import pytest
 from pamqp import commands as spec
+from pamqp.header import ContentHeader
 
 from schemas import FailureCode
+from worker.body import compact
 from worker.envelope import (
     Limits,
     Message,
+    dead_letter_properties,
     decode,
     is_same_request,
     response_properties,
     restore,
 )
-from worker.outcome import Answer, Arrival, Route, Unreadable
+from worker.outcome import Answer, Arrival, Read, Refusal, Route, Unreadable, Unrecorded
 from worker.seal import SealKeys, parse_seal_keys
 
 ID = UUID("6f1f6a52-8f0a-4c6c-9f4a-0d6a7f2b1c3d")
@@ -33,6 +37,9 @@ REQUEST: dict[str, Any] = {
     "payload": {"name": "A"},
 }
 
+MODEL = {"provider": "openai", "model": "gpt-4o"}
+PHONE = {"twilio_phone_number": "+14155550100", "twilio_account_sid": "s", "twilio_auth_token": "t"}
+
 
 def read(
     body: bytes | dict[str, Any],
@@ -40,7 +47,7 @@ def read(
     keys: SealKeys = KEYS,
     taken_by_broker: str | None = None,
     **properties: Any,
-) -> Arrival | Unreadable:
+) -> Read:
     raw = json.dumps(body).encode() if isinstance(body, dict) else body
     message = Message(raw, spec.Basic.Properties(**properties), taken_by_broker)
     return decode(message, LIMITS, keys, NOW)
@@ -52,7 +59,9 @@ def arrival(body: bytes | dict[str, Any], **given: Any) -> Arrival:
     return made
 
 
-def code(made: Arrival | Unreadable) -> FailureCode | None:
+def code(made: Read) -> FailureCode | None:
+    if isinstance(made, Unrecorded):
+        return made.refusal.code
     assert isinstance(made, Arrival)
     return made.refusal.code if made.refusal else None
 
@@ -77,7 +86,7 @@ def test_a_request_is_ready_to_be_accepted() -> None:
         "timestamp": "2026-01-02T00:00:00Z",
         "payload": {"name": "A"},
     }
-    assert made.keyed is None
+    assert made.contents == ()
 
 
 def test_a_stored_body_gives_the_request_back() -> None:
@@ -90,7 +99,7 @@ def test_a_stored_body_gives_the_request_back() -> None:
 
     request, sealed = restore(made.body, ID, KEYS)
 
-    assert request.model_dump() == made.request.model_dump()
+    assert request.whole() == made.request.whole()
     assert sealed == made.document
 
 
@@ -111,10 +120,15 @@ def test_a_deadline_is_read_in_every_form(header: object, expected: datetime) ->
 
 
 @pytest.mark.parametrize(
-    "header", ["", "soon", "99999999999999999", [1], {"a": 1}, Decimal(1), float("nan"), float("inf"), 10**18]
+    "header",
+    ["", "soon", "99999999999999999", [1], {"a": 1}, Decimal(1), float("nan"), float("inf"), 10**18, True],
 )
-def test_a_deadline_that_cannot_be_read_is_refused(header: object) -> None:
-    assert code(read(REQUEST, headers={"deadline": header})) is FailureCode.INVALID_REQUEST
+def test_a_deadline_that_cannot_be_read_is_refused_and_burns_no_id(header: object) -> None:
+    made = read(REQUEST, headers={"deadline": header})
+
+    assert isinstance(made, Unrecorded)
+    assert (made.request_id, made.refusal.code) == (ID, FailureCode.INVALID_REQUEST)
+    assert [error["field"] for error in made.refusal.errors or []] == ["deadline"]
 
 
 def test_the_expiration_counts_from_when_it_was_sent_and_never_from_the_future() -> None:
@@ -132,7 +146,7 @@ def test_the_expiration_counts_from_when_it_was_sent_and_never_from_the_future()
     ("why", "expected"),
     [
         ("expired", FailureCode.DEADLINE_EXCEEDED),
-        ("delivery_limit", FailureCode.ATTEMPTS_EXHAUSTED),
+        ("delivery_limit", None),
         ("rejected", None),
         ("maxlen", None),
         ("unknown", None),
@@ -173,6 +187,210 @@ def test_the_nesting_has_one_limit_wherever_it_is_found(depth: int) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param(REQUEST, REQUEST | {"user_id": None, "metadata": {}}, id="as the client writes it"),
+        pytest.param(REQUEST, REQUEST | {"metadata": None}, id="metadata is null"),
+        pytest.param(REQUEST, REQUEST | {"payload": {"name": "A", "status": None}}, id="null in the payload"),
+        pytest.param(
+            REQUEST | {"payload": {"customer": {"name": "B"}}},
+            REQUEST | {"payload": {"customer": {"name": "B", "extension": None}, "messages": None}},
+            id="null further inside",
+        ),
+    ],
+)
+def test_a_field_that_is_null_or_absent_says_the_same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert is_same_request(arrival(other), arrival(one).fingerprint, KEYS)
+    assert is_same_request(arrival(one), arrival(other).fingerprint, KEYS)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param(REQUEST | {"metadata": {"a": None}}, REQUEST, id="metadata"),
+        pytest.param(REQUEST | {"metadata": {"a": None}}, REQUEST | {"metadata": {"b": None}}, id="its keys"),
+        pytest.param(
+            REQUEST | {"payload": {"customer": {"number_e164_check_enabled": None}}},
+            REQUEST | {"payload": {"customer": {}}},
+            id="an absent one means true",
+        ),
+        pytest.param(
+            REQUEST | {"payload": {"assistant": {"model": {**MODEL, "own": None}}}},
+            REQUEST | {"payload": {"assistant": {"model": MODEL}}},
+            id="a field of the provider's own",
+        ),
+    ],
+)
+def test_a_null_in_free_form_data_is_data(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert not is_same_request(arrival(other), arrival(one).fingerprint, KEYS)
+    assert not is_same_request(arrival(one), arrival(other).fingerprint, KEYS)
+
+
+@pytest.mark.parametrize("payload", [{"name": "A"}, {"phone_number": PHONE}], ids=["plain", "with a secret"])
+def test_what_was_recorded_in_the_older_form_is_still_the_same_request(payload: dict[str, Any]) -> None:
+    written = REQUEST | {"user_id": None, "metadata": {}, "payload": payload}
+    before = '{"metadata":{},"operation":"create_session","org_id":"org-1","user_id":null}' + compact(payload)
+    stored = KEYS.fingerprint(before, has_secrets="phone_number" in payload)
+
+    assert is_same_request(arrival(written), stored, KEYS)
+    assert not is_same_request(arrival(written | {"org_id": "org-2"}), stored, KEYS)
+
+
+def test_a_refused_request_is_the_same_in_another_order_at_another_time_with_other_space() -> None:
+    refused = REQUEST | {"bogus": 1, "metadata": {"a": 1, "b": 2}}
+    first = arrival(refused)
+    assert code(first) is FailureCode.INVALID_REQUEST
+
+    again = {key: refused[key] for key in reversed(refused)} | {"timestamp": "2026-01-02T00:00:00Z"}
+    assert is_same_request(arrival(json.dumps(again, indent=2).encode()), first.fingerprint, KEYS)
+    assert not is_same_request(arrival(refused | {"bogus": 2}), first.fingerprint, KEYS)
+    raw = json.dumps(refused).encode()
+    of_before = KEYS.fingerprint(raw.decode("latin-1"), has_secrets=True)
+    assert is_same_request(arrival(raw), of_before, KEYS)
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {"content_type": "text/plain"},
+        {"content_type": "application/octet-stream"},
+        {"content_type": "text/xml; charset=latin1"},
+        *({"content_encoding": name} for name in ("utf8", "UTF8", "Utf-8", "us-ascii", "binary", "gzip")),
+    ],
+    ids=str,
+)
+def test_json_is_read_whatever_it_is_declared_to_be(properties: dict[str, Any]) -> None:
+    assert code(read(REQUEST, **properties)) is None
+
+
+def test_a_packed_body_is_refused_for_its_encoding_and_burns_no_id() -> None:
+    made = read(gzip.compress(json.dumps(REQUEST).encode()), content_encoding="gzip", correlation_id=str(ID))
+
+    assert isinstance(made, Unrecorded)
+    assert [error["field"] for error in made.refusal.errors or []] == ["content_encoding"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"nothing",
+        b"[]",
+        b'{"a":1,"a":2}',
+        b'{"a":NaN}',
+        b'{"a":"\\u0000"}',
+        b"\xef\xbb\xbf{}",
+        b'{"a":1' + b"0" * 400 + b"}",
+        b"x" * 20_000,
+        b"{}",
+    ],
+    ids=lambda body: body[:12].decode("latin-1"),
+)
+def test_every_refusal_as_invalid_lists_its_errors(body: bytes) -> None:
+    made = arrival(body, correlation_id=str(ID))
+
+    assert made.refusal is not None
+    if made.refusal.code is FailureCode.INVALID_REQUEST:
+        assert made.refusal.errors
+        assert all(set(error) == {"field", "reason"} for error in made.refusal.errors)
+
+
+@pytest.mark.parametrize(
+    "digits", ["9" * 309, "1" + "0" * 400, "1" + "0" * 4000, "1" + "0" * 5000, "-" + "9" * 400]
+)
+def test_a_whole_number_beyond_a_double_is_refused(digits: str) -> None:
+    body = json.dumps(REQUEST)[:-1] + f', "metadata": {{"a": {digits}}}}}'
+    assert "beyond the range of a double" in (arrival(body.encode()).refusal or Refusal(*[""] * 2)).reason
+    within = body.replace(digits, "1" + "0" * 308)
+    assert code(read(within.encode())) is None
+    in_text = body.replace(digits, f'"{digits}"')
+    assert code(read(in_text.encode())) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "00000000-0000-0000-0000-000000000000",
+        "ffffffff-ffff-ffff-ffff-ffffffffffff",
+        "6f1f6a528f0a4c6c9f4a0d6a7f2b1c3d",
+        "{6f1f6a52-8f0a-4c6c-9f4a-0d6a7f2b1c3d}",
+        "+1111111111111111111111111111111",
+        "1_1_1_1_1_1_1_1_1_1_1_1_1_1_1_1_",
+        "0x111111111111111111111111111111",
+        " " * 31 + "7",
+        "\uff16f1f6a52-8f0a-4c6c-9f4a-0d6a7f2b1c3d",
+    ],
+)
+def test_what_only_python_takes_for_an_id_is_none(text: str) -> None:
+    assert isinstance(read(b"nothing", correlation_id=text), Unreadable)
+
+
+def test_the_id_of_a_body_that_is_refused_is_its_own_and_not_a_nested_one() -> None:
+    other = str(uuid4())
+    for held in ('"\\u0000"', "NaN", '{"a": 1, "a": 2}', "1" + "0" * 400, "[" * 200 + "]" * 200):
+        body = f'{{"metadata": {{"request_id": "{other}", "x": {held}}}, "request_id": "{ID}"}}'
+        assert arrival(body.encode()).request_id == ID, held
+    assert (
+        arrival(f'{{"metadata": {{"request_id": "{other}"}}, "request_id": "{ID}", oops'.encode()).request_id
+        == ID
+    )
+
+
+def test_what_is_sealed_already_is_refused_with_its_path() -> None:
+    payload = {"phone_number": PHONE}
+    stored = json.loads(arrival(REQUEST | {"payload": payload}).body or "")
+
+    made = arrival(stored | {"request_id": str(ID)})
+
+    assert made.refusal is not None
+    assert made.refusal.code is FailureCode.INVALID_REQUEST
+    assert [error["field"] for error in made.refusal.errors or []] == [
+        "payload.phone_number.twilio_auth_token"
+    ]
+    assert made.body is None
+
+
+def test_who_waits_for_an_answer_to_what_cannot_be_read_is_told_the_field() -> None:
+    for body, named in (
+        ({"id": str(ID)}, "request_id is required"),
+        (REQUEST | {"request_id": "17"}, "request_id must be a UUID of 36 characters"),
+        (b"nothing", "the body is not JSON"),
+    ):
+        made = read(body, reply_to="q", correlation_id="c-1")
+        assert isinstance(made, Unreadable)
+        assert named in made.reason
+        assert made.told is not None
+        assert made.told.route.correlation_id == "c-1"
+        assert made.told.refusal.code is FailureCode.INVALID_REQUEST
+        assert "request_id" in [error["field"] for error in made.told.refusal.errors or []]
+        assert read(body, reply_to="q") == read(body, reply_to="q"), "the made-up id is stable"
+        assert read(body) == Unreadable(made.reason)
+
+
+def test_a_dead_letter_keeps_where_it_came_from_and_no_credential() -> None:
+    headers = {
+        "tenant": "a", "n": 7, "Authorization": "Bearer s3cret", "X-Api-Key": "s3cret", "CC": "elsewhere",
+        "long": "x" * 5000, "deep": {"token": "s3cret"}, "x-reason": "forged",
+    }  # fmt: skip
+    properties = spec.Basic.Properties(
+        headers=headers, message_type="Order", app_id="shop", user_id="prod", content_encoding="gzip"
+    )
+    message = Message(b"", properties, None, exchange="sessions.requests", routing_key="create")
+
+    buried = dead_letter_properties(message, "r" * 200_000, "h:1", "1", NOW)
+
+    assert (buried.message_type, buried.content_encoding) == ("Order", "gzip")
+    kept = dict(buried.headers or {})
+    assert len(kept.pop("x-reason")) <= 400
+    assert kept == {
+        "tenant": "a", "n": 7, "x-original-exchange": "sessions.requests",
+        "x-original-routing-key": "create", "x-original-user-id": "prod",
+        "x-original-app-id": "shop", "x-original-message-id": "",
+        "x-code": "unreadable", "x-failed-at": NOW.isoformat(), "x-worker": "h:1", "x-version": "1",
+    }  # fmt: skip
+    assert len(ContentHeader(properties=buried).marshal()) < 32_768
+
+
 def test_a_response_s_properties_fall_back_to_the_request_id() -> None:
     answer = Answer(ID, "completed", None, "{}", "m-1", Route(None, None, None))
 
@@ -201,4 +419,4 @@ def test_a_blank_id_that_was_accepted_once_is_read_back() -> None:
 
     request, document = restore(stored, blank, KEYS)
 
-    assert (request.request_id, document) == (blank, '{"name":"A"}')
+    assert (request.whole().request_id, document) == (blank, '{"name":"A"}')

@@ -11,11 +11,12 @@ from pamqp import commands as spec
 from pamqp.header import ContentHeader
 
 from worker.envelope import Limits, Message, dead_letter_properties, decode, response_properties
-from worker.outcome import Answer, Unreadable
+from worker.outcome import Answer, Unreadable, Unrecorded
 from worker.seal import SealKeys
 
 ID = UUID("6f1f6a52-8f0a-4c6c-9f4a-0d6a7f2b1c3d")
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+LONGEST_REASON = 500
 HEADER_VALUES = st.one_of(
     st.none(),
     st.booleans(),
@@ -41,9 +42,12 @@ PROPERTIES = st.fixed_dictionaries(
         ),
     }
 )
+LONG_KEYS = st.builds(lambda letter, length: letter * length, st.characters(), st.integers(1_000, 5_000))
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6) | LONG_KEYS, inner, max_size=3)
+    ),
     max_leaves=8,
 )
 PAYLOAD = st.fixed_dictionaries({}, optional={"name": st.text(), "expiration_seconds": JSON})
@@ -76,16 +80,21 @@ def test_any_message_becomes_what_can_be_stored_or_buried(
     made = decode(message, Limits(10_000), SealKeys({}), NOW)
 
     if isinstance(made, Unreadable):
+        assert len(made.reason) <= LONGEST_REASON
         buried = dead_letter_properties(message, made.reason, "h:1", "1", NOW)
         assert ContentHeader(properties=buried).marshal()
+        assert (made.told is not None) == bool(made.told and made.told.route.reply_to)
         return
-    texts = [made.body, made.document, made.org_id, made.user_id, made.session_id, *made.route]
-    for text in filter(None, texts):
-        assert "\x00" not in text
-        assert text.encode()
-    assert (made.body is None) == (made.refusal is not None)
+    if not isinstance(made, Unrecorded):
+        texts = [made.body, made.document, made.org_id, made.user_id, made.session_id, *made.route]
+        for text in filter(None, texts):
+            assert "\x00" not in text
+            assert text.encode()
+        assert (made.body is None) == (made.refusal is not None)
     if made.refusal:
-        assert json.dumps(made.refusal.errors).encode()
+        assert len(json.dumps(made.refusal.errors).encode()) < 20_000
         assert "\x00" not in made.refusal.reason
+        assert len(made.refusal.reason) <= LONGEST_REASON
+        assert (made.refusal.code.value == "invalid_request") == bool(made.refusal.errors)
     answer = Answer(made.request_id, "failed", "c", "{}", "m", made.route)
     assert ContentHeader(properties=response_properties(answer, NOW)).marshal()

@@ -8,7 +8,9 @@ from pamqp import commands as spec
 
 from worker import pipeline
 from worker.envelope import Limits, Message
+from worker.failpoint import FailPoint
 from worker.intake import Delivery
+from worker.outcome import Unreadable
 from worker.pipeline import Pipeline
 from worker.seal import SealKeys
 
@@ -19,7 +21,7 @@ async def test_a_batch_that_takes_long_to_read_lets_others_have_their_turn(
 ) -> None:
     monkeypatch.setattr(pipeline, "_DECODE_SECONDS", seconds)
     nothing = cast("Any", None)
-    reader = Pipeline(Limits(1 << 20), SealKeys({}), *[nothing] * 9)
+    reader = Pipeline(Limits(1 << 20), SealKeys({}), *[nothing] * 8, FailPoint(""))
     message = Message(b"{}", spec.Basic.Properties(), None)
     batch = [Delivery(number, message, nothing, 0.0) for number in range(9)]
     taken = 0
@@ -31,8 +33,9 @@ async def test_a_batch_that_takes_long_to_read_lets_others_have_their_turn(
             await asyncio.sleep(0)
 
     beside = asyncio.create_task(others())
-    decoded = await reader._decode(batch)
+    reads = await reader._decode(batch)
     beside.cancel()
 
-    assert len(decoded.unreadable) == 9
+    assert all(isinstance(read, Unreadable) for _, read in reads)
+    assert len(reads) == 9
     assert taken == turns

@@ -30,8 +30,10 @@ def of_request(message_type: str) -> Schema:
     return _object(
         {
             "type": _text(f"`{message_type}`, to tell versions and kinds apart.", const=message_type),
-            "content_type": _text(f"`{CONTENT_TYPE}`, also assumed when absent.", default=CONTENT_TYPE),
-            "content_encoding": _text("Absent, `identity` or `utf-8`: the body is plain UTF-8."),
+            "content_type": _text(
+                f"`{CONTENT_TYPE}`; a body that is JSON is read whatever this says.", default=CONTENT_TYPE
+            ),
+            "content_encoding": _text("Absent, `identity`, `utf-8` or its like: the body is plain UTF-8."),
             "delivery_mode": {
                 "type": "integer",
                 "enum": [1, 2],
@@ -108,6 +110,8 @@ def of_dead_letter() -> Schema:
             "message_id": _text("A new one."),
             "correlation_id": _text("That of the message, if it had one.", maxLength=_LONGEST),
             "content_type": _text("That of the message, if it had one."),
+            "content_encoding": _text("That of the message, if it had one."),
+            "type": _text("That of the message, if it had one."),
             "delivery_mode": _PERSISTENT,
             "reply_to": _text("That of the message, if it had one.", maxLength=_LONGEST),
             "timestamp": {
@@ -121,7 +125,7 @@ def of_dead_letter() -> Schema:
 
 
 def headers_of_dead_letter() -> Schema:
-    """Set by a worker; `x-death` and its like, which the broker adds, come beside them."""
+    """Set by a worker; the producer's own come beside them, and the broker's `x-death` and its like."""
     return _object(
         {
             "x-reason": _text("A sentence: why nobody could be answered. Nothing of the body."),
@@ -130,6 +134,10 @@ def headers_of_dead_letter() -> Schema:
             "x-worker": _text("Host and process that set it aside."),
             "x-version": _text("The version of that worker."),
             "x-original-message-id": _text("The message id it came with; empty if it had none."),
+            "x-original-app-id": _text("The app id it came with; empty if it had none."),
+            "x-original-user-id": _text("The broker's user who published it, if the message named one."),
+            "x-original-exchange": _text("The exchange it was published to."),
+            "x-original-routing-key": _text("The routing key it was published with."),
         },
         *("x-reason", "x-code", "x-failed-at", "x-worker", "x-version", "x-original-message-id"),
     )

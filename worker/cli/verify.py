@@ -112,12 +112,11 @@ def _copy(line: str) -> Received:
     told = json.loads(line)
     if "body" in told:
         return Received(str(told["message_id"]), told["body"].encode())
-    # A response on its own. Only that to a conflict has another message id than its request's.
+    # A response on its own. Only one off the record has another message id than its request's.
     request_id = str(UUID(told["request_id"]))
-    conflict = (told.get("metadata") or {}).get("code") == "request_id_conflict"
-    return Received(
-        f"{request_id}.{told['payload']['session_id']}" if conflict else request_id, line.encode()
-    )
+    metadata = told.get("metadata") or {}
+    beside = metadata.get("code") == "request_id_conflict" or metadata.get("recorded") is False
+    return Received(f"{request_id}.{told['payload']['session_id']}" if beside else request_id, line.encode())
 
 
 _EXPECTED: dict[object, str] = {

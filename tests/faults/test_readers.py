@@ -1,0 +1,102 @@
+"""Messages that are large, or that end the process that reads them; and what becomes of that process."""
+
+import asyncio
+from uuid import UUID, uuid4
+
+import psutil
+from attackers import attacks, request
+from faults.processes import WorkerProcess
+from faults.scene import Scene
+from harness import declared_counts, good_request, open_desk, response_in
+
+KILLER = {"WORKER_FAIL_POINT": "while_reading:kill:KILLER"}
+HEAVY = request(metadata=f'{{"a":"{"x" * 100_000}"}}')
+KILLS = 3  # until it is suspect
+
+
+def readers_of(worker: WorkerProcess) -> list[psutil.Process]:
+    return psutil.Process(worker.pid).children()
+
+
+async def test_a_large_message_among_others_takes_none_of_them_along(scene: Scene) -> None:
+    """Ten good ones, one of 90 kB that once took gigabytes, ten good ones: all are answered at once."""
+    worker = WorkerProcess(scene.environ)
+    await worker.start()
+    try:
+        async with open_desk(scene.amqp_url, scene.prefix) as desk:
+            asked = set()
+            for number in range(21):
+                request_id = uuid4()
+                asked.add(request_id)
+                bomb = attacks(request_id)["zeros below a key"].body
+                await desk.send(bomb if number == 10 else good_request(request_id))
+            answers = [response_in(await desk.next()) for _ in asked]
+            assert {answer.request_id for answer in answers} == asked
+            assert {answer.status for answer in answers} == {"completed"}
+            assert await declared_counts(desk) == {"requests": 0, "undelivered": 0, "dead": 0}
+        assert worker.exit_code is None
+    finally:
+        await worker.end()
+
+
+async def test_what_kills_each_process_that_reads_it_is_found_out_and_costs_no_neighbour(
+    scene: Scene,
+) -> None:
+    worker = WorkerProcess({**scene.environ, **KILLER})
+    kills = 0
+    try:
+        async with open_desk(scene.amqp_url, scene.prefix) as desk:
+            await worker.start()
+            asked = {uuid4() for _ in range(20)}
+            killer = uuid4()
+            for number, request_id in enumerate(asked):
+                if number == 10:
+                    await desk.send(request(metadata='{"a":"KILLER"}', request_id=killer))
+                await desk.send(good_request(request_id))
+
+            answers: dict[UUID, str] = {}
+            while len(answers) <= len(asked):
+                answer = asyncio.create_task(desk.arrived.get())
+                end = asyncio.create_task(worker.wait())
+                await asyncio.wait([answer, end], return_when=asyncio.FIRST_COMPLETED)
+                if answer.done():
+                    told = response_in(answer.result())
+                    answers[told.request_id] = told.metadata.get("code") or told.status
+                    end.cancel()
+                    continue
+                answer.cancel()
+                assert end.result() == -9
+                kills += 1
+                assert kills <= KILLS + 1, "it is not read in the worker again"
+                await worker.start(until_ready=False)  # it may be killed before it says so
+
+            assert answers == {killer: "attempts_exhausted"} | dict.fromkeys(asked, "completed")
+            assert kills >= KILLS, "the fault happened"
+            assert worker.exit_code is None
+            assert worker.has_logged("reader.died")
+            await desk.send(good_request())
+            assert response_in(await desk.next()).status == "completed"
+            worker.terminate()
+            assert await worker.wait() == 0
+            assert await declared_counts(desk) == {"requests": 0, "undelivered": 0, "dead": 0}
+    finally:
+        await worker.end()
+
+
+async def test_the_process_that_reads_outlives_no_worker(scene: Scene) -> None:
+    for how in ("kill", "terminate"):
+        worker = WorkerProcess(scene.environ)
+        await worker.start()
+        try:
+            async with open_desk(scene.amqp_url, scene.prefix) as desk:
+                await desk.send(HEAVY)
+                assert response_in(await desk.next()).status == "completed"
+            (reader,) = readers_of(worker)
+            if how == "kill":
+                await worker.kill()
+            else:
+                worker.terminate()
+                assert await worker.wait() == 0
+            await scene.until(lambda one=reader: not one.is_running(), "the end of the process that reads")  # type: ignore[misc]
+        finally:
+            await worker.end()
