@@ -8,8 +8,9 @@ from uuid import UUID
 
 import structlog
 
-from worker.envelope import Message, bare_dead_letter_properties, dead_letter_properties, response_properties
+from worker.envelope import Message
 from worker.identity import Identity
+from worker.letters import bare_dead_letter_properties, dead_letter_properties, response_properties
 from worker.metrics import Metrics
 from worker.outcome import Answer, Unreadable
 from worker.publisher import Outgoing, Publisher, Receipt

@@ -3,9 +3,8 @@
 import json
 from datetime import datetime
 from typing import Any, NamedTuple
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from aio_pika.abc import HeadersType
 from pamqp import commands as spec
 from pydantic import ValidationError
 
@@ -17,9 +16,8 @@ from worker.content import canonical, canonical_of_refused, id_in_text, id_made_
 from worker.deadline import Misread, deadline
 from worker.errors import SealError
 from worker.large import Dropped
-from worker.origin import origin_headers, text
+from worker.origin import text
 from worker.outcome import (
-    Answer,
     Arrival,
     Cancellation,
     Read,
@@ -41,7 +39,7 @@ _A_RESPONSE = "it is a response, not a request: answering it would answer its re
 MAX_SECRETS = 5_000
 _BODY = "(body)"
 _MOST_NAMED = 3  # fields, in the reason of a dead letter
-_LONGEST_REASON = 400
+LONGEST_REASON = 400
 _LONGEST_PATH = 200
 _TEXT_ENCODINGS = {"", "identity", "utf8", "ascii", "usascii", "binary", "8bit", "7bit"}
 
@@ -148,65 +146,6 @@ def is_same_request(arrival: Arrival, stored: bytes, keys: SealKeys) -> bool:
     key = stored.partition(b":")[0].decode() if has_secrets else None
     return any(
         keys.fingerprint(content, has_secrets=has_secrets, key=key) == stored for content in arrival.contents
-    )
-
-
-def response_properties(answer: Answer, now: datetime) -> spec.Basic.Properties:
-    headers: HeadersType = {"traceparent": answer.route.traceparent} if answer.route.traceparent else {}
-    return spec.Basic.Properties(
-        content_type=CONTENT_TYPE,
-        delivery_mode=2,
-        correlation_id=answer.route.correlation_id or str(answer.request_id),
-        message_id=answer.message_id,
-        timestamp=now,
-        message_type=RESPONSE_TYPE,
-        app_id=APP_ID,
-        headers=headers or None,
-    )
-
-
-def dead_letter_properties(
-    message: Message, reason: str, worker: str, version: str, now: datetime
-) -> spec.Basic.Properties:
-    """Says why the message could not be answered, and where it came from; nothing of its body. It can be
-    sent again.
-    """
-    original = message.properties
-    return spec.Basic.Properties(
-        content_type=text(original.content_type, 255),
-        content_encoding=text(original.content_encoding, 255),
-        delivery_mode=2,
-        correlation_id=text(original.correlation_id, 255),
-        reply_to=text(original.reply_to, 255),
-        message_id=str(uuid4()),
-        timestamp=original.timestamp or now,
-        message_type=text(original.message_type, 255),
-        app_id=APP_ID,
-        headers=origin_headers(original, message.exchange, message.routing_key)
-        | {
-            "x-reason": shortened(reason, _LONGEST_REASON),
-            "x-code": "unreadable",
-            "x-failed-at": now.isoformat(),
-            "x-worker": worker,
-            "x-version": version,
-        },
-    )
-
-
-def bare_dead_letter_properties(worker: str, version: str, now: datetime) -> spec.Basic.Properties:
-    """The same for a message whose own reason or properties the broker does not take."""
-    return spec.Basic.Properties(
-        delivery_mode=2,
-        message_id=str(uuid4()),
-        timestamp=now,
-        app_id=APP_ID,
-        headers={
-            "x-reason": "it could not be read; the broker did not take the reason or its properties",
-            "x-code": "unreadable",
-            "x-failed-at": now.isoformat(),
-            "x-worker": worker,
-            "x-version": version,
-        },
     )
 
 
@@ -334,7 +273,7 @@ def _refused(
         body=None,
         document=None,
         request=None,
-        refusal=refusal._replace(reason=shortened(refusal.reason, _LONGEST_REASON)),
+        refusal=refusal._replace(reason=shortened(refusal.reason, LONGEST_REASON)),
         deadline_at=None,
         route=case.route,
         contents=contents,
@@ -358,7 +297,7 @@ def _with_fields(refusal: Refusal) -> str:
         f"{error['field']} {error['reason']}" for error in errors if error["reason"] not in refusal.reason
     ]
     which = f": {', '.join(named[:_MOST_NAMED])}" if named else ""
-    return shortened(refusal.reason + which, _LONGEST_REASON)
+    return shortened(refusal.reason + which, LONGEST_REASON)
 
 
 def _refusal_of(field: str, reason: str) -> Refusal:

@@ -105,7 +105,9 @@ def recovery(store: Store, published: Published, finishing: Finishing) -> Recove
     parts: Any = SimpleNamespace(work=work, steady=True)
     readiness = Readiness(["all"])
     readiness.up("all")
-    attempting = Attempting(store, KEYS, parts, BuiltInCreation(), finishing, cast("Any", published), 5)
+    attempting = Attempting(
+        store, KEYS, parts, BuiltInCreation(), finishing, cast("Any", published), 5, cast("Any", None)
+    )
     return Recovery(store, attempting, parts, readiness, Metrics())
 
 

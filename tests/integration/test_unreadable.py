@@ -18,8 +18,9 @@ from structlog.testing import capture_logs
 
 from worker import answering, app, tally
 from worker.accepting import Accepted, Accepting
-from worker.envelope import Message, dead_letter_properties
+from worker.envelope import Message
 from worker.identity import package_version
+from worker.letters import dead_letter_properties
 from worker.outcome import Arrival
 from worker.publisher import Publisher
 from worker.settings import Settings

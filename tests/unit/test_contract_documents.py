@@ -28,7 +28,8 @@ from schemas import (
 from schemas.failures import FAILURES
 from worker.asyncapi import document
 from worker.cli import schema
-from worker.envelope import Message, dead_letter_properties, response_properties
+from worker.envelope import Message
+from worker.letters import dead_letter_properties, response_properties
 from worker.outcome import Answer, Route
 from worker.topology import design
 

@@ -17,12 +17,11 @@ from worker.body import compact
 from worker.envelope import (
     Limits,
     Message,
-    dead_letter_properties,
     decode,
     is_same_request,
-    response_properties,
     restore,
 )
+from worker.letters import dead_letter_properties, response_properties
 from worker.outcome import Answer, Arrival, Read, Refusal, Route, Unreadable, Unrecorded
 from worker.seal import SealKeys, parse_seal_keys
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pamqp import commands as spec
 from pamqp.header import ContentHeader
 
-from worker.envelope import Limits, Message, dead_letter_properties, decode, response_properties
+from worker.envelope import Limits, Message, decode
+from worker.letters import dead_letter_properties, response_properties
 from worker.outcome import Answer, Unreadable, Unrecorded
 from worker.seal import SealKeys
 
