@@ -126,7 +126,7 @@ async def test_an_unreadable_message_that_expired_is_a_dead_letter(
     settings: Settings, new_worker: NewWorker, desk: Desk
 ) -> None:
     await declare_topology(settings)
-    await desk.send(b"nothing", expiration=0.05)
+    await desk.send(b"nothing", reply_to=None, expiration=0.05)
 
     await new_worker()
 

@@ -26,7 +26,11 @@ from steering import steer
 from structlog.testing import capture_logs
 
 from schemas import CreateSessionRequest, FailureCode
+from worker import pipeline
+from worker.client import Client
 from worker.creator import Context
+from worker.envelope import Message, decode
+from worker.outcome import Read
 from worker.settings import Settings
 from worker.stack import Stack
 from worker.topology import names_for
@@ -150,6 +154,9 @@ CAMEL = {
         pytest.param(lambda a: json.dumps(PLAIN | {"request_id": a}, ensure_ascii=False), id="other escapes"),
         pytest.param(lambda a: json.dumps(PLAIN | {"request_id": a.upper()}), id="id in capitals"),
         pytest.param(
+            lambda a: json.dumps(PLAIN | {"request_id": a, "user_id": None, "metadata": {}}), id="nulls"
+        ),
+        pytest.param(
             lambda a: json.dumps(PLAIN | {"request_id": a, "timestamp": "2027-01-01T00:00:00Z"}),
             id="sent later",
         ),
@@ -168,6 +175,50 @@ async def test_the_same_request_in_another_spelling_is_the_same(
 
     assert (await desk.next()).body == first.body
     assert await db.fetchval("select count(*) from requests") == 1
+
+
+async def test_asking_again_with_the_client_is_the_same_request(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection, stack: Stack
+) -> None:
+    await new_worker()
+    request = good_request()
+    first = await desk.ask(request)
+
+    async with Client(stack.amqp_url, desk.prefix) as client:
+        again = await client.create_session(
+            org_id=request["org_id"], payload=request["payload"], request_id=UUID(request["request_id"])
+        )
+
+    assert again == first
+    assert await db.fetchval("select count(*) from requests") == 1
+
+
+async def test_copies_in_one_batch_are_read_once_and_each_is_answered(
+    settings: Settings, new_worker: NewWorker, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await declare_topology(settings)
+    request, other, copies = good_request(), good_request(), 40
+    for _ in range(copies):
+        await desk.send(request)
+        await desk.send(other)
+    await desk.send(request | {"org_id": "org-2"})
+    read = []
+
+    def counted(message: Message, *how: Any) -> Read:
+        read.append(message)
+        return decode(message, *how)
+
+    monkeypatch.setattr(pipeline, "decode", counted)
+    await new_worker(batches=1, batch_size=1000)
+
+    answers = [await desk.next() for _ in range(2 * copies + 1)]
+
+    assert len(read) == 2 * copies + 1
+    own = [one for one in answers if one.message_id in (request["request_id"], other["request_id"])]
+    assert len(own) == 2 * copies
+    assert len({one.body for one in own}) == 2
+    conflicts = [response_in(one).metadata["code"] for one in answers if one not in own]
+    assert conflicts == ["request_id_conflict"]
 
 
 @pytest.mark.parametrize(

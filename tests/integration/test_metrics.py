@@ -60,7 +60,7 @@ async def test_the_counts_are_right_after_some_of_each_kind(new_worker: NewWorke
     await desk.ask(good_request(), headers={"deadline": 1})
     await desk.ask(good_request(None, name="reject"))
     await desk.ask(good_request(None, name="again"))
-    await desk.send(b"nothing")
+    await desk.send(b"nothing", reply_to=None)
     await desk.take_from(names_for(desk.prefix).dead)
 
     async def count(name: str, **labels: str) -> float | None:

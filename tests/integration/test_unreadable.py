@@ -138,7 +138,7 @@ async def test_what_the_broker_does_not_take_is_buried_bare(
         monkeypatch.setattr(Publisher, "carries", lambda _self, _properties: True)
     worker = await new_worker()
     with capture_logs() as events:
-        await desk.send(b"nothing", correlation_id="theirs")
+        await desk.send(b"nothing", reply_to=None, correlation_id="theirs")
 
         dead = await desk.take_from(names_for(desk.prefix).dead)
         assert (await desk.ask(good_request())).status == "completed"
@@ -157,7 +157,7 @@ async def test_many_with_names_as_long_as_a_frame_stop_nobody(new_worker: NewWor
     worker = await new_worker(prefetch=64)
     with capture_logs() as events:
         for _ in range(80):
-            await desk.send(json.dumps({"k" * 132_000: chr(0)}))
+            await desk.send(json.dumps({"k" * 132_000: chr(0)}), reply_to=None)
         assert (await desk.ask(good_request())).status == "completed"
 
         async def buried() -> bool:
