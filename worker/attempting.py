@@ -21,6 +21,7 @@ from worker.pipeline import Pipeline
 from worker.reader import HEAVY_BYTES, Reader
 from worker.seal import SealKeys
 from worker.store import Store
+from worker.turns import Line
 
 NEEDED = (database.PART, intake.PART, publisher.PART)  # a full response queue is no reason to wait
 # Whatever killed its worker may do so again: the more often, the fewer requests share its next attempt.
@@ -144,7 +145,7 @@ class Attempting:
             await self._answer_for_holder(missing, lease)
         return works
 
-    async def in_groups(self, opened: Sequence[Opened], lease: int) -> int:
+    async def in_groups(self, opened: Sequence[Opened], lease: int, line: Line) -> int:
         """Tries these as room comes free, the more often they ended with their worker the fewer at once.
         Returns how many were tried.
         """
@@ -153,7 +154,7 @@ class Attempting:
         while rest:
             crashes = rest[0].crashes
             alike = sum(one.crashes == crashes for one in rest)
-            room = await self._creation.room(min(alike, _GROUP_BY_CRASHES.get(crashes, 1)), again=True)
+            room = await self._creation.room(min(alike, _GROUP_BY_CRASHES.get(crashes, 1)), line)
             group, rest = rest[:room], rest[room:]
             tried += await self.work(group, lease, room)
         return tried

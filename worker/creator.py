@@ -39,7 +39,7 @@ from worker.outcome import (
     failure_details,
 )
 from worker.retry_rule import RetryRule, in_words
-from worker.turns import Turns
+from worker.turns import Line, Turns
 
 DEFAULT_EXPIRATION_SECONDS = 86_400
 _LONGEST_REASON = 500
@@ -68,7 +68,7 @@ class _TooMuchReturned(Exception):
 class BuiltInCreation:
     """Makes every session at once, from the request alone."""
 
-    async def room(self, most: int, *, again: bool = False) -> int:  # noqa: ARG002 — there is no line to wait in
+    async def room(self, most: int, line: Line = Line.FIRST) -> int:  # noqa: ARG002 — there is no line to wait in
         return most
 
     def give_back(self, unused: int) -> None:
@@ -97,11 +97,11 @@ class HandlerCreation:
         self._rule = rule
         self._turns = Turns(concurrency)
 
-    async def room(self, most: int, *, again: bool = False) -> int:
+    async def room(self, most: int, line: Line = Line.FIRST) -> int:
         """Reserves as many calls as are free: a request that would have to wait stays with the broker, or,
         when it is tried again, in Postgres.
         """
-        return await self._turns.reserve(most, again=again)
+        return await self._turns.reserve(most, line)
 
     def give_back(self, unused: int) -> None:
         self._turns.give_back(unused)

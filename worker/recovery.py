@@ -11,6 +11,7 @@ from worker.held import TakenOver
 from worker.metrics import Metrics
 from worker.readiness import Readiness
 from worker.store import Store
+from worker.turns import Line
 
 _LEASES_AT_ONCE = 64
 _log = structlog.get_logger(__name__)
@@ -75,9 +76,9 @@ class Recovery:
             self._count("exhausted", len(unfinished) - len(rest), taken)
             if taken.holder_silent:
                 async with self._suspects:  # one group at a time: a request that kills takes few with it
-                    tried = await self._attempting.in_groups(rest, taken.lease)
+                    tried = await self._attempting.in_groups(rest, taken.lease, Line.TAKEN_OVER)
             else:
-                tried = await self._attempting.in_groups(rest, taken.lease)
+                tried = await self._attempting.in_groups(rest, taken.lease, Line.TAKEN_OVER)
             self._count("tried_again", tried, taken)
         except Exception:  # noqa: BLE001 — logged with its traceback; the lease runs out again
             _log.exception("recovery.failed", lease=taken.lease)

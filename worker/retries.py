@@ -11,6 +11,7 @@ from worker.held import Held
 from worker.metrics import Metrics
 from worker.readiness import Readiness
 from worker.store import Store
+from worker.turns import Line
 
 LOOK_SECONDS = 1.0  # at the latest: what others have put off rings no alarm here
 MEASURE_SECONDS = 5.0
@@ -85,7 +86,7 @@ class Retries:
         await self._lanes.acquire()
         room, lease, held = 0, self._store.new_lease(), list[Held]()
         try:
-            room = await self._creation.room(self._batch_size, again=True)
+            room = await self._creation.room(self._batch_size, Line.AGAIN)
             if not self._stopping:
                 held = await self._store.take_due(lease, room)
         finally:
@@ -131,5 +132,5 @@ class Retries:
             async with (
                 self._suspects
             ):  # what has ended with its worker before takes few along if it does so again
-                tried += await self._attempting.in_groups(suspects, lease)
+                tried += await self._attempting.in_groups(suspects, lease, Line.AGAIN)
         self._metrics.retried.inc(tried)

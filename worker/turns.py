@@ -1,8 +1,17 @@
-"""Calls that are limited in number, shared by turns between first attempts and further ones."""
+"""Calls that are limited in number, shared by turns between those who ask for them."""
 
 import asyncio
 from collections import deque
+from enum import IntEnum
 from typing import NamedTuple
+
+
+class Line(IntEnum):
+    """Who asks for calls."""
+
+    FIRST = 0  # first attempts, from the broker
+    AGAIN = 1  # retries that are due
+    TAKEN_OVER = 2  # what another worker held
 
 
 class _Waiting(NamedTuple):
@@ -11,20 +20,20 @@ class _Waiting(NamedTuple):
 
 
 class Turns:
-    """So many at once. While both lines wait, a free one goes to either by turns, and of several free ones
-    each line gets its half: a flood of new requests cannot starve the retries, nor the other way round. A
-    line that waits alone may have all of them.
+    """So many at once. Of what comes free, each line in which somebody waits gets an equal share, one after
+    the other: a flood of new requests cannot starve the retries, nor the other way round. A line that waits
+    alone may have all of it.
     """
 
     def __init__(self, limit: int) -> None:
         self._free = limit
-        self._lines: tuple[deque[_Waiting], deque[_Waiting]] = (deque(), deque())
+        self._lines: list[deque[_Waiting]] = [deque() for _ in Line]
         self._next = 0  # the line whose turn it is
 
-    async def reserve(self, most: int, *, again: bool) -> int:
+    async def reserve(self, most: int, line: Line) -> int:
         """As many as may be had, at most `most`, at least one: waits for it."""
         waiting = _Waiting(asyncio.get_running_loop().create_future(), most)
-        self._lines[again].append(waiting)
+        self._lines[line].append(waiting)
         self._grant()
         try:
             return await waiting.granted
@@ -38,13 +47,20 @@ class Turns:
         self._grant()
 
     def _grant(self) -> None:
-        while self._free > 0 and any(self._lines):
-            turn = self._next if self._lines[self._next] else 1 - self._next
-            waiting = self._lines[turn].popleft()
-            if waiting.granted.done():  # whoever waited was cancelled
-                continue
-            share = (self._free + 1) // 2 if self._lines[1 - turn] else self._free
-            room = min(waiting.most, share)
-            self._free -= room
-            self._next = 1 - turn
-            waiting.granted.set_result(room)
+        while self._free > 0 and (lines := self._in_turn()):
+            for others, line in zip(range(len(lines), 0, -1), lines, strict=True):
+                if self._free <= 0:
+                    return
+                waiting = self._lines[line].popleft()
+                room = min(waiting.most, -(-self._free // others))
+                self._free -= room
+                self._next = (line + 1) % len(self._lines)
+                waiting.granted.set_result(room)
+
+    def _in_turn(self) -> list[int]:
+        """The lines in which somebody waits; first the one whose turn it is."""
+        for line in self._lines:
+            while line and line[0].granted.done():  # whoever waited was cancelled
+                line.popleft()
+        order = [(self._next + step) % len(self._lines) for step in range(len(self._lines))]
+        return [index for index in order if self._lines[index]]
