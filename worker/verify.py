@@ -4,6 +4,7 @@ import json
 import ssl
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -39,6 +40,8 @@ class Recorded(NamedTuple):
     error_code: str | None
     history: list[tuple[str, int]]
     sessions: list[str]
+    failed_attempts: tuple[int, ...] = ()
+    put_off_until: datetime | None = None
 
     @property
     def of_a_former_request(self) -> list[str]:
@@ -102,7 +105,13 @@ def _check(
 
 def _broken_record(row: Recorded) -> Iterator[tuple[str, str]]:
     if row.status not in _TERMINAL:
-        yield "nothing lost", f"still {row.status} (attempt {row.attempt})"
+        put_off = f", put off until {row.put_off_until:%Y-%m-%d %H:%M:%S}Z" if row.put_off_until else ""
+        yield "nothing lost", f"still {row.status} (attempt {row.attempt}{put_off})"
+    if beyond := [attempt for attempt in row.failed_attempts if attempt > row.attempt]:
+        yield (
+            "the record is true",
+            f"attempt {beyond[0]} is said to have failed, but there were {row.attempt}",
+        )
     if problem := illegal_history(row):
         yield "the record is true", problem
 
@@ -195,8 +204,10 @@ def _check_conflicts(key: str, row: Recorded | None, conflicts: Sequence[Receive
 
 async def _read(connection: asyncpg.Connection, ids: Sequence[UUID]) -> dict[str, Recorded]:
     rows = await connection.fetch(
-        "select request_id, status, attempt, session_id, response, error_code from requests "
-        "where request_id = any ($1::uuid[])",
+        "select request_id, status, attempt, session_id, response, error_code, "
+        "due_at at time zone 'utc' as due_at, "
+        "array(select attempt from attempts where attempts.request_id = requests.request_id) as failed "
+        "from requests where request_id = any ($1::uuid[])",
         ids,
     )
     history: dict[UUID, list[tuple[str, int]]] = defaultdict(list)
@@ -220,7 +231,7 @@ async def _read(connection: asyncpg.Connection, ids: Sequence[UUID]) -> dict[str
     return {
         str(row["request_id"]): Recorded(
             row["status"], row["attempt"], row["session_id"], row["response"], row["error_code"],
-            history[row["request_id"]], sessions[row["request_id"]],
+            history[row["request_id"]], sessions[row["request_id"]], tuple(row["failed"]), row["due_at"],
         )
         for row in rows
     }  # fmt: skip

@@ -171,6 +171,13 @@ async def unfinished(case: Case) -> None:
     await case.change(UNFINISH, case.completed)
 
 
+async def put_off(case: Case) -> None:
+    await unfinished(case)
+    await case.change(
+        "update requests set due_at = '2026-01-02 03:04:05Z' where request_id = $1", case.completed
+    )
+
+
 UNFINISH = """
 with gone as (delete from request_transitions where request_id = $1 and status = 'completed'),
   made as (delete from sessions where request_id = $1)
@@ -190,6 +197,11 @@ PLANTS: dict[str, tuple[Plant, str, str]] = {
         in_table("delete from requests where request_id = $1"), "nothing lost", "no record of it",
     ),
     "not finished": (unfinished, "nothing lost", "still processing (attempt 1)"),
+    "put off": (put_off, "nothing lost", "still processing (attempt 1, put off until 2026-01-02 03:04:05Z)"),
+    "an attempt that there was not": (
+        in_table("insert into attempts (request_id, attempt, kind) values ($1, 2, 'raised')"),
+        "the record is true", "attempt 2 is said to have failed, but there were 1",
+    ),
     "history without its beginning": (
         in_table(FORGET.replace("?", "'pending'")), "the record is true", "its history is",
     ),

@@ -149,8 +149,10 @@ select extract(epoch from min(due_at) - now())::double precision as seconds from
 
 -- name: due_now
 -- How many are due (counted up to a bound) and not begun, and for how many seconds the oldest one has been.
-select count(*) as due, coalesce(extract(epoch from now() - min(due_at)), 0)::double precision as overdue
-from (select due_at from requests where due_at <= now() order by due_at limit $1) as waiting
+select
+  (select count(*) from (select from requests where due_at <= now() limit $1) as waiting) as due,
+  coalesce(extract(epoch from now() - min(due_at)), 0)::double precision as overdue
+from requests where due_at <= now()
 
 -- name: take_due
 -- Requests whose next attempt is due, at most so many, into one lease of this worker's. Those that another worker
