@@ -220,7 +220,7 @@ async def test_it_stops_promptly_while_postgres_takes_no_writes_at_its_start(
     worker = WorkerProcess(scene.environ)
     try:
         await worker.start(until_ready=False)
-        assert "ReadOnly" in (await worker.event("postgres.lost"))["reason"]
+        assert "ReadOnly" in (await worker.event("postgres.waiting"))["reason"]
         took = await terminated(worker)
         assert took < CLOSING_SECONDS, took
     finally:

@@ -240,6 +240,7 @@ async def test_the_answer_that_a_dead_worker_owes_is_given(
     await new_worker()
     await client.cancel(request_id)
     await eventually(lambda: _published(db, str(request_id)))
+    await db.execute("set session_replication_role = replica")  # the guard keeps what is finished as it is
     await db.execute("update requests set published_at = null, reply_to = $1", desk.reply_to)
 
     await client.cancel(request_id)
