@@ -188,6 +188,16 @@ async def _look_for_queue(connection: AbstractConnection, queue: Queue) -> None:
         ) from None
 
 
+async def in_use(connection: AbstractConnection, names: Names) -> bool:
+    """Whether there is a request queue with anything in it or anybody at it."""
+    try:
+        async with _channel(connection) as channel:
+            found = await channel.queue_declare(names.requests, passive=True)
+    except ChannelNotFoundEntity:
+        return False
+    return bool(found.message_count or found.consumer_count)
+
+
 async def _declare_queue(connection: AbstractConnection, queue: Queue) -> list[str]:
     """Returns what is to be said about its delivery limit. An earlier version declared a lower one, which
     cannot be changed: with it the queue is served all the same, since it can be renewed at leisure.

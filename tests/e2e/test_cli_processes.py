@@ -16,9 +16,10 @@ import psutil
 import pytest
 import pytest_asyncio
 from commands import PATIENCE_SECONDS, Shell, line_with
-from harness import eventually
+from harness import Desk, declare_topology, eventually, good_request
 
 from worker.settings import Settings
+from worker.topology import names_for
 
 
 @pytest_asyncio.fixture
@@ -191,6 +192,20 @@ async def test_the_demonstration_leaves_a_database_as_it_was(shell: Shell, datab
     assert await db.fetchval("select count(*) from installation") == 0, "they are still nobody's"
     assert await db.fetchval("select count(*) from request_transitions") == 400
     await db.close()
+
+
+async def test_up_refuses_a_queue_that_is_in_use(
+    shell: Shell, settings: Settings, stack_database: str, desk: Desk
+) -> None:
+    await declare_topology(settings)
+    queue = names_for(settings.prefix).requests
+    await desk.send(good_request())
+
+    outcome = await shell.run("up", DATABASE_URL=stack_database)
+
+    assert outcome.code == 1
+    assert "would answer requests that are meant for another" in outcome.err
+    assert await desk.count(queue) == 1
 
 
 async def test_up_refuses_tables_that_it_has_not_made(shell: Shell, database_url: str) -> None:

@@ -18,6 +18,7 @@ from worker import expiry, migrate, retention
 from worker.creator import Context
 from worker.errors import RetryLater
 from worker.settings import Settings
+from worker.sql import load_queries
 
 OLD = timedelta(days=40)
 BEFORE_GRANTS = """
@@ -208,6 +209,12 @@ async def test_what_is_noted_of_the_delivery_of_a_finished_request_may_change(
 
     row = await row_of(db, request_id)
     assert (row["published_at"], row["lease"]) == (None, None)
+
+
+@pytest.mark.parametrize("query", load_queries())
+async def test_the_role_may_execute_every_statement(as_worker: asyncpg.Connection, query: str) -> None:
+    """To explain a statement Postgres begins to execute it, and asks for its rights."""
+    assert await as_worker.execute(f"explain (generic_plan) {load_queries()[query]}") == "EXPLAIN"
 
 
 async def _fails_once(_request: CreateSessionRequest, context: Context) -> None:

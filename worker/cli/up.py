@@ -10,10 +10,13 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 
-from worker import log, migrate, signals
+from worker import log, migrate, signals, topology
 from worker.app import run_worker
 from worker.cli import exits, running
+from worker.cli.exits import CommandError
 from worker.cli.output import say
+from worker.cli.servers import reach
+from worker.cli.topology import broker_for
 from worker.readiness import Readiness
 from worker.settings import Settings, read_settings
 from worker.stack import Stack, local_stack
@@ -24,6 +27,7 @@ EXAMPLES = """\
   DATABASE_URL=postgresql://… session-worker up
                         with a Postgres of yours; it stays
 """
+_WAIT_SECONDS = 10
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,9 +45,7 @@ async def _up() -> None:
         kept = os.environ.get("WORKER_SEAL_KEYS") or os.environ.get("DATABASE_URL")
         settings = settings_on(stack, os.environ, **({} if kept else {"seal_keys": passing_key()}))
         log.configure(settings)
-        await migrate.migrate(
-            settings.database_url.get_secret_value(), context_from(settings), settings.prefix, maker="up"
-        )
+        await _make_or_refuse(settings)
         stop = signals.stop_on_signals()
         started: asyncio.Future[tuple[int, Readiness]] = asyncio.get_running_loop().create_future()
         telling = asyncio.create_task(_tell(stack, settings, started))
@@ -53,6 +55,24 @@ async def _up() -> None:
             telling.cancel()
             await asyncio.gather(telling, return_exceptions=True)
             say("stopping the servers …")
+
+
+async def _make_or_refuse(settings: Settings) -> None:
+    """Nobody's requests are answered here but those that are meant for this worker, which has no handler."""
+    url, tls = settings.database_url.get_secret_value(), context_from(settings)
+    made_before = (await migrate.inspect(url, tls, settings.prefix)).applied
+    if os.environ.get("AMQP_URL") and not made_before:
+        connection = await reach("RabbitMQ", broker_for(settings).connect, _WAIT_SECONDS)
+        try:
+            if await topology.in_use(connection, topology.names_for(settings.prefix)):
+                raise CommandError(
+                    exits.FAILED,
+                    f"the queue of prefix {settings.prefix} has messages or a worker already: `up` "
+                    "would answer requests that are meant for another. Set WORKER_PREFIX to another name",
+                )
+        finally:
+            await connection.close()
+    await migrate.migrate(url, tls, settings.prefix, maker="up")
 
 
 def settings_on(stack: Stack, environ: Mapping[str, str], **changes: object) -> Settings:
