@@ -52,7 +52,7 @@ from worker.settings import Settings
 from worker.store import Store
 from worker.tls import context_from
 
-PARTS = (database.PART, intake.PART, publisher.PART, room.PART)
+PARTS = (database.PART, intake.PART, publisher.PART, room.PART, room.DEAD_PART)
 _PAUSE_SECONDS = 1.0
 _NOTE_SECONDS = 0.2
 _RECOVERY_SECONDS = 1.0
@@ -113,7 +113,8 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
         metrics=metrics,
         fail_point=FailPoint(settings.fail_point),
     )
-    given.readiness.up(room.PART)  # until a response finds no room there
+    for part in (room.PART, room.DEAD_PART):
+        given.readiness.up(part)  # until something finds no room there
     async with AsyncExitStack() as opened:
         port = await opened.enter_async_context(
             serve_health(settings.http_host, settings.http_port, given.readiness, given.metrics)

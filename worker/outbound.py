@@ -68,7 +68,7 @@ def outbound(
     of_direct = Readiness((publisher.DIRECT_PART,))
     usual = publisher.Publisher(readiness, seconds, fail_point)
     direct = publisher.Publisher(of_direct, seconds, fail_point, publisher.DIRECT_PART)
-    room, telling, waiting = Room(names.responses, readiness), tally.Tally(), WaitingAnswers(database)
+    room, telling, waiting = Room(names, readiness), tally.Tally(), WaitingAnswers(database)
     ways = Ways(usual, direct, Apart(broker, seconds), room, metrics)
     answering = Answering(me, names, usual, ways, waiting, store.note_published, telling, metrics)
     return Outbound(

@@ -8,8 +8,10 @@ from time import monotonic
 
 from worker.publisher import Outgoing, Receipt
 from worker.readiness import Readiness
+from worker.topology import Names
 
 PART = "response_queue"
+DEAD_PART = "dead_letters"
 DIRECT = "amq.rabbitmq.reply-to."
 _FULL_SECONDS = 10.0  # a requester's queue that was full is taken to be so for this long
 _REMEMBERED = 1000
@@ -23,8 +25,9 @@ class Room:
     confirmed again: whoever sends what waits for it finds that out.
     """
 
-    def __init__(self, responses: str, readiness: Readiness, clock: Callable[[], float] = monotonic) -> None:
-        self._responses = responses
+    def __init__(self, names: Names, readiness: Readiness, clock: Callable[[], float] = monotonic) -> None:
+        self._responses = names.responses
+        self._dead = names.dead
         self._readiness = readiness
         self._clock = clock
         self._shared: dict[str, Receipt] = {}
@@ -46,7 +49,7 @@ class Room:
         if message.exchange == self._responses:
             self._learn_shared(message.routing_key, receipt)
         elif message.exchange:
-            return
+            self._learn_dead(receipt)
         elif receipt is Receipt.REFUSED:
             self._remember(message.routing_key, receipt, self._clock() + _FULL_SECONDS)
         elif receipt is Receipt.UNPUBLISHABLE and is_direct(message):
@@ -70,6 +73,17 @@ class Room:
             self._shared[status] = receipt
         if before is not self._shared.get(status):
             self._tell()
+
+    def _learn_dead(self, receipt: Receipt) -> None:
+        if receipt is Receipt.CONFIRMED:
+            self._readiness.up(DEAD_PART)
+        elif receipt is not Receipt.UNPUBLISHABLE:
+            what = "takes no more: is it full?" if receipt is Receipt.REFUSED else "has no queue behind it:"
+            self._readiness.down(
+                DEAD_PART,
+                f"{self._dead} {what} What cannot be read is held until it can go there; with too much held, "
+                "nothing more is taken",
+            )
 
     def _tell(self) -> None:
         if not self._shared:

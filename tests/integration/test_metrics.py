@@ -44,6 +44,7 @@ async def test_a_worker_tells_the_metrics_of_the_table_and_no_other(
         "requests": 1,
         "responses": 1,
         "response_queue": 1,
+        "dead_letters": 1,
     }
 
 
