@@ -16,6 +16,7 @@ from worker import (
     intake,
     link,
     loop_lag,
+    peers,
     publisher,
     retention,
     retries,
@@ -103,9 +104,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
     given = _Given(
         me=me,
         keys=parse_seal_keys(settings.seal_keys.get_secret_value()),
-        creation=_creation(
-            settings, metrics
-        ),  # before the profile: it says of a handler that cannot be loaded
+        creation=_creation(settings, metrics),
         profile=profile_of(settings),
         broker=_broker(settings, tls, me),
         design=topology.design(settings.prefix, limits_from_policy=settings.queue_limits == "policy"),
@@ -141,7 +140,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
 
         async def begin() -> None:
             await pool.open(await pool.reach(lambda: settle(url, tls, settings.prefix)))
-            await store.register(me.host, me.pid, me.version)
+            await store.register(me.host, me.pid, me.version, given.profile)
 
         if not await _unless_stopped(begin(), stop):
             return
@@ -262,6 +261,7 @@ def _services(settings: Settings, given: _Given, parts: _Parts) -> list[Coroutin
             await given.readiness.until_down()
             _log.warning("worker.not_ready", reasons=given.readiness.reasons)
 
+    others = peers.Peers(parts.store, given.profile, settings.lease_seconds)
     ageing = expiry.Expiry(parts.store, given.metrics)
     services = [
         tell_readiness(),
@@ -269,6 +269,7 @@ def _services(settings: Settings, given: _Given, parts: _Parts) -> list[Coroutin
         *parts.answers.services(given.broker),
         link.keep_open(intake.PART, given.broker, consume, given.readiness),
         every(parts.alive.interval, "heartbeat", parts.alive.beat),
+        every(parts.alive.interval, "peers", others.compare, at_once=True),
         every(_NOTE_SECONDS, "notes", flush_notes),
         every(_RECOVERY_SECONDS, "recovery", parts.recovery.run_once),
         parts.retries.run(),

@@ -49,6 +49,7 @@ _ASIDE = (
     "attempts_of",
     "session_of",
     "due_now",
+    "peers",
 )
 _PUT_RIGHT = ("28", "3D")  # a wrong password, a missing database: put right while workers wait
 _log = structlog.get_logger(__name__)

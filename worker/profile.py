@@ -9,8 +9,8 @@ from worker.settings import Settings
 
 BUILT_IN = "built-in"
 _AGREED = (
-    "prefix", "max_attempts", "retry_base_seconds", "retry_cap_seconds", "lease_seconds",
-    "handler_timeout_seconds", "max_body_bytes", "queue_limits", "retention_days",
+    "prefix", "max_attempts", "retry_seconds", "max_put_offs", "retry_base_seconds", "retry_cap_seconds",
+    "lease_seconds", "handler_timeout_seconds", "max_body_bytes", "queue_limits", "retention_days",
 )  # fmt: skip
 
 
@@ -22,6 +22,14 @@ class Profile(NamedTuple):
     @property
     def handler_name(self) -> str:
         return self.handler or BUILT_IN
+
+
+class Peer(NamedTuple):
+    """Another worker that lives."""
+
+    host: str
+    pid: int
+    profile: Profile
 
 
 def profile_of(settings: Settings) -> Profile:

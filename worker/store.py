@@ -12,6 +12,7 @@ from worker.database import Database
 from worker.errors import LeaseLost
 from worker.held import WORKER_LOST, Claim, Held, TakenOver, held_in
 from worker.outcome import Arrival, Completed, Failed, Refusal, Route, Work
+from worker.profile import Peer, Profile
 from worker.put_off import PutOff
 
 _BATCHES_PER_WORKER = 1 << 36  # the lower bits of a lease's id; the upper ones are the worker's number
@@ -66,9 +67,12 @@ class Store(PutOff):
         self._done_leases: list[int] = []
         self._busy_with: set[int] = set()
         self._leaving: set[int] = set()  # done with, and perhaps still on record
+        self._shown: tuple[str | None, str | None, str | None] = (None, None, None)
 
-    async def register(self, host: str, pid: int, version: str) -> None:
-        rows = await self._database.call("register", self._worker, host, pid, version)
+    async def register(self, host: str, pid: int, version: str, profile: Profile | None = None) -> None:
+        if profile is not None:
+            self._shown = profile.handler, profile.handler_build, json.dumps(profile.settings)
+        rows = await self._database.call("register", self._worker, host, pid, version, *self._shown)
         self._number, self._last_beat = rows[0]["number"], rows[0]["heartbeat"]
 
     def new_lease(self) -> int:
@@ -220,8 +224,20 @@ class Store(PutOff):
             version,
             self._lease_seconds,
             list(self._busy_with),
+            *self._shown,
         )
         self._last_beat = rows[0]["heartbeat"]
+
+    async def peers(self, silent_seconds: float) -> list[Peer]:
+        rows = await self._database.call("peers", self._worker, silent_seconds)
+        return [
+            Peer(
+                row["host"],
+                row["pid"],
+                Profile(row["handler"], row["handler_build"], json.loads(row["settings"] or "{}")),
+            )
+            for row in rows
+        ]
 
     async def sign_off(self) -> None:
         """The last act of a worker: what it still holds is free at once, and no attempt is spent."""

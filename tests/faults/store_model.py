@@ -222,7 +222,7 @@ class Expected:
         self._compare_held(rows, {one for one in mine if not requests[one].published})
 
     def _heartbeat(
-        self, _: Any, me: UUID, _host: Any, _pid: Any, _version: Any, _seconds: Any, busy: Any
+        self, _: Any, me: UUID, _host: Any, _pid: Any, _version: Any, _seconds: Any, busy: Any, *_me: Any
     ) -> None:
         for lease in busy:
             if lease in self.state.leases and self.state.leases[lease].worker == me:

@@ -194,7 +194,8 @@ from r left join lateral (
 ) as tried on true
 
 -- name: register
-insert into workers (id, host, pid, version) values ($1, $2, $3, $4)
+insert into workers (id, host, pid, version, handler, handler_build, settings)
+values ($1, $2, $3, $4, $5, $6, $7::jsonb)
 on conflict (id) do update set heartbeat = now()
 returning number, heartbeat
 
@@ -204,14 +205,20 @@ returning number, heartbeat
 with alive as (
   update workers set heartbeat = now() where id = $1 returning id
 ), forgotten as (
-  insert into workers (id, host, pid, version)
-  select $1, $2::text, $3::integer, $4::text where not exists (select from alive)
+  insert into workers (id, host, pid, version, handler, handler_build, settings)
+  select $1, $2::text, $3::integer, $4::text, $7::text, $8::text, $9::jsonb where not exists (select from alive)
   on conflict (id) do nothing
 ), kept as (
   update leases set lease_until = now() + make_interval(secs => $5)
   where worker = $1 and id = any ($6::bigint[])
 )
 select now() as heartbeat
+
+-- name: peers
+-- The other workers that live, and what each does with a request. One of an older version does not say.
+select host, pid, handler, handler_build, settings from workers
+where id <> $1 and heartbeat > now() - make_interval(secs => $2) and handler is not null
+order by host, pid
 
 -- name: sign_off
 with gone as (delete from workers where id = $1)

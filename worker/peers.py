@@ -1,0 +1,41 @@
+"""The other workers of the same queue: whether they treat a request as this one does."""
+
+from collections import defaultdict
+
+import structlog
+
+from worker.profile import Profile, differences
+from worker.store import Store
+
+_NAMED = 5  # of the workers that differ in the same way
+_log = structlog.get_logger(__name__)
+
+
+class Peers:
+    """Warns of each way in which others differ, once for as long as it lasts."""
+
+    def __init__(self, store: Store, mine: Profile, silent_seconds: float) -> None:
+        self._store = store
+        self._mine = mine
+        self._silent_seconds = silent_seconds
+        self._told: set[str] = set()
+
+    async def compare(self) -> None:
+        """Look at those that gave a sign of life within a lease."""
+        alike: dict[str, list[str]] = defaultdict(list)
+        shown: dict[str, dict[str, tuple[object, object]]] = {}
+        for peer in await self._store.peers(self._silent_seconds):
+            if found := differences(self._mine, peer.profile):
+                kind = repr(found)
+                shown[kind] = found
+                alike[kind].append(f"{peer.host}:{peer.pid}")
+        for kind in alike.keys() - self._told:
+            _log.warning(
+                "workers.differ", workers=alike[kind][:_NAMED], count=len(alike[kind]),
+                handler=self._mine.handler_name, here_and_there=shown[kind],
+                consequence="it is chance which of them gets a request",
+                remedy="the same handler and settings for all workers of a prefix, or another prefix",
+            )  # fmt: skip
+        if self._told and not alike:
+            _log.info("workers.alike", handler=self._mine.handler_name)
+        self._told = set(alike)
