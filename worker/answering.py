@@ -73,10 +73,6 @@ class Answering:
         outgoing = [self._outgoing(answer, now) for answer in answers]
         receipts = await self._ways.publish(outgoing, ask=ask)
         await self._apart_now(answers, outgoing, receipts, all_now=copies or again)
-        confirmed_at = time.time()
-        for answer, receipt in zip(answers, receipts, strict=True):
-            if receipt is Receipt.CONFIRMED and answer.on_record:
-                self._metrics.answered(answer, confirmed_at)
         await self._note(answers, receipts, copies=copies, again=again)
         return [receipt is Receipt.CONFIRMED for receipt in receipts]
 
@@ -112,8 +108,11 @@ class Answering:
             if receipt is not None and receipt is not Receipt.CONFIRMED:
                 self._tell(answer, receipt)
         own = [] if copies else [pair for pair in zip(answers, receipts, strict=True) if pair[0].on_record]
-        if heard := [answer.request_id for answer, receipt in own if receipt is Receipt.CONFIRMED]:
-            self._note_published(heard)
+        if heard := [answer for answer, receipt in own if receipt is Receipt.CONFIRMED]:
+            now = time.time()
+            for answer in heard:
+                self._metrics.answered(answer, now)
+            self._note_published([answer.request_id for answer in heard])
         later = [
             Undelivered(answer.request_id, receipt)
             for answer, receipt in own

@@ -3,9 +3,11 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from time import perf_counter, time
+from types import SimpleNamespace
+from typing import Any
 from uuid import UUID, uuid4
 
 import aio_pika
@@ -26,9 +28,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from steering import steer
 
 from schemas import CreateSessionRequest
+from worker.answering import Answering
+from worker.beginning import Beginning
 from worker.client import Client
 from worker.creator import Context
 from worker.errors import Rejected, RetryLater
+from worker.identity import Identity
+from worker.metrics import Metrics
+from worker.outcome import Answer, Route
+from worker.publisher import Outgoing, Receipt
 from worker.settings import Settings
 from worker.stack import Stack
 from worker.store import Store
@@ -158,6 +166,27 @@ async def test_a_response_that_only_recovery_could_publish_is_counted(
     await desk.ask(request)
 
     assert await ways(worker) == {("recovered", "completed"): 1}
+
+
+async def test_one_that_goes_apart_is_counted_as_any_other() -> None:
+    metrics, noted = Metrics(), list[UUID]()
+
+    async def apart(outgoing: Sequence[Outgoing]) -> list[Receipt]:
+        return [Receipt.CONFIRMED for _ in outgoing]
+
+    ways: Any = SimpleNamespace(apart=apart)
+    nobody: Any = None
+    me = Identity(uuid4(), "host", 1, "1")
+    answering = Answering(me, names_for("p"), nobody, ways, nobody, noted.extend, nobody, metrics)
+    request_id = uuid4()
+    route = Route("amq.rabbitmq.reply-to.x", None, None)
+    since = Beginning(time() - 2, "recovered")
+
+    await answering.answer_apart([Answer(request_id, "completed", None, "{}", str(request_id), route, since)])
+
+    assert noted == [request_id]
+    took = metrics.registry.get_sample_value(_SUM, {"path": "recovered", "status": "completed"})
+    assert took == pytest.approx(2, abs=0.5)
 
 
 @pytest.mark.parametrize(
