@@ -8,7 +8,7 @@ from rich.console import Console, RenderableType
 from rich.progress import Progress
 
 from schemas import CreateSessionResponse
-from worker.cli import demo, status, verify
+from worker.cli import demo, record, status, verify
 from worker.cli.asking import Tally
 from worker.cli.bulk import progress_bar, show_tally
 from worker.cli.demo_scenes import Seen
@@ -43,7 +43,14 @@ FOUND = {
     "history": [
         {"at": AT, "status": step, "attempt": 1, "worker": ID} for step in ("pending", "processing")
     ],
-    "attempts": [],
+    "attempts": [
+        {
+            "at": AT, "attempt": 1, "kind": "raised", "error_type": "builtins.ConnectionResetError",
+            "reason": "the handler raised ConnectionResetError: " + "it was not there " * 9,
+            "place": "/srv/handlers/rooms_of_a_long_name/creation.py:117 create_the_room", "worker": ID,
+        },
+        {"at": AT, "attempt": 2, "kind": "worker_lost", "reason": None, "place": None, "worker": None},
+    ],
     "session": None,
     "response": response(CONFLICT, "request_id_conflict").model_dump(mode="json"),
 }  # fmt: skip
@@ -54,7 +61,7 @@ SEEN = [
     Seen("no reply queue: the response queue", "completed", "no response", False, 1.2, ID, None),
 ]
 TABLES: dict[str, RenderableType] = {
-    "status": status.render(FOUND),
+    "status": record.render(FOUND),
     "matches": status.table_of([Match(ID, "processing", "an-organisation" * 3, SESSION, "c", AT)]),
     "demo": demo.scenes_table(SEEN),
     "verify": verify.table_of(

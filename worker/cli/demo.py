@@ -20,8 +20,9 @@ from worker.cli.documents import Document
 from worker.cli.looking import open_database
 from worker.cli.options import positive
 from worker.cli.output import coloured, emit, grid, json_option, people, say, show_client_log
+from worker.cli.record import Found, render
 from worker.cli.servers import client_for, reach
-from worker.cli.status import Found, find, render
+from worker.cli.status import find
 from worker.cli.topology import broker_for, design_for
 from worker.cli.up import passing_key, settings_on
 from worker.client import Client, Request

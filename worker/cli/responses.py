@@ -113,5 +113,5 @@ def _line(console: Console, response: CreateSessionResponse) -> None:
         response.request_id,
         coloured(response.status.value),
         plain(what),
-        soft_wrap=True,
+        soft_wrap=not console.is_terminal,
     )

@@ -3,21 +3,19 @@
 import argparse
 import asyncio
 import json
-from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 
 from worker import log, search
 from worker.cli import exits, running
-from worker.cli.delivery import delivery
 from worker.cli.exits import CommandError
 from worker.cli.looking import Looking, open_database
 from worker.cli.options import positive
-from worker.cli.output import coloured, emit, facts, grid, json_option, people, plain, say, wait_option
+from worker.cli.output import coloured, emit, grid, json_option, people, plain, say, wait_option
+from worker.cli.record import Found, at, render
 from worker.cli.servers import settings_for
 from worker.store import Store
 
@@ -37,8 +35,6 @@ Correlation ids have no index: the newest requests are looked through.
 SEALED = "(sealed)"
 _LOOK_SECONDS = 0.5
 _FINISHED = ("completed", "failed")
-
-Found = dict[str, Any]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -123,7 +119,7 @@ def table_of(matches: list[search.Match]) -> Table:
     table = grid("", "request", "status", "received", "org", cut=["org"])
     for each in matches:
         table.add_row(
-            str(each.request_id), coloured(each.status or "deleted"), _at(each.received_at)[:19],
+            str(each.request_id), coloured(each.status or "deleted"), at(each.received_at)[:19],
             plain(each.org_id or ""),
         )  # fmt: skip
     return table
@@ -183,7 +179,7 @@ def _unknown(text: str, through: search.Through | None = None) -> CommandError:
     else:
         looked = (
             f" Of correlation ids, and of session ids of requests that have no session, only those of "
-            f"{through.looked:,} requests since {_at(through.since)[:16]} were looked through: "
+            f"{through.looked:,} requests since {at(through.since)[:16]} were looked through: "
             "--look-through N looks farther back."
         )
     return CommandError(
@@ -197,57 +193,6 @@ def _print(found: Found, *, as_json: bool) -> None:
         emit(found)
     else:
         people().print(render(found))
-
-
-def render(found: Found) -> RenderableType:
-    """For people: the request, its history, its session and its response."""
-    request, session, response = found["request"], found["session"], found["response"]
-    rows = _request_rows(request)
-    rows.insert(2, ("delivery", delivery(request)))
-    parts: list[RenderableType] = [facts("request", rows)]
-    history = grid("history", "time", "status", "attempt", "worker", cut=["worker"])
-    for step in found["history"]:
-        history.add_row(
-            _at(step["at"]), coloured(step["status"]), str(step["attempt"]), str(step["worker"] or "")
-        )
-    parts.append(history)
-    if found["attempts"]:
-        parts.append(_attempts(found["attempts"]))
-    if session is not None:
-        rows = [
-            (name, _plain(value)) for name, value in session.items() if name not in ("request_id", "document")
-        ]
-        known = {name for name, _ in rows}
-        rows += [(name, _plain(value)) for name, value in session["document"].items() if name not in known]
-        parts.append(facts("session", rows))
-    if response is not None:
-        parts.append(facts("response", [("", json.dumps(response, indent=2, ensure_ascii=False))]))
-    return Group(*parts)
-
-
-def _attempts(attempts: list[Found]) -> RenderableType:
-    """Why the attempts that failed did."""
-    table = grid("failed attempts", "attempt", "time", "kind", "reason", "place", "worker")
-    for one in attempts:
-        table.add_row(
-            str(one["attempt"]), _at(one["at"]), one["kind"], one["reason"] or "", one["place"] or "",
-            str(one["worker"] or ""),
-        )  # fmt: skip
-    return table
-
-
-def _request_rows(request: Found) -> list[tuple[str, object]]:
-    return [(name, coloured(value) if name == "status" else _plain(value)) for name, value in request.items()]
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, datetime):
-        return _at(value)
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
-
-
-def _at(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"
 
 
 def _without_secrets(value: Any) -> Any:  # noqa: ANN401 — any JSON
