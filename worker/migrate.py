@@ -84,7 +84,12 @@ async def grant(url: str, role: str, tls: ssl.SSLContext | None = None, prefix: 
     async with connected(url, tls) as connection, _turn(connection):
         place = _found(await look_around(connection, prefix), prefix)
         await use_schema(connection, place.schema)
-        await _grant(connection, role, no_more=True)
+        try:
+            await _grant(connection, role, no_more=True)
+        except asyncpg.UndefinedObjectError:
+            raise MigrationError(f"there is no role {role}: create it first") from None
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise MigrationError(f"only the owner of schema {place.schema} may do this: {error}") from None
         return Given(role, place.schema)
 
 

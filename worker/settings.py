@@ -41,7 +41,8 @@ class Settings(BaseSettings):
     prefix: str = Field(
         "sessions",
         pattern=r"^[A-Za-z0-9_-]{1,60}$",
-        description="First part of the name of every exchange and queue.",
+        description="Names the installation: the first part of the name of every exchange and queue, and "
+        "whose tables in Postgres are used, so that several may share servers.",
     )
     prefetch: int = Field(
         0,
