@@ -143,6 +143,7 @@ async def test_no_secret_leaves_the_worker(
         WORKER_SEAL_KEYS=f"k1:{key}",
         WORKER_HANDLER=handler,
         WORKER_MAX_ATTEMPTS="2",
+        WORKER_RETRY_SECONDS="0",
         WORKER_RETRY_BASE_SECONDS="0.01",
     ) as worker:
         for request in sent:
