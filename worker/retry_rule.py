@@ -50,4 +50,6 @@ def in_words(attempts: int, tried: Tried) -> str:
         )
         if count
     ]
-    return said if len(counts) < 2 and tried.errors else f"{said} ({', '.join(counts)})"  # noqa: PLR2004 — of several kinds
+    if not counts or counts == [f"{tried.errors} failed"]:
+        return said
+    return f"{said} ({', '.join(counts)})"

@@ -96,6 +96,7 @@ def test_the_delay_grows_with_attempts_of_its_own_kind_alone() -> None:
     ("attempts", "tried", "words"),
     [
         (1, Tried(errors=1), "no success in 1 attempt"),
+        (2, Tried(), "no success in 2 attempts"),
         (57, Tried(errors=57), "no success in 57 attempts"),
         (2, Tried(put_offs=2), "no success in 2 attempts (2 put off by the handler)"),
         (5, Tried(crashes=5), "no success in 5 attempts (5 ended with their worker)"),
