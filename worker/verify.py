@@ -257,7 +257,9 @@ def _sorted_out(received: Iterable[Received]) -> _Copies:
     for copy in received:
         response = _object_in(copy.body) or {}
         key = str(response.get("request_id") or copy.message_id)
-        beside = copy.message_id.startswith(f"{key}.")  # a message of its own, off the record
+        metadata = _part(response, "metadata")
+        own_message = metadata.get("code") == _CONFLICT or metadata.get("recorded") is False
+        beside = own_message and copy.message_id.startswith(f"{key}.")
         (copies.conflicts if beside else copies.responses)[key].append(copy)
     return copies
 

@@ -366,6 +366,17 @@ async def test_the_answer_to_a_conflict_is_checked_as_well(case: Case) -> None:
     ]  # fmt: skip
 
 
+async def test_an_answer_off_the_record_is_an_answer_without_a_record(case: Case) -> None:
+    refused = uuid4()
+    body = {"request_id": str(refused), "status": "failed", "error": "why", "metadata": {"recorded": False}}
+    case.confirmed.append(refused)
+    case.received.append(Received(f"{refused}.{uuid4().hex}", json.dumps(body).encode()))
+    assert await violations(case) == []
+
+    case.received[-1] = Received(str(refused), json.dumps(body).encode())
+    assert await violations(case) == [("nothing lost", str(refused), "no record of it")]
+
+
 async def test_a_request_still_being_processed_has_not_been_answered(case: Case) -> None:
     waiting = uuid4()
     case.confirmed.append(waiting)
