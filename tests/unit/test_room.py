@@ -1,0 +1,90 @@
+"""What is remembered of queues that take nothing, and how often it is told."""
+
+from pamqp import commands as spec
+from structlog.testing import capture_logs
+
+from worker.publisher import Outgoing, Receipt
+from worker.readiness import Readiness
+from worker.room import DEAD_PART, DIRECT, PART, Room
+from worker.tally import Tally
+from worker.topology import names_for
+
+NAMES = names_for("sessions")
+
+
+def message(to: str, exchange: str = "") -> Outgoing:
+    return Outgoing(exchange, to, b"", spec.Basic.Properties(message_id="1"))
+
+
+def made(now: list[float]) -> tuple[Room, Readiness]:
+    readiness = Readiness((PART, DEAD_PART))
+    readiness.up(PART)
+    readiness.up(DEAD_PART)
+    return Room(NAMES, readiness, lambda: now[0]), readiness
+
+
+def test_a_full_reply_queue_is_asked_again_after_a_while() -> None:
+    now = [0.0]
+    room, readiness = made(now)
+    room.learn(message("full"), Receipt.REFUSED)
+    room.learn(message("gone"), Receipt.UNROUTABLE)
+
+    assert room.known(message("full")) is Receipt.REFUSED
+    assert room.known(message("gone")) is None, "it may be there the next time"
+    now[0] = 60.0
+    assert room.known(message("full")) is None
+    assert readiness.ready, "it is the requester's"
+
+
+def test_an_address_that_cannot_be_read_is_remembered_and_not_too_many() -> None:
+    room, _ = made([0.0])
+    room.learn(message(f"{DIRECT}first"), Receipt.UNPUBLISHABLE)
+    room.learn(message("large"), Receipt.UNPUBLISHABLE)
+
+    assert room.known(message(f"{DIRECT}first")) is Receipt.UNPUBLISHABLE
+    assert room.known(message("large")) is None, "that was for the message, not the queue"
+    for number in range(2000):
+        room.learn(message(f"{DIRECT}{number}"), Receipt.UNPUBLISHABLE)
+    assert room.known(message(f"{DIRECT}first")) is None
+    assert room.known(message(f"{DIRECT}1999")) is Receipt.UNPUBLISHABLE
+
+
+def test_each_key_of_the_response_exchange_has_a_state_of_its_own() -> None:
+    room, readiness = made([0.0])
+    completed, failed = message("completed", NAMES.responses), message("failed", NAMES.responses)
+    room.learn(failed, Receipt.UNROUTABLE)
+
+    assert (room.known(completed), room.known(failed)) == (None, Receipt.UNROUTABLE)
+    assert "topology apply" in readiness.reasons[PART]
+    room.learn(completed, Receipt.REFUSED)
+    assert "is it full" in readiness.reasons[PART]
+    room.learn(completed, Receipt.CONFIRMED)
+    room.nothing_waits("failed")
+    assert readiness.ready
+    assert room.known(failed) is None
+
+
+def test_what_happens_again_and_again_is_told_once_and_then_counted() -> None:
+    tally = Tally()
+    with capture_logs() as events:
+        for number in range(500):
+            tally.note("response.refused", "full", 1, request_id=str(number))
+    assert [(one["responses"], one["request_id"]) for one in events] == [(1, "0")]
+    with capture_logs() as events:
+        for number in range(500):
+            tally.note("response.unroutable", f"gone-{number}", 1)
+    assert len(events) == 100, "99 queues and the others"
+
+
+async def test_the_count_is_told_at_the_end_of_an_interval() -> None:
+    tally = Tally()
+    with capture_logs() as events:
+        for number in range(500):
+            tally.note("response.refused", "full", 1, request_id=str(number))
+        await tally.tell()
+        await tally.tell()
+        tally.note("response.refused", "full", 1, request_id="next")
+
+    assert [(one["responses"], one["request_id"]) for one in events] == [
+        (1, "0"), (499, "499"), (1, "next"),
+    ]  # fmt: skip
