@@ -191,3 +191,19 @@ async def test_what_was_never_attempted_does_not_fail_for_stops_crashes_and_cut_
 
         assert await site.watch.seen() == {}, "none went to the undelivered or the dead"
         await assert_all_completed_once(site)
+
+
+async def test_a_queue_with_an_older_limit_gives_its_requests_a_second_life(
+    broker: FaultyRabbit, database_url: str, db: asyncpg.Connection, gate: Path
+) -> None:
+    """What the broker takes for being returned too often was not attempted: a request like any other."""
+    async with set_up(broker, database_url, db, gate, OLD_LIMIT) as site:
+        await site.worker.event("topology.delivery_limit_low")
+        await break_often(site, OLD_LIMIT + 5)
+        gate.touch()  # noqa: ASYNC240 — one call
+        await site.books.until_all_answered(120)
+
+        taken = await site.watch.seen()
+        assert taken[names_for(PREFIX).undelivered] > REQUESTS // 2
+        assert names_for(PREFIX).dead not in taken
+        await assert_all_completed_once(site)
