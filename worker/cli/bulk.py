@@ -21,7 +21,7 @@ _GOOD = ("completed", "submitted")
 
 
 class _Failures:
-    """The first lines that failed. Results come in any order: first is what came first."""
+    """The first lines that failed, by their numbers: results come in any order."""
 
     def __init__(self) -> None:
         self.first: list[Result] = []
@@ -31,12 +31,12 @@ class _Failures:
         if result.status in _GOOD:
             return
         self.count += 1
-        if len(self.first) < _SHOWN:
-            self.first.append(result)
+        if len(self.first) < _SHOWN or result.number < self.first[-1].number:
+            self.first = sorted([*self.first, result], key=lambda each: each.number)[:_SHOWN]
 
     def tell(self, what: str, results: object) -> None:
         """Which they are, by their number, and where all of them are found."""
-        for result in sorted(self.first, key=lambda each: each.number):
+        for result in self.first:
             say(f"{what} {result.number}: {plain(_why(result)).plain}")
         if self.count > len(self.first):
             where = f"--results {results} has all" if results else "--results FILE would keep all"
