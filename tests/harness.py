@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
@@ -13,6 +14,7 @@ import aiohttp
 import asyncpg
 from aio_pika.abc import AbstractIncomingMessage
 from aiormq.exceptions import AMQPError
+from jsonschema_rs import Draft202012Validator
 from prometheus_client.parser import text_string_to_metric_families
 
 from schemas import CreateSessionResponse
@@ -23,6 +25,10 @@ from worker.settings import Settings
 from worker.topology import names_for
 
 ANSWER_SECONDS = 15.0
+_SCHEMAS = Path(__file__).parents[1] / "schemas" / "json"
+_STRICT = Draft202012Validator(
+    json.loads((_SCHEMAS / "create-session-response.strict.schema.json").read_text())
+)
 _LOOK_AGAIN_SECONDS = 0.02
 T = TypeVar("T")
 
@@ -165,6 +171,8 @@ async def declared_counts(desk: Desk) -> dict[str, int]:
 
 
 def response_in(message: AbstractIncomingMessage) -> CreateSessionResponse:
+    """The response in a message. It is held to the strict schema: the given one asks for little."""
+    _STRICT.validate(json.loads(message.body))
     return CreateSessionResponse.model_validate_json(message.body)
 
 

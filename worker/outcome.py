@@ -222,6 +222,9 @@ class Answer(NamedTuple):
 def failure_details(refusal: Refusal) -> dict[str, Any]:
     """The `metadata` of a failed response."""
     details: dict[str, Any] = {"code": refusal.code.value}
-    if refusal.errors:
-        details["errors"] = refusal.errors
+    errors = refusal.errors
+    if not errors and refusal.code is FailureCode.INVALID_REQUEST:
+        errors = [{"field": "(body)", "reason": refusal.reason}]
+    if errors:
+        details["errors"] = errors
     return details

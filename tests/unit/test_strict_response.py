@@ -2,15 +2,19 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
 import pytest
 from jsonschema_rs import Draft202012Validator
+from pamqp import commands as spec
 
-from schemas import CreateSessionRequest, CreateSessionResponse, FailureCode, json_schemas, session_id
+from schemas import CreateSessionResponse, FailureCode, json_schemas
 from worker.creator import completed, failure_response
-from worker.outcome import Refusal, Route, Work
+from worker.envelope import Limits, Message, decode
+from worker.outcome import Arrival, Refusal, Work
+from worker.seal import SealKeys
 
 ID = UUID("6f1f6a52-8f0a-4c6c-9f4a-0d6a7f2b1c3d")
 ON_THE_SECOND = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -18,19 +22,24 @@ ERRORS = [{"field": "payload.name", "reason": "must be a string"}]
 Document = dict[str, Any]
 
 
+@cache
+def _validator(name: str) -> Draft202012Validator:
+    return Draft202012Validator(json_schemas()[f"{name}.schema.json"], validate_formats=True)
+
+
 def _is_valid(response: Document, name: str = "create-session-response.strict") -> bool:
-    schema = json_schemas()[f"{name}.schema.json"]
-    return Draft202012Validator(schema, validate_formats=True).is_valid(response)
+    return _validator(name).is_valid(response)
 
 
 def _work(payload: Document) -> Work:
-    request = CreateSessionRequest.model_validate(
-        {"request_id": str(ID), "org_id": "org-1", "operation": "create_session", "payload": payload}
-    )
+    sent = {"request_id": str(ID), "org_id": "org-1", "operation": "create_session", "payload": payload}
+    message = Message(json.dumps(sent).encode(), spec.Basic.Properties(), None)
+    arrival = decode(message, Limits(1000), SealKeys({}), ON_THE_SECOND)
+    assert isinstance(arrival, Arrival)
     return Work(
-        request_id=ID, attempt=1, session_id=session_id(ID, ON_THE_SECOND.date()), org_id="org-1",
-        user_id=None, document=json.dumps(payload), request=request, refusal=None, deadline_at=None,
-        route=Route(None, None, None),
+        request_id=ID, attempt=1, session_id=arrival.session_id, org_id=arrival.org_id, user_id=None,
+        document=arrival.document, request=arrival.request, refusal=None, deadline_at=None,
+        route=arrival.route,
     )  # fmt: skip
 
 
@@ -65,6 +74,15 @@ def test_a_time_has_six_digits_on_the_second_too() -> None:
     created = {"session_id": "s", "created_at": "t"}
     made = CreateSessionResponse.model_validate({"request_id": ID, "status": "completed", "payload": created})
     assert len(made.timestamp) == len("2026-01-02T03:04:05.000000+00:00")
+
+
+def test_an_invalid_request_is_told_what_is_wrong_also_if_no_field_is() -> None:
+    """As one that was refused, and stored, by a version that left the list out."""
+    refusal = Refusal(FailureCode.INVALID_REQUEST, "the body is not JSON")
+    response = json.loads(failure_response(_work({}), refusal, None, ON_THE_SECOND))
+
+    assert response["metadata"]["errors"] == [{"field": "(body)", "reason": "the body is not JSON"}]
+    assert _is_valid(response)
 
 
 def _changed(response: Document, path: str, value: object) -> Document:
