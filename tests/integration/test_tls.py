@@ -31,6 +31,7 @@ from worker.stack.install import ensure_rabbitmq
 from worker.stack.ports import LOOPBACK
 
 CLIENT = "client"  # the name in the client's certificate
+CONNECTIONS = (2, 3)  # no worker waits for the one of the direct replies
 SSL_REQUEST = struct.pack("!II", 8, 80877103)  # with it, a client of Postgres asks for TLS
 
 
@@ -220,7 +221,8 @@ async def test_by_url_with_an_authority_of_one_s_own(secure: Secure, front: tupl
         f"{database_url}?sslmode=verify-full&sslrootcert={secure.authority}",
     )
     connections = await round_trip(secure, settings)
-    assert [encrypted for encrypted, _ in connections] == ["true", "true"]
+    assert len(connections) in CONNECTIONS
+    assert {encrypted for encrypted, _ in connections} == {"true"}
     assert set(postgres.encrypted) == {None}
     assert (postgres.in_the_clear, postgres.refused) == (0, 0)
 
@@ -234,7 +236,7 @@ async def test_by_url_with_a_client_certificate(secure: Secure, front: tuple[Fro
         f"&sslcert={certificate}&sslkey={key}",
     )
     connections = await round_trip(secure, settings)
-    assert connections == [["true", f"CN={CLIENT}"]] * 2
+    assert connections in [[["true", f"CN={CLIENT}"]] * number for number in CONNECTIONS]
     assert set(postgres.encrypted) == {CLIENT}
     assert (postgres.in_the_clear, postgres.refused) == (0, 0)
 
@@ -244,7 +246,7 @@ async def test_by_files_with_a_client_certificate(secure: Secure, front: tuple[F
     certificate, key = secure.client
     settings = settings_for(secure.amqps_url, database_url, ca=secure.authority, cert=certificate, key=key)
     connections = await round_trip(secure, settings)
-    assert connections == [["true", f"CN={CLIENT}"]] * 2
+    assert connections in [[["true", f"CN={CLIENT}"]] * number for number in CONNECTIONS]
     assert set(postgres.encrypted) == {CLIENT}
     assert (postgres.in_the_clear, postgres.refused) == (0, 0)
 
