@@ -11,7 +11,7 @@ from schemas import CreateSessionPayload, CreateSessionRequest
 from worker.creator import Context, Handler, HandlerCreation, RetryRule
 from worker.errors import Rejected, RetryLater
 from worker.handler_calls import HandlerCalls
-from worker.outcome import Route, Work
+from worker.outcome import Requested, Route, Work
 
 RULE = RetryRule(3, 1, 10)
 
@@ -21,8 +21,8 @@ def work() -> Work:
         request_id=UUID(int=1), org_id="org-1", operation="create_session", payload=CreateSessionPayload()
     )
     return Work(
-        request.request_id, 1, "ts_260102_abcdefghijklm", "org-1", None, "{}", request, None, None,
-        Route(None, None, None),
+        request.request_id, 1, "ts_260102_abcdefghijklm", "org-1", None, "{}", Requested.of(request),
+        None, None, Route(None, None, None),
     )  # fmt: skip
 
 
