@@ -185,17 +185,16 @@ async def test_status_shows_everything_but_secrets(shell: Shell, new_worker: New
     refused = await shell.run("request", "--json", stdin=json.dumps(payload))
     assert refused.records[0]["metadata"]["code"] == "secrets_refused"
     key = "k1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
-    async with shell.start(
-        "run", WORKER_SEAL_KEYS=key, WORKER_PREFIX=f"{shell.variables['WORKER_PREFIX']}b"
-    ) as worker:
+    sealing = Shell(**{**shell.variables, "WORKER_PREFIX": f"{shell.variables['WORKER_PREFIX']}b"})
+    assert (await sealing.run("migrate")).code == 0
+    async with sealing.start("run", WORKER_SEAL_KEYS=key) as worker:
         await line_with(worker.stderr, "worker.ready")
-        sealing = Shell(**{**shell.variables, "WORKER_PREFIX": f"{shell.variables['WORKER_PREFIX']}b"})
         made = await sealing.run("request", "--json", stdin=json.dumps(payload))
     (response,) = made.records
     request_id = response["request_id"]
 
-    shown = await shell.run("status", request_id)
-    watched = await shell.run("status", request_id, "--watch", "--json")
+    shown = await sealing.run("status", request_id)
+    watched = await sealing.run("status", request_id, "--watch", "--json")
 
     assert (shown.code, watched.code) == (0, 0)
     (found,) = watched.records
