@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import structlog
@@ -29,7 +29,6 @@ from worker.attempting import Attempting
 from worker.beside import Beside
 from worker.broker import Broker
 from worker.cancelling import Cancelling
-from worker.channel_session import Delivery
 from worker.console.health import serve_health
 from worker.creator import BuiltInCreation, Creation, HandlerCreation, load_handler
 from worker.envelope import Limits
@@ -37,6 +36,7 @@ from worker.errors import SettingsError
 from worker.failpoint import FailPoint
 from worker.finishing import Finishing
 from worker.identity import Identity, new_identity
+from worker.lanes import CANCELS_AT_ONCE, Lanes
 from worker.metrics import Metrics
 from worker.migrate import settle
 from worker.outbound import Outbound, outbound
@@ -54,10 +54,8 @@ from worker.store import Store
 from worker.tls import context_from
 
 PARTS = (database.PART, intake.PART, publisher.PART, room.PART, room.DEAD_PART)
-_PAUSE_SECONDS = 1.0
 _NOTE_SECONDS = 0.2
 _RECOVERY_SECONDS = 1.0
-_CANCELS_AT_ONCE = 64
 _CANCELS_BYTES = 8 << 20
 _SIGN_OFF_SECONDS = 2  # this and the closing of connections come after the grace: five seconds at most
 _log = structlog.get_logger(__name__)
@@ -93,6 +91,7 @@ class _Parts:
     alive: heartbeat.Heartbeat
     recovery: Recovery
     retries: retries.Retries
+    lanes: Lanes
     answers: Outbound
 
 
@@ -154,7 +153,7 @@ def _wire(settings: Settings, given: _Given, pool: database.Database, store: Sto
     taking = intake.Intake(intake.sources_of_requests(names), bounds, readiness, metrics)
     cancels = intake.Intake(
         intake.sources_of_cancels(names),
-        intake.Bounds(_CANCELS_AT_ONCE, _CANCELS_BYTES, settings.max_body_bytes),
+        intake.Bounds(CANCELS_AT_ONCE, _CANCELS_BYTES, settings.max_body_bytes),
         readiness,
         metrics=None,
         part=None,
@@ -210,6 +209,9 @@ def _wire(settings: Settings, given: _Given, pool: database.Database, store: Sto
         alive=alive,
         recovery=recovery,
         retries=again,
+        lanes=Lanes(
+            taking, cancels, beside, pipeline, given.creation, store, _lanes(settings), settings.batch_size
+        ),
         answers=answers,
     )
 
@@ -222,7 +224,7 @@ def _lanes(settings: Settings) -> int:
 async def _run(settings: Settings, given: _Given, parts: _Parts, stop: asyncio.Event) -> None:
     """Until it is asked to stop, or an error comes that nobody can wait out."""
     running = [asyncio.create_task(service) for service in _services(settings, given, parts)]
-    feed = asyncio.create_task(_feed_both(parts, given.creation, _lanes(settings), settings.batch_size))
+    feed = asyncio.create_task(parts.lanes.feed())
     asked = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait([asked, feed, *running], return_when=asyncio.FIRST_COMPLETED)
@@ -282,61 +284,6 @@ def _services(settings: Settings, given: _Given, parts: _Parts) -> list[Coroutin
         keeping = retention.Retention(parts.store, given.metrics, settings.retention_days)
         services.append(every(retention.INTERVAL_SECONDS, "retention", keeping.run_once))
     return services
-
-
-async def _feed_both(parts: _Parts, creation: Creation, lanes: int, batch_size: int) -> None:
-    async with asyncio.TaskGroup() as both:
-        both.create_task(_feed(parts, creation, lanes, batch_size))
-        both.create_task(_feed_cancels(parts))
-
-
-async def _feed_cancels(parts: _Parts) -> None:
-    """Cancellations, in a lane of their own: when all the others are busy is when they are wanted most."""
-    while await parts.cancels.arrivals():
-        batch = parts.beside.keep(parts.cancels.take(_CANCELS_AT_ONCE))
-        try:
-            await parts.pipeline.run_cancels(batch)
-        except Exception:  # noqa: BLE001 — logged with its traceback; nothing of it is lost
-            _log.exception("batch.failed", requests=len(batch))
-            await asyncio.sleep(_PAUSE_SECONDS)
-            await parts.cancels.give_back(batch)
-
-
-async def _feed(parts: _Parts, creation: Creation, lanes: int, batch_size: int) -> None:
-    """Batches one after the other into the pipeline. While all lanes are busy, the next batch grows."""
-    free = asyncio.Semaphore(lanes)
-    in_hand = 0
-
-    async def run(batch: list[Delivery], room: int) -> None:
-        nonlocal in_hand
-        in_hand += 1
-        try:
-            await parts.pipeline.run(batch, room)
-        except Exception:  # noqa: BLE001 — logged with its traceback; nothing of it is lost
-            _log.exception("batch.failed", requests=len(batch))
-            await asyncio.sleep(_PAUSE_SECONDS)
-            await parts.taking.give_back(batch)
-        finally:
-            in_hand -= 1
-            free.release()
-        if not in_hand and not parts.taking.buffered and parts.store.has_notes:
-            # Nobody waits now; the next lone request would. An error is the periodic service's to tell.
-            with suppress(Exception):
-                await parts.store.flush_notes()
-
-    async with asyncio.TaskGroup() as batches:
-        while True:
-            await free.acquire()
-            arrived = await parts.taking.arrivals()
-            if not arrived:
-                return
-            room = await creation.room(min(arrived, batch_size))
-            batch = parts.beside.keep(parts.taking.take(room))
-            if not batch:  # its channel was lost in between, or all of it is read elsewhere
-                creation.give_back(room)
-                free.release()
-                continue
-            batches.create_task(run(batch, room))
 
 
 async def _drain(parts: _Parts, feed: "asyncio.Task[None]", grace_seconds: float) -> None:

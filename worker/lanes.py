@@ -1,0 +1,90 @@
+"""Batches into the pipeline: requests in several lanes at once, cancellations in a lane of their own."""
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+
+from worker.beside import Beside
+from worker.channel_session import Delivery
+from worker.creator import Creation
+from worker.intake import Intake
+from worker.pipeline import Pipeline
+from worker.store import Store
+
+CANCELS_AT_ONCE = 64
+_PAUSE_SECONDS = 1.0
+_log = structlog.get_logger(__name__)
+
+
+class Lanes:
+    """Takes what has arrived, batch after batch. While all lanes are busy, the next batch grows."""
+
+    def __init__(
+        self,
+        requests: Intake,
+        cancels: Intake,
+        beside: Beside,
+        pipeline: Pipeline,
+        creation: Creation,
+        store: Store,
+        lanes: int,
+        batch_size: int,
+    ) -> None:
+        self._requests = requests
+        self._cancels = cancels
+        self._beside = beside
+        self._pipeline = pipeline
+        self._creation = creation
+        self._store = store
+        self._batch_size = batch_size
+        self._free = asyncio.Semaphore(lanes)
+        self._in_hand = 0
+
+    async def feed(self) -> None:
+        """Returns when the intakes are stopped and every batch that was begun is done."""
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._feed_requests())
+            both.create_task(self._feed_cancels())
+
+    async def _feed_requests(self) -> None:
+        async with asyncio.TaskGroup() as batches:
+            while True:
+                await self._free.acquire()
+                arrived = await self._requests.arrivals()
+                if not arrived:
+                    return
+                room = await self._creation.room(min(arrived, self._batch_size))
+                batch = self._beside.keep(self._requests.take(room))
+                if not batch:  # its channel was lost in between, or all of it is read elsewhere
+                    self._creation.give_back(room)
+                    self._free.release()
+                    continue
+                batches.create_task(self._run(batch, room))
+
+    async def _feed_cancels(self) -> None:
+        """When all the other lanes are busy is when a cancellation is wanted most."""
+        while await self._cancels.arrivals():
+            batch = self._beside.keep(self._cancels.take(CANCELS_AT_ONCE))
+            try:
+                await self._pipeline.run_cancels(batch)
+            except Exception:  # noqa: BLE001 — logged with its traceback; nothing of it is lost
+                _log.exception("batch.failed", requests=len(batch))
+                await asyncio.sleep(_PAUSE_SECONDS)
+                await self._cancels.give_back(batch)
+
+    async def _run(self, batch: list[Delivery], room: int) -> None:
+        self._in_hand += 1
+        try:
+            await self._pipeline.run(batch, room)
+        except Exception:  # noqa: BLE001 — logged with its traceback; nothing of it is lost
+            _log.exception("batch.failed", requests=len(batch))
+            await asyncio.sleep(_PAUSE_SECONDS)
+            await self._requests.give_back(batch)
+        finally:
+            self._in_hand -= 1
+            self._free.release()
+        if not self._in_hand and not self._requests.buffered and self._store.has_notes:
+            # Nobody waits now; the next lone request would. An error is the periodic service's to tell.
+            with suppress(Exception):
+                await self._store.flush_notes()
