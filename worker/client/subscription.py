@@ -218,6 +218,8 @@ class Subscription:
                 queue = await self._find_queue(line)
                 if self._drain and not self._opened:
                     self._limit = self.waiting if self._limit is None else min(self.waiting, self._limit)
+                    if not self.waiting:
+                        await self._ask_for_rights(line)
                 if self._counts:
                     self._round = None  # it ended with its channel
                     await self._begin_round(line)
@@ -235,6 +237,18 @@ class Subscription:
             # What a lost channel has delivered comes again on the next one.
             self._line = None
             self._buffer = deque(delivery for delivery in self._buffer if delivery.line is not line)
+
+    async def _ask_for_rights(self, line: Line) -> None:
+        """Consume for a moment: an empty queue would not tell who may not read it. What comes in that moment
+        goes back with the channel.
+        """
+
+        async def leave_it(_message: DeliveredMessage) -> None:
+            """It is not settled."""
+
+        await line.channel.basic_qos(prefetch_count=1)
+        consuming = await line.channel.basic_consume(self._queue, leave_it)
+        await line.channel.basic_cancel(str(consuming.consumer_tag))
 
     async def _find_queue(self, line: Line) -> str:
         channel = line.channel
