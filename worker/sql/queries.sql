@@ -306,7 +306,7 @@ delete from other_answers where created_at < now() - make_interval(secs => $1)
 select state, count(*) as waiting, extract(epoch from now() - min(since))::double precision as oldest_seconds
 from (
   (select undelivered as state, finished_at as since from requests
-   where status in ('completed', 'failed') and answer_at is not null and reply_to is null limit $1)
+   where answer_at is not null and reply_to is null limit $1)
   union all
   (select undelivered, finished_at from requests
    where answer_at is not null and reply_to is not null and undelivered is not null limit $1)

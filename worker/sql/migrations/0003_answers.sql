@@ -9,8 +9,9 @@ alter table requests
   add column if not exists undelivered text,
   add column if not exists undelivered_at timestamptz;
 drop index concurrently if exists answers_to_share;
--- What waits for the response queue has the time when it was finished in answer_at: the oldest goes first.
-create index concurrently answers_to_share on requests (status, answer_at)
+-- What waits for the response queue has the time when it was finished in answer_at: the oldest goes first. Without
+-- the status, which every request's normal way changes: those updates would not stay on their page.
+create index concurrently answers_to_share on requests (answer_at)
   where answer_at is not null and reply_to is null;
 drop index concurrently if exists answers_to_reply;
 create index concurrently answers_to_reply on requests (answer_at)
