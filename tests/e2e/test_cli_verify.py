@@ -134,7 +134,7 @@ async def test_what_others_wrote_is_shown_as_it_is(
     settings: Settings, new_worker: NewWorker, tmp_path: Path
 ) -> None:
     await new_worker()
-    shell = Shell(DATABASE_URL=settings.database_url.get_secret_value())
+    shell = Shell(DATABASE_URL=settings.database_url.get_secret_value(), WORKER_PREFIX=settings.prefix)
     confirmed, responses = tmp_path / "confirmed", tmp_path / "responses"
     confirmed.write_text("")
     bodies = (

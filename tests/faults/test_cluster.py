@@ -156,10 +156,10 @@ async def test_a_cluster_that_loses_its_leader_and_then_its_quorum_loses_no_requ
 async def test_a_node_that_answers_nothing_is_left_for_the_next(
     step: str, new_worker: NewWorker, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held_up = []
+    held_up = set()
 
     async def never(channel: Channel, *_: object, **__: object) -> None:
-        held_up.append(channel.connection)
+        held_up.add(channel.connection)
         await asyncio.Event().wait()
 
     monkeypatch.setattr(topology, "DECLARE_SECONDS", 0.3)
@@ -167,8 +167,7 @@ async def test_a_node_that_answers_nothing_is_left_for_the_next(
     with monkeypatch.context() as patch:
         patch.setattr(Channel, "queue_bind" if step == "declare" else "basic_consume", never)
         worker = await new_worker(until_ready=False)
-        await eventually(lambda: asyncio.sleep(0, len(held_up) > 1))
-    assert held_up[0] is not held_up[1], "it connected anew"
+        await eventually(lambda: asyncio.sleep(0, len(held_up) > 1))  # it connected anew
     await worker.readiness.until_up()
 
     assert (await desk.ask(good_request())).status == "completed"

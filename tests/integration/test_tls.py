@@ -321,7 +321,10 @@ async def waits_for(part: str, event: str, reason: str, settings: Settings) -> N
             worker = await start(until_ready=False)
 
             async def told_twice() -> bool:
-                return len([told for told in logs if told["event"] == event]) >= 2
+                return (
+                    len([told for told in logs if (told["event"], told.get("part", part)) == (event, part)])
+                    >= 2
+                )
 
             await eventually(told_twice)
             assert reason in worker.readiness.reasons[part]

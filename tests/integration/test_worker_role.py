@@ -1,7 +1,7 @@
 """The rights that a worker is given: all that it needs, and nothing that could make the record untrue."""
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID, uuid4
@@ -13,7 +13,7 @@ from harness import Desk, eventually, good_request, response_in, row_of, run_in_
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from schemas import CreateSessionRequest
+from schemas import CreateSessionRequest, session_id
 from worker import expiry, migrate, retention
 from worker.creator import Context
 from worker.errors import RetryLater
@@ -275,6 +275,6 @@ async def _left_behind(db: asyncpg.Connection, reply_to: str) -> UUID:
         " session_id, started_at, lease, reply_to)"
         " select $1, 'processing', 1, 'o', 'x', body, $2, now(), 9, $3 from requests"
         " where body is not null limit 1",
-        request_id, f"ts_{request_id}", reply_to,
+        request_id, session_id(request_id, datetime.now(UTC).date()), reply_to,
     )  # fmt: skip
     return request_id
