@@ -16,7 +16,7 @@ from harness import Desk, NewWorker, declare_topology, eventually, good_request,
 from pamqp import commands as spec
 from structlog.testing import capture_logs
 
-from worker import answering, app, tally
+from worker import answering, app, lanes, tally
 from worker.accepting import Accepted, Accepting
 from worker.envelope import Message
 from worker.identity import package_version
@@ -212,7 +212,7 @@ async def test_a_dead_letter_that_finds_no_queue_is_none_twice_when_its_batch_fa
 ) -> None:
     monkeypatch.setattr(app, "UNBURIED_SECONDS", 0.05)
     monkeypatch.setattr(tally, "SECONDS", 0.05)
-    monkeypatch.setattr(app, "_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(lanes, "_PAUSE_SECONDS", 0.05)
     names, gate, batches = names_for(desk.prefix), asyncio.Event(), 0
     accept = Accepting.accept
 
