@@ -36,9 +36,8 @@ EXAMPLES = """\
   session-worker demo --burst 5000    how fast this machine is
   session-worker demo --json | jq -s 'map(select(.ok == false))'
 
-With AMQP_URL or DATABASE_URL set, those servers are used. Its queues are
-removed again; its rows stay in that database, and so do the tables if they
-were not there.
+With AMQP_URL or DATABASE_URL set, those servers are used. It has queues and a
+schema of its own there, and removes both at the end.
 
 The exit code is 0 when everything came back as promised.
 """
