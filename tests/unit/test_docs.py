@@ -94,6 +94,14 @@ def test_a_broker_s_url_names_its_vhost(page: Path) -> None:
     assert [url for url in urls if "/" not in url[:-1].partition("://")[2]] == []
 
 
+def test_the_worker_of_docker_compose_has_a_limit_of_memory() -> None:
+    """What one message makes it take is then not the machine's."""
+    compose = (ROOT / "docker-compose.yml").read_text("utf-8")
+    shared = compose.partition("&worker\n")[2].partition("command:")[0]
+
+    assert re.search(r"^ +mem_limit: [0-9]+[gm]$", shared, re.MULTILINE)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_settings_that_are_named_exist(page: Path) -> None:
     known = {variable_name(field) for field in Settings.model_fields}
