@@ -94,7 +94,7 @@ CASES = [
     Bad("a key in both spellings", f'{TEXT[:-1]}, "orgId": "org-2"}}', "not valid", ("orgId",)),
     Bad("not UTF-8", TEXT.replace(MARK, "caf\xe9").encode("latin-1"), "not UTF-8 text"),
     Bad("UTF-16", TEXT.encode("utf-16"), "not UTF-8 text", properties=BY_CORRELATION),
-    Bad("byte order mark", "\ufeff" + TEXT, "the body is not JSON"),
+    Bad("byte order mark", "\ufeff" + TEXT, "it begins with a byte order mark"),
     Bad(
         "gzip without saying so",
         gzip.compress(TEXT.encode()),
