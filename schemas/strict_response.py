@@ -53,6 +53,10 @@ class FailureMetadata(BaseModel):
     errors: list[FieldError] = Field(
         default_factory=list, min_length=1, description="Always there if the code is `invalid_request`"
     )
+    recorded: Literal[False] = Field(
+        default_factory=lambda: False,
+        description="Only there if nothing was recorded: the same id may be sent again",
+    )
 
 
 class _Response(BaseModel):

@@ -165,7 +165,8 @@ def _found(document: Document, reference: Document) -> Document:
 
 
 def _code(value: object) -> str:
-    return f"`{value}`" if value != "" else "(empty)"
+    text = value if isinstance(value, str) else json.dumps(value)
+    return f"`{text}`" if text else "(empty)"
 
 
 def _anchor(title: str) -> str:

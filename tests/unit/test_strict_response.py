@@ -48,18 +48,17 @@ def _completed(payload: Document | None = None, at: datetime = ON_THE_SECOND) ->
     return made
 
 
-def _failed(code: FailureCode, at: datetime = ON_THE_SECOND) -> Document:
+def _failed(code: FailureCode, at: datetime = ON_THE_SECOND, *, recorded: bool = True) -> Document:
     errors = ERRORS if code is FailureCode.INVALID_REQUEST else None
-    made: Document = json.loads(
-        failure_response(_work({}), Refusal(code, "a sentence", errors), "cf_260102_abc", at)
-    )
+    refusal = Refusal(code, "a sentence", errors)
+    made: Document = json.loads(failure_response(_work({}), refusal, "cf_260102_abc", at, recorded=recorded))
     return made
 
 
 @pytest.mark.parametrize("at", [ON_THE_SECOND, ON_THE_SECOND + timedelta(microseconds=120_000)])
 def test_what_the_worker_makes_is_valid(at: datetime) -> None:
     made = [_completed({}, at), _completed({"casefile_id": "cf_260102_abc123", "assistant_id": "a"}, at)]
-    made += [_failed(code, at) for code in FailureCode]
+    made += [_failed(code, at, recorded=recorded) for code in FailureCode for recorded in (True, False)]
 
     for response in made:
         assert _is_valid(response), response
@@ -116,6 +115,7 @@ def _changed(response: Document, path: str, value: object) -> Document:
         ("metadata.errors", ...),
         ("metadata.errors", []),
         ("metadata.errors", [{"field": "payload"}]),
+        ("metadata.recorded", True),
     ],
 )
 def test_what_the_worker_never_makes_is_not_valid(path: str, value: object) -> None:
