@@ -58,7 +58,7 @@ def ask(channel: BlockingChannel) -> dict[str, Any]:
 def subscribe(channel: BlockingChannel, how_many: int | None) -> None:
     """Read responses to requests that named no reply queue, each one once."""
     seen = set()  # a response may come more than once, always with the same message_id
-    # Who takes a few brings none ahead: it would go back, and what goes back too often can be lost.
+    # Who takes a few brings none ahead: it would go back, and keep others waiting.
     channel.basic_qos(prefetch_count=1 if how_many else 100)
     for method, properties, body in channel.consume(f"{PREFIX}.responses"):
         if properties.message_id not in seen:

@@ -76,7 +76,7 @@ public class CreateSession {
     static void subscribe(Channel channel, int howMany) throws Exception {
         Set<String> seen = ConcurrentHashMap.newKeySet(); // a response may come again, with the same message id
         CountDownLatch enough = new CountDownLatch(howMany);
-        // Who takes a few brings none ahead: it would go back, and what goes back too often can be lost.
+        // Who takes a few brings none ahead: it would go back, and keep others waiting.
         channel.basicQos(howMany == Integer.MAX_VALUE ? 100 : 1);
         channel.basicConsume(PREFIX + ".responses", false, (tag, delivery) -> {
             boolean isNew = seen.add(delivery.getProperties().getMessageId());

@@ -47,7 +47,7 @@ async function ask(connection) {
 async function subscribe(connection, howMany) {
   const channel = await connection.createChannel();
   const seen = new Set(); // a response may come more than once, always with the same messageId
-  // Who takes a few brings none ahead: it would go back, and what goes back too often can be lost.
+  // Who takes a few brings none ahead: it would go back, and keep others waiting.
   await channel.prefetch(Number.isFinite(howMany) ? 1 : 100);
   await new Promise((resolve, reject) => {
     channel.consume(`${PREFIX}.responses`, async (message) => {
