@@ -11,8 +11,8 @@ from schemas.documents import CONTRACT_VERSION, Untitled, without_discriminators
 from schemas.failures import FAILURES
 from schemas.strict_response import STRICT_RESPONSE
 from worker.asyncapi import examples, properties
-from worker.body import MAX_DEPTH
-from worker.envelope import CANCEL_TYPE, CONTENT_TYPE, REQUEST_TYPE, RESPONSE_TYPE
+from worker.body import MAX_CONTAINERS, MAX_DEPTH
+from worker.envelope import CANCEL_TYPE, CONTENT_TYPE, MAX_SECRETS, REQUEST_TYPE, RESPONSE_TYPE
 from worker.settings import Settings
 from worker.topology import CANCEL_KEY, REQUEST_KEY, Exchange, Topology, design
 
@@ -64,8 +64,9 @@ def _info(max_body_bytes: int) -> Document:
         "completed, or failed with a code and a reason. The request id is the idempotency key: asking again "
         "with the same id and content makes no second session and repeats the response. Responses are "
         "delivered at least once, each copy with the same bytes and the same `message_id`. A body is UTF-8 "
-        f"JSON of at most {max_body_bytes} bytes, nested at most {MAX_DEPTH} levels. The names begin with "
-        "the installation's prefix, `sessions` unless it chose another.",
+        f"JSON of at most {max_body_bytes} bytes, nested at most {MAX_DEPTH} levels, with at most "
+        f"{MAX_CONTAINERS} objects and arrays, and {MAX_SECRETS} credentials and header values. The names "
+        "begin with the installation's prefix, `sessions` unless it chose another.",
         "license": {"name": "MIT"},
     }
 
