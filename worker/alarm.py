@@ -17,7 +17,7 @@ class Alarm:
             self._changed.set()
 
     async def wait(self, seconds: float) -> None:
-        """Until the alarm, and no longer than this. The next wait is for what is set from then on."""
+        """Wait for the alarm, and no longer than this. The next wait is for what is set from then on."""
         clock = asyncio.get_running_loop().time
         until = clock() + seconds
         while (left := min(until, self._at if self._at is not None else until) - clock()) > 0:

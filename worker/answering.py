@@ -77,7 +77,7 @@ class Answering:
         return [receipt is Receipt.CONFIRMED for receipt in receipts]
 
     async def answer_apart(self, answers: Sequence[Answer]) -> None:
-        """The same, one after the other, each where it can take no other along."""
+        """Publish them one after the other, each where it can take no other along."""
         now = datetime.now(UTC)
         receipts = await self._ways.apart([self._outgoing(answer, now) for answer in answers])
         await self._note(answers, receipts, copies=False, again=False)
@@ -90,7 +90,7 @@ class Answering:
         *,
         all_now: bool,
     ) -> None:
-        """What has to go apart and is on record goes later, beside all else. The rest cannot wait."""
+        """Send now what has to go apart and cannot wait. What is on record goes later, beside all else."""
         left = [
             index
             for index, receipt in enumerate(receipts)

@@ -72,7 +72,7 @@ class Attempting:
         self._reader = reader
 
     async def answer_again(self, held: Sequence[Held]) -> None:
-        """The stored responses of finished requests."""
+        """Answers finished requests from the record."""
         for start in range(0, len(held), _ANSWERS_AT_ONCE):
             await self._answering.answer([_answer(row) for row in held[start : start + _ANSWERS_AT_ONCE]])
 
@@ -115,7 +115,7 @@ class Attempting:
         return opened
 
     async def _restore(self, row: Held) -> tuple[Requested | None, str | None]:
-        """A stored request; a large one is read elsewhere, as it was when it came."""
+        """Restores a stored request; a large one is read elsewhere, as it was when it came."""
         if row.body is None:
             return None, None
         if len(row.body) >= HEAVY_BYTES:

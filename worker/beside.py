@@ -48,7 +48,7 @@ class Beside:
         return light
 
     async def drain(self) -> None:
-        """Give back what has not been read, and wait for what has been."""
+        """Gives back what has not been read, and waits for what has been."""
         unread, self._waiting = list(self._waiting), deque()
         await self._intake.give_back(unread)
         if self._reading:
@@ -57,7 +57,7 @@ class Beside:
             await asyncio.gather(*self._running, return_exceptions=True)
 
     async def cancel(self) -> None:
-        """Stop at once. What is in hand comes again when its channel has closed."""
+        """Stops at once. What is in hand comes again when its channel has closed."""
         self._waiting.clear()
         self._read.clear()
         tasks = [*self._running, *([self._reading] if self._reading else [])]

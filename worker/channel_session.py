@@ -62,12 +62,12 @@ class ChannelSession:
         self.held_bytes += size
 
     def delivered_and_shed(self, tag: int, size: int) -> None:
-        """It stays unsettled until there is room: given back at once it would come again at once."""
+        """Keeps it unsettled until there is room: given back at once it would come again at once."""
         self.delivered(tag, 0)
         self.shed.append(_Shed(tag, size))
 
     def take_shed(self, room: int) -> list[int]:
-        """Those that now have room, the oldest first; where nothing is held, one has it whatever its size."""
+        """Returns those that now have room, the oldest first; where nothing is held, one of any size."""
         tags: list[int] = []
         while self.shed and (self.shed[0].size <= room or not (tags or self.held_bytes)):
             tag, size = self.shed.popleft()

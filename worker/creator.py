@@ -273,7 +273,7 @@ def failure_response(
 
 
 def unrecorded_answer(told: Unrecorded) -> Answer:
-    """A message of its own: nothing is on record, and nothing stands under the session id that it names."""
+    """Make an answer that is a message of its own: no record, and no session under the id that it names."""
     now, mine = datetime.now(UTC), uuid4()
     unused = session_id(mine, now.date())
     work = Work(told.request_id, 0, unused, None, None, None, None, told.refusal, None, told.route)

@@ -98,7 +98,7 @@ async def _nothing_to_reset(_connection: object) -> None:
 
 
 class Outage:
-    """From the first statement that fails until all that had failed have got through: told once."""
+    """An outage, told once: it lasts from the first statement that fails until all of them got through."""
 
     def __init__(self) -> None:
         self._failing = 0

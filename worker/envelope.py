@@ -73,7 +73,7 @@ def decode(message: Message, limits: Limits, keys: SealKeys, now: datetime) -> R
 
 
 def killed(message: Message, keys: SealKeys, now: datetime) -> Read:
-    """What becomes of a message that ends whatever process reads it: refused, and not looked into again."""
+    """Refuse a message that ends whatever process reads it; it is not looked into again."""
     case = _Case(message, _route(message.properties), keys, now)
     reason = "reading this message ended the process that read it, each time it was tried"
     refusal = Refusal(FailureCode.ATTEMPTS_EXHAUSTED, reason)
@@ -215,7 +215,7 @@ def _no_good_secrets(count: int, sealed_at: str | None) -> Refusal | None:
 
 
 def _malformed(case: _Case, error: Malformed) -> Read:
-    """A body that is refused before it is looked at: for how it says that it is packed, or for what it is."""
+    """Refuse a body before it is looked at: for how it says that it is packed, or for what it is."""
     document = error.document or parse_loosely(case.message.body)
     request_id = id_of(document) if isinstance(document, dict) else id_in_text(case.message.body)
     encoding = case.message.properties.content_encoding or ""
@@ -281,7 +281,7 @@ def _refused(
 
 
 def _unreadable(case: _Case, refusal: Refusal) -> Unreadable:
-    """A dead letter; and for who waits at a reply queue an answer, under an id that is made up for it."""
+    """Make it a dead letter; who waits at a reply queue is answered, under an id that is made up for it."""
     reason = f"{_with_fields(refusal)}; and no request id was found in it"
     if case.route.reply_to is None:
         return Unreadable(reason)
@@ -301,7 +301,7 @@ def _with_fields(refusal: Refusal) -> str:
 
 
 def _refusal_of(field: str, reason: str) -> Refusal:
-    """As the schemas' own errors are told."""
+    """Make a refusal for one field, in the words of the schemas' own errors."""
     return Refusal(
         FailureCode.INVALID_REQUEST, "the request is not valid", [{"field": field, "reason": reason}]
     )

@@ -13,19 +13,19 @@ _LONGEST = 500
 
 
 def raised(error: BaseException, handler: object) -> Failure:
-    """An error of the handler's. Its text is not kept: it may quote what was sent."""
+    """Describe an error of the handler's. Its text is not kept: it may quote what was sent."""
     name = _plain(type(error).__name__, _LONGEST_TYPE)
     return Failure("raised", f"the handler raised {name}"[:_LONGEST], name, place_in(error, handler))
 
 
 def timed_out(error: BaseException, handler: object, seconds: float) -> Failure:
-    """A call that took too long, and where it was when its time was over."""
+    """Describe a call that took too long, and where it was when its time was over."""
     place = place_in(error.__cause__ or error, handler)
     return Failure("timeout", f"the handler took longer than {seconds:g} s", type(error).__name__, place)
 
 
 def put_off(error: BaseException, reason: str, handler: object) -> Failure:
-    """The handler's own wish, with the sentence that its author gave."""
+    """Describe the handler's own wish, with the sentence that its author gave."""
     return Failure("retry_later", _plain(reason, _LONGEST), type(error).__name__, place_in(error, handler))
 
 
@@ -57,12 +57,12 @@ def _is_library(path: str) -> bool:
 
 
 def _file(path: str, module: str) -> str:
-    """As it is imported: where the program is installed is of no interest."""
+    """Name a file as it is imported: where the program is installed is of no interest."""
     parts = Path(path).parts
     depth = module.count(".") + (2 if parts[-1:] == ("__init__.py",) else 1)
     return "/".join(parts[-depth:])
 
 
 def _plain(text: str, longest: int) -> str:
-    """What a text column takes: no NUL, no halves of surrogate pairs."""
+    """Keep what a text column takes: no NUL, no halves of surrogate pairs."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()[:longest]

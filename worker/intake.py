@@ -146,7 +146,7 @@ class Intake:
 
     @property
     def held_bytes(self) -> int:
-        """Of the bodies that are in hand, taken or not."""
+        """How many bytes the bodies have that are in hand, taken or not."""
         return sum(session.held_bytes for session in self._sessions)
 
     def take(self, most: int) -> list[Delivery]:

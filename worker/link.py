@@ -62,7 +62,7 @@ async def keep_open(
 
 
 async def serve_together(*services: Coroutine[None, None, None]) -> None:
-    """On one connection, until the first of them ends: with it end the others."""
+    """Serve all on one connection, until the first of them ends: with it end the others."""
     tasks = [asyncio.ensure_future(service) for service in services]
     try:
         ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -55,7 +55,7 @@ _ENCODER = json.JSONEncoder(default=repr, ensure_ascii=False)
 
 
 class _Quoted:
-    """A text as Python writes it: the renderer quotes others only where it finds a blank."""
+    """Write a text as Python does: the renderer quotes others only where it finds a blank."""
 
     def __init__(self, text: str) -> None:
         self._text = text

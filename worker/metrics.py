@@ -153,8 +153,8 @@ class Metrics:
             self.part_up.labels(part).set(part not in readiness.reasons)
 
     def answered(self, answer: Answer, at: float) -> None:
-        """A response is confirmed, at this time in seconds since 1970. It counts the first time only, as far
-        as this worker knows.
+        """Times a response that was confirmed at this time, in seconds since 1970. The first one of a request
+        counts alone, as far as this worker knows.
         """
         if (
             answer.since is None

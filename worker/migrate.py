@@ -164,7 +164,7 @@ def _chosen(places: Places, prefix: str | None, *, own: bool) -> Place:
 
 
 async def _create(connection: asyncpg.Connection, schema: str) -> None:
-    """Unless it is there: somebody may have made it for a role that may not."""
+    """Make the schema unless it is there: somebody may have made it for a role that may not."""
     if await connection.fetchval(setup_query("schema_exists"), schema):
         return
     try:
@@ -238,7 +238,7 @@ async def _compare(connection: asyncpg.Connection) -> State:
 
 @asynccontextmanager
 async def _turn(connection: asyncpg.Connection) -> AsyncIterator[None]:
-    """One at a time in a database."""
+    """Hold the lock by which one migrates at a time in a database."""
     while not await connection.fetchval(setup_query("take_turn"), _LOCK):  # noqa: ASYNC110 — see the query
         await asyncio.sleep(_LOOK_AGAIN_SECONDS)
     try:

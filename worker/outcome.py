@@ -129,7 +129,7 @@ class Tried(NamedTuple):
     since: datetime | None = None  # the first of them
 
     def and_(self, kind: str, now: datetime) -> "Tried":
-        """The same with one attempt more."""
+        """Count one attempt more."""
         return Tried(
             errors=self.errors + (kind in ("raised", "timeout")),
             put_offs=self.put_offs + (kind == "retry_later"),

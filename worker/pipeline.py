@@ -87,7 +87,7 @@ class Pipeline:
         await self.run_read(reads, room)
 
     async def run_read(self, reads: Sequence[tuple[Delivery, Read]], room: int) -> None:
-        """The same from the second step on, for deliveries that were read elsewhere."""
+        """Does the same from the second step on, for deliveries that were read elsewhere."""
         decoded = _sorted(reads)
         try:
             self._metrics.batch.observe(len(reads) - len(decoded.repeated))
@@ -132,7 +132,7 @@ class Pipeline:
         self._unburied += unburied  # at last: a batch that fails is given back whole
 
     async def run_cancels(self, batch: Sequence[Delivery]) -> None:
-        """What came over the queue of the cancellations. It waits for no room of the creation; a request that
+        """Carries out what came over the queue of the cancellations. It waits for no room; a request that
         strayed there gets in line with the others.
         """
         decoded = _sorted(await self._decode(batch))
@@ -142,7 +142,7 @@ class Pipeline:
         self._unburied += unburied
 
     async def _answer_repeated(self, repeated: Sequence[tuple[Delivery, Arrival]]) -> None:
-        """Copies of requests that came in the same batch: by now those are on record."""
+        """Answers copies of requests that came in the same batch: by now those are on record."""
         known = await self._accepting.again([arrival for _, arrival in repeated])
         # No two with the same message id at once: the client library tells those in flight apart by it.
         alike: dict[str, list[Answer]] = {}
@@ -154,8 +154,8 @@ class Pipeline:
         await self._intake.settle([delivery for delivery, _ in repeated])
 
     async def bury_unburied(self) -> None:
-        """Once more the dead letters that found no queue. Until then their deliveries are held: giving them
-        back would count towards a delivery limit. What a stop or a lost channel leaves comes again.
+        """Tries the dead letters again that found no queue. Their deliveries are held meanwhile: given back,
+        they would come again at once. What a stop or a lost channel leaves comes again.
         """
         again, self._unburied = self._unburied, []
         if again := [(delivery, why) for delivery, why in again if delivery.session.open]:

@@ -34,7 +34,7 @@ class PutOff:
         return moved
 
     async def note_attempts(self, failed: Sequence[Failed]) -> None:
-        """Why the last attempts at requests that get no other one came to nothing."""
+        """Note why the last attempts at requests that get no other one came to nothing."""
         await self._database.call(
             "note_attempts",
             [verdict.work.request_id for verdict in failed],
@@ -62,6 +62,6 @@ class PutOff:
         return row["due"], row["overdue"]
 
     async def take_due(self, lease: int, most: int) -> list[Held]:
-        """Requests whose next attempt is due, now under this lease."""
+        """Take requests whose next attempt is due, now under this lease."""
         rows = await self._database.call("take_due", lease, self._worker, self._lease_seconds, most)
         return [held_in(row) for row in rows]

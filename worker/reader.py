@@ -45,7 +45,7 @@ class Reader:
         )
 
     async def read(self, message: Message) -> Read:
-        """As `decode`; what ends its reader is refused unread. Raises ReaderUnavailable."""
+        """Reads as `decode` does; what ends its reader is refused unread. Raises ReaderUnavailable."""
         now = datetime.now(UTC)
         try:
             read: Read = await self._ask(ToRead(message, now), {"deliveries": message.delivery_count})
@@ -54,7 +54,7 @@ class Reader:
         return read
 
     async def restore(self, body: str, request_id: UUID) -> tuple[Requested, str]:
-        """As `restore`. Raises KilledItsReader, ReaderUnavailable, SealError, ValueError."""
+        """Restores as `restore` does. Raises KilledItsReader, ReaderUnavailable, SealError, ValueError."""
         answer = await self._ask(ToRestore(body, request_id), {"request_id": str(request_id)})
         if isinstance(answer, NotOpened):
             raise SealError(answer.reason) if answer.sealed else ValueError(answer.reason)
@@ -62,7 +62,7 @@ class Reader:
         return restored
 
     async def close(self) -> None:
-        """End the process."""
+        """Ends the process."""
         process, self._process = self._process, None
         if process is None:
             return

@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def _light(read: Read, wants_whole: bool) -> Read:
-    """Without what takes long to make again on the other side of the pipe."""
+    """Leaves out what takes long to make again on the other side of the pipe."""
     if not isinstance(read, Arrival) or read.request is None:
         return read
     return read._replace(request=_as_text(read.request, wants_whole))
@@ -86,7 +86,7 @@ def _put(sink: BinaryIO, value: object) -> None:
 
 
 def _limit_memory(more: int) -> None:
-    """What a message may take is small beside what a machine has; one that takes more ends this process."""
+    """Ends this process, not the machine's work, when a message takes more than this."""
     statm = Path("/proc/self/statm")
     if statm.exists():
         now = int(statm.read_text().split()[0]) * resource.getpagesize()

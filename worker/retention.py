@@ -24,8 +24,8 @@ class Retention:
         self._from_the_beginning_at = 0.0
 
     async def run_once(self) -> None:
-        """All that may go. It begins where the last run ended, past what was deleted and is not cleared away
-        yet; once an hour at the beginning, for those that were passed by since they were not finished.
+        """Deletes all that may go. It begins where the last run ended, past what was deleted and is not
+        cleared away yet; once an hour at the beginning, for those that were not finished when it passed by.
         """
         now = asyncio.get_running_loop().time()
         if now >= self._from_the_beginning_at:

@@ -48,7 +48,7 @@ class Retries:
         self._running: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """For ever. A look that fails is logged and the next one comes as ever."""
+        """Looks again and again. A look that fails is logged and the next one comes as ever."""
         while True:
             try:
                 seconds = await self._look()
@@ -58,7 +58,7 @@ class Retries:
             await self._store.due_alarm.wait(seconds)
 
     def stop(self) -> None:
-        """Take nothing more."""
+        """Takes nothing more."""
         self._stopping = True
 
     async def drain(self) -> None:
@@ -70,7 +70,7 @@ class Retries:
             task.cancel()
 
     async def measure(self) -> None:
-        """How much is due and not begun: of all workers together, so each of them shows the same."""
+        """Shows how much is due and not begun: of all workers together, so each of them shows the same."""
         due, overdue = await self._store.due_now(_COUNTED)
         self._metrics.retries_due.set(due)
         self._metrics.retry_overdue.set(overdue)

@@ -51,8 +51,8 @@ class Sending:
         self._wait = LOOK_SECONDS
 
     async def send_shared(self) -> None:
-        """What waits for the response queue, the oldest first. While the queue is full one response alone is
-        tried, ever more seldom; once that is taken, all the others follow.
+        """Sends what waits for the response queue, the oldest first. While the queue is full one response
+        alone is tried, ever more seldom; once that is taken, all the others follow.
         """
         if self._clock() < self._shared_again:
             return
@@ -73,7 +73,7 @@ class Sending:
         return own + other
 
     async def _send_own(self, status: str) -> tuple[int, bool]:
-        """How many were sent, and whether there are more, which the queue does not take."""
+        """Returns how many were sent, and whether there are more, which the queue does not take."""
         sent = 0
         while True:
             most = 1 if self._room.is_troubled(status) else _AT_ONCE
@@ -99,7 +99,7 @@ class Sending:
                 return sent, bool(rest)
 
     async def send_replies(self) -> None:
-        """What waits for requesters' own queues and is due. One response finds out for all of its queue."""
+        """Sends what waits for requesters' own queues and is due. One finds out for all of its queue."""
         while self._readiness.are_up(*_NEEDED):
             answers = await self._waiting.claim_replies(_AT_ONCE, direct=False)
             first: dict[str | None, Answer] = {}
@@ -114,7 +114,7 @@ class Sending:
                 return
 
     async def send_apart(self) -> None:
-        """Direct replies that have to go apart: beside all else, for as long as it takes."""
+        """Sends direct replies that have to go apart: beside all else, for as long as it takes."""
         told = self._answering.to_go_apart
         if not told.is_set() and self._clock() < self._apart_again:
             return
@@ -136,5 +136,5 @@ class Sending:
         self._metrics.oldest_unanswered.set(oldest)
 
     async def forget(self) -> None:
-        """Answers of no request's own that nobody has taken for as long as a request is kept."""
+        """Deletes answers of no request's own that nobody has taken for as long as a request is kept."""
         await self._waiting.forget_other(self._keep_days * _DAY_SECONDS)

@@ -53,7 +53,7 @@ class Ways:
         return receipts
 
     async def apart(self, messages: Sequence[Outgoing]) -> list[Receipt]:
-        """One after the other, on connections of their own."""
+        """Publishes one after the other, on connections of their own."""
         waits = delays(0.1, 5)
         while True:
             try:

@@ -35,7 +35,7 @@ class _Failures:
             self.first = sorted([*self.first, result], key=lambda each: each.number)[:_SHOWN]
 
     def tell(self, what: str, results: object) -> None:
-        """Which they are, by their number, and where all of them are found."""
+        """Say which they are, by their number, and where all of them are found."""
         for result in self.first:
             say(f"{what} {result.number}: {plain(_why(result)).plain}")
         if self.count > len(self.first):
@@ -54,7 +54,7 @@ def _why(result: Result) -> str:
 
 
 def failed_so_far(tally: Tally) -> str:
-    """For the progress bar: how many failed, and what of."""
+    """Say, for the progress bar, how many failed, and what of."""
     bad = {name: count for name, count in tally.outcomes.items() if name not in _GOOD}
     if not bad:
         return ""
@@ -119,7 +119,7 @@ async def send_many(
 
 
 def progress_bar(console: Console) -> Progress:
-    """One line of any terminal: the bar takes what the rest leaves."""
+    """Make a progress bar of one line: the bar itself takes what the rest leaves."""
     return Progress(
         BarColumn(bar_width=None, table_column=Column(ratio=1)),
         MofNCompleteColumn(table_column=Column(no_wrap=True)),

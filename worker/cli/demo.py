@@ -211,7 +211,7 @@ async def _declare(settings: Settings, queue: str) -> None:
 
 
 async def _drop_schema(settings: Settings) -> None:
-    """In a database of yours nothing of the demonstration stays."""
+    """Drop its schema: in a database of yours nothing of the demonstration stays."""
     if os.environ.get("DATABASE_URL"):
         url, tls = settings.database_url.get_secret_value(), context_from(settings)
         await reach("Postgres", lambda: migrate.drop(url, tls, settings.prefix), 10)

@@ -16,7 +16,7 @@ class Help(argparse.RawDescriptionHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """Of a command, or of all of them."""
+    """Reads the command line of one command, or of all of them."""
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401 — what argparse takes
         super().__init__(formatter_class=Help, **settings)
@@ -24,7 +24,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override] # argparse gives it a type for each kind of namespace
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Nothing is left over: what this parser does not know is told with its own usage."""
+        """Refuse what this parser does not know, with its own usage."""
         options, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}{self._meant(unknown)}")

@@ -81,7 +81,7 @@ async def _responses(options: argparse.Namespace) -> int:
 
 
 def _how_many(options: argparse.Namespace) -> dict[str, int]:
-    """To remember, and to bring ahead: who may wait long for the last one holds back no acknowledgement."""
+    """How many to remember and to bring ahead. Who may wait long for the last one acknowledges at once."""
     ahead = {"prefetch": 1} if options.follow and options.limit else {}
     return ahead | ({"remember": 0} if options.raw else {})
 

@@ -60,7 +60,7 @@ class _Round:
         return True
 
     def one_more(self) -> None:
-        """One of them was none, and has made room for another."""
+        """Make room for another: one of them was no response."""
         self._most += 1
 
 
@@ -197,7 +197,7 @@ class Subscription:
         self._round.consumer = consuming.consumer_tag
 
     async def _end_round(self) -> None:
-        """The consumer first: an acknowledgement makes it bring the next."""
+        """End the consumer first: an acknowledgement makes it bring the next."""
         round_, self._round = self._round, None
         if round_ is None or round_.consumer is None or not round_.held:
             return
@@ -244,7 +244,7 @@ class Subscription:
         """
 
         async def leave_it(_message: DeliveredMessage) -> None:
-            """It is not settled."""
+            """Leave it unsettled."""
 
         await line.channel.basic_qos(prefetch_count=1)
         consuming = await line.channel.basic_consume(self._queue, leave_it)
