@@ -149,8 +149,8 @@ class Answering:
 
     async def bury(self, messages: Sequence[tuple[Message, Unreadable]]) -> list[bool]:
         """Messages that nobody can be answered for go to the dead letters, with the reason. Returns of each
-        whether it lies there now; where the dead letters have no queue or no room, it is lost with its
-        delivery.
+        whether it lies there now; where the dead letters have no queue or no room it does not, and its
+        delivery is held.
         """
         now = datetime.now(UTC)
         outgoing = []
