@@ -126,15 +126,16 @@ class Tried(NamedTuple):
     errors: int = 0  # the handler raised, or took too long
     put_offs: int = 0  # it raised RetryLater
     crashes: int = 0  # its worker went silent
-    since: datetime | None = None  # the first of them
+    since: datetime | None = None  # the first of the errors: a put-off request may have waited for long
 
     def and_(self, kind: str, now: datetime) -> "Tried":
         """Count one attempt more."""
+        error = kind in ("raised", "timeout")
         return Tried(
-            errors=self.errors + (kind in ("raised", "timeout")),
+            errors=self.errors + error,
             put_offs=self.put_offs + (kind == "retry_later"),
             crashes=self.crashes + (kind == "worker_lost"),
-            since=self.since or now,
+            since=self.since or (now if error else None),
         )
 
 

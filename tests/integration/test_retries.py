@@ -151,6 +151,27 @@ async def test_an_outage_of_what_the_handler_calls_uses_up_no_attempts(
     assert await db.fetchval("select min(attempt) from requests") > 6
 
 
+async def test_a_request_that_was_put_off_for_long_outlasts_an_outage_too(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    async def act(_request: CreateSessionRequest, context: Context) -> None:
+        if context.attempt == 1:
+            raise RetryLater(3600, "not before tomorrow")
+        if context.attempt < 6:
+            raise ConnectionError("nobody listens")
+
+    await new_worker(handler=steer(act), max_attempts=2, retry_seconds=3600, **QUICK)
+    request = good_request()
+    await desk.send(request)
+    await eventually(lambda: db.fetchval("select true from requests where due_at is not null"))
+    await db.execute("alter table attempts disable trigger all")
+    await db.execute("update attempts set at = at - interval '1 day'")
+    await db.execute("update requests set due_at = now()")
+
+    assert response_in(await desk.next()).status == "completed"
+    assert (await row_of(db, request["request_id"]))["attempt"] == 6
+
+
 async def test_each_attempt_s_reason_is_on_record_and_in_the_log(
     new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
 ) -> None:

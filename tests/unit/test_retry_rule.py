@@ -82,6 +82,19 @@ def test_each_kind_is_counted_apart() -> None:
     assert rule.gives_up(Tried(crashes=3, since=BEGIN), soon)
 
 
+def test_how_long_it_was_put_off_before_its_first_error_counts_for_nothing() -> None:
+    rule = default_rule()
+    tried, now = Tried(), BEGIN
+    for kind in ("retry_later", "worker_lost"):
+        tried = tried.and_(kind, now)
+        now += timedelta(seconds=rule.retry_seconds)
+
+    for _ in range(rule.max_attempts):
+        tried = tried.and_("raised", now)
+        assert not rule.gives_up(tried, now)
+    assert rule.gives_up(tried, now + timedelta(seconds=rule.retry_seconds))
+
+
 def test_the_delay_grows_with_attempts_of_its_own_kind_alone() -> None:
     rule = default_rule()
     for _ in range(200):

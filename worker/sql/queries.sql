@@ -189,7 +189,8 @@ from r left join lateral (
     count(*) filter (where a.kind in ('raised', 'timeout')) as errors,
     count(*) filter (where a.kind = 'retry_later') as put_offs,
     count(*) filter (where a.kind = 'worker_lost') as crashes,
-    min(a.at) as since, coalesce(bool_or(a.attempt = r.attempt), false) as attempt_over
+    min(a.at) filter (where a.kind in ('raised', 'timeout')) as since,
+    coalesce(bool_or(a.attempt = r.attempt), false) as attempt_over
   from attempts a where a.request_id = r.request_id
 ) as tried on true
 
@@ -344,7 +345,8 @@ from requests r left join lateral (
     count(*) filter (where a.kind in ('raised', 'timeout')) as errors,
     count(*) filter (where a.kind = 'retry_later') as put_offs,
     count(*) filter (where a.kind = 'worker_lost') as crashes,
-    min(a.at) as since, coalesce(bool_or(a.attempt = r.attempt), false) as attempt_over
+    min(a.at) filter (where a.kind in ('raised', 'timeout')) as since,
+    coalesce(bool_or(a.attempt = r.attempt), false) as attempt_over
   from attempts a where a.request_id = r.request_id
 ) as tried on true
 where r.lease = any ($1::bigint[]) and r.published_at is null
