@@ -96,7 +96,9 @@ class Retries:
                 self._lanes.release()
         if not held:
             return _PASSED_BY_SECONDS
-        task = asyncio.create_task(self._try_again(held, lease, room))
+        # At once: to open what is due may take long, and others may have a use for the rest of the room.
+        self._creation.give_back(room - len(held))
+        task = asyncio.create_task(self._try_again(held, lease, len(held)))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return 0

@@ -24,7 +24,7 @@ from steering import steer
 from structlog.testing import capture_logs
 
 from schemas import CreateSessionRequest
-from worker import app, retries
+from worker import app, attempting, retries
 from worker.creator import Context
 from worker.errors import RetryLater
 from worker.settings import Settings
@@ -122,6 +122,31 @@ async def test_workers_share_the_line_and_none_is_tried_twice(
     assert calls == {(UUID(one["request_id"]), attempt): 1 for one in requests for attempt in (1, 2, 3, 4)}
     assert sum([await metric_of(worker, "worker_retried_total") or 0 for worker in workers]) == 600
     assert await db.fetchval("select count(*) from attempts") == 600
+
+
+async def test_calls_that_retries_have_no_use_for_are_the_others_at_once(
+    new_worker: NewWorker, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening, go_on = asyncio.Event(), asyncio.Event()
+    at_once = attempting.Attempting.open
+
+    async def slowly(self: attempting.Attempting, *args: Any, **options: Any) -> Any:
+        opening.set()
+        await go_on.wait()
+        return await at_once(self, *args, **options)
+
+    async def act(request: CreateSessionRequest, context: Context) -> None:
+        if request.payload.name == "again":
+            await once_more(request, context)
+
+    monkeypatch.setattr(attempting.Attempting, "open", slowly)
+    await new_worker(handler=steer(act), handler_concurrency=2)
+    await desk.send(good_request(None, name="again"))
+    await opening.wait()
+
+    assert (await desk.ask(good_request(None, name="new"))).status == "completed"
+    go_on.set()
+    assert response_in(await desk.next()).status == "completed"
 
 
 async def test_an_outage_of_what_the_handler_calls_uses_up_no_attempts(
