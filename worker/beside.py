@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 
 import structlog
 
@@ -10,7 +10,7 @@ from worker.channel_session import Delivery
 from worker.creator import Creation
 from worker.errors import ReaderUnavailable
 from worker.intake import Intake
-from worker.outcome import Read
+from worker.outcome import Arrival, Read
 from worker.pipeline import Pipeline
 from worker.reader import Reader
 
@@ -76,7 +76,7 @@ class Beside:
 
     async def _read_one(self, delivery: Delivery) -> None:
         try:
-            self._read.append((delivery, await self._reader.read(delivery.message)))
+            read = await self._reader.read(delivery.message)
         except ReaderUnavailable as error:
             _log.error("reader.unavailable", reason=str(error), consequence="given back to the broker")
             await self._again_later([delivery])
@@ -84,25 +84,35 @@ class Beside:
             _log.exception("reader.failed")
             await self._again_later([delivery])
         else:
-            self._begin()
+            if isinstance(read, Arrival):
+                self._read.append((delivery, read))
+                self._begin()
+            else:  # a cancellation, before all, waits for no room of the creation
+                self._start(self._run([(delivery, read)], 0))
 
     def _begin(self) -> None:
         if self._read and len(self._running) < self._lanes:
-            task = asyncio.create_task(self._run())
-            self._running.add(task)
-            task.add_done_callback(self._ended)
+            self._start(self._run_arrivals())
+
+    def _start(self, run: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(run)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         if not task.cancelled():
             self._begin()
 
-    async def _run(self) -> None:
+    async def _run_arrivals(self) -> None:
         batch: list[tuple[Delivery, Read]] = []
+        room = await self._creation.room(min(len(self._read), self._most))
+        while self._read and len(batch) < room:
+            batch.append(self._read.popleft())
+        await self._run(batch, room)
+
+    async def _run(self, batch: Sequence[tuple[Delivery, Read]], room: int) -> None:
         try:
-            room = await self._creation.room(min(len(self._read), self._most))
-            while self._read and len(batch) < room:
-                batch.append(self._read.popleft())
             await self._pipeline.run_read(batch, room)
         except Exception:  # noqa: BLE001 — logged with its traceback; nothing of it is lost
             _log.exception("batch.failed", requests=len(batch))

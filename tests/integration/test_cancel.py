@@ -29,6 +29,7 @@ from worker import log
 from worker.client import Client, Request, RequestTimedOut, SessionFailed, request_id_for
 from worker.creator import Context
 from worker.errors import RetryLater
+from worker.reader import HEAVY_BYTES
 from worker.settings import Settings
 from worker.stack import Stack
 from worker.topology import names_for
@@ -105,6 +106,22 @@ async def test_during_a_handler_s_call(
     assert await db.fetchval("select count(*) from sessions") == 0
     await eventually(lambda: none_left(db))
     assert await violations(settings, request["request_id"], [told, copy]) == []
+
+
+async def test_one_that_is_read_elsewhere_waits_for_no_call_of_the_handler(
+    new_worker: NewWorker, desk: Desk
+) -> None:
+    handler = Handler()
+    await new_worker(handler=steer(handler.__call__), handler_concurrency=1)
+    request = good_request()
+    await desk.send(request)
+    await handler.called.wait()
+
+    wish = {"request_id": request["request_id"], "operation": "cancel_session"}
+    await send_cancel(desk, json.dumps(wish).encode() + b" " * HEAVY_BYTES)
+
+    assert response_in(await desk.next()).metadata == {"code": "cancelled"}
+    handler.go_on.set()
 
 
 async def test_while_it_waits_for_a_retry(
