@@ -110,25 +110,30 @@ class HandlerCreation:
         """The verdicts in groups, each as soon as it is there: a slow call holds up no other."""
         now = datetime.now(UTC)
         settled: list[Verdict] = []
-        calls: set[asyncio.Task[Verdict]] = set()
+        calls: dict[asyncio.Task[Verdict], Work] = {}
         for work in works:
             if verdict := refused(work, now):
                 settled.append(verdict)
             else:
                 call = asyncio.create_task(self._call(work))
                 call.add_done_callback(lambda _: self.give_back(1))
-                calls.add(call)
+                calls[call] = work
         self.give_back(len(settled))
         try:
             if settled:
                 yield settled
             while calls:
-                done, calls = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
-                yield [call.result() for call in done]
+                done, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+                yield [self._verdict_of(call, calls.pop(call)) for call in done]
         finally:
             for call in calls:
                 call.cancel()
             await asyncio.gather(*calls, return_exceptions=True)
+
+    def _verdict_of(self, call: "asyncio.Task[Verdict]", work: Work) -> Verdict:
+        if call.cancelled():  # by the handler itself: nobody else has, before the end of this batch
+            return self._failed(work, failure.raised(asyncio.CancelledError(), self._handler))
+        return call.result()
 
     async def _call(self, work: Work) -> Verdict:
         try:

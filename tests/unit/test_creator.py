@@ -187,6 +187,25 @@ async def test_a_handler_s_result_that_is_no_json_is_a_failed_attempt() -> None:
     assert isinstance(await verdict_of(odd, work()), RetryLater)
 
 
+async def test_a_handler_that_cancels_its_own_call_has_failed_and_ends_no_other() -> None:
+    async def act(request: CreateSessionRequest, _context: Context) -> None:
+        if request.payload.name == "gives up":
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+        await asyncio.sleep(0)
+
+    creation = HandlerCreation(act, 2, 5, RULE)
+    assert await creation.room(2) == 2
+    ends = {type(one): one for one in await verdicts(creation, work({"name": "gives up"}), work())}
+
+    assert ends.keys() == {RetryLater, Completed}
+    gave_up = ends[RetryLater]
+    assert isinstance(gave_up, RetryLater)
+    assert gave_up.reason == "the handler raised CancelledError"
+    assert await creation.room(2) == 2
+
+
 async def test_room_is_what_is_free_and_comes_back_after_each_call() -> None:
     creation = HandlerCreation(nothing, 3, 5, RULE)
 
