@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import subprocess
+import sys
 import time
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable
@@ -164,6 +166,22 @@ async def test_memory_beyond_its_limit_ends_it_and_not_the_machine(monkeypatch: 
     assert read.refusal is not None
     assert read.refusal.code is FailureCode.ATTEMPTS_EXHAUSTED
     assert [event["event"] for event in events].count("reader.died") == 2
+
+
+def test_a_limit_that_the_worker_was_started_under_stays() -> None:
+    """Who is not root cannot raise it."""
+    program = """
+import resource
+from worker.reader_process import _limit_memory
+limit = 1 << 33
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+_limit_memory(1 << 20)
+soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+assert soft < hard == limit, (soft, hard)
+_limit_memory(1 << 40)
+assert resource.getrlimit(resource.RLIMIT_AS) == (limit, limit)
+"""
+    subprocess.run((sys.executable, "-c", program), check=True, timeout=60)  # noqa: S603 — our own
 
 
 async def longest_piece(work: Awaitable[T]) -> tuple[float, T]:
