@@ -94,6 +94,17 @@ FORGED = {
     "a temporary table in place of the requests": """
         create temp table requests (like public.requests);
         delete from public.request_transitions where request_id = '{id}'""",
+    "history by the function that writes it": """
+        create temp table t(request_id uuid, attempt integer, status text, worker uuid);
+        create trigger tr after update on t referencing old table as was new table as is_now
+          for each statement execute function public.record_transition();
+        insert into t values ('{id}', 1, 'processing');
+        update t set attempt = 7, status = 'failed'""",
+    "a history's beginning by the function that writes it": """
+        create temp table t(request_id uuid, attempt integer, status text, worker uuid);
+        create trigger tr after insert on t referencing new table as begun
+          for each statement execute function public.record_beginning();
+        insert into t values (gen_random_uuid(), 0, 'pending')""",
     "history by hand": "insert into request_transitions values ('{id}', 7, 'failed')",
     "history changed": "update request_transitions set at = '1999-01-01'",
     "history deleted": "delete from request_transitions",

@@ -114,6 +114,9 @@ drop trigger requests_stepped on requests;
 create trigger requests_stepped after update on requests
   referencing old table as was new table as is_now for each statement execute function record_transition();
 
+-- They write as the owner, whatever calls them: nobody else may make a trigger of them, on a table of his own.
+revoke execute on function record_beginning(), record_transition() from public;
+
 create or replace function refuse_history_change() returns trigger language plpgsql
   set search_path from current as $$
 begin
