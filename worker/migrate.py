@@ -84,6 +84,11 @@ async def grant(url: str, role: str, tls: ssl.SSLContext | None = None, prefix: 
     async with connected(url, tls) as connection, _turn(connection):
         place = _found(await look_around(connection, prefix), prefix)
         await use_schema(connection, place.schema)
+        if await connection.fetchval(setup_query("is_owner"), role):
+            raise MigrationError(
+                f"{role} owns the tables, and their triggers act for it: its rights cannot be taken from it. "
+                "Create a role of its own for the workers"
+            )
         try:
             await _grant(connection, role, no_more=True)
         except asyncpg.UndefinedObjectError:

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from schemas import CreateSessionRequest, session_id
 from worker import expiry, migrate, retention
 from worker.creator import Context
-from worker.errors import RetryLater
+from worker.errors import MigrationError, RetryLater
 from worker.settings import Settings
 from worker.sql import load_queries
 
@@ -208,6 +208,17 @@ async def test_the_role_deletes_only_what_is_old(
     assert await db.fetchval("select count(*) from request_transitions where request_id = $1", old) == 0
     await db.execute("insert into installation values (true, 'mine', 'migrate', '1 hour')")
     assert await as_worker.fetchval("select retire_requests('0', 500)") == 1
+
+
+async def test_the_owner_is_no_worker_s_role(db: asyncpg.Connection, database_url: str) -> None:
+    """Without its own rights the triggers, which act for it, could write no history."""
+    owner = await db.fetchval("select current_user")
+
+    with pytest.raises(MigrationError, match=f"{owner} owns the tables"):
+        await migrate.grant(database_url, owner)
+
+    rights = "select relacl from pg_class where oid = 'request_transitions'::regclass"
+    assert await db.fetchval(rights) is None
 
 
 async def test_what_is_noted_of_the_delivery_of_a_finished_request_may_change(

@@ -57,6 +57,9 @@ select distinct r.rolname as role
 from pg_class c, aclexplode(c.relacl) as granted join pg_roles r on r.oid = granted.grantee
 where c.oid = 'requests'::regclass and granted.privilege_type = 'UPDATE' and granted.grantee <> c.relowner
 
+-- name: is_owner
+select pg_get_userbyid(relowner) = $1 from pg_class where oid = 'requests'::regclass
+
 -- name: name_role
 select set_config('session_worker.role', $1, true), set_config('session_worker.no_more', $2, true)
 
