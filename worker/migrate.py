@@ -3,8 +3,9 @@
 import asyncio
 import hashlib
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Literal, NamedTuple
 
 import asyncpg
@@ -25,6 +26,7 @@ from worker.sql import Migration, load_grants, load_migrations, setup_query
 
 _LOCK = 7_305_118_842_210_651_191  # any number that no one else takes
 _LOOK_AGAIN_SECONDS = 0.1
+LOCK_SECONDS, LOCK_AGAIN_SECONDS = 1, 10  # how long a change waits for a table, and until it is tried again
 
 Maker = Literal["migrate", "up", "demo"]
 
@@ -212,10 +214,31 @@ async def _state(connection: asyncpg.Connection, place: Place | None) -> State:
 async def _apply(connection: asyncpg.Connection, migration: Migration, *, new: bool) -> None:
     if not new:
         for statement in migration.beforehand:
-            await connection.execute(statement)
-    async with connection.transaction():
+            if " concurrently " in statement:
+                await connection.execute(statement)
+            else:
+                await _shortly_locked(connection, partial(connection.execute, statement))
+
+    async def apply() -> None:
         await connection.execute(migration.on_new_tables if new else migration.in_transaction)
         await connection.execute(setup_query("record"), migration.number, migration.name, checksum(migration))
+
+    await _shortly_locked(connection, apply)
+
+
+async def _shortly_locked(connection: asyncpg.Connection, change: Callable[[], Awaitable[object]]) -> None:
+    """In a transaction. Whoever comes after a change that waits for a table waits behind it, the workers
+    included, so it gives up soon where somebody uses the table for long (a backup), and tries again later.
+    """
+    while True:
+        try:
+            async with connection.transaction():
+                await connection.execute(setup_query("wait_shortly"), f"{LOCK_SECONDS}s")
+                await change()
+        except asyncpg.LockNotAvailableError:
+            await asyncio.sleep(LOCK_AGAIN_SECONDS)
+        else:
+            return
 
 
 async def _grant(connection: asyncpg.Connection, role: str, *, no_more: bool) -> None:

@@ -7,7 +7,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 import pytest_asyncio
-from harness import run_in_process
+from harness import eventually, run_in_process
 
 from worker import migrate
 from worker.errors import MigrationError
@@ -121,3 +121,30 @@ async def test_the_printed_sql_does_what_migrate_does(empty_url: str, empty: asy
 
     await migrate.require_current(empty_url)
     assert await migrate.migrate(empty_url) == []
+
+
+async def test_workers_go_on_while_a_migration_waits_for_a_table_that_is_in_use(
+    empty_url: str, empty: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backup reads the table for hours; whoever comes after a change that waits for it waits as well."""
+    monkeypatch.setattr(migrate, "LOCK_AGAIN_SECONDS", 0.2)
+    everything = load_migrations()
+    last = Migration(len(everything) + 1, "last", "alter table workers add column more text;")
+    await migrate.migrate(empty_url)
+    monkeypatch.setattr(migrate, "load_migrations", lambda: [*everything, last])
+    backup = await asyncpg.connect(empty_url)
+    try:
+        async with backup.transaction():
+            await backup.execute("lock table workers in access share mode")
+            migrating = asyncio.create_task(migrate.migrate(empty_url))
+            waits = "select exists (select from pg_locks where not granted)"
+            for _ in range(2):
+                await eventually(lambda: empty.fetchval(waits))
+                async with asyncio.timeout(10):
+                    await empty.execute(
+                        "insert into workers (id, host, pid, version) values ($1, 'h', 1, '1')", uuid4()
+                    )
+        assert await migrating == [last]
+    finally:
+        await backup.close()
+    assert await migrate.inspect(empty_url) == migrate.State([*everything, last], [])

@@ -72,6 +72,9 @@ do $$ begin execute format('create schema if not exists %I', current_setting('se
 -- name: drop_schema
 do $$ begin execute format('drop schema if exists %I cascade', current_setting('session_worker.schema')); end $$
 
+-- name: wait_shortly
+select set_config('lock_timeout', $1, true)
+
 -- name: record_table
 create table if not exists schema_migrations (
   number integer primary key,
