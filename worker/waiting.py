@@ -49,6 +49,7 @@ class WaitingAnswers:
             GIVE_UP_SECONDS,
             FIRST_WAIT_SECONDS,
             LONGEST_WAIT_SECONDS,
+            DIRECT,
         )
         return sum(not row["waits"] for row in put)
 
@@ -66,12 +67,13 @@ class WaitingAnswers:
         )
 
     async def claim_shared(self, status: str, most: int) -> list[Answer]:
-        rows = await self._database.call("claim_shared_answers", status, most, _IN_HAND_SECONDS)
-        return _answers(rows)
+        return await self._claim(status, most)
 
     async def claim_replies(self, most: int, *, direct: bool) -> list[Answer]:
-        rows = await self._database.call("claim_reply_answers", DIRECT, direct, most, _IN_HAND_SECONDS)
-        return _answers(rows)
+        return await self._claim("direct" if direct else "reply", most)
+
+    async def _claim(self, way: str, most: int) -> list[Answer]:
+        return _answers(await self._database.call("claim_answers", way, most, _IN_HAND_SECONDS))
 
     async def claim_other(self, status: str, most: int) -> list[Answer]:
         rows = await self._database.call("claim_other_answers", status, most, _IN_HAND_SECONDS)

@@ -236,6 +236,11 @@ update requests
 set
   undelivered = given.why,
   undelivered_at = case when given.why is not null then now() end,
+  answer_way = case
+    when requests.reply_to is null then requests.status
+    when starts_with(requests.reply_to, $6) then 'direct'
+    else 'reply'
+  end,
   answer_at = case
     when given.why is null then now()
     when given.why = 'unpublishable' then null
@@ -249,28 +254,15 @@ where requests.request_id = given.request_id
   and requests.finished_at is not null and requests.published_at is null
 returning requests.request_id, requests.answer_at is not null as waits
 
--- name: claim_shared_answers
--- What waits for the response queue, the oldest first: other workers pass by what this one has in hand, for so
+-- name: claim_answers
+-- What waits in this line and is due, the oldest first: other workers pass by what this one has in hand, for so
 -- many seconds.
 with due as (
   select request_id from requests
-  where status = $1 and answer_at <= now() and reply_to is null
+  where answer_way = $1 and answer_at <= now()
   order by answer_at limit $2 for update skip locked
 )
 update requests set answer_at = now() + make_interval(secs => $3)
-from due where requests.request_id = due.request_id
-returning
-  requests.request_id, status, response, error_code, reply_to, correlation_id, traceparent, received_at,
-  finished_at
-
--- name: claim_reply_answers
--- The same for what waits for requesters' own queues. Direct replies are asked for by themselves.
-with due as (
-  select request_id from requests
-  where answer_at <= now() and reply_to is not null and starts_with(reply_to, $1) = $2
-  order by answer_at limit $3 for update skip locked
-)
-update requests set answer_at = now() + make_interval(secs => $4)
 from due where requests.request_id = due.request_id
 returning
   requests.request_id, status, response, error_code, reply_to, correlation_id, traceparent, received_at,
@@ -307,10 +299,11 @@ delete from other_answers where created_at < now() - make_interval(secs => $1)
 select state, count(*) as waiting, extract(epoch from now() - min(since))::double precision as oldest_seconds
 from (
   (select undelivered as state, finished_at as since from requests
-   where answer_at is not null and reply_to is null limit $1)
+   where answer_at is not null and answer_way in ('completed', 'failed') limit $1)
   union all
-  (select undelivered, finished_at from requests
-   where answer_at is not null and reply_to is not null and undelivered is not null limit $1)
+  (select undelivered, finished_at from requests where answer_at is not null and answer_way = 'reply' limit $1)
+  union all
+  (select undelivered, finished_at from requests where answer_at is not null and answer_way = 'direct' limit $1)
   union all
   (select 'refused', created_at from other_answers limit $1)
 ) as waiting

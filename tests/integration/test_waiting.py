@@ -1,0 +1,81 @@
+"""What is noted and asked in Postgres of responses that wait on record."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest_asyncio
+
+from worker import database
+from worker.database import Database
+from worker.failpoint import FailPoint
+from worker.readiness import Readiness
+from worker.settings import Settings
+from worker.sql import load_queries
+from worker.store import Store
+from worker.waiting import Undelivered, WaitingAnswers
+
+
+@pytest_asyncio.fixture
+async def opened(settings: Settings) -> AsyncIterator[Database]:
+    connected = Database(
+        settings.database_url.get_secret_value(), 2, None, Readiness([database.PART]), FailPoint("")
+    )
+    await connected.open()
+    yield connected
+    await connected.close()
+
+
+@pytest_asyncio.fixture
+async def store(opened: Database) -> Store:
+    registered = Store(opened, uuid4(), 60)
+    await registered.register("host", 1, "1")
+    return registered
+
+
+async def finish_some(
+    db: asyncpg.Connection, count: int, *, status: str = "completed", reply_to: str | None = None
+) -> list[UUID]:
+    rows = await db.fetch(
+        "insert into requests (request_id, status, attempt, fingerprint, body, session_id, started_at,"
+        " reply_to) select gen_random_uuid(), 'processing', 1, 'x', '{}', 'ts_' || n, now(), $2"
+        " from generate_series(1, $1::integer) n returning request_id",
+        count, reply_to,
+    )  # fmt: skip
+    ids = [row["request_id"] for row in rows]
+    await db.execute(
+        "update requests set status = $2, response = '{}', finished_at = now(),"
+        " error_code = case when $2 = 'failed' then 'rejected' end where request_id = any ($1::uuid[])",
+        ids, status,
+    )  # fmt: skip
+    return ids
+
+
+async def pages(db: asyncpg.Connection, query: str, *args: Any) -> int:
+    """How many pages the statement looks at."""
+    for name, value in database.SERVER_SETTINGS.items():
+        await db.execute("select set_config($1, $2, false)", name, value)
+    plan = await db.fetchval(f"explain (analyze, buffers, format json) {load_queries()[query]}", *args)
+    found = json.loads(plan)[0]["Plan"]
+    return int(found["Shared Hit Blocks"] + found["Shared Read Blocks"])
+
+
+async def test_many_that_wait_in_one_line_are_not_read_for_another(
+    opened: Database, db: asyncpg.Connection
+) -> None:
+    """A queue behind one key alone is full, or somebody forges direct replies: no other line pays for it."""
+    waiting = WaitingAnswers(opened)
+    for reply_to, line in ((None, "completed"), ("amq.rabbitmq.reply-to.forged", "direct")):
+        ids = await finish_some(db, 6_000, reply_to=reply_to)
+        await waiting.put([Undelivered(one, None) for one in ids])
+        assert await db.fetchval("select count(*) from requests where answer_way = $1", line) == 6_000
+    await db.execute("analyze requests")
+
+    assert await pages(db, "claim_answers", "failed", 256, 60.0) < 50
+    assert await pages(db, "claim_answers", "reply", 256, 60.0) < 50
+    assert await waiting.claim_shared("failed", 256) == []
+    assert await waiting.claim_replies(256, direct=False) == []
+    assert len(await waiting.claim_shared("completed", 256)) == 256
+    assert len(await waiting.claim_replies(16, direct=True)) == 16
