@@ -11,6 +11,7 @@ import pytest_asyncio
 from worker import database
 from worker.database import Database
 from worker.failpoint import FailPoint
+from worker.publisher import Receipt
 from worker.readiness import Readiness
 from worker.settings import Settings
 from worker.sql import load_queries
@@ -79,3 +80,23 @@ async def test_many_that_wait_in_one_line_are_not_read_for_another(
     assert await waiting.claim_replies(256, direct=False) == []
     assert len(await waiting.claim_shared("completed", 256)) == 256
     assert len(await waiting.claim_replies(16, direct=True)) == 16
+
+
+async def test_one_that_an_older_version_has_sent_is_sent_no_more_than_once_again(
+    opened: Database, store: Store, db: asyncpg.Connection
+) -> None:
+    """It notes that a response was published, and knows nothing of what waits."""
+    waiting = WaitingAnswers(opened)
+    ids = await finish_some(db, 2)
+    await waiting.put([Undelivered(one, Receipt.REFUSED) for one in ids])
+    await db.execute("update requests set published_at = '2026-01-01'")
+
+    for note in (store.flush_notes(), store.accept([], store.new_lease())):
+        sent = await waiting.claim_shared("completed", 1)
+        store.note_published([answer.request_id for answer in sent])
+        await note
+
+    rows = await db.fetch(
+        "select answer_at, undelivered, undelivered_at, published_at::date::text from requests"
+    )
+    assert {tuple(row) for row in rows} == {(None, None, None, "2026-01-01")}

@@ -3,13 +3,16 @@
 -- name: accept
 -- Inserts the requests that are new, claimed at once; says which. Also what the batches before left to note:
 -- which responses were published, and which leases are done with, unless they were taken over meanwhile.
+-- A worker of an older version notes that one was published, and not that it waits no longer.
 -- Where the lease of this batch was taken over, by someone who cannot know of what is inserted now, nothing is.
 with published as (
   update requests
-  set published_at = now(), due_at = null, answer_at = null, undelivered = null, undelivered_at = null
+  set
+    published_at = coalesce(requests.published_at, now()),
+    due_at = null, answer_at = null, undelivered = null, undelivered_at = null
   from unnest($1::uuid[]) as given (request_id)
-  where requests.request_id = given.request_id
-    and requests.finished_at is not null and requests.published_at is null
+  where requests.request_id = given.request_id and requests.finished_at is not null
+    and (requests.published_at is null or requests.answer_at is not null)
 ), released as (
   delete from leases where id = any ($2::bigint[]) and worker = $4
 ), lease as (
@@ -41,10 +44,12 @@ select coalesce(array_agg(request_id), '{}') as begun, exists (select from lease
 -- The same notes, when no batch follows soon.
 with published as (
   update requests
-  set published_at = now(), due_at = null, answer_at = null, undelivered = null, undelivered_at = null
+  set
+    published_at = coalesce(requests.published_at, now()),
+    due_at = null, answer_at = null, undelivered = null, undelivered_at = null
   from unnest($1::uuid[]) as given (request_id)
-  where requests.request_id = given.request_id
-    and requests.finished_at is not null and requests.published_at is null
+  where requests.request_id = given.request_id and requests.finished_at is not null
+    and (requests.published_at is null or requests.answer_at is not null)
 )
 delete from leases where id = any ($2::bigint[]) and worker = $3
 
