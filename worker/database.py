@@ -50,6 +50,8 @@ _ASIDE = (
     "session_of",
     "due_now",
     "peers",
+    "unanswered",
+    "forget_other_answers",
 )
 _PUT_RIGHT = ("28", "3D")  # a wrong password, a missing database: put right while workers wait
 _log = structlog.get_logger(__name__)

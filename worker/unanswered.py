@@ -20,6 +20,7 @@ STATES = ("refused", "unroutable")
 COUNT_SECONDS = 15.0
 _AT_ONCE = 256
 _APART_AT_ONCE = 16
+_FORGET_AT_ONCE = 1000
 _DAY_SECONDS = 86_400
 _STATUSES = ("completed", "failed")  # the keys of the response exchange: each may have queues of its own
 _NEEDED = (database.PART, publisher.PART)
@@ -137,4 +138,5 @@ class Sending:
 
     async def forget(self) -> None:
         """Deletes answers of no request's own that nobody has taken for as long as a request is kept."""
-        await self._waiting.forget_other(self._keep_days * _DAY_SECONDS)
+        while await self._waiting.forget_other(self._keep_days * _DAY_SECONDS, _FORGET_AT_ONCE):
+            pass

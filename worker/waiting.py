@@ -88,8 +88,11 @@ class WaitingAnswers:
     async def other_tried(self, delivered: Sequence[str], undelivered: Sequence[str]) -> None:
         await self._database.call("other_answers_tried", delivered, undelivered)
 
-    async def forget_other(self, older_than_seconds: float) -> None:
-        await self._database.call("forget_other_answers", older_than_seconds)
+    async def forget_other(self, older_than_seconds: float, most: int) -> int:
+        """Delete so many of those that have waited for so long; returns how many those were."""
+        rows = await self._database.call("forget_other_answers", older_than_seconds, most)
+        forgotten: int = rows[0]["forgotten"]
+        return forgotten
 
     async def count(self) -> list[Unanswered]:
         rows = await self._database.call("unanswered", _COUNT_AT_MOST)

@@ -61,7 +61,7 @@ async def test_a_table_that_is_out_of_the_way_for_a_while_fails_no_request(
         assert response_in(await desk.next()).status == "completed"
 
 
-@pytest.mark.parametrize("query", ["look_up", "forget_workers"])
+@pytest.mark.parametrize("query", ["look_up", "forget_workers", "unanswered"])
 async def test_what_no_request_waits_for_says_what_is_wrong(
     db: asyncpg.Connection, database_url: str, query: str
 ) -> None:
@@ -71,7 +71,7 @@ async def test_what_no_request_waits_for_says_what_is_wrong(
     connected = database.Database(database_url, 1, None, readiness, FailPoint(""))
     await connected.open()
     with pytest.raises(NotStorable, match="42P01"):
-        await connected.call(query, uuid4() if query == "look_up" else 60.0)
+        await connected.call(query, {"look_up": uuid4(), "forget_workers": 60.0, "unanswered": 10}[query])
     assert not readiness.reasons
     await connected.close()
 

@@ -11,11 +11,13 @@ import pytest_asyncio
 from worker import database
 from worker.database import Database
 from worker.failpoint import FailPoint
+from worker.outcome import Answer, Route
 from worker.publisher import Receipt
 from worker.readiness import Readiness
 from worker.settings import Settings
 from worker.sql import load_queries
 from worker.store import Store
+from worker.unanswered import Sending
 from worker.waiting import Undelivered, WaitingAnswers
 
 
@@ -100,3 +102,22 @@ async def test_one_that_an_older_version_has_sent_is_sent_no_more_than_once_agai
         "select answer_at, undelivered, undelivered_at, published_at::date::text from requests"
     )
     assert {tuple(row) for row in rows} == {(None, None, None, "2026-01-01")}
+
+
+async def test_answers_off_the_record_are_forgotten_however_many_there_are(
+    opened: Database, db: asyncpg.Connection
+) -> None:
+    waiting = WaitingAnswers(opened)
+    await db.execute(
+        "insert into other_answers (message_id, request_id, status, body, created_at, answer_at)"
+        " select n::text, gen_random_uuid(), 'failed', '{}', at, at from generate_series(1, 2500) n,"
+        " lateral (select now() - interval '31 days' as at)"
+    )
+    await waiting.put_other([Answer(uuid4(), "failed", None, "{}", "recent", Route(None, None, None))])
+    nothing: Any = None
+    readiness = Readiness([database.PART])
+
+    assert await waiting.forget_other(30 * 86_400, 1000) == 1000
+    await Sending(waiting, nothing, nothing, readiness, nothing, keep_days=30).forget()
+
+    assert await db.fetchval("select array_agg(message_id) from other_answers") == ["recent"]

@@ -297,7 +297,15 @@ with gone as (
 update other_answers set answer_at = created_at where message_id = any ($2::text[])
 
 -- name: forget_other_answers
-delete from other_answers where created_at < now() - make_interval(secs => $1)
+-- Those that have waited for so long, some at a time: there is no bound to how many there are.
+with old as (
+  select message_id from other_answers
+  where status in ('completed', 'failed') and answer_at < now() - make_interval(secs => $1)
+  limit $2 for update skip locked
+), gone as (
+  delete from other_answers using old where other_answers.message_id = old.message_id returning other_answers.message_id
+)
+select count(*) as forgotten from gone
 
 -- name: unanswered
 -- How many responses wait, and for how long the oldest has. Not counted beyond some number: it says enough.
