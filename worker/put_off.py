@@ -21,6 +21,7 @@ class PutOff:
 
     async def retry_later(self, retries: Sequence[RetryLater]) -> set[UUID]:
         """Put these off, with why; returns those whose attempt was the current one."""
+        retries = sorted(retries, key=lambda retry: retry.work.request_id.int)
         rows = await self._database.call(
             "retry_later",
             [retry.work.request_id for retry in retries],

@@ -91,7 +91,7 @@ class Store(PutOff):
         Raises LeaseLost when the lease was taken over before all of them were in.
         """
         rows = sorted(arrivals, key=lambda arrival: arrival.request_id.int)
-        published, self._published = self._published, []
+        published, self._published = sorted(self._published), []
         done, self._done_leases = self._done_leases, []
         try:
             answer = await self._database.call(
@@ -177,13 +177,17 @@ class Store(PutOff):
         await self._database.call("begin_pending", self._worker, request_ids)
 
     async def redirect(self, routes: Sequence[tuple[UUID, Route]]) -> set[UUID]:
-        """Send the response of unfinished requests to who asked last; returns which were unfinished."""
+        """Send the response of unfinished requests to who asked last; returns which were unfinished.
+
+        In the order of their ids, as whoever finishes them: the two wait for each other, and never deadlock.
+        """
+        given = sorted(routes, key=lambda one: one[0].int)
         rows = await self._database.call(
             "redirect",
-            [request_id for request_id, _ in routes],
-            [route.reply_to for _, route in routes],
-            [route.correlation_id for _, route in routes],
-            [route.traceparent for _, route in routes],
+            [request_id for request_id, _ in given],
+            [route.reply_to for _, route in given],
+            [route.correlation_id for _, route in given],
+            [route.traceparent for _, route in given],
         )
         return {row["request_id"] for row in rows}
 

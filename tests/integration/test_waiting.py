@@ -1,5 +1,6 @@
 """What is noted and asked in Postgres of responses that wait on record."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -7,6 +8,8 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest_asyncio
+from harness import eventually
+from structlog.testing import capture_logs
 
 from worker import database
 from worker.database import Database
@@ -121,3 +124,28 @@ async def test_answers_off_the_record_are_forgotten_however_many_there_are(
     await Sending(waiting, nothing, nothing, readiness, nothing, keep_days=30).forget()
 
     assert await db.fetchval("select array_agg(message_id) from other_answers") == ["recent"]
+
+
+async def test_requests_are_changed_in_the_order_of_their_ids(
+    store: Store, db: asyncpg.Connection, settings: Settings
+) -> None:
+    """Two statements that change the same ones wait for each other, and neither is ended as a deadlock."""
+    first, second = UUID(int=1), UUID(int=2)
+    await db.executemany(
+        "insert into requests (request_id, status, attempt, fingerprint, body, session_id, started_at)"
+        " values ($1, 'processing', 1, 'x', '{}', $2, now())",
+        [(first, "ts_1"), (second, "ts_2")],
+    )
+    other = await asyncpg.connect(settings.database_url.get_secret_value())
+    waits = "select exists (select from pg_locks where not granted)"
+    with capture_logs() as events:
+        async with db.transaction():
+            await db.execute("select from requests where request_id = $1 for update", first)
+            route = Route("elsewhere", None, None)
+            moving = asyncio.create_task(store.redirect([(second, route), (first, route)]))
+            await eventually(lambda: other.fetchval(waits))
+
+            await db.execute("select from requests where request_id = $1 for update", second)
+        assert await moving == {first, second}
+    await other.close()
+    assert not events
