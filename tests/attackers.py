@@ -32,6 +32,10 @@ def _members(count: int, value: str = "1") -> str:
     return "{" + ",".join(f'"{number:06d}":{value}' for number in range(count)) + "}"
 
 
+def _open_text(quotes: int, request_id: UUID) -> bytes:
+    return ('{"a":"' + '\\"' * quotes + f'"request_id":"{request_id}"').encode()
+
+
 def attacks(request_id: UUID = ID) -> dict[str, Attack]:
     """The table that an attacker has tried, and its like."""
 
@@ -63,6 +67,8 @@ def attacks(request_id: UUID = ID) -> dict[str, Attack]:
         "whole numbers of many digits": of("invalid_request", metadata='{"a":%s}' % _many("9" * 4_300, 240)),
         "whole numbers of the most digits": of(None, metadata='{"a":%s}' % _many("9" * 308, 3_300)),
         "fractions": of(None, metadata='{"a":%s}' % _many("1e1", 250_000)),
+        "escaped quotes in a text without an end": Attack(_open_text(500_000, request_id), "invalid_request"),
+        "a few of them": Attack(_open_text(16_000, request_id), "invalid_request"),
         "one text": of(None, metadata=json.dumps({"a": "x" * 1_000_000})),
         "a history of 11,000 messages": of(None, '{"messages":[%s]}' % messages),
     }  # fmt: skip

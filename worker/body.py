@@ -14,7 +14,8 @@ _GZIP = b"\x1f\x8b"
 _BYTE_ORDER_MARK = "\ufeff"
 _LONGEST_PATH = 200
 _LONGEST_NAME = 64
-_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+# One that never ends reaches to the end of the text: else each quote in it would be tried as a beginning.
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _MANY_DIGITS = re.compile(r"(?<![0-9])[0-9]{309}")  # what is shorter is within the range of a double
 _NOT_STORABLE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 
