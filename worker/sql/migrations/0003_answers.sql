@@ -2,7 +2,7 @@
 -- Responses that could not be delivered: they wait on record, and why is on record, too. Set only when a publish
 -- comes to nothing: the way of most requests never touches these columns.
 -- answer_at: when its response is to be tried again; null: it does not wait.
--- answer_way: the line that it waits in: completed or failed, the key under which it goes to the response queue;
+-- answer_way: the line that it waits in: completed or failed, the key under which it goes to the response queue, or
 -- reply or direct, to a requester. Not the status itself, which every request's normal way changes: with that in an
 -- index those updates would not stay on their page. Left as it was once nothing waits.
 -- undelivered: why its response is with nobody, by what the broker said last; undelivered_at: when it said so.
