@@ -186,14 +186,7 @@ def _wire(settings: Settings, given: _Given, pool: database.Database, store: Sto
     beside = Beside(reading, pipeline, given.creation, taking, _lanes(settings), settings.batch_size)
     alive = heartbeat.Heartbeat(store, given.me, settings.lease_seconds)
     attempting = Attempting(
-        store,
-        given.keys,
-        pipeline,
-        given.creation,
-        finishing,
-        answering,
-        settings.max_attempts,
-        reading,
+        store, given.keys, pipeline, given.creation, finishing, answering, settings.max_attempts, reading
     )
     recovery = Recovery(store, attempting, alive, readiness, metrics)
     again = retries.Retries(
