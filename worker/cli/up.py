@@ -26,6 +26,9 @@ EXAMPLES = """\
   session-worker up     until Ctrl-C; it says how to use it from elsewhere
   DATABASE_URL=postgresql://… session-worker up
                         with a Postgres of yours; it stays
+
+Its worker has no handler. So on servers of yours it takes only tables that
+`up` has made, and no queue that is in use.
 """
 _WAIT_SECONDS = 10
 
