@@ -51,7 +51,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--assistant-id", help="who takes part in it")
     what.add_argument("--phone-number-id", help="where it is called from")
     what.add_argument("--casefile-id", help="cf_YYMMDD_code")
-    what.add_argument("--metadata", type=_object, metavar="JSON")
+    what.add_argument("--metadata", type=_object, metavar="JSON", help="an object; free, and stored")
     what.add_argument("--file", metavar="PATH", help="a JSON document, or JSON Lines; - is standard input")
     identity = what.add_mutually_exclusive_group()
     identity.add_argument("--request-id", type=UUID, metavar="UUID", help="to ask again for the same request")
