@@ -8,6 +8,9 @@ from uuid import UUID
 from schemas.request import is_blank_id
 
 _ID_IN_TEXT = re.compile(rb'"request_?[iI]d"\s*:\s*"([0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12})"')
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+_OPENS, _CLOSES = (b"{", b"["), (b"}", b"]")
+_MOST_LOOKED_AT = 8  # ids
 _OVERLAP = 1024  # of two pieces: an id may begin in one and end in the next
 # A body without an id is wanted whole, for the dead letters. No message is larger on RabbitMQ 4; one that
 # only 3.10 takes is not kept.
@@ -22,39 +25,72 @@ class Dropped(NamedTuple):
     digest: str  # tells a repeated message from another
 
 
-def id_in_text(text: bytes | bytearray) -> UUID | None:
-    """The request id of a body that is not read as JSON."""
-    found = _ID_IN_TEXT.search(text)
-    request_id = UUID(found[1].decode()) if found else None
-    return None if request_id is None or is_blank_id(request_id) else request_id
+class _Depth:
+    """How deep in objects and arrays a JSON text is, which comes in pieces that may end anywhere."""
+
+    def __init__(self) -> None:
+        self.level = 0
+        self._open = b""  # of a string that has not ended: its quote, and a backslash if that was last
+
+    def pass_by(self, text: bytes) -> None:
+        text = self._open + text
+        escape = b"\\" if (len(text) - len(text.rstrip(b"\\"))) % 2 else b""
+        text = text.removesuffix(escape)
+        bare = _STRING.sub(b"", text)
+        self.level += sum(map(bare.count, _OPENS)) - sum(map(bare.count, _CLOSES))
+        # A quote more ends a string that is open, and what follows it is none of it.
+        is_open = len(_STRING.sub(b"", text + b'".')) > len(bare)
+        self._open = b'"' + escape if is_open else b""
 
 
 class Sieve:
-    """Takes such a body in pieces. Once it has seen the request id it keeps nothing but that."""
+    """Takes such a body in pieces. Once it has seen a request id it keeps nothing but that: of several, the
+    first in the outermost object, or else the first.
+    """
 
     def __init__(self) -> None:
         self._size = 0
         self._digest = hashlib.blake2b(digest_size=16)
-        self._request_id: UUID | None = None
+        self._first: UUID | None = None
+        self._outermost: UUID | None = None
+        self._looked_at = 0
+        self._depth = _Depth()  # where the tail begins
         self._tail = b""
         self._pieces: list[bytes] = []
 
     def add(self, piece: bytes) -> None:
         self._size += len(piece)
         self._digest.update(piece)
-        if self._request_id is None:
-            text = self._tail + piece
-            self._request_id = id_in_text(text)
-            self._tail = text[-_OVERLAP:]
-            self._pieces.append(piece)
-        if self._request_id or self._size > _LONGEST_KEPT:
+        if self._outermost is None and self._looked_at < _MOST_LOOKED_AT:
+            self._look(self._tail + piece)
+        self._pieces.append(piece)
+        if self._first or self._size > _LONGEST_KEPT:
             self._pieces.clear()
+
+    def _look(self, text: bytes) -> None:
+        passed = behind = 0
+        for match in _ID_IN_TEXT.finditer(text):
+            request_id = UUID(match[1].decode())
+            if is_blank_id(request_id):
+                continue
+            self._first = self._first or request_id
+            self._looked_at += 1
+            self._depth.pass_by(text[passed : match.start()])
+            passed, behind = match.span()
+            if self._depth.level == 1:
+                self._outermost = request_id
+            if self._outermost or self._looked_at == _MOST_LOOKED_AT:
+                return
+        rest = max(behind, len(text) - _OVERLAP)
+        self._depth.pass_by(text[passed:rest])
+        self._tail = text[rest:]
 
     def end(self) -> tuple[bytes, Dropped | None]:
         """The body where it is needed whole, else what is known of it."""
-        if self._request_id is None and self._size <= _LONGEST_KEPT:
+        request_id = self._outermost or self._first
+        if request_id is None and self._size <= _LONGEST_KEPT:
             return b"".join(self._pieces), None
-        return b"", Dropped(self._size, self._request_id, self._digest.hexdigest())
+        return b"", Dropped(self._size, request_id, self._digest.hexdigest())
 
 
 class Whole:

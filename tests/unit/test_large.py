@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.large import Dropped, Sieve, id_in_text
+from worker.content import id_in_text
+from worker.large import Dropped, Sieve
 
 FRAME = 131_072
 
@@ -29,6 +30,25 @@ def test_the_id_is_found_wherever_it_lies_and_nothing_else_is_kept(padding: int)
     assert kept == b""
     assert dropped is not None
     assert (dropped.size, dropped.request_id) == (len(body), request_id)
+
+
+TEXTS = st.text(alphabet='"\\\\{}[]:a', max_size=12)
+TREES = st.recursive(
+    TEXTS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3), max_leaves=9
+)
+
+
+@given(st.dictionaries(TEXTS, TREES, max_size=3), st.booleans(), st.integers(1, 200))
+def test_of_several_ids_the_request_s_own_is_found(before: dict[str, object], own: bool, piece: int) -> None:
+    """Not that of another one which its metadata names, though that comes first."""
+    another, mine = uuid4(), uuid4()
+    document = {"a": before, "metadata": {"parents": [{"request_id": str(another)}]}, "b": before}
+    body = json.dumps(document | ({"request_id": str(mine)} if own else {})).encode()
+
+    _, dropped = sifted(body, piece)
+
+    assert dropped is not None
+    assert dropped.request_id == (mine if own else another) == id_in_text(body)
 
 
 def test_a_body_without_an_id_is_kept_for_the_dead_letters() -> None:
