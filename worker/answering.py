@@ -114,7 +114,7 @@ class Answering:
                 self._metrics.answered(answer, now)
             self._note_published([answer.request_id for answer in heard])
         later = [
-            Undelivered(answer.request_id, receipt)
+            Undelivered(answer.request_id, answer.route.reply_to, receipt)
             for answer, receipt in own
             if receipt is not Receipt.CONFIRMED and not (again and answer.route.reply_to is None)
         ]

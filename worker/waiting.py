@@ -19,9 +19,10 @@ _COUNT_AT_MOST = 100_000
 
 
 class Undelivered(NamedTuple):
-    """A response on record that was not delivered, and why; None: it was not tried."""
+    """A response on record that was not delivered where it was to go, and why; None: it was not tried."""
 
     request_id: UUID
+    reply_to: str | None
     why: Receipt | None
 
 
@@ -40,7 +41,10 @@ class WaitingAnswers:
         self._database = database
 
     async def put(self, undelivered: Sequence[Undelivered]) -> int:
-        """Let these wait; returns how many of them are given up instead. A published one is left alone."""
+        """Let these wait; returns how many of them are given up instead.
+
+        A published one is left alone, and one that was tried elsewhere than where its request asked for it.
+        """
         rows = sorted(undelivered, key=lambda one: one.request_id.int)
         put = await self._database.call(
             "answer_later",
@@ -50,6 +54,7 @@ class WaitingAnswers:
             FIRST_WAIT_SECONDS,
             LONGEST_WAIT_SECONDS,
             DIRECT,
+            [row.reply_to for row in rows],
         )
         return sum(not row["waits"] for row in put)
 

@@ -491,7 +491,10 @@ class StoreMachine(RuleBasedStateMachine):
 
     async def _put_off(self, worker: int, request_ids: Sequence[UUID]) -> None:
         waiting = WaitingAnswers(self.world.databases[worker])
-        await waiting.put([Undelivered(one, Receipt.REFUSED) for one in request_ids])
+        rows = await self.world.admin.fetch(
+            "select request_id, reply_to from requests where request_id = any ($1::uuid[])", request_ids
+        )
+        await waiting.put([Undelivered(*row, Receipt.REFUSED) for row in rows])
 
     async def _send(self, worker: int) -> None:
         """What waits, and is due: time passes first."""

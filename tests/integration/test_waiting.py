@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
+import pytest
 import pytest_asyncio
 from harness import eventually
 from structlog.testing import capture_logs
@@ -75,7 +76,7 @@ async def test_many_that_wait_in_one_line_are_not_read_for_another(
     waiting = WaitingAnswers(opened)
     for reply_to, line in ((None, "completed"), ("amq.rabbitmq.reply-to.forged", "direct")):
         ids = await finish_some(db, 6_000, reply_to=reply_to)
-        await waiting.put([Undelivered(one, None) for one in ids])
+        await waiting.put([Undelivered(one, reply_to, None) for one in ids])
         assert await db.fetchval("select count(*) from requests where answer_way = $1", line) == 6_000
     await db.execute("analyze requests")
 
@@ -93,7 +94,7 @@ async def test_one_that_an_older_version_has_sent_is_sent_no_more_than_once_agai
     """It notes that a response was published, and knows nothing of what waits."""
     waiting = WaitingAnswers(opened)
     ids = await finish_some(db, 2)
-    await waiting.put([Undelivered(one, Receipt.REFUSED) for one in ids])
+    await waiting.put([Undelivered(one, None, Receipt.REFUSED) for one in ids])
     await db.execute("update requests set published_at = '2026-01-01'")
 
     for note in (store.flush_notes(), store.accept([], store.new_lease())):
@@ -105,6 +106,22 @@ async def test_one_that_an_older_version_has_sent_is_sent_no_more_than_once_agai
         "select answer_at, undelivered, undelivered_at, published_at::date::text from requests"
     )
     assert {tuple(row) for row in rows} == {(None, None, None, "2026-01-01")}
+
+
+@pytest.mark.parametrize("own", [None, "full"])
+async def test_one_that_waits_is_not_given_up_over_a_copy_for_somebody_else(
+    opened: Database, db: asyncpg.Connection, own: str | None
+) -> None:
+    """Whoever asked again from another queue may be gone before the copy comes."""
+    waiting = WaitingAnswers(opened)
+    (one,) = await finish_some(db, 1, reply_to=own)
+    assert await waiting.put([Undelivered(one, own, Receipt.REFUSED)]) == 0
+
+    for why in (Receipt.UNROUTABLE, Receipt.UNPUBLISHABLE):
+        assert await waiting.put([Undelivered(one, "gone", why)]) == 0
+
+    row = await db.fetchrow("select undelivered, answer_at is not null as waits from requests")
+    assert tuple(row) == ("refused", True)
 
 
 async def test_answers_off_the_record_are_forgotten_however_many_there_are(

@@ -236,7 +236,8 @@ delete from workers where heartbeat < now() - make_interval(secs => $1)
 -- name: answer_later
 -- Finished requests whose response is with nobody, and why. One for the response queue waits until there is room.
 -- A requester's own queue that is full is tried ever more seldom, and given up after a day. One without a reason
--- was not tried: it is to go apart, at once.
+-- was not tried: it is to go apart, at once. What came of a further copy, sent to whoever asked again from
+-- elsewhere, is no news of the response that waits.
 update requests
 set
   undelivered = given.why,
@@ -254,8 +255,8 @@ set
       now() + (0.8 + 0.4 * random()) * least(greatest((now() - requests.finished_at) / 2,
         make_interval(secs => $4)), make_interval(secs => $5))
   end
-from unnest($1::uuid[], $2::text[]) as given (request_id, why)
-where requests.request_id = given.request_id
+from unnest($1::uuid[], $2::text[], $7::text[]) as given (request_id, why, reply_to)
+where requests.request_id = given.request_id and requests.reply_to is not distinct from given.reply_to
   and requests.finished_at is not null and requests.published_at is null
 returning requests.request_id, requests.answer_at is not null as waits
 
