@@ -52,6 +52,13 @@ async def test_the_migrations_are_applied_once(empty_url: str, empty: asyncpg.Co
     await migrate.require_current(empty_url)
 
 
+def test_what_is_done_beforehand_is_statements_alone() -> None:
+    sql = "-- Of a table;\n-- and more;\nalter table a;\n\ncreate index concurrently b\n  on a (x);\n"
+    migration = Migration(9, "x", f"{sql}-- migrate: one transaction\nselect 1;\n")
+
+    assert migration.beforehand == ["alter table a", "create index concurrently b\n  on a (x)"]
+
+
 async def test_several_at_once_apply_each_migration_once(empty_url: str, empty: asyncpg.Connection) -> None:
     applied = await asyncio.gather(*(migrate.migrate(empty_url) for _ in range(4)))
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 _NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 _MIGRATION = re.compile(r"(\d{4})_(\w+)\.sql")
+_COMMENT = re.compile(r"^--.*\n", re.MULTILINE)  # it may end like a statement
 _TRANSACTION = "-- migrate: one transaction\n"
 
 
@@ -20,7 +21,8 @@ class Migration(NamedTuple):
     @property
     def beforehand(self) -> list[str]:
         before, marked, _ = self.sql.partition(_TRANSACTION)
-        return [part.strip() for part in before.split(";\n") if part.strip()] if marked else []
+        statements = _COMMENT.sub("", before).split(";\n")
+        return [statement.strip() for statement in statements if statement.strip()] if marked else []
 
     @property
     def in_transaction(self) -> str:
