@@ -281,6 +281,7 @@ def _services(settings: Settings, given: _Given, parts: _Parts) -> list[Coroutin
 
 async def _drain(parts: _Parts, feed: "asyncio.Task[None]", grace_seconds: float) -> None:
     """Take nothing more, finish what was begun while there is time. The rest goes back unharmed."""
+    parts.recovery.stop()
     parts.retries.stop()
     try:
         async with asyncio.timeout(grace_seconds):

@@ -34,11 +34,12 @@ class Recovery:
         self._readiness = readiness
         self._metrics = metrics
         self._suspects = asyncio.Lock()
+        self._stopping = False
         self._running: set[asyncio.Task[None]] = set()
 
     async def run_once(self) -> None:
         """One look for leases that are due. What they hold is worked on beside this loop."""
-        if not self._readiness.are_up(*NEEDED) or len(self._running) >= _LEASES_AT_ONCE:
+        if self._stopping or not self._readiness.are_up(*NEEDED) or len(self._running) >= _LEASES_AT_ONCE:
             return
         due = await self._store.take_over(
             _LEASES_AT_ONCE - len(self._running), from_silent_holders=self._heartbeat.steady
@@ -47,6 +48,10 @@ class Recovery:
             task = asyncio.create_task(self._recover(taken))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
+
+    def stop(self) -> None:
+        """Take nothing more."""
+        self._stopping = True
 
     async def drain(self) -> None:
         """Wait for what is being worked on."""

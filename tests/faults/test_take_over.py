@@ -17,7 +17,7 @@ from pamqp import commands as spec
 from steering import steer
 
 from schemas import CreateSessionRequest
-from worker import creator
+from worker import app, creator
 from worker.attempting import Attempting
 from worker.creator import BuiltInCreation, Context
 from worker.database import Database
@@ -26,6 +26,7 @@ from worker.errors import LeaseLost
 from worker.failpoint import FailPoint
 from worker.finishing import Finishing
 from worker.held import Claim, Held
+from worker.intake import Intake
 from worker.metrics import Metrics
 from worker.outcome import Answer, Arrival, Completed, Failed, RetryLater, Work
 from worker.readiness import Readiness
@@ -237,3 +238,42 @@ async def test_a_conflict_with_an_unfinished_request_holds_up_nothing_else(
     assert (await row_of(db, slow["request_id"]))["published_at"] is None
     go_on.set()
     assert str((await desk.ask(slow)).request_id) == slow["request_id"]
+
+
+async def test_a_worker_that_stops_takes_nothing_over(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others are free for it: what it began now would be cut off when its time is over."""
+    called, go_on, stopping, looks = asyncio.Event(), asyncio.Event(), asyncio.Event(), asyncio.Semaphore(0)
+    look, stop = Recovery.run_once, Intake.stop
+
+    async def looked(self: Recovery) -> None:
+        await look(self)
+        looks.release()
+
+    async def stopped(self: Intake) -> None:
+        stopping.set()
+        await stop(self)
+
+    async def act(_request: CreateSessionRequest, _context: Context) -> None:
+        called.set()
+        await go_on.wait()
+
+    monkeypatch.setattr(Intake, "stop", stopped)
+    monkeypatch.setattr(app, "_RECOVERY_SECONDS", 0.05)
+    monkeypatch.setattr(Recovery, "run_once", looked)
+    worker = await new_worker(handler=steer(act))
+    await desk.send(good_request())
+    await called.wait()
+    worker.stop_event.set()
+    await stopping.wait()
+    while not looks.locked():
+        await looks.acquire()
+    await looks.acquire()  # one that had begun before
+    await db.execute("insert into leases (id, lease_until, spends_attempt) values (17, now(), false)")
+
+    for _ in range(3):
+        await looks.acquire()
+    assert await db.fetchval("select worker is null from leases where id = 17")
+    go_on.set()
+    await worker.task
