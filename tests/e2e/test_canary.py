@@ -156,10 +156,10 @@ async def test_no_secret_leaves_the_worker(
             await desk.send(body)
         names = names_for(desk.prefix)
 
-        async def all_dealt_with() -> bool:
-            return await desk.count(names.dead) + desk.arrived.qsize() == len(bad)
+        async def all_answered() -> bool:  # a dead letter is answered, too, once it lies there
+            return desk.arrived.qsize() == len(bad)
 
-        await eventually(all_dealt_with)
+        await eventually(all_answered)
         answers += [desk.arrived.get_nowait() for _ in range(desk.arrived.qsize())]
         dead = [await desk.take_from(names.dead) for _ in range(await desk.count(names.dead))]
         metrics = await worker.metrics()
