@@ -1,9 +1,11 @@
 """A well-behaved producer beside each attacker: its p99 against that of a quiet time.
 
-    python -m bench.attackers
+    python -m bench.attackers                                   all of them: some twelve minutes
+    python -m bench.attackers "zeros below a key" "many keys"   these
 
-Needs AMQP_URL and DATABASE_URL of servers that nothing else uses, and a machine with nothing else at work. A
-p99 of more than three times the quiet one ends it with exit code 1.
+Needs AMQP_URL and DATABASE_URL of servers that nothing else uses, and a machine with nothing else at work. An
+attacker is a process of its own. The first one is none: a plain text as large as the largest attacks, sent as
+often, tells what its bytes alone cost. A p99 of more than three times the quiet one ends it with exit code 1.
 """
 
 import asyncio
@@ -13,13 +15,14 @@ import sys
 import time
 from pathlib import Path
 from statistics import quantiles
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 
 from bench.contenders import THIS_WORKER
 from bench.stage import Servers, Site, a_site, running, say
+from worker.topology import names_for
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))  # the messages are those of the tests
 
@@ -31,6 +34,9 @@ SECONDS = 10
 MOST_RATIO = 3.0
 ATTACKS = 40
 ATTACKS_PER_SECOND = 10
+CONTROL = "a plain text of 1 MiB"
+BOOLEANS = "a header of booleans"
+_ATTACK = "--attack"
 KEY = {"WORKER_SEAL_KEYS": "k1:" + "A" * 43 + "="}
 
 
@@ -48,7 +54,7 @@ async def p99(site: Site, name: str | None) -> float:
             answered.set()
 
     await replies.consume(heard, no_ack=True)
-    attacking = asyncio.create_task(_attack(site, name)) if name else None
+    attacking = await _attacker(site, name) if name else None
     exchange = await channel.get_exchange(site.names.requests, ensure=False)
     for _ in range(RATE * SECONDS):
         request_id = str(uuid4())
@@ -64,41 +70,56 @@ async def p99(site: Site, name: str | None) -> float:
         await asyncio.sleep(1 / RATE)
     async with asyncio.timeout(120):
         await answered.wait()
-    if attacking:
-        await attacking
+    if attacking and await attacking.wait():
+        raise AssertionError(f"the attacker {name!r} failed")
     await channel.close()
     return quantiles(took, n=100)[98] * 1000
 
 
-async def _attack(site: Site, name: str) -> None:
-    channel = await site.connection.channel()
-    for _ in range(ATTACKS):
-        request_id = uuid4()
-        if name == "a header of booleans":
-            body = json.dumps(
-                {"request_id": str(request_id), "org_id": "e", "operation": "create_session", "payload": {}}
-            )
-            await send_raw(channel, site.tag, body.encode(), {"headers": header_of_booleans()})
-        else:
-            exchange = await channel.get_exchange(site.names.requests, ensure=False)
-            await exchange.publish(
-                aio_pika.Message(attacks(request_id)[name].body, delivery_mode=2), "create"
-            )
-        await asyncio.sleep(1 / ATTACKS_PER_SECOND)
+async def _attacker(site: Site, name: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.attackers", _ATTACK, name, site.tag,
+        env=site.environ, cwd=Path(__file__).parent.parent,
+    )  # fmt: skip
 
 
-async def main() -> int:
+async def attack(name: str, prefix: str) -> None:
+    """Send the same attack again and again, each time with an id of its own."""
+    async with await aio_pika.connect(os.environ["AMQP_URL"]) as connection:
+        channel = await connection.channel()
+        exchange = await channel.get_exchange(names_for(prefix).requests, ensure=False)
+        for request_id in (uuid4() for _ in range(ATTACKS)):
+            if name == BOOLEANS:
+                await send_raw(channel, prefix, _request(request_id, {}), {"headers": header_of_booleans()})
+            else:
+                body = (
+                    _request(request_id, {"metadata": {"text": "x" * 1_000_000}})
+                    if name == CONTROL
+                    else attacks(request_id)[name].body
+                )
+                await exchange.publish(aio_pika.Message(body, delivery_mode=2), "create")
+            await asyncio.sleep(1 / ATTACKS_PER_SECOND)
+
+
+def _request(request_id: UUID, more: dict[str, object]) -> bytes:
+    whole = {"request_id": str(request_id), "org_id": "e", "operation": "create_session", "payload": {}}
+    return json.dumps(whole | more).encode()
+
+
+async def main(chosen: list[str]) -> int:
     servers = Servers(os.environ["AMQP_URL"], os.environ["DATABASE_URL"])
     worst = 0.0
-    for name in ["a header of booleans", *attacks()]:
+    for name in [CONTROL, *(chosen or [BOOLEANS, *attacks()])]:
         async with a_site(servers, **KEY) as site, running(THIS_WORKER, site.environ):
             await p99(site, None)  # warm
             quiet, beside = await p99(site, None), await p99(site, name)
         ratio = beside / quiet
-        worst = max(worst, ratio)
+        worst = max(worst, ratio if name != CONTROL else 0.0)
         say(f"{name:36} quiet {quiet:7.1f} ms  beside {beside:8.1f} ms  x {ratio:.1f}")
     return int(worst > MOST_RATIO)
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    if sys.argv[1:2] == [_ATTACK]:
+        sys.exit(asyncio.run(attack(*sys.argv[2:])))
+    sys.exit(asyncio.run(main(sys.argv[1:])))
