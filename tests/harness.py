@@ -230,6 +230,15 @@ def with_limit(designed: topology.Topology, limit: int) -> topology.Topology:
     return designed._replace(queues=(*queues, designed.queues[-1]))
 
 
+async def metric_becomes(value: float, worker: RunningWorker, name: str, **labels: str) -> None:
+    """Waits until the worker's metric has this value: a response may arrive before it is counted."""
+
+    async def look() -> bool:
+        return await metric_of(worker, name, **labels) == value
+
+    await eventually(look)
+
+
 async def declare_topology(settings: Settings, delivery_limit: int | None = None) -> None:
     """What a worker declares at its start, so that requests can be there before it."""
     from_policy = settings.queue_limits == "policy"
