@@ -43,7 +43,7 @@ class Accepting:
                     "request.processing", request_id=str(work.request_id), attempt=1, org_id=work.org_id
                 )
         rest = [arrival for arrival in arrivals if arrival.request_id not in begun]
-        return Accepted(claimed, await self._known(rest) if rest else [])
+        return Accepted(claimed, await self.known(rest) if rest else [])
 
     async def _insert(self, arrivals: Sequence[Arrival], lease: int) -> dict[UUID, Arrival]:
         """The new ones, by id. A batch that Postgres refuses is halved until the one at fault is alone."""
@@ -78,12 +78,10 @@ class Accepting:
             )
         return {arrival.request_id: arrival for arrival in arrivals if arrival.request_id in begun}
 
-    async def again(self, arrivals: Sequence[Arrival]) -> list[Duplicate]:
-        """Copies of requests that are on record, in their order; several may have one id."""
-        return await self._known(arrivals)
-
-    async def _known(self, arrivals: Sequence[Arrival]) -> list[Duplicate]:
-        """What to answer to requests that are on record: the response they have, or nothing yet."""
+    async def known(self, arrivals: Sequence[Arrival]) -> list[Duplicate]:
+        """Say what to answer to requests that are on record: the response they have, or nothing yet. In the
+        order of the arrivals, of which several may have one id.
+        """
         ids = list({arrival.request_id for arrival in arrivals})
         known = {row.request_id: row for row in await self._store.known(ids)}
         duplicates: list[Duplicate | None] = [self._known_one(known[row.request_id], row) for row in arrivals]
@@ -117,7 +115,7 @@ class Accepting:
         moved = await self._store.redirect([(arrival.request_id, arrival.route) for arrival in arrivals])
         done = [self._note("in_progress", Duplicate(request_id, None)) for request_id in moved]
         finished_since = [arrival for arrival in arrivals if arrival.request_id not in moved]
-        return done + (await self._known(finished_since) if finished_since else [])
+        return done + (await self.known(finished_since) if finished_since else [])
 
     def _note(self, kind: str, duplicate: Duplicate) -> Duplicate:
         self._metrics.duplicates.labels(kind).inc()

@@ -143,7 +143,7 @@ class Pipeline:
 
     async def _answer_repeated(self, repeated: Sequence[tuple[Delivery, Arrival]]) -> None:
         """Answers copies of requests that came in the same batch: by now those are on record."""
-        known = await self._accepting.again([arrival for _, arrival in repeated])
+        known = await self._accepting.known([arrival for _, arrival in repeated])
         # No two with the same message id at once: the client library tells those in flight apart by it.
         alike: dict[str, list[Answer]] = {}
         for one in known:
