@@ -10,10 +10,10 @@ from pydantic import BaseModel
 from schemas import CreateSessionRequest
 from schemas.request import is_blank_id
 from worker.body import compact, without_strings
+from worker.large import ID_IN_TEXT
 
 _HEX = "[0-9a-fA-F]"
 _UUID = re.compile(f"{_HEX}{{8}}-(?:{_HEX}{{4}}-){{3}}{_HEX}{{12}}")
-_ID_IN_TEXT = re.compile(rf'"request_?[iI]d"\s*:\s*"({_UUID.pattern})"'.encode())
 _MOST_LOOKED_AT = 8
 _TIMESTAMP = "timestamp"
 _MAY_BE_NULL = {"user_id", "userId", "metadata"}
@@ -89,7 +89,7 @@ def id_in_text(body: bytes) -> UUID | None:
     """The id in what cannot be read: of several, the first in the outermost object, or else the first."""
     found: list[UUID] = []
     depth, looked_at = 0, 0
-    for match in _ID_IN_TEXT.finditer(body):
+    for match in ID_IN_TEXT.finditer(body):
         request_id = uuid_of(match[1].decode())
         if request_id is None:
             continue

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from schemas.request import is_blank_id
 
-_ID_IN_TEXT = re.compile(rb'"request_?[iI]d"\s*:\s*"([0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12})"')
+ID_IN_TEXT = re.compile(rb'"request_?[iI]d"\s*:\s*"([0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12})"')
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _OPENS, _CLOSES = (b"{", b"["), (b"}", b"]")
 _MOST_LOOKED_AT = 8  # ids
@@ -69,7 +69,7 @@ class Sieve:
 
     def _look(self, text: bytes) -> None:
         passed = behind = 0
-        for match in _ID_IN_TEXT.finditer(text):
+        for match in ID_IN_TEXT.finditer(text):
             request_id = UUID(match[1].decode())
             if is_blank_id(request_id):
                 continue
