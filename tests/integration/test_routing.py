@@ -82,6 +82,11 @@ async def test_a_requester_who_is_gone_holds_up_nobody(
             return await metric_of(worker, "worker_responses_total", result="unroutable") == 1
 
         await eventually(answered)
+
+        async def noted() -> bool:
+            return bool((await row_of(db, lost["request_id"]))["undelivered"])
+
+        await eventually(noted)
     row = await row_of(db, lost["request_id"])
     assert row["response"]
     assert row["status"] == "completed"
