@@ -31,6 +31,7 @@ from worker.outcome import (
     Failure,
     NewSession,
     Refusal,
+    Requested,
     RetryLater,
     Tried,
     Unrecorded,
@@ -154,7 +155,7 @@ class HandlerCreation:
         try:
             with self._calls.of(limit):
                 async with limit:
-                    extra = await self._handler(work.request.whole(), context)
+                    extra = await self._handler(await _whole(work.request), context)
                 verdict = completed(work, datetime.now(UTC), dict(extra or {}))
                 if len(verdict.response) > _LONGEST_RESPONSE:
                     raise _TooMuchReturned
@@ -190,6 +191,12 @@ class HandlerCreation:
 
 
 Creation = BuiltInCreation | HandlerCreation
+
+
+async def _whole(requested: Requested) -> CreateSessionRequest:
+    if isinstance(requested.given, bytes):
+        return await asyncio.to_thread(requested.whole)
+    return requested.given
 
 
 def load_handler(path: str) -> Handler:

@@ -55,12 +55,11 @@ def _light(read: Read, wants_whole: bool) -> Read:
     """Leaves out what takes long to make again on the other side of the pipe."""
     if not isinstance(read, Arrival) or read.request is None:
         return read
-    return read._replace(request=_as_text(read.request, wants_whole))
+    return read._replace(request=_packed(read.request, wants_whole))
 
 
-def _as_text(requested: Requested, wants_whole: bool) -> Requested:
-    text = requested.whole().model_dump_json(exclude_unset=True) if wants_whole else ""
-    return requested._replace(given=text)
+def _packed(requested: Requested, wants_whole: bool) -> Requested:
+    return requested.packed() if wants_whole else requested._replace(given=b"")
 
 
 def _restored(asked: ToRestore, keys: SealKeys, wants_whole: bool) -> tuple[Requested, str] | NotOpened:
@@ -70,7 +69,7 @@ def _restored(asked: ToRestore, keys: SealKeys, wants_whole: bool) -> tuple[Requ
         return NotOpened(str(error), sealed=True)
     except ValueError:  # no message of pydantic's: it may quote what was sent
         return NotOpened("this version cannot read it", sealed=False)
-    return _as_text(requested, wants_whole), document
+    return _packed(requested, wants_whole), document
 
 
 def _take(source: BinaryIO) -> Any:  # noqa: ANN401 — a value of the classes above

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -17,12 +17,14 @@ from attackers import ID, attacks, request
 from pamqp import commands as spec
 from structlog.testing import capture_logs
 
-from schemas import FailureCode
+from schemas import CreateSessionRequest, FailureCode
+from worker.creator import Context, HandlerCreation
 from worker.envelope import Limits, Message, decode, restore
 from worker.errors import KilledItsReader, SealError
-from worker.outcome import Arrival, Read, Unreadable
+from worker.outcome import Arrival, Completed, Read, Unreadable, Verdict, Work
 from worker.questions import Given
 from worker.reader import HEAVY_BYTES, Reader
+from worker.retry_rule import RetryRule
 from worker.seal import parse_seal_keys
 
 KEY_TEXT = f"k1:{base64.b64encode(bytes(32)).decode()}"
@@ -50,7 +52,7 @@ def alike(read: Read) -> Any:
     """Without what is made anew each time: nonces, and where the whole request is."""
     if not isinstance(read, Arrival):
         return read
-    requested = read.request and (read.request.whole(), read.request._replace(given=""))
+    requested = read.request and (read.request.whole(), read.request._replace(given=b""))
     return read._replace(body=None, document=None, session_id="", request=None), requested
 
 
@@ -184,16 +186,16 @@ assert resource.getrlimit(resource.RLIMIT_AS) == (limit, limit)
     subprocess.run((sys.executable, "-c", program), check=True, timeout=60)  # noqa: S603 — our own
 
 
-async def longest_piece(work: Awaitable[T]) -> tuple[float, T]:
+async def longest_piece(work: Awaitable[T], clock: Callable[[], float] = time.thread_time) -> tuple[float, T]:
     """How much processor time passes at most between two turns of the others."""
     longest = 0.0
 
     async def others() -> None:
         nonlocal longest
         while True:
-            begun = time.thread_time()
+            begun = clock()
             await asyncio.sleep(0)
-            longest = max(longest, time.thread_time() - begun)
+            longest = max(longest, clock() - begun)
 
     beside = asyncio.create_task(others())
     await asyncio.sleep(0)  # it has its first turn
@@ -236,3 +238,41 @@ async def test_no_message_holds_the_worker_up_or_fills_its_memory(reading: Reade
     if read.refusal:
         assert len(read.refusal.reason) < 500
         assert len(str(read.refusal.errors)) < 10_000
+
+
+@pytest.mark.parametrize("name", ["messages of a model", "keys", "a history of 11,000 messages"])
+async def test_a_large_request_is_handed_to_a_handler_in_pieces(reading: Reader, name: str) -> None:
+    """At most 50 ms of the processor time of the whole process, its threads included."""
+    given: list[CreateSessionRequest] = []
+
+    async def keep(request: CreateSessionRequest, _context: Context) -> None:
+        given.append(request)
+
+    read = await reading.read(message(ATTACKS[name].body))
+    assert isinstance(read, Arrival)
+    work = Work(
+        request_id=read.request_id,
+        attempt=1,
+        session_id=read.session_id,
+        org_id=read.org_id,
+        user_id=read.user_id,
+        document=read.document,
+        request=read.request,
+        refusal=None,
+        deadline_at=None,
+        route=read.route,
+    )
+    creation = HandlerCreation(keep, 1, 60, RetryRule(3, 1, 10, 3))
+
+    async def call() -> list[Verdict]:
+        assert await creation.room(1) == 1
+        return [verdict async for verdicts in creation.create([work]) for verdict in verdicts]
+
+    pieces = []
+    for _ in range(3):
+        piece, (verdict,) = await longest_piece(call(), time.process_time)
+        pieces.append(piece)
+        assert isinstance(verdict, Completed)
+    whole = CreateSessionRequest.model_validate_json(ATTACKS[name].body)
+    assert given == [whole] * 3
+    assert min(pieces) < LONGEST_PIECE_SECONDS
