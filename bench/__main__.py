@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 
 from bench import flat, flood, latency, retries, throughput
 from bench.stage import Servers, say
-from worker import frames
+from worker.rabbitmq import eager_reading
 from worker.stack import local_stack
 
 SUITES = (throughput.SUITE, latency.SUITE, flood.SUITE, flat.SUITE, retries.SUITE)
@@ -44,7 +44,7 @@ def main() -> int:
 
 async def _run(given: argparse.Namespace) -> None:
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # queues are deleted under its consumers here
-    frames.read_eagerly()
+    eager_reading.read_eagerly()
     async with local_stack(say, environ=os.environ) as stack:
         servers = Servers(stack.amqp_url, stack.database_url)
         suites: dict[str, Callable[[], Awaitable[str]]] = {

@@ -22,7 +22,7 @@ from aio_pika.abc import AbstractIncomingMessage
 
 from bench.contenders import THIS_WORKER
 from bench.stage import Servers, Site, a_site, running, say
-from worker.topology import names_for
+from worker.rabbitmq.topology import names_for
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))  # the messages are those of the tests
 

@@ -22,11 +22,11 @@ from aiormq.channel import Channel
 from pamqp import commands as spec
 
 from bench.peers.fill import bodies
-from worker import topology
-from worker.frames import divert_deliveries
-from worker.large import Whole
-from worker.migrate import migrate
-from worker.publisher import Outgoing, write_batch
+from worker.messages.large_bodies import Whole
+from worker.postgres.migrate import migrate
+from worker.rabbitmq import topology
+from worker.rabbitmq.eager_reading import divert_deliveries
+from worker.rabbitmq.publisher import Outgoing, write_batch
 
 PEERS = Path(__file__).parent / "peers"
 _FILL_BATCH = 200

@@ -10,8 +10,8 @@ from faults.scene import Scene
 from harness import Desk, NewWorker, delete_topology, open_desk, run_in_process, with_database
 from servers import servers
 
-from worker import log
-from worker.migrate import migrate
+from worker.monitoring import log
+from worker.postgres.migrate import migrate
 from worker.settings import Settings
 from worker.stack import Stack
 

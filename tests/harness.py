@@ -18,11 +18,11 @@ from jsonschema_rs import Draft202012Validator
 from prometheus_client.parser import text_string_to_metric_families
 
 from schemas import CreateSessionResponse
-from worker import topology
 from worker.app import run_worker
-from worker.readiness import Readiness
+from worker.monitoring.readiness import Readiness
+from worker.rabbitmq import topology
+from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
-from worker.topology import names_for
 
 ANSWER_SECONDS = 15.0
 _SCHEMAS = Path(__file__).parents[1] / "schemas" / "json"

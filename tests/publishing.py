@@ -11,7 +11,7 @@ from aiormq.channel import Channel
 from harness import eventually
 from pamqp import commands as spec
 
-from worker.publisher import Outgoing
+from worker.rabbitmq.publisher import Outgoing
 
 
 @dataclass

@@ -9,7 +9,7 @@ from pamqp import commands as spec
 from pamqp.body import ContentBody
 from pamqp.frame import marshal
 
-from worker.topology import names_for
+from worker.rabbitmq.topology import names_for
 
 FLAGS = spec.Basic.Properties.flags
 _FRAME_END = b"\xce"

@@ -19,8 +19,8 @@ from schemas import (
     session_id,
 )
 from schemas.status import RequestStatus
-from worker import topology
-from worker.topology import names_for
+from worker.rabbitmq import topology
+from worker.rabbitmq.topology import names_for
 
 
 class Responder:

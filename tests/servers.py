@@ -25,7 +25,7 @@ from worker.stack import Ground, PostgresServer, RabbitNode, Stack, StackError, 
 from worker.stack.docker import POSTGRES_IMAGE, RABBITMQ_IMAGE, Docker
 from worker.stack.install import ensure_rabbitmq
 from worker.stack.ports import LOOPBACK
-from worker.stack.ready import postgres_answers, rabbitmq_answers, until
+from worker.stack.probes import postgres_answers, rabbitmq_answers, until
 
 Way = Literal["environment", "containers", "programs"]
 

@@ -9,51 +9,41 @@ from dataclasses import dataclass
 import structlog
 from aio_pika.abc import AbstractConnection
 
-from worker import (
-    database,
-    expiry,
-    heartbeat,
-    intake,
-    link,
-    loop_lag,
-    peers,
-    publisher,
-    retention,
-    retries,
-    room,
-    topology,
-)
-from worker.accepting import Accepting
-from worker.answering import UNBURIED_SECONDS
-from worker.attempting import Attempting
-from worker.beside import Beside
-from worker.broker import Broker
-from worker.cancelling import Cancelling
 from worker.console.health import serve_health
-from worker.creator import BuiltInCreation, Creation, HandlerCreation, load_handler
-from worker.envelope import Limits
 from worker.errors import SettingsError
-from worker.failpoint import FailPoint
-from worker.finishing import Finishing
-from worker.identity import Identity, new_identity
-from worker.lanes import CANCELS_AT_ONCE, Lanes
-from worker.metrics import Metrics
-from worker.migrate import settle
+from worker.messages.envelope import Limits
+from worker.messages.sealing import SealKeys, parse_seal_keys
+from worker.monitoring import loop_lag
+from worker.monitoring.metrics import Metrics
+from worker.monitoring.profile import Profile, profile_of
+from worker.monitoring.readiness import Readiness
 from worker.outbound import Outbound, outbound
-from worker.periodic import every
-from worker.pipeline import Pipeline
-from worker.profile import Profile, profile_of
-from worker.questions import Given
-from worker.reader import Reader
-from worker.readiness import Readiness
-from worker.recovery import Recovery
-from worker.retry_rule import RetryRule
-from worker.seal import SealKeys, parse_seal_keys
+from worker.postgres import database
+from worker.postgres.migrate import settle
+from worker.postgres.store import Store
+from worker.process.failpoint import FailPoint
+from worker.process.identity import Identity, new_identity
+from worker.rabbitmq import full_queues, intake, publisher, reconnecting, topology
+from worker.rabbitmq.connection import Broker
+from worker.reading.questions import Given
+from worker.reading.reader import Reader
+from worker.services import expiry, heartbeat, peers, retention, retries
+from worker.services.periodic import every
+from worker.services.recovery import Recovery
 from worker.settings import Settings
-from worker.store import Store
+from worker.steps.accepting import Accepting
+from worker.steps.answering import UNBURIED_SECONDS
+from worker.steps.attempting import Attempting
+from worker.steps.cancelling import Cancelling
+from worker.steps.creating import BuiltInCreation, Creation, HandlerCreation, load_handler
+from worker.steps.finishing import Finishing
+from worker.steps.lanes import CANCELS_AT_ONCE, Lanes
+from worker.steps.pipeline import Pipeline
+from worker.steps.reading_apart import Beside
+from worker.steps.retry_rule import RetryRule
 from worker.tls import context_from
 
-PARTS = (database.PART, intake.PART, publisher.PART, room.PART, room.DEAD_PART)
+PARTS = (database.PART, intake.PART, publisher.PART, full_queues.PART, full_queues.DEAD_PART)
 _NOTE_SECONDS = 0.2
 _RECOVERY_SECONDS = 1.0
 _CANCELS_BYTES = 8 << 20
@@ -111,7 +101,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
         metrics=metrics,
         fail_point=FailPoint(settings.fail_point),
     )
-    for part in (room.PART, room.DEAD_PART):
+    for part in (full_queues.PART, full_queues.DEAD_PART):
         given.readiness.up(part)  # until something finds no room there
     async with AsyncExitStack() as opened:
         port = await opened.enter_async_context(
@@ -243,7 +233,7 @@ def _services(settings: Settings, given: _Given, parts: _Parts) -> list[Coroutin
     async def consume(connection: AbstractConnection) -> None:
         for note in await topology.apply(connection, given.design):
             _log.warning("topology.delivery_limit_low", note=note)
-        await link.serve_together(parts.cancels.serve(connection), parts.taking.serve(connection))
+        await reconnecting.serve_together(parts.cancels.serve(connection), parts.taking.serve(connection))
 
     async def flush_notes() -> None:
         if parts.store.has_notes:
@@ -262,7 +252,7 @@ def _services(settings: Settings, given: _Given, parts: _Parts) -> list[Coroutin
         tell_readiness(),
         loop_lag.watch(given.metrics.loop_lag.observe),
         *parts.answers.services(given.broker),
-        link.keep_open(intake.PART, given.broker, consume, given.readiness),
+        reconnecting.keep_open(intake.PART, given.broker, consume, given.readiness),
         every(parts.alive.interval, "heartbeat", parts.alive.beat),
         every(parts.alive.interval, "peers", others.compare, at_once=True),
         every(_NOTE_SECONDS, "notes", flush_notes),

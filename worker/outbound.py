@@ -3,22 +3,24 @@
 from collections.abc import Coroutine
 from dataclasses import dataclass
 
-from worker import link, publisher, tally, unanswered
-from worker.answering import Answering
-from worker.apart import Apart
-from worker.broker import Broker
-from worker.database import Database
-from worker.failpoint import FailPoint
-from worker.identity import Identity
-from worker.metrics import Metrics
-from worker.periodic import every
-from worker.readiness import Readiness
-from worker.room import Room
+from worker.monitoring import tally
+from worker.monitoring.metrics import Metrics
+from worker.monitoring.readiness import Readiness
+from worker.postgres.database import Database
+from worker.postgres.store import Store
+from worker.postgres.waiting_answers import WaitingAnswers
+from worker.process.failpoint import FailPoint
+from worker.process.identity import Identity
+from worker.rabbitmq import publisher, reconnecting
+from worker.rabbitmq.connection import Broker
+from worker.rabbitmq.dispatcher import Ways
+from worker.rabbitmq.full_queues import Room
+from worker.rabbitmq.one_by_one import Apart
+from worker.rabbitmq.topology import Names
+from worker.services import unanswered
+from worker.services.periodic import every
 from worker.settings import Settings
-from worker.store import Store
-from worker.topology import Names
-from worker.waiting import WaitingAnswers
-from worker.ways import Ways
+from worker.steps.answering import Answering
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ class Outbound:
     def services(self, broker: Broker) -> list[Coroutine[None, None, None]]:
         over_content = publisher.OVER_CONTENT
         services = [
-            link.keep_open(self.usual.part, broker, self.usual.serve, self.readiness, over_content),
-            link.keep_open(
+            reconnecting.keep_open(self.usual.part, broker, self.usual.serve, self.readiness, over_content),
+            reconnecting.keep_open(
                 self.direct.part, broker, self.direct.serve, self.readiness_of_direct, over_content
             ),
             every(unanswered.LOOK_SECONDS, "unanswered", self.sending.send_shared),

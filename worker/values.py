@@ -6,11 +6,25 @@ Named tuples: frozen, and the cheapest to make, since each request makes several
 import gc
 import pickle
 from datetime import datetime
-from typing import Any, NamedTuple, Self
+from enum import StrEnum
+from typing import Any, Literal, NamedTuple, Self
 from uuid import UUID
 
 from schemas import CreateSessionRequest, FailureCode
-from worker.beginning import Beginning
+
+Path = Literal["direct", "retried", "recovered"]
+
+
+class Beginning(NamedTuple):
+    """Since when a request is asked for, in seconds since 1970, and the way that its answer takes:
+
+    - direct: from the first attempt, by the worker that accepted it
+    - retried: from an attempt that was put off before
+    - recovered: from an attempt that another worker's end made necessary, or from the record
+    """
+
+    at: float
+    path: Path
 
 
 class Route(NamedTuple):
@@ -221,6 +235,15 @@ class Answer(NamedTuple):
     def on_record(self) -> bool:
         """Whether it is the request's own response. A conflict is answered beside it, and stored nowhere."""
         return self.message_id == str(self.request_id)
+
+
+class Receipt(StrEnum):
+    """What the broker said of one publish."""
+
+    CONFIRMED = "confirmed"
+    UNROUTABLE = "unroutable"
+    REFUSED = "refused"
+    UNPUBLISHABLE = "unpublishable"
 
 
 def failure_details(refusal: Refusal) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 import os
 
-from worker.creator import Context
 from worker.errors import RetryLater
+from worker.steps.creating import Context
 
 SECONDS = float(os.environ.get("BENCH_RETRY_SECONDS", "1"))
 

@@ -15,8 +15,8 @@ from typing import Any
 import aiohttp
 
 from schemas import CreateSessionRequest
-from worker.creator import Context
 from worker.errors import Rejected, RetryLater
+from worker.steps.creating import Context
 
 _UNPROCESSABLE = 422
 _BUSY = (429, 503)

@@ -6,8 +6,8 @@ The answer is `failed` with the code `rejected`, at once and for good: the reque
 """
 
 from schemas import CreateSessionRequest
-from worker.creator import Context
 from worker.errors import Rejected
+from worker.steps.creating import Context
 
 LONGEST_SECONDS = 3600
 

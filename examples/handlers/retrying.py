@@ -10,8 +10,8 @@ from datetime import timedelta
 from typing import Any
 
 from schemas import CreateSessionRequest
-from worker.creator import Context
 from worker.errors import RetryLater
+from worker.steps.creating import Context
 
 FREE = ["blue", "green"]  # stands for a service of yours
 TAKEN: dict[str, str] = {}

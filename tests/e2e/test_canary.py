@@ -19,8 +19,8 @@ from canary import everything_in, traces_of
 from contract.secret_payloads import PHONE, secret_payloads
 from harness import Desk, declare_topology, eventually, good_request
 
+from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
-from worker.topology import names_for
 
 CANARY = "canary-of-the-worst-cases-5f1e"
 START_SECONDS = 60
@@ -162,7 +162,7 @@ async def test_no_secret_leaves_the_worker(
         await eventually(all_answered)
         answers += [desk.arrived.get_nowait() for _ in range(desk.arrived.qsize())]
         dead = [await desk.take_from(names.dead) for _ in range(await desk.count(names.dead))]
-        metrics = await worker.metrics()
+        metrics = await worker.monitoring.metrics()
 
     assert len(dead) >= 2
     assert any(CANARY.encode() in letter.body for letter in dead)

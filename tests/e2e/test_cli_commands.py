@@ -12,10 +12,10 @@ from harness import Desk, NewWorker, declare_topology, eventually, good_request
 from steering import steer
 
 from schemas import CreateSessionRequest
-from worker.creator import Context
 from worker.errors import RetryLater
+from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
-from worker.topology import names_for
+from worker.steps.creating import Context
 
 
 @pytest_asyncio.fixture
@@ -188,7 +188,7 @@ async def test_status_shows_everything_but_secrets(shell: Shell, new_worker: New
     sealing = Shell(**{**shell.variables, "WORKER_PREFIX": f"{shell.variables['WORKER_PREFIX']}b"})
     assert (await sealing.run("migrate")).code == 0
     async with sealing.start("run", WORKER_SEAL_KEYS=key) as worker:
-        await line_with(worker.stderr, "worker.ready")
+        await line_with(worker.process.stderr, "worker.ready")
         made = await sealing.run("request", "--json", stdin=json.dumps(payload))
     (response,) = made.records
     request_id = response["request_id"]

@@ -9,7 +9,7 @@ from commands import Outcome, Shell
 
 from worker.cli.main import COMMANDS, main
 from worker.cli.version import commit_of
-from worker.identity import package_version
+from worker.process.identity import package_version
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

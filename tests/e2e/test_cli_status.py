@@ -87,7 +87,7 @@ async def test_no_farther_back_than_told(shell: Shell, db: asyncpg.Connection) -
 
 async def test_a_look_through_reads_what_is_new_and_not_the_table(db: asyncpg.Connection) -> None:
     """By the index on the time of arrival that is there for retention."""
-    from worker.sql import load_queries  # noqa: PLC0415 — the statement itself is looked at here
+    from worker.postgres.sql import load_queries  # noqa: PLC0415 — the statement itself is looked at here
 
     await db.execute("set enable_seqscan = off")
     await db.execute("set plan_cache_mode = force_generic_plan")

@@ -18,10 +18,10 @@ from harness import Desk, NewWorker, delete_topology, eventually, good_request, 
 from node_js import NODE, project_at
 from servers import _node
 
+from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
 from worker.stack import Stack, opened
 from worker.stack.install import install
-from worker.topology import names_for
 
 _EXAMPLES = ROOT / "examples"
 _SECONDS = 60

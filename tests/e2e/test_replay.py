@@ -13,8 +13,8 @@ from contract.documents import ROOT
 from harness import Desk, NewWorker, good_request, response_in
 from structlog.testing import capture_logs
 
+from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
-from worker.topology import names_for
 
 NEVER = "it is a response, not a request"
 

@@ -21,8 +21,8 @@ from faults.proxy import Proxy, proxy_to
 from faults.scene import Scene
 from servers import Faulty, faulty_postgres, faulty_rabbit, write_down
 
-from worker.migrate import migrate
-from worker.verify import Violation, verify
+from worker.operations.promises import Violation, verify
+from worker.postgres.migrate import migrate
 
 PREFIX = "chaos"
 _ANSWER_SECONDS = 180

@@ -6,8 +6,8 @@ import signal
 from pathlib import Path
 
 from schemas import CreateSessionRequest
-from worker.creator import Context
 from worker.errors import RetryLater
+from worker.steps.creating import Context
 
 
 async def kills_its_worker(request: CreateSessionRequest, _context: Context) -> None:

@@ -12,9 +12,9 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import AMQPError
 
-from worker.broker import split_hosts
-from worker.topology import names_for
-from worker.verify import Received
+from worker.operations.promises import Received
+from worker.rabbitmq.connection import split_hosts
+from worker.rabbitmq.topology import names_for
 
 _BROKER_ERRORS = (AMQPError, OSError, TimeoutError, RuntimeError)
 _CONFIRM_SECONDS = 10

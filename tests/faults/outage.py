@@ -12,8 +12,8 @@ from aio_pika.abc import AbstractChannel
 from faults.load import Books
 from faults.processes import WorkerProcess
 
-from worker.topology import names_for
-from worker.verify import verify
+from worker.operations.promises import verify
+from worker.rabbitmq.topology import names_for
 
 _LOOK_SECONDS = 0.05
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import aio_pika
 import asyncpg
 
-from worker.topology import names_for
+from worker.rabbitmq.topology import names_for
 
 _POLL_SECONDS = 0.05
 

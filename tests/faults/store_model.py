@@ -8,9 +8,9 @@ from uuid import UUID
 
 import asyncpg
 
-from worker.database import Database
-from worker.failpoint import FailPoint
-from worker.readiness import Readiness
+from worker.monitoring.readiness import Readiness
+from worker.postgres.database import Database
+from worker.process.failpoint import FailPoint
 
 FINISHED = ("completed", "failed")
 

@@ -17,9 +17,9 @@ from faults.scene import Scene
 from harness import Desk, declare_topology, eventually, good_request, response_in
 from servers import Faulty, faulty_postgres
 
-from worker.migrate import migrate
+from worker.postgres.migrate import migrate
+from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
-from worker.topology import names_for
 
 MIB = 1 << 20
 MESSAGES = 80

@@ -18,11 +18,11 @@ from faults.scene import Scene
 from harness import Desk, NewWorker, eventually, good_request
 from servers import write_down
 
-from worker import intake, topology
+from worker.operations.promises import verify
+from worker.rabbitmq import intake, topology
+from worker.rabbitmq.topology import names_for
 from worker.stack import Family, RabbitNode, opened
 from worker.stack.install import ensure_rabbitmq
-from worker.topology import names_for
-from worker.verify import verify
 
 PREFIX = "cluster"
 PER_SECOND = 75.0
@@ -168,7 +168,7 @@ async def test_a_node_that_answers_nothing_is_left_for_the_next(
         patch.setattr(Channel, "queue_bind" if step == "declare" else "basic_consume", never)
         worker = await new_worker(until_ready=False)
         await eventually(lambda: asyncio.sleep(0, len(held_up) > 1))  # it connected anew
-    await worker.readiness.until_up()
+    await worker.monitoring.readiness.until_up()
 
     assert (await desk.ask(good_request())).status == "completed"
 

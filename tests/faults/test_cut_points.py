@@ -8,8 +8,8 @@ from faults.load import Producers, keeping_books
 from faults.processes import worker_processes
 from faults.scene import Scene
 
-from worker.failpoint import Gap
-from worker.verify import verify
+from worker.operations.promises import verify
+from worker.process.failpoint import Gap
 
 REQUESTS = 20
 ALONE = {"WORKER_BATCHES": "1"}  # nothing else goes on while a batch is in its gap

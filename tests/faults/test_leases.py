@@ -8,7 +8,7 @@ from faults.load import Producers, keeping_books, request_for
 from faults.processes import WorkerProcess, worker_processes
 from faults.scene import Scene
 
-from worker.verify import verify
+from worker.operations.promises import verify
 
 LEASE = 2.0
 

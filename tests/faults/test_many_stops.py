@@ -23,9 +23,9 @@ from faults.proxy import Proxy, proxy_to
 from faults.scene import Scene
 from servers import FaultyRabbit, faulty_rabbit
 
-from worker import topology
-from worker.topology import names_for
-from worker.verify import verify
+from worker.operations.promises import verify
+from worker.rabbitmq import topology
+from worker.rabbitmq.topology import names_for
 
 PREFIX = "often"
 REQUESTS = 50

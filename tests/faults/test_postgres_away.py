@@ -20,8 +20,8 @@ from faults.proxy import Proxy, proxy_to
 from faults.scene import Scene
 from servers import Faulty, faulty_postgres
 
-from worker import topology
-from worker.migrate import migrate
+from worker.postgres.migrate import migrate
+from worker.rabbitmq import topology
 from worker.stack import Stack
 
 PREFETCH = 40

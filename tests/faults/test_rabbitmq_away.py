@@ -19,9 +19,9 @@ from faults.proxy import Proxy, proxy_to
 from faults.scene import Scene
 from servers import FaultyRabbit, faulty_rabbit, write_down
 
-from worker import topology
-from worker.topology import names_for
-from worker.verify import verify
+from worker.operations.promises import verify
+from worker.rabbitmq import topology
+from worker.rabbitmq.topology import names_for
 
 PREFIX = "away"
 BEFORE, AFTER = 100, 100

@@ -17,7 +17,7 @@ from faults.processes import Event, WorkerProcess, worker_processes
 from faults.proxy import Proxy, proxy_to
 from faults.scene import Scene
 
-from worker.verify import verify
+from worker.operations.promises import verify
 
 BUSY = {"WORKER_HANDLER": "faults.handlers:takes_a_moment"}
 GATED = {"WORKER_HANDLER": "faults.handlers:waits_for_the_gate"}

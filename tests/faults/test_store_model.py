@@ -24,27 +24,27 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from schemas import FailureCode
-from worker import log
 from worker.errors import LeaseLost
-from worker.finishing import Finishing
-from worker.held import Claim, Held, TakenOver
-from worker.metrics import Metrics
-from worker.outcome import (
+from worker.monitoring import log
+from worker.monitoring.metrics import Metrics
+from worker.operations.promises import Received, Recorded, illegal_history, verify
+from worker.postgres.rows import Claim, Held, TakenOver
+from worker.postgres.store import Store, first_work
+from worker.postgres.waiting_answers import Undelivered, WaitingAnswers
+from worker.settings import Settings
+from worker.steps.finishing import Finishing
+from worker.values import (
     Arrival,
     Completed,
     Failed,
     Failure,
     NewSession,
+    Receipt,
     RetryLater,
     Route,
     Verdict,
     Work,
 )
-from worker.publisher import Receipt
-from worker.settings import Settings
-from worker.store import Store, first_work
-from worker.verify import Received, Recorded, illegal_history, verify
-from worker.waiting import Undelivered, WaitingAnswers
 
 EXAMPLES, STEPS = int(os.environ.get("EXAMPLES", "250")), 50
 LEASE_SECONDS = 3600.0  # it runs out when a test says so

@@ -17,23 +17,24 @@ from pamqp import commands as spec
 from steering import steer
 
 from schemas import CreateSessionRequest
-from worker import app, creator
-from worker.attempting import Attempting
-from worker.creator import BuiltInCreation, Context
-from worker.database import Database
-from worker.envelope import Limits, Message, decode
+from worker import app
 from worker.errors import LeaseLost
-from worker.failpoint import FailPoint
-from worker.finishing import Finishing
-from worker.held import Claim, Held
-from worker.intake import Intake
-from worker.metrics import Metrics
-from worker.outcome import Answer, Arrival, Completed, Failed, RetryLater, Work
-from worker.readiness import Readiness
-from worker.recovery import Recovery
-from worker.seal import parse_seal_keys
+from worker.messages.envelope import Limits, Message, decode
+from worker.messages.sealing import parse_seal_keys
+from worker.monitoring.metrics import Metrics
+from worker.monitoring.readiness import Readiness
+from worker.postgres.database import Database
+from worker.postgres.rows import Claim, Held
+from worker.postgres.store import Store, first_work
+from worker.process.failpoint import FailPoint
+from worker.rabbitmq.intake import Intake
+from worker.services.recovery import Recovery
 from worker.settings import Settings
-from worker.store import Store, first_work
+from worker.steps import creating
+from worker.steps.attempting import Attempting
+from worker.steps.creating import BuiltInCreation, Context
+from worker.steps.finishing import Finishing
+from worker.values import Answer, Arrival, Completed, Failed, RetryLater, Work
 
 KEYS = parse_seal_keys("")
 PUBLISHED = "select published_at is not null from requests where request_id = $1"
@@ -86,7 +87,7 @@ def claim(work: Work) -> Claim:
 
 
 def completed(work: Work) -> Completed:
-    return creator.completed(work, datetime.now(UTC), {})
+    return creating.completed(work, datetime.now(UTC), {})
 
 
 class Published:

@@ -7,8 +7,8 @@ from faults.scene import Scene
 from faults.test_leases import named
 from harness import delete_topology
 
-from worker import migrate
-from worker.verify import verify
+from worker.operations.promises import verify
+from worker.postgres import migrate
 
 
 async def test_a_worker_of_another_prefix_takes_over_nothing_and_answers_nobody(

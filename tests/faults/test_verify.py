@@ -12,9 +12,9 @@ import pytest_asyncio
 from faults.load import Books, keeping_books
 from harness import Desk, delete_topology, good_request, open_desk, run_in_process, with_database
 
+from worker.operations.promises import Received, verify
 from worker.settings import Settings
 from worker.stack import Stack
-from worker.verify import Received, verify
 
 CASES = 40  # more than there are tests
 

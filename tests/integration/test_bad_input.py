@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from harness import Desk, NewWorker, good_request, metric_of, response_in, row_of
 
-from worker.topology import names_for
+from worker.rabbitmq.topology import names_for
 
 MARK = "conspicuous-text"
 

@@ -25,15 +25,15 @@ from steering import steer
 from structlog.testing import capture_logs
 
 from schemas import CreateSessionRequest, CreateSessionResponse, FailureCode
-from worker import log
 from worker.client import Client, Request, RequestTimedOut, SessionFailed, request_id_for
-from worker.creator import Context
 from worker.errors import RetryLater
-from worker.reader import HEAVY_BYTES
+from worker.monitoring import log
+from worker.operations.promises import Received, verify
+from worker.rabbitmq.topology import names_for
+from worker.reading.reader import HEAVY_BYTES
 from worker.settings import Settings
 from worker.stack import Stack
-from worker.topology import names_for
-from worker.verify import Received, verify
+from worker.steps.creating import Context
 
 
 @pytest_asyncio.fixture

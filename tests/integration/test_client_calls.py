@@ -29,8 +29,8 @@ from worker.client import (
     request_id_for,
 )
 from worker.client.request import Request, outgoing
+from worker.rabbitmq.topology import names_for
 from worker.stack import Stack
-from worker.topology import names_for
 
 
 @pytest_asyncio.fixture

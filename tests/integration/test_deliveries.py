@@ -11,12 +11,12 @@ import pytest
 from faults.proxy import proxy_to
 from harness import Desk, declare_topology, eventually, good_request
 
-from worker.intake import PART, Bounds, Intake, sources_of_requests
-from worker.metrics import Metrics
-from worker.readiness import Readiness
+from worker.monitoring.metrics import Metrics
+from worker.monitoring.readiness import Readiness
+from worker.rabbitmq.intake import PART, Bounds, Intake, sources_of_requests
+from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
 from worker.stack import Stack
-from worker.topology import names_for
 
 
 @asynccontextmanager

@@ -26,14 +26,14 @@ from steering import steer
 from structlog.testing import capture_logs
 
 from schemas import CreateSessionRequest, FailureCode
-from worker import pipeline
 from worker.client import Client
-from worker.creator import Context
-from worker.envelope import Message, decode
-from worker.outcome import Read
+from worker.messages.envelope import Message, decode
+from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
 from worker.stack import Stack
-from worker.topology import names_for
+from worker.steps import pipeline
+from worker.steps.creating import Context
+from worker.values import Read
 
 
 async def settled_row(db: asyncpg.Connection, request_id: str) -> dict[str, Any]:

@@ -29,19 +29,18 @@ from prometheus_client.parser import text_string_to_metric_families
 from steering import steer
 
 from schemas import CreateSessionRequest
-from worker.answering import Answering
-from worker.beginning import Beginning
 from worker.client import Client
-from worker.creator import Context
 from worker.errors import Rejected, RetryLater
-from worker.identity import Identity
-from worker.metrics import Metrics
-from worker.outcome import Answer, Route
-from worker.publisher import Outgoing, Receipt
+from worker.monitoring.metrics import Metrics
+from worker.postgres.store import Store
+from worker.process.identity import Identity
+from worker.rabbitmq.publisher import Outgoing
+from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
 from worker.stack import Stack
-from worker.store import Store
-from worker.topology import names_for
+from worker.steps.answering import Answering
+from worker.steps.creating import Context
+from worker.values import Answer, Beginning, Receipt, Route
 
 _SUM = "worker_end_to_end_seconds_sum"
 _COUNT = "worker_end_to_end_seconds_count"

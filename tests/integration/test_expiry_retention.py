@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from harness import Desk, NewWorker, eventually, good_request, metric_of
 
-from worker import expiry, retention
+from worker.services import expiry, retention
 
 DAY = timedelta(days=1)
 

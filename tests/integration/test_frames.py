@@ -17,14 +17,14 @@ from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 from structlog.testing import capture_logs
 
-from worker import frames
-from worker.envelope import Message
-from worker.intake import PART, Bounds, Intake, sources_of_requests
-from worker.metrics import Metrics
-from worker.readiness import Readiness
+from worker.messages.envelope import Message
+from worker.monitoring.metrics import Metrics
+from worker.monitoring.readiness import Readiness
+from worker.rabbitmq import eager_reading
+from worker.rabbitmq.intake import PART, Bounds, Intake, sources_of_requests
+from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
 from worker.stack import Stack
-from worker.topology import names_for
 
 THE_LIBRARY_S_OWN = aiormq.connection.FrameReceiver
 LARGE = 300_000  # more than two frames of the usual 131,072
@@ -87,7 +87,7 @@ def described(frame: FrameTypes) -> object:
 
 @pytest.mark.parametrize("seed", range(10))
 async def test_whatever_pieces_the_bytes_come_in_the_same_frames_are_read(seed: int) -> None:
-    frames.read_eagerly()
+    eager_reading.read_eagerly()
     ours = aiormq.connection.FrameReceiver
     assert ours is not THE_LIBRARY_S_OWN
     choice = random.Random(seed)  # noqa: S311 — the same each time
@@ -105,7 +105,7 @@ async def test_whatever_pieces_the_bytes_come_in_the_same_frames_are_read(seed: 
 
 @pytest.mark.parametrize("cut", [1, 5, 8, 20])
 async def test_a_torn_stream_and_a_broken_frame_end_as_they_did(cut: int) -> None:
-    frames.read_eagerly()
+    eager_reading.read_eagerly()
     ours, stream = aiormq.connection.FrameReceiver, a_stream(1)
     broken = stream + marshal(spec.Basic.Ack(1), 1)[:-1] + b"\x00" + stream
 

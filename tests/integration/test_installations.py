@@ -11,16 +11,16 @@ import pytest
 import pytest_asyncio
 from harness import delete_topology, good_request, open_desk, run_in_process, with_database
 
-from worker import migrate
-from worker.database import Database
 from worker.errors import MigrationError
-from worker.failpoint import FailPoint
-from worker.installation import own_schema
-from worker.readiness import Readiness
+from worker.monitoring.readiness import Readiness
+from worker.postgres import migrate
+from worker.postgres.database import Database
+from worker.postgres.installation import own_schema
+from worker.postgres.sql import load_migrations
+from worker.postgres.store import Store
+from worker.process.failpoint import FailPoint
 from worker.settings import Settings
-from worker.sql import load_migrations
 from worker.stack import Stack
-from worker.store import Store
 
 
 @pytest_asyncio.fixture

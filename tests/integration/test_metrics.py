@@ -9,10 +9,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from steering import steer
 
 from schemas import CreateSessionRequest
-from worker.creator import Context
 from worker.errors import Rejected, RetryLater
+from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
-from worker.topology import names_for
+from worker.steps.creating import Context
 
 STAGES = ("decode", "accept", "create", "finish", "publish", "settle")
 

@@ -9,10 +9,10 @@ import pytest
 import pytest_asyncio
 from harness import eventually, run_in_process
 
-from worker import migrate
 from worker.errors import MigrationError
+from worker.postgres import migrate
+from worker.postgres.sql import Migration, load_migrations
 from worker.settings import Settings
-from worker.sql import Migration, load_migrations
 from worker.stack import Stack
 
 

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from steering import PATH
 from structlog.testing import capture_logs
 
-from worker import log
+from worker.monitoring import log
 from worker.settings import Settings
 
 ME = f"{socket.gethostname()}:{os.getpid()}"

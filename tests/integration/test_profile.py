@@ -5,8 +5,8 @@ from harness import NewWorker
 from steering import PATH
 from structlog.testing import capture_logs
 
-from worker import log
-from worker.profile import Profile, differences
+from worker.monitoring import log
+from worker.monitoring.profile import Profile, differences
 from worker.settings import Settings
 
 

@@ -12,12 +12,13 @@ from faults.proxy import proxy_to
 from publishing import Bench, open_bench
 from structlog.testing import capture_logs
 
-from worker import publisher
 from worker.errors import PublishInterrupted
-from worker.failpoint import FailPoint
-from worker.publisher import Publisher, Receipt, write_batch
-from worker.readiness import Readiness
+from worker.monitoring.readiness import Readiness
+from worker.process.failpoint import FailPoint
+from worker.rabbitmq import publisher
+from worker.rabbitmq.publisher import Publisher, write_batch
 from worker.stack import Stack
+from worker.values import Receipt
 
 CONFIRMED, UNROUTABLE = Receipt.CONFIRMED, Receipt.UNROUTABLE
 

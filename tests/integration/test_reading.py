@@ -8,8 +8,8 @@ from steering import steer
 from structlog.testing import capture_logs
 
 from schemas import CreateSessionRequest
-from worker.creator import Context
 from worker.errors import RetryLater
+from worker.steps.creating import Context
 
 LARGE = "x" * 40_000
 

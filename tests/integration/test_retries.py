@@ -25,10 +25,12 @@ from steering import steer
 from structlog.testing import capture_logs
 
 from schemas import CreateSessionRequest
-from worker import app, attempting, retries
-from worker.creator import Context
+from worker import app
 from worker.errors import RetryLater
+from worker.services import retries
 from worker.settings import Settings
+from worker.steps import attempting
+from worker.steps.creating import Context
 
 QUICK = {"retry_base_seconds": 0.02, "retry_cap_seconds": 0.05}
 REASONS = (

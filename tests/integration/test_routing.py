@@ -20,8 +20,8 @@ from harness import (
 from raw_amqp import nested_table, send_raw, short_string, table
 from structlog.testing import capture_logs
 
+from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
-from worker.topology import names_for
 
 
 async def listen(desk: Desk, key: str) -> aio_pika.abc.AbstractQueue:

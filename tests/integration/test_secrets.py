@@ -18,10 +18,10 @@ from steering import steer
 from structlog.testing import capture_logs
 
 from schemas import CreateSessionPayload, CreateSessionRequest
-from worker.creator import Context
-from worker.envelope import restore
 from worker.errors import RetryLater, SealError
-from worker.seal import SealKeys, parse_seal_keys
+from worker.messages.envelope import restore
+from worker.messages.sealing import SealKeys, parse_seal_keys
+from worker.steps.creating import Context
 
 CASES = secret_payloads()
 

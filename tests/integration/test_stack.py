@@ -18,9 +18,9 @@ import psutil
 import pytest
 from servers import faulty_postgres, faulty_rabbit, write_down
 
-from worker.stack import Family, PostgresServer, RabbitNode, Stack, StackError, keeper, local_stack, opened
+from worker.stack import Family, PostgresServer, RabbitNode, Stack, StackError, local_stack, opened, reaper
 from worker.stack.ports import LOOPBACK
-from worker.stack.ready import postgres_answers, rabbitmq_answers
+from worker.stack.probes import postgres_answers, rabbitmq_answers
 
 # With its URLs unset and Docker declared out of reach, a stack is made of programs.
 URLS = {"AMQP_URL", "DATABASE_URL"}
@@ -55,7 +55,7 @@ class Belongings:
         return cls(mine, folder, ports)
 
     def left(self) -> list[object]:
-        left: list[object] = [each for each in self.processes if keeper.alive(each)]
+        left: list[object] = [each for each in self.processes if reaper.alive(each)]
         left += [port for port in self.ports if _open(port)]
         return left + ([self.folder] if self.folder.exists() else [])
 

@@ -24,7 +24,7 @@ from cryptography.x509.oid import NameOID
 from harness import eventually, good_request, http_get, open_desk, run_in_process
 from structlog.testing import capture_logs
 
-from worker import log
+from worker.monitoring import log
 from worker.settings import Settings
 from worker.stack import RabbitNode, Stack, opened
 from worker.stack.install import ensure_rabbitmq
@@ -327,7 +327,7 @@ async def waits_for(part: str, event: str, reason: str, settings: Settings) -> N
                 )
 
             await eventually(told_twice)
-            assert reason in worker.readiness.reasons[part]
+            assert reason in worker.monitoring.readiness.reasons[part]
             status, page = await http_get(worker, "/readyz")
             assert status == 503
             assert reason in json.loads(page)["reasons"][part]

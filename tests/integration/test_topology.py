@@ -12,11 +12,11 @@ from aiormq.exceptions import ChannelNotFoundEntity
 from harness import Desk, NewWorker, declare_topology, good_request
 from structlog.testing import capture_logs
 
-from worker import topology
 from worker.errors import TopologyError
+from worker.rabbitmq import topology
+from worker.rabbitmq.topology import NEVER
 from worker.settings import Settings
 from worker.stack import Stack
-from worker.topology import NEVER
 
 
 @pytest_asyncio.fixture
@@ -242,11 +242,11 @@ async def test_a_queue_deleted_under_a_worker_is_declared_again(
     new_worker: NewWorker, desk: Desk, settings: Settings
 ) -> None:
     worker = await new_worker()
-    down = asyncio.create_task(worker.readiness.until_down("requests"))
+    down = asyncio.create_task(worker.monitoring.readiness.until_down("requests"))
 
     await desk.channel.queue_delete(topology.names_for(settings.prefix).requests)
     await down
-    await worker.readiness.until_up()
+    await worker.monitoring.readiness.until_up()
     await declare_topology(settings)
 
     assert (await desk.ask(good_request())).status == "completed"

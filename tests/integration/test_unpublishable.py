@@ -13,13 +13,14 @@ from pamqp import commands as spec
 from servers import faulty_rabbit
 from structlog.testing import capture_logs
 
-from worker.apart import Apart
-from worker.broker import Broker
-from worker.publisher import Outgoing, Receipt
-from worker.room import can_be_decoded
+from worker.rabbitmq.connection import Broker
+from worker.rabbitmq.full_queues import can_be_decoded
+from worker.rabbitmq.one_by_one import Apart
+from worker.rabbitmq.publisher import Outgoing
+from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
 from worker.stack import Stack
-from worker.topology import names_for
+from worker.values import Receipt
 
 SOON = 3.0  # seconds, on a machine that does other things as well; a reconnect's wait made it up to eight
 
@@ -43,7 +44,7 @@ async def test_an_address_that_the_broker_stumbles_over_hurts_its_own_request_al
         answered: set[str] = set()
         while len(answered) < len(requests):
             answered.add(str(response_in(await desk.next()).request_id))
-        await worker.readiness.until_up()
+        await worker.monitoring.readiness.until_up()
         again = await desk.ask(good_request())
 
         async def given_up() -> bool:
@@ -93,7 +94,7 @@ async def test_forged_addresses_make_nobody_wait(
     assert slowest < SOON
     assert not [one for one in events if one["event"] == "worker.not_ready"]
     assert not [one for one in events if one["event"] == "broker.lost" and one["part"] != "direct_replies"]
-    assert worker.readiness.ready
+    assert worker.monitoring.readiness.ready
 
 
 async def test_a_direct_reply_that_is_asked_for_comes(

@@ -26,15 +26,17 @@ from harness import (
 from pamqp import commands as spec
 from structlog.testing import capture_logs
 
-from worker import answering, app, lanes, tally
-from worker.accepting import Accepted, Accepting
-from worker.envelope import Message
-from worker.identity import package_version
-from worker.letters import dead_letter_properties
-from worker.outcome import Arrival
-from worker.publisher import Publisher
+from worker import app
+from worker.messages.envelope import Message
+from worker.messages.properties import dead_letter_properties
+from worker.monitoring import tally
+from worker.process.identity import package_version
+from worker.rabbitmq.publisher import Publisher
+from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
-from worker.topology import names_for
+from worker.steps import answering, lanes
+from worker.steps.accepting import Accepted, Accepting
+from worker.values import Arrival
 
 MARK = "conspicuous-text"
 SENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -205,14 +207,14 @@ async def test_a_dead_letter_that_finds_no_queue_is_held_until_there_is_one(
     with capture_logs() as events:
         await desk.send(b"nothing", reply_to=None)
         refused = [await told(events, "dead_letter.no_queue", count) for count in (1, 3)]
-        assert worker.readiness.reasons.keys() == {"dead_letters"}
+        assert worker.monitoring.readiness.reasons.keys() == {"dead_letters"}
         assert (await desk.ask(good_request())).status == "completed", "it holds up nobody"
 
     assert "topology apply" in refused[0]["remedy"]
     assert await metric_of(worker, "worker_dead_letters_total") == 0
     await declare_topology(settings)
     assert (await desk.take_from(names.dead)).body == b"nothing"
-    await asyncio.wait_for(worker.readiness.until_up(), 10)
+    await asyncio.wait_for(worker.monitoring.readiness.until_up(), 10)
     await worker.stop()
     assert await desk.count(names.requests) == 0
 

@@ -12,17 +12,16 @@ import pytest_asyncio
 from harness import eventually
 from structlog.testing import capture_logs
 
-from worker import database
-from worker.database import Database
-from worker.failpoint import FailPoint
-from worker.outcome import Answer, Route
-from worker.publisher import Receipt
-from worker.readiness import Readiness
+from worker.monitoring.readiness import Readiness
+from worker.postgres import database
+from worker.postgres.database import Database
+from worker.postgres.sql import load_queries
+from worker.postgres.store import Store
+from worker.postgres.waiting_answers import Undelivered, WaitingAnswers
+from worker.process.failpoint import FailPoint
+from worker.services.unanswered import Sending
 from worker.settings import Settings
-from worker.sql import load_queries
-from worker.store import Store
-from worker.unanswered import Sending
-from worker.waiting import Undelivered, WaitingAnswers
+from worker.values import Answer, Receipt, Route
 
 
 @pytest_asyncio.fixture

@@ -12,9 +12,10 @@ from harness import eventually
 from pamqp import commands as spec
 from publishing import Bench, open_bench, open_channel
 
-from worker.frames import inside_is_known
-from worker.publisher import Outgoing, Receipt, write_batch, write_one
+from worker.rabbitmq.eager_reading import inside_is_known
+from worker.rabbitmq.publisher import Outgoing, write_batch, write_one
 from worker.stack import Stack
+from worker.values import Receipt
 
 CONFIRMED, UNROUTABLE, REFUSED = Receipt.CONFIRMED, Receipt.UNROUTABLE, Receipt.REFUSED
 

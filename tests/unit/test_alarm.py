@@ -2,7 +2,7 @@
 
 import asyncio
 
-from worker.alarm import Alarm
+from worker.postgres.alarm import Alarm
 
 
 def now() -> float:

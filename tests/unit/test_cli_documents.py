@@ -9,9 +9,9 @@ from uuid import UUID
 
 import pytest
 
-from worker.cli.asking import Result, Tally
-from worker.cli.bulk import failed_so_far
-from worker.cli.documents import _AHEAD, _UNIT, Document, _from_file, _opened
+from worker.cli.bulk.input_lines import _AHEAD, _UNIT, Document, _from_file, _opened
+from worker.cli.bulk.progress import failed_so_far
+from worker.cli.bulk.sending import Result, Tally
 from worker.client import request_id_for
 
 ID = "6f9f1c0e-6c0b-4a55-9d5e-0f4b8f5f5c11"

@@ -8,12 +8,13 @@ from rich.console import Console, RenderableType
 from rich.progress import Progress
 
 from schemas import CreateSessionResponse
-from worker.cli import demo, record, status, verify
-from worker.cli.asking import Tally
-from worker.cli.bulk import progress_bar, show_tally
-from worker.cli.demo_scenes import Seen
-from worker.search import Match
-from worker.verify import Violation
+from worker.cli import record
+from worker.cli.bulk.progress import progress_bar, show_tally
+from worker.cli.bulk.sending import Tally
+from worker.cli.commands import demo, status, verify
+from worker.cli.demo.scenes import Seen
+from worker.operations.promises import Violation
+from worker.operations.search import Match
 
 ID = UUID("01a21313-193a-7ec2-957d-c1cec8248b24")
 SESSION = "ts_261125_1os3m392s538n"

@@ -16,9 +16,9 @@ from contract.mutations import OPERATORS
 from jsonschema_rs import Draft202012Validator
 from pamqp import commands as spec
 
-from worker.envelope import Limits, Message, decode
-from worker.outcome import Arrival
-from worker.seal import parse_seal_keys
+from worker.messages.envelope import Limits, Message, decode
+from worker.messages.sealing import parse_seal_keys
+from worker.values import Arrival
 
 _DOCUMENT = json.loads((FOLDER / "create-session-request.schema.json").read_text("utf-8"))
 _SEED = 20260102

@@ -27,11 +27,11 @@ from schemas import (
 )
 from schemas.failures import FAILURES
 from worker.asyncapi import document
-from worker.cli import schema
-from worker.envelope import Message
-from worker.letters import dead_letter_properties, response_properties
-from worker.outcome import Answer, Route
-from worker.topology import design
+from worker.cli.commands import schema
+from worker.messages.envelope import Message
+from worker.messages.properties import dead_letter_properties, response_properties
+from worker.rabbitmq.topology import design
+from worker.values import Answer, Route
 
 _MODELS = {
     "CreateSessionRequest": CreateSessionRequest,

@@ -9,16 +9,17 @@ from uuid import UUID
 import pytest
 
 from schemas import CreateSessionRequest, CreateSessionResponse, FailureCode
-from worker.creator import (
+from worker.errors import Rejected
+from worker.errors import RetryLater as Again
+from worker.steps.creating import (
     BuiltInCreation,
     Context,
     Handler,
     HandlerCreation,
     exhausted,
 )
-from worker.errors import Rejected
-from worker.errors import RetryLater as Again
-from worker.outcome import (
+from worker.steps.retry_rule import RetryRule
+from worker.values import (
     Completed,
     Failed,
     Failure,
@@ -30,7 +31,6 @@ from worker.outcome import (
     Verdict,
     Work,
 )
-from worker.retry_rule import RetryRule
 
 ID = UUID("6f1f6a52-8f0a-4c6c-9f4a-0d6a7f2b1c3d")
 RULE = RetryRule(max_attempts=3, base_seconds=1, cap_seconds=10, max_put_offs=3)

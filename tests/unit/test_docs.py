@@ -15,12 +15,12 @@ from prometheus_client.metrics import MetricWrapperBase
 from schemas import CreateSessionPayload, CreateSessionRequest, FailureCode
 from worker.cli.main import COMMANDS
 from worker.cli.settings_table import settings_table
-from worker.creator import HandlerCreation, load_handler
-from worker.metrics import Metrics
-from worker.outcome import Completed, Failed, Requested, Route, Work
-from worker.outcome import RetryLater as PutOff
-from worker.retry_rule import RetryRule
+from worker.monitoring.metrics import Metrics
 from worker.settings import Settings, variable_name
+from worker.steps.creating import HandlerCreation, load_handler
+from worker.steps.retry_rule import RetryRule
+from worker.values import Completed, Failed, Requested, Route, Work
+from worker.values import RetryLater as PutOff
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])

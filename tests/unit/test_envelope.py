@@ -13,17 +13,17 @@ from pamqp import commands as spec
 from pamqp.header import ContentHeader
 
 from schemas import FailureCode
-from worker.body import compact
-from worker.envelope import (
+from worker.messages.envelope import (
     Limits,
     Message,
     decode,
     is_same_request,
     restore,
 )
-from worker.letters import dead_letter_properties, response_properties
-from worker.outcome import Answer, Arrival, Read, Refusal, Route, Unreadable, Unrecorded
-from worker.seal import SealKeys, parse_seal_keys
+from worker.messages.json_body import compact
+from worker.messages.properties import dead_letter_properties, response_properties
+from worker.messages.sealing import SealKeys, parse_seal_keys
+from worker.values import Answer, Arrival, Read, Refusal, Route, Unreadable, Unrecorded
 
 ID = UUID("6f1f6a52-8f0a-4c6c-9f4a-0d6a7f2b1c3d")
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

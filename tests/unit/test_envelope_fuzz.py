@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from pamqp import commands as spec
 from pamqp.header import ContentHeader
 
-from worker.envelope import Limits, Message, decode
-from worker.letters import dead_letter_properties, response_properties
-from worker.outcome import Answer, Unreadable, Unrecorded
-from worker.seal import SealKeys
+from worker.messages.envelope import Limits, Message, decode
+from worker.messages.properties import dead_letter_properties, response_properties
+from worker.messages.sealing import SealKeys
+from worker.values import Answer, Unreadable, Unrecorded
 
 ID = UUID("6f1f6a52-8f0a-4c6c-9f4a-0d6a7f2b1c3d")
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -8,10 +8,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from schemas import CreateSessionPayload, CreateSessionRequest
-from worker.creator import Context, Handler, HandlerCreation, RetryRule
 from worker.errors import Rejected, RetryLater
-from worker.handler_calls import HandlerCalls
-from worker.outcome import Requested, Route, Work
+from worker.monitoring.handler_calls import HandlerCalls
+from worker.steps.creating import Context, Handler, HandlerCreation, RetryRule
+from worker.values import Requested, Route, Work
 
 RULE = RetryRule(3, 1, 10)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pamqp import commands as spec
 from pamqp.frame import unmarshal
 
-from worker.channel_session import ChannelSession
+from worker.rabbitmq.channel_session import ChannelSession
 
 
 def session_with(delivered: int, hold_back: int = 100) -> ChannelSession:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from worker import itself
+from worker.process import own_command
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,7 +19,7 @@ def test_a_file_of_the_same_name_in_the_current_folder_is_not_started(
     monkeypatch.chdir(ROOT if here else tmp_path)
     monkeypatch.setattr(sys, "path", [str(ROOT), *sys.path])
 
-    command = itself.command("--help")
+    command = own_command.command("--help")
     said = subprocess.run(  # noqa: S603 — this interpreter
         command, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
     ).stdout

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.content import id_in_text
-from worker.large import Dropped, Sieve
+from worker.messages.content import id_in_text
+from worker.messages.large_bodies import Dropped, Sieve
 
 FRAME = 131_072
 

@@ -6,7 +6,7 @@ import time
 import pytest
 from raw_amqp import table
 
-from worker import lenient
+from worker.rabbitmq import lenient_reading
 
 MOST = 131_072 - 200  # what a frame leaves for them
 DEADLINE = {b"deadline": b"l" + struct.pack(">q", 1767322800000)}
@@ -41,7 +41,7 @@ def test_a_large_table_is_read_in_little_time_and_what_matters_is_found(entries:
     spent = []
     for _ in range(5):
         begun = time.process_time()
-        size, found = lenient._table(raw + b"what follows")
+        size, found = lenient_reading._table(raw + b"what follows")
         spent.append(time.process_time() - begun)
 
     assert size == len(raw)
@@ -60,18 +60,18 @@ def test_a_large_table_is_read_in_little_time_and_what_matters_is_found(entries:
 )
 def test_an_entry_that_cannot_be_read_costs_its_neighbours_nothing(odd: bytes) -> None:
     for entries in ({b"x": odd} | DEADLINE, DEADLINE | {b"x": odd}):
-        assert lenient._table(table(entries))[1]["deadline"] == 1767322800000
+        assert lenient_reading._table(table(entries))[1]["deadline"] == 1767322800000
 
 
 def test_what_comes_after_a_value_of_an_unknown_kind_is_left_out() -> None:
     raw = table(DEADLINE | {b"x": b"?\x01\x02"} | BROKER)
 
-    assert lenient._table(raw) == (len(raw), {"deadline": 1767322800000})
+    assert lenient_reading._table(raw) == (len(raw), {"deadline": 1767322800000})
 
 
 @pytest.mark.parametrize("cut", [1, 3, 7, 9])
 def test_lengths_that_lie_are_not_followed(cut: int) -> None:
     raw = table({b"a": b"S\x00\x00\x00\xffabc"} | DEADLINE)
 
-    assert lenient._table(raw)[0] == len(raw)
-    assert lenient._table(raw[:-cut])[0] == len(raw)
+    assert lenient_reading._table(raw)[0] == len(raw)
+    assert lenient_reading._table(raw[:-cut])[0] == len(raw)

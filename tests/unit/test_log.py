@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import structlog
 
-from worker import log
+from worker.monitoring import log
 from worker.settings import Settings
 
 CANARY = "canary-in-a-local-variable"

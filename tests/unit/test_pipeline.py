@@ -6,13 +6,13 @@ from typing import Any, cast
 import pytest
 from pamqp import commands as spec
 
-from worker import pipeline
-from worker.envelope import Limits, Message
-from worker.failpoint import FailPoint
-from worker.intake import Delivery
-from worker.outcome import Unreadable
-from worker.pipeline import Pipeline
-from worker.seal import SealKeys
+from worker.messages.envelope import Limits, Message
+from worker.messages.sealing import SealKeys
+from worker.process.failpoint import FailPoint
+from worker.rabbitmq.intake import Delivery
+from worker.steps import pipeline
+from worker.steps.pipeline import Pipeline
+from worker.values import Unreadable
 
 
 @pytest.mark.parametrize(("seconds", "turns"), [(0.0, 9 * pipeline._TURNS), (3600.0, 0)])

@@ -18,14 +18,14 @@ from pamqp import commands as spec
 from structlog.testing import capture_logs
 
 from schemas import CreateSessionRequest, FailureCode
-from worker.creator import Context, HandlerCreation
-from worker.envelope import Limits, Message, decode, restore
 from worker.errors import KilledItsReader, SealError
-from worker.outcome import Arrival, Completed, Read, Unreadable, Verdict, Work
-from worker.questions import Given
-from worker.reader import HEAVY_BYTES, Reader
-from worker.retry_rule import RetryRule
-from worker.seal import parse_seal_keys
+from worker.messages.envelope import Limits, Message, decode, restore
+from worker.messages.sealing import parse_seal_keys
+from worker.reading.questions import Given
+from worker.reading.reader import HEAVY_BYTES, Reader
+from worker.steps.creating import Context, HandlerCreation
+from worker.steps.retry_rule import RetryRule
+from worker.values import Arrival, Completed, Read, Unreadable, Verdict, Work
 
 KEY_TEXT = f"k1:{base64.b64encode(bytes(32)).decode()}"
 KEYS = parse_seal_keys(KEY_TEXT)
@@ -174,7 +174,7 @@ def test_a_limit_that_the_worker_was_started_under_stays() -> None:
     """Who is not root cannot raise it."""
     program = """
 import resource
-from worker.reader_process import _limit_memory
+from worker.reading.reader_process import _limit_memory
 limit = 1 << 33
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 _limit_memory(1 << 20)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from worker.readiness import Readiness
+from worker.monitoring.readiness import Readiness
 
 
 def test_it_is_ready_once_every_part_is_up() -> None:

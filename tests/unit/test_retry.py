@@ -4,7 +4,7 @@ from itertools import islice
 
 import pytest
 
-from worker.retry import delays, jittered
+from worker.backoff import delays, jittered
 
 
 @pytest.mark.parametrize(

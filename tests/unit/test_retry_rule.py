@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from worker.outcome import Tried
-from worker.retry_rule import RetryRule, in_words
 from worker.settings import Settings
+from worker.steps.retry_rule import RetryRule, in_words
+from worker.values import Tried
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 CALL_SECONDS = (0.001, 0.2, 30.0)  # refused at once, answered with an error, timed out

@@ -3,11 +3,13 @@
 from pamqp import commands as spec
 from structlog.testing import capture_logs
 
-from worker.publisher import Outgoing, Receipt
-from worker.readiness import Readiness
-from worker.room import DEAD_PART, DIRECT, PART, Room
-from worker.tally import Tally
-from worker.topology import names_for
+from schemas.wire import DIRECT_REPLY
+from worker.monitoring.readiness import Readiness
+from worker.monitoring.tally import Tally
+from worker.rabbitmq.full_queues import DEAD_PART, PART, Room
+from worker.rabbitmq.publisher import Outgoing
+from worker.rabbitmq.topology import names_for
+from worker.values import Receipt
 
 NAMES = names_for("sessions")
 
@@ -38,15 +40,15 @@ def test_a_full_reply_queue_is_asked_again_after_a_while() -> None:
 
 def test_an_address_that_cannot_be_read_is_remembered_and_not_too_many() -> None:
     room, _ = made([0.0])
-    room.learn(message(f"{DIRECT}first"), Receipt.UNPUBLISHABLE)
+    room.learn(message(f"{DIRECT_REPLY}first"), Receipt.UNPUBLISHABLE)
     room.learn(message("large"), Receipt.UNPUBLISHABLE)
 
-    assert room.known(message(f"{DIRECT}first")) is Receipt.UNPUBLISHABLE
+    assert room.known(message(f"{DIRECT_REPLY}first")) is Receipt.UNPUBLISHABLE
     assert room.known(message("large")) is None, "that was for the message, not the queue"
     for number in range(2000):
-        room.learn(message(f"{DIRECT}{number}"), Receipt.UNPUBLISHABLE)
-    assert room.known(message(f"{DIRECT}first")) is None
-    assert room.known(message(f"{DIRECT}1999")) is Receipt.UNPUBLISHABLE
+        room.learn(message(f"{DIRECT_REPLY}{number}"), Receipt.UNPUBLISHABLE)
+    assert room.known(message(f"{DIRECT_REPLY}first")) is None
+    assert room.known(message(f"{DIRECT_REPLY}1999")) is Receipt.UNPUBLISHABLE
 
 
 def test_each_key_of_the_response_exchange_has_a_state_of_its_own() -> None:

@@ -10,9 +10,9 @@ from pamqp import commands as spec
 from pydantic import ValidationError
 
 from schemas import CancelSessionRequest, CreateSessionRequest, field_errors
-from worker.envelope import Limits, Message, decode
-from worker.outcome import Arrival, Cancellation, Route, Unreadable
-from worker.seal import SealKeys
+from worker.messages.envelope import Limits, Message, decode
+from worker.messages.sealing import SealKeys
+from worker.values import Arrival, Cancellation, Route, Unreadable
 
 ID = "6f9f1c0e-6c0b-4a55-9d5e-0f4b8f5f5c11"
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from worker.errors import SealError, SettingsError
-from worker.seal import SealKeys, key_of_fingerprint, parse_seal_keys
+from worker.messages.sealing import SealKeys, key_of_fingerprint, parse_seal_keys
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 ME = UUID("6f1f6a52-8f0a-4c6c-9f4a-0d6a7f2b1c3d")

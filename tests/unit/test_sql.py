@@ -3,11 +3,11 @@
 import re
 from importlib import resources
 
-from worker.sql import load_migrations, load_queries
+from worker.postgres.sql import load_migrations, load_queries
 
 
 def test_every_query_has_a_name_of_its_own_and_a_line_that_says_what_for() -> None:
-    text = (resources.files("worker.sql") / "queries.sql").read_text("utf-8")
+    text = (resources.files("worker.postgres.sql") / "queries.sql").read_text("utf-8")
     names = re.findall(r"^-- name: (\w+)$", text, re.MULTILINE)
 
     queries = load_queries()

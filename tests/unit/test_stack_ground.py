@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from worker.stack import keeper
+from worker.stack import reaper
 from worker.stack.errors import StackError
-from worker.stack.ground import Ground, Program, opened
+from worker.stack.sandbox import Ground, Program, opened
 
 # Servers that start another process; the second one does not end by SIGTERM.
 PAIR = "sleep 1000 & echo started; wait"
@@ -30,7 +30,7 @@ async def _server(ground: Ground, script: str = PAIR) -> Program:
 
 
 def _tree(program: Program) -> list[psutil.Process]:
-    processes = keeper.tree(psutil.Process(program.pid))
+    processes = reaper.tree(psutil.Process(program.pid))
     assert len(processes) == 2
     return processes
 
@@ -39,7 +39,7 @@ def _tree(program: Program) -> list[psutil.Process]:
 async def test_all_ends_with_the_block(script: str) -> None:
     async with opened() as ground:
         processes = _tree(await _server(ground, script))
-    assert not any(map(keeper.alive, processes))
+    assert not any(map(reaper.alive, processes))
     assert not ground.path.exists()
 
 
@@ -52,7 +52,7 @@ async def test_all_ends_though_its_keeper_is_told_to_end_as_well(number: signal.
             each for each in psutil.Process().children() if any("keeper" in word for word in each.cmdline())
         )
         kept.send_signal(number)
-    assert not any(map(keeper.alive, processes))
+    assert not any(map(reaper.alive, processes))
     assert not ground.path.exists()
 
 
@@ -62,7 +62,7 @@ async def test_what_a_command_has_started_ends_with_it() -> None:
         with pytest.raises(StackError, match="did not end"):
             await ground.run("sh", "-c", command, env={}, limit=1)
         child = int((ground.path / "child").read_text())
-        _until(lambda: not psutil.pid_exists(child) or not keeper.alive(psutil.Process(child)))
+        _until(lambda: not psutil.pid_exists(child) or not reaper.alive(psutil.Process(child)))
 
 
 async def test_all_ends_with_an_error_in_the_block() -> None:
@@ -76,7 +76,7 @@ async def test_all_ends_with_an_error_in_the_block() -> None:
     with pytest.raises(ZeroDivisionError):
         await fail()
     [(ground, processes)] = seen
-    assert not any(map(keeper.alive, processes))
+    assert not any(map(reaper.alive, processes))
     assert not ground.path.exists()
 
 
@@ -96,13 +96,13 @@ async def test_all_ends_when_it_is_cancelled_and_cancelled_again() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not any(map(keeper.alive, processes))
+    assert not any(map(reaper.alive, processes))
     assert not ground.path.exists()
 
 
 OWNER = """
 import asyncio, signal
-from worker.stack.ground import opened
+from worker.stack.sandbox import opened
 async def main():
     async with opened() as ground:
         program = await ground.start("sleep", "1000", env={"PATH": "/usr/bin:/bin"},
@@ -122,7 +122,7 @@ def test_all_ends_when_the_owner_is_killed() -> None:
         assert Path(folder).is_dir()
         owner.kill()
     psutil.wait_procs(left, timeout=20)
-    assert not any(map(keeper.alive, left))
+    assert not any(map(reaper.alive, left))
     assert not Path(folder).exists()
 
 
@@ -141,9 +141,9 @@ def test_a_process_is_alive_for_as_long_as_one_of_its_threads() -> None:
         process.stdout.readline()
         seen = psutil.Process(process.pid)
         _until(lambda: seen.status() == psutil.STATUS_ZOMBIE)
-        assert keeper.alive(seen)
+        assert reaper.alive(seen)
         process.kill()
-        _until(lambda: not keeper.alive(seen))
+        _until(lambda: not reaper.alive(seen))
         assert seen.is_running(), "nobody has waited for it yet"
 
 
@@ -169,7 +169,7 @@ async def test_a_frozen_tree_ends_with_the_block_too() -> None:
         program = await _server(ground)
         processes = _tree(program)
         await program.freeze()
-    assert not any(map(keeper.alive, processes))
+    assert not any(map(reaper.alive, processes))
 
 
 async def test_kill_returns_when_the_whole_tree_is_gone() -> None:
@@ -177,7 +177,7 @@ async def test_kill_returns_when_the_whole_tree_is_gone() -> None:
         program = await _server(ground)
         processes = _tree(program)
         await program.kill()
-        assert not any(map(keeper.alive, processes))
+        assert not any(map(reaper.alive, processes))
         assert not program.running
 
 

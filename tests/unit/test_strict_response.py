@@ -11,10 +11,10 @@ from jsonschema_rs import Draft202012Validator
 from pamqp import commands as spec
 
 from schemas import CreateSessionResponse, FailureCode, json_schemas
-from worker.creator import completed, failure_response
-from worker.envelope import Limits, Message, decode
-from worker.outcome import Arrival, Refusal, Work
-from worker.seal import SealKeys
+from worker.messages.envelope import Limits, Message, decode
+from worker.messages.sealing import SealKeys
+from worker.steps.creating import completed, failure_response
+from worker.values import Arrival, Refusal, Work
 
 ID = UUID("6f1f6a52-8f0a-4c6c-9f4a-0d6a7f2b1c3d")
 ON_THE_SECOND = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

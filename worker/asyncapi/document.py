@@ -10,11 +10,12 @@ from schemas.cancel import CancelSessionRequest
 from schemas.documents import CONTRACT_VERSION, Untitled, without_discriminators
 from schemas.failures import FAILURES
 from schemas.strict_response import STRICT_RESPONSE
+from schemas.wire import CANCEL_TYPE, CONTENT_TYPE, REQUEST_TYPE, RESPONSE_TYPE
 from worker.asyncapi import examples, properties
-from worker.body import MAX_CONTAINERS, MAX_DEPTH
-from worker.envelope import CANCEL_TYPE, CONTENT_TYPE, MAX_SECRETS, REQUEST_TYPE, RESPONSE_TYPE
+from worker.messages.envelope import MAX_SECRETS
+from worker.messages.json_body import MAX_CONTAINERS, MAX_DEPTH
+from worker.rabbitmq.topology import CANCEL_KEY, REQUEST_KEY, Exchange, Topology, design
 from worker.settings import Settings
-from worker.topology import CANCEL_KEY, REQUEST_KEY, Exchange, Topology, design
 
 _BINDING: Final = "0.3.0"
 Document = dict[str, Any]

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from worker.envelope import APP_ID, CONTENT_TYPE, RESPONSE_TYPE
+from schemas.wire import APP_ID, CONTENT_TYPE, LONGEST_TEXT, RESPONSE_TYPE
 
 Schema = dict[str, Any]
-_LONGEST = 255  # of a text property that is kept
 
 
 def _text(description: str, **more: object) -> Schema:
@@ -17,7 +16,7 @@ def _object(properties: dict[str, Schema], *required: str) -> Schema:
     return made | {"required": list(required)} if required else made
 
 
-_TRACEPARENT = _text("W3C trace context; passed on from a request to its response.", maxLength=_LONGEST)
+_TRACEPARENT = _text("W3C trace context; passed on from a request to its response.", maxLength=LONGEST_TEXT)
 _PERSISTENT: Schema = {
     "type": "integer",
     "const": 2,
@@ -42,11 +41,11 @@ def of_request(message_type: str) -> Schema:
             "correlation_id": _text(
                 "Comes back on the response; the request id when absent. If it is a UUID, it also stands in "
                 "for a request id that cannot be found in the body.",
-                maxLength=_LONGEST,
+                maxLength=LONGEST_TEXT,
             ),
             "reply_to": _text(
                 "A queue: the response goes there through the default exchange, and only there.",
-                maxLength=_LONGEST,
+                maxLength=LONGEST_TEXT,
             ),
             "message_id": _text("The producer's own; distinct for each copy in flight on a channel."),
             "timestamp": {
@@ -91,7 +90,7 @@ def of_response() -> Schema:
             "type": _text(f"`{RESPONSE_TYPE}`.", const=RESPONSE_TYPE),
             "content_type": _text(f"`{CONTENT_TYPE}`.", const=CONTENT_TYPE),
             "delivery_mode": _PERSISTENT,
-            "correlation_id": _text("That of the request, or else its request id.", maxLength=_LONGEST),
+            "correlation_id": _text("That of the request, or else its request id.", maxLength=LONGEST_TEXT),
             "message_id": _text("One for each response, however often it is sent: drop repeats by it."),
             "timestamp": {"type": "integer", "description": "When it was published, in seconds since 1970."},
             "app_id": _text(f"`{APP_ID}`.", const=APP_ID),
@@ -108,12 +107,12 @@ def of_dead_letter() -> Schema:
     return _object(
         {
             "message_id": _text("A new one."),
-            "correlation_id": _text("That of the message, if it had one.", maxLength=_LONGEST),
+            "correlation_id": _text("That of the message, if it had one.", maxLength=LONGEST_TEXT),
             "content_type": _text("That of the message, if it had one."),
             "content_encoding": _text("That of the message, if it had one."),
             "type": _text("That of the message, if it had one."),
             "delivery_mode": _PERSISTENT,
-            "reply_to": _text("That of the message, if it had one.", maxLength=_LONGEST),
+            "reply_to": _text("That of the message, if it had one.", maxLength=LONGEST_TEXT),
             "timestamp": {
                 "type": "integer",
                 "description": "That of the message, or else when it was set aside; in seconds since 1970.",

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from worker.signals import heeded
+from worker.process.signals import heeded
 
 T = TypeVar("T")
 

@@ -109,7 +109,7 @@ def _open_standard_streams() -> None:
 
 
 def _load(name: str) -> Command:
-    return cast("Command", importlib.import_module(f"worker.cli.{name}"))
+    return cast("Command", importlib.import_module(f"worker.cli.commands.{name}"))
 
 
 def _parser(name: str, command: Command | None) -> Parser:
@@ -143,7 +143,7 @@ def _explain(error: Exception, name: str) -> int:
     for kind in type(error).__mro__:
         if (code := _CODES.get(f"{kind.__module__}.{kind.__name__}")) is not None:
             return _say(str(error), code)
-    if "worker.database" in sys.modules:  # else the command needs no Postgres
+    if "worker.postgres.database" in sys.modules:  # else the command needs no Postgres
         from worker.cli.servers import unreachable  # noqa: PLC0415 — as above
 
         if away := unreachable(error):

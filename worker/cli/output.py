@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from worker.stderr import stderr
+from worker.process.stderr import stderr
 
 _COLOURS = {
     "completed": "green", "active": "green", "failed": "red", "timed_out": "yellow", "processing": "cyan",

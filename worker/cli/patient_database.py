@@ -8,11 +8,11 @@ from worker.cli import exits
 from worker.cli.exits import CommandError
 from worker.cli.output import say
 from worker.cli.servers import reach
-from worker.database import PART, Database
-from worker.failpoint import FailPoint
-from worker.identity import new_identity
-from worker.migrate import require_current
-from worker.readiness import Readiness
+from worker.monitoring.readiness import Readiness
+from worker.postgres.database import PART, Database
+from worker.postgres.migrate import require_current
+from worker.process.failpoint import FailPoint
+from worker.process.identity import new_identity
 from worker.settings import Settings
 from worker.tls import context_from
 

@@ -6,13 +6,13 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from worker.backoff import delays
 from worker.cli import exits
 from worker.cli.exits import CommandError
 from worker.cli.output import say
 from worker.client import Client
-from worker.database import describe, is_transient
 from worker.errors import SettingsError
-from worker.retry import delays
+from worker.postgres.database import describe, is_transient
 from worker.settings import Settings, read_settings
 from worker.tls import context_from
 

@@ -6,7 +6,7 @@ import re
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from worker.identity import package_version
+from worker.process.identity import package_version
 
 _COMMIT = re.compile(r"[0-9a-f]{40,64}")
 _CHECKOUT = Path(__file__).parents[2]

@@ -8,10 +8,10 @@ from aiormq.abc import DeliveredMessage
 from pydantic import ValidationError
 
 from schemas import CreateSessionResponse
-from worker.broker import Broker
 from worker.client.errors import ClientClosed, RequestInFlight, ResponseUnreadable
 from worker.client.request import Outgoing
 from worker.client.sender import Sender
+from worker.rabbitmq.connection import Broker
 
 _log = logging.getLogger("worker.client")
 

@@ -10,12 +10,13 @@ from typing import Any, Self
 from uuid import UUID
 
 from schemas import CreateSessionPayload, CreateSessionResponse, FailureCode, RequestStatus
-from worker.broker import Broker
+from schemas.wire import CANCEL_TYPE
 from worker.client.calls import Calls
 from worker.client.errors import ClientClosed, RequestTimedOut, SessionFailed
-from worker.client.request import CANCEL_TYPE, Outgoing, Request, cancellation, outgoing, request_id_for
+from worker.client.request import Outgoing, Request, cancellation, outgoing, request_id_for
 from worker.client.subscription import Subscription
-from worker.topology import names_for
+from worker.rabbitmq.connection import Broker
+from worker.rabbitmq.topology import names_for
 
 Payload = CreateSessionPayload | Mapping[str, Any]
 

@@ -18,9 +18,9 @@ from aiormq.exceptions import (
 )
 from pamqp import commands as spec
 
-from worker.broker import CONNECT_SECONDS, Broker
+from worker.backoff import delays
 from worker.client.errors import BrokerUnreachable, ClientError
-from worker.retry import delays
+from worker.rabbitmq.connection import CONNECT_SECONDS, Broker
 
 LOST = (AMQPError, OSError, TimeoutError, RuntimeError)
 """What a lost connection raises, beside the library's bare `Exception`: see `is_lost`."""

@@ -10,14 +10,11 @@ from uuid import UUID, uuid4, uuid5
 from pamqp import commands as spec
 
 from schemas import CancelSessionRequest, CreateSessionPayload, new_request_id
-from worker.topology import CANCEL_KEY, REQUEST_KEY
+from schemas.wire import CANCEL_TYPE, CONTENT_TYPE, LONGEST_TEXT, REQUEST_TYPE
+from worker.rabbitmq.topology import CANCEL_KEY, REQUEST_KEY
 
-REQUEST_TYPE = "CreateSessionRequest"
-CANCEL_TYPE = "CancelSessionRequest"
-CONTENT_TYPE = "application/json"
 # A broker closes the channel, and all calls on it, over a larger message.
 MAX_BODY_BYTES = 16 * 1024 * 1024
-MAX_PROPERTY = 255
 
 REQUEST_NAMESPACE = UUID("9b1f194e-afb4-5f24-b84f-0eea5a5a2489")
 """The namespace of request ids that are derived from a key, in every language."""
@@ -113,8 +110,8 @@ def outgoing(request: Request) -> Outgoing:
     if request.deadline is not None:
         headers["deadline"] = int(request.deadline.timestamp() * 1000)
     if request.traceparent is not None:
-        if len(request.traceparent) > MAX_PROPERTY:
-            raise ValueError(f"traceparent has more than {MAX_PROPERTY} characters")
+        if len(request.traceparent) > LONGEST_TEXT:
+            raise ValueError(f"traceparent has more than {LONGEST_TEXT} characters")
         headers["traceparent"] = request.traceparent
     try:
         body = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

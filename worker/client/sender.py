@@ -7,11 +7,11 @@ from aio_pika.abc import AbstractConnection
 from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, DeliveryError, PublishError
 
-from worker.broker import Broker
+from worker.backoff import delays
 from worker.client.errors import BrokerUnreachable, ClientClosed, RequestUnroutable
 from worker.client.link import Line, Link, Up, is_lost, open_line, said
 from worker.client.request import Outgoing
-from worker.retry import delays
+from worker.rabbitmq.connection import Broker
 
 WINDOW = 512  # publishes in flight at once
 

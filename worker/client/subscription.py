@@ -14,10 +14,10 @@ from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
 from pydantic import ValidationError
 
 from schemas import CreateSessionResponse
-from worker.broker import Broker
 from worker.client.errors import BrokerUnreachable, QueueMissing
 from worker.client.link import LOST, Line, Link, Up, open_line, said
-from worker.topology import Names
+from worker.rabbitmq.connection import Broker
+from worker.rabbitmq.topology import Names
 
 _ACK_SECONDS = 10
 CONSUME_SECONDS = 15  # a node cut off from its cluster answers nothing, and keeps the connection open

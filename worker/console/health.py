@@ -9,8 +9,8 @@ from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from worker.errors import SettingsError
-from worker.metrics import Metrics
-from worker.readiness import Readiness
+from worker.monitoring.metrics import Metrics
+from worker.monitoring.readiness import Readiness
 
 
 @asynccontextmanager

@@ -9,8 +9,8 @@ from pydantic import BaseModel
 
 from schemas import CreateSessionRequest
 from schemas.request import is_blank_id
-from worker.body import compact, without_strings
-from worker.large import ID_IN_TEXT
+from worker.messages.json_body import compact, without_strings
+from worker.messages.large_bodies import ID_IN_TEXT
 
 _HEX = "[0-9a-fA-F]"
 _UUID = re.compile(f"{_HEX}{{8}}-(?:{_HEX}{{4}}-){{3}}{_HEX}{{12}}")

@@ -11,13 +11,15 @@ from pydantic import ValidationError
 from schemas import CancelSessionRequest, CreateSessionRequest, FailureCode, field_errors, session_id
 from schemas.request import STORED
 from schemas.secret import may_hold_secrets
-from worker.body import Malformed, compact, parse, parse_loosely, printable, shortened
-from worker.content import canonical, canonical_of_refused, id_in_text, id_made_up, id_of, uuid_of
-from worker.deadline import Misread, deadline
+from schemas.wire import CANCEL_TYPE, LONGEST_TEXT, RESPONSE_TYPE
 from worker.errors import SealError
-from worker.large import Dropped
-from worker.origin import text
-from worker.outcome import (
+from worker.messages.content import canonical, canonical_of_refused, id_in_text, id_made_up, id_of, uuid_of
+from worker.messages.deadline import Misread, deadline
+from worker.messages.json_body import Malformed, compact, parse, parse_loosely, printable, shortened
+from worker.messages.large_bodies import Dropped
+from worker.messages.origin import text
+from worker.messages.sealing import SealKeys, look_for_secrets
+from worker.values import (
     Arrival,
     Cancellation,
     Read,
@@ -27,14 +29,8 @@ from worker.outcome import (
     Unreadable,
     Unrecorded,
 )
-from worker.seal import SealKeys, look_for_secrets
 
-RESPONSE_TYPE = "CreateSessionResponse"
-REQUEST_TYPE = "CreateSessionRequest"
-CANCEL_TYPE = "CancelSessionRequest"
 CANCELLED = b"cancelled:"  # the fingerprint of a request that was cancelled before it came
-CONTENT_TYPE = "application/json"
-APP_ID = "session-worker"
 _A_RESPONSE = "it is a response, not a request: answering it would answer its requester once more, wrongly"
 MAX_SECRETS = 5_000
 _BODY = "(body)"
@@ -318,9 +314,9 @@ def _is_cancel(message: Message) -> bool:
 def _route(properties: spec.Basic.Properties) -> Route:
     headers = properties.headers or {}
     return Route(
-        reply_to=text(properties.reply_to, 255),
-        correlation_id=text(properties.correlation_id, 255),
-        traceparent=text(headers.get("traceparent"), 255),
+        reply_to=text(properties.reply_to, LONGEST_TEXT),
+        correlation_id=text(properties.correlation_id, LONGEST_TEXT),
+        traceparent=text(headers.get("traceparent"), LONGEST_TEXT),
     )
 
 

@@ -5,6 +5,7 @@ from pamqp import commands as spec
 from pamqp import encode
 
 from schemas.secret import is_secret_name
+from schemas.wire import LONGEST_TEXT
 
 _MOST_HEADERS = 100
 _MOST_BYTES = 16_384  # of a frame's 131,072, which the other properties share
@@ -27,9 +28,9 @@ def origin_headers(properties: spec.Basic.Properties, exchange: str, routing_key
     return kept | {
         "x-original-exchange": exchange,
         "x-original-routing-key": routing_key,
-        "x-original-message-id": text(properties.message_id, 255) or "",
-        "x-original-app-id": text(properties.app_id, 255) or "",
-        "x-original-user-id": text(properties.user_id, 255) or "",
+        "x-original-message-id": text(properties.message_id, LONGEST_TEXT) or "",
+        "x-original-app-id": text(properties.app_id, LONGEST_TEXT) or "",
+        "x-original-user-id": text(properties.user_id, LONGEST_TEXT) or "",
     }
 
 

@@ -6,10 +6,11 @@ from uuid import uuid4
 from aio_pika.abc import HeadersType
 from pamqp import commands as spec
 
-from worker.body import shortened
-from worker.envelope import APP_ID, CONTENT_TYPE, LONGEST_REASON, RESPONSE_TYPE, Message
-from worker.origin import origin_headers, text
-from worker.outcome import Answer
+from schemas.wire import APP_ID, CONTENT_TYPE, LONGEST_TEXT, RESPONSE_TYPE
+from worker.messages.envelope import LONGEST_REASON, Message
+from worker.messages.json_body import shortened
+from worker.messages.origin import origin_headers, text
+from worker.values import Answer
 
 
 def response_properties(answer: Answer, now: datetime) -> spec.Basic.Properties:
@@ -34,14 +35,14 @@ def dead_letter_properties(
     """
     original = message.properties
     return spec.Basic.Properties(
-        content_type=text(original.content_type, 255),
-        content_encoding=text(original.content_encoding, 255),
+        content_type=text(original.content_type, LONGEST_TEXT),
+        content_encoding=text(original.content_encoding, LONGEST_TEXT),
         delivery_mode=2,
-        correlation_id=text(original.correlation_id, 255),
-        reply_to=text(original.reply_to, 255),
+        correlation_id=text(original.correlation_id, LONGEST_TEXT),
+        reply_to=text(original.reply_to, LONGEST_TEXT),
         message_id=str(uuid4()),
         timestamp=original.timestamp or now,
-        message_type=text(original.message_type, 255),
+        message_type=text(original.message_type, LONGEST_TEXT),
         app_id=APP_ID,
         headers=origin_headers(original, message.exchange, message.routing_key)
         | {

@@ -11,8 +11,8 @@ from typing import Any, TextIO
 
 import structlog
 
+from worker.process.stderr import stderr
 from worker.settings import Settings
-from worker.stderr import stderr
 
 _LIBRARIES = ("aio_pika", "aiormq", "aiohttp", "asyncio")
 

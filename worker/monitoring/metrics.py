@@ -9,9 +9,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from worker.handler_calls import HandlerCalls
-from worker.outcome import Answer
-from worker.readiness import Readiness
+from worker.monitoring.handler_calls import HandlerCalls
+from worker.monitoring.readiness import Readiness
+from worker.values import Answer
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _REMEMBERED = 10_000  # twice as many at most

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
-from worker.installation import connected
+from worker.postgres.installation import connected
 
 _AT_ONCE = 5_000
 _TERMINAL = ("completed", "failed")

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from worker.database import Database
+from worker.postgres.database import Database
 
 SHORTEST = 8  # characters of an id that are looked for
 MOST_FOUND = 10

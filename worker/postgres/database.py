@@ -14,13 +14,13 @@ from typing import Any, TypeVar
 import asyncpg
 import structlog
 
+from worker.backoff import delays
 from worker.errors import NotStorable, SettingsError
-from worker.failpoint import FailPoint, Gap
-from worker.installation import use_schema
-from worker.locks import lock_holders
-from worker.readiness import Readiness
-from worker.retry import delays
-from worker.sql import load_queries
+from worker.monitoring.readiness import Readiness
+from worker.postgres.installation import use_schema
+from worker.postgres.locks import lock_holders
+from worker.postgres.sql import load_queries
+from worker.process.failpoint import FailPoint, Gap
 
 T = TypeVar("T")
 PART = "postgres"

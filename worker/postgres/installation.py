@@ -12,7 +12,7 @@ from typing import NamedTuple
 import asyncpg
 
 from worker.errors import MigrationError
-from worker.sql import setup_query
+from worker.postgres.sql import setup_query
 
 _RESERVED = ("public", "information_schema")
 _TABLES = (

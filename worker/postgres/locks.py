@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import asyncpg
 
-from worker.installation import connected
-from worker.sql import setup_query
+from worker.postgres.installation import connected
+from worker.postgres.sql import setup_query
 
 
 async def lock_holders(url: str, tls: ssl.SSLContext | None, pids: Sequence[int]) -> dict[int, str]:

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import asyncpg
 
 from worker.errors import MigrationError
-from worker.installation import (
+from worker.postgres.installation import (
     Place,
     Places,
     belongs_to_another,
@@ -22,7 +22,7 @@ from worker.installation import (
     search_path,
     use_schema,
 )
-from worker.sql import Migration, load_grants, load_migrations, setup_query
+from worker.postgres.sql import Migration, load_grants, load_migrations, setup_query
 
 _LOCK = 7_305_118_842_210_651_191  # any number that no one else takes
 _LOOK_AGAIN_SECONDS = 0.1

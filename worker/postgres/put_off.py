@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from worker.alarm import Alarm
-from worker.database import Database
-from worker.held import Held, held_in
-from worker.outcome import Failed, Failure, RetryLater
+from worker.postgres.alarm import Alarm
+from worker.postgres.database import Database
+from worker.postgres.rows import Held, held_in
+from worker.values import Failed, Failure, RetryLater
 
 
 class PutOff:

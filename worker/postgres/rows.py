@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 
 from schemas import FailureCode
-from worker.outcome import Failure, Refusal, Route, Tried
+from worker.values import Failure, Refusal, Route, Tried
 
 WORKER_LOST = Failure("worker_lost", "the worker stopped during this attempt")
 

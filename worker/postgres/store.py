@@ -8,12 +8,12 @@ from uuid import UUID
 
 import asyncpg
 
-from worker.database import Database
 from worker.errors import LeaseLost
-from worker.held import WORKER_LOST, Claim, Held, TakenOver, held_in
-from worker.outcome import Arrival, Completed, Failed, Refusal, Route, Work
-from worker.profile import Peer, Profile
-from worker.put_off import PutOff
+from worker.monitoring.profile import Peer, Profile
+from worker.postgres.database import Database
+from worker.postgres.put_off import PutOff
+from worker.postgres.rows import WORKER_LOST, Claim, Held, TakenOver, held_in
+from worker.values import Arrival, Completed, Failed, Refusal, Route, Work
 
 _BATCHES_PER_WORKER = 1 << 36  # the lower bits of a lease's id; the upper ones are the worker's number
 

@@ -6,11 +6,9 @@ from uuid import UUID
 
 import asyncpg
 
-from worker.beginning import Beginning
-from worker.database import Database
-from worker.outcome import Answer, Route
-from worker.publisher import Receipt
-from worker.room import DIRECT
+from schemas.wire import DIRECT_REPLY
+from worker.postgres.database import Database
+from worker.values import Answer, Beginning, Receipt, Route
 
 GIVE_UP_SECONDS = 86_400.0  # a requester's own queue that takes no response is tried for a day
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 2.0, 3600.0  # between two tries: half as long as it has waited
@@ -53,7 +51,7 @@ class WaitingAnswers:
             GIVE_UP_SECONDS,
             FIRST_WAIT_SECONDS,
             LONGEST_WAIT_SECONDS,
-            DIRECT,
+            DIRECT_REPLY,
             [row.reply_to for row in rows],
         )
         return sum(not row["waits"] for row in put)

@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import structlog
 
-from worker import itself, signals
-from worker.retry import delays
+from worker.backoff import delays
+from worker.process import own_command, signals
 
 _STEADY_SECONDS = 60
 _VERDICTS = (1, 2)  # a worker that says by itself that it cannot work: the next one would say the same
@@ -69,7 +69,7 @@ class Supervisor:
     async def _one(self, index: int) -> int:
         port = self._http_port + index if self._http_port else 0
         child = await asyncio.create_subprocess_exec(
-            *itself.command("run", "--child-of", str(os.getpid())),
+            *own_command.command("run", "--child-of", str(os.getpid())),
             env={**os.environ, "WORKER_HTTP_PORT": str(port)},
             start_new_session=True,  # Ctrl-C reaches the parent alone, which passes it on once
         )

@@ -7,7 +7,7 @@ from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import AMQPError, ConnectionNotAllowed, InvalidFrameError
 from yarl import URL
 
-from worker.lenient import read_leniently
+from worker.rabbitmq.lenient_reading import read_leniently
 
 LOST = (AMQPError, OSError, TimeoutError)  # what a broker that is away makes a call raise
 CONNECT_SECONDS = 10

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 
 import structlog
 
-from worker.apart import Apart
+from worker.backoff import delays
 from worker.errors import PublishInterrupted
-from worker.metrics import Metrics
-from worker.publisher import Outgoing, Publisher, Receipt
-from worker.retry import delays
-from worker.room import Room, can_be_decoded, is_direct
+from worker.monitoring.metrics import Metrics
+from worker.rabbitmq.full_queues import Room, can_be_decoded, is_direct
+from worker.rabbitmq.one_by_one import Apart
+from worker.rabbitmq.publisher import Outgoing, Publisher
+from worker.values import Receipt
 
 _log = structlog.get_logger(__name__)
 

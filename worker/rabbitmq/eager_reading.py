@@ -19,7 +19,7 @@ from pamqp.body import ContentBody
 from pamqp.exceptions import PAMQPException
 from pamqp.header import ContentHeader
 
-from worker.large import Body, Dropped
+from worker.messages.large_bodies import Body, Dropped
 
 _TESTED_WITH = "7.2.4"  # of aiormq
 _HEAD = 7  # type, channel, size; then the payload and one byte that ends it

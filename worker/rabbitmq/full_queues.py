@@ -6,13 +6,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from time import monotonic
 
-from worker.publisher import Outgoing, Receipt
-from worker.readiness import Readiness
-from worker.topology import Names
+from schemas.wire import DIRECT_REPLY
+from worker.monitoring.readiness import Readiness
+from worker.rabbitmq.publisher import Outgoing
+from worker.rabbitmq.topology import Names
+from worker.values import Receipt
 
 PART = "response_queue"
 DEAD_PART = "dead_letters"
-DIRECT = "amq.rabbitmq.reply-to."
 _FULL_SECONDS = 10.0  # a requester's queue that was full is taken to be so for this long
 _REMEMBERED = 1000
 _ATOMS = {100: 2, 115: 1, 118: 2, 119: 1}  # tag: how many bytes say how long it is
@@ -108,14 +109,14 @@ class Room:
 
 
 def is_direct(message: Outgoing) -> bool:
-    return not message.exchange and message.routing_key.startswith(DIRECT)
+    return not message.exchange and message.routing_key.startswith(DIRECT_REPLY)
 
 
 def can_be_decoded(address: str) -> bool:
     """Whether a direct-reply address has the shape of one: an Erlang process and a key, each in base64. Over
     one that has not, some brokers close the connection.
     """
-    process, dot, key = address.removeprefix(DIRECT).partition(".")
+    process, dot, key = address.removeprefix(DIRECT_REPLY).partition(".")
     try:
         raw = base64.b64decode(process, validate=True)
         base64.b64decode(key, validate=True)

@@ -13,13 +13,14 @@ from aiormq.exceptions import AMQPError
 from pamqp import commands as spec
 from pamqp.header import ContentHeader
 
-from worker import frames
-from worker.channel_session import ChannelSession, Delivery, by_session
-from worker.envelope import RESPONSE_TYPE, Message
-from worker.large import Body, Dropped, Sieve, Whole
-from worker.metrics import Metrics
-from worker.readiness import Readiness
-from worker.topology import CANCEL_KEY, Names
+from schemas.wire import RESPONSE_TYPE
+from worker.messages.envelope import Message
+from worker.messages.large_bodies import Body, Dropped, Sieve, Whole
+from worker.monitoring.metrics import Metrics
+from worker.monitoring.readiness import Readiness
+from worker.rabbitmq import eager_reading
+from worker.rabbitmq.channel_session import ChannelSession, Delivery, by_session
+from worker.rabbitmq.topology import CANCEL_KEY, Names
 
 PART = "requests"
 _NEEDED = ("postgres", "responses")  # without these a delivery is left where it is
@@ -79,9 +80,9 @@ class Intake:
             metrics.buffered.set_function(lambda: self.buffered)
             metrics.in_flight.set_function(self._taken)
             metrics.held_bytes.set_function(lambda: self.held_bytes)
-        self._eager = frames.inside_is_known("deliveries are taken one by one")
+        self._eager = eager_reading.inside_is_known("deliveries are taken one by one")
         if self._eager:
-            frames.read_eagerly()
+            eager_reading.read_eagerly()
 
     async def serve(self, connection: AbstractConnection) -> None:
         """Consume on a channel of this connection until it is lost."""
@@ -106,7 +107,7 @@ class Intake:
                 await channel.basic_qos(prefetch_count=self._bounds.deliveries)
                 receivers = {source.queue: self._receiver(session, source) for source in self._sources}
                 if self._eager:
-                    frames.divert_deliveries(channel, receivers, self._body_for)
+                    eager_reading.divert_deliveries(channel, receivers, self._body_for)
                 for queue, receiver in receivers.items():
                     await channel.basic_consume(queue, receiver, consumer_tag=queue)  # type: ignore[arg-type] # it takes both
             if self._part:
@@ -216,7 +217,7 @@ class Intake:
         large = header.body_size > self._bounds.body_bytes
         return Sieve() if large and header.properties.message_type != RESPONSE_TYPE else Whole()
 
-    def _receiver(self, session: ChannelSession, source: Source) -> frames.Receive:
+    def _receiver(self, session: ChannelSession, source: Source) -> eager_reading.Receive:
         clock = asyncio.get_running_loop().time
 
         def receive(message: DeliveredMessage, dropped: Dropped | None = None) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel
 
-from worker.broker import Broker
 from worker.errors import PublishInterrupted
-from worker.link import serve_once
-from worker.publisher import OVER_CONTENT, Outgoing, Receipt, open_channel, write_one
+from worker.rabbitmq.connection import Broker
+from worker.rabbitmq.publisher import OVER_CONTENT, Outgoing, open_channel, write_one
+from worker.rabbitmq.reconnecting import serve_once
+from worker.values import Receipt
 
 _TRIES = 3
 _CLOSE_SECONDS = 2

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from enum import StrEnum
 from typing import Any, NamedTuple
 
 from aio_pika.abc import AbstractConnection
@@ -22,9 +21,10 @@ from pamqp.frame import marshal
 from pamqp.header import ContentHeader
 
 from worker.errors import PublishInterrupted
-from worker.failpoint import FailPoint, Gap
-from worker.frames import inside_is_known
-from worker.readiness import Readiness
+from worker.monitoring.readiness import Readiness
+from worker.process.failpoint import FailPoint, Gap
+from worker.rabbitmq.eager_reading import inside_is_known
+from worker.values import Receipt
 
 PART = "responses"
 DIRECT_PART = "direct_replies"
@@ -43,15 +43,6 @@ class Outgoing(NamedTuple):
     routing_key: str
     body: bytes
     properties: spec.Basic.Properties
-
-
-class Receipt(StrEnum):
-    """What the broker said of one publish."""
-
-    CONFIRMED = "confirmed"
-    UNROUTABLE = "unroutable"
-    REFUSED = "refused"
-    UNPUBLISHABLE = "unpublishable"
 
 
 class Publisher:

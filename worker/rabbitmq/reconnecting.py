@@ -8,10 +8,10 @@ import structlog
 from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import AuthenticationError, ConnectionNotAllowed, ProbableAuthenticationError
 
-from worker.broker import Broker
+from worker.backoff import delays
 from worker.errors import WorkerError
-from worker.readiness import Readiness
-from worker.retry import delays
+from worker.monitoring.readiness import Readiness
+from worker.rabbitmq.connection import Broker
 
 _CLOSE_SECONDS = 2
 _STEADY_SECONDS = 5

@@ -10,12 +10,12 @@ from uuid import UUID
 
 import structlog
 
-from worker import itself
-from worker.envelope import Message, killed
 from worker.errors import KilledItsReader, ReaderUnavailable, SealError
-from worker.outcome import Read, Requested
-from worker.questions import HEAD_BYTES, Given, NotOpened, ToRead, ToRestore, pack
-from worker.seal import SealKeys
+from worker.messages.envelope import Message, killed
+from worker.messages.sealing import SealKeys
+from worker.process import own_command
+from worker.reading.questions import HEAD_BYTES, Given, NotOpened, ToRead, ToRestore, pack
+from worker.values import Read, Requested
 
 HEAVY_BYTES = 32 << 10  # takes at most some 20 ms to read, whatever it holds
 SUSPECT_DELIVERIES = 3  # what comes back as often may be what ends its workers
@@ -95,7 +95,7 @@ class Reader:
     async def _start(self) -> asyncio.subprocess.Process:
         try:
             process = await asyncio.create_subprocess_exec(
-                *itself.of_module("worker.reader_process"),
+                *own_command.of_module("worker.reading.reader_process"),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 start_new_session=True,  # Ctrl-C reaches the worker alone

@@ -12,12 +12,12 @@ import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from worker.envelope import Limits, decode, restore
 from worker.errors import SealError
-from worker.failpoint import FailPoint
-from worker.outcome import Arrival, Read, Requested
-from worker.questions import HEAD_BYTES, Given, NotOpened, ToRead, ToRestore, pack
-from worker.seal import SealKeys, parse_seal_keys
+from worker.messages.envelope import Limits, decode, restore
+from worker.messages.sealing import SealKeys, parse_seal_keys
+from worker.process.failpoint import FailPoint
+from worker.reading.questions import HEAD_BYTES, Given, NotOpened, ToRead, ToRestore, pack
+from worker.values import Arrival, Read, Requested
 
 _NICE = 5  # the light messages go first
 _MEMORY_BYTES = 256 << 20  # beside what it has at its start

@@ -2,8 +2,8 @@
 
 import structlog
 
-from worker.metrics import Metrics
-from worker.store import Store
+from worker.monitoring.metrics import Metrics
+from worker.postgres.store import Store
 
 INTERVAL_SECONDS = 10
 _AT_ONCE = 500

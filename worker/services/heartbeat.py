@@ -2,8 +2,8 @@
 
 import asyncio
 
-from worker.identity import Identity
-from worker.store import Store
+from worker.postgres.store import Store
+from worker.process.identity import Identity
 
 _FORGET_AFTER_SECONDS = 86_400
 # Intervals. Others beat at most 1.2 apart: without Postgres, no lease of theirs runs out in less time.

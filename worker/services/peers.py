@@ -4,8 +4,8 @@ from collections import defaultdict
 
 import structlog
 
-from worker.profile import Profile, differences
-from worker.store import Store
+from worker.monitoring.profile import Profile, differences
+from worker.postgres.store import Store
 
 _NAMED = 5  # of the workers that differ in the same way
 _log = structlog.get_logger(__name__)

@@ -4,14 +4,14 @@ import asyncio
 
 import structlog
 
-from worker.attempting import NEEDED, Attempting
-from worker.beginning import Path
-from worker.heartbeat import Heartbeat
-from worker.held import TakenOver
-from worker.metrics import Metrics
-from worker.readiness import Readiness
-from worker.store import Store
-from worker.turns import Line
+from worker.monitoring.metrics import Metrics
+from worker.monitoring.readiness import Readiness
+from worker.postgres.rows import TakenOver
+from worker.postgres.store import Store
+from worker.services.heartbeat import Heartbeat
+from worker.steps.attempting import NEEDED, Attempting
+from worker.steps.turns import Line
+from worker.values import Path
 
 _LEASES_AT_ONCE = 64
 _log = structlog.get_logger(__name__)

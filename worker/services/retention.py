@@ -5,8 +5,8 @@ from datetime import datetime
 
 import structlog
 
-from worker.metrics import Metrics
-from worker.store import Store
+from worker.monitoring.metrics import Metrics
+from worker.postgres.store import Store
 
 INTERVAL_SECONDS = 60
 _AT_ONCE = 500

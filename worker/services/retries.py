@@ -5,13 +5,13 @@ import random
 
 import structlog
 
-from worker.attempting import NEEDED, Attempting
-from worker.creator import Creation
-from worker.held import Held
-from worker.metrics import Metrics
-from worker.readiness import Readiness
-from worker.store import Store
-from worker.turns import Line
+from worker.monitoring.metrics import Metrics
+from worker.monitoring.readiness import Readiness
+from worker.postgres.rows import Held
+from worker.postgres.store import Store
+from worker.steps.attempting import NEEDED, Attempting
+from worker.steps.creating import Creation
+from worker.steps.turns import Line
 
 LOOK_SECONDS = 1.0  # at the latest: what others have put off rings no alarm here
 MEASURE_SECONDS = 5.0

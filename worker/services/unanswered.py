@@ -4,13 +4,14 @@ import asyncio
 
 import structlog
 
-from worker import database, publisher
-from worker.answering import Answering
-from worker.metrics import Metrics
-from worker.outcome import Answer
-from worker.readiness import Readiness
-from worker.room import Room
-from worker.waiting import WaitingAnswers
+from worker.monitoring.metrics import Metrics
+from worker.monitoring.readiness import Readiness
+from worker.postgres import database
+from worker.postgres.waiting_answers import WaitingAnswers
+from worker.rabbitmq import publisher
+from worker.rabbitmq.full_queues import Room
+from worker.steps.answering import Answering
+from worker.values import Answer
 
 LOOK_SECONDS = 0.25
 SHARED_SECONDS = 5.0  # at most between two looks whether the response queue has room

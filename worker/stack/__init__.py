@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 
 from worker.stack.docker import POSTGRES_IMAGE, RABBITMQ_IMAGE, Docker
 from worker.stack.errors import StackError
-from worker.stack.ground import Ground, opened
 from worker.stack.install import ensure_rabbitmq
 from worker.stack.postgres import PostgresServer
 from worker.stack.rabbitmq import Family, RabbitNode
+from worker.stack.sandbox import Ground, opened
 
 __all__ = [
     "Family",

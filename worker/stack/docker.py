@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 from worker.stack.errors import StackError
-from worker.stack.ground import Ground
 from worker.stack.ports import LOOPBACK
-from worker.stack.ready import postgres_answers, rabbitmq_answers, until
+from worker.stack.probes import postgres_answers, rabbitmq_answers, until
+from worker.stack.sandbox import Ground
 
 RABBITMQ_IMAGE = "rabbitmq:4-management"
 POSTGRES_IMAGE = "postgres:18"

@@ -12,9 +12,9 @@ from pathlib import Path
 from signal import SIGINT, SIGQUIT
 
 from worker.stack.errors import StackError
-from worker.stack.ground import Ground, Program, User, clean_environment, open_to_all
 from worker.stack.ports import LOOPBACK
-from worker.stack.ready import postgres_answers, until
+from worker.stack.probes import postgres_answers, until
+from worker.stack.sandbox import Ground, Program, User, clean_environment, open_to_all
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0

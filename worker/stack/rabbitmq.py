@@ -15,9 +15,9 @@ from types import MappingProxyType
 from typing import Self
 
 from worker.stack.errors import StackError
-from worker.stack.ground import Ground, Program, clean_environment
 from worker.stack.ports import LOOPBACK
-from worker.stack.ready import rabbitmq_answers, until
+from worker.stack.probes import rabbitmq_answers, until
+from worker.stack.sandbox import Ground, Program, clean_environment
 
 _START_SECONDS = 90.0
 _STOP_SECONDS = 30.0

@@ -19,7 +19,7 @@ from typing import IO
 
 import psutil
 
-from worker.stack import keeper
+from worker.stack import reaper
 from worker.stack.errors import StackError
 from worker.stack.ports import Port, reserve
 
@@ -91,26 +91,26 @@ class Program:
 
     async def kill(self) -> None:
         """SIGKILL for the server and all it started; returns when they are gone."""
-        processes = keeper.tree(self._seen)
-        keeper.send(processes, SIGKILL)
+        processes = reaper.tree(self._seen)
+        reaper.send(processes, SIGKILL)
         await self._process.wait()
-        await _none(keeper.alive, processes)
+        await _none(reaper.alive, processes)
         self._frozen = []
 
     async def freeze(self) -> None:
         """Stops the server and all it started where they are, connections left open."""
-        while more := [each for each in keeper.tree(self._seen) if each not in self._frozen]:
-            keeper.send(more, SIGSTOP)
+        while more := [each for each in reaper.tree(self._seen) if each not in self._frozen]:
+            reaper.send(more, SIGSTOP)
             self._frozen += more
         await _none(_still_moves, self._frozen)
 
     async def thaw(self) -> None:
-        keeper.send(self._frozen, SIGCONT)
+        reaper.send(self._frozen, SIGCONT)
         self._frozen = []
 
 
 def _still_moves(process: psutil.Process) -> bool:
-    return keeper.alive(process) and process.status() != psutil.STATUS_STOPPED
+    return reaper.alive(process) and process.status() != psutil.STATUS_STOPPED
 
 
 async def _none(still: Callable[[psutil.Process], bool], processes: Sequence[psutil.Process]) -> None:
@@ -169,7 +169,7 @@ class Ground:
         finally:
             if process.returncode is None:
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    keeper.send(keeper.tree(psutil.Process(process.pid)), SIGKILL)
+                    reaper.send(reaper.tree(psutil.Process(process.pid)), SIGKILL)
         said = log.read_text(errors="replace")
         log.unlink()
         if process.returncode != 0:
@@ -202,7 +202,7 @@ async def opened() -> AsyncIterator[Ground]:
     path = _make_folder()
     try:
         process = await asyncio.create_subprocess_exec(
-            *("sh", "-c", _UNMOVED, "sh", sys.executable, "-P", keeper.__file__, str(os.getpid())),
+            *("sh", "-c", _UNMOVED, "sh", sys.executable, "-P", reaper.__file__, str(os.getpid())),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             start_new_session=True,

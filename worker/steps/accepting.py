@@ -9,14 +9,13 @@ from uuid import UUID
 import structlog
 
 from schemas import FailureCode, session_id
-from worker.beginning import Beginning
-from worker.creator import failure_response
-from worker.envelope import is_same_request
 from worker.errors import NotStorable
-from worker.metrics import Metrics
-from worker.outcome import Answer, Arrival, Duplicate, Refusal, Route, Work
-from worker.seal import SealKeys
-from worker.store import Known, Store, first_work
+from worker.messages.envelope import is_same_request
+from worker.messages.sealing import SealKeys
+from worker.monitoring.metrics import Metrics
+from worker.postgres.store import Known, Store, first_work
+from worker.steps.creating import failure_response
+from worker.values import Answer, Arrival, Beginning, Duplicate, Refusal, Route, Work
 
 _log = structlog.get_logger(__name__)
 

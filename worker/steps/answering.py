@@ -8,16 +8,20 @@ from uuid import UUID
 
 import structlog
 
-from worker.envelope import Message
-from worker.identity import Identity
-from worker.letters import bare_dead_letter_properties, dead_letter_properties, response_properties
-from worker.metrics import Metrics
-from worker.outcome import Answer, Unreadable
-from worker.publisher import Outgoing, Publisher, Receipt
-from worker.tally import Tally
-from worker.topology import Names
-from worker.waiting import Undelivered, WaitingAnswers
-from worker.ways import Ways
+from worker.messages.envelope import Message
+from worker.messages.properties import (
+    bare_dead_letter_properties,
+    dead_letter_properties,
+    response_properties,
+)
+from worker.monitoring.metrics import Metrics
+from worker.monitoring.tally import Tally
+from worker.postgres.waiting_answers import Undelivered, WaitingAnswers
+from worker.process.identity import Identity
+from worker.rabbitmq.dispatcher import Ways
+from worker.rabbitmq.publisher import Outgoing, Publisher
+from worker.rabbitmq.topology import Names
+from worker.values import Answer, Receipt, Unreadable
 
 UNBURIED_SECONDS = 30  # until a dead letter that found no queue is tried again
 _REMEDY = "run `session-worker topology apply`"

@@ -8,20 +8,21 @@ from uuid import UUID
 
 import structlog
 
-from worker import database, intake, publisher
-from worker.answering import Answering
-from worker.beginning import Beginning, Path, began_at
-from worker.creator import Creation, exhausted, refused
-from worker.envelope import restore
 from worker.errors import KilledItsReader, ReaderUnavailable, SealError
-from worker.finishing import Finishing
-from worker.held import WORKER_LOST, Claim, Held
-from worker.outcome import Answer, Failure, Requested, RetryLater, Verdict, Work
-from worker.pipeline import Pipeline
-from worker.reader import HEAVY_BYTES, Reader
-from worker.seal import SealKeys
-from worker.store import Store
-from worker.turns import Line
+from worker.messages.beginning import began_at
+from worker.messages.envelope import restore
+from worker.messages.sealing import SealKeys
+from worker.postgres import database
+from worker.postgres.rows import WORKER_LOST, Claim, Held
+from worker.postgres.store import Store
+from worker.rabbitmq import intake, publisher
+from worker.reading.reader import HEAVY_BYTES, Reader
+from worker.steps.answering import Answering
+from worker.steps.creating import Creation, exhausted, refused
+from worker.steps.finishing import Finishing
+from worker.steps.pipeline import Pipeline
+from worker.steps.turns import Line
+from worker.values import Answer, Beginning, Failure, Path, Requested, RetryLater, Verdict, Work
 
 NEEDED = (database.PART, intake.PART, publisher.PART)  # a full response queue is no reason to wait
 # Whatever killed its worker may do so again: the more often, the fewer requests share its next attempt.

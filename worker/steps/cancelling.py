@@ -8,13 +8,12 @@ from uuid import UUID, uuid4
 import structlog
 
 from schemas import FailureCode, session_id
-from worker.answering import Answering
-from worker.beginning import Beginning
-from worker.creator import failure_response
-from worker.envelope import CANCELLED
-from worker.finishing import Finishing
-from worker.outcome import Answer, Arrival, Cancellation, Failed, Refusal, Work
-from worker.store import Store, ToCancel
+from worker.messages.envelope import CANCELLED
+from worker.postgres.store import Store, ToCancel
+from worker.steps.answering import Answering
+from worker.steps.creating import failure_response
+from worker.steps.finishing import Finishing
+from worker.values import Answer, Arrival, Beginning, Cancellation, Failed, Refusal, Work
 
 _CODE = FailureCode.CANCELLED
 _log = structlog.get_logger(__name__)

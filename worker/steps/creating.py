@@ -22,9 +22,12 @@ from schemas import (
     session_id,
 )
 from schemas.base import iso_text
-from worker import errors, failure
-from worker.handler_calls import HandlerCalls
-from worker.outcome import (
+from worker import errors
+from worker.monitoring.handler_calls import HandlerCalls
+from worker.steps import failure
+from worker.steps.retry_rule import RetryRule, in_words
+from worker.steps.turns import Line, Turns
+from worker.values import (
     Answer,
     Completed,
     Failed,
@@ -39,8 +42,6 @@ from worker.outcome import (
     Work,
     failure_details,
 )
-from worker.retry_rule import RetryRule, in_words
-from worker.turns import Line, Turns
 
 DEFAULT_EXPIRATION_SECONDS = 86_400
 _LONGEST_REASON = 500

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from types import TracebackType
 
-from worker.outcome import Failure
+from worker.values import Failure
 
 _OUR_OWN = ("worker", "schemas")
 _LONGEST_TYPE = 200

@@ -7,13 +7,13 @@ from uuid import UUID
 import structlog
 
 from schemas import FailureCode
-from worker.accepting import stored_answer
-from worker.creator import failed
 from worker.errors import NotStorable
-from worker.held import WORKER_LOST
-from worker.metrics import Metrics
-from worker.outcome import Answer, Completed, Failed, Refusal, RetryLater, Route, Verdict, Work
-from worker.store import Known, Store
+from worker.monitoring.metrics import Metrics
+from worker.postgres.rows import WORKER_LOST
+from worker.postgres.store import Known, Store
+from worker.steps.accepting import stored_answer
+from worker.steps.creating import failed
+from worker.values import Answer, Completed, Failed, Refusal, RetryLater, Route, Verdict, Work
 
 _log = structlog.get_logger(__name__)
 

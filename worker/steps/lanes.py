@@ -5,12 +5,12 @@ from contextlib import suppress
 
 import structlog
 
-from worker.beside import Beside
-from worker.channel_session import Delivery
-from worker.creator import Creation
-from worker.intake import Intake
-from worker.pipeline import Pipeline
-from worker.store import Store
+from worker.postgres.store import Store
+from worker.rabbitmq.channel_session import Delivery
+from worker.rabbitmq.intake import Intake
+from worker.steps.creating import Creation
+from worker.steps.pipeline import Pipeline
+from worker.steps.reading_apart import Beside
 
 CANCELS_AT_ONCE = 64
 _PAUSE_SECONDS = 1.0

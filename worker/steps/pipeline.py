@@ -9,20 +9,20 @@ from itertools import zip_longest
 from typing import NamedTuple
 from uuid import UUID
 
-from worker.accepting import Accepting
-from worker.answering import Answering
-from worker.beginning import Beginning, began_at
-from worker.cancelling import Cancelling
-from worker.channel_session import Delivery
-from worker.creator import Creation, unrecorded_answer
-from worker.envelope import Limits, decode
-from worker.failpoint import FailPoint, Gap
-from worker.finishing import Finishing
-from worker.intake import Intake
-from worker.metrics import Metrics
-from worker.outcome import Answer, Arrival, Cancellation, Read, Unreadable, Unrecorded, Work
-from worker.seal import SealKeys
-from worker.store import Store
+from worker.messages.beginning import began_at
+from worker.messages.envelope import Limits, decode
+from worker.messages.sealing import SealKeys
+from worker.monitoring.metrics import Metrics
+from worker.postgres.store import Store
+from worker.process.failpoint import FailPoint, Gap
+from worker.rabbitmq.channel_session import Delivery
+from worker.rabbitmq.intake import Intake
+from worker.steps.accepting import Accepting
+from worker.steps.answering import Answering
+from worker.steps.cancelling import Cancelling
+from worker.steps.creating import Creation, unrecorded_answer
+from worker.steps.finishing import Finishing
+from worker.values import Answer, Arrival, Beginning, Cancellation, Read, Unreadable, Unrecorded, Work
 
 _DECODE_SECONDS = 0.02  # at a stretch, by one batch; then others have their turns
 _TURNS = 10

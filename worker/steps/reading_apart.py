@@ -6,13 +6,13 @@ from collections.abc import Coroutine, Sequence
 
 import structlog
 
-from worker.channel_session import Delivery
-from worker.creator import Creation
 from worker.errors import ReaderUnavailable
-from worker.intake import Intake
-from worker.outcome import Arrival, Read
-from worker.pipeline import Pipeline
-from worker.reader import Reader
+from worker.rabbitmq.channel_session import Delivery
+from worker.rabbitmq.intake import Intake
+from worker.reading.reader import Reader
+from worker.steps.creating import Creation
+from worker.steps.pipeline import Pipeline
+from worker.values import Arrival, Read
 
 _PAUSE_SECONDS = 1.0
 _log = structlog.get_logger(__name__)

@@ -3,8 +3,8 @@
 from datetime import datetime
 from typing import NamedTuple
 
-from worker.outcome import Tried
-from worker.retry import jittered
+from worker.backoff import jittered
+from worker.values import Tried
 
 _LONGEST_DELAY_SECONDS = 365 * 86_400.0  # what Postgres' calendar has room for
 

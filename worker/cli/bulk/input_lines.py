@@ -15,8 +15,8 @@ from typing import Any, TextIO
 from uuid import UUID
 
 from worker.cli import exits
+from worker.cli.bulk.checkpoint import Journal, digest_of
 from worker.cli.exits import CommandError
-from worker.cli.journal import Journal, digest_of
 from worker.cli.output import say
 from worker.client import Request
 

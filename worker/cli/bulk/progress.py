@@ -9,10 +9,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column
 
 from worker.cli import exits
-from worker.cli.asking import Result, Tally, ask_all
-from worker.cli.documents import Document, expected
+from worker.cli.bulk.checkpoint import Journal, written
+from worker.cli.bulk.input_lines import Document, expected
+from worker.cli.bulk.sending import Result, Tally, ask_all
 from worker.cli.exits import CommandError
-from worker.cli.journal import Journal, written
 from worker.cli.output import as_json, bystanders, coloured, emit, grid, people, plain, say
 from worker.client import Client
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from schemas import CreateSessionResponse
 from worker.cli import exits
-from worker.cli.documents import Document
+from worker.cli.bulk.input_lines import Document
 from worker.client import Client, ClientError, Request, RequestInFlight, RequestTimedOut, SessionFailed
 
 _STEP = math.log(1.02)

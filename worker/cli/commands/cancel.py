@@ -3,7 +3,7 @@
 import argparse
 from uuid import UUID
 
-from worker.cli import exits, running
+from worker.cli import event_loop, exits
 from worker.cli.exits import CommandError
 from worker.cli.output import coloured, emit, facts, json_option, people, show_client_log, wait_option
 from worker.cli.servers import client_for, settings_for
@@ -39,7 +39,7 @@ def execute(options: argparse.Namespace) -> int:
     if options.reason is not None and len(options.reason) > 500:  # noqa: PLR2004 — the contract's
         raise CommandError(exits.USAGE, "--reason has more than 500 characters")
     show_client_log()
-    return running.run(_cancel(options))
+    return event_loop.run(_cancel(options))
 
 
 async def _cancel(options: argparse.Namespace) -> int:

@@ -11,24 +11,26 @@ from uuid import UUID, uuid4
 from rich.table import Table
 from rich.text import Text
 
-from worker import broker, log, migrate
-from worker.cli import exits, running
-from worker.cli.asking import Tally, ask_all
-from worker.cli.demo_scenes import ORG, Scenes, Seen
-from worker.cli.demo_worker import WorkerProcess, worker_process
-from worker.cli.documents import Document
-from worker.cli.looking import open_database
+from worker.cli import event_loop, exits
+from worker.cli.bulk.input_lines import Document
+from worker.cli.bulk.sending import Tally, ask_all
+from worker.cli.commands.status import find
+from worker.cli.commands.topology import broker_for, design_for
+from worker.cli.commands.up import passing_key, settings_on
+from worker.cli.demo.scenes import ORG, Scenes, Seen
+from worker.cli.demo.worker_process import WorkerProcess, worker_process
 from worker.cli.options import positive
 from worker.cli.output import coloured, emit, grid, json_option, people, say, show_client_log
+from worker.cli.patient_database import open_database
 from worker.cli.record import Found, render
 from worker.cli.servers import client_for, reach
-from worker.cli.status import find
-from worker.cli.topology import broker_for, design_for
-from worker.cli.up import passing_key, settings_on
 from worker.client import Client, Request
+from worker.monitoring import log
+from worker.postgres import migrate
+from worker.postgres.store import Store
+from worker.rabbitmq.connection import LOST
 from worker.settings import Settings
 from worker.stack import local_stack
-from worker.store import Store
 from worker.tls import context_from
 
 EXAMPLES = """\
@@ -51,7 +53,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    return running.run(running.until_signalled(_demo(options)))
+    return event_loop.run(event_loop.until_signalled(_demo(options)))
 
 
 async def _demo(options: argparse.Namespace) -> int:
@@ -222,7 +224,7 @@ async def _remove_queues(settings: Settings) -> None:
     if not os.environ.get("AMQP_URL"):
         return
     design = design_for(settings)
-    with suppress(*broker.LOST):
+    with suppress(*LOST):
         connection = await broker_for(settings).connect()
         try:
             channel = connection.channel()

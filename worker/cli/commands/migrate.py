@@ -2,12 +2,12 @@
 
 import argparse
 
-from worker.cli import exits, running
+from worker.cli import event_loop, exits
 from worker.cli.output import emit, json_option, say, wait_option
 from worker.cli.servers import reach, settings_for
-from worker.migrate import grant, inspect, migrate, script
+from worker.postgres.migrate import grant, inspect, migrate, script
+from worker.postgres.sql import Migration
 from worker.settings import Settings
-from worker.sql import Migration
 from worker.tls import context_from
 
 EXAMPLES = """\
@@ -45,7 +45,7 @@ def execute(options: argparse.Namespace) -> int:
         settings = settings_for()
         print(script(settings.prefix if options.own_schema else _prefix(settings), own=options.own_schema))
         return exits.OK
-    return running.run(_migrate(options))
+    return event_loop.run(_migrate(options))
 
 
 async def _migrate(options: argparse.Namespace) -> int:

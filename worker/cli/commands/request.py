@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from worker.cli import exits, running
-from worker.cli.asking import Result, ask
-from worker.cli.bulk import send_many
-from worker.cli.documents import Document, from_options, what_they_say
+from worker.cli import event_loop, exits
+from worker.cli.bulk.checkpoint import Journal
+from worker.cli.bulk.input_lines import Document, from_options, what_they_say
+from worker.cli.bulk.progress import send_many
+from worker.cli.bulk.sending import Result, ask
 from worker.cli.exits import CommandError
-from worker.cli.journal import Journal
 from worker.cli.options import positive
 from worker.cli.output import coloured, emit, facts, json_option, people, show_client_log, wait_option
 from worker.cli.servers import client_for, settings_for
@@ -85,7 +85,7 @@ def execute(options: argparse.Namespace) -> int:
     ):
         raise CommandError(exits.USAGE, "--count does not go with --file, --key or --request-id")
     show_client_log()
-    return running.run(_request(options))
+    return event_loop.run(_request(options))
 
 
 async def _request(options: argparse.Namespace) -> int:

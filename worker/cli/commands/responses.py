@@ -7,13 +7,13 @@ from contextlib import suppress
 from rich.console import Console
 
 from schemas import CreateSessionResponse
-from worker.cli import exits, running
+from worker.cli import event_loop, exits
 from worker.cli.options import positive
 from worker.cli.output import coloured, emit, json_option, people, plain, say, show_client_log, wait_option
 from worker.cli.servers import client_for, settings_for
 from worker.client import Subscription
-from worker.signals import heeded
-from worker.topology import names_for
+from worker.process.signals import heeded
+from worker.rabbitmq.topology import names_for
 
 EXAMPLES = """\
   session-worker responses              take what lies in the queue, then end
@@ -44,7 +44,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     show_client_log()
-    return running.run(_responses(options))
+    return event_loop.run(_responses(options))
 
 
 async def _responses(options: argparse.Namespace) -> int:

@@ -5,13 +5,14 @@ import asyncio
 import os
 from contextlib import suppress
 
-from worker import log, signals
 from worker.app import run_worker
-from worker.cli import exits, running
+from worker.cli import event_loop, exits
 from worker.cli.options import positive
 from worker.cli.servers import refusal
+from worker.monitoring import log
+from worker.process import signals
+from worker.process.supervisor import supervise
 from worker.settings import Settings, read_settings
-from worker.supervisor import supervise
 
 EXAMPLES = """\
   session-worker run                  one worker
@@ -36,8 +37,8 @@ def execute(options: argparse.Namespace) -> int:
     settings = read_settings()
     log.configure(settings)
     if options.processes > 1:
-        return running.run(supervise(options.processes, settings.http_port))
-    running.run(_run(settings, options.child_of))
+        return event_loop.run(supervise(options.processes, settings.http_port))
+    event_loop.run(_run(settings, options.child_of))
     return exits.OK
 
 

@@ -9,15 +9,16 @@ from uuid import UUID, uuid4
 from rich.live import Live
 from rich.table import Table
 
-from worker import log, search
-from worker.cli import exits, running
+from worker.cli import event_loop, exits
 from worker.cli.exits import CommandError
-from worker.cli.looking import Looking, open_database
 from worker.cli.options import positive
 from worker.cli.output import coloured, emit, grid, json_option, people, plain, say, wait_option
+from worker.cli.patient_database import Looking, open_database
 from worker.cli.record import Found, at, render
 from worker.cli.servers import settings_for
-from worker.store import Store
+from worker.monitoring import log
+from worker.operations import search
+from worker.postgres.store import Store
 
 EXAMPLES = """\
   session-worker status 6f9f1c0e-6c0b-4a55-9d5e-0f4b8f5f5c11
@@ -57,7 +58,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    return running.run(_status(options))
+    return event_loop.run(_status(options))
 
 
 async def _status(options: argparse.Namespace) -> int:

@@ -2,12 +2,12 @@
 
 import argparse
 
-from worker import topology
-from worker.broker import Broker
-from worker.cli import exits, running
+from worker.cli import event_loop, exits
 from worker.cli.output import emit, grid, json_option, people, wait_option
 from worker.cli.servers import broker_tls, reach, settings_for
 from worker.errors import SettingsError
+from worker.rabbitmq import topology
+from worker.rabbitmq.connection import Broker
 from worker.settings import Settings
 
 EXAMPLES = """\
@@ -24,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    return running.run(_topology(options))
+    return event_loop.run(_topology(options))
 
 
 async def _topology(options: argparse.Namespace) -> int:

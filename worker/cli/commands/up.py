@@ -10,14 +10,17 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 
-from worker import log, migrate, signals, topology
 from worker.app import run_worker
-from worker.cli import exits, running
+from worker.cli import event_loop, exits
+from worker.cli.commands.topology import broker_for
 from worker.cli.exits import CommandError
 from worker.cli.output import say
 from worker.cli.servers import reach
-from worker.cli.topology import broker_for
-from worker.readiness import Readiness
+from worker.monitoring import log
+from worker.monitoring.readiness import Readiness
+from worker.postgres import migrate
+from worker.process import signals
+from worker.rabbitmq import topology
 from worker.settings import Settings, read_settings
 from worker.stack import Stack, local_stack
 from worker.tls import context_from
@@ -38,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:  # noqa: ARG001 — every command is called so
-    running.run(running.until_signalled(_up()))
+    event_loop.run(event_loop.until_signalled(_up()))
     return exits.OK
 
 

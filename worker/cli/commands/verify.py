@@ -10,13 +10,13 @@ from uuid import UUID
 
 from rich.table import Table
 
-from worker.cli import exits, running
+from worker.cli import event_loop, exits
 from worker.cli.exits import CommandError
 from worker.cli.output import emit, grid, json_option, people, plain, say, wait_option
 from worker.cli.servers import reach, settings_for
-from worker.migrate import require_current
+from worker.operations.promises import Received, Violation, verify
+from worker.postgres.migrate import require_current
 from worker.tls import context_from
-from worker.verify import Received, Violation, verify
 
 EXAMPLES = """\
   session-worker request --count 1000 --no-wait --json > confirmed.jsonl
@@ -54,7 +54,7 @@ def execute(options: argparse.Namespace) -> int:
         raise CommandError(exits.USAGE, "--confirmed and --responses cannot both be standard input")
     confirmed = [one for one in _read(options.confirmed, _request_id) if one is not None]
     received = list(_read(options.responses, _copy))
-    violations = running.run(_verify(confirmed, received, options.wait))
+    violations = event_loop.run(_verify(confirmed, received, options.wait))
     if options.json:
         for violation in violations:
             emit(violation._asdict())

@@ -10,8 +10,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from schemas import CreateSessionResponse, is_session_id
-from worker.cli.asking import Result, ask
-from worker.cli.documents import Document
+from worker.cli.bulk.input_lines import Document
+from worker.cli.bulk.sending import Result, ask
 from worker.client import Client, Request, Subscription
 
 ORG = "demo"

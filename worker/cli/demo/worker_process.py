@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from worker import itself
 from worker.cli import exits
 from worker.cli.exits import CommandError
+from worker.process import own_command
 from worker.settings import Settings
 
 _READY_SECONDS = 40
@@ -65,7 +65,7 @@ class WorkerProcess:
 async def worker_process(settings: Settings) -> AsyncIterator[WorkerProcess]:
     """`session-worker run` with these settings; stopped on the way out."""
     process = await asyncio.create_subprocess_exec(
-        *itself.command("run", "--child-of", str(os.getpid())),
+        *own_command.command("run", "--child-of", str(os.getpid())),
         env={**os.environ, **_environment(settings)},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,

@@ -1,23 +1,8 @@
 """When a request began for whoever asked: where the end-to-end time starts."""
 
 from datetime import datetime
-from typing import Literal, NamedTuple
 
 _OLDEST_SECONDS = 86_400.0  # a clock that is wrong by more is easier to believe in than a wait that long
-
-Path = Literal["direct", "retried", "recovered"]
-
-
-class Beginning(NamedTuple):
-    """Since when a request is asked for, in seconds since 1970, and the way that its answer takes:
-
-    - direct: from the first attempt, by the worker that accepted it
-    - retried: from an attempt that was put off before
-    - recovered: from an attempt that another worker's end made necessary, or from the record
-    """
-
-    at: float
-    path: Path
 
 
 def began_at(stamp: str | None, header: object, arrived: float) -> float:

@@ -1,0 +1,1 @@
+"""What `session-worker demo` sends, and the worker that it starts."""

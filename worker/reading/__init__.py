@@ -1,0 +1,1 @@
+"""Large and suspect messages are read in a process of their own."""

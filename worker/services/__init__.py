@@ -1,0 +1,1 @@
+"""What a worker does by itself, again and again."""

@@ -1,0 +1,1 @@
+"""A request's way, one step a file; `pipeline` tells it."""
