@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from schemas import CreateSessionRequest
-from worker.steps.creating import Context, Handler
+from worker.handlers import Context, Handler
 
 PATH = "steering:steered"
 _acts: list[Handler] = []

@@ -1,6 +1,7 @@
-"""What can go wrong, by name. `Rejected` and `RetryLater` are for handlers to raise."""
+"""What can go wrong, by name. What a handler raises is in `worker.handlers`."""
 
-from datetime import timedelta
+import importlib
+import warnings
 
 
 class WorkerError(Exception):
@@ -58,25 +59,9 @@ class PublishInterrupted(WorkerError):
     """The broker did not say what became of a publish: the connection was lost, or it took too long."""
 
 
-class Rejected(WorkerError):
-    """Raised by a handler: this request will never succeed. The reason reaches the requester."""
-
-    def __init__(self, reason: object) -> None:
-        super().__init__(reason)
-        self.reason = _readable(reason)
-
-
-class RetryLater(WorkerError):
-    """Raised by a handler: try this request again, after `after` or after a growing delay."""
-
-    def __init__(self, after: timedelta | float | None = None, reason: object = "") -> None:
-        super().__init__(reason)
-        if not isinstance(after, timedelta | int | float | None):
-            raise TypeError(f"after: {after!r} is neither a timedelta nor a number of seconds")
-        self.after = timedelta(seconds=after) if isinstance(after, int | float) else after
-        self.reason = _readable(reason)
-
-
-def _readable(reason: object) -> str:
-    """As it can be sent: a file's name, for one, may hold halves of surrogate pairs."""
-    return str(reason).encode("utf-8", "replace").decode()
+def __getattr__(name: str) -> object:
+    """Until the release after the next: what handlers raise was imported from here."""
+    if name not in ("Rejected", "RetryLater"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(f"import {name} from worker.handlers", DeprecationWarning, stacklevel=2)
+    return getattr(importlib.import_module("worker.handlers"), name)

@@ -141,7 +141,7 @@ class Tried(NamedTuple):
     """What has come of the attempts at a request so far."""
 
     errors: int = 0  # the handler raised, or took too long
-    put_offs: int = 0  # it raised RetryLater
+    put_offs: int = 0  # it raised PutOff
     crashes: int = 0  # its worker went silent
     since: datetime | None = None  # the first of the errors: a put-off request may have waited for long
 
@@ -203,14 +203,14 @@ class Failed(NamedTuple):
     failure: Failure | None = None  # of the attempt that was the last
 
 
-class RetryLater(NamedTuple):
+class PutOff(NamedTuple):
     work: Work
     delay_seconds: float
     reason: str
     failure: Failure | None = None  # None: no attempt was spent
 
 
-Verdict = Completed | Failed | RetryLater
+Verdict = Completed | Failed | PutOff
 
 
 class Duplicate(NamedTuple):

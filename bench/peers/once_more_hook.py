@@ -2,8 +2,7 @@
 
 import os
 
-from worker.errors import RetryLater
-from worker.steps.creating import Context
+from worker.handlers import Context, RetryLater
 
 SECONDS = float(os.environ.get("BENCH_RETRY_SECONDS", "1"))
 

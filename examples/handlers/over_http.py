@@ -15,8 +15,7 @@ from typing import Any
 import aiohttp
 
 from schemas import CreateSessionRequest
-from worker.errors import Rejected, RetryLater
-from worker.steps.creating import Context
+from worker.handlers import Context, Rejected, RetryLater
 
 _UNPROCESSABLE = 422
 _BUSY = (429, 503)

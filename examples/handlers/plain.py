@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from schemas import CreateSessionRequest
-from worker.steps.creating import Context
+from worker.handlers import Context
 
 ROOMS: dict[str, str] = {}  # stands for a database of yours
 

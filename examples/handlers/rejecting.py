@@ -6,8 +6,7 @@ The answer is `failed` with the code `rejected`, at once and for good: the reque
 """
 
 from schemas import CreateSessionRequest
-from worker.errors import Rejected
-from worker.steps.creating import Context
+from worker.handlers import Context, Rejected
 
 LONGEST_SECONDS = 3600
 

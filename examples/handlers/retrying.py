@@ -10,8 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from schemas import CreateSessionRequest
-from worker.errors import RetryLater
-from worker.steps.creating import Context
+from worker.handlers import Context, RetryLater
 
 FREE = ["blue", "green"]  # stands for a service of yours
 TAKEN: dict[str, str] = {}

@@ -11,9 +11,9 @@ from harness import Desk, NewWorker, declare_topology, good_request, response_in
 from steering import steer
 
 from schemas import CreateSessionRequest
+from worker.handlers import Context
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
-from worker.steps.creating import Context
 
 FLOOD = 3_000
 

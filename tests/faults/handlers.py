@@ -6,8 +6,7 @@ import signal
 from pathlib import Path
 
 from schemas import CreateSessionRequest
-from worker.errors import RetryLater
-from worker.steps.creating import Context
+from worker.handlers import Context, RetryLater
 
 
 async def kills_its_worker(request: CreateSessionRequest, _context: Context) -> None:

@@ -39,8 +39,8 @@ from worker.values import (
     Failed,
     Failure,
     NewSession,
+    PutOff,
     Receipt,
-    RetryLater,
     Route,
     Verdict,
     Work,
@@ -443,7 +443,7 @@ class StoreMachine(RuleBasedStateMachine):
     def _verdict(self, work: Work, verdict: str, worker: int) -> Verdict:
         if verdict.startswith("retry"):
             why = None if verdict == "retry with a key" else Failure("retry_later", "later")
-            return RetryLater(work, 3600 if verdict == "retry much later" else 0, "later", why)
+            return PutOff(work, 3600 if verdict == "retry much later" else 0, "later", why)
         failed = verdict == "failed"
         response = json.dumps({
             "request_id": str(work.request_id),

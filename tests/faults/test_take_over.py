@@ -19,6 +19,7 @@ from steering import steer
 from schemas import CreateSessionRequest
 from worker import app
 from worker.errors import LeaseLost
+from worker.handlers import Context
 from worker.messages.envelope import Limits, Message, decode
 from worker.messages.sealing import parse_seal_keys
 from worker.monitoring.metrics import Metrics
@@ -32,9 +33,9 @@ from worker.services.recovery import Recovery
 from worker.settings import Settings
 from worker.steps import creating
 from worker.steps.attempting import Attempting
-from worker.steps.creating import BuiltInCreation, Context
+from worker.steps.creating import BuiltInCreation
 from worker.steps.finishing import Finishing
-from worker.values import Answer, Arrival, Completed, Failed, RetryLater, Work
+from worker.values import Answer, Arrival, Completed, Failed, PutOff, Work
 
 KEYS = parse_seal_keys("")
 PUBLISHED = "select published_at is not null from requests where request_id = $1"
@@ -140,7 +141,7 @@ async def test_a_verdict_on_what_another_finished_meanwhile_is_its_answer(
     lease, (work,) = await begun(holder, db)
     await Finishing(other, Metrics()).finish_current([cast("Failed", completed(work))])
 
-    mine = RetryLater(work, 60, "later") if verdict == "retry" else completed(work)
+    mine = PutOff(work, 60, "later") if verdict == "retry" else completed(work)
     (answer,) = await Finishing(holder, Metrics()).finish([mine], lease)
 
     assert answer.body == (await row_of(db, work.request_id))["response"]

@@ -26,14 +26,13 @@ from structlog.testing import capture_logs
 
 from schemas import CreateSessionRequest, CreateSessionResponse, FailureCode
 from worker.client import Client, Request, RequestTimedOut, SessionFailed, request_id_for
-from worker.errors import RetryLater
+from worker.handlers import Context, RetryLater
 from worker.monitoring import log
 from worker.operations.promises import Received, verify
 from worker.rabbitmq.topology import names_for
 from worker.reading.reader import HEAVY_BYTES
 from worker.settings import Settings
 from worker.stack import Stack
-from worker.steps.creating import Context
 
 
 @pytest_asyncio.fixture

@@ -9,9 +9,9 @@ from harness import Desk, NewWorker, declare_topology, eventually, good_request,
 from steering import steer
 
 from schemas import CreateSessionRequest
+from worker.handlers import Context
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
-from worker.steps.creating import Context
 
 
 def ago(seconds: float) -> datetime:

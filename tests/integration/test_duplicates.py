@@ -27,12 +27,12 @@ from structlog.testing import capture_logs
 
 from schemas import CreateSessionRequest, FailureCode
 from worker.client import Client
+from worker.handlers import Context
 from worker.messages.envelope import Message, decode
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
 from worker.stack import Stack
 from worker.steps import pipeline
-from worker.steps.creating import Context
 from worker.values import Read
 
 

@@ -30,7 +30,7 @@ from steering import steer
 
 from schemas import CreateSessionRequest
 from worker.client import Client
-from worker.errors import Rejected, RetryLater
+from worker.handlers import Context, Rejected, RetryLater
 from worker.monitoring.metrics import Metrics
 from worker.postgres.store import Store
 from worker.process.identity import Identity
@@ -39,7 +39,6 @@ from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
 from worker.stack import Stack
 from worker.steps.answering import Answering
-from worker.steps.creating import Context
 from worker.values import Answer, Beginning, Receipt, Route
 
 _SUM = "worker_end_to_end_seconds_sum"

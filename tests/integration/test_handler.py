@@ -22,9 +22,9 @@ from steering import steer
 from structlog.testing import capture_logs
 
 from schemas import CreateSessionRequest
-from worker.errors import Rejected, RetryLater, SettingsError
+from worker.errors import SettingsError
+from worker.handlers import Context, Rejected, RetryLater
 from worker.settings import Settings
-from worker.steps.creating import Context
 
 QUICK = {"retry_base_seconds": 0.01, "retry_cap_seconds": 0.02}
 

@@ -9,10 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from steering import steer
 
 from schemas import CreateSessionRequest
-from worker.errors import Rejected, RetryLater
+from worker.handlers import Context, Rejected, RetryLater
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
-from worker.steps.creating import Context
 
 STAGES = ("decode", "accept", "create", "finish", "publish", "settle")
 

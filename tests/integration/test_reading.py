@@ -8,8 +8,7 @@ from steering import steer
 from structlog.testing import capture_logs
 
 from schemas import CreateSessionRequest
-from worker.errors import RetryLater
-from worker.steps.creating import Context
+from worker.handlers import Context, RetryLater
 
 LARGE = "x" * 40_000
 

@@ -26,11 +26,10 @@ from structlog.testing import capture_logs
 
 from schemas import CreateSessionRequest
 from worker import app
-from worker.errors import RetryLater
+from worker.handlers import Context, RetryLater
 from worker.services import retries
 from worker.settings import Settings
 from worker.steps import attempting
-from worker.steps.creating import Context
 
 QUICK = {"retry_base_seconds": 0.02, "retry_cap_seconds": 0.05}
 REASONS = (

@@ -18,10 +18,10 @@ from steering import steer
 from structlog.testing import capture_logs
 
 from schemas import CreateSessionPayload, CreateSessionRequest
-from worker.errors import RetryLater, SealError
+from worker.errors import SealError
+from worker.handlers import Context, RetryLater
 from worker.messages.envelope import restore
 from worker.messages.sealing import SealKeys, parse_seal_keys
-from worker.steps.creating import Context
 
 CASES = secret_payloads()
 

@@ -14,12 +14,12 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from schemas import CreateSessionRequest, session_id
-from worker.errors import MigrationError, RetryLater
+from worker.errors import MigrationError
+from worker.handlers import Context, RetryLater
 from worker.postgres import migrate
 from worker.postgres.sql import load_queries
 from worker.services import expiry, retention
 from worker.settings import Settings
-from worker.steps.creating import Context
 
 OLD = timedelta(days=40)
 BEFORE_GRANTS = """

@@ -9,23 +9,16 @@ from uuid import UUID
 import pytest
 
 from schemas import CreateSessionRequest, CreateSessionResponse, FailureCode
-from worker.errors import Rejected
-from worker.errors import RetryLater as Again
-from worker.steps.creating import (
-    BuiltInCreation,
-    Context,
-    Handler,
-    HandlerCreation,
-    exhausted,
-)
+from worker.handlers import Context, Handler, Rejected, RetryLater
+from worker.steps.creating import BuiltInCreation, HandlerCreation, exhausted
 from worker.steps.retry_rule import RetryRule
 from worker.values import (
     Completed,
     Failed,
     Failure,
+    PutOff,
     Refusal,
     Requested,
-    RetryLater,
     Route,
     Tried,
     Verdict,
@@ -134,32 +127,32 @@ async def test_rejected_is_final_and_its_reason_is_cut() -> None:
 
 @pytest.mark.parametrize(("after", "seconds"), [(2.5, 2.5), (timedelta(minutes=1), 60), (-5, 0)])
 async def test_retry_later_waits_as_long_as_it_says(after: Any, seconds: float) -> None:
-    verdict = await verdict_of(raising(Again(after, "busy")), work())
+    verdict = await verdict_of(raising(RetryLater(after, "busy")), work())
 
-    assert isinstance(verdict, RetryLater)
+    assert isinstance(verdict, PutOff)
     assert (verdict.delay_seconds, verdict.reason) == (seconds, "busy")
 
 
 async def test_retry_at_once_is_at_once() -> None:
     for after in (0, timedelta(0)):
-        verdict = await verdict_of(raising(Again(after)), work())
-        assert isinstance(verdict, RetryLater)
+        verdict = await verdict_of(raising(RetryLater(after)), work())
+        assert isinstance(verdict, PutOff)
         assert verdict.delay_seconds == 0
 
 
-@pytest.mark.parametrize("error", [Again(), KeyError("x"), ValueError("secret-value"), TimeoutError()])
+@pytest.mark.parametrize("error", [RetryLater(), KeyError("x"), ValueError("secret-value"), TimeoutError()])
 async def test_without_a_time_the_delay_grows_with_the_attempt(error: Exception) -> None:
     for attempt, most in ((1, 1), (2, 2)):
         tried = Tried(errors=attempt - 1, put_offs=attempt - 1)
         verdict = await verdict_of(raising(error), work(attempt=attempt, tried=tried))
-        assert isinstance(verdict, RetryLater)
+        assert isinstance(verdict, PutOff)
         assert 0 <= verdict.delay_seconds <= most
         assert "secret-value" not in verdict.reason
 
 
 async def test_the_last_attempt_is_the_last() -> None:
     tried = Tried(errors=1, put_offs=2)
-    verdict = await verdict_of(raising(Again(1, "the switch is down")), work(attempt=4, tried=tried))
+    verdict = await verdict_of(raising(RetryLater(1, "the switch is down")), work(attempt=4, tried=tried))
 
     assert isinstance(verdict, Failed)
     assert verdict.code is FailureCode.ATTEMPTS_EXHAUSTED
@@ -184,7 +177,7 @@ async def test_a_handler_s_result_that_is_no_json_is_a_failed_attempt() -> None:
     async def odd(_request: CreateSessionRequest, _context: Context) -> dict[str, Any]:
         return {"a": object()}
 
-    assert isinstance(await verdict_of(odd, work()), RetryLater)
+    assert isinstance(await verdict_of(odd, work()), PutOff)
 
 
 async def test_a_handler_that_cancels_its_own_call_has_failed_and_ends_no_other() -> None:
@@ -199,9 +192,9 @@ async def test_a_handler_that_cancels_its_own_call_has_failed_and_ends_no_other(
     assert await creation.room(2) == 2
     ends = {type(one): one for one in await verdicts(creation, work({"name": "gives up"}), work())}
 
-    assert ends.keys() == {RetryLater, Completed}
-    gave_up = ends[RetryLater]
-    assert isinstance(gave_up, RetryLater)
+    assert ends.keys() == {PutOff, Completed}
+    gave_up = ends[PutOff]
+    assert isinstance(gave_up, PutOff)
     assert gave_up.reason == "the handler raised CancelledError"
     assert await creation.room(2) == 2
 

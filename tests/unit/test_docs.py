@@ -19,8 +19,7 @@ from worker.monitoring.metrics import Metrics
 from worker.settings import Settings, variable_name
 from worker.steps.creating import HandlerCreation, load_handler
 from worker.steps.retry_rule import RetryRule
-from worker.values import Completed, Failed, Requested, Route, Work
-from worker.values import RetryLater as PutOff
+from worker.values import Completed, Failed, PutOff, Requested, Route, Work
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])

@@ -8,9 +8,8 @@ import pytest
 from steering import blurts_out_secrets
 
 from schemas import CreateSessionRequest
-from worker.errors import RetryLater
+from worker.handlers import Context, RetryLater
 from worker.steps import failure
-from worker.steps.creating import Context
 
 REQUEST = CreateSessionRequest.model_validate(
     {"request_id": "6f1f6a52-8f0a-4c6c-9f4a-0d6a7f2b1c3d", "org_id": "o", "operation": "create_session",

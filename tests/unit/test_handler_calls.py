@@ -8,9 +8,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from schemas import CreateSessionPayload, CreateSessionRequest
-from worker.errors import Rejected, RetryLater
+from worker.handlers import Context, Handler, Rejected, RetryLater
 from worker.monitoring.handler_calls import HandlerCalls
-from worker.steps.creating import Context, Handler, HandlerCreation, RetryRule
+from worker.steps.creating import HandlerCreation, RetryRule
 from worker.values import Requested, Route, Work
 
 RULE = RetryRule(3, 1, 10)

@@ -19,11 +19,12 @@ from structlog.testing import capture_logs
 
 from schemas import CreateSessionRequest, FailureCode
 from worker.errors import KilledItsReader, SealError
+from worker.handlers import Context
 from worker.messages.envelope import Limits, Message, decode, restore
 from worker.messages.sealing import parse_seal_keys
 from worker.reading.questions import Given
 from worker.reading.reader import HEAVY_BYTES, Reader
-from worker.steps.creating import Context, HandlerCreation
+from worker.steps.creating import HandlerCreation
 from worker.steps.retry_rule import RetryRule
 from worker.values import Arrival, Completed, Read, Unreadable, Verdict, Work
 

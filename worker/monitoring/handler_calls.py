@@ -5,7 +5,7 @@ from types import TracebackType
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from worker import errors
+from worker.handlers import Rejected, RetryLater
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _TYPES = 20
@@ -75,9 +75,9 @@ class _Call:
         match error:
             case None:
                 return "ok"
-            case errors.Rejected():
+            case Rejected():
                 return "rejected"
-            case errors.RetryLater():
+            case RetryLater():
                 return "retry"
             case TimeoutError() if self._limit.expired():
                 return "timeout"

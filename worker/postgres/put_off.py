@@ -7,10 +7,10 @@ from uuid import UUID
 from worker.postgres.alarm import Alarm
 from worker.postgres.database import Database
 from worker.postgres.rows import Held, held_in
-from worker.values import Failed, Failure, RetryLater
+from worker.values import Failed, Failure, PutOff
 
 
-class PutOff:
+class PutOffLine:
     """The line of the put-off requests, in Postgres, and why their attempts came to nothing."""
 
     def __init__(self, database: Database, worker: UUID, lease_seconds: float) -> None:
@@ -19,7 +19,7 @@ class PutOff:
         self._lease_seconds = lease_seconds
         self.due_alarm = Alarm()  # rings when what this worker has put off is due
 
-    async def retry_later(self, retries: Sequence[RetryLater]) -> set[UUID]:
+    async def retry_later(self, retries: Sequence[PutOff]) -> set[UUID]:
         """Put these off, with why; returns those whose attempt was the current one."""
         retries = sorted(retries, key=lambda retry: retry.work.request_id.int)
         rows = await self._database.call(

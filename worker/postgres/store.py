@@ -11,7 +11,7 @@ import asyncpg
 from worker.errors import LeaseLost
 from worker.monitoring.profile import Peer, Profile
 from worker.postgres.database import Database
-from worker.postgres.put_off import PutOff
+from worker.postgres.put_off import PutOffLine
 from worker.postgres.rows import WORKER_LOST, Claim, Held, TakenOver, held_in
 from worker.values import Arrival, Completed, Failed, Refusal, Route, Work
 
@@ -55,7 +55,7 @@ class ToCancel(NamedTuple):
     received_at: datetime
 
 
-class Store(PutOff):
+class Store(PutOffLine):
     """What a worker does with the tables. Each method is one committed statement."""
 
     def __init__(self, database: Database, worker: UUID, lease_seconds: float) -> None:

@@ -22,7 +22,7 @@ from worker.steps.creating import Creation, exhausted, refused
 from worker.steps.finishing import Finishing
 from worker.steps.pipeline import Pipeline
 from worker.steps.turns import Line
-from worker.values import Answer, Beginning, Failure, Path, Requested, RetryLater, Verdict, Work
+from worker.values import Answer, Beginning, Failure, Path, PutOff, Requested, Verdict, Work
 
 NEEDED = (database.PART, intake.PART, publisher.PART)  # a full response queue is no reason to wait
 # Whatever killed its worker may do so again: the more often, the fewer requests share its next attempt.
@@ -103,7 +103,7 @@ class Attempting:
                 _log.error("request.cannot_be_opened", request_id=str(row.request_id), reason=reason)
                 work = _work(row, None, None, path)
                 why = _lost_with(row.worker) if gone else None
-                others.append(refused(work, now) or RetryLater(work, _SHUT_SECONDS, reason, why))
+                others.append(refused(work, now) or PutOff(work, _SHUT_SECONDS, reason, why))
             else:
                 # What was refused at the door gets its verdict from the pipeline, as everything.
                 late = None if work.refusal else refused(work, now)

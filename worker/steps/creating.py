@@ -6,9 +6,9 @@ Both turn claimed work into verdicts and touch neither the broker nor the databa
 import asyncio
 import importlib
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 import structlog
@@ -22,7 +22,8 @@ from schemas import (
     session_id,
 )
 from schemas.base import iso_text
-from worker import errors
+from worker.errors import SettingsError
+from worker.handlers import Context, Handler, Rejected, RetryLater
 from worker.monitoring.handler_calls import HandlerCalls
 from worker.steps import failure
 from worker.steps.retry_rule import RetryRule, in_words
@@ -33,9 +34,9 @@ from worker.values import (
     Failed,
     Failure,
     NewSession,
+    PutOff,
     Refusal,
     Requested,
-    RetryLater,
     Tried,
     Unrecorded,
     Verdict,
@@ -47,20 +48,6 @@ DEFAULT_EXPIRATION_SECONDS = 86_400
 _LONGEST_REASON = 500
 _LONGEST_RESPONSE = 1 << 20  # characters; over a message that is too large a broker closes the channel
 _log = structlog.get_logger(__name__)
-
-
-class Context(NamedTuple):
-    """What a handler is told beside the request."""
-
-    session_id: str
-    attempt: int
-    deadline_at: datetime | None
-
-
-# A handler creates whatever a session needs elsewhere. It may be called again for the same request, after a
-# crash or a time-out: `session_id` is the same each time. What it returns is added to the response's
-# metadata.
-Handler = Callable[[CreateSessionRequest, Context], Awaitable[Mapping[str, Any] | None]]
 
 
 class _TooMuchReturned(Exception):
@@ -161,9 +148,9 @@ class HandlerCreation:
                 if len(verdict.response) > _LONGEST_RESPONSE:
                     raise _TooMuchReturned
                 return verdict
-        except errors.Rejected as error:
+        except Rejected as error:
             return failed(work, Refusal(FailureCode.REJECTED, error.reason[:_LONGEST_REASON] or "rejected"))
-        except errors.RetryLater as error:
+        except RetryLater as error:
             after = None if error.after is None else error.after.total_seconds()
             return self._again(work, failure.put_off(error, error.reason, self._handler), after)
         except TimeoutError as error:
@@ -188,7 +175,7 @@ class HandlerCreation:
         delay = self._rule.delay(why.kind, tried, after)
         if work.deadline_at is not None:  # then it is told that it is too late, and not at the next attempt
             delay = min(delay, (work.deadline_at - now).total_seconds())
-        return RetryLater(work, delay, why.reason, why)
+        return PutOff(work, delay, why.reason, why)
 
 
 Creation = BuiltInCreation | HandlerCreation
@@ -206,15 +193,15 @@ def load_handler(path: str) -> Handler:
     try:
         handler = getattr(importlib.import_module(module_name), name)
     except Exception as error:
-        raise errors.SettingsError(
+        raise SettingsError(
             f"WORKER_HANDLER: cannot load {path!r} (module:function; its folder in PYTHONPATH): {error!r}"
         ) from error
     if not inspect.iscoroutinefunction(handler) and not inspect.iscoroutinefunction(type(handler).__call__):
-        raise errors.SettingsError(f"WORKER_HANDLER: {path!r} is not an async function of (request, context)")
+        raise SettingsError(f"WORKER_HANDLER: {path!r} is not an async function of (request, context)")
     try:
         inspect.signature(handler).bind("request", "context")
     except TypeError as error:
-        raise errors.SettingsError(
+        raise SettingsError(
             f"WORKER_HANDLER: {path!r} cannot be called with (request, context): {error}"
         ) from error
     loaded: Handler = handler

@@ -13,7 +13,7 @@ from worker.postgres.rows import WORKER_LOST
 from worker.postgres.store import Known, Store
 from worker.steps.accepting import stored_answer
 from worker.steps.creating import failed
-from worker.values import Answer, Completed, Failed, Refusal, RetryLater, Route, Verdict, Work
+from worker.values import Answer, Completed, Failed, PutOff, Refusal, Route, Verdict, Work
 
 _log = structlog.get_logger(__name__)
 
@@ -31,10 +31,10 @@ class Finishing:
     async def finish(self, verdicts: Sequence[Verdict], lease: int) -> list[Answer]:
         """Store these verdicts; returns the answers to those that were stored."""
         final: list[Completed | Failed] = []
-        later: list[RetryLater] = []
+        later: list[PutOff] = []
         for verdict in verdicts:
             match verdict:
-                case RetryLater():
+                case PutOff():
                     later.append(verdict)
                 case Completed() | Failed():
                     final.append(verdict)
@@ -98,7 +98,7 @@ class Finishing:
                 )  # fmt: skip
         return answers
 
-    async def _put_off(self, retries: Sequence[RetryLater], lease: int) -> list[Answer]:
+    async def _put_off(self, retries: Sequence[PutOff], lease: int) -> list[Answer]:
         """Returns the answers to those that someone finished while this worker still held them."""
         moved = await self._store.retry_later(retries)
         self._metrics.retries.inc(len(moved))
