@@ -27,7 +27,7 @@ up: .venv/local ## the local stack and a worker in the foreground, until Ctrl-C
 	@$(BIN)/session-worker up
 
 test: .venv/dev ## all tests, on real servers
-	@$(CLEAN) $(BIN)/python tests/servers.py
+	@$(CLEAN) $(BIN)/python tests/support/servers.py
 	@$(CLEAN) $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal --durations=10 $(PYTEST_ARGS)
 
 lint: .venv/dev ## style, strict types, import contracts
@@ -46,7 +46,7 @@ bench: .venv/bench ## measure this worker beside its peers, on this machine
 	@deploy/setup.sh $(notdir $@)
 
 schemas: .venv/dev ## write the generated documents anew: JSON Schemas, AsyncAPI and its page
-	@PYTHONPATH=tests $(BIN)/python tests/contract/documents.py $(SCHEMAS_ARGS)
+	@PYTHONPATH=tests $(BIN)/python tests/support/contract/documents.py $(SCHEMAS_ARGS)
 
 # No address of a registry, and nothing of this machine, gets into a lock file.
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \

@@ -26,8 +26,8 @@ from worker.rabbitmq.topology import names_for
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))  # the messages are those of the tests
 
-from attackers import attacks, header_of_booleans
-from raw_amqp import send_raw
+from support.attackers import attacks, header_of_booleans
+from support.raw_amqp import send_raw
 
 RATE = 20  # of the well-behaved one, a second
 SECONDS = 10

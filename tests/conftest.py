@@ -6,9 +6,9 @@ from uuid import uuid4
 
 import asyncpg
 import pytest_asyncio
-from faults.scene import Scene
-from harness import Desk, NewWorker, delete_topology, open_desk, run_in_process, with_database
-from servers import servers
+from support.faults.scene import Scene
+from support.harness import Desk, NewWorker, delete_topology, open_desk, run_in_process, with_database
+from support.servers import servers
 
 from worker.monitoring import log
 from worker.postgres.migrate import migrate

@@ -6,9 +6,9 @@ from uuid import uuid4
 
 import aio_pika
 import asyncpg
-from commands import Outcome, Shell
-from harness import Desk, NewWorker, declare_topology, good_request, response_in
-from steering import steer
+from support.commands import Outcome, Shell
+from support.harness import Desk, NewWorker, declare_topology, good_request, response_in
+from support.steering import steer
 
 from schemas import CreateSessionRequest
 from worker.handlers import Context

@@ -17,8 +17,8 @@ import asyncpg
 import psutil
 import pytest
 import pytest_asyncio
-from commands import PATIENCE_SECONDS, Shell, line_with
-from harness import NewWorker, declare_topology, eventually
+from support.commands import PATIENCE_SECONDS, Shell, line_with
+from support.harness import NewWorker, declare_topology, eventually
 
 from worker.settings import Settings
 

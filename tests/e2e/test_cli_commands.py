@@ -7,9 +7,9 @@ from uuid import uuid4
 import asyncpg
 import pytest
 import pytest_asyncio
-from commands import Shell, line_with
-from harness import Desk, NewWorker, declare_topology, eventually, good_request
-from steering import steer
+from support.commands import Shell, line_with
+from support.harness import Desk, NewWorker, declare_topology, eventually, good_request
+from support.steering import steer
 
 from schemas import CreateSessionRequest
 from worker.handlers import Context, RetryLater

@@ -5,8 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from commands import Shell
-from servers import faulty_rabbit
+from support.commands import Shell
+from support.servers import faulty_rabbit
 
 from worker.cli.main import COMMANDS
 from worker.settings import Settings

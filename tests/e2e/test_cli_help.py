@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from commands import Outcome, Shell
+from support.commands import Outcome, Shell
 
 from worker.cli.main import COMMANDS, main
 from worker.cli.version import commit_of

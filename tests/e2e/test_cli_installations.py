@@ -3,8 +3,8 @@
 from uuid import uuid4
 
 import pytest_asyncio
-from commands import Shell
-from harness import delete_topology, run_in_process
+from support.commands import Shell
+from support.harness import delete_topology, run_in_process
 
 from worker.settings import Settings
 from worker.stack import Stack

@@ -15,8 +15,8 @@ import asyncpg
 import psutil
 import pytest
 import pytest_asyncio
-from commands import PATIENCE_SECONDS, Shell, line_with
-from harness import Desk, declare_topology, eventually, good_request
+from support.commands import PATIENCE_SECONDS, Shell, line_with
+from support.harness import Desk, declare_topology, eventually, good_request
 
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings

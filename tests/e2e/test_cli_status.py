@@ -6,8 +6,8 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 import pytest_asyncio
-from commands import Shell, line_with
-from harness import Desk, NewWorker, eventually, good_request
+from support.commands import Shell, line_with
+from support.harness import Desk, NewWorker, eventually, good_request
 
 from worker.settings import Settings
 

@@ -7,8 +7,8 @@ from uuid import uuid4
 import asyncpg
 import pytest
 import pytest_asyncio
-from commands import Outcome, Shell
-from harness import NewWorker, eventually
+from support.commands import Outcome, Shell
+from support.harness import NewWorker, eventually
 
 from worker.settings import Settings
 

@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from contract.documents import ROOT
-from faults.processes import WorkerProcess
-from faults.scene import Scene
-from harness import Desk, NewWorker, eventually, good_request, metric_of, response_in
+from support.contract.documents import ROOT
+from support.faults.processes import WorkerProcess
+from support.faults.scene import Scene
+from support.harness import Desk, NewWorker, eventually, good_request, metric_of, response_in
 
 from schemas import RequestStatus
 

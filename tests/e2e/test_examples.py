@@ -13,10 +13,10 @@ from uuid import uuid4
 import asyncpg
 import pytest
 import pytest_asyncio
-from contract.documents import ROOT
-from harness import Desk, NewWorker, delete_topology, eventually, good_request, open_desk, row_of
-from node_js import NODE, project_at
-from servers import _node
+from support.contract.documents import ROOT
+from support.harness import Desk, NewWorker, delete_topology, eventually, good_request, open_desk, row_of
+from support.node_js import NODE, project_at
+from support.servers import _node
 
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings

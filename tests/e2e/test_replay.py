@@ -9,9 +9,9 @@ from uuid import uuid4
 import aio_pika
 import asyncpg
 import pytest
-from contract.documents import ROOT
-from harness import Desk, NewWorker, good_request, response_in
 from structlog.testing import capture_logs
+from support.contract.documents import ROOT
+from support.harness import Desk, NewWorker, good_request, response_in
 
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings

@@ -12,10 +12,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 import pytest_asyncio
-from faults.processes import WorkerProcess, worker_processes
-from faults.scene import Scene
-from harness import Desk, declare_topology, eventually, good_request, response_in
-from servers import Faulty, faulty_postgres
+from support.faults.processes import WorkerProcess, worker_processes
+from support.faults.scene import Scene
+from support.harness import Desk, declare_topology, eventually, good_request, response_in
+from support.servers import Faulty, faulty_postgres
 
 from worker.postgres.migrate import migrate
 from worker.rabbitmq.topology import names_for

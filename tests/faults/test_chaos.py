@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from faults.chaos import run_chaos
+from support.faults.chaos import run_chaos
 
 SEED = 20_261
 REQUESTS = 6_000

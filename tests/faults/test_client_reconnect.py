@@ -8,10 +8,10 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from aiormq import Channel
-from harness import eventually, run_in_process
-from proxy import Proxy, proxy_to
-from responder import Responder, completed, request_id_of, responder_at
-from servers import faulty_rabbit
+from support.faults.proxy import Proxy, proxy_to
+from support.harness import eventually, run_in_process
+from support.responder import Responder, completed, request_id_of, responder_at
+from support.servers import faulty_rabbit
 
 from worker.client import Client, Request, request_id_for, subscription
 from worker.settings import Settings

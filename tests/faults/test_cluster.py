@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 from aiormq import Channel
-from faults.load import Books, Producers, keeping_books
-from faults.processes import worker_processes
-from faults.scene import Scene
-from harness import Desk, NewWorker, eventually, good_request
-from servers import write_down
+from support.faults.load import Books, Producers, keeping_books
+from support.faults.processes import worker_processes
+from support.faults.scene import Scene
+from support.harness import Desk, NewWorker, eventually, good_request
+from support.servers import write_down
 
 from worker.operations.promises import verify
 from worker.rabbitmq import intake, topology

@@ -4,9 +4,9 @@ from collections import Counter
 
 import asyncpg
 import pytest
-from faults.load import Producers, keeping_books
-from faults.processes import worker_processes
-from faults.scene import Scene
+from support.faults.load import Producers, keeping_books
+from support.faults.processes import worker_processes
+from support.faults.scene import Scene
 
 from worker.operations.promises import verify
 from worker.process.failpoint import Gap

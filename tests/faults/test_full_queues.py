@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 import aio_pika
 import asyncpg
 import pytest
-from harness import (
+from structlog.testing import capture_logs
+from support.harness import (
     Desk,
     NewWorker,
     RunningWorker,
@@ -21,7 +22,6 @@ from harness import (
     response_in,
     told,
 )
-from structlog.testing import capture_logs
 
 from worker.monitoring import tally
 from worker.rabbitmq.topology import names_for

@@ -4,9 +4,9 @@ import time
 from uuid import UUID
 
 import asyncpg
-from faults.load import Producers, keeping_books, request_for
-from faults.processes import WorkerProcess, worker_processes
-from faults.scene import Scene
+from support.faults.load import Producers, keeping_books, request_for
+from support.faults.processes import WorkerProcess, worker_processes
+from support.faults.scene import Scene
 
 from worker.operations.promises import verify
 
@@ -20,7 +20,7 @@ def named(name: str, request_id: UUID) -> dict[str, object]:
 async def test_requests_of_a_killed_worker_are_finished_by_another_within_two_leases(
     scene: Scene, db: asyncpg.Connection
 ) -> None:
-    stuck = {**scene.environ, "WORKER_HANDLER": "faults.handlers:never_ends"}
+    stuck = {**scene.environ, "WORKER_HANDLER": "support.faults.handlers:never_ends"}
     async with worker_processes(1, stuck) as [victim], keeping_books(scene.amqp_url, scene.prefix) as books:
         producers = Producers(scene.amqp_url, scene.prefix, books, 50)
         await producers.send(50, lambda one: named("endless", one))
@@ -43,8 +43,10 @@ async def test_a_request_that_kills_its_worker_each_time_ends_answered_and_takes
     scene: Scene, db: asyncpg.Connection
 ) -> None:
     environ = {
-        **scene.environ, "WORKER_HANDLER": "faults.handlers:kills_its_worker", "WORKER_LEASE_SECONDS": "1",
-    }  # fmt: skip
+        **scene.environ,
+        "WORKER_HANDLER": "support.faults.handlers:kills_its_worker",
+        "WORKER_LEASE_SECONDS": "1",
+    }
     victims: list[WorkerProcess] = []
     async with keeping_books(scene.amqp_url, scene.prefix) as books:
         worker = WorkerProcess(environ)
@@ -90,8 +92,10 @@ async def test_an_attempt_put_off_is_made_again_after_a_growing_delay(
     scene: Scene, db: asyncpg.Connection
 ) -> None:
     environ = {
-        **scene.environ, "WORKER_HANDLER": "faults.handlers:fails_twice", "WORKER_RETRY_BASE_SECONDS": "0.2",
-    }  # fmt: skip
+        **scene.environ,
+        "WORKER_HANDLER": "support.faults.handlers:fails_twice",
+        "WORKER_RETRY_BASE_SECONDS": "0.2",
+    }
     async with worker_processes(1, environ), keeping_books(scene.amqp_url, scene.prefix) as books:
         await Producers(scene.amqp_url, scene.prefix, books, 30).send(30)
         await books.until_all_answered(60)

@@ -16,12 +16,12 @@ import aio_pika
 import asyncpg
 import pytest
 import pytest_asyncio
-from faults.load import Books, Producers, keeping_books, request_for
-from faults.outage import Witness, witness
-from faults.processes import WorkerProcess
-from faults.proxy import Proxy, proxy_to
-from faults.scene import Scene
-from servers import FaultyRabbit, faulty_rabbit
+from support.faults.load import Books, Producers, keeping_books, request_for
+from support.faults.outage import Witness, witness
+from support.faults.processes import WorkerProcess
+from support.faults.proxy import Proxy, proxy_to
+from support.faults.scene import Scene
+from support.servers import FaultyRabbit, faulty_rabbit
 
 from worker.operations.promises import verify
 from worker.rabbitmq import topology
@@ -113,7 +113,7 @@ async def set_up(
 ) -> AsyncIterator[Site]:
     await declare(broker.url, delivery_limit)
     handler = {
-        "WORKER_HANDLER": "faults.handlers:waits_for_the_gate",
+        "WORKER_HANDLER": "support.faults.handlers:waits_for_the_gate",
         "WORKER_HANDLER_CONCURRENCY": "1",
         "WORKER_HANDLER_TIMEOUT_SECONDS": "3600",
         "WORKER_PREFETCH": str(2 * REQUESTS),

@@ -13,12 +13,12 @@ import asyncpg
 import psutil
 import pytest
 import pytest_asyncio
-from faults.load import Books, Producers, keeping_books, request_for
-from faults.outage import Witness, assert_unharmed, readyz, until_down, until_up, witness
-from faults.processes import WorkerProcess, worker_processes
-from faults.proxy import Proxy, proxy_to
-from faults.scene import Scene
-from servers import Faulty, faulty_postgres
+from support.faults.load import Books, Producers, keeping_books, request_for
+from support.faults.outage import Witness, assert_unharmed, readyz, until_down, until_up, witness
+from support.faults.processes import WorkerProcess, worker_processes
+from support.faults.proxy import Proxy, proxy_to
+from support.faults.scene import Scene
+from support.servers import Faulty, faulty_postgres
 
 from worker.postgres.migrate import migrate
 from worker.rabbitmq import topology
@@ -256,7 +256,10 @@ async def test_after_an_outage_longer_than_a_lease_no_worker_takes_another_for_d
     what the workers had sent is all carried out at once afterwards, in any order. After a stop they come
     back one after the other, up to 3 s apart; a lease is to be longer than that."""
     scene = site.scene
-    handler = {"WORKER_HANDLER": "faults.handlers:waits_for_the_gate", "WORKER_LEASE_SECONDS": str(lease)}
+    handler = {
+        "WORKER_HANDLER": "support.faults.handlers:waits_for_the_gate",
+        "WORKER_LEASE_SECONDS": str(lease),
+    }
     environ = {**scene.environ, **handler}
     async with (
         worker_processes(2, environ) as workers,

@@ -12,12 +12,12 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from aiormq.exceptions import AMQPError
-from faults.load import Books, Producers, keeping_books, request_for
-from faults.outage import Witness, assert_unharmed, readyz, until_down, until_up, witness
-from faults.processes import WorkerProcess, worker_processes
-from faults.proxy import Proxy, proxy_to
-from faults.scene import Scene
-from servers import FaultyRabbit, faulty_rabbit, write_down
+from support.faults.load import Books, Producers, keeping_books, request_for
+from support.faults.outage import Witness, assert_unharmed, readyz, until_down, until_up, witness
+from support.faults.processes import WorkerProcess, worker_processes
+from support.faults.proxy import Proxy, proxy_to
+from support.faults.scene import Scene
+from support.servers import FaultyRabbit, faulty_rabbit, write_down
 
 from worker.operations.promises import verify
 from worker.rabbitmq import topology
@@ -33,7 +33,7 @@ CONSUMER_TIMEOUT = (
 )
 UNHEARD = "select count(*) = 50 from requests where answer_at is not null and undelivered = 'unroutable'"
 MORE = {"WORKER_PREFETCH": "40", "WORKER_BATCH_SIZE": "20"}
-BUSY = {"WORKER_HANDLER": "faults.handlers:takes_a_moment"}
+BUSY = {"WORKER_HANDLER": "support.faults.handlers:takes_a_moment"}
 GONE = (AMQPError, OSError, TimeoutError)
 
 pytestmark = pytest.mark.timeout(180)
@@ -221,7 +221,7 @@ async def test_a_channel_that_the_broker_closes_for_a_slow_handler_costs_neither
     site: Site, gate: Path
 ) -> None:
     url = site.broker.url
-    environ = {**site.scene.environ, "WORKER_HANDLER": "faults.handlers:waits_for_the_gate"}
+    environ = {**site.scene.environ, "WORKER_HANDLER": "support.faults.handlers:waits_for_the_gate"}
     async with (
         worker_processes(1, environ) as [worker],
         witness(url, PREFIX) as watching,

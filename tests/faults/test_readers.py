@@ -4,10 +4,10 @@ import asyncio
 from uuid import UUID, uuid4
 
 import psutil
-from attackers import attacks, request
-from faults.processes import WorkerProcess
-from faults.scene import Scene
-from harness import declared_counts, good_request, open_desk, response_in
+from support.attackers import attacks, request
+from support.faults.processes import WorkerProcess
+from support.faults.scene import Scene
+from support.harness import declared_counts, good_request, open_desk, response_in
 
 KILLER = {"WORKER_FAIL_POINT": "while_reading:kill:KILLER"}
 HEAVY = request(metadata=f'{{"a":"{"x" * 100_000}"}}')

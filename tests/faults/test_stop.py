@@ -11,16 +11,16 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from faults.load import Books, Producers, keeping_books, request_for, subscribe
-from faults.outage import assert_unharmed
-from faults.processes import Event, WorkerProcess, worker_processes
-from faults.proxy import Proxy, proxy_to
-from faults.scene import Scene
+from support.faults.load import Books, Producers, keeping_books, request_for, subscribe
+from support.faults.outage import assert_unharmed
+from support.faults.processes import Event, WorkerProcess, worker_processes
+from support.faults.proxy import Proxy, proxy_to
+from support.faults.scene import Scene
 
 from worker.operations.promises import verify
 
-BUSY = {"WORKER_HANDLER": "faults.handlers:takes_a_moment"}
-GATED = {"WORKER_HANDLER": "faults.handlers:waits_for_the_gate"}
+BUSY = {"WORKER_HANDLER": "support.faults.handlers:takes_a_moment"}
+GATED = {"WORKER_HANDLER": "support.faults.handlers:waits_for_the_gate"}
 CLOSING_SECONDS = (
     7  # after the grace what is held is given back, connections are closed: 5, and a busy machine
 )

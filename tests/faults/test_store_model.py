@@ -17,11 +17,11 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from faults.store_model import Expected, State, WatchedDatabase, read
 from hypothesis import HealthCheck, Phase
 from hypothesis import settings as how_many
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from support.faults.store_model import Expected, State, WatchedDatabase, read
 
 from schemas import FailureCode
 from worker.errors import LeaseLost

@@ -11,10 +11,10 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 import pytest_asyncio
-from faults.load import request_for
-from harness import Desk, NewWorker, eventually, good_request, row_of
 from pamqp import commands as spec
-from steering import steer
+from support.faults.load import request_for
+from support.harness import Desk, NewWorker, eventually, good_request, row_of
+from support.steering import steer
 
 from schemas import CreateSessionRequest
 from worker import app

@@ -1,11 +1,11 @@
 """A worker that dies is followed by one of its own prefix, whoever else works in the same database."""
 
 import asyncpg
-from faults.load import Producers, keeping_books
-from faults.processes import worker_processes
-from faults.scene import Scene
 from faults.test_leases import named
-from harness import delete_topology
+from support.faults.load import Producers, keeping_books
+from support.faults.processes import worker_processes
+from support.faults.scene import Scene
+from support.harness import delete_topology
 
 from worker.operations.promises import verify
 from worker.postgres import migrate
@@ -15,7 +15,7 @@ async def test_a_worker_of_another_prefix_takes_over_nothing_and_answers_nobody(
     scene: Scene, db: asyncpg.Connection
 ) -> None:
     other = f"{scene.prefix}-b"
-    stuck = {**scene.environ, "WORKER_HANDLER": "faults.handlers:never_ends"}
+    stuck = {**scene.environ, "WORKER_HANDLER": "support.faults.handlers:never_ends"}
     try:
         async with (
             worker_processes(1, stuck) as [victim],

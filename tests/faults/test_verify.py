@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 import pytest_asyncio
-from faults.load import Books, keeping_books
-from harness import Desk, delete_topology, good_request, open_desk, run_in_process, with_database
+from support.faults.load import Books, keeping_books
+from support.harness import Desk, delete_topology, good_request, open_desk, run_in_process, with_database
 
 from worker.operations.promises import Received, verify
 from worker.settings import Settings

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from harness import Desk, NewWorker, good_request, metric_of, response_in, row_of
+from support.harness import Desk, NewWorker, good_request, metric_of, response_in, row_of
 
 from worker.rabbitmq.topology import names_for
 

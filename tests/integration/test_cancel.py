@@ -11,7 +11,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from aio_pika.abc import AbstractIncomingMessage
-from harness import (
+from structlog.testing import capture_logs
+from support.harness import (
     Desk,
     NewWorker,
     declare_topology,
@@ -21,8 +22,7 @@ from harness import (
     response_in,
     row_of,
 )
-from steering import steer
-from structlog.testing import capture_logs
+from support.steering import steer
 
 from schemas import CreateSessionRequest, CreateSessionResponse, FailureCode
 from worker.client import Client, Request, RequestTimedOut, SessionFailed, request_id_for

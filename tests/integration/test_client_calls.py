@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import aio_pika
 import pytest
 import pytest_asyncio
-from responder import Responder, completed, content_of, failed, request_id_of, responder_at
+from support.responder import Responder, completed, content_of, failed, request_id_of, responder_at
 
 from schemas import CreateSessionPayload, CreateSessionRequest, FailureCode, is_session_id
 from worker.client import (

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from harness import NewWorker, declare_topology, delete_topology
+from support.harness import NewWorker, declare_topology, delete_topology
 
 import worker.client
 from worker.client import client, request

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 import pytest_asyncio
-from harness import ANSWER_SECONDS, NewWorker, eventually
-from responder import Responder, request_id_of, responder_at
+from support.harness import ANSWER_SECONDS, NewWorker, eventually
+from support.responder import Responder, request_id_of, responder_at
 
 from worker.client import Client, Request, RequestUnroutable, SessionFailed, request_id_for
 from worker.stack import Stack

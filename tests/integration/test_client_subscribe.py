@@ -10,8 +10,8 @@ from uuid import uuid4
 import aio_pika
 import pytest
 import pytest_asyncio
-from harness import eventually
-from responder import Responder, completed, responder_at
+from support.harness import eventually
+from support.responder import Responder, completed, responder_at
 
 from worker.client import Client, ClientClosed, QueueMissing, Subscription
 from worker.stack import Stack

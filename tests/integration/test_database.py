@@ -8,8 +8,17 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from harness import Desk, NewWorker, RunningWorker, eventually, good_request, http_get, response_in, told
 from structlog.testing import capture_logs
+from support.harness import (
+    Desk,
+    NewWorker,
+    RunningWorker,
+    eventually,
+    good_request,
+    http_get,
+    response_in,
+    told,
+)
 
 from worker.errors import NotStorable
 from worker.monitoring import log

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 import aio_pika
 import pytest
-from faults.proxy import proxy_to
-from harness import Desk, declare_topology, eventually, good_request
+from support.faults.proxy import proxy_to
+from support.harness import Desk, declare_topology, eventually, good_request
 
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.readiness import Readiness

@@ -9,7 +9,9 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from harness import (
+from pydantic import SecretStr
+from structlog.testing import capture_logs
+from support.harness import (
     Desk,
     NewWorker,
     declare_topology,
@@ -21,9 +23,7 @@ from harness import (
     row_of,
     told,
 )
-from pydantic import SecretStr
-from steering import steer
-from structlog.testing import capture_logs
+from support.steering import steer
 
 from schemas import CreateSessionRequest, FailureCode
 from worker.client import Client

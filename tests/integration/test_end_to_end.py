@@ -14,7 +14,8 @@ import aio_pika
 import asyncpg
 import pytest
 import pytest_asyncio
-from harness import (
+from prometheus_client.parser import text_string_to_metric_families
+from support.harness import (
     Desk,
     NewWorker,
     RunningWorker,
@@ -25,8 +26,7 @@ from harness import (
     metric_becomes,
     metric_of,
 )
-from prometheus_client.parser import text_string_to_metric_families
-from steering import steer
+from support.steering import steer
 
 from schemas import CreateSessionRequest
 from worker.client import Client

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from harness import Desk, NewWorker, eventually, good_request, metric_of
+from support.harness import Desk, NewWorker, eventually, good_request, metric_of
 
 from worker.services import expiry, retention
 

@@ -9,13 +9,13 @@ import aio_pika
 import aiormq.connection
 import pytest
 from aiormq.exceptions import AMQPConnectionError, InvalidFrameError
-from harness import Desk, declare_topology, eventually
 from pamqp import commands as spec
 from pamqp.body import ContentBody
 from pamqp.frame import FrameTypes, marshal
 from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 from structlog.testing import capture_logs
+from support.harness import Desk, declare_topology, eventually
 
 from worker.messages.envelope import Message
 from worker.monitoring.metrics import Metrics

@@ -8,7 +8,8 @@ from typing import Any
 
 import asyncpg
 import pytest
-from harness import (
+from structlog.testing import capture_logs
+from support.harness import (
     Desk,
     NewWorker,
     declare_topology,
@@ -18,8 +19,7 @@ from harness import (
     response_in,
     row_of,
 )
-from steering import steer
-from structlog.testing import capture_logs
+from support.steering import steer
 
 from schemas import CreateSessionRequest
 from worker.errors import SettingsError
@@ -243,13 +243,13 @@ async def test_a_slow_call_holds_up_no_other(new_worker: NewWorker, desk: Desk) 
     ("path", "problem"),
     [
         ("no_such_module:handle", "No module named 'no_such_module'"),
-        ("steering:no_such_function", "no attribute 'no_such_function'"),
+        ("support.steering:no_such_function", "no attribute 'no_such_function'"),
         ("steering", "steering"),
         (":", "':'"),
-        ("steering:not_async", "is not an async function of (request, context)"),
-        ("steering:PATH", "is not an async function"),
-        ("steering:takes_nothing", "cannot be called with (request, context): too many"),
-        ("breaks_at_import:handle", "KeyError('NOT_SET')"),
+        ("support.steering:not_async", "is not an async function of (request, context)"),
+        ("support.steering:PATH", "is not an async function"),
+        ("support.steering:takes_nothing", "cannot be called with (request, context): too many"),
+        ("support.breaks_at_import:handle", "KeyError('NOT_SET')"),
     ],
 )
 async def test_a_wrong_handler_is_a_settings_error_that_names_the_variable(

@@ -6,9 +6,9 @@ import socket
 
 import asyncpg
 import pytest
-from faults.proxy import proxy_to
-from harness import Desk, NewWorker, good_request, http_get
 from pydantic import SecretStr
+from support.faults.proxy import proxy_to
+from support.harness import Desk, NewWorker, good_request, http_get
 
 from worker.errors import SettingsError
 from worker.monitoring import log

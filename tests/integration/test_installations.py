@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 import pytest_asyncio
-from harness import delete_topology, good_request, open_desk, run_in_process, with_database
+from support.harness import delete_topology, good_request, open_desk, run_in_process, with_database
 
 from worker.errors import MigrationError
 from worker.monitoring.readiness import Readiness

@@ -7,7 +7,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 import pytest_asyncio
-from harness import eventually, run_in_process
+from support.harness import eventually, run_in_process
 
 from worker.errors import MigrationError
 from worker.postgres import migrate

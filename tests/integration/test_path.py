@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from harness import Desk, NewWorker, eventually, good_request, response_in, row_of
+from support.harness import Desk, NewWorker, eventually, good_request, response_in, row_of
 
 from schemas import RequestStatus, is_session_id, session_id
 from worker import app

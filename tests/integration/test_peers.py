@@ -8,10 +8,10 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from harness import NewWorker, eventually, told
 from pydantic import SecretStr
-from steering import PATH
 from structlog.testing import capture_logs
+from support.harness import NewWorker, eventually, told
+from support.steering import PATH
 
 from worker.monitoring import log
 from worker.settings import Settings

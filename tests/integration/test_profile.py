@@ -1,9 +1,9 @@
 """What a worker does with a request, as it says of itself."""
 
 import pytest
-from harness import NewWorker
-from steering import PATH
 from structlog.testing import capture_logs
+from support.harness import NewWorker
+from support.steering import PATH
 
 from worker.monitoring import log
 from worker.monitoring.profile import Profile, differences

@@ -3,9 +3,9 @@
 import json
 
 import asyncpg
-from harness import Desk, NewWorker, good_request, row_of
-from steering import steer
 from structlog.testing import capture_logs
+from support.harness import Desk, NewWorker, good_request, row_of
+from support.steering import steer
 
 from schemas import CreateSessionRequest
 from worker.handlers import Context, RetryLater

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import NewWorker
+from support.harness import NewWorker
 
 from schemas import is_session_id
 from worker.settings import Settings

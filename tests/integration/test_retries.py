@@ -9,7 +9,8 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from harness import (
+from structlog.testing import capture_logs
+from support.harness import (
     Desk,
     NewWorker,
     declare_topology,
@@ -21,8 +22,7 @@ from harness import (
     row_of,
     told,
 )
-from steering import steer
-from structlog.testing import capture_logs
+from support.steering import steer
 
 from schemas import CreateSessionRequest
 from worker import app

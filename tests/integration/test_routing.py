@@ -5,7 +5,8 @@ import json
 import aio_pika
 import asyncpg
 import pytest
-from harness import (
+from structlog.testing import capture_logs
+from support.harness import (
     Desk,
     NewWorker,
     declare_topology,
@@ -17,8 +18,7 @@ from harness import (
     row_of,
     told,
 )
-from raw_amqp import nested_table, send_raw, short_string, table
-from structlog.testing import capture_logs
+from support.raw_amqp import nested_table, send_raw, short_string, table
 
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings

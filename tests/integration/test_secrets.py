@@ -10,12 +10,12 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from canary import everything_in, traces_of
-from contract.secret_payloads import PHONE, SecretCase, secret_payloads
-from harness import Desk, NewWorker, eventually, good_request, response_in, row_of
 from pydantic import SecretStr
-from steering import steer
 from structlog.testing import capture_logs
+from support.canary import everything_in, traces_of
+from support.contract.secret_payloads import PHONE, SecretCase, secret_payloads
+from support.harness import Desk, NewWorker, eventually, good_request, response_in, row_of
+from support.steering import steer
 
 from schemas import CreateSessionPayload, CreateSessionRequest
 from worker.errors import SealError

@@ -16,7 +16,7 @@ import aio_pika
 import asyncpg
 import psutil
 import pytest
-from servers import faulty_postgres, faulty_rabbit, write_down
+from support.servers import faulty_postgres, faulty_rabbit, write_down
 
 from worker.stack import Family, PostgresServer, RabbitNode, Stack, StackError, local_stack, opened, reaper
 from worker.stack.ports import LOOPBACK

@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from harness import eventually, good_request, http_get, open_desk, run_in_process
 from structlog.testing import capture_logs
+from support.harness import eventually, good_request, http_get, open_desk, run_in_process
 
 from worker.monitoring import log
 from worker.settings import Settings

@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import ChannelNotFoundEntity
-from harness import Desk, NewWorker, declare_topology, good_request
 from structlog.testing import capture_logs
+from support.harness import Desk, NewWorker, declare_topology, good_request
 
 from worker.errors import TopologyError
 from worker.rabbitmq import topology

@@ -8,10 +8,10 @@ from uuid import uuid4
 
 import aio_pika
 import asyncpg
-from harness import Desk, NewWorker, declare_topology, eventually, good_request, response_in, row_of
 from pamqp import commands as spec
-from servers import faulty_rabbit
 from structlog.testing import capture_logs
+from support.harness import Desk, NewWorker, declare_topology, eventually, good_request, response_in, row_of
+from support.servers import faulty_rabbit
 
 from worker.rabbitmq.connection import Broker
 from worker.rabbitmq.full_queues import can_be_decoded

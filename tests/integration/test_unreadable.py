@@ -12,7 +12,9 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from harness import (
+from pamqp import commands as spec
+from structlog.testing import capture_logs
+from support.harness import (
     Desk,
     NewWorker,
     declare_topology,
@@ -23,8 +25,6 @@ from harness import (
     response_in,
     told,
 )
-from pamqp import commands as spec
-from structlog.testing import capture_logs
 
 from worker import app
 from worker.messages.envelope import Message
@@ -185,7 +185,7 @@ async def test_many_with_names_as_long_as_a_frame_stop_nobody(new_worker: NewWor
 async def test_unreadable_messages_do_not_use_up_the_room_of_a_handler(
     new_worker: NewWorker, desk: Desk
 ) -> None:
-    await new_worker(handler="steering:harmless", handler_concurrency=2)
+    await new_worker(handler="support.steering:harmless", handler_concurrency=2)
 
     for _ in range(10):
         await desk.send(b"nothing", reply_to=None)

@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 import pytest_asyncio
-from harness import eventually
 from structlog.testing import capture_logs
+from support.harness import eventually
 
 from worker.monitoring.readiness import Readiness
 from worker.postgres import database

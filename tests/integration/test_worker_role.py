@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 import pytest_asyncio
-from harness import Desk, eventually, good_request, response_in, row_of, run_in_process
 from pydantic import SecretStr
 from structlog.testing import capture_logs
+from support.harness import Desk, eventually, good_request, response_in, row_of, run_in_process
 
 from schemas import CreateSessionRequest, session_id
 from worker.errors import MigrationError

@@ -7,10 +7,10 @@ import aio_pika
 import pytest
 import pytest_asyncio
 from aiormq.exceptions import AMQPError
-from faults.proxy import proxy_to
-from harness import eventually
 from pamqp import commands as spec
-from publishing import Bench, open_bench, open_channel
+from support.faults.proxy import proxy_to
+from support.harness import eventually
+from support.publishing import Bench, open_bench, open_channel
 
 from worker.rabbitmq.eager_reading import inside_is_known
 from worker.rabbitmq.publisher import Outgoing, write_batch, write_one

@@ -25,7 +25,7 @@ from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
 
 ANSWER_SECONDS = 15.0
-_SCHEMAS = Path(__file__).parents[1] / "schemas" / "json"
+_SCHEMAS = Path(__file__).parents[2] / "schemas" / "json"
 _STRICT = Draft202012Validator(
     json.loads((_SCHEMAS / "create-session-response.strict.schema.json").read_text())
 )

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-_PAGE = Path(__file__).parents[1] / "docs" / "operating.md"
+_PAGE = Path(__file__).parents[2] / "docs" / "operating.md"
 _ROW = re.compile(r"^\| `(worker_\w+)` \|([^|]*)\|", re.MULTILINE)
 
 

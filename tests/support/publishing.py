@@ -8,8 +8,8 @@ from uuid import uuid4
 import aio_pika
 from aio_pika.abc import AbstractConnection
 from aiormq.channel import Channel
-from harness import eventually
 from pamqp import commands as spec
+from support.harness import eventually
 
 from worker.rabbitmq.publisher import Outgoing
 

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
-from harness import ANSWER_SECONDS
+from support.harness import ANSWER_SECONDS
 
 from schemas import (
     CreateSessionResponse,

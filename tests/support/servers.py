@@ -8,7 +8,7 @@ The first that is possible is taken; TEST_SERVERS=environment|containers|program
 one. Tests that break a server get one of their own, since those of the environment are
 somebody's. A service that is missing is an error, never a skipped test.
 
-`python tests/servers.py` says which way it is, and installs RabbitMQ where that is needed.
+`python tests/support/servers.py` says which way it is, and installs RabbitMQ where that is needed.
 """
 
 import asyncio

@@ -6,7 +6,7 @@ from typing import Any
 from schemas import CreateSessionRequest
 from worker.handlers import Context, Handler
 
-PATH = "steering:steered"
+PATH = "support.steering:steered"
 _acts: list[Handler] = []
 
 

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from contract.differences import explaining, kinds_of
-from contract.documents import FOLDER, ROOT
-from contract.made_requests import Maker
-from contract.mutations import OPERATORS
 from jsonschema_rs import Draft202012Validator
 from pamqp import commands as spec
+from support.contract.differences import explaining, kinds_of
+from support.contract.documents import FOLDER, ROOT
+from support.contract.made_requests import Maker
+from support.contract.mutations import OPERATORS
 
 from worker.messages.envelope import Limits, Message, decode
 from worker.messages.sealing import parse_seal_keys

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from contract.compatibility import Side, breaking, changes
-from contract.documents import json_documents, latest_release
-from contract.tightened import TIGHTENED, Tightened, Worker, explained
 from jsonschema_rs import Draft202012Validator
 from pydantic import ValidationError
+from support.contract.compatibility import Side, breaking, changes
+from support.contract.documents import json_documents, latest_release
+from support.contract.tightened import TIGHTENED, Tightened, Worker, explained
 
 from schemas import CancelSessionRequest, CreateSessionRequest
 from schemas.documents import CONTRACT_VERSION

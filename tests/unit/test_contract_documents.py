@@ -11,12 +11,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from contract.documents import ROOT, texts
-from contract.made_requests import Maker
-from contract.page import codes_table
 from jsonschema_rs import Draft202012Validator
-from node_js import project_at, run
 from pamqp import commands as spec
+from support.contract.documents import ROOT, texts
+from support.contract.made_requests import Maker
+from support.contract.page import codes_table
+from support.node_js import project_at, run
 
 from schemas import (
     CancelSessionRequest,

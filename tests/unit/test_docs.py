@@ -8,9 +8,9 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from metrics_table import documented
 from prometheus_client import Counter
 from prometheus_client.metrics import MetricWrapperBase
+from support.metrics_table import documented
 
 from schemas import CreateSessionPayload, CreateSessionRequest, FailureCode
 from worker.cli.main import COMMANDS

@@ -4,7 +4,7 @@ import struct
 import time
 
 import pytest
-from raw_amqp import table
+from support.raw_amqp import table
 
 from worker.rabbitmq import lenient_reading
 

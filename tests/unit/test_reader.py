@@ -13,9 +13,9 @@ from uuid import uuid4
 
 import psutil
 import pytest
-from attackers import ID, attacks, request
 from pamqp import commands as spec
 from structlog.testing import capture_logs
+from support.attackers import ID, attacks, request
 
 from schemas import CreateSessionRequest, FailureCode
 from worker.errors import KilledItsReader, SealError

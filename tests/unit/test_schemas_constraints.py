@@ -5,9 +5,9 @@ import math
 from typing import Any
 
 import pytest
-from contract.constraints import CHOICES, ENUMS, LENGTHS, PLACES, RANGES, REQUIRED
-from contract.everything import EVERYTHING
 from pydantic import BaseModel, ValidationError
+from support.contract.constraints import CHOICES, ENUMS, LENGTHS, PLACES, RANGES, REQUIRED
+from support.contract.everything import EVERYTHING
 
 from schemas import CreateSessionPayload, field_errors
 

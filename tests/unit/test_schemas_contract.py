@@ -8,8 +8,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from contract.everything import EVERYTHING
 from pydantic import BaseModel, ValidationError
+from support.contract.everything import EVERYTHING
 
 import schemas
 from schemas import (

@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from contract.everything import EVERYTHING
 from pydantic import BaseModel, ValidationError
+from support.contract.everything import EVERYTHING
 
 from schemas import CreateSessionPayload, CreateSessionRequest, CreateSessionResponse, field_errors
 from schemas.base import wire_alias

@@ -5,9 +5,9 @@ import json
 from typing import Any, TypeVar
 
 import pytest
-from contract.secret_payloads import SecretCase, secret_payloads
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.contract.secret_payloads import SecretCase, secret_payloads
 
 from schemas import CreateSessionPayload, map_secrets, may_hold_secrets
 from schemas.secret import _CREDENTIAL, _HEADERS

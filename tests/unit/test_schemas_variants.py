@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from contract.secret_payloads import CREDENTIALS
 from pydantic import ValidationError
+from support.contract.secret_payloads import CREDENTIALS
 
 from schemas import CreateSessionPayload, field_errors
 from schemas.choices import OpenAIModelName

@@ -3,7 +3,7 @@
 A path may begin with a word in capitals that stands for every place where such an object occurs.
 """
 
-from contract.secret_payloads import CREDENTIALS
+from support.contract.secret_payloads import CREDENTIALS
 
 PLACES = {
     "ASSISTANT": ("assistant", "customer.assistant_overrides"),

@@ -9,7 +9,7 @@ from copy import deepcopy
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from contract.mutations import places, second_spelling
+from support.contract.mutations import places, second_spelling
 
 Json = dict[str, Any]
 _DEEPEST = 50

@@ -10,12 +10,12 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from contract.page import page
+from support.contract.page import page
 
 from schemas import json_schemas
 from worker.asyncapi import document
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "schemas" / "json"
 RELEASED = FOLDER / "released"
 

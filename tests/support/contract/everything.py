@@ -5,7 +5,7 @@ Lists of variants hold each variant once; `ASSISTANT_VARIANTS` holds what a sing
 
 from typing import Any
 
-from contract.secret_payloads import CREDENTIALS
+from support.contract.secret_payloads import CREDENTIALS
 
 Json = dict[str, Any]
 

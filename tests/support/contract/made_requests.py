@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from contract.mutations import OPERATORS, camel_case
+from support.contract.mutations import OPERATORS, camel_case
 
 Json = dict[str, Any]
 _PROSE = "aZ09 _-.,:/@#{}\"'\\\n\t\u00e9\u00df\u4e2d\u05d0\u2028\u0301\U0001f600\U0001f468\u200d"

@@ -15,11 +15,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from faults.load import Books, Producers, keeping_books
-from faults.processes import WorkerProcess
-from faults.proxy import Proxy, proxy_to
-from faults.scene import Scene
-from servers import Faulty, faulty_postgres, faulty_rabbit, write_down
+from support.faults.load import Books, Producers, keeping_books
+from support.faults.processes import WorkerProcess
+from support.faults.proxy import Proxy, proxy_to
+from support.faults.scene import Scene
+from support.servers import Faulty, faulty_postgres, faulty_rabbit, write_down
 
 from worker.operations.promises import Violation, verify
 from worker.postgres.migrate import migrate

@@ -9,8 +9,8 @@ import aio_pika
 import aiohttp
 import asyncpg
 from aio_pika.abc import AbstractChannel
-from faults.load import Books
-from faults.processes import WorkerProcess
+from support.faults.load import Books
+from support.faults.processes import WorkerProcess
 
 from worker.operations.promises import verify
 from worker.rabbitmq.topology import names_for

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 Event = dict[str, Any]
-_TESTS = str(Path(__file__).parent.parent)  # where WORKER_HANDLER finds the handlers
+_TESTS = str(Path(__file__).parents[2])  # where WORKER_HANDLER finds the handlers
 _PATIENCE_SECONDS = 60.0
 
 
