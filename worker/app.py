@@ -19,7 +19,9 @@ from worker.monitoring.profile import Profile, profile_of
 from worker.monitoring.readiness import Readiness
 from worker.outbound import Outbound, outbound
 from worker.postgres import database
+from worker.postgres.leases import Leases
 from worker.postgres.migrate import settle
+from worker.postgres.put_off import PutOffLine
 from worker.postgres.store import Store
 from worker.process.failpoint import FailPoint
 from worker.process.identity import Identity, new_identity
@@ -34,13 +36,15 @@ from worker.settings import Settings
 from worker.steps.accepting import Accepting
 from worker.steps.answering import UNBURIED_SECONDS
 from worker.steps.attempting import Attempting
+from worker.steps.burying import Burying
 from worker.steps.cancelling import Cancelling
 from worker.steps.creating import BuiltInCreation, Creation, HandlerCreation, load_handler
 from worker.steps.finishing import Finishing
 from worker.steps.lanes import CANCELS_AT_ONCE, Lanes
-from worker.steps.pipeline import Pipeline
-from worker.steps.reading_apart import Beside
+from worker.steps.pipeline import Pipeline, Steps
+from worker.steps.reading_apart import ReadingApart
 from worker.steps.retry_rule import RetryRule
+from worker.steps.sorting import Decoding
 from worker.tls import context_from
 
 PARTS = (database.PART, intake.PART, publisher.PART, full_queues.PART, full_queues.DEAD_PART)
@@ -72,12 +76,13 @@ class _Given:
 class _Parts:
     """A worker's parts, wired."""
 
-    store: Store
+    leases: Leases
+    database: database.Database
     taking: intake.Intake
     cancels: intake.Intake
-    pipeline: Pipeline
+    burying: Burying
     reading: Reader
-    beside: Beside
+    beside: ReadingApart
     alive: heartbeat.Heartbeat
     recovery: Recovery
     retries: retries.Retries
@@ -120,24 +125,23 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
             settings.pool_size,
             tls,
             given.readiness,
-            given.fail_point,
             given.metrics.pool_wait.observe,
             me.application,
         )
         opened.push_async_callback(pool.close)
-        store = Store(pool, me.worker, settings.lease_seconds)
+        leases = Leases(pool, me.worker, settings.lease_seconds)
 
         async def begin() -> None:
             await pool.open(await pool.reach(lambda: settle(url, tls, settings.prefix)))
-            await store.register(me.host, me.pid, me.version, given.profile)
+            await leases.register(me.host, me.pid, me.version, given.profile)
 
         if not await _unless_stopped(begin(), stop):
             return
-        await _run(settings, given, _wire(settings, given, pool, store), stop)
+        await _run(settings, given, _wire(settings, given, pool, leases), stop)
         _log.info("worker.stopped")
 
 
-def _wire(settings: Settings, given: _Given, pool: database.Database, store: Store) -> _Parts:
+def _wire(settings: Settings, given: _Given, pool: database.Database, leases: Leases) -> _Parts:
     names, readiness, metrics = given.design.names, given.readiness, given.metrics
     bounds = intake.Bounds(settings.prefetch_in_effect, settings.prefetch_bytes, settings.max_body_bytes)
     taking = intake.Intake(intake.sources_of_requests(names), bounds, readiness, metrics)
@@ -148,24 +152,21 @@ def _wire(settings: Settings, given: _Given, pool: database.Database, store: Sto
         metrics=None,
         part=None,
     )
-    finishing = Finishing(store, metrics)
+    store, line = Store(pool, leases, given.fail_point), PutOffLine(pool, leases)
     answers = outbound(
-        settings, given.me, names, given.broker, pool, store, readiness, metrics, given.fail_point
+        settings, given.me, names, given.broker, pool, leases, readiness, metrics, given.fail_point
     )
-    answering = answers.answering
-    pipeline = Pipeline(
-        Limits(settings.max_body_bytes),
-        given.keys,
-        taking,
-        Accepting(store, given.keys, metrics),
-        given.creation,
-        finishing,
-        answering,
-        Cancelling(store, finishing, answering),
-        store,
-        metrics,
-        given.fail_point,
+    answering, finishing = answers.answering, Finishing(store, line, metrics)
+    steps = Steps(
+        decoding=Decoding(Limits(settings.max_body_bytes), given.keys, metrics, given.fail_point),
+        accepting=Accepting(store, given.keys, metrics),
+        creation=given.creation,
+        finishing=finishing,
+        answering=answering,
+        cancelling=Cancelling(store, leases, finishing, answering),
+        burying=Burying(taking, answering),
     )
+    pipeline = Pipeline(steps, taking, leases, metrics, given.fail_point)
     reading = Reader(
         Given(
             settings.seal_keys.get_secret_value(), settings.max_body_bytes, bool(settings.handler),
@@ -173,27 +174,43 @@ def _wire(settings: Settings, given: _Given, pool: database.Database, store: Sto
         ),
         given.keys,
     )  # fmt: skip
-    beside = Beside(reading, pipeline, given.creation, taking, _lanes(settings), settings.batch_size)
-    alive = heartbeat.Heartbeat(store, given.me, settings.lease_seconds)
+    beside = ReadingApart(reading, pipeline, given.creation, taking, _lanes(settings), settings.batch_size)
+    alive = heartbeat.Heartbeat(leases, pool, given.me)
     attempting = Attempting(
-        store, given.keys, pipeline, given.creation, finishing, answering, settings.max_attempts, reading
+        store,
+        leases,
+        given.keys,
+        pipeline,
+        given.creation,
+        finishing,
+        answering,
+        settings.max_attempts,
+        reading,
     )
-    recovery = Recovery(store, attempting, alive, readiness, metrics)
+    recovery = Recovery(leases, attempting, alive, readiness, metrics)
     again = retries.Retries(
-        store, attempting, given.creation, readiness, metrics, _lanes(settings), settings.batch_size
+        line,
+        leases,
+        attempting,
+        given.creation,
+        readiness,
+        metrics,
+        _lanes(settings),
+        settings.batch_size,
     )
     return _Parts(
-        store=store,
+        leases=leases,
+        database=pool,
         taking=taking,
         cancels=cancels,
-        pipeline=pipeline,
+        burying=steps.burying,
         reading=reading,
         beside=beside,
         alive=alive,
         recovery=recovery,
         retries=again,
         lanes=Lanes(
-            taking, cancels, beside, pipeline, given.creation, store, _lanes(settings), settings.batch_size
+            taking, cancels, beside, pipeline, given.creation, leases, _lanes(settings), settings.batch_size
         ),
         answers=answers,
     )
@@ -219,14 +236,14 @@ async def _run(settings: Settings, given: _Given, parts: _Parts, stop: asyncio.E
     finally:
         for task in (asked, feed, *running):
             task.cancel()
-        parts.recovery.cancel()
-        parts.retries.cancel()
+        parts.recovery.running.cancel()
+        parts.retries.running.cancel()
         await asyncio.gather(asked, feed, *running, return_exceptions=True)
         await parts.beside.cancel()
-        await parts.recovery.drain()
-        await parts.retries.drain()
+        await parts.recovery.running.drain()
+        await parts.retries.running.drain()
         await parts.reading.close()
-        await _sign_off(parts.store)
+        await _sign_off(parts.leases)
 
 
 def _services(settings: Settings, given: _Given, parts: _Parts) -> list[Coroutine[None, None, None]]:
@@ -236,8 +253,8 @@ def _services(settings: Settings, given: _Given, parts: _Parts) -> list[Coroutin
         await reconnecting.serve_together(parts.cancels.serve(connection), parts.taking.serve(connection))
 
     async def flush_notes() -> None:
-        if parts.store.has_notes:
-            await parts.store.flush_notes()
+        if parts.leases.has_notes:
+            await parts.leases.flush_notes()
 
     async def tell_readiness() -> None:
         while True:
@@ -246,8 +263,8 @@ def _services(settings: Settings, given: _Given, parts: _Parts) -> list[Coroutin
             await given.readiness.until_down()
             _log.warning("worker.not_ready", reasons=given.readiness.reasons)
 
-    others = peers.Peers(parts.store, given.profile, settings.lease_seconds)
-    ageing = expiry.Expiry(parts.store, given.metrics)
+    others = peers.Peers(parts.database, given.me.worker, given.profile, settings.lease_seconds)
+    ageing = expiry.Expiry(parts.database, given.metrics)
     services = [
         tell_readiness(),
         loop_lag.watch(given.metrics.loop_lag.observe),
@@ -259,12 +276,12 @@ def _services(settings: Settings, given: _Given, parts: _Parts) -> list[Coroutin
         every(_RECOVERY_SECONDS, "recovery", parts.recovery.run_once),
         parts.retries.run(),
         every(retries.MEASURE_SECONDS, "retries", parts.retries.measure),
-        every(UNBURIED_SECONDS, "unburied", parts.pipeline.bury_unburied),
+        every(UNBURIED_SECONDS, "unburied", parts.burying.bury_held),
         every(expiry.INTERVAL_SECONDS, "expiry", ageing.run_once),
         every(retention.INTERVAL_SECONDS, "workers", parts.alive.forget_the_silent),
     ]
     if settings.retention_days:
-        keeping = retention.Retention(parts.store, given.metrics, settings.retention_days)
+        keeping = retention.Retention(parts.database, given.metrics, settings.retention_days)
         services.append(every(retention.INTERVAL_SECONDS, "retention", keeping.run_once))
     return services
 
@@ -279,21 +296,21 @@ async def _drain(parts: _Parts, feed: "asyncio.Task[None]", grace_seconds: float
             await parts.taking.stop()
             await feed
             await parts.beside.drain()
-            await parts.recovery.drain()
-            await parts.retries.drain()
+            await parts.recovery.running.drain()
+            await parts.retries.running.drain()
             await parts.cancels.flush()
             await parts.taking.flush()
-            if parts.store.has_notes:
-                await parts.store.flush_notes()
+            if parts.leases.has_notes:
+                await parts.leases.flush_notes()
     except TimeoutError:
         consequence = "what is unfinished is given back"
         _log.warning("worker.grace_over", grace_seconds=grace_seconds, consequence=consequence)
 
 
-async def _sign_off(store: Store) -> None:
+async def _sign_off(leases: Leases) -> None:
     try:
         async with asyncio.timeout(_SIGN_OFF_SECONDS):
-            await store.sign_off()
+            await leases.sign_off()
     except Exception as error:  # noqa: BLE001 — a worker that cannot say goodbye is found out by its silence
         _log.warning("worker.sign_off_failed", error=type(error).__name__, consequence="its leases run out")
 

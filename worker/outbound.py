@@ -7,7 +7,7 @@ from worker.monitoring import tally
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.readiness import Readiness
 from worker.postgres.database import Database
-from worker.postgres.store import Store
+from worker.postgres.leases import Leases
 from worker.postgres.waiting_answers import WaitingAnswers
 from worker.process.failpoint import FailPoint
 from worker.process.identity import Identity
@@ -60,7 +60,7 @@ def outbound(
     names: Names,
     broker: Broker,
     database: Database,
-    store: Store,
+    leases: Leases,
     readiness: Readiness,
     metrics: Metrics,
     fail_point: FailPoint,
@@ -72,7 +72,7 @@ def outbound(
     direct = publisher.Publisher(of_direct, seconds, fail_point, publisher.DIRECT_PART)
     room, telling, waiting = Room(names, readiness), tally.Tally(), WaitingAnswers(database)
     ways = Ways(usual, direct, Apart(broker, seconds), room, metrics)
-    answering = Answering(me, names, usual, ways, waiting, store.note_published, telling, metrics)
+    answering = Answering(me, names, usual, ways, waiting, leases.note_published, telling, metrics)
     return Outbound(
         answering=answering,
         sending=unanswered.Sending(waiting, answering, room, readiness, metrics, settings.retention_days),

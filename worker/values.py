@@ -86,15 +86,17 @@ class Arrival(NamedTuple):
     request_id: UUID
     fingerprint: bytes
     session_id: str
-    org_id: str | None
-    user_id: str | None
-    body: str | None  # what is stored: canonical, secrets sealed; None when refused
-    document: str | None  # what the session keeps of it
-    request: Requested | None
-    refusal: Refusal | None
-    deadline_at: datetime | None
     route: Route
-    contents: tuple[str, ...]  # what else its fingerprint may have been made from: another key, an older form
+    org_id: str | None = None
+    user_id: str | None = None
+    body: str | None = None  # the text that is stored: canonical, secrets sealed; None when refused
+    document: str | None = None  # the part of it that the session keeps
+    request: Requested | None = None
+    refusal: Refusal | None = None
+    deadline_at: datetime | None = None
+    contents: tuple[
+        str, ...
+    ] = ()  # what else its fingerprint may have been made from: another key, an older form
     since: Beginning | None = None
 
 
@@ -162,15 +164,32 @@ class Work(NamedTuple):
     request_id: UUID
     attempt: int
     session_id: str
-    org_id: str | None
-    user_id: str | None
-    document: str | None
-    request: Requested | None
-    refusal: Refusal | None
-    deadline_at: datetime | None
     route: Route
+    org_id: str | None = None
+    user_id: str | None = None
+    document: str | None = None
+    request: Requested | None = None
+    refusal: Refusal | None = None
+    deadline_at: datetime | None = None
     since: Beginning | None = None
     tried: Tried = Tried()
+
+
+def first_work(arrival: Arrival) -> Work:
+    """The first attempt at a request that was accepted just now."""
+    return Work(
+        request_id=arrival.request_id,
+        attempt=1,
+        session_id=arrival.session_id,
+        route=arrival.route,
+        org_id=arrival.org_id,
+        user_id=arrival.user_id,
+        document=arrival.document,
+        request=arrival.request,
+        refusal=arrival.refusal,
+        deadline_at=arrival.deadline_at,
+        since=arrival.since,
+    )
 
 
 class NewSession(NamedTuple):

@@ -28,9 +28,12 @@ from worker.errors import LeaseLost
 from worker.monitoring import log
 from worker.monitoring.metrics import Metrics
 from worker.operations.promises import Received, Recorded, illegal_history, verify
+from worker.postgres.leases import Leases
+from worker.postgres.put_off import PutOffLine
 from worker.postgres.rows import Claim, Held, TakenOver
-from worker.postgres.store import Store, first_work
+from worker.postgres.store import Store
 from worker.postgres.waiting_answers import Undelivered, WaitingAnswers
+from worker.process.failpoint import FailPoint
 from worker.settings import Settings
 from worker.steps.finishing import Finishing
 from worker.values import (
@@ -44,6 +47,7 @@ from worker.values import (
     Route,
     Verdict,
     Work,
+    first_work,
 )
 
 EXAMPLES, STEPS = int(os.environ.get("EXAMPLES", "250")), 50
@@ -123,7 +127,13 @@ def request_id(number: int) -> UUID:
 def arrival(number: int, content: bytes) -> Arrival:
     route = Route("first", None, None)
     return Arrival(
-        request_id(number), content, f"ts_{number}", "org", None, "{}", "{}", None, None, None, route, ()
+        request_id=request_id(number),
+        fingerprint=content,
+        session_id=f"ts_{number}",
+        route=route,
+        org_id="org",
+        body="{}",
+        document="{}",
     )
 
 
@@ -136,6 +146,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.run(self.world.clear())
         self.metrics = Metrics()
         self.stores: list[Store] = [None, None]  # type: ignore[list-item]
+        self.leases: list[Leases] = [None, None]  # type: ignore[list-item]
+        self.lines: list[PutOffLine] = [None, None]  # type: ignore[list-item]
         self.finishing: list[Finishing] = [None, None]  # type: ignore[list-item]
         self.batches: list[Batch] = []
         self.on_their_way: list[tuple[Finishing, Batch]] = []
@@ -148,7 +160,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(worker=WORKER, numbers=REQUESTS, other_content=st.booleans(), meanwhile=MEANWHILE)
     def a_batch_arrives(self, worker: int, numbers: list[int], other_content: bool, meanwhile: str) -> None:
-        batch = Batch(worker, self.stores[worker].new_lease())
+        batch = Batch(worker, self.leases[worker].new())
         self._lose(worker, meanwhile)
         self.run(self._accept(batch, numbers, b"other" if other_content else b"content"))
 
@@ -172,13 +184,13 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(which=BATCH)
     def a_batch_fails(self, which: int) -> None:
         for batch in self._pick(which, lambda _: True):
-            self.stores[batch.worker].abandon(batch.lease)
+            self.leases[batch.worker].abandon(batch.lease)
             self.batches.remove(batch)
 
     @rule(worker=WORKER, meanwhile=MEANWHILE)
     def notes_are_written(self, worker: int, meanwhile: str) -> None:
         self._lose(worker, meanwhile)
-        self.run(self.stores[worker].flush_notes())
+        self.run(self.leases[worker].flush_notes())
 
     @rule(worker=WORKER, silent=st.booleans(), meanwhile=MEANWHILE)
     def due_leases_are_taken_over(self, worker: int, silent: bool, meanwhile: str) -> None:
@@ -188,7 +200,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(worker=WORKER, some=SOME, meanwhile=MEANWHILE)
     def what_is_due_is_taken(self, worker: int, some: int, meanwhile: str) -> None:
         self.run(self._become_due(some))
-        self.run(self.stores[worker].next_due())
+        self.run(self.lines[worker].next_due())
         self._lose(worker, meanwhile)
         self.run(self._take_due(worker))
 
@@ -210,7 +222,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(worker=WORKER)
     def a_worker_shows_that_it_lives(self, worker: int) -> None:
-        self.run(self.stores[worker].heartbeat("host", 1, "1"))
+        self.run(self.leases[worker].heartbeat("host", 1, "1"))
 
     @rule(worker=WORKER)
     def a_worker_dies(self, worker: int) -> None:
@@ -226,7 +238,7 @@ class StoreMachine(RuleBasedStateMachine):
             if batch.worker == worker and batch.works
         ]
         self._forget(worker)
-        self.run(self.stores[worker].sign_off())
+        self.run(self.leases[worker].sign_off())
         self.run(self._new_worker(worker))
 
     @rule(some=SOME, verdict=VERDICT)
@@ -257,7 +269,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(numbers=st.tuples(REQUESTS, REQUESTS))
     def both_accept(self, numbers: tuple[list[int], list[int]]) -> None:
-        batches = [Batch(worker, self.stores[worker].new_lease()) for worker in (0, 1)]
+        batches = [Batch(worker, self.leases[worker].new()) for worker in (0, 1)]
         self._at_once([
             self._accept(batch, each, b"content") for batch, each in zip(batches, numbers, strict=True)
         ])  # fmt: skip
@@ -330,7 +342,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.run(self._new_worker(worker))
         self.run(self._finish_everything(0))
         self.run(self._send(0))
-        self.run(self.stores[0].flush_notes())
+        self.run(self.leases[0].flush_notes())
         self.the_tables_are_as_they_have_to_be()
         state = self.world.expected.state
         assert not state.leases
@@ -344,9 +356,12 @@ class StoreMachine(RuleBasedStateMachine):
     # How it is done.
 
     async def _new_worker(self, worker: int) -> None:
-        self.stores[worker] = Store(self.world.databases[worker], uuid4(), LEASE_SECONDS)
-        self.finishing[worker] = Finishing(self.stores[worker], self.metrics)
-        await self.stores[worker].register("host", 1, "1")
+        database = self.world.databases[worker]
+        leases = self.leases[worker] = Leases(database, uuid4(), LEASE_SECONDS)
+        store = self.stores[worker] = Store(database, leases, FailPoint(""))
+        line = self.lines[worker] = PutOffLine(database, leases)
+        self.finishing[worker] = Finishing(store, line, self.metrics)
+        await self.leases[worker].register("host", 1, "1")
 
     def _unfinished(self) -> list[UUID]:
         return sorted(one for one, row in self.world.expected.state.requests.items() if not row.finished)
@@ -390,7 +405,7 @@ class StoreMachine(RuleBasedStateMachine):
             if meanwhile == "finished by the other":
                 for batch in [batch for batch in self.batches if batch.worker == other]:
                     await self._work_off(batch)
-                await self.stores[other].flush_notes()
+                await self.leases[other].flush_notes()
 
         self.world.databases[worker].lose_answer = happens
 
@@ -426,7 +441,7 @@ class StoreMachine(RuleBasedStateMachine):
             begun = await self.stores[batch.worker].accept(list(arrivals.values()), batch.lease)
         except LeaseLost:
             self.world.happened["lease lost"] += 1
-            self.stores[batch.worker].abandon(batch.lease)
+            self.leases[batch.worker].abandon(batch.lease)
             self.batches.remove(batch)
             return
         batch.works |= {one: first_work(arrivals[one]) for one in begun}
@@ -464,14 +479,12 @@ class StoreMachine(RuleBasedStateMachine):
         store = self.stores[worker]
         for row in await store.to_cancel([one]):
             if row.response is None:
-                work = Work(
-                    row.request_id, row.attempt, row.session_id, None, None, None, None, None, None, row.route
-                )
+                work = Work(row.request_id, row.attempt, row.session_id, row.route)
                 cancelled = self._verdict(work, "failed", worker)
                 assert isinstance(cancelled, Failed)
                 answers = await self.finishing[worker].finish_current([cancelled])
                 batch = Batch(
-                    worker, store.new_lease(), answers={one.request_id: one.body for one in answers}
+                    worker, self.leases[worker].new(), answers={one.request_id: one.body for one in answers}
                 )
                 self.batches.append(batch)
                 self.world.happened["cancelled"] += len(answers)
@@ -479,7 +492,7 @@ class StoreMachine(RuleBasedStateMachine):
     async def _publish(self, batch: Batch) -> None:
         await self._publish_unconfirmed(batch)
         answers, batch.answers = batch.answers, {}
-        self.stores[batch.worker].note_published(list(answers))
+        self.leases[batch.worker].note_published(list(answers))
 
     async def _publish_unconfirmed(self, batch: Batch) -> None:
         for one, body in batch.answers.items():
@@ -504,20 +517,20 @@ class StoreMachine(RuleBasedStateMachine):
         answers = await WaitingAnswers(self.world.databases[worker]).claim_replies(100, direct=False)
         for answer in answers:
             self.published[answer.request_id].append(answer.body)
-        self.stores[worker].note_published([answer.request_id for answer in answers])
+        self.leases[worker].note_published([answer.request_id for answer in answers])
         self.world.happened["sent late"] += len(answers)
 
     async def _end(self, batch: Batch) -> None:
-        self.stores[batch.worker].note_done(batch.lease)
+        self.leases[batch.worker].done(batch.lease)
         self.batches.remove(batch)
 
     async def _take_over(self, worker: int, *, silent: bool) -> None:
-        for taken in await self.stores[worker].take_over(100, from_silent_holders=silent):
+        for taken in await self.leases[worker].take_over(100, from_silent_holders=silent):
             self.world.happened["taken over"] += 1
             self.batches.append(Batch(worker, taken.lease, taken=taken, unseen=True))
 
     async def _look(self, batch: Batch) -> None:
-        held = await self.stores[batch.worker].held(batch.lease)
+        held = await self.leases[batch.worker].held(batch.lease)
         batch.unseen = False
         batch.answers |= {row.request_id: row.response for row in held if row.response is not None}
         batch.todo = [row for row in held if row.response is None]
@@ -533,11 +546,10 @@ class StoreMachine(RuleBasedStateMachine):
             rows[one].due = True
 
     async def _take_due(self, worker: int) -> None:
-        store = self.stores[worker]
-        lease = store.new_lease()
-        held = await store.take_due(lease, 100)
+        lease = self.leases[worker].new()
+        held = await self.lines[worker].take_due(lease, 100)
         if not held:
-            store.abandon(lease)
+            self.leases[worker].done(lease)
             return
         self.world.happened["taken when due"] += len(held)
         batch = Batch(worker, lease, taken=TakenOver(lease, holder_silent=False, spends_attempt=False))
@@ -567,7 +579,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.world.happened["not claimed"] += len(missing)
             batch.answers |= {
                 row.request_id: row.response
-                for row in await store.held(batch.lease)
+                for row in await self.leases[batch.worker].held(batch.lease)
                 if row.request_id in missing and row.response is not None
             }
 
@@ -598,12 +610,18 @@ class StoreMachine(RuleBasedStateMachine):
             await self._recover(worker)
             for batch in list(self.batches):
                 await self._work_off(batch)
-            await self.stores[worker].flush_notes()
+            await self.leases[worker].flush_notes()
 
 
 def _work(row: Held, attempt: int) -> Work:
     return Work(
-        row.request_id, attempt, row.session_id, row.org_id, row.user_id, "{}", None, None, None, row.route
+        request_id=row.request_id,
+        attempt=attempt,
+        session_id=row.session_id,
+        route=row.route,
+        org_id=row.org_id,
+        user_id=row.user_id,
+        document="{}",
     )
 
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -25,24 +25,26 @@ from worker.messages.sealing import parse_seal_keys
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.readiness import Readiness
 from worker.postgres.database import Database
+from worker.postgres.leases import Leases
+from worker.postgres.put_off import PutOffLine
 from worker.postgres.rows import Claim, Held
-from worker.postgres.store import Store, first_work
+from worker.postgres.store import Store
 from worker.process.failpoint import FailPoint
 from worker.rabbitmq.intake import Intake
 from worker.services.recovery import Recovery
 from worker.settings import Settings
-from worker.steps import creating
+from worker.steps import verdicts
 from worker.steps.attempting import Attempting
 from worker.steps.creating import BuiltInCreation
 from worker.steps.finishing import Finishing
-from worker.values import Answer, Arrival, Completed, Failed, PutOff, Work
+from worker.values import Answer, Arrival, Completed, Failed, PutOff, Work, first_work
 
 KEYS = parse_seal_keys("")
 PUBLISHED = "select published_at is not null from requests where request_id = $1"
 RUN_OUT = "update leases set lease_until = now() - interval '1 s'"
 
 
-class StoreWithNews(Store):
+class LeasesWithNews(Leases):
     """Something happens right after it has looked into a lease."""
 
     async def held(self, lease: int) -> list[Held]:
@@ -53,15 +55,28 @@ class StoreWithNews(Store):
         return rows
 
 
+class Holder(NamedTuple):
+    """A worker's parts that hold requests."""
+
+    leases: Leases
+    store: Store
+    finishing: Finishing
+
+
+def a_holder(leases: Leases) -> Holder:
+    store = Store(leases._database, leases, FailPoint(""))
+    return Holder(leases, store, Finishing(store, PutOffLine(leases._database, leases), Metrics()))
+
+
 @pytest_asyncio.fixture
-async def stores(settings: Settings) -> AsyncIterator[tuple[Store, StoreWithNews]]:
+async def holders(settings: Settings) -> AsyncIterator[tuple[Holder, Holder]]:
     """Of the former holder, and of the one that takes over."""
     url = settings.database_url.get_secret_value()
-    database = Database(url, 2, None, Readiness(["postgres"]), FailPoint(""))
+    database = Database(url, 2, None, Readiness(["postgres"]))
     await database.open()
-    pair = Store(database, uuid4(), 60), StoreWithNews(database, uuid4(), 60)
-    for store in pair:
-        await store.register("host", 1, "1")
+    pair = a_holder(Leases(database, uuid4(), 60)), a_holder(LeasesWithNews(database, uuid4(), 60))
+    for holder in pair:
+        await holder.leases.register("host", 1, "1")
     yield pair
     await database.close()
 
@@ -75,10 +90,10 @@ def arrival() -> Arrival:
     return decoded
 
 
-async def begun(store: Store, db: asyncpg.Connection, count: int = 1) -> tuple[int, list[Work]]:
+async def begun(holder: Holder, db: asyncpg.Connection, count: int = 1) -> tuple[int, list[Work]]:
     """Requests that this worker has claimed, and whose lease has run out since."""
-    lease, arrivals = store.new_lease(), [arrival() for _ in range(count)]
-    assert await store.accept(arrivals, lease) == {one.request_id for one in arrivals}
+    lease, arrivals = holder.leases.new(), [arrival() for _ in range(count)]
+    assert await holder.store.accept(arrivals, lease) == {one.request_id for one in arrivals}
     await db.execute(RUN_OUT)
     return lease, [first_work(one) for one in arrivals]
 
@@ -88,7 +103,7 @@ def claim(work: Work) -> Claim:
 
 
 def completed(work: Work) -> Completed:
-    return creating.completed(work, datetime.now(UTC), {})
+    return verdicts.completed(work, datetime.now(UTC), {})
 
 
 class Published:
@@ -101,31 +116,39 @@ class Published:
         self.answers += answers
 
 
-def recovery(store: Store, published: Published, finishing: Finishing) -> Recovery:
-    async def work(works: Sequence[Work], lease: int, _settle: object) -> None:
-        await published.answer(await finishing.finish([completed(one) for one in works], lease))
+def recovery(holder: Holder, published: Published) -> Recovery:
+    async def work(works: Sequence[Work], lease: int, _slots: object, _settle: object) -> None:
+        await published.answer(await holder.finishing.finish([completed(one) for one in works], lease))
 
     parts: Any = SimpleNamespace(work=work, steady=True)
     readiness = Readiness(["all"])
     readiness.up("all")
     attempting = Attempting(
-        store, KEYS, parts, BuiltInCreation(), finishing, cast("Any", published), 5, cast("Any", None)
+        holder.store,
+        holder.leases,
+        KEYS,
+        parts,
+        BuiltInCreation(),
+        holder.finishing,
+        cast("Any", published),
+        5,
+        cast("Any", None),
     )
-    return Recovery(store, attempting, parts, readiness, Metrics())
+    return Recovery(holder.leases, attempting, parts, readiness, Metrics())
 
 
 async def test_what_the_former_holder_finishes_in_that_moment_is_answered_by_the_new_one(
-    stores: tuple[Store, StoreWithNews], db: asyncpg.Connection
+    holders: tuple[Holder, Holder], db: asyncpg.Connection
 ) -> None:
-    former, new = stores
+    former, new = holders
     _, (first, second) = await begun(former, db, 2)
-    new.news = former.finish([completed(first)])
+    new.leases.news = former.store.finish([completed(first)])  # type: ignore[attr-defined]
     published = Published()
-    recover = recovery(new, published, Finishing(new, Metrics()))
+    recover = recovery(new, published)
 
     await recover.run_once()
-    await recover.drain()
-    await new.flush_notes()
+    await recover.running.drain()
+    await new.leases.flush_notes()
 
     # The former holder dies here: it answers nothing.
     assert {answer.request_id for answer in published.answers} == {first.request_id, second.request_id}
@@ -135,85 +158,85 @@ async def test_what_the_former_holder_finishes_in_that_moment_is_answered_by_the
 
 @pytest.mark.parametrize("verdict", ["completed", "retry"])
 async def test_a_verdict_on_what_another_finished_meanwhile_is_its_answer(
-    verdict: str, stores: tuple[Store, StoreWithNews], db: asyncpg.Connection
+    verdict: str, holders: tuple[Holder, Holder], db: asyncpg.Connection
 ) -> None:
-    holder, other = stores
+    holder, other = holders
     lease, (work,) = await begun(holder, db)
-    await Finishing(other, Metrics()).finish_current([cast("Failed", completed(work))])
+    await other.finishing.finish_current([cast("Failed", completed(work))])
 
     mine = PutOff(work, 60, "later") if verdict == "retry" else completed(work)
-    (answer,) = await Finishing(holder, Metrics()).finish([mine], lease)
+    (answer,) = await holder.finishing.finish([mine], lease)
 
     assert answer.body == (await row_of(db, work.request_id))["response"]
     assert await db.fetchval("select count(*) from leases") == 1
 
 
 async def test_a_former_holder_lets_the_lease_go_without_taking_it_from_the_new_one(
-    stores: tuple[Store, StoreWithNews], db: asyncpg.Connection
+    holders: tuple[Holder, Holder], db: asyncpg.Connection
 ) -> None:
-    former, new = stores
+    former, new = holders
     lease, (work,) = await begun(former, db)
-    assert [taken.lease for taken in await new.take_over(10, from_silent_holders=True)] == [lease]
-    assert await new.claim_again([claim(work)], lease) == {work.request_id}
+    assert [taken.lease for taken in await new.leases.take_over(10, from_silent_holders=True)] == [lease]
+    assert await new.store.claim_again([claim(work)], lease) == {work.request_id}
 
-    assert await former.finish([completed(work)]) == {}
-    former.note_done(lease)
-    await former.flush_notes()
+    assert await former.store.finish([completed(work)]) == {}
+    former.leases.done(lease)
+    await former.leases.flush_notes()
 
-    assert await db.fetchval("select worker from leases") == new._worker
+    assert await db.fetchval("select worker from leases") == new.leases.worker
 
 
 async def test_whoever_has_lost_a_lease_claims_nothing_under_it(
-    stores: tuple[Store, StoreWithNews], db: asyncpg.Connection
+    holders: tuple[Holder, Holder], db: asyncpg.Connection
 ) -> None:
-    former, new = stores
+    former, new = holders
     lease, (work,) = await begun(former, db)
-    await new.take_over(10, from_silent_holders=True)
+    await new.leases.take_over(10, from_silent_holders=True)
 
-    assert await former.claim_again([claim(work)], lease) == set()
-    assert await new.claim_again([claim(work)], lease) == {work.request_id}
+    assert await former.store.claim_again([claim(work)], lease) == set()
+    assert await new.store.claim_again([claim(work)], lease) == {work.request_id}
 
 
 async def test_a_worker_does_not_take_over_what_it_is_busy_with_or_has_yet_to_let_go(
-    stores: tuple[Store, StoreWithNews], db: asyncpg.Connection
+    holders: tuple[Holder, Holder], db: asyncpg.Connection
 ) -> None:
-    holder, other = stores
+    holder, other = holders
     lease, _ = await begun(holder, db)
 
-    assert await holder.take_over(10, from_silent_holders=True) == []
-    holder.note_done(lease)
-    assert await holder.take_over(10, from_silent_holders=True) == []
-    await other.take_over(10, from_silent_holders=True)
-    await holder.flush_notes()
+    assert await holder.leases.take_over(10, from_silent_holders=True) == []
+    holder.leases.done(lease)
+    assert await holder.leases.take_over(10, from_silent_holders=True) == []
+    await other.leases.take_over(10, from_silent_holders=True)
+    await holder.leases.flush_notes()
     await db.execute(RUN_OUT)
-    assert [taken.lease for taken in await holder.take_over(10, from_silent_holders=True)] == [lease]
+    assert [taken.lease for taken in await holder.leases.take_over(10, from_silent_holders=True)] == [lease]
 
 
 async def test_nothing_is_accepted_into_a_lease_that_was_taken_over(
-    stores: tuple[Store, StoreWithNews], db: asyncpg.Connection
+    holders: tuple[Holder, Holder], db: asyncpg.Connection
 ) -> None:
-    former, new = stores
+    former, new = holders
     lease, (work,) = await begun(former, db)
-    await new.take_over(10, from_silent_holders=True)
+    await new.leases.take_over(10, from_silent_holders=True)
 
     with pytest.raises(LeaseLost):
-        await former.accept([arrival()], lease)
+        await former.store.accept([arrival()], lease)
     assert await db.fetch("select request_id from requests") == [(work.request_id,)]
 
 
 async def test_a_sign_of_life_uses_up_no_number(
-    stores: tuple[Store, StoreWithNews], db: asyncpg.Connection
+    holders: tuple[Holder, Holder], db: asyncpg.Connection
 ) -> None:
     """A lease's id begins with its worker's number, which has 27 bits: beats would use them up in months."""
     for _ in range(5):
-        await stores[0].heartbeat("host", 1, "1")
-    third = Store(stores[0]._database, uuid4(), 60)
+        await holders[0].leases.heartbeat("host", 1, "1")
+    third = Leases(holders[0].leases._database, uuid4(), 60)
     await third.register("host", 1, "1")
 
-    assert third._number - stores[1]._number == 1
+    assert third._number - holders[1].leases._number == 1
     await db.execute("delete from workers")
-    await stores[0].heartbeat("host", 1, "1")
-    assert await db.fetchval("select id from workers") == stores[0]._worker
+    await holders[0].leases.heartbeat("host", 1, "1")
+    assert await db.fetchval("select id from workers") == holders[0].leases.worker
 
 
 async def test_a_conflict_with_an_unfinished_request_holds_up_nothing_else(

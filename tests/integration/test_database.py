@@ -24,7 +24,6 @@ from worker.errors import NotStorable
 from worker.monitoring import log
 from worker.monitoring.readiness import Readiness
 from worker.postgres import database
-from worker.process.failpoint import FailPoint
 from worker.settings import Settings
 
 WAITING = (
@@ -78,7 +77,7 @@ async def test_what_no_request_waits_for_says_what_is_wrong(
     for table in ("requests", "workers"):
         await db.execute(f"alter table {table} rename to {table}_put_away")
     readiness = Readiness([database.PART])
-    connected = database.Database(database_url, 1, None, readiness, FailPoint(""))
+    connected = database.Database(database_url, 1, None, readiness)
     await connected.open()
     with pytest.raises(NotStorable, match="42P01"):
         await connected.call(query, {"look_up": uuid4(), "forget_workers": 60.0, "unanswered": 10}[query])

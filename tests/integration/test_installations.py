@@ -16,9 +16,8 @@ from worker.monitoring.readiness import Readiness
 from worker.postgres import migrate
 from worker.postgres.database import Database
 from worker.postgres.installation import own_schema
+from worker.postgres.leases import Leases
 from worker.postgres.sql import load_migrations
-from worker.postgres.store import Store
-from worker.process.failpoint import FailPoint
 from worker.settings import Settings
 from worker.stack import Stack
 
@@ -149,9 +148,9 @@ async def test_whatever_its_name_a_prefix_has_a_schema(
 
     assert schema == own_schema(prefix)
     assert set(await tables(empty)) == {"public", schema}
-    database = Database(empty_url, 1, None, Readiness(["postgres"]), FailPoint(""))
+    database = Database(empty_url, 1, None, Readiness(["postgres"]))
     await database.open(schema)
-    await Store(database, uuid4(), 30).register("host", 1, "0")
+    await Leases(database, uuid4(), 30).register("host", 1, "0")
     await database.close()
     assert await empty.fetchval(f'select count(*) from "{schema}".workers') == 1  # noqa: S608
     assert await empty.fetchval("select count(*) from workers") == 0

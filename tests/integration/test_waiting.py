@@ -15,6 +15,7 @@ from support.harness import eventually
 from worker.monitoring.readiness import Readiness
 from worker.postgres import database
 from worker.postgres.database import Database
+from worker.postgres.leases import Leases
 from worker.postgres.sql import load_queries
 from worker.postgres.store import Store
 from worker.postgres.waiting_answers import Undelivered, WaitingAnswers
@@ -26,17 +27,15 @@ from worker.values import Answer, Receipt, Route
 
 @pytest_asyncio.fixture
 async def opened(settings: Settings) -> AsyncIterator[Database]:
-    connected = Database(
-        settings.database_url.get_secret_value(), 2, None, Readiness([database.PART]), FailPoint("")
-    )
+    connected = Database(settings.database_url.get_secret_value(), 2, None, Readiness([database.PART]))
     await connected.open()
     yield connected
     await connected.close()
 
 
 @pytest_asyncio.fixture
-async def store(opened: Database) -> Store:
-    registered = Store(opened, uuid4(), 60)
+async def leases(opened: Database) -> Leases:
+    registered = Leases(opened, uuid4(), 60)
     await registered.register("host", 1, "1")
     return registered
 
@@ -88,7 +87,7 @@ async def test_many_that_wait_in_one_line_are_not_read_for_another(
 
 
 async def test_one_that_an_older_version_has_sent_is_sent_no_more_than_once_again(
-    opened: Database, store: Store, db: asyncpg.Connection
+    opened: Database, leases: Leases, db: asyncpg.Connection
 ) -> None:
     """It notes that a response was published, and knows nothing of what waits."""
     waiting = WaitingAnswers(opened)
@@ -96,9 +95,10 @@ async def test_one_that_an_older_version_has_sent_is_sent_no_more_than_once_agai
     await waiting.put([Undelivered(one, None, Receipt.REFUSED) for one in ids])
     await db.execute("update requests set published_at = '2026-01-01'")
 
-    for note in (store.flush_notes(), store.accept([], store.new_lease())):
+    store = Store(opened, leases, FailPoint(""))
+    for note in (leases.flush_notes(), store.accept([], leases.new())):
         sent = await waiting.claim_shared("completed", 1)
-        store.note_published([answer.request_id for answer in sent])
+        leases.note_published([answer.request_id for answer in sent])
         await note
 
     rows = await db.fetch(
@@ -143,7 +143,7 @@ async def test_answers_off_the_record_are_forgotten_however_many_there_are(
 
 
 async def test_requests_are_changed_in_the_order_of_their_ids(
-    store: Store, db: asyncpg.Connection, settings: Settings
+    opened: Database, leases: Leases, db: asyncpg.Connection, settings: Settings
 ) -> None:
     """Two statements that change the same ones wait for each other, and neither is ended as a deadlock."""
     first, second = UUID(int=1), UUID(int=2)
@@ -158,6 +158,7 @@ async def test_requests_are_changed_in_the_order_of_their_ids(
         async with db.transaction():
             await db.execute("select from requests where request_id = $1 for update", first)
             route = Route("elsewhere", None, None)
+            store = Store(opened, leases, FailPoint(""))
             moving = asyncio.create_task(store.redirect([(second, route), (first, route)]))
             await eventually(lambda: other.fetchval(waits))
 

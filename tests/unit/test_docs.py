@@ -176,15 +176,20 @@ def work(name: str) -> Work:
         payload=CreateSessionPayload(name=name),
     )
     return Work(
-        request.request_id, 1, "ts_261121_0000000000001", "org-1", None, "{}", Requested.of(request),
-        None, None, Route(None, None, None),
-    )  # fmt: skip
+        request_id=request.request_id,
+        attempt=1,
+        session_id="ts_261121_0000000000001",
+        route=Route(None, None, None),
+        org_id="org-1",
+        document="{}",
+        request=Requested.of(request),
+    )
 
 
 async def verdict_on(handler: str, name: str) -> Completed | Failed | PutOff:
     creation = HandlerCreation(load_handler(handler), 1, 5, RetryRule(5, 1, 300))
-    await creation.room(1)
-    groups = [group async for group in creation.create([work(name)])]
+    slots = await creation.reserve(1)
+    groups = [group async for group in creation.create([work(name)], slots)]
     return groups[0][0]
 
 

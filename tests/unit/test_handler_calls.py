@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry
 from schemas import CreateSessionPayload, CreateSessionRequest
 from worker.handlers import Context, Handler, Rejected, RetryLater
 from worker.monitoring.handler_calls import HandlerCalls
-from worker.steps.creating import HandlerCreation, RetryRule
+from worker.steps.creating import HandlerCreation
+from worker.steps.retry_rule import RetryRule
 from worker.values import Requested, Route, Work
 
 RULE = RetryRule(3, 1, 10)
@@ -21,9 +22,14 @@ def work() -> Work:
         request_id=UUID(int=1), org_id="org-1", operation="create_session", payload=CreateSessionPayload()
     )
     return Work(
-        request.request_id, 1, "ts_260102_abcdefghijklm", "org-1", None, "{}", Requested.of(request),
-        None, None, Route(None, None, None),
-    )  # fmt: skip
+        request_id=request.request_id,
+        attempt=1,
+        session_id="ts_260102_abcdefghijklm",
+        route=Route(None, None, None),
+        org_id="org-1",
+        document="{}",
+        request=Requested.of(request),
+    )
 
 
 def creation(act: Handler, registry: CollectorRegistry, seconds: float = 5) -> HandlerCreation:
@@ -32,8 +38,8 @@ def creation(act: Handler, registry: CollectorRegistry, seconds: float = 5) -> H
 
 async def run(made: HandlerCreation, times: int = 1) -> None:
     for _ in range(times):
-        await made.room(1)
-        async for _verdicts in made.create([work()]):
+        slots = await made.reserve(1)
+        async for _verdicts in made.create([work()], slots):
             pass
 
 

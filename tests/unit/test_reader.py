@@ -266,8 +266,8 @@ async def test_a_large_request_is_handed_to_a_handler_in_pieces(reading: Reader,
     creation = HandlerCreation(keep, 1, 60, RetryRule(3, 1, 10, 3))
 
     async def call() -> list[Verdict]:
-        assert await creation.room(1) == 1
-        return [verdict async for verdicts in creation.create([work]) for verdict in verdicts]
+        with await creation.reserve(1) as slots:
+            return [verdict async for verdicts in creation.create([work], slots) for verdict in verdicts]
 
     pieces = []
     for _ in range(3):

@@ -2,7 +2,9 @@
 
 import re
 from importlib import resources
+from pathlib import Path
 
+import worker
 from worker.postgres.sql import load_migrations, load_queries
 
 
@@ -18,9 +20,8 @@ def test_every_query_has_a_name_of_its_own_and_a_line_that_says_what_for() -> No
 
 
 def test_every_query_that_is_called_exists_and_every_one_is_called() -> None:
-    source = "".join(
-        file.read_text("utf-8") for file in resources.files("worker").iterdir() if file.name.endswith(".py")
-    )
+    package = Path(worker.__file__ or "").parent
+    source = "".join(file.read_text("utf-8") for file in package.rglob("*.py"))
     called = set(re.findall(r"\.(?:call|once)\(\s*\"(\w+)\"", source))
 
     assert called == set(load_queries())

@@ -13,7 +13,7 @@ from pamqp import commands as spec
 from schemas import CreateSessionResponse, FailureCode, json_schemas
 from worker.messages.envelope import Limits, Message, decode
 from worker.messages.sealing import SealKeys
-from worker.steps.creating import completed, failure_response
+from worker.steps.verdicts import completed, failure_response
 from worker.values import Arrival, Refusal, Work
 
 ID = UUID("6f1f6a52-8f0a-4c6c-9f4a-0d6a7f2b1c3d")

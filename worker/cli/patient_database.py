@@ -11,7 +11,6 @@ from worker.cli.servers import reach
 from worker.monitoring.readiness import Readiness
 from worker.postgres.database import PART, Database
 from worker.postgres.migrate import require_current
-from worker.process.failpoint import FailPoint
 from worker.process.identity import new_identity
 from worker.settings import Settings
 from worker.tls import context_from
@@ -27,7 +26,7 @@ class Looking(Database):
         self._state = Readiness([PART])
         self._telling: asyncio.Task[None] | None = None
         super().__init__(
-            settings.database_url.get_secret_value(), 1, context_from(settings), self._state, FailPoint(""),
+            settings.database_url.get_secret_value(), 1, context_from(settings), self._state,
             application=new_identity().application,
         )  # fmt: skip
 
@@ -41,7 +40,7 @@ class Looking(Database):
             await asyncio.gather(self._telling, return_exceptions=True)
         await super().close()
 
-    async def call(self, query: str, *args: Any) -> list[Any]:  # noqa: ANN401 — a statement's arguments
+    async def call(self, query: str, *args: Any, **_how: Any) -> list[Any]:  # noqa: ANN401 — a statement's arguments
         rows = await self.once(query, *args)
         self._state.up(PART)
         return rows

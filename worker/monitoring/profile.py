@@ -24,14 +24,6 @@ class Profile(NamedTuple):
         return self.handler or BUILT_IN
 
 
-class Peer(NamedTuple):
-    """Another worker that lives."""
-
-    host: str
-    pid: int
-    profile: Profile
-
-
 def profile_of(settings: Settings) -> Profile:
     """Of the seal keys it has the names, and nothing that was made of the keys themselves."""
     agreed = {name: getattr(settings, name) for name in _AGREED}

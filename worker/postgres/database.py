@@ -20,9 +20,10 @@ from worker.monitoring.readiness import Readiness
 from worker.postgres.installation import use_schema
 from worker.postgres.locks import lock_holders
 from worker.postgres.sql import load_queries
-from worker.process.failpoint import FailPoint, Gap
 
 T = TypeVar("T")
+Fetching = Awaitable[Sequence[asyncpg.Record]]
+Around = Callable[[Any], Fetching]
 PART = "postgres"
 _CONNECT_SECONDS = 10
 _CALL_SECONDS = 15
@@ -39,26 +40,12 @@ _DRIVER_ERRORS = (
 )
 _TRANSIENT_CLASSES = ("08", "53", "57P", "25006", "40001", "40P01", "55P03")
 _REFUSED_CLASSES = ("22", "23", "54")  # the values, a constraint, a limit: what the statement was given
-# What no request waits for: an error that no outage explains is told, and holds up nothing.
-_ASIDE = (
-    "expire_sessions",
-    "retire_requests",
-    "forget_workers",
-    "look_up",
-    "history",
-    "attempts_of",
-    "session_of",
-    "due_now",
-    "peers",
-    "unanswered",
-    "forget_other_answers",
-)
 _PUT_RIGHT = ("28", "3D")  # a wrong password, a missing database: put right while workers wait
 _log = structlog.get_logger(__name__)
 
 # Every query of ours goes by keys. Without these a plan made while a table was small and unknown
-# would read all of it for as long as the plan is cached. And there is but one plan: to think again each time
-# costs a lone request as much as a quarter of its commit.
+# would read all of it for as long as the plan is cached. The generic plan is forced: to plan again each time
+# costs about a quarter of a commit.
 SERVER_SETTINGS = {
     # A statement that nobody waits for any more ends by itself, also one that waits for a lock.
     "statement_timeout": f"{_CALL_SECONDS - 1}s",
@@ -95,6 +82,10 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no details'}"
 
 
+def _unchanged(statement: Fetching) -> Fetching:
+    return statement
+
+
 async def _nothing_to_reset(_connection: object) -> None:
     """Our statements leave nothing behind on a connection: the usual reset would cost a round trip each."""
 
@@ -128,11 +119,9 @@ class Database:
         pool_size: int,
         tls: ssl.SSLContext | None,
         readiness: Readiness,
-        fail_point: FailPoint,
         on_waited: Callable[[float], None] | None = None,
         application: str = "session-worker",
     ) -> None:
-        self._fail_point = fail_point
         self._settings = {"application_name": application, **SERVER_SETTINGS}
         self._on_waited = on_waited  # is told how long each statement waited for a connection
         self._url = url
@@ -201,15 +190,25 @@ class Database:
         except TimeoutError:
             self._pool.terminate()
 
-    async def call(self, query: str, *args: Any) -> list[asyncpg.Record]:  # noqa: ANN401 — a statement's arguments
-        """The rows that the named query returns, however long Postgres is away."""
+    async def call(
+        self,
+        query: str,
+        *args: Any,  # noqa: ANN401 — a statement's arguments
+        aside: bool = False,
+        around: Around = _unchanged,
+    ) -> list[asyncpg.Record]:
+        """Return the rows of the named query, however long Postgres is away.
+
+        `aside`: no request waits for this statement; an error other than an outage is raised at once.
+        `around`: what a test does in the middle of the statement.
+        """
         failed = False
         try:
             for delay in delays(0.1, 3):
                 try:
-                    rows = await self.once(query, *args)
+                    rows = await self.once(query, *args, around=around)
                 except _DRIVER_ERRORS as error:
-                    if is_refusal(error) or (query in _ASIDE and not is_transient(error)):
+                    if is_refusal(error) or (aside and not is_transient(error)):
                         raise NotStorable(str(getattr(error, "sqlstate", "unknown"))) from error
                     if not failed:
                         failed = True
@@ -224,8 +223,13 @@ class Database:
                 self._outage.end()
         raise AssertionError("delays never end")
 
-    async def once(self, query: str, *args: Any) -> list[asyncpg.Record]:  # noqa: ANN401 — a statement's arguments
-        """One try."""
+    async def once(
+        self,
+        query: str,
+        *args: Any,  # noqa: ANN401 — a statement's arguments
+        around: Around = _unchanged,
+    ) -> list[asyncpg.Record]:
+        """Try it once."""
         assert self._pool is not None, "the database is open"  # noqa: S101 — the composition root opens it first
         begun = perf_counter()
         try:
@@ -238,10 +242,7 @@ class Database:
         self._under_way[pid] = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(_CALL_SECONDS):
-                answer = connection.fetch(self._queries[query], *args)
-                if query == "finish":
-                    answer = self._fail_point.reach_during(Gap.DURING_FINISH, answer)
-                rows: Sequence[asyncpg.Record] = await answer
+                rows = await around(connection.fetch(self._queries[query], *args))
         except BaseException as error:
             # Only after a refused statement is a connection what it was. A server that did not answer would
             # not answer a polite cancel either, and a lost answer left behind confuses the next call.

@@ -1,4 +1,4 @@
-"""The part of the store that puts requests off and takes those that are due."""
+"""The line of the put-off requests: put off, and taken when they are due."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,6 +6,7 @@ from uuid import UUID
 
 from worker.postgres.alarm import Alarm
 from worker.postgres.database import Database
+from worker.postgres.leases import Leases
 from worker.postgres.rows import Held, held_in
 from worker.values import Failed, Failure, PutOff
 
@@ -13,10 +14,10 @@ from worker.values import Failed, Failure, PutOff
 class PutOffLine:
     """The line of the put-off requests, in Postgres, and why their attempts came to nothing."""
 
-    def __init__(self, database: Database, worker: UUID, lease_seconds: float) -> None:
+    def __init__(self, database: Database, leases: Leases) -> None:
         self._database = database
-        self._worker = worker
-        self._lease_seconds = lease_seconds
+        self._worker = leases.worker
+        self._lease_seconds = leases.seconds
         self.due_alarm = Alarm()  # rings when what this worker has put off is due
 
     async def retry_later(self, retries: Sequence[PutOff]) -> set[UUID]:
@@ -59,7 +60,7 @@ class PutOffLine:
 
     async def due_now(self, most: int) -> tuple[int, float]:
         """How many put-off requests are due, counted up to `most`, and for how long the oldest has been."""
-        row = (await self._database.call("due_now", most))[0]
+        row = (await self._database.call("due_now", most, aside=True))[0]
         return row["due"], row["overdue"]
 
     async def take_due(self, lease: int, most: int) -> list[Held]:

@@ -1,88 +1,27 @@
-"""Requests and sessions in Postgres: what a batch writes and reads, as values."""
+"""Requests and sessions in Postgres: what a batch reads and writes, as values."""
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 from uuid import UUID
 
-import asyncpg
-
 from worker.errors import LeaseLost
-from worker.monitoring.profile import Peer, Profile
 from worker.postgres.database import Database
-from worker.postgres.put_off import PutOffLine
-from worker.postgres.rows import WORKER_LOST, Claim, Held, TakenOver, held_in
-from worker.values import Arrival, Completed, Failed, Refusal, Route, Work
-
-_BATCHES_PER_WORKER = 1 << 36  # the lower bits of a lease's id; the upper ones are the worker's number
-
-
-class Known(NamedTuple):
-    """A request that is on record."""
-
-    request_id: UUID
-    status: str
-    attempt: int
-    fingerprint: bytes
-    session_id: str
-    response: str | None
-    error_code: str | None
-    route: Route
-    worker: UUID | None
-    lease: int | None
-    received_at: datetime
-    published: bool
-
-    @property
-    def finished(self) -> bool:
-        return self.response is not None
+from worker.postgres.leases import Leases
+from worker.postgres.rows import WORKER_LOST, Claim, Known, ToCancel, known_in, route_in, to_cancel_in
+from worker.process.failpoint import FailPoint, Gap
+from worker.values import Arrival, Completed, Failed, Refusal, Route
 
 
-class ToCancel(NamedTuple):
-    """A request that is on record and to be cancelled."""
+class Store:
+    """Reads and writes requests and sessions. Each method is one committed statement."""
 
-    request_id: UUID
-    status: str
-    attempt: int
-    org_id: str | None
-    session_id: str
-    casefile_id: str | None
-    response: str | None
-    error_code: str | None
-    published: bool
-    route: Route
-    received_at: datetime
-
-
-class Store(PutOffLine):
-    """What a worker does with the tables. Each method is one committed statement."""
-
-    def __init__(self, database: Database, worker: UUID, lease_seconds: float) -> None:
-        super().__init__(database, worker, lease_seconds)
-        self._number = 0
-        self._last_beat: datetime | None = None  # by the clock of Postgres
-        self._batches = 0
-        self._published: list[UUID] = []
-        self._done_leases: list[int] = []
-        self._busy_with: set[int] = set()
-        self._leaving: set[int] = set()  # done with, and perhaps still on record
-        self._shown: tuple[str | None, str | None, str | None] = (None, None, None)
-
-    async def register(self, host: str, pid: int, version: str, profile: Profile | None = None) -> None:
-        if profile is not None:
-            self._shown = profile.handler, profile.handler_build, json.dumps(profile.settings)
-        rows = await self._database.call("register", self._worker, host, pid, version, *self._shown)
-        self._number, self._last_beat = rows[0]["number"], rows[0]["heartbeat"]
-
-    def new_lease(self) -> int:
-        lease = self._next_lease()
-        self._busy_with.add(lease)
-        return lease
-
-    def _next_lease(self) -> int:
-        self._batches += 1
-        return self._number * _BATCHES_PER_WORKER + self._batches
+    def __init__(self, database: Database, leases: Leases, fail_point: FailPoint) -> None:
+        self._database = database
+        self._leases = leases
+        self._worker = leases.worker
+        self._around_finish = partial(fail_point.reach_during, Gap.DURING_FINISH)
 
     async def accept(self, arrivals: Sequence[Arrival], lease: int) -> set[UUID]:
         """Insert the new ones, claimed; returns which those are. Their ids must be distinct.
@@ -91,11 +30,9 @@ class Store(PutOffLine):
         Raises LeaseLost when the lease was taken over before all of them were in.
         """
         rows = sorted(arrivals, key=lambda arrival: arrival.request_id.int)
-        published, self._published = sorted(self._published), []
-        done, self._done_leases = self._done_leases, []
-        try:
+        with self._leases.notes() as notes:
             answer = await self._database.call(
-                "accept", published, done, lease, self._worker, self._lease_seconds,
+                "accept", notes.published, notes.done, lease, self._worker, self._leases.seconds,
                 [row.request_id for row in rows],
                 [row.org_id for row in rows],
                 [row.user_id for row in rows],
@@ -108,11 +45,6 @@ class Store(PutOffLine):
                 [row.route.traceparent for row in rows],
                 [row.deadline_at for row in rows],
             )  # fmt: skip
-        except BaseException:
-            self._published += published
-            self._done_leases += done
-            raise
-        self._leaving.difference_update(done)
         begun = set(answer[0]["begun"])
         if len(begun) < len(rows):
             # A try whose answer was lost may have inserted them: the lease tells our own.
@@ -127,51 +59,13 @@ class Store(PutOffLine):
                 raise LeaseLost
         return begun
 
-    def note_published(self, request_ids: Sequence[UUID]) -> None:
-        """Written with the next batch, or by `flush_notes` when none follows."""
-        self._published.extend(request_ids)
-
-    def note_done(self, lease: int) -> None:
-        self._done_leases.append(lease)
-        self._leaving.add(lease)
-        self._busy_with.discard(lease)
-
-    @property
-    def has_notes(self) -> bool:
-        return bool(self._published or self._done_leases)
-
-    async def flush_notes(self) -> None:
-        published, self._published = self._published, []
-        done, self._done_leases = self._done_leases, []
-        try:
-            await self._database.call("note", sorted(published), done, self._worker)
-        except BaseException:
-            self._published += published
-            self._done_leases += done
-            raise
-        self._leaving.difference_update(done)
-
     async def known(self, request_ids: Sequence[UUID]) -> list[Known]:
-        rows = await self._database.call("known", request_ids)
-        return [
-            Known(
-                row["request_id"], row["status"], row["attempt"], row["fingerprint"], row["session_id"],
-                row["response"], row["error_code"], _route(row), row["worker"], row["lease"],
-                row["received_at"], row["published"],
-            )
-            for row in rows
-        ]  # fmt: skip
+        """Read the record of these ids."""
+        return [known_in(row) for row in await self._database.call("known", request_ids)]
 
     async def to_cancel(self, request_ids: Sequence[UUID]) -> list[ToCancel]:
-        rows = await self._database.call("to_cancel", request_ids)
-        return [
-            ToCancel(
-                row["request_id"], row["status"], row["attempt"], row["org_id"], row["session_id"],
-                row["casefile_id"], row["response"], row["error_code"], row["published"], _route(row),
-                row["received_at"],
-            )
-            for row in rows
-        ]  # fmt: skip
+        """Read what the cancellation of these requests needs."""
+        return [to_cancel_in(row) for row in await self._database.call("to_cancel", request_ids)]
 
     async def begin_pending(self, request_ids: Sequence[UUID]) -> None:
         await self._database.call("begin_pending", self._worker, request_ids)
@@ -216,54 +110,9 @@ class Store(PutOffLine):
             [session and session.expiration_seconds for session in sessions],
             [session and session.created_at for session in sessions],
             [session and session.document for session in sessions],
+            around=self._around_finish,
         )  # fmt: skip
-        return {row["request_id"]: _route(row) for row in stored}
-
-    async def heartbeat(self, host: str, pid: int, version: str) -> None:
-        rows = await self._database.call(
-            "heartbeat",
-            self._worker,
-            host,
-            pid,
-            version,
-            self._lease_seconds,
-            list(self._busy_with),
-            *self._shown,
-        )
-        self._last_beat = rows[0]["heartbeat"]
-
-    async def peers(self, silent_seconds: float) -> list[Peer]:
-        rows = await self._database.call("peers", self._worker, silent_seconds)
-        return [
-            Peer(
-                row["host"],
-                row["pid"],
-                Profile(row["handler"], row["handler_build"], json.loads(row["settings"] or "{}")),
-            )
-            for row in rows
-        ]
-
-    async def sign_off(self) -> None:
-        """The last act of a worker: what it still holds is free at once, and no attempt is spent."""
-        await self._database.once("sign_off", self._worker)
-
-    async def forget_workers(self, silent_seconds: float) -> None:
-        await self._database.call("forget_workers", silent_seconds)
-
-    def abandon(self, lease: int) -> None:
-        """Keep this lease alive no longer: whatever it holds will be recovered."""
-        self._busy_with.discard(lease)
-
-    async def take_over(self, most: int, *, from_silent_holders: bool) -> list[TakenOver]:
-        last_beat = self._last_beat if from_silent_holders else None
-        # A lease that this worker is leaving is not for it: the note that it is done could come after this.
-        own = [*self._busy_with, *self._leaving]
-        rows = await self._database.call("take_over", self._worker, self._lease_seconds, most, last_beat, own)
-        self._busy_with.update(row["id"] for row in rows)
-        return [TakenOver(row["id"], row["holder_silent"], row["spends_attempt"]) for row in rows]
-
-    async def held(self, lease: int) -> list[Held]:
-        return [held_in(row) for row in await self._database.call("held", [lease])]
+        return {row["request_id"]: route_in(row) for row in stored}
 
     async def claim_again(self, claims: Sequence[Claim], lease: int) -> set[UUID]:
         """The next attempt at these requests; returns those that are this worker's now. All are of one lease:
@@ -290,17 +139,6 @@ class Store(PutOffLine):
             )
         return claimed
 
-    async def expire_sessions(self, most: int) -> int:
-        return len(await self._database.call("expire_sessions", most))
-
-    async def retire_requests(
-        self, older_than_seconds: float, most: int, since: datetime | None
-    ) -> tuple[int, datetime | None]:
-        """Delete those of the next so many that may go; returns how many those were, and where the ones after
-        them begin, if there are any."""
-        row = (await self._database.call("retire_requests", older_than_seconds, most, since))[0]
-        return row["retired"], row["reached"]
-
     async def look_up(self, request_id: UUID) -> dict[str, Any] | None:
         rows = await self._database.call("look_up", request_id)
         return dict(rows[0]) if rows else None
@@ -314,18 +152,6 @@ class Store(PutOffLine):
     async def session_of(self, request_id: UUID) -> dict[str, Any] | None:
         rows = await self._database.call("session_of", request_id)
         return dict(rows[0]) if rows else None
-
-
-def first_work(arrival: Arrival) -> Work:
-    """The first attempt at a request that was accepted just now."""
-    return Work(
-        arrival.request_id, 1, arrival.session_id, arrival.org_id, arrival.user_id, arrival.document,
-        arrival.request, arrival.refusal, arrival.deadline_at, arrival.route, arrival.since,
-    )  # fmt: skip
-
-
-def _route(row: asyncpg.Record) -> Route:
-    return Route(row["reply_to"], row["correlation_id"], row["traceparent"])
 
 
 def _refusal_text(refusal: Refusal | None) -> str | None:

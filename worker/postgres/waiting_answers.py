@@ -8,6 +8,7 @@ import asyncpg
 
 from schemas.wire import DIRECT_REPLY
 from worker.postgres.database import Database
+from worker.postgres.rows import route_in
 from worker.values import Answer, Beginning, Receipt, Route
 
 GIVE_UP_SECONDS = 86_400.0  # a requester's own queue that takes no response is tried for a day
@@ -82,32 +83,40 @@ class WaitingAnswers:
         rows = await self._database.call("claim_other_answers", status, most, _IN_HAND_SECONDS)
         return [
             Answer(
-                row["request_id"], row["status"], row["code"], row["body"], row["message_id"],
-                Route(None, row["correlation_id"], row["traceparent"]),
+                request_id=row["request_id"],
+                status=row["status"],
+                code=row["code"],
+                body=row["body"],
+                message_id=row["message_id"],
+                route=Route(None, row["correlation_id"], row["traceparent"]),
             )
             for row in sorted(rows, key=lambda row: row["created_at"])
-        ]  # fmt: skip
+        ]
 
     async def other_tried(self, delivered: Sequence[str], undelivered: Sequence[str]) -> None:
         await self._database.call("other_answers_tried", delivered, undelivered)
 
     async def forget_other(self, older_than_seconds: float, most: int) -> int:
         """Delete so many of those that have waited for so long; returns how many those were."""
-        rows = await self._database.call("forget_other_answers", older_than_seconds, most)
+        rows = await self._database.call("forget_other_answers", older_than_seconds, most, aside=True)
         forgotten: int = rows[0]["forgotten"]
         return forgotten
 
     async def count(self) -> list[Unanswered]:
-        rows = await self._database.call("unanswered", _COUNT_AT_MOST)
+        rows = await self._database.call("unanswered", _COUNT_AT_MOST, aside=True)
         return [Unanswered(row["state"], row["waiting"], row["oldest_seconds"]) for row in rows]
 
 
 def _answers(rows: Sequence[asyncpg.Record]) -> list[Answer]:
     return [
         Answer(
-            row["request_id"], row["status"], row["error_code"], row["response"], str(row["request_id"]),
-            Route(row["reply_to"], row["correlation_id"], row["traceparent"]),
-            Beginning(row["received_at"].timestamp(), "recovered"),
+            request_id=row["request_id"],
+            status=row["status"],
+            code=row["error_code"],
+            body=row["response"],
+            message_id=str(row["request_id"]),
+            route=route_in(row),
+            since=Beginning(row["received_at"].timestamp(), "recovered"),
         )
         for row in sorted(rows, key=lambda row: row["finished_at"])
-    ]  # fmt: skip
+    ]

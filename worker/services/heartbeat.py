@@ -2,7 +2,8 @@
 
 import asyncio
 
-from worker.postgres.store import Store
+from worker.postgres.database import Database
+from worker.postgres.leases import Leases
 from worker.process.identity import Identity
 
 _FORGET_AFTER_SECONDS = 86_400
@@ -15,12 +16,13 @@ class Heartbeat:
     is `steady` only once a whole lease has passed in which every beat came in time.
     """
 
-    def __init__(self, store: Store, me: Identity, lease_seconds: float) -> None:
-        self._store = store
+    def __init__(self, leases: Leases, database: Database, me: Identity) -> None:
+        self._leases = leases
+        self._database = database
         self._me = me
-        self._lease_seconds = lease_seconds
-        self.interval = lease_seconds / 3
-        self._last = self._steady_from = asyncio.get_running_loop().time() + lease_seconds
+        self._lease_seconds = leases.seconds
+        self.interval = leases.seconds / 3
+        self._last = self._steady_from = asyncio.get_running_loop().time() + leases.seconds
 
     @property
     def steady(self) -> bool:
@@ -29,7 +31,7 @@ class Heartbeat:
     async def beat(self) -> None:
         clock = asyncio.get_running_loop().time
         begun = clock()
-        await self._store.heartbeat(self._me.host, self._me.pid, self._me.version)
+        await self._leases.heartbeat(self._me.host, self._me.pid, self._me.version)
         now = clock()
         if now - begun > self.interval or now - self._last > _LATE * self.interval:
             # Postgres or this process was away. The other workers' leases ran out meanwhile; they get the
@@ -38,4 +40,4 @@ class Heartbeat:
         self._last = now
 
     async def forget_the_silent(self) -> None:
-        await self._store.forget_workers(_FORGET_AFTER_SECONDS)
+        await self._database.call("forget_workers", _FORGET_AFTER_SECONDS, aside=True)

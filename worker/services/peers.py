@@ -1,11 +1,13 @@
 """The other workers of the same queue: whether they treat a request as this one does."""
 
+import json
 from collections import defaultdict
+from uuid import UUID
 
 import structlog
 
 from worker.monitoring.profile import Profile, differences
-from worker.postgres.store import Store
+from worker.postgres.database import Database
 
 _NAMED = 5  # of the workers that differ in the same way
 _log = structlog.get_logger(__name__)
@@ -14,8 +16,9 @@ _log = structlog.get_logger(__name__)
 class Peers:
     """Warns of each way in which others differ, once for as long as it lasts."""
 
-    def __init__(self, store: Store, mine: Profile, silent_seconds: float) -> None:
-        self._store = store
+    def __init__(self, database: Database, me: UUID, mine: Profile, silent_seconds: float) -> None:
+        self._database = database
+        self._me = me
         self._mine = mine
         self._silent_seconds = silent_seconds
         self._told: set[str] = set()
@@ -24,11 +27,12 @@ class Peers:
         """Look at those that gave a sign of life within a lease."""
         alike: dict[str, list[str]] = defaultdict(list)
         shown: dict[str, dict[str, tuple[object, object]]] = {}
-        for peer in await self._store.peers(self._silent_seconds):
-            if found := differences(self._mine, peer.profile):
+        for row in await self._database.call("peers", self._me, self._silent_seconds, aside=True):
+            other = Profile(row["handler"], row["handler_build"], json.loads(row["settings"] or "{}"))
+            if found := differences(self._mine, other):
                 kind = repr(found)
                 shown[kind] = found
-                alike[kind].append(f"{peer.host}:{peer.pid}")
+                alike[kind].append(f"{row['host']}:{row['pid']}")
         for kind in alike.keys() - self._told:
             _log.warning(
                 "workers.differ", workers=alike[kind][:_NAMED], count=len(alike[kind]),

@@ -1,4 +1,4 @@
-"""Requests whose lease ran out: a worker died or stopped, or a response found no queue."""
+"""Leases that are due: a worker died or stopped, or a response found no queue."""
 
 import asyncio
 
@@ -6,11 +6,12 @@ import structlog
 
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.readiness import Readiness
+from worker.postgres.leases import Leases
 from worker.postgres.rows import TakenOver
-from worker.postgres.store import Store
 from worker.services.heartbeat import Heartbeat
+from worker.services.running import Running
 from worker.steps.attempting import NEEDED, Attempting
-from worker.steps.turns import Line
+from worker.steps.slots import Line
 from worker.values import Path
 
 _LEASES_AT_ONCE = 64
@@ -22,77 +23,63 @@ class Recovery:
 
     def __init__(
         self,
-        store: Store,
+        leases: Leases,
         attempting: Attempting,
         heartbeat: Heartbeat,
         readiness: Readiness,
         metrics: Metrics,
     ) -> None:
-        self._store = store
+        self._leases = leases
         self._attempting = attempting
         self._heartbeat = heartbeat
         self._readiness = readiness
         self._metrics = metrics
         self._suspects = asyncio.Lock()
         self._stopping = False
-        self._running: set[asyncio.Task[None]] = set()
+        self.running = Running()
 
     async def run_once(self) -> None:
-        """One look for leases that are due. What they hold is worked on beside this loop."""
-        if self._stopping or not self._readiness.are_up(*NEEDED) or len(self._running) >= _LEASES_AT_ONCE:
+        """Look once for leases that are due. What they hold is worked on beside this loop."""
+        room = _LEASES_AT_ONCE - len(self.running)
+        if self._stopping or not self._readiness.are_up(*NEEDED) or room <= 0:
             return
-        due = await self._store.take_over(
-            _LEASES_AT_ONCE - len(self._running), from_silent_holders=self._heartbeat.steady
-        )
-        for taken in due:
-            task = asyncio.create_task(self._recover(taken))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+        for taken in await self._leases.take_over(room, from_silent_holders=self._heartbeat.steady):
+            self.running.begin(self._recover(taken))
 
     def stop(self) -> None:
         """Take nothing more."""
         self._stopping = True
 
-    async def drain(self) -> None:
-        """Wait for what is being worked on."""
-        await asyncio.gather(*self._running, return_exceptions=True)
-
-    def cancel(self) -> None:
-        for task in self._running:
-            task.cancel()
-
     async def _recover(self, taken: TakenOver) -> None:
         try:
-            held = await self._store.held(taken.lease)
-            _log.info(
-                "lease.taken_over", lease=taken.lease, requests=len(held),
-                holder_silent=taken.holder_silent, new_attempt=taken.spends_attempt,
-            )  # fmt: skip
-            answered = [row for row in held if row.response is not None]
-            await self._attempting.answer_again(answered)
-            self._count("answered", len(answered), taken)
-            # One that nobody held was put off by an older version, or given back by a worker that stopped.
-            path: Path = "recovered" if taken.holder_silent or not taken.spends_attempt else "retried"
-            unfinished = await self._attempting.open(
-                [row for row in held if row.response is None], taken.lease, path,
-                lost=taken.holder_silent, spent=taken.spends_attempt,
-            )  # fmt: skip
-            rest = await self._attempting.give_up(unfinished, taken.lease)
-            self._count("exhausted", len(unfinished) - len(rest), taken)
-            if taken.holder_silent:
-                async with self._suspects:  # one group at a time: a request that kills takes few with it
-                    tried = await self._attempting.in_groups(rest, taken.lease, Line.TAKEN_OVER)
-            else:
-                tried = await self._attempting.in_groups(rest, taken.lease, Line.TAKEN_OVER)
-            self._count("tried_again", tried, taken)
+            with self._leases.holding(taken.lease):
+                await self._work_off(taken)
         except Exception:  # noqa: BLE001 — logged with its traceback; the lease runs out again
             _log.exception("recovery.failed", lease=taken.lease)
-            self._store.abandon(taken.lease)
-        except BaseException:
-            self._store.abandon(taken.lease)
-            raise
+
+    async def _work_off(self, taken: TakenOver) -> None:
+        held = await self._leases.held(taken.lease)
+        _log.info(
+            "lease.taken_over", lease=taken.lease, requests=len(held),
+            holder_silent=taken.holder_silent, new_attempt=taken.spends_attempt,
+        )  # fmt: skip
+        answered = [row for row in held if row.response is not None]
+        await self._attempting.answer_again(answered)
+        self._count("answered", len(answered), taken)
+        # One that nobody held was put off by an older version, or given back by a worker that stopped.
+        path: Path = "recovered" if taken.holder_silent or not taken.spends_attempt else "retried"
+        unfinished = await self._attempting.open(
+            [row for row in held if row.response is None], taken.lease, path,
+            lost=taken.holder_silent, spent=taken.spends_attempt,
+        )  # fmt: skip
+        rest = await self._attempting.give_up(unfinished, taken.lease)
+        self._count("exhausted", len(unfinished) - len(rest), taken)
+        if taken.holder_silent:
+            async with self._suspects:  # one group at a time: a request that kills takes few with it
+                tried = await self._attempting.in_groups(rest, taken.lease, Line.TAKEN_OVER)
         else:
-            self._store.note_done(taken.lease)
+            tried = await self._attempting.in_groups(rest, taken.lease, Line.TAKEN_OVER)
+        self._count("tried_again", tried, taken)
 
     def _count(self, kind: str, requests: int, taken: TakenOver) -> None:
         if taken.holder_silent:  # what was given back, or put off by an older version, is no crash

@@ -6,7 +6,7 @@ from datetime import datetime
 import structlog
 
 from worker.monitoring.metrics import Metrics
-from worker.postgres.store import Store
+from worker.postgres.database import Database
 
 INTERVAL_SECONDS = 60
 _AT_ONCE = 500
@@ -16,8 +16,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Retention:
-    def __init__(self, store: Store, metrics: Metrics, days: float) -> None:
-        self._store = store
+    """Deletes them, some at a time."""
+
+    def __init__(self, database: Database, metrics: Metrics, days: float) -> None:
+        self._database = database
         self._metrics = metrics
         self._seconds = days * _SECONDS_PER_DAY
         self._reached: datetime | None = None
@@ -32,7 +34,9 @@ class Retention:
             self._reached = None
             self._from_the_beginning_at = now + _SECONDS_PER_HOUR
         while True:
-            retired, reached = await self._store.retire_requests(self._seconds, _AT_ONCE, self._reached)
+            ((retired, reached),) = await self._database.call(
+                "retire_requests", self._seconds, _AT_ONCE, self._reached, aside=True
+            )
             if retired:
                 self._metrics.retired_requests.inc(retired)
                 _log.info("requests.retired", requests=retired)

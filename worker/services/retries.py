@@ -2,16 +2,19 @@
 
 import asyncio
 import random
+from contextlib import AsyncExitStack
 
 import structlog
 
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.readiness import Readiness
+from worker.postgres.leases import Leases
+from worker.postgres.put_off import PutOffLine
 from worker.postgres.rows import Held
-from worker.postgres.store import Store
+from worker.services.running import Running
 from worker.steps.attempting import NEEDED, Attempting
 from worker.steps.creating import Creation
-from worker.steps.turns import Line
+from worker.steps.slots import Line, Slots
 
 LOOK_SECONDS = 1.0  # at the latest: what others have put off rings no alarm here
 MEASURE_SECONDS = 5.0
@@ -28,7 +31,8 @@ class Retries:
 
     def __init__(
         self,
-        store: Store,
+        line: PutOffLine,
+        leases: Leases,
         attempting: Attempting,
         creation: Creation,
         readiness: Readiness,
@@ -36,7 +40,8 @@ class Retries:
         lanes: int,
         batch_size: int,
     ) -> None:
-        self._store = store
+        self._line = line
+        self._leases = leases
         self._attempting = attempting
         self._creation = creation
         self._readiness = readiness
@@ -45,33 +50,25 @@ class Retries:
         self._batch_size = batch_size
         self._suspects = asyncio.Lock()
         self._stopping = False
-        self._running: set[asyncio.Task[None]] = set()
+        self.running = Running()
 
     async def run(self) -> None:
-        """Looks again and again. A look that fails is logged and the next one comes as ever."""
+        """Look again and again. A look that fails is logged, and the next one comes as ever."""
         while True:
             try:
                 seconds = await self._look()
             except Exception:  # noqa: BLE001 — logged with its traceback; the service goes on
                 _log.exception("service.failed", service="retries")
                 seconds = LOOK_SECONDS
-            await self._store.due_alarm.wait(seconds)
+            await self._line.due_alarm.wait(seconds)
 
     def stop(self) -> None:
         """Takes nothing more."""
         self._stopping = True
 
-    async def drain(self) -> None:
-        """Wait for what is being worked on."""
-        await asyncio.gather(*self._running, return_exceptions=True)
-
-    def cancel(self) -> None:
-        for task in self._running:
-            task.cancel()
-
     async def measure(self) -> None:
         """Shows how much is due and not begun: of all workers together, so each of them shows the same."""
-        due, overdue = await self._store.due_now(_COUNTED)
+        due, overdue = await self._line.due_now(_COUNTED)
         self._metrics.retries_due.set(due)
         self._metrics.retry_overdue.set(overdue)
 
@@ -80,59 +77,36 @@ class Retries:
         most = LOOK_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311 — spreads load, guards nothing
         if self._stopping or not self._readiness.are_up(*NEEDED):
             return most
-        due_in = await self._store.next_due()
+        due_in = await self._line.next_due()
         if due_in is None or due_in > 0:
             return most if due_in is None else min(due_in, most)
-        await self._lanes.acquire()
-        room, lease, held = 0, self._store.new_lease(), list[Held]()
-        try:
-            room = await self._creation.room(self._batch_size, Line.AGAIN)
-            if not self._stopping:
-                held = await self._store.take_due(lease, room)
-        finally:
+        async with AsyncExitStack() as batch:  # what a batch holds, until its task has it
+            await batch.enter_async_context(self._lanes)
+            slots = batch.enter_context(await self._creation.reserve(self._batch_size, Line.AGAIN))
+            lease = batch.enter_context(self._leases.take())
+            held = [] if self._stopping else await self._line.take_due(lease, slots.count)
             if not held:
-                self._store.abandon(lease)
-                self._creation.give_back(room)
-                self._lanes.release()
-        if not held:
-            return _PASSED_BY_SECONDS
-        # At once: to open what is due may take long, and others may have a use for the rest of the room.
-        self._creation.give_back(room - len(held))
-        task = asyncio.create_task(self._try_again(held, lease, len(held)))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+                return _PASSED_BY_SECONDS
+            slots.keep(len(held))  # at once: others may have a use for the rest
+            self.running.begin(self._try_again(held, lease, slots, batch.pop_all()))
         return 0
 
-    async def _try_again(self, held: list[Held], lease: int, room: int) -> None:
+    async def _try_again(self, held: list[Held], lease: int, slots: Slots, batch: AsyncExitStack) -> None:
         try:
-            await self._work(held, lease, room)
+            async with batch:
+                await self._work(held, lease, slots)
         except Exception:  # noqa: BLE001 — logged with its traceback; the lease runs out
             _log.exception("retries.failed", lease=lease, requests=len(held))
-            self._store.abandon(lease)
-        except BaseException:
-            self._store.abandon(lease)
-            raise
-        else:
-            self._store.note_done(lease)
-        finally:
-            self._lanes.release()
 
-    async def _work(self, held: list[Held], lease: int, room: int) -> None:
-        reserved = room
-        try:
-            await self._attempting.answer_again([row for row in held if row.response is not None])
-            opened = await self._attempting.open(
-                [row for row in held if row.response is None], lease, "retried", lost=False, spent=False
-            )
-            harmless = [one for one in opened if not one.crashes]
-            reserved = 0
-        finally:
-            self._creation.give_back(reserved)
-        tried = await self._attempting.work(harmless, lease, room)
+    async def _work(self, held: list[Held], lease: int, slots: Slots) -> None:
+        await self._attempting.answer_again([row for row in held if row.response is not None])
+        opened = await self._attempting.open(
+            [row for row in held if row.response is None], lease, "retried", lost=False, spent=False
+        )
+        harmless = [one for one in opened if not one.crashes]
+        tried = await self._attempting.work(harmless, lease, slots)
         suspects = [one for one in opened if one.crashes]
         if suspects:
-            async with (
-                self._suspects
-            ):  # what has ended with its worker before takes few along if it does so again
+            async with self._suspects:  # a request whose worker died takes few along if it does so again
                 tried += await self._attempting.in_groups(suspects, lease, Line.AGAIN)
         self._metrics.retried.inc(tried)

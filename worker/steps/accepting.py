@@ -13,9 +13,11 @@ from worker.errors import NotStorable
 from worker.messages.envelope import is_same_request
 from worker.messages.sealing import SealKeys
 from worker.monitoring.metrics import Metrics
-from worker.postgres.store import Known, Store, first_work
-from worker.steps.creating import failure_response
-from worker.values import Answer, Arrival, Beginning, Duplicate, Refusal, Route, Work
+from worker.postgres.rows import Known, stored_answer
+from worker.postgres.store import Store
+from worker.steps.halving import in_halves
+from worker.steps.verdicts import failed_answer, failure_response
+from worker.values import Answer, Arrival, Duplicate, Refusal, Work, first_work
 
 _log = structlog.get_logger(__name__)
 
@@ -45,37 +47,13 @@ class Accepting:
         return Accepted(claimed, await self.known(rest) if rest else [])
 
     async def _insert(self, arrivals: Sequence[Arrival], lease: int) -> dict[UUID, Arrival]:
-        """The new ones, by id. A batch that Postgres refuses is halved until the one at fault is alone."""
-        try:
-            begun = await self._store.accept(arrivals, lease)
-        except NotStorable as error:
-            if len(arrivals) > 1:
-                middle = len(arrivals) // 2
-                return await self._insert(arrivals[:middle], lease) | await self._insert(
-                    arrivals[middle:], lease
-                )
-            arrival = arrivals[0]
-            if arrival.refusal:
-                raise
-            _log.error("request.not_storable", request_id=str(arrival.request_id), sqlstate=error.sqlstate)
-            reason = f"the database cannot store this request (SQLSTATE {error.sqlstate})"
-            errors = [{"field": "(body)", "reason": reason}]
-            refusal = Refusal(FailureCode.INVALID_REQUEST, reason, errors)
-            return await self._insert(
-                [
-                    arrival._replace(
-                        org_id=None,
-                        user_id=None,
-                        body=None,
-                        document=None,
-                        request=None,
-                        deadline_at=None,
-                        refusal=refusal,
-                    )
-                ],
-                lease,
-            )
-        return {arrival.request_id: arrival for arrival in arrivals if arrival.request_id in begun}
+        """Insert the new ones; returns those, by id."""
+
+        async def insert(some: Sequence[Arrival]) -> dict[UUID, Arrival]:
+            begun = await self._store.accept(some, lease)
+            return {arrival.request_id: arrival for arrival in some if arrival.request_id in begun}
+
+        return await in_halves(arrivals, insert, _refused_by_postgres)
 
     async def known(self, arrivals: Sequence[Arrival]) -> list[Duplicate]:
         """Say what to answer to requests that are on record: the response they have, or nothing yet. In the
@@ -103,7 +81,7 @@ class Accepting:
         if not is_same_request(arrival, row.fingerprint, self._keys):
             return self._note("conflict", Duplicate(row.request_id, _conflict(arrival, row)))
         if row.finished:
-            answer = stored_answer(row, arrival.route, arrival.since)
+            answer = stored_answer(row, route=arrival.route, since=arrival.since)
             return self._note("answered_again", Duplicate(row.request_id, answer))
         if row.route == arrival.route:
             return self._note("in_progress", Duplicate(row.request_id, None))
@@ -122,37 +100,41 @@ class Accepting:
         return duplicate
 
 
-def stored_answer(row: Known, route: Route, since: Beginning | None) -> Answer:
-    """The stored response once more: the same bytes, the same message_id. It is timed where nobody is known
-    to have got it before.
-    """
-    assert row.response is not None  # noqa: S101 — asked of finished rows only
-    return Answer(
-        row.request_id, row.status, row.error_code, row.response, str(row.request_id), route,
-        None if row.published or since is None else since._replace(path="recovered"),
-    )  # fmt: skip
+def _refused_by_postgres(arrival: Arrival, error: NotStorable) -> Arrival | None:
+    """The record that is kept instead: the id, and why the request failed."""
+    if arrival.refusal:
+        return None
+    _log.error("request.not_storable", request_id=str(arrival.request_id), sqlstate=error.sqlstate)
+    reason = f"the database cannot store this request (SQLSTATE {error.sqlstate})"
+    errors = [{"field": "(body)", "reason": reason}]
+    return arrival._replace(
+        org_id=None,
+        user_id=None,
+        body=None,
+        document=None,
+        request=None,
+        deadline_at=None,
+        refusal=Refusal(FailureCode.INVALID_REQUEST, reason, errors),
+    )
 
 
 def _conflict(arrival: Arrival, row: Known) -> Answer:
-    """The response to another request under a known id. The one on record is untouched; this one is its own
-    message, the same each time it is asked for, and names a session id that nothing stands under."""
+    """Answer another request under a known id. The record is untouched; this answer is a message of its own,
+    the same each time it is asked for, and names a session id that nothing stands under.
+    """
     mark = arrival.fingerprint[-16:]
     unused = UUID(bytes=blake2b(arrival.request_id.bytes + mark, digest_size=16).digest())
     work = Work(
-        arrival.request_id, 0, session_id(unused, row.received_at.date()), None, None, None,
-        arrival.request, None, None, arrival.route,
-    )  # fmt: skip
+        request_id=arrival.request_id,
+        attempt=0,
+        session_id=session_id(unused, row.received_at.date()),
+        route=arrival.route,
+        request=arrival.request,
+    )
     refusal = Refusal(
         FailureCode.REQUEST_ID_CONFLICT,
         f"another request with the id {arrival.request_id} was accepted before: use a new id for new content",
     )
     casefile_id = arrival.request.casefile_id if arrival.request else None
     text = failure_response(work, refusal, casefile_id, row.received_at)
-    return Answer(
-        arrival.request_id,
-        "failed",
-        refusal.code.value,
-        text,
-        f"{arrival.request_id}.{mark.hex()}",
-        arrival.route,
-    )
+    return failed_answer(work, refusal, text, f"{arrival.request_id}.{mark.hex()}")

@@ -13,21 +13,23 @@ from worker.messages.beginning import began_at
 from worker.messages.envelope import restore
 from worker.messages.sealing import SealKeys
 from worker.postgres import database
-from worker.postgres.rows import WORKER_LOST, Claim, Held
+from worker.postgres.leases import Leases
+from worker.postgres.rows import WORKER_LOST, Claim, Held, stored_answer
 from worker.postgres.store import Store
 from worker.rabbitmq import intake, publisher
 from worker.reading.reader import HEAVY_BYTES, Reader
 from worker.steps.answering import Answering
-from worker.steps.creating import Creation, exhausted, refused
+from worker.steps.creating import Creation
 from worker.steps.finishing import Finishing
 from worker.steps.pipeline import Pipeline
-from worker.steps.turns import Line
-from worker.values import Answer, Beginning, Failure, Path, PutOff, Requested, Verdict, Work
+from worker.steps.slots import Line, Slots
+from worker.steps.verdicts import exhausted, refused
+from worker.values import Beginning, Failure, Path, PutOff, Requested, Verdict, Work
 
 NEEDED = (database.PART, intake.PART, publisher.PART)  # a full response queue is no reason to wait
 # Whatever killed its worker may do so again: the more often, the fewer requests share its next attempt.
 _GROUP_BY_CRASHES = {0: 128, 1: 32, 2: 4}
-_SHUT_SECONDS = 30  # until a request that no key opens is looked at again
+_UNREADABLE_SECONDS = 30  # until a request that cannot be opened is looked at again
 _ANSWERS_AT_ONCE = 128
 _log = structlog.get_logger(__name__)
 
@@ -46,7 +48,9 @@ class Opened(NamedTuple):
 
     @property
     def claim(self) -> Claim:
-        return Claim(self.work.request_id, self.work.attempt, self.holder, self.lost)
+        return Claim(
+            request_id=self.work.request_id, attempt=self.work.attempt, holder=self.holder, lost=self.lost
+        )
 
 
 class Attempting:
@@ -55,6 +59,7 @@ class Attempting:
     def __init__(
         self,
         store: Store,
+        leases: Leases,
         keys: SealKeys,
         pipeline: Pipeline,
         creation: Creation,
@@ -64,6 +69,7 @@ class Attempting:
         reader: Reader,
     ) -> None:
         self._store = store
+        self._leases = leases
         self._keys = keys
         self._pipeline = pipeline
         self._creation = creation
@@ -75,7 +81,8 @@ class Attempting:
     async def answer_again(self, held: Sequence[Held]) -> None:
         """Answers finished requests from the record."""
         for start in range(0, len(held), _ANSWERS_AT_ONCE):
-            await self._answering.answer([_answer(row) for row in held[start : start + _ANSWERS_AT_ONCE]])
+            some = held[start : start + _ANSWERS_AT_ONCE]
+            await self._answering.answer([stored_answer(row, since=_since(row)) for row in some])
 
     async def open(
         self, held: Sequence[Held], lease: int, path: Path, *, lost: bool, spent: bool
@@ -103,7 +110,7 @@ class Attempting:
                 _log.error("request.cannot_be_opened", request_id=str(row.request_id), reason=reason)
                 work = _work(row, None, None, path)
                 why = _lost_with(row.worker) if gone else None
-                others.append(refused(work, now) or PutOff(work, _SHUT_SECONDS, reason, why))
+                others.append(refused(work, now) or PutOff(work, _UNREADABLE_SECONDS, reason, why))
             else:
                 # What was refused at the door gets its verdict from the pipeline, as everything.
                 late = None if work.refusal else refused(work, now)
@@ -147,7 +154,7 @@ class Attempting:
         return works
 
     async def in_groups(self, opened: Sequence[Opened], lease: int, line: Line) -> int:
-        """Tries these as room comes free, the more often they ended with their worker the fewer at once.
+        """Tries these as slots come free, the more often they ended with their worker the fewer at once.
         Returns how many were tried.
         """
         tried = 0
@@ -155,19 +162,16 @@ class Attempting:
         while rest:
             crashes = rest[0].crashes
             alike = sum(one.crashes == crashes for one in rest)
-            room = await self._creation.room(min(alike, _GROUP_BY_CRASHES.get(crashes, 1)), line)
-            group, rest = rest[:room], rest[room:]
-            tried += await self.work(group, lease, room)
+            with await self._creation.reserve(min(alike, _GROUP_BY_CRASHES.get(crashes, 1)), line) as slots:
+                group, rest = rest[: slots.count], rest[slots.count :]
+                tried += await self.work(group, lease, slots)
         return tried
 
-    async def work(self, opened: Sequence[Opened], lease: int, room: int) -> int:
-        """Tries these in the room that is reserved for them; gives back what of it they do not need."""
-        works: list[Work] = []
-        try:
-            works = await self.begin(opened, lease)
-        finally:
-            self._creation.give_back(room - len(works))
-        await self._pipeline.work(works, lease, _nothing_to_settle)
+    async def work(self, opened: Sequence[Opened], lease: int, slots: Slots) -> int:
+        """Tries these in the slots that are reserved for them; returns how many were tried."""
+        works = await self.begin(opened, lease)
+        slots.keep(len(works))
+        await self._pipeline.work(works, lease, slots, _nothing_to_settle)
         return len(works)
 
     async def give_up(self, opened: Sequence[Opened], lease: int) -> list[Opened]:
@@ -184,7 +188,7 @@ class Attempting:
 
     async def _answer_for_holder(self, request_ids: Collection[UUID], lease: int) -> None:
         """What the former holder finished in the moment of the take-over: it may be gone by now."""
-        held = await self._store.held(lease)
+        held = await self._leases.held(lease)
         await self.answer_again(
             [row for row in held if row.request_id in request_ids and row.response is not None]
         )
@@ -194,12 +198,8 @@ def _lost_with(worker: UUID | None) -> Failure:
     return WORKER_LOST._replace(worker=worker)
 
 
-def _answer(row: Held) -> Answer:
-    assert row.response is not None  # noqa: S101 — asked of finished rows only
-    since = Beginning(row.received_at.timestamp(), "recovered")
-    return Answer(
-        row.request_id, row.status, row.error_code, row.response, str(row.request_id), row.route, since
-    )
+def _since(row: Held) -> Beginning:
+    return Beginning(row.received_at.timestamp(), "recovered")
 
 
 def _work(row: Held, request: Requested | None, document: str | None, path: Path) -> Work:

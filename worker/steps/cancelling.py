@@ -1,4 +1,4 @@
-"""Cancellations: what is not finished ends as cancelled, and whoever asked for that learns how it ended."""
+"""Beside the steps: a cancellation ends its request, and both requesters learn how it ended."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -9,35 +9,33 @@ import structlog
 
 from schemas import FailureCode, session_id
 from worker.messages.envelope import CANCELLED
-from worker.postgres.store import Store, ToCancel
+from worker.postgres.leases import Leases
+from worker.postgres.rows import ToCancel, stored_answer
+from worker.postgres.store import Store
 from worker.steps.answering import Answering
-from worker.steps.creating import failure_response
 from worker.steps.finishing import Finishing
-from worker.values import Answer, Arrival, Beginning, Cancellation, Failed, Refusal, Work
+from worker.steps.verdicts import failed_answer, failure_response
+from worker.values import Answer, Arrival, Beginning, Cancellation, Failed, Refusal, Work, first_work
 
 _CODE = FailureCode.CANCELLED
 _log = structlog.get_logger(__name__)
 
 
 class Cancelling:
-    """Ends requests under the hands of whoever works on them: their fence is the attempt, as everybody's."""
+    """Ends a request even while a worker holds it; the attempt number fences that worker out."""
 
-    def __init__(self, store: Store, finishing: Finishing, answering: Answering) -> None:
+    def __init__(self, store: Store, leases: Leases, finishing: Finishing, answering: Answering) -> None:
         self._store = store
+        self._leases = leases
         self._finishing = finishing
         self._answering = answering
 
     async def cancel(self, asked: Sequence[Cancellation]) -> None:
         """Returns when each request has ended and its requester and all who cancelled it are answered."""
         first = {wish.request_id: wish for wish in reversed(asked) if wish.invalid is None}
-        lease = self._store.new_lease()
-        try:
+        with self._leases.take() as lease:
             ended, to_requesters = await self._end(first, lease)
             await self._answering.answer(to_requesters)
-        except BaseException:
-            self._store.abandon(lease)
-            raise
-        self._store.note_done(lease)
         # Apart from the requesters' own: copies in one batch would share a message id.
         told = {(answer.request_id, answer.route) for answer in to_requesters}
         copies = [
@@ -63,7 +61,7 @@ class Cancelling:
                 if row.response is None:
                     verdicts.append(_verdict(row, wishes[row.request_id]))
                     continue
-                answer = ended[row.request_id] = _stored(row)
+                answer = ended[row.request_id] = stored_answer(row, since=_since(row))
                 if row.error_code == _CODE and not row.published:
                     to_requesters.append(answer)  # whoever cancelled it may have died before this
                 if row.error_code != _CODE:
@@ -86,8 +84,9 @@ class Cancelling:
             return []
         arrivals = {wish.request_id: _arrival(wish) for wish in unknown}
         begun = await self._store.accept(list(arrivals.values()), lease)
+        now = Beginning(time(), "direct")
         return [
-            _failed(arrivals[wish.request_id].session_id, 1, None, None, wish, Beginning(time(), "direct"))
+            _failed(first_work(arrivals[wish.request_id])._replace(since=now), None)
             for wish in unknown
             if wish.request_id in begun
         ]
@@ -112,39 +111,30 @@ def _refusal(wish: Cancellation) -> Refusal:
 
 def _arrival(wish: Cancellation) -> Arrival:
     return Arrival(
-        wish.request_id, CANCELLED, session_id(wish.request_id, datetime.now(UTC).date()), None, None, None,
-        None, None, _refusal(wish), None, wish.route, (),
-    )  # fmt: skip
+        request_id=wish.request_id,
+        fingerprint=CANCELLED,
+        session_id=session_id(wish.request_id, datetime.now(UTC).date()),
+        route=wish.route,
+        refusal=_refusal(wish),
+    )
 
 
 def _verdict(row: ToCancel, wish: Cancellation) -> Failed:
-    attempt = 1 if row.status == "pending" else row.attempt
-    return _failed(row.session_id, attempt, row.org_id, row.casefile_id, wish, _since(row))
+    work = Work(
+        request_id=row.request_id,
+        attempt=1 if row.status == "pending" else row.attempt,
+        session_id=row.session_id,
+        route=wish.route,
+        org_id=row.org_id,
+        refusal=_refusal(wish),
+        since=_since(row),
+    )
+    return _failed(work, row.casefile_id)
 
 
-def _failed(
-    session: str,
-    attempt: int,
-    org_id: str | None,
-    casefile_id: str | None,
-    wish: Cancellation,
-    since: Beginning,
-) -> Failed:
-    refusal = _refusal(wish)
-    work = _work(wish, session, attempt, org_id, refusal)._replace(since=since)
-    return Failed(work, _CODE, failure_response(work, refusal, casefile_id, datetime.now(UTC)))
-
-
-def _work(wish: Cancellation, session: str, attempt: int, org_id: str | None, refusal: Refusal) -> Work:
-    return Work(wish.request_id, attempt, session, org_id, None, None, None, refusal, None, wish.route)
-
-
-def _stored(row: ToCancel) -> Answer:
-    assert row.response is not None  # noqa: S101 — asked of finished rows only
-    return Answer(
-        row.request_id, row.status, row.error_code, row.response, str(row.request_id), row.route,
-        None if row.published else _since(row)._replace(path="recovered"),
-    )  # fmt: skip
+def _failed(work: Work, casefile_id: str | None) -> Failed:
+    assert work.refusal is not None  # noqa: S101 — the two that call this set it
+    return Failed(work, _CODE, failure_response(work, work.refusal, casefile_id, datetime.now(UTC)))
 
 
 def _since(row: ToCancel) -> Beginning:
@@ -152,10 +142,16 @@ def _since(row: ToCancel) -> Beginning:
 
 
 def _not_valid(wish: Cancellation) -> Answer:
-    """A message of its own: it says nothing of the request, and names a session id nothing stands under."""
+    """Answer an invalid cancellation. The answer says nothing of the request, and names a session id that
+    nothing stands under.
+    """
     assert wish.invalid is not None  # noqa: S101 — asked of these only
-    now = datetime.now(UTC)
-    mine = uuid4()
-    work = _work(wish, session_id(mine, now.date()), 0, None, wish.invalid)
-    text = failure_response(work, wish.invalid, None, now)
-    return Answer(wish.request_id, "failed", wish.invalid.code.value, text, str(mine), wish.route)
+    now, mine = datetime.now(UTC), uuid4()
+    work = Work(
+        request_id=wish.request_id,
+        attempt=0,
+        session_id=session_id(mine, now.date()),
+        route=wish.route,
+        refusal=wish.invalid,
+    )
+    return failed_answer(work, wish.invalid, failure_response(work, wish.invalid, None, now), str(mine))

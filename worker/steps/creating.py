@@ -1,6 +1,6 @@
-"""The creation of a session: the built-in rule, and the protocol of a handler of your own.
+"""Step 4 of a batch: claimed work becomes verdicts, by the built-in rule or by a handler of your own.
 
-Both turn claimed work into verdicts and touch neither the broker nor the database.
+Neither touches the broker or the database.
 """
 
 import asyncio
@@ -8,44 +8,19 @@ import importlib
 import inspect
 from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
-from typing import Any
-from uuid import uuid4
 
 import structlog
 
-from schemas import (
-    CreateSessionRequest,
-    CreateSessionResponse,
-    FailureCode,
-    RequestStatus,
-    SessionCreatedPayload,
-    session_id,
-)
-from schemas.base import iso_text
+from schemas import CreateSessionRequest, FailureCode
 from worker.errors import SettingsError
 from worker.handlers import Context, Handler, Rejected, RetryLater
 from worker.monitoring.handler_calls import HandlerCalls
 from worker.steps import failure
-from worker.steps.retry_rule import RetryRule, in_words
-from worker.steps.turns import Line, Turns
-from worker.values import (
-    Answer,
-    Completed,
-    Failed,
-    Failure,
-    NewSession,
-    PutOff,
-    Refusal,
-    Requested,
-    Tried,
-    Unrecorded,
-    Verdict,
-    Work,
-    failure_details,
-)
+from worker.steps.retry_rule import RetryRule
+from worker.steps.slots import Line, Slots, Turns, unlimited
+from worker.steps.verdicts import LONGEST_REASON, completed, exhausted, failed, refused, too_late
+from worker.values import Failure, PutOff, Refusal, Requested, Verdict, Work
 
-DEFAULT_EXPIRATION_SECONDS = 86_400
-_LONGEST_REASON = 500
 _LONGEST_RESPONSE = 1 << 20  # characters; over a message that is too large a broker closes the channel
 _log = structlog.get_logger(__name__)
 
@@ -57,13 +32,11 @@ class _TooMuchReturned(Exception):
 class BuiltInCreation:
     """Makes every session at once, from the request alone."""
 
-    async def room(self, most: int, line: Line = Line.FIRST) -> int:  # noqa: ARG002 — there is no line to wait in
-        return most
+    async def reserve(self, most: int, line: Line = Line.FIRST) -> Slots:  # noqa: ARG002 — there is no line to wait in
+        """Reserve nothing: this work takes no time."""
+        return unlimited(most)
 
-    def give_back(self, unused: int) -> None:
-        """Nothing is held for work that takes no time."""
-
-    async def create(self, works: Sequence[Work]) -> AsyncGenerator[list[Verdict], None]:
+    async def create(self, works: Sequence[Work], _slots: Slots) -> AsyncGenerator[list[Verdict], None]:
         now = datetime.now(UTC)
         yield [refused(work, now) or completed(work, now, {}) for work in works]
 
@@ -86,17 +59,14 @@ class HandlerCreation:
         self._rule = rule
         self._turns = Turns(concurrency)
 
-    async def room(self, most: int, line: Line = Line.FIRST) -> int:
-        """Reserves as many calls as are free: a request that would have to wait stays with the broker, or,
-        when it is tried again, in Postgres.
+    async def reserve(self, most: int, line: Line = Line.FIRST) -> Slots:
+        """Reserve as many calls as are free. A request that would have to wait stays with the broker, or in
+        Postgres when it is tried again.
         """
-        return await self._turns.reserve(most, line)
+        return Slots(await self._turns.reserve(most, line), self._turns.give_back)
 
-    def give_back(self, unused: int) -> None:
-        self._turns.give_back(unused)
-
-    async def create(self, works: Sequence[Work]) -> AsyncGenerator[list[Verdict], None]:
-        """The verdicts in groups, each as soon as it is there: a slow call holds up no other."""
+    async def create(self, works: Sequence[Work], slots: Slots) -> AsyncGenerator[list[Verdict], None]:
+        """Yield the verdicts in groups, each as soon as it is there: a slow call holds up no other."""
         now = datetime.now(UTC)
         settled: list[Verdict] = []
         calls: dict[asyncio.Task[Verdict], Work] = {}
@@ -104,10 +74,11 @@ class HandlerCreation:
             if verdict := refused(work, now):
                 settled.append(verdict)
             else:
+                slots.take()
                 call = asyncio.create_task(self._call(work))
-                call.add_done_callback(lambda _: self.give_back(1))
+                call.add_done_callback(lambda _: self._turns.give_back(1))
                 calls[call] = work
-        self.give_back(len(settled))
+        slots.keep(0)  # what is settled already needs no call
         try:
             if settled:
                 yield settled
@@ -149,7 +120,7 @@ class HandlerCreation:
                     raise _TooMuchReturned
                 return verdict
         except Rejected as error:
-            return failed(work, Refusal(FailureCode.REJECTED, error.reason[:_LONGEST_REASON] or "rejected"))
+            return failed(work, Refusal(FailureCode.REJECTED, error.reason[:LONGEST_REASON] or "rejected"))
         except RetryLater as error:
             after = None if error.after is None else error.after.total_seconds()
             return self._again(work, failure.put_off(error, error.reason, self._handler), after)
@@ -167,7 +138,7 @@ class HandlerCreation:
 
     def _again(self, work: Work, why: Failure, after: float | None) -> Verdict:
         now = datetime.now(UTC)
-        if late := _past_deadline(work, now):
+        if late := too_late(work, now):
             return failed(work, late)._replace(failure=why)
         tried = work.tried.and_(why.kind, now)
         if self._rule.gives_up(tried, now):
@@ -206,86 +177,3 @@ def load_handler(path: str) -> Handler:
         ) from error
     loaded: Handler = handler
     return loaded
-
-
-def refused(work: Work, now: datetime) -> Failed | None:
-    """The verdict on work that needs no creation: refused at the door, or too late."""
-    refusal = work.refusal or _past_deadline(work, now)
-    return failed(work, refusal) if refusal else None
-
-
-def completed(work: Work, now: datetime, extra: dict[str, Any]) -> Completed:
-    assert work.request is not None and work.document is not None and work.org_id is not None  # noqa: S101, PT018 — only refused work has none
-    request = work.request
-    if request.ignores_assistant:
-        extra = {"ignored": ["assistant"], "ignored_reason": "assistant_id was given and wins", **extra}
-    response = CreateSessionResponse(
-        request_id=work.request_id,
-        status=RequestStatus.COMPLETED,
-        payload=SessionCreatedPayload(
-            session_id=work.session_id, casefile_id=request.casefile_id, created_at=iso_text(now)
-        ),
-        timestamp=iso_text(now),
-        metadata=extra,
-    )
-    session = NewSession(
-        id=work.session_id,
-        request_id=work.request_id,
-        org_id=work.org_id,
-        user_id=work.user_id,
-        name=request.name,
-        status=request.status or "active",
-        casefile_id=request.casefile_id,
-        assistant_id=request.assistant_id,
-        phone_number_id=request.phone_number_id,
-        expiration_seconds=request.expiration_seconds or DEFAULT_EXPIRATION_SECONDS,
-        created_at=now,
-        document=work.document,
-    )
-    return Completed(work, session, response.model_dump_json())
-
-
-def failed(work: Work, refusal: Refusal) -> Failed:
-    casefile_id = work.request.casefile_id if work.request else None
-    text = failure_response(work, refusal, casefile_id, datetime.now(UTC))
-    return Failed(work, refusal.code, text)
-
-
-def exhausted(work: Work, why: Failure, tried: Tried) -> Failed:
-    said = in_words(work.attempt, tried) + (f"; the last one: {why.reason}" if why.reason else "")
-    verdict = failed(work, Refusal(FailureCode.ATTEMPTS_EXHAUSTED, said[:_LONGEST_REASON]))
-    return verdict._replace(failure=why)
-
-
-def failure_response(
-    work: Work, refusal: Refusal, casefile_id: str | None, at: datetime, *, recorded: bool = True
-) -> str:
-    return CreateSessionResponse(
-        request_id=work.request_id,
-        status=RequestStatus.FAILED,
-        payload=SessionCreatedPayload(
-            session_id=work.session_id, casefile_id=casefile_id, created_at=iso_text(at)
-        ),
-        timestamp=iso_text(at),
-        error=refusal.reason,
-        metadata=failure_details(refusal) | ({} if recorded else {"recorded": False}),
-    ).model_dump_json()
-
-
-def unrecorded_answer(told: Unrecorded) -> Answer:
-    """Make an answer that is a message of its own: no record, and no session under the id that it names."""
-    now, mine = datetime.now(UTC), uuid4()
-    unused = session_id(mine, now.date())
-    work = Work(told.request_id, 0, unused, None, None, None, None, told.refusal, None, told.route)
-    text = failure_response(work, told.refusal, None, now, recorded=False)
-    code = told.refusal.code.value
-    return Answer(told.request_id, "failed", code, text, f"{told.request_id}.{mine.hex}", told.route)
-
-
-def _past_deadline(work: Work, now: datetime) -> Refusal | None:
-    if work.deadline_at is None or now < work.deadline_at:
-        return None
-    return Refusal(
-        FailureCode.DEADLINE_EXCEEDED,
-        f"the deadline {work.deadline_at.isoformat()} passed before the session was made",
-    )

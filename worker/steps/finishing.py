@@ -1,4 +1,4 @@
-"""Step 5 of a batch: verdicts become rows, and the rows that were stored become answers."""
+"""Step 5 of a batch: verdicts become rows, and stored rows become answers."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,10 +9,11 @@ import structlog
 from schemas import FailureCode
 from worker.errors import NotStorable
 from worker.monitoring.metrics import Metrics
-from worker.postgres.rows import WORKER_LOST
-from worker.postgres.store import Known, Store
-from worker.steps.accepting import stored_answer
-from worker.steps.creating import failed
+from worker.postgres.put_off import PutOffLine
+from worker.postgres.rows import WORKER_LOST, Known, stored_answer
+from worker.postgres.store import Store
+from worker.steps.halving import in_halves
+from worker.steps.verdicts import failed
 from worker.values import Answer, Completed, Failed, PutOff, Refusal, Route, Verdict, Work
 
 _log = structlog.get_logger(__name__)
@@ -24,8 +25,11 @@ class _Stored(NamedTuple):
 
 
 class Finishing:
-    def __init__(self, store: Store, metrics: Metrics) -> None:
+    """Stores verdicts."""
+
+    def __init__(self, store: Store, put_off: PutOffLine, metrics: Metrics) -> None:
         self._store = store
+        self._line = put_off
         self._metrics = metrics
 
     async def finish(self, verdicts: Sequence[Verdict], lease: int) -> list[Answer]:
@@ -45,10 +49,10 @@ class Finishing:
         # What this worker saw fail is noted first: nothing of it is lost if the worker ends here. What was
         # lost with another one only once its request has ended so: that one might finish it at this moment.
         if seen:
-            await self._store.note_attempts(seen)
+            await self._line.note_attempts(seen)
         stored = await self._write(final)
         if lost := [verdict for verdict in lost if verdict.work.request_id in stored]:
-            await self._store.note_attempts(lost)
+            await self._line.note_attempts(lost)
         answers += [self._answer(item) for item in stored.values()]
         if len(stored) < len(final):
             missing = [verdict for verdict in final if verdict.work.request_id not in stored]
@@ -60,19 +64,14 @@ class Finishing:
         return [self._answer(stored) for stored in (await self._write(verdicts)).values()]
 
     async def _write(self, verdicts: Sequence[Completed | Failed]) -> dict[UUID, _Stored]:
-        """A batch that Postgres refuses is halved until the one at fault is alone; that one then fails."""
-        try:
-            routes = await self._store.finish(verdicts)
-        except NotStorable as error:
-            if len(verdicts) > 1:
-                middle = len(verdicts) // 2
-                return await self._write(verdicts[:middle]) | await self._write(verdicts[middle:])
-            verdict = verdicts[0]
-            if isinstance(verdict, Failed):
-                raise
-            return await self._write([failed(verdict.work, _why_not_storable(error))])
-        by_id = {verdict.work.request_id: verdict for verdict in verdicts}
-        return {request_id: _Stored(by_id[request_id], route) for request_id, route in routes.items()}
+        """Store them; returns those that were stored. One that Postgres refuses fails instead."""
+
+        async def write(some: Sequence[Completed | Failed]) -> dict[UUID, _Stored]:
+            by_id = {verdict.work.request_id: verdict for verdict in some}
+            routes = await self._store.finish(some)
+            return {request_id: _Stored(by_id[request_id], route) for request_id, route in routes.items()}
+
+        return await in_halves(verdicts, write, _refused_by_postgres)
 
     async def _fenced_off(self, verdicts: Sequence[Completed | Failed], lease: int) -> list[Answer]:
         """Rows that did not take their verdict. Either a try whose reply was lost has stored it before; or
@@ -89,7 +88,7 @@ class Finishing:
             if row is not None and row.finished and row.response == verdict.response:
                 answers.append(self._answer(_Stored(verdict, row.route)))
             elif row is not None and _still_held(row, verdict.work, lease):
-                answers.append(stored_answer(row, row.route, verdict.work.since))
+                answers.append(stored_answer(row, since=verdict.work.since))
             else:
                 self._metrics.lost_fences.inc()
                 _log.warning(
@@ -100,7 +99,7 @@ class Finishing:
 
     async def _put_off(self, retries: Sequence[PutOff], lease: int) -> list[Answer]:
         """Returns the answers to those that someone finished while this worker still held them."""
-        moved = await self._store.retry_later(retries)
+        moved = await self._line.retry_later(retries)
         self._metrics.retries.inc(len(moved))
         for retry in retries:
             if retry.work.request_id in moved:
@@ -112,7 +111,7 @@ class Finishing:
         rest = {retry.work.request_id: retry.work for retry in retries if retry.work.request_id not in moved}
         rows = await self._store.known(list(rest)) if rest else []
         return [
-            stored_answer(row, row.route, rest[row.request_id].since)
+            stored_answer(row, since=rest[row.request_id].since)
             for row in rows
             if _still_held(row, rest[row.request_id], lease)
         ]
@@ -134,7 +133,15 @@ class Finishing:
                     org_id=work.org_id, code=code,
                 )  # fmt: skip
         self._metrics.requests.labels(status, code or "").inc()
-        return Answer(work.request_id, status, code, verdict.response, request_id, stored.route, work.since)
+        return Answer(
+            request_id=work.request_id,
+            status=status,
+            code=code,
+            body=verdict.response,
+            message_id=request_id,
+            route=stored.route,
+            since=work.since,
+        )
 
 
 def _noted(verdicts: Sequence[Completed | Failed]) -> tuple[list[Failed], list[Failed]]:
@@ -147,6 +154,10 @@ def _noted(verdicts: Sequence[Completed | Failed]) -> tuple[list[Failed], list[F
 def _still_held(row: Known, work: Work, lease: int) -> bool:
     """Whether a request was finished under the hands of the worker that is to answer it."""
     return row.finished and row.lease == lease and row.attempt == work.attempt
+
+
+def _refused_by_postgres(verdict: Completed | Failed, error: NotStorable) -> Failed | None:
+    return None if isinstance(verdict, Failed) else failed(verdict.work, _why_not_storable(error))
 
 
 def _why_not_storable(error: NotStorable) -> Refusal:

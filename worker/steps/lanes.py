@@ -5,12 +5,13 @@ from contextlib import suppress
 
 import structlog
 
-from worker.postgres.store import Store
+from worker.postgres.leases import Leases
 from worker.rabbitmq.channel_session import Delivery
 from worker.rabbitmq.intake import Intake
 from worker.steps.creating import Creation
 from worker.steps.pipeline import Pipeline
-from worker.steps.reading_apart import Beside
+from worker.steps.reading_apart import ReadingApart
+from worker.steps.slots import Slots
 
 CANCELS_AT_ONCE = 64
 _PAUSE_SECONDS = 1.0
@@ -24,10 +25,10 @@ class Lanes:
         self,
         requests: Intake,
         cancels: Intake,
-        beside: Beside,
+        beside: ReadingApart,
         pipeline: Pipeline,
         creation: Creation,
-        store: Store,
+        leases: Leases,
         lanes: int,
         batch_size: int,
     ) -> None:
@@ -36,7 +37,7 @@ class Lanes:
         self._beside = beside
         self._pipeline = pipeline
         self._creation = creation
-        self._store = store
+        self._leases = leases
         self._batch_size = batch_size
         self._free = asyncio.Semaphore(lanes)
         self._in_hand = 0
@@ -54,13 +55,9 @@ class Lanes:
                 arrived = await self._requests.arrivals()
                 if not arrived:
                     return
-                room = await self._creation.room(min(arrived, self._batch_size))
-                batch = self._beside.keep(self._requests.take(room))
-                if not batch:  # its channel was lost in between, or all of it is read elsewhere
-                    self._creation.give_back(room)
-                    self._free.release()
-                    continue
-                batches.create_task(self._run(batch, room))
+                slots = await self._creation.reserve(min(arrived, self._batch_size))
+                batch = self._beside.keep(self._requests.take(slots.count))
+                batches.create_task(self._run(batch, slots))
 
     async def _feed_cancels(self) -> None:
         """When all the other lanes are busy is when a cancellation is wanted most."""
@@ -73,10 +70,12 @@ class Lanes:
                 await asyncio.sleep(_PAUSE_SECONDS)
                 await self._cancels.give_back(batch)
 
-    async def _run(self, batch: list[Delivery], room: int) -> None:
+    async def _run(self, batch: list[Delivery], slots: Slots) -> None:
         self._in_hand += 1
         try:
-            await self._pipeline.run(batch, room)
+            with slots:
+                if batch:  # else its channel was lost in between, or all of it is read elsewhere
+                    await self._pipeline.run(batch, slots)
         except Exception:  # noqa: BLE001 — logged with its traceback; nothing of it is lost
             _log.exception("batch.failed", requests=len(batch))
             await asyncio.sleep(_PAUSE_SECONDS)
@@ -84,7 +83,7 @@ class Lanes:
         finally:
             self._in_hand -= 1
             self._free.release()
-        if not self._in_hand and not self._requests.buffered and self._store.has_notes:
+        if not self._in_hand and not self._requests.buffered and self._leases.has_notes:
             # Nobody waits now; the next lone request would. An error is the periodic service's to tell.
             with suppress(Exception):
-                await self._store.flush_notes()
+                await self._leases.flush_notes()

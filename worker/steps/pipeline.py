@@ -1,196 +1,81 @@
-"""The story of one batch: decode → accept → create → finish → publish → settle."""
+"""The story of a batch: decode → accept → create → finish → publish → settle."""
 
-import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime
+from functools import partial
 from itertools import zip_longest
 from typing import NamedTuple
 from uuid import UUID
 
-from worker.messages.beginning import began_at
-from worker.messages.envelope import Limits, decode
-from worker.messages.sealing import SealKeys
 from worker.monitoring.metrics import Metrics
-from worker.postgres.store import Store
+from worker.postgres.leases import Leases
 from worker.process.failpoint import FailPoint, Gap
 from worker.rabbitmq.channel_session import Delivery
 from worker.rabbitmq.intake import Intake
 from worker.steps.accepting import Accepting
 from worker.steps.answering import Answering
+from worker.steps.burying import Burying, Dead
 from worker.steps.cancelling import Cancelling
-from worker.steps.creating import Creation, unrecorded_answer
+from worker.steps.creating import Creation
 from worker.steps.finishing import Finishing
-from worker.values import Answer, Arrival, Beginning, Cancellation, Read, Unreadable, Unrecorded, Work
-
-_DECODE_SECONDS = 0.02  # at a stretch, by one batch; then others have their turns
-_TURNS = 10
+from worker.steps.slots import Slots
+from worker.steps.sorting import Decoding, Sorted, sort
+from worker.values import Answer, Arrival, Duplicate, Read, Work
 
 Settle = Callable[[Sequence[UUID]], Awaitable[None]]
 
 
-class Decoded(NamedTuple):
-    """A batch of deliveries, read. Of several with one request id, all but the first are worked on
-    afterwards.
-    """
+class Steps(NamedTuple):
+    """The steps, in the order in which a batch takes them; the last two are beside them."""
 
-    arrivals: dict[UUID, Arrival]
-    deliveries: dict[UUID, Delivery]
-    unreadable: list[tuple[Delivery, Unreadable]]
-    repeated: list[tuple[Delivery, Arrival]]
-    unrecorded: list[tuple[Delivery, Answer]]
-    cancellations: list[Cancellation]
-    of_cancellations: list[Delivery]
+    decoding: Decoding
+    accepting: Accepting
+    creation: Creation
+    finishing: Finishing
+    answering: Answering
+    cancelling: Cancelling
+    burying: Burying
 
 
 class Pipeline:
     """Takes batches through all the steps; several may be on their way at once."""
 
     def __init__(
-        self,
-        limits: Limits,
-        keys: SealKeys,
-        intake: Intake,
-        accepting: Accepting,
-        creation: Creation,
-        finishing: Finishing,
-        answering: Answering,
-        cancelling: Cancelling,
-        store: Store,
-        metrics: Metrics,
-        fail_point: FailPoint,
+        self, steps: Steps, intake: Intake, leases: Leases, metrics: Metrics, fail_point: FailPoint
     ) -> None:
-        self._limits = limits
-        self._keys = keys
+        self._steps = steps
         self._intake = intake
-        self._accepting = accepting
-        self._creation = creation
-        self._finishing = finishing
-        self._answering = answering
-        self._cancelling = cancelling
-        self._store = store
+        self._leases = leases
         self._metrics = metrics
         self._fail_point = fail_point
-        self._decoding = asyncio.Lock()
-        self._unburied: list[tuple[Delivery, Unreadable]] = []
 
-    async def run(self, batch: Sequence[Delivery], room: int) -> None:
-        """Everything that happens to a batch of deliveries. `room`: what the creation has reserved for it."""
-        try:
-            async with self._decoding:
-                with self._metrics.timed("decode"):
-                    reads = await self._decode(batch)
-        except BaseException:
-            self._creation.give_back(room)
-            raise
-        await self.run_read(reads, room)
+    async def run(self, deliveries: Sequence[Delivery], slots: Slots) -> None:
+        """Take a batch through all the steps, with the slots that are reserved for it."""
+        await self.run_read(await self._steps.decoding.decode(deliveries), slots)
 
-    async def run_read(self, reads: Sequence[tuple[Delivery, Read]], room: int) -> None:
-        """Does the same from the second step on, for deliveries that were read elsewhere."""
-        decoded = _sorted(reads)
-        try:
-            self._metrics.batch.observe(len(reads) - len(decoded.repeated))
-            unburied = await self._without_work(decoded)
-        except BaseException:
-            self._creation.give_back(room)
-            raise
-        if not decoded.arrivals:
-            self._creation.give_back(room)
-            self._unburied += unburied
-            return
-
-        async def settle(request_ids: Sequence[UUID]) -> None:
-            with self._metrics.timed("settle"):
-                await self._intake.settle([decoded.deliveries[request_id] for request_id in request_ids])
-
-        lease, claimed = self._store.new_lease(), 0
-        try:
-            try:
+    async def run_read(self, reads: Sequence[tuple[Delivery, Read]], slots: Slots) -> None:
+        """Do the same from the second step on, for deliveries that were read elsewhere."""
+        batch = sort(reads)
+        self._metrics.batch.observe(len(reads) - len(batch.repeated))
+        unburied = await self._without_slots(batch)
+        if batch.arrivals:
+            with self._leases.take() as lease:
                 with self._metrics.timed("accept"):
-                    accepted = await self._accepting.accept(list(decoded.arrivals.values()), lease)
-                claimed = len(accepted.claimed)
-            finally:
-                self._creation.give_back(room - claimed)
-            try:
+                    accepted = await self._steps.accepting.accept(list(batch.arrivals.values()), lease)
+                slots.keep(len(accepted.claimed))
                 await self._fail_point.reach(Gap.AFTER_ACCEPT)
-                if accepted.duplicates:
-                    answers = [one.answer for one in accepted.duplicates if one.answer]
-                    with self._metrics.timed("publish"):
-                        await self._answering.answer(answers, again=True)
-                    await settle([one.request_id for one in accepted.duplicates])
-            except BaseException:
-                self._creation.give_back(claimed)
-                raise
-            await self.work(accepted.claimed, lease, settle)
-        except BaseException:
-            self._store.abandon(lease)
-            raise
-        self._store.note_done(lease)
-        if decoded.repeated:
-            await self._answer_repeated(decoded.repeated)
-        self._unburied += unburied  # at last: a batch that fails is given back whole
+                settle = partial(self._settle, batch)
+                await self._answer_known(accepted.duplicates, settle)
+                await self.work(accepted.claimed, lease, slots, settle)
+            await self._answer_repeated(batch.repeated)
+        self._steps.burying.hold(unburied)  # only now: until here a failure gives the whole batch back
 
-    async def run_cancels(self, batch: Sequence[Delivery]) -> None:
-        """Carries out what came over the queue of the cancellations. It waits for no room; a request that
-        strayed there gets in line with the others.
-        """
-        decoded = _sorted(await self._decode(batch))
-        unburied = await self._without_work(decoded)
-        strayed = [*decoded.deliveries.values(), *(delivery for delivery, _ in decoded.repeated)]
-        self._intake.take_over(strayed)
-        self._unburied += unburied
-
-    async def _answer_repeated(self, repeated: Sequence[tuple[Delivery, Arrival]]) -> None:
-        """Answers copies of requests that came in the same batch: by now those are on record."""
-        known = await self._accepting.known([arrival for _, arrival in repeated])
-        # No two with the same message id at once: the client library tells those in flight apart by it.
-        alike: dict[str, list[Answer]] = {}
-        for one in known:
-            if one.answer:
-                alike.setdefault(one.answer.message_id, []).append(one.answer)
-        for together in zip_longest(*alike.values()):
-            await self._answering.answer([answer for answer in together if answer], again=True)
-        await self._intake.settle([delivery for delivery, _ in repeated])
-
-    async def bury_unburied(self) -> None:
-        """Tries the dead letters again that found no queue. Their deliveries are held meanwhile: given back,
-        they would come again at once. What a stop or a lost channel leaves comes again.
-        """
-        again, self._unburied = self._unburied, []
-        if again := [(delivery, why) for delivery, why in again if delivery.session.open]:
-            self._unburied += await self._bury(again)
-
-    async def _bury(self, dead: Sequence[tuple[Delivery, Unreadable]]) -> list[tuple[Delivery, Unreadable]]:
-        """Returns those that found no queue."""
-        buried = await self._answering.bury([(delivery.message, why) for delivery, why in dead])
-        waiting = [why.told for (_, why), there in zip(dead, buried, strict=True) if there and why.told]
-        if waiting:
-            await self._answering.answer([unrecorded_answer(told) for told in waiting])
-        await self._intake.settle(
-            [delivery for (delivery, _), there in zip(dead, buried, strict=True) if there]
-        )
-        return [one for one, there in zip(dead, buried, strict=True) if not there]
-
-    async def _without_work(self, decoded: Decoded) -> list[tuple[Delivery, Unreadable]]:
-        """What needs no room of the creation. A request that comes with its cancellation is never begun.
-        Returns the dead letters that found no queue.
-        """
-        unburied = await self._bury(decoded.unreadable) if decoded.unreadable else []
-        if decoded.unrecorded:
-            await self._answering.answer([answer for _, answer in decoded.unrecorded])
-            await self._intake.settle([delivery for delivery, _ in decoded.unrecorded])
-        if decoded.cancellations:
-            await self._cancelling.cancel(decoded.cancellations)
-            await self._intake.settle(decoded.of_cancellations)
-        return unburied
-
-    async def work(self, works: Sequence[Work], lease: int, settle: Settle) -> None:
-        """Claimed requests, until each has its verdict on record and its response confirmed."""
+    async def work(self, works: Sequence[Work], lease: int, slots: Slots, settle: Settle) -> None:
+        """Take claimed requests on, until each has its verdict on record and its response confirmed."""
         if not works:
             return
         with self._metrics.in_pieces("create") as creating:
-            async with aclosing(self._creation.create(works)) as groups:
+            async with aclosing(self._steps.creation.create(works, slots)) as groups:
                 while True:
                     with creating:
                         verdicts = await anext(groups, None)
@@ -198,50 +83,58 @@ class Pipeline:
                         return
                     await self._fail_point.reach(Gap.AFTER_CREATE)
                     with self._metrics.timed("finish"):
-                        answers = await self._finishing.finish(verdicts, lease)
+                        answers = await self._steps.finishing.finish(verdicts, lease)
                     await self._fail_point.reach(Gap.AFTER_FINISH)
                     with self._metrics.timed("publish"):
-                        await self._answering.answer(answers)
+                        await self._steps.answering.answer(answers)
                     await self._fail_point.reach(Gap.AFTER_PUBLISH)
                     await settle([verdict.work.request_id for verdict in verdicts])
                     await self._fail_point.reach(Gap.AFTER_SETTLE)
 
-    async def _decode(self, batch: Sequence[Delivery]) -> list[tuple[Delivery, Read]]:
-        reads: list[tuple[Delivery, Read]] = []
-        now, rested = datetime.now(UTC), time.perf_counter()
-        for delivery in batch:
-            if time.perf_counter() - rested > _DECODE_SECONDS:
-                for _ in range(_TURNS):
-                    await asyncio.sleep(0)  # connections and leases must be kept meanwhile
-                rested = time.perf_counter()
-            self._fail_point.read(delivery.message.body)
-            reads.append((delivery, decode(delivery.message, self._limits, self._keys, now)))
-        return reads
+    async def run_cancels(self, deliveries: Sequence[Delivery]) -> None:
+        """Carry out what came over the queue of the cancellations. It waits for no slot; a request that
+        strayed there gets in line with the others.
+        """
+        batch = sort(await self._steps.decoding.decode_now(deliveries))
+        unburied = await self._without_slots(batch)
+        self._intake.take_over([*batch.deliveries.values(), *(delivery for delivery, _ in batch.repeated)])
+        self._steps.burying.hold(unburied)
 
+    async def _without_slots(self, batch: Sorted) -> list[Dead]:
+        """Deal with all that needs no creation. A request that comes with its cancellation is never begun.
+        Returns the dead letters that found no queue.
+        """
+        unburied = await self._steps.burying.bury(batch.unreadable)
+        if batch.unrecorded:
+            await self._steps.answering.answer([answer for _, answer in batch.unrecorded])
+            await self._intake.settle([delivery for delivery, _ in batch.unrecorded])
+        if batch.cancellations:
+            await self._steps.cancelling.cancel([cancellation for _, cancellation in batch.cancellations])
+            await self._intake.settle([delivery for delivery, _ in batch.cancellations])
+        return unburied
 
-def _sorted(reads: Sequence[tuple[Delivery, Read]]) -> Decoded:
-    decoded = Decoded({}, {}, [], [], [], [], [])
-    by_the_clock = time.time() - asyncio.get_running_loop().time()
-    for delivery, read in reads:
-        match read:
-            case Unreadable():
-                decoded.unreadable.append((delivery, read))
-            case Cancellation():
-                decoded.cancellations.append(read)
-                decoded.of_cancellations.append(delivery)
-            case Unrecorded():
-                decoded.unrecorded.append((delivery, unrecorded_answer(read)))
-            case Arrival():
-                arrival = read._replace(since=_beginning(read, delivery, by_the_clock + delivery.received))
-                if read.request_id in decoded.arrivals:
-                    decoded.repeated.append((delivery, arrival))
-                else:
-                    decoded.arrivals[read.request_id] = arrival
-                    decoded.deliveries[read.request_id] = delivery
-    return decoded
+    async def _answer_known(self, duplicates: Sequence[Duplicate], settle: Settle) -> None:
+        """Answer requests from the record, where they have a response."""
+        if duplicates:
+            with self._metrics.timed("publish"):
+                answers = [one.answer for one in duplicates if one.answer]
+                await self._steps.answering.answer(answers, again=True)
+            await settle([one.request_id for one in duplicates])
 
+    async def _answer_repeated(self, repeated: Sequence[tuple[Delivery, Arrival]]) -> None:
+        """Answer copies of requests that came in the same batch: by now those are on record."""
+        if not repeated:
+            return
+        known = await self._steps.accepting.known([arrival for _, arrival in repeated])
+        # No two with the same message id at once: the client library tells those in flight apart by it.
+        alike: dict[str, list[Answer]] = {}
+        for one in known:
+            if one.answer:
+                alike.setdefault(one.answer.message_id, []).append(one.answer)
+        for together in zip_longest(*alike.values()):
+            await self._steps.answering.answer([answer for answer in together if answer], again=True)
+        await self._intake.settle([delivery for delivery, _ in repeated])
 
-def _beginning(arrival: Arrival, delivery: Delivery, arrived: float) -> Beginning:
-    stamp = arrival.request.timestamp if arrival.request else None
-    headers = delivery.message.properties.headers or {}
-    return Beginning(began_at(stamp, headers.get("timestamp_in_ms"), arrived), "direct")
+    async def _settle(self, batch: Sorted, request_ids: Sequence[UUID]) -> None:
+        with self._metrics.timed("settle"):
+            await self._intake.settle([batch.deliveries[request_id] for request_id in request_ids])

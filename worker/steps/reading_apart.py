@@ -12,13 +12,14 @@ from worker.rabbitmq.intake import Intake
 from worker.reading.reader import Reader
 from worker.steps.creating import Creation
 from worker.steps.pipeline import Pipeline
+from worker.steps.slots import Slots, unlimited
 from worker.values import Arrival, Read
 
 _PAUSE_SECONDS = 1.0
 _log = structlog.get_logger(__name__)
 
 
-class Beside:
+class ReadingApart:
     """Reads one after the other; what has been read meanwhile becomes a batch like any other."""
 
     def __init__(
@@ -87,8 +88,8 @@ class Beside:
             if isinstance(read, Arrival):
                 self._read.append((delivery, read))
                 self._begin()
-            else:  # a cancellation, before all, waits for no room of the creation
-                self._start(self._run([(delivery, read)], 0))
+            else:  # a cancellation, before all, waits for no slot
+                self._start(self._run([(delivery, read)], unlimited(0)))
 
     def _begin(self) -> None:
         if self._read and len(self._running) < self._lanes:
@@ -106,14 +107,15 @@ class Beside:
 
     async def _run_arrivals(self) -> None:
         batch: list[tuple[Delivery, Read]] = []
-        room = await self._creation.room(min(len(self._read), self._most))
-        while self._read and len(batch) < room:
+        slots = await self._creation.reserve(min(len(self._read), self._most))
+        while self._read and len(batch) < slots.count:
             batch.append(self._read.popleft())
-        await self._run(batch, room)
+        await self._run(batch, slots)
 
-    async def _run(self, batch: Sequence[tuple[Delivery, Read]], room: int) -> None:
+    async def _run(self, batch: Sequence[tuple[Delivery, Read]], slots: Slots) -> None:
         try:
-            await self._pipeline.run_read(batch, room)
+            with slots:
+                await self._pipeline.run_read(batch, slots)
         except Exception:  # noqa: BLE001 — logged with its traceback; nothing of it is lost
             _log.exception("batch.failed", requests=len(batch))
             await self._again_later([delivery for delivery, _ in batch])

@@ -10,7 +10,6 @@ import asyncpg
 
 from worker.monitoring.readiness import Readiness
 from worker.postgres.database import Database
-from worker.process.failpoint import FailPoint
 
 FINISHED = ("completed", "failed")
 
@@ -312,22 +311,22 @@ class WatchedDatabase(Database):
     """Every statement is compared with what it has to do, and answers can be lost on their way."""
 
     def __init__(self, url: str, expected: Expected) -> None:
-        super().__init__(url, 2, None, Readiness(["postgres"]), FailPoint(""))
+        super().__init__(url, 2, None, Readiness(["postgres"]))
         self._expected = expected
         self.watched = True
         self.lose_answer: Callable[[], Awaitable[None]] | None = None
         self.answers_lost = 0
 
-    async def once(self, query: str, *args: Any) -> list[asyncpg.Record]:
-        rows = await super().once(query, *args)
+    async def once(self, query: str, *args: Any, **how: Any) -> list[asyncpg.Record]:
+        rows = await super().once(query, *args, **how)
         if self.watched:
             self._expected.apply(query, args, rows)
         return rows
 
-    async def call(self, query: str, *args: Any) -> list[asyncpg.Record]:
+    async def call(self, query: str, *args: Any, **how: Any) -> list[asyncpg.Record]:
         meanwhile, self.lose_answer = self.lose_answer, None
         if meanwhile is not None:
-            await super().call(query, *args)  # committed, and nobody learns of it
+            await super().call(query, *args, **how)  # committed, and nobody learns of it
             self.answers_lost += 1
             await meanwhile()
-        return await super().call(query, *args)
+        return await super().call(query, *args, **how)

@@ -27,7 +27,9 @@ from worker.cli.servers import client_for, reach
 from worker.client import Client, Request
 from worker.monitoring import log
 from worker.postgres import migrate
+from worker.postgres.leases import Leases
 from worker.postgres.store import Store
+from worker.process.failpoint import FailPoint
 from worker.rabbitmq.connection import LOST
 from worker.settings import Settings
 from worker.stack import local_stack
@@ -197,7 +199,9 @@ async def _show_history(settings: Settings, seen: list[Seen], *, as_json: bool) 
 async def _on_record(settings: Settings, request_id: UUID) -> Found | None:
     database = await open_database(settings, 10)
     try:
-        return await find(Store(database, uuid4(), settings.lease_seconds), request_id)
+        return await find(
+            Store(database, Leases(database, uuid4(), settings.lease_seconds), FailPoint("")), request_id
+        )
     finally:
         await database.close()
 

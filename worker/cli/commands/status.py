@@ -18,7 +18,9 @@ from worker.cli.record import Found, at, render
 from worker.cli.servers import settings_for
 from worker.monitoring import log
 from worker.operations import search
+from worker.postgres.leases import Leases
 from worker.postgres.store import Store
+from worker.process.failpoint import FailPoint
 
 EXAMPLES = """\
   session-worker status 6f9f1c0e-6c0b-4a55-9d5e-0f4b8f5f5c11
@@ -66,7 +68,7 @@ async def _status(options: argparse.Namespace) -> int:
     log.configure(settings.model_copy(update={"log_level": "error"}))
     database = await open_database(settings, options.wait)
     try:
-        store = Store(database, uuid4(), settings.lease_seconds)
+        store = Store(database, Leases(database, uuid4(), settings.lease_seconds), FailPoint(""))
         whole = _uuid(options.id)
         if options.watch and whole is not None:
             return await _watch(database, store, whole, options)

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 
-from worker.steps.turns import Line, Turns
+from worker.steps.slots import Line, Turns
 
 
 async def test_a_line_that_waits_alone_may_have_all() -> None:

@@ -1,4 +1,4 @@
-"""What can be seen of a batch before it meets a server."""
+"""A batch is decoded with turns for everybody else in between."""
 
 import asyncio
 from typing import Any, cast
@@ -8,20 +8,21 @@ from pamqp import commands as spec
 
 from worker.messages.envelope import Limits, Message
 from worker.messages.sealing import SealKeys
+from worker.monitoring.metrics import Metrics
 from worker.process.failpoint import FailPoint
 from worker.rabbitmq.intake import Delivery
-from worker.steps import pipeline
-from worker.steps.pipeline import Pipeline
+from worker.steps import sorting
+from worker.steps.sorting import Decoding
 from worker.values import Unreadable
 
 
-@pytest.mark.parametrize(("seconds", "turns"), [(0.0, 9 * pipeline._TURNS), (3600.0, 0)])
+@pytest.mark.parametrize(("seconds", "turns"), [(0.0, 9 * sorting._TURNS), (3600.0, 0)])
 async def test_a_batch_that_takes_long_to_read_lets_others_have_their_turn(
     monkeypatch: pytest.MonkeyPatch, seconds: float, turns: int
 ) -> None:
-    monkeypatch.setattr(pipeline, "_DECODE_SECONDS", seconds)
+    monkeypatch.setattr(sorting, "_DECODE_SECONDS", seconds)
     nothing = cast("Any", None)
-    reader = Pipeline(Limits(1 << 20), SealKeys({}), *[nothing] * 8, FailPoint(""))
+    reader = Decoding(Limits(1 << 20), SealKeys({}), Metrics(), FailPoint(""))
     message = Message(b"{}", spec.Basic.Properties(), None)
     batch = [Delivery(number, message, nothing, 0.0) for number in range(9)]
     taken = 0
@@ -33,7 +34,7 @@ async def test_a_batch_that_takes_long_to_read_lets_others_have_their_turn(
             await asyncio.sleep(0)
 
     beside = asyncio.create_task(others())
-    reads = await reader._decode(batch)
+    reads = await reader.decode(batch)
     beside.cancel()
 
     assert all(isinstance(read, Unreadable) for _, read in reads)

@@ -1,9 +1,11 @@
-"""Calls that are limited in number, shared by turns between those who ask for them."""
+"""Slots for calls of the handler: limited in number, shared by turns between those who ask for them."""
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from enum import IntEnum
-from typing import NamedTuple
+from types import TracebackType
+from typing import NamedTuple, Self
 
 
 class Line(IntEnum):
@@ -12,6 +14,36 @@ class Line(IntEnum):
     FIRST = 0  # first attempts, from the broker
     AGAIN = 1  # retries that are due
     TAKEN_OVER = 2  # what another worker held
+
+
+class Slots:
+    """The slots that a batch has reserved. Those that it has left at its end go back."""
+
+    def __init__(self, count: int, give_back: Callable[[int], None]) -> None:
+        self.count = count
+        self._give_back = give_back
+
+    def keep(self, count: int) -> None:
+        """Give back all but so many."""
+        unused, self.count = self.count - count, count
+        self._give_back(unused)
+
+    def take(self) -> None:
+        """Hand one to a call, which gives it back itself when it has ended."""
+        self.count -= 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.keep(0)
+
+
+def unlimited(count: int) -> Slots:
+    """Slots for work that calls no handler."""
+    return Slots(count, lambda _unused: None)
 
 
 class _Waiting(NamedTuple):
@@ -31,7 +63,7 @@ class Turns:
         self._next = 0  # the line whose turn it is
 
     async def reserve(self, most: int, line: Line) -> int:
-        """As many as may be had, at most `most`, at least one: waits for it."""
+        """Wait for slots: at least one, and as many as are free, at most `most`."""
         waiting = _Waiting(asyncio.get_running_loop().create_future(), most)
         self._lines[line].append(waiting)
         self._grant()
@@ -43,6 +75,7 @@ class Turns:
             raise
 
     def give_back(self, unused: int) -> None:
+        """Make these free for whoever waits."""
         self._free += unused
         self._grant()
 

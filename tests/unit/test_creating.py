@@ -10,8 +10,9 @@ import pytest
 
 from schemas import CreateSessionRequest, CreateSessionResponse, FailureCode
 from worker.handlers import Context, Handler, Rejected, RetryLater
-from worker.steps.creating import BuiltInCreation, HandlerCreation, exhausted
+from worker.steps.creating import BuiltInCreation, HandlerCreation
 from worker.steps.retry_rule import RetryRule
+from worker.steps.verdicts import exhausted
 from worker.values import (
     Completed,
     Failed,
@@ -35,20 +36,25 @@ def work(payload: dict[str, Any] | None = None, **changes: Any) -> Work:
         {"request_id": str(ID), "org_id": "org-1", "operation": "create_session", "payload": payload}
     )
     made = Work(
-        ID, 1, "ts_260102_abcdefghijklm", "org-1", None, json.dumps(payload), Requested.of(request),
-        None, None, Route(None, None, None),
-    )  # fmt: skip
+        request_id=ID,
+        attempt=1,
+        session_id="ts_260102_abcdefghijklm",
+        route=Route(None, None, None),
+        org_id="org-1",
+        document=json.dumps(payload),
+        request=Requested.of(request),
+    )
     return made._replace(**changes)
 
 
 async def verdicts(creation: BuiltInCreation | HandlerCreation, *works: Work) -> list[Verdict]:
-    return [verdict async for group in creation.create(works) for verdict in group]
+    with await creation.reserve(len(works)) as slots:
+        assert slots.count == len(works)
+        return [verdict async for group in creation.create(works, slots) for verdict in group]
 
 
 async def verdict_of(act: Handler, one: Work) -> Verdict:
-    creation = HandlerCreation(act, 10, 5, RULE)
-    assert await creation.room(1) == 1
-    (verdict,) = await verdicts(creation, one)
+    (verdict,) = await verdicts(HandlerCreation(act, 10, 5, RULE), one)
     return verdict
 
 
@@ -108,7 +114,8 @@ async def test_refusals_do_not_wait_for_slow_calls() -> None:
         await go_on.wait()
 
     creation = HandlerCreation(slow, 10, 5, RULE)
-    groups = creation.create([work(), work(refusal=Refusal(FailureCode.INVALID_REQUEST, "why"))])
+    works = [work(), work(refusal=Refusal(FailureCode.INVALID_REQUEST, "why"))]
+    groups = creation.create(works, await creation.reserve(2))
 
     first = await anext(groups)
     assert [type(verdict) for verdict in first] == [Failed]
@@ -189,30 +196,32 @@ async def test_a_handler_that_cancels_its_own_call_has_failed_and_ends_no_other(
         await asyncio.sleep(0)
 
     creation = HandlerCreation(act, 2, 5, RULE)
-    assert await creation.room(2) == 2
     ends = {type(one): one for one in await verdicts(creation, work({"name": "gives up"}), work())}
 
     assert ends.keys() == {PutOff, Completed}
     gave_up = ends[PutOff]
     assert isinstance(gave_up, PutOff)
     assert gave_up.reason == "the handler raised CancelledError"
-    assert await creation.room(2) == 2
+    assert (await creation.reserve(2)).count == 2
 
 
-async def test_room_is_what_is_free_and_comes_back_after_each_call() -> None:
+async def test_slots_are_what_is_free_and_come_back_after_each_call_and_with_the_end_of_a_batch() -> None:
     creation = HandlerCreation(nothing, 3, 5, RULE)
 
-    assert await creation.room(2) == 2
-    assert await creation.room(2) == 1
-    waiting = asyncio.create_task(creation.room(5))
+    first, second = await creation.reserve(2), await creation.reserve(2)
+    assert (first.count, second.count) == (2, 1)
+    waiting = asyncio.create_task(creation.reserve(5))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(asyncio.shield(waiting), 0.01)
     refused = work(refusal=Refusal(FailureCode.INVALID_REQUEST, "why"))
-    await verdicts(creation, work(), refused)
+    made = [verdict async for group in creation.create([work(), refused], first) for verdict in group]
 
-    reserved = await asyncio.wait_for(waiting, 1)
-    creation.give_back(1 + reserved)
-    assert await creation.room(10) == 3
+    assert len(made) == 2
+    assert first.count == 0
+    third = await asyncio.wait_for(waiting, 1)
+    with second, pytest.raises(RuntimeError), third:
+        raise RuntimeError
+    assert (await creation.reserve(10)).count == 3
 
 
 def test_an_exhausted_request_says_how_often_it_was_tried() -> None:

@@ -1,0 +1,132 @@
+"""The leases of one worker: those it is busy with, those it is done with, and those it takes over."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from worker.monitoring.profile import Profile
+from worker.postgres.database import Database
+from worker.postgres.rows import Held, TakenOver, held_in
+
+_BATCHES_PER_WORKER = 1 << 36  # the lower bits of a lease's id; the upper ones are the worker's number
+
+
+class Notes(NamedTuple):
+    """The news that the next statement brings along: published responses, and leases that are done with."""
+
+    published: list[UUID]
+    done: list[int]
+
+
+class Leases:
+    """Keeps the book of a worker's leases in memory, and brings it to Postgres."""
+
+    def __init__(self, database: Database, worker: UUID, seconds: float) -> None:
+        self.worker = worker
+        self.seconds = seconds
+        self._database = database
+        self._number = 0
+        self._last_beat: datetime | None = None  # by the clock of Postgres
+        self._batches = 0
+        self._busy_with: set[int] = set()
+        self._leaving: set[int] = set()  # done with, and perhaps still on record
+        self._notes = Notes([], [])
+        self._shown: tuple[str | None, str | None, str | None] = (None, None, None)
+
+    async def register(self, host: str, pid: int, version: str, profile: Profile | None = None) -> None:
+        """Enter this worker; it gets its number."""
+        if profile is not None:
+            self._shown = profile.handler, profile.handler_build, json.dumps(profile.settings)
+        rows = await self._database.call("register", self.worker, host, pid, version, *self._shown)
+        self._number, self._last_beat = rows[0]["number"], rows[0]["heartbeat"]
+
+    async def heartbeat(self, host: str, pid: int, version: str) -> None:
+        """Show that this worker lives, and keep what it is busy with."""
+        busy = list(self._busy_with)
+        rows = await self._database.call(
+            "heartbeat", self.worker, host, pid, version, self.seconds, busy, *self._shown
+        )
+        self._last_beat = rows[0]["heartbeat"]
+
+    async def sign_off(self) -> None:
+        """Free at once what this worker still holds, without spending an attempt: its last act."""
+        await self._database.once("sign_off", self.worker)
+
+    def new(self) -> int:
+        """Begin a lease. It comes on record with the first request that is accepted or taken under it."""
+        self._batches += 1
+        lease = self._number * _BATCHES_PER_WORKER + self._batches
+        self._busy_with.add(lease)
+        return lease
+
+    def done(self, lease: int) -> None:
+        """End a lease: the next note removes it from the record."""
+        self._notes.done.append(lease)
+        self._leaving.add(lease)
+        self._busy_with.discard(lease)
+
+    def abandon(self, lease: int) -> None:
+        """Keep this lease alive no longer: it runs out, and another worker takes over what it holds."""
+        self._busy_with.discard(lease)
+
+    @contextmanager
+    def holding(self, lease: int) -> Iterator[int]:
+        """Hold a lease for as long as the work under it takes: then it is done, or abandoned by an error."""
+        try:
+            yield lease
+        except BaseException:
+            self.abandon(lease)
+            raise
+        self.done(lease)
+
+    @contextmanager
+    def take(self) -> Iterator[int]:
+        """Hold a new lease."""
+        with self.holding(self.new()) as lease:
+            yield lease
+
+    async def take_over(self, most: int, *, from_silent_holders: bool) -> list[TakenOver]:
+        """Take leases that have run out or were given back, at most so many; `holding` ends each."""
+        last_beat = self._last_beat if from_silent_holders else None
+        # A lease that this worker is leaving is not for it: the note that it is done could come after this.
+        own = [*self._busy_with, *self._leaving]
+        rows = await self._database.call("take_over", self.worker, self.seconds, most, last_beat, own)
+        self._busy_with.update(row["id"] for row in rows)
+        return [
+            TakenOver(
+                lease=row["id"], holder_silent=row["holder_silent"], spends_attempt=row["spends_attempt"]
+            )
+            for row in rows
+        ]
+
+    async def held(self, lease: int) -> list[Held]:
+        """Read the requests under a lease that are not answered yet."""
+        return [held_in(row) for row in await self._database.call("held", [lease])]
+
+    def note_published(self, request_ids: Sequence[UUID]) -> None:
+        """Note that these responses are confirmed. The next batch writes it, or `flush_notes`."""
+        self._notes.published.extend(request_ids)
+
+    @property
+    def has_notes(self) -> bool:
+        return bool(self._notes.published or self._notes.done)
+
+    async def flush_notes(self) -> None:
+        """Write the notes now, when no batch follows soon."""
+        with self.notes() as notes:
+            await self._database.call("note", notes.published, notes.done, self.worker)
+
+    @contextmanager
+    def notes(self) -> Iterator[Notes]:
+        """Hand the notes to a statement. If that fails they are kept for another one."""
+        notes, self._notes = self._notes, Notes([], [])
+        try:
+            yield Notes(sorted(notes.published), notes.done)
+        except BaseException:
+            self._notes.published.extend(notes.published)
+            self._notes.done.extend(notes.done)
+            raise
+        self._leaving.difference_update(notes.done)
