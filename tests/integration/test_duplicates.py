@@ -32,7 +32,7 @@ from worker.messages.envelope import Message, decode
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
 from worker.stack import Stack
-from worker.steps import pipeline
+from worker.steps import sorting
 from worker.values import Read
 
 
@@ -208,7 +208,7 @@ async def test_copies_in_one_batch_are_read_once_and_each_is_answered(
         read.append(message)
         return decode(message, *how)
 
-    monkeypatch.setattr(pipeline, "decode", counted)
+    monkeypatch.setattr(sorting, "decode", counted)
     await new_worker(batches=1, batch_size=1000)
 
     answers = [await desk.next() for _ in range(2 * copies + 1)]
