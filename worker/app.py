@@ -59,7 +59,7 @@ OnStarted = Callable[[int, Readiness], None]
 
 @dataclass(frozen=True)
 class _Given:
-    """What follows from the settings alone, checked before anything is opened."""
+    """Holds what follows from the settings alone. It is checked before anything is opened."""
 
     me: Identity
     profile: Profile
@@ -74,7 +74,7 @@ class _Given:
 
 @dataclass(frozen=True)
 class _Parts:
-    """A worker's parts, wired."""
+    """Holds the parts of a worker, wired together."""
 
     leases: Leases
     database: database.Database
@@ -91,7 +91,7 @@ class _Parts:
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStarted | None = None) -> None:
-    """A worker, from its first connection until `stop` is set and what it had begun is done."""
+    """Run a worker: from its first connection until `stop` is set and the work that it began is done."""
     tls = context_from(settings)
     me = new_identity()
     metrics = Metrics()
@@ -107,7 +107,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
         fail_point=FailPoint(settings.fail_point),
     )
     for part in (full_queues.PART, full_queues.DEAD_PART):
-        given.readiness.up(part)  # until something finds no room there
+        given.readiness.up(part)  # until a publish finds no room there
     async with AsyncExitStack() as opened:
         port = await opened.enter_async_context(
             serve_health(settings.http_host, settings.http_port, given.readiness, given.metrics)
@@ -217,12 +217,12 @@ def _wire(settings: Settings, given: _Given, pool: database.Database, leases: Le
 
 
 def _lanes(settings: Settings) -> int:
-    """Batches that are on their way at once. With a handler, its calls are the limit."""
+    """Return how many batches run at once. With a handler, the number of its calls is the limit."""
     return settings.handler_concurrency if settings.handler else settings.batches
 
 
 async def _run(settings: Settings, given: _Given, parts: _Parts, stop: asyncio.Event) -> None:
-    """Until it is asked to stop, or an error comes that nobody can wait out."""
+    """Run until `stop` is set, or until an error comes that waiting does not cure."""
     running = [asyncio.create_task(service) for service in _services(settings, given, parts)]
     feed = asyncio.create_task(parts.lanes.feed())
     asked = asyncio.create_task(stop.wait())
@@ -287,7 +287,9 @@ def _services(settings: Settings, given: _Given, parts: _Parts) -> list[Coroutin
 
 
 async def _drain(parts: _Parts, feed: "asyncio.Task[None]", grace_seconds: float) -> None:
-    """Take nothing more, finish what was begun while there is time. The rest goes back unharmed."""
+    """Take nothing more, and finish the work that was begun while there is time. The rest goes back
+    unharmed.
+    """
     parts.recovery.stop()
     parts.retries.stop()
     try:
@@ -316,7 +318,7 @@ async def _sign_off(leases: Leases) -> None:
 
 
 async def _unless_stopped(beginning: Coroutine[None, None, None], stop: asyncio.Event) -> bool:
-    """Wait for a dependency, but not past the wish to stop; whether it was there in time."""
+    """Wait for a dependency until `stop` is set. Returns whether it was there in time."""
     task = asyncio.create_task(beginning)
     asked = asyncio.create_task(stop.wait())
     await asyncio.wait([task, asked], return_when=asyncio.FIRST_COMPLETED)

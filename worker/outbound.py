@@ -1,4 +1,4 @@
-"""The half of a worker that answers, wired: its ways to the broker, and what waits for them."""
+"""Wires the half of a worker that answers: its connections to the broker, and the responses that wait."""
 
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from worker.steps.answering import Answering
 
 @dataclass(frozen=True)
 class Outbound:
-    """`answering` is what the steps of a batch need of it."""
+    """Holds the parts of that half. The steps of a batch need `answering` alone."""
 
     answering: Answering
     sending: unanswered.Sending
@@ -66,7 +66,7 @@ def outbound(
     fail_point: FailPoint,
 ) -> Outbound:
     seconds = settings.confirm_timeout_seconds
-    # What is sent to forged addresses breaks its connection again and again: nobody is the less ready for it.
+    # A message to a forged address breaks this connection again and again. The worker is ready all the same.
     of_direct = Readiness((publisher.DIRECT_PART,))
     usual = publisher.Publisher(readiness, seconds, fail_point)
     direct = publisher.Publisher(of_direct, seconds, fail_point, publisher.DIRECT_PART)

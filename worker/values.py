@@ -1,6 +1,6 @@
-"""What becomes of a delivery and of a request: the values that pass between the steps of a batch.
+"""The values that pass between the steps of a batch.
 
-Named tuples: frozen, and the cheapest to make, since each request makes several.
+They are named tuples: frozen, and the cheapest to make, since each request makes several.
 """
 
 import gc
@@ -16,7 +16,7 @@ Path = Literal["direct", "retried", "recovered"]
 
 
 class Beginning(NamedTuple):
-    """Since when a request is asked for, in seconds since 1970, and the way that its answer takes:
+    """The time at which a request was asked for, in seconds since 1970, and the way that its answer takes:
 
     - direct: from the first attempt, by the worker that accepted it
     - retried: from an attempt that was put off before
@@ -28,7 +28,7 @@ class Beginning(NamedTuple):
 
 
 class Route(NamedTuple):
-    """Where a response goes, and what ties it to its request."""
+    """The address of a response, and the properties that tie it to its request."""
 
     reply_to: str | None
     correlation_id: str | None
@@ -44,7 +44,7 @@ class Refusal(NamedTuple):
 
 
 class Requested(NamedTuple):
-    """As much of a request as its session is made from, and the whole of it for who asks."""
+    """The parts of a request that its session is made from; and the whole of it, for a handler."""
 
     name: str | None
     status: str | None
@@ -72,11 +72,11 @@ class Requested(NamedTuple):
         )
 
     def whole(self) -> CreateSessionRequest:
-        """The request itself. A packed one is unpacked: call this in a thread then."""
+        """Return the request itself. A packed one is unpacked: call this in a thread then."""
         return _unpacked(self.given) if isinstance(self.given, bytes) else self.given
 
     def packed(self) -> Self:
-        """The same, for another process."""
+        """Return the same, for another process."""
         return self._replace(given=pickle.dumps(self.whole(), pickle.HIGHEST_PROTOCOL))
 
 
@@ -101,7 +101,7 @@ class Arrival(NamedTuple):
 
 
 class Unrecorded(NamedTuple):
-    """A refusal that is told and not recorded: the id stays free for the request as it should be."""
+    """A refusal that is answered and not recorded: the id stays free for the corrected request."""
 
     request_id: UUID
     refusal: Refusal
@@ -109,8 +109,8 @@ class Unrecorded(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """A message that nobody is answered for: no request id can be found in it, or it is no request. Whoever
-    waits for an answer all the same gets one beside.
+    """A message that becomes a dead letter: no request id can be found in it, or it is no request. `told`:
+    the answer to a requester who waits for one all the same.
     """
 
     reason: str
@@ -118,7 +118,7 @@ class Unreadable(NamedTuple):
 
 
 class Cancellation(NamedTuple):
-    """The wish that a request be not worked on any more; one that is `invalid` is answered, and no more."""
+    """A wish to end a request. An `invalid` one is answered, and changes nothing."""
 
     request_id: UUID
     reason: str | None
@@ -130,20 +130,20 @@ Read = Arrival | Cancellation | Unrecorded | Unreadable
 
 
 class Failure(NamedTuple):
-    """Why an attempt came to nothing. Nothing of it is a value that the handler had in its hands."""
+    """The reason why an attempt came to nothing. It holds no value that the handler was given."""
 
     kind: str  # raised, timeout, retry_later or worker_lost
     reason: str
     error_type: str | None = None
     place: str | None = None  # file:line function
-    worker: UUID | None = None  # whose attempt it was; None: of the one that notes it
+    worker: UUID | None = None  # that made the attempt; None: the one that notes it
 
 
 class Tried(NamedTuple):
-    """What has come of the attempts at a request so far."""
+    """The attempts at a request so far, counted by how they ended."""
 
     errors: int = 0  # the handler raised, or took too long
-    put_offs: int = 0  # it raised PutOff
+    put_offs: int = 0  # it raised RetryLater
     crashes: int = 0  # its worker went silent
     since: datetime | None = None  # the first of the errors: a put-off request may have waited for long
 
@@ -233,7 +233,7 @@ Verdict = Completed | Failed | PutOff
 
 
 class Duplicate(NamedTuple):
-    """A request that is known already: answered again if it is finished, else left to its owner."""
+    """A request that is on record already. It is answered again if it is finished, else left to its owner."""
 
     request_id: UUID
     answer: "Answer | None"
@@ -248,16 +248,16 @@ class Answer(NamedTuple):
     body: str
     message_id: str
     route: Route
-    since: Beginning | None = None  # None: nobody's first answer, so its time says nothing
+    since: Beginning | None = None  # None: it is not the first answer, so it is not timed
 
     @property
     def on_record(self) -> bool:
-        """Whether it is the request's own response. A conflict is answered beside it, and stored nowhere."""
+        """Whether this is the stored response of the request. The answer to a conflict is stored nowhere."""
         return self.message_id == str(self.request_id)
 
 
 class Receipt(StrEnum):
-    """What the broker said of one publish."""
+    """The broker's answer to one publish."""
 
     CONFIRMED = "confirmed"
     UNROUTABLE = "unroutable"
@@ -266,7 +266,7 @@ class Receipt(StrEnum):
 
 
 def failure_details(refusal: Refusal) -> dict[str, Any]:
-    """The `metadata` of a failed response."""
+    """Make the `metadata` of a failed response."""
     details: dict[str, Any] = {"code": refusal.code.value}
     errors = refusal.errors
     if not errors and refusal.code is FailureCode.INVALID_REQUEST:
@@ -277,14 +277,14 @@ def failure_details(refusal: Refusal) -> dict[str, Any]:
 
 
 def _unpacked(data: bytes) -> CreateSessionRequest:
-    """Lets other threads go on between two objects, as reading JSON would not; so the collector, which looks
-    through all that is new in one piece, must find nothing new.
+    """Unpack it. Other threads run between two objects, which they could not while JSON is read. The garbage
+    collector would look through all new objects in one piece: it must find none.
     """
     gc.disable()
     try:
         request: CreateSessionRequest = pickle.loads(data)  # noqa: S301 — this program wrote it
         gc.freeze()
-        gc.unfreeze()  # the two together call everything old, without a look at it
+        gc.unfreeze()  # the two together make all objects old, without looking at them
     finally:
         gc.enable()
     return request

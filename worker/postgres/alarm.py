@@ -1,10 +1,10 @@
-"""The alarm clock of a loop that waits for the next thing due."""
+"""An alarm clock wakes a loop when the next thing is due."""
 
 import asyncio
 
 
 class Alarm:
-    """Whoever knows that something is due sooner sets it; the loop that waits wakes at the earliest time."""
+    """Wakes the loop that waits at the earliest of the times that were set."""
 
     def __init__(self) -> None:
         self._at: float | None = None  # by the loop's clock
@@ -17,7 +17,7 @@ class Alarm:
             self._changed.set()
 
     async def wait(self, seconds: float) -> None:
-        """Wait for the alarm, and no longer than this. The next wait is for what is set from then on."""
+        """Wait for the alarm, at most so many seconds. The next wait is for times that are set after it."""
         clock = asyncio.get_running_loop().time
         until = clock() + seconds
         while (left := min(until, self._at if self._at is not None else until) - clock()) > 0:

@@ -58,22 +58,22 @@ SERVER_SETTINGS = {
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same statement may succeed once Postgres is back."""
+    """Return whether the same statement may succeed once Postgres is back."""
     if isinstance(error, asyncpg.PostgresError):
         return str(error.sqlstate or "").startswith(_TRANSIENT_CLASSES)
     return isinstance(error, _DRIVER_ERRORS)
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether Postgres refuses what it was given. All else that it may say — no rights, no memory, a
-    statement that somebody ended — is no fault of a request, and is waited out.
+    """Return whether Postgres refuses the values it was given. All else that it may say — no rights, no
+    memory, a statement that somebody ended — is no fault of a request, and is waited out.
     """
     return isinstance(error, asyncpg.PostgresError) and str(error.sqlstate or "").startswith(_REFUSED_CLASSES)
 
 
 def describe(error: BaseException) -> str:
-    """An outage in a few words: its cause where that was found, else Postgres's words, which name no values
-    of a row in these classes.
+    """Describe an outage in a few words: its cause where that was found, else the words of Postgres, which
+    name no values of a row in these classes.
     """
     if notes := getattr(error, "__notes__", None):
         return str(notes[0])
@@ -87,11 +87,11 @@ def _unchanged(statement: Fetching) -> Fetching:
 
 
 async def _nothing_to_reset(_connection: object) -> None:
-    """Our statements leave nothing behind on a connection: the usual reset would cost a round trip each."""
+    """Skip the reset: our statements leave nothing behind on a connection, and it would cost a round trip."""
 
 
 class Outage:
-    """An outage, told once: it lasts from the first statement that fails until all of them got through."""
+    """Logs an outage once. It lasts from the first statement that fails until all of them got through."""
 
     def __init__(self) -> None:
         self._failing = 0
@@ -111,7 +111,7 @@ class Outage:
 
 
 class Database:
-    """A pool of connections, kept warm."""
+    """Keeps a pool of connections warm, and repeats a statement until Postgres answers it."""
 
     def __init__(
         self,
@@ -138,14 +138,16 @@ class Database:
         self._watching: asyncio.Task[None] | None = None
 
     async def open(self, schema: str | None = None) -> None:
-        """Waits, visibly, for a Postgres that is not there yet. All names are those of this schema."""
+        """Open the pool. It waits, visibly, for a Postgres that is not there yet. All names are of this
+        schema.
+        """
         self._schema = schema
         self._pool = await self.reach(self._connect)
         self._watching = asyncio.create_task(self._watch())
         self._readiness.up(PART)
 
     async def reach(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """What the attempt returns, repeated while Postgres is not there or lets nobody in."""
+        """Return what the attempt returns; it is repeated while Postgres is not there or lets nobody in."""
         for delay in delays(0.5, 5):
             try:
                 async with asyncio.timeout(_CONNECT_SECONDS + 5):
@@ -259,7 +261,7 @@ class Database:
         return list(rows)
 
     async def _watch(self) -> None:
-        """Finds out what a statement waits for, while it waits: afterwards nobody knows."""
+        """Find out what a statement waits for, while it waits: afterwards Postgres does not know."""
         clock = asyncio.get_running_loop().time
         while True:
             await asyncio.sleep(_LOOK_SECONDS)

@@ -1,4 +1,4 @@
-"""Where an installation's tables are: a schema for each prefix, so that none sees another's rows.
+"""Each installation has its tables in a schema of its own, so that none sees the rows of another.
 
 A connection looks for every name in that schema alone. The first installation of a database is in the schema
 that is used without further ado, mostly `public`; each other one is in a schema named as its prefix.
@@ -22,7 +22,7 @@ _TABLES = (
 
 
 class Place(NamedTuple):
-    """A schema, and whose tables are in it: nobody's yet where `prefix` is None."""
+    """A schema, and the prefix that its tables belong to; None: they belong to nobody yet."""
 
     schema: str
     installed: bool
@@ -31,7 +31,7 @@ class Place(NamedTuple):
 
 
 class Places(NamedTuple):
-    """What there is for a prefix in a database. `found` is where its tables are."""
+    """The schemas of a database that matter to a prefix. `found` holds its tables."""
 
     home: Place
     home_is_free: bool
@@ -40,18 +40,18 @@ class Places(NamedTuple):
 
 
 def own_schema(prefix: str) -> str:
-    """The name of a schema that belongs to this prefix alone. No prefix begins with a full stop."""
+    """Name the schema that belongs to this prefix alone. No prefix begins with a full stop."""
     return f".{prefix}" if prefix in _RESERVED or prefix.startswith("pg_") else prefix
 
 
 def search_path(schema: str) -> str:
-    """Temporary tables come last: by themselves they would come first, and stand in for the real ones."""
+    """Put temporary tables last: by default they come first, and would stand in for the real ones."""
     quoted = schema.replace('"', '""')
     return f'"{quoted}", pg_temp'
 
 
 async def use_schema(connection: asyncpg.Connection, schema: str) -> None:
-    """By a statement, since a pooler in between may drop what a connection is opened with."""
+    """Set the schema by a statement: a pooler in between may drop what a connection is opened with."""
     await connection.execute(setup_query("use_schema"), search_path(schema))
 
 
@@ -69,7 +69,7 @@ async def connected(
 
 
 async def look_around(connection: asyncpg.Connection, prefix: str | None) -> Places:
-    """What is there for this prefix; for the home's own where it is None. The connection is a new one."""
+    """Look what is there for this prefix; None: for the first installation. The connection is a new one."""
     row = await connection.fetchrow(setup_query("home"), _TABLES)
     if row["schema"] is None:
         raise MigrationError("the database has no schema that its search_path names: create one, or set it")

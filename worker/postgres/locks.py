@@ -1,4 +1,4 @@
-"""Who holds the lock that a statement waits for, in words."""
+"""Names the holder of the lock that a statement waits for."""
 
 import ssl
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from worker.postgres.sql import setup_query
 
 
 async def lock_holders(url: str, tls: ssl.SSLContext | None, pids: Sequence[int]) -> dict[int, str]:
-    """For each of these backends that waits for a lock, what it waits for. On a connection of its own: those
-    of the pool may all be waiting.
+    """Say what each of these backends waits for, if it waits for a lock. This asks on a connection of its
+    own: those of the pool may all be waiting.
     """
     async with connected(url, tls) as connection:
         rows = await connection.fetch(setup_query("lock_holders"), list(pids))

@@ -101,7 +101,7 @@ async def grant(url: str, role: str, tls: ssl.SSLContext | None = None, prefix: 
 
 
 def script(prefix: str | None = None, *, own: bool = False) -> str:
-    """What `migrate` does to an empty database, for those who do it by other means."""
+    """Return what `migrate` does to an empty database, for those who do it by other means."""
     schema = own_schema(prefix) if own and prefix else "public"
     parts = ["begin;"]
     if own:
@@ -120,19 +120,19 @@ def script(prefix: str | None = None, *, own: bool = False) -> str:
 
 
 async def inspect(url: str, tls: ssl.SSLContext | None = None, prefix: str | None = None) -> State:
-    """What is applied and what is pending; changes nothing."""
+    """Return what is applied and what is pending; changes nothing."""
     async with connected(url, tls) as connection:
         return await _state(connection, (await look_around(connection, prefix)).found)
 
 
 async def require_current(url: str, tls: ssl.SSLContext | None = None, prefix: str | None = None) -> str:
-    """The schema in which the prefix's tables are. Raises unless it is the one this version was made for."""
+    """Return the schema of the prefix's tables. Raises unless it is the one this version was made for."""
     async with connected(url, tls) as connection:
         return (await _current(connection, prefix)).schema
 
 
 async def settle(url: str, tls: ssl.SSLContext | None, prefix: str) -> str:
-    """The same for a worker, to whom tables that nobody has claimed belong from now on."""
+    """Do the same for a worker: tables that nobody has claimed belong to it from now on."""
     async with connected(url, tls) as connection:
         place = await _current(connection, prefix)
         await claim(connection, place, prefix)
@@ -151,7 +151,7 @@ async def drop(url: str, tls: ssl.SSLContext | None, prefix: str) -> None:
 
 
 def _chosen(places: Places, prefix: str | None, *, own: bool) -> Place:
-    """Where `migrate` works."""
+    """Choose the schema that `migrate` works in."""
     if own and places.own is not None:
         wanted = places.own
     elif places.found is not None:
@@ -227,8 +227,9 @@ async def _apply(connection: asyncpg.Connection, migration: Migration, *, new: b
 
 
 async def _shortly_locked(connection: asyncpg.Connection, change: Callable[[], Awaitable[object]]) -> None:
-    """In a transaction. Whoever comes after a change that waits for a table waits behind it, the workers
-    included, so it gives up soon where somebody uses the table for long (a backup), and tries again later.
+    """Run it in a transaction. Whoever comes after a change that waits for a table waits behind it, the
+    workers included, so it gives up soon where somebody uses the table for long (a backup), and tries again
+    later.
     """
     while True:
         try:
@@ -248,7 +249,9 @@ async def _grant(connection: asyncpg.Connection, role: str, *, no_more: bool) ->
 
 
 async def _compare(connection: asyncpg.Connection) -> State:
-    """A migration that is newer than this version is no obstacle: workers are replaced one by one."""
+    """Compare the two. A migration that is newer than this version is no obstacle: workers are replaced one
+    by one.
+    """
     recorded = {row["number"]: row for row in await connection.fetch(setup_query("applied"))}
     migrations = load_migrations()
     for migration in migrations:

@@ -1,4 +1,4 @@
-"""The line of the put-off requests: put off, and taken when they are due."""
+"""Requests are put off, and taken again when they are due."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from worker.values import Failed, Failure, PutOff
 
 
 class PutOffLine:
-    """The line of the put-off requests, in Postgres, and why their attempts came to nothing."""
+    """Keeps the line of the put-off requests, and the reason why each attempt came to nothing."""
 
     def __init__(self, database: Database, leases: Leases) -> None:
         self._database = database
@@ -54,16 +54,18 @@ class PutOffLine:
         )
 
     async def next_due(self) -> float | None:
-        """Seconds until a put-off request is due, from below zero when one has been for so long."""
+        """Return the seconds until a put-off request is due; below zero: for so long one has been due."""
         seconds: float | None = (await self._database.call("next_due"))[0]["seconds"]
         return seconds
 
     async def due_now(self, most: int) -> tuple[int, float]:
-        """How many put-off requests are due, counted up to `most`, and for how long the oldest has been."""
+        """Return how many put-off requests are due, counted up to `most`, and for how long the oldest has
+        been.
+        """
         row = (await self._database.call("due_now", most, aside=True))[0]
         return row["due"], row["overdue"]
 
     async def take_due(self, lease: int, most: int) -> list[Held]:
-        """Take requests whose next attempt is due, now under this lease."""
+        """Take requests whose next attempt is due: they are under this lease now."""
         rows = await self._database.call("take_due", lease, self._worker, self._lease_seconds, most)
         return [held_in(row) for row in rows]

@@ -67,9 +67,9 @@ class Held(NamedTuple):
     route: Route
     lease: int
     received_at: datetime
-    worker: UUID | None  # whose attempt it is
+    worker: UUID | None  # the one that made the current attempt
     tried: Tried
-    attempt_over: bool  # it is on record what the current attempt failed of
+    attempt_over: bool  # the reason why the current attempt failed is on record
 
 
 class TakenOver(NamedTuple):
@@ -81,7 +81,7 @@ class TakenOver(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """The wish for a new attempt at a request. `lost`: the current one ended with its worker, `holder`."""
+    """A wish to begin a new attempt at a request. `lost`: the current one ended with its worker, `holder`."""
 
     request_id: UUID
     attempt: int

@@ -71,9 +71,9 @@ class Store:
         await self._database.call("begin_pending", self._worker, request_ids)
 
     async def redirect(self, routes: Sequence[tuple[UUID, Route]]) -> set[UUID]:
-        """Send the response of unfinished requests to who asked last; returns which were unfinished.
+        """Send the response of unfinished requests to the last one who asked; returns which were unfinished.
 
-        In the order of their ids, as whoever finishes them: the two wait for each other, and never deadlock.
+        They are updated in the order of their ids, as `finish` does: the two wait, and never deadlock.
         """
         given = sorted(routes, key=lambda one: one[0].int)
         rows = await self._database.call(
@@ -115,8 +115,9 @@ class Store:
         return {row["request_id"]: route_in(row) for row in stored}
 
     async def claim_again(self, claims: Sequence[Claim], lease: int) -> set[UUID]:
-        """The next attempt at these requests; returns those that are this worker's now. All are of one lease:
-        whoever has lost it claims nothing."""
+        """Begin the next attempt at these requests; returns those that are this worker's now. All are of one
+        lease: a worker that has lost it claims nothing.
+        """
         rows = await self._database.call(
             "claim_again", self._worker,
             [claim.request_id for claim in claims],

@@ -1,4 +1,4 @@
-"""Responses that wait on record until there is somewhere to send them to."""
+"""Responses wait on record until a queue takes them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,7 +18,7 @@ _COUNT_AT_MOST = 100_000
 
 
 class Undelivered(NamedTuple):
-    """A response on record that was not delivered where it was to go, and why; None: it was not tried."""
+    """A response on record that was not delivered, and the reason; None: it was not tried."""
 
     request_id: UUID
     reply_to: str | None
@@ -26,7 +26,7 @@ class Undelivered(NamedTuple):
 
 
 class Unanswered(NamedTuple):
-    """How many responses wait for one reason, and for how long the oldest one has."""
+    """The number of responses that wait for one reason, and the age of the oldest."""
 
     state: str
     waiting: int
@@ -34,7 +34,7 @@ class Unanswered(NamedTuple):
 
 
 class WaitingAnswers:
-    """What a worker does with them. Each method is one committed statement."""
+    """Lets responses wait, and claims those that are due. Each method is one committed statement."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -42,7 +42,7 @@ class WaitingAnswers:
     async def put(self, undelivered: Sequence[Undelivered]) -> int:
         """Let these wait; returns how many of them are given up instead.
 
-        A published one is left alone, and one that was tried elsewhere than where its request asked for it.
+        This leaves alone a published one, and one that was tried at another address than its request's.
         """
         rows = sorted(undelivered, key=lambda one: one.request_id.int)
         put = await self._database.call(
@@ -58,7 +58,7 @@ class WaitingAnswers:
         return sum(not row["waits"] for row in put)
 
     async def put_other(self, answers: Sequence[Answer]) -> None:
-        """Let answers wait that are no request's own response; all are for the response queue."""
+        """Let answers wait that are not the stored response of a request. All are for the response queue."""
         await self._database.call(
             "keep_other_answers",
             [answer.message_id for answer in answers],
@@ -97,7 +97,7 @@ class WaitingAnswers:
         await self._database.call("other_answers_tried", delivered, undelivered)
 
     async def forget_other(self, older_than_seconds: float, most: int) -> int:
-        """Delete so many of those that have waited for so long; returns how many those were."""
+        """Delete some of those that have waited for so long; returns how many."""
         rows = await self._database.call("forget_other_answers", older_than_seconds, most, aside=True)
         forgotten: int = rows[0]["forgotten"]
         return forgotten

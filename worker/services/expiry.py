@@ -1,4 +1,4 @@
-"""Sessions past their lifetime become completed."""
+"""A session past its lifetime becomes completed."""
 
 import structlog
 

@@ -1,4 +1,4 @@
-"""The sign of life of this worker, which keeps its leases."""
+"""The heartbeat shows that this worker lives, and keeps its leases."""
 
 import asyncio
 
@@ -7,13 +7,14 @@ from worker.postgres.leases import Leases
 from worker.process.identity import Identity
 
 _FORGET_AFTER_SECONDS = 86_400
-# Intervals. Others beat at most 1.2 apart: without Postgres, no lease of theirs runs out in less time.
+# In intervals. Other workers beat at most 1.2 intervals apart, so an outage of less ends none of their
+# leases.
 _LATE = 1.8
 
 
 class Heartbeat:
-    """Beats three times in a lease. Whoever cannot trust its own clock or database must not judge others: it
-    is `steady` only once a whole lease has passed in which every beat came in time.
+    """Beats three times in a lease. A worker that cannot trust its own clock or database must not take others
+    for dead: it is `steady` only after a whole lease in which every beat came in time.
     """
 
     def __init__(self, leases: Leases, database: Database, me: Identity) -> None:

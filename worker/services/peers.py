@@ -1,4 +1,4 @@
-"""The other workers of the same queue: whether they treat a request as this one does."""
+"""Compares this worker with the others of its queue: they should treat a request in the same way."""
 
 import json
 from collections import defaultdict
@@ -14,7 +14,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Peers:
-    """Warns of each way in which others differ, once for as long as it lasts."""
+    """Warns of each difference, once for as long as it lasts."""
 
     def __init__(self, database: Database, me: UUID, mine: Profile, silent_seconds: float) -> None:
         self._database = database
@@ -24,7 +24,7 @@ class Peers:
         self._told: set[str] = set()
 
     async def compare(self) -> None:
-        """Look at those that gave a sign of life within a lease."""
+        """Compare with each worker that gave a sign of life within a lease."""
         alike: dict[str, list[str]] = defaultdict(list)
         shown: dict[str, dict[str, tuple[object, object]]] = {}
         for row in await self._database.call("peers", self._me, self._silent_seconds, aside=True):

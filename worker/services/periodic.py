@@ -1,4 +1,4 @@
-"""The loop of every periodic service."""
+"""Every periodic service runs in this loop."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""Leases that are due: a worker died or stopped, or a response found no queue."""
+"""Takes over leases that are due: their worker died or stopped."""
 
 import asyncio
 
@@ -66,7 +66,7 @@ class Recovery:
         answered = [row for row in held if row.response is not None]
         await self._attempting.answer_again(answered)
         self._count("answered", len(answered), taken)
-        # One that nobody held was put off by an older version, or given back by a worker that stopped.
+        # A lease without a holder was given back by a worker that stopped, or is a retry of an older version.
         path: Path = "recovered" if taken.holder_silent or not taken.spends_attempt else "retried"
         unfinished = await self._attempting.open(
             [row for row in held if row.response is None], taken.lease, path,
@@ -75,14 +75,16 @@ class Recovery:
         rest = await self._attempting.give_up(unfinished, taken.lease)
         self._count("exhausted", len(unfinished) - len(rest), taken)
         if taken.holder_silent:
-            async with self._suspects:  # one group at a time: a request that kills takes few with it
+            async with (
+                self._suspects
+            ):  # one group at a time: a request that kills its worker takes few with it
                 tried = await self._attempting.in_groups(rest, taken.lease, Line.TAKEN_OVER)
         else:
             tried = await self._attempting.in_groups(rest, taken.lease, Line.TAKEN_OVER)
         self._count("tried_again", tried, taken)
 
     def _count(self, kind: str, requests: int, taken: TakenOver) -> None:
-        if taken.holder_silent:  # what was given back, or put off by an older version, is no crash
+        if taken.holder_silent:  # a lease that was given back, or is an older version's retry, is no crash
             self._metrics.recovered.labels(kind).inc(requests)
         elif kind == "tried_again" and taken.spends_attempt:
             self._metrics.retried.inc(requests)

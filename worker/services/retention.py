@@ -1,4 +1,4 @@
-"""Finished requests are kept for a while, then deleted with their history, a few at a time. Sessions stay."""
+"""Finished requests are deleted with their history after a while. Sessions stay."""
 
 import asyncio
 from datetime import datetime
@@ -26,8 +26,8 @@ class Retention:
         self._from_the_beginning_at = 0.0
 
     async def run_once(self) -> None:
-        """Deletes all that may go. It begins where the last run ended, past what was deleted and is not
-        cleared away yet; once an hour at the beginning, for those that were not finished when it passed by.
+        """Delete all that may go. A run begins where the last one ended, past the deleted rows that Postgres
+        has not cleared away yet. Once an hour it begins anew, for requests that were not finished before.
         """
         now = asyncio.get_running_loop().time()
         if now >= self._from_the_beginning_at:

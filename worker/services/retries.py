@@ -1,4 +1,4 @@
-"""The line of put-off requests: each is tried again when it is due."""
+"""Tries each put-off request again when it is due."""
 
 import asyncio
 import random
@@ -16,17 +16,17 @@ from worker.steps.attempting import NEEDED, Attempting
 from worker.steps.creating import Creation
 from worker.steps.slots import Line, Slots
 
-LOOK_SECONDS = 1.0  # at the latest: what others have put off rings no alarm here
+LOOK_SECONDS = 1.0  # at the latest: the retries of other workers ring no alarm here
 MEASURE_SECONDS = 5.0
-_PASSED_BY_SECONDS = 0.05  # another worker is taking what is due
+_PASSED_BY_SECONDS = 0.05  # another worker is taking the due ones
 _COUNTED = 10_000
 _log = structlog.get_logger(__name__)
 
 
 class Retries:
-    """Takes what is due in batches, as many as there is room for, the longest overdue first; goes on at once
-    while there is more, and sleeps until the next one is due. All workers share the line: each passes by what
-    another is taking.
+    """Takes due requests in batches, as many as there are slots for, the longest overdue first. It goes on
+    at once while there are more, and sleeps until the next one is due. All workers share the line: each
+    passes by the requests that another one is taking.
     """
 
     def __init__(
@@ -63,24 +63,24 @@ class Retries:
             await self._line.due_alarm.wait(seconds)
 
     def stop(self) -> None:
-        """Takes nothing more."""
+        """Take nothing more."""
         self._stopping = True
 
     async def measure(self) -> None:
-        """Shows how much is due and not begun: of all workers together, so each of them shows the same."""
+        """Show how many are due and not begun. Each worker shows the same number: it counts those of all."""
         due, overdue = await self._line.due_now(_COUNTED)
         self._metrics.retries_due.set(due)
         self._metrics.retry_overdue.set(overdue)
 
     async def _look(self) -> float:
-        """Begins one batch of what is due. Returns for how many seconds there is nothing more to do."""
+        """Begin one batch of due requests. Returns for how many seconds there is nothing more to do."""
         most = LOOK_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311 — spreads load, guards nothing
         if self._stopping or not self._readiness.are_up(*NEEDED):
             return most
         due_in = await self._line.next_due()
         if due_in is None or due_in > 0:
             return most if due_in is None else min(due_in, most)
-        async with AsyncExitStack() as batch:  # what a batch holds, until its task has it
+        async with AsyncExitStack() as batch:  # the batch's task gets all of it, or else it is given back
             await batch.enter_async_context(self._lanes)
             slots = batch.enter_context(await self._creation.reserve(self._batch_size, Line.AGAIN))
             lease = batch.enter_context(self._leases.take())
@@ -107,6 +107,8 @@ class Retries:
         tried = await self._attempting.work(harmless, lease, slots)
         suspects = [one for one in opened if one.crashes]
         if suspects:
-            async with self._suspects:  # a request whose worker died takes few along if it does so again
+            async with (
+                self._suspects
+            ):  # one group at a time: a request that kills its worker takes few with it
                 tried += await self._attempting.in_groups(suspects, lease, Line.AGAIN)
         self._metrics.retried.inc(tried)

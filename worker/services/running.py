@@ -1,4 +1,4 @@
-"""Work that a service has begun, and that goes on beside its loop."""
+"""Keeps the work that a service has begun beside its loop."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -19,7 +19,7 @@ class Running:
         task.add_done_callback(self._tasks.discard)
 
     async def drain(self) -> None:
-        """Wait for what is running."""
+        """Wait for all that is running."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def cancel(self) -> None:

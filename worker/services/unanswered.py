@@ -1,4 +1,4 @@
-"""Responses that wait on record: sent once there is a queue with room for them."""
+"""Sends the responses that wait on record, once a queue has room for them."""
 
 import asyncio
 
@@ -29,8 +29,8 @@ _log = structlog.get_logger(__name__)
 
 
 class Sending:
-    """Claims what waits, some at a time, so that several workers share it; what is not delivered goes on
-    waiting.
+    """Claims responses that wait, some at a time, so that several workers share them. A response that is not
+    delivered goes on waiting.
     """
 
     def __init__(
@@ -53,8 +53,8 @@ class Sending:
         self._wait = LOOK_SECONDS
 
     async def send_shared(self) -> None:
-        """Sends what waits for the response queue, the oldest first. While the queue is full one response
-        alone is tried, ever more seldom; once that is taken, all the others follow.
+        """Send the responses that wait for the response queue, the oldest first. While the queue is full,
+        only one is tried, ever more seldom; once that is taken, all the others follow.
         """
         if self._clock() < self._shared_again:
             return
@@ -75,7 +75,7 @@ class Sending:
         return own + other
 
     async def _send_own(self, status: str) -> tuple[int, bool]:
-        """Returns how many were sent, and whether there are more, which the queue does not take."""
+        """Send stored responses. Returns how many were sent, and whether the queue left some."""
         sent = 0
         while True:
             most = 1 if self._room.is_troubled(status) else _AT_ONCE
@@ -101,14 +101,16 @@ class Sending:
                 return sent, bool(rest)
 
     async def send_replies(self) -> None:
-        """Sends what waits for requesters' own queues and is due. One finds out for all of its queue."""
+        """Send the due responses that wait for requesters' own queues. The first one tells for all of its
+        queue.
+        """
         while self._readiness.are_up(*_NEEDED):
             answers = await self._waiting.claim_replies(_AT_ONCE, direct=False)
             first: dict[str | None, Answer] = {}
             for answer in answers:
                 first.setdefault(answer.route.reply_to, answer)
             await self._answering.answer(list(first.values()), ask=True)
-            # Those of a queue that has just refused one are put off without a try.
+            # The other responses for a queue that has just refused one are put off without a try.
             await self._answering.answer(
                 [answer for answer in answers if first[answer.route.reply_to] is not answer]
             )
@@ -116,7 +118,7 @@ class Sending:
                 return
 
     async def send_apart(self) -> None:
-        """Sends direct replies that have to go apart: beside all else, for as long as it takes."""
+        """Send direct replies that have to go on connections of their own, for as long as it takes."""
         told = self._answering.to_go_apart
         if not told.is_set() and self._clock() < self._apart_again:
             return
@@ -138,6 +140,6 @@ class Sending:
         self._metrics.oldest_unanswered.set(oldest)
 
     async def forget(self) -> None:
-        """Deletes answers of no request's own that nobody has taken for as long as a request is kept."""
+        """Delete other answers that no queue has taken for as long as a request is kept."""
         while await self._waiting.forget_other(self._keep_days * _DAY_SECONDS, _FORGET_AT_ONCE):
             pass

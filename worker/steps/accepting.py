@@ -77,7 +77,9 @@ class Accepting:
         ]
 
     def _known_one(self, row: Known, arrival: Arrival) -> Duplicate | None:
-        """None for one that is in progress, with another address for its response."""
+        """Say what to answer to one request. None: it is in progress, and its response is wanted elsewhere
+        now.
+        """
         if not is_same_request(arrival, row.fingerprint, self._keys):
             return self._note("conflict", Duplicate(row.request_id, _conflict(arrival, row)))
         if row.finished:
@@ -88,7 +90,7 @@ class Accepting:
         return None
 
     async def _redirect(self, arrivals: Sequence[Arrival]) -> list[Duplicate]:
-        """Whoever asks last gets the response of a request that another delivery began."""
+        """Send the responses of requests in progress to the last one who asked."""
         moved = await self._store.redirect([(arrival.request_id, arrival.route) for arrival in arrivals])
         done = [self._note("in_progress", Duplicate(request_id, None)) for request_id in moved]
         finished_since = [arrival for arrival in arrivals if arrival.request_id not in moved]
@@ -101,7 +103,7 @@ class Accepting:
 
 
 def _refused_by_postgres(arrival: Arrival, error: NotStorable) -> Arrival | None:
-    """The record that is kept instead: the id, and why the request failed."""
+    """Make the record that is kept instead: the id, and why the request failed."""
     if arrival.refusal:
         return None
     _log.error("request.not_storable", request_id=str(arrival.request_id), sqlstate=error.sqlstate)

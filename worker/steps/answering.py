@@ -1,4 +1,4 @@
-"""Answers out: published until the broker has confirmed them; and what follows when nobody takes them."""
+"""Step 6 of a batch: responses are published until confirmed; those that no queue takes wait on record."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ from worker.rabbitmq.publisher import Outgoing, Publisher
 from worker.rabbitmq.topology import Names
 from worker.values import Answer, Receipt, Unreadable
 
-UNBURIED_SECONDS = 30  # until a dead letter that found no queue is tried again
+UNBURIED_SECONDS = 30  # until a dead letter that no queue took is tried again
 _REMEDY = "run `session-worker topology apply`"
 _TO_WAIT = (Receipt.UNROUTABLE, Receipt.REFUSED)
 _LONGEST = 500  # of a reason, in the log
@@ -36,8 +36,8 @@ _log = structlog.get_logger(__name__)
 
 
 class Answering:
-    """Publishes responses and dead letters. It returns when each one is confirmed, or known to have no
-    reader; a response that none takes waits on record then.
+    """Publishes responses and dead letters. It returns when the broker has said of each one whether a queue
+    took it; a response that no queue took waits on record then.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class Answering:
     async def answer(
         self, answers: Sequence[Answer], *, copies: bool = False, again: bool = False, ask: bool = False
     ) -> list[bool]:
-        """Each answer goes to its `reply_to` and only there, or else to the exchange of the responses.
+        """Publish each answer to its `reply_to` and only there, or else to the exchange of the responses.
         Returns of each whether it is confirmed.
 
-        `copies`: they are for others than the requester; whether they are heard is noted nowhere. `again`:
-        their requests may have been answered before. `ask`: also queues that are known to be full.
+        `copies`: they are for others than the requester, and do not count as delivered. `again`: their
+        requests may have been answered before. `ask`: try also queues that are known to be full.
         """
         if not answers:
             return []
@@ -94,7 +94,9 @@ class Answering:
         *,
         all_now: bool,
     ) -> None:
-        """Send now what has to go apart and cannot wait. What is on record goes later, beside all else."""
+        """Send now those answers that have to go apart and cannot wait. A stored one goes later, in the
+        background.
+        """
         left = [
             index
             for index, receipt in enumerate(receipts)
@@ -152,9 +154,8 @@ class Answering:
             )  # fmt: skip
 
     async def bury(self, messages: Sequence[tuple[Message, Unreadable]]) -> list[bool]:
-        """Messages that nobody can be answered for go to the dead letters, with the reason. Returns of each
-        whether it lies there now; where the dead letters have no queue or no room it does not, and its
-        delivery is held.
+        """Publish dead letters for messages that nobody can be answered for, with the reason. Returns of each
+        whether it is confirmed; the caller holds the delivery of one that no queue took.
         """
         now = datetime.now(UTC)
         outgoing = []

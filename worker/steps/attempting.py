@@ -1,4 +1,4 @@
-"""A further attempt at requests that are on record: opened, claimed, and through the same pipeline as all."""
+"""Makes a further attempt at stored requests: they are opened, claimed, and go through the same pipeline."""
 
 import asyncio
 from collections.abc import Collection, Sequence
@@ -27,7 +27,7 @@ from worker.steps.verdicts import exhausted, refused
 from worker.values import Beginning, Failure, Path, PutOff, Requested, Verdict, Work
 
 NEEDED = (database.PART, intake.PART, publisher.PART)  # a full response queue is no reason to wait
-# Whatever killed its worker may do so again: the more often, the fewer requests share its next attempt.
+# A request that killed its worker may do so again: the more often it did, the fewer share its next attempt.
 _GROUP_BY_CRASHES = {0: 128, 1: 32, 2: 4}
 _UNREADABLE_SECONDS = 30  # until a request that cannot be opened is looked at again
 _ANSWERS_AT_ONCE = 128
@@ -35,7 +35,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Opened(NamedTuple):
-    """A request that can be tried again, and why it has to be."""
+    """A request that can be tried again."""
 
     work: Work
     holder: UUID | None
@@ -79,7 +79,7 @@ class Attempting:
         self._reader = reader
 
     async def answer_again(self, held: Sequence[Held]) -> None:
-        """Answers finished requests from the record."""
+        """Answer finished requests from the record."""
         for start in range(0, len(held), _ANSWERS_AT_ONCE):
             some = held[start : start + _ANSWERS_AT_ONCE]
             await self._answering.answer([stored_answer(row, since=_since(row)) for row in some])
@@ -87,12 +87,11 @@ class Attempting:
     async def open(
         self, held: Sequence[Held], lease: int, path: Path, *, lost: bool, spent: bool
     ) -> list[Opened]:
-        """Those of these unfinished requests that can be tried again. What is too late is told so. Requests
-        whose secrets no key at hand opens wait for the key, and those that a newer version stored wait for a
-        worker of that version: they spend no attempt, and hold up no other.
+        """Open unfinished requests; returns those that can be tried again. One that is too late gets its
+        verdict now. One whose secrets no key at hand opens waits for the key, and one that a newer version
+        stored waits for a worker of that version: they spend no attempt, and hold up no other.
 
-        `lost`: their worker went silent. `spent`: the attempt that they had is over, also where no reason is
-        noted.
+        `lost`: their worker went silent. `spent`: their attempt is over, even if no reason is noted.
         """
         opened: list[Opened] = []
         others: list[Verdict] = []
@@ -112,7 +111,7 @@ class Attempting:
                 why = _lost_with(row.worker) if gone else None
                 others.append(refused(work, now) or PutOff(work, _UNREADABLE_SECONDS, reason, why))
             else:
-                # What was refused at the door gets its verdict from the pipeline, as everything.
+                # A request that was refused when it came gets its verdict from the pipeline.
                 late = None if work.refusal else refused(work, now)
                 if late:
                     others.append(late._replace(failure=_lost_with(row.worker)) if gone else late)
@@ -123,7 +122,7 @@ class Attempting:
         return opened
 
     async def _restore(self, row: Held) -> tuple[Requested | None, str | None]:
-        """Restores a stored request; a large one is read elsewhere, as it was when it came."""
+        """Restore a stored request. A large one is read in the process for that, as when it came."""
         if row.body is None:
             return None, None
         if len(row.body) >= HEAVY_BYTES:
@@ -132,7 +131,7 @@ class Attempting:
         return restore(row.body, row.request_id, self._keys)
 
     async def begin(self, opened: Sequence[Opened], lease: int) -> list[Work]:
-        """Claims the next attempt; returns those that are this worker's now."""
+        """Claim the next attempt; returns those that are this worker's now."""
         claims = [one.claim for one in opened if one.spent]
         claimed = await self._store.claim_again(claims, lease) if claims else set()
         works = []
@@ -154,7 +153,7 @@ class Attempting:
         return works
 
     async def in_groups(self, opened: Sequence[Opened], lease: int, line: Line) -> int:
-        """Tries these as slots come free, the more often they ended with their worker the fewer at once.
+        """Try these as slots come free, the more often they ended with their worker the fewer at once.
         Returns how many were tried.
         """
         tried = 0
@@ -168,14 +167,14 @@ class Attempting:
         return tried
 
     async def work(self, opened: Sequence[Opened], lease: int, slots: Slots) -> int:
-        """Tries these in the slots that are reserved for them; returns how many were tried."""
+        """Try these in the slots that are reserved for them; returns how many were tried."""
         works = await self.begin(opened, lease)
         slots.keep(len(works))
         await self._pipeline.work(works, lease, slots, _nothing_to_settle)
         return len(works)
 
     async def give_up(self, opened: Sequence[Opened], lease: int) -> list[Opened]:
-        """Fails those that have ended their worker too often. Returns the others."""
+        """Fail those that have ended their worker too often. Returns the others."""
         spent = [one for one in opened if one.lost and one.crashes >= self._max_attempts]
         if spent:
             now = datetime.now(UTC)
@@ -187,7 +186,7 @@ class Attempting:
         return [one for one in opened if one not in spent]
 
     async def _answer_for_holder(self, request_ids: Collection[UUID], lease: int) -> None:
-        """What the former holder finished in the moment of the take-over: it may be gone by now."""
+        """Answer what the former holder finished in the moment of the take-over: that worker may be gone."""
         held = await self._leases.held(lease)
         await self.answer_again(
             [row for row in held if row.request_id in request_ids and row.response is not None]
@@ -222,4 +221,4 @@ def _work(row: Held, request: Requested | None, document: str | None, path: Path
 
 
 async def _nothing_to_settle(_request_ids: Sequence[UUID]) -> None:
-    """The broker has been told before: Postgres owns what is recovered."""
+    """Settle nothing: the broker was told before, and Postgres owns these requests."""

@@ -31,12 +31,12 @@ class Cancelling:
         self._answering = answering
 
     async def cancel(self, asked: Sequence[Cancellation]) -> None:
-        """Returns when each request has ended and its requester and all who cancelled it are answered."""
+        """Cancel each of these. Returns when all have ended, and requesters and cancellers are answered."""
         first = {wish.request_id: wish for wish in reversed(asked) if wish.invalid is None}
         with self._leases.take() as lease:
             ended, to_requesters = await self._end(first, lease)
             await self._answering.answer(to_requesters)
-        # Apart from the requesters' own: copies in one batch would share a message id.
+        # In batches of their own: a copy has the same message id as the requester's response.
         told = {(answer.request_id, answer.route) for answer in to_requesters}
         copies = [
             _not_valid(wish)
@@ -51,7 +51,9 @@ class Cancelling:
     async def _end(
         self, wishes: dict[UUID, Cancellation], lease: int
     ) -> tuple[dict[UUID, Answer], list[Answer]]:
-        """How each one ended, and the responses that their requesters have yet to get."""
+        """End each request. Returns how each one ended, and the responses that the requesters have yet to
+        get.
+        """
         ended: dict[UUID, Answer] = {}
         to_requesters: list[Answer] = []
         while wishes:
@@ -63,7 +65,7 @@ class Cancelling:
                     continue
                 answer = ended[row.request_id] = stored_answer(row, since=_since(row))
                 if row.error_code == _CODE and not row.published:
-                    to_requesters.append(answer)  # whoever cancelled it may have died before this
+                    to_requesters.append(answer)  # the worker that cancelled it may have died before this
                 if row.error_code != _CODE:
                     _log.info("cancel.too_late", request_id=str(row.request_id), status=row.status)
             if pending := [row.request_id for row in rows.values() if row.status == "pending"]:
@@ -74,12 +76,12 @@ class Cancelling:
                 for answer in await self._finishing.finish_current(verdicts):
                     ended[answer.request_id] = answer
                     to_requesters.append(answer)
-            # Others had a hand in what is left, in the meantime: it is looked at anew.
+            # Another worker has changed the rest meanwhile: look at it anew.
             wishes = {key: wish for key, wish in wishes.items() if key not in ended}
         return ended, to_requesters
 
     async def _remember(self, unknown: Sequence[Cancellation], lease: int) -> list[Failed]:
-        """A request that is cancelled before it comes gets its row now, and its answer when it comes."""
+        """Record requests that are cancelled before they come: each gets its row now, and its answer then."""
         if not unknown:
             return []
         arrivals = {wish.request_id: _arrival(wish) for wish in unknown}
@@ -93,7 +95,9 @@ class Cancelling:
 
 
 def _rounds(copies: Sequence[Answer]) -> list[list[Answer]]:
-    """No two with the same message id in one round: the client library tells those in flight apart by it."""
+    """Put no two with the same message id in one round: the client library tells messages in flight apart by
+    it.
+    """
     rounds: list[dict[str, Answer]] = []
     for copy in copies:
         for round_ in rounds:

@@ -26,7 +26,7 @@ _log = structlog.get_logger(__name__)
 
 
 class _TooMuchReturned(Exception):
-    """What a handler returned makes a response larger than a broker may take."""
+    """The handler returned so much that a broker may not take the response."""
 
 
 class BuiltInCreation:
@@ -78,7 +78,7 @@ class HandlerCreation:
                 call = asyncio.create_task(self._call(work))
                 call.add_done_callback(lambda _: self._turns.give_back(1))
                 calls[call] = work
-        slots.keep(0)  # what is settled already needs no call
+        slots.keep(0)  # the settled ones need no call
         try:
             if settled:
                 yield settled
@@ -91,7 +91,7 @@ class HandlerCreation:
             await asyncio.gather(*calls, return_exceptions=True)
 
     def _verdict_of(self, call: "asyncio.Task[Verdict]", work: Work) -> Verdict:
-        if call.cancelled():  # by the handler itself: nobody else has, before the end of this batch
+        if call.cancelled():  # by the handler itself: the worker cancels calls at the end of a batch only
             return self._failed(work, failure.raised(asyncio.CancelledError(), self._handler))
         return call.result()
 
@@ -101,7 +101,7 @@ class HandlerCreation:
         except BaseException as error:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-                raise  # the worker's own; whatever else a handler lets out is a failed attempt
+                raise  # the worker's own; anything else that a handler raises is a failed attempt
             return self._failed(work, failure.raised(error, self._handler))
 
     async def _ask(self, work: Work) -> Verdict:
@@ -126,7 +126,7 @@ class HandlerCreation:
             return self._again(work, failure.put_off(error, error.reason, self._handler), after)
         except TimeoutError as error:
             if not limit.expired():
-                raise  # of something that the handler waited for
+                raise  # the handler's own time-out, not this one
             return self._failed(work, failure.timed_out(error, self._handler, self._timeout))
 
     def _failed(self, work: Work, why: Failure) -> Verdict:
@@ -144,7 +144,9 @@ class HandlerCreation:
         if self._rule.gives_up(tried, now):
             return exhausted(work, why, tried)
         delay = self._rule.delay(why.kind, tried, after)
-        if work.deadline_at is not None:  # then it is told that it is too late, and not at the next attempt
+        if (
+            work.deadline_at is not None
+        ):  # it is told at its deadline that it is too late, not at the next attempt
             delay = min(delay, (work.deadline_at - now).total_seconds())
         return PutOff(work, delay, why.reason, why)
 
@@ -159,7 +161,7 @@ async def _whole(requested: Requested) -> CreateSessionRequest:
 
 
 def load_handler(path: str) -> Handler:
-    """The handler that `WORKER_HANDLER` names."""
+    """Load the handler that `WORKER_HANDLER` names."""
     module_name, _, name = path.partition(":")
     try:
         handler = getattr(importlib.import_module(module_name), name)

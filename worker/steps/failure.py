@@ -1,4 +1,4 @@
-"""Why a handler's attempt came to nothing: in words and with the place, and without any value of its."""
+"""Describes why a handler's attempt came to nothing: in words, with the place, without any value."""
 
 import sysconfig
 from functools import cache
@@ -30,8 +30,8 @@ def put_off(error: BaseException, reason: str, handler: object) -> Failure:
 
 
 def place_in(error: BaseException, handler: object) -> str | None:
-    """`file:line function` of the innermost frame of the handler's own code: what it called in a library says
-    less. None when the error did not come out of it.
+    """Return `file:line function` of the innermost frame of the handler's own code: a frame of a library
+    that it called says less. None: the error did not come out of the handler.
     """
     package = str(getattr(handler, "__module__", "")).partition(".")[0]
     found = None

@@ -46,8 +46,9 @@ class Finishing:
         if not final:
             return answers
         seen, lost = _noted(final)
-        # What this worker saw fail is noted first: nothing of it is lost if the worker ends here. What was
-        # lost with another one only once its request has ended so: that one might finish it at this moment.
+        # A failure that this worker saw is noted first, so that it is not lost if the worker ends here. One
+        # that was lost with another worker is noted only after the verdict: that worker might finish it at
+        # this moment.
         if seen:
             await self._line.note_attempts(seen)
         stored = await self._write(final)
@@ -60,7 +61,7 @@ class Finishing:
         return answers
 
     async def finish_current(self, verdicts: Sequence[Failed]) -> list[Answer]:
-        """The same for requests that others may be working on: one that has moved on since is left alone."""
+        """Do the same for requests that others may work on: one that has moved on since is left alone."""
         return [self._answer(stored) for stored in (await self._write(verdicts)).values()]
 
     async def _write(self, verdicts: Sequence[Completed | Failed]) -> dict[UUID, _Stored]:
@@ -74,9 +75,9 @@ class Finishing:
         return await in_halves(verdicts, write, _refused_by_postgres)
 
     async def _fenced_off(self, verdicts: Sequence[Completed | Failed], lease: int) -> list[Answer]:
-        """Rows that did not take their verdict. Either a try whose reply was lost has stored it before; or
-        someone finished the request while this worker still held it; or another worker claimed it, and
-        owns it now.
+        """Answer for rows that did not take their verdict. Either a try whose reply was lost has stored it
+        before; or someone finished the request while this worker still held it; or another worker claimed
+        it, and owns it now.
         """
         rows = {
             row.request_id: row
@@ -98,7 +99,7 @@ class Finishing:
         return answers
 
     async def _put_off(self, retries: Sequence[PutOff], lease: int) -> list[Answer]:
-        """Returns the answers to those that someone finished while this worker still held them."""
+        """Put these off. Returns the answers to those that somebody finished while this worker held them."""
         moved = await self._line.retry_later(retries)
         self._metrics.retries.inc(len(moved))
         for retry in retries:
@@ -145,14 +146,14 @@ class Finishing:
 
 
 def _noted(verdicts: Sequence[Completed | Failed]) -> tuple[list[Failed], list[Failed]]:
-    """Those whose last attempt came to nothing: seen by this worker, and lost with another one."""
+    """Pick the failures to note: those that this worker saw, and those that were lost with another one."""
     failed_ones = [one for one in verdicts if isinstance(one, Failed) and one.failure]
     lost = [one for one in failed_ones if one.failure and one.failure.kind == WORKER_LOST.kind]
     return [one for one in failed_ones if one not in lost], lost
 
 
 def _still_held(row: Known, work: Work, lease: int) -> bool:
-    """Whether a request was finished under the hands of the worker that is to answer it."""
+    """Return whether somebody finished this request while this worker still held it."""
     return row.finished and row.lease == lease and row.attempt == work.attempt
 
 

@@ -1,4 +1,4 @@
-"""Batches into the pipeline: requests in several lanes at once, cancellations in a lane of their own."""
+"""Step 1 of a batch: what has arrived goes into the pipeline, in several lanes at once."""
 
 import asyncio
 from contextlib import suppress
@@ -43,7 +43,7 @@ class Lanes:
         self._in_hand = 0
 
     async def feed(self) -> None:
-        """Returns when the intakes are stopped and every batch that was begun is done."""
+        """Feed the lanes until the intakes are stopped and every batch that was begun is done."""
         async with asyncio.TaskGroup() as both:
             both.create_task(self._feed_requests())
             both.create_task(self._feed_cancels())
@@ -60,7 +60,7 @@ class Lanes:
                 batches.create_task(self._run(batch, slots))
 
     async def _feed_cancels(self) -> None:
-        """When all the other lanes are busy is when a cancellation is wanted most."""
+        """Feed the lane of the cancellations: they are wanted most when all the other lanes are busy."""
         while await self._cancels.arrivals():
             batch = self._beside.keep(self._cancels.take(CANCELS_AT_ONCE))
             try:
@@ -74,7 +74,7 @@ class Lanes:
         self._in_hand += 1
         try:
             with slots:
-                if batch:  # else its channel was lost in between, or all of it is read elsewhere
+                if batch:  # else its channel was lost in between, or all of it is read apart
                     await self._pipeline.run(batch, slots)
         except Exception:  # noqa: BLE001 — logged with its traceback; nothing of it is lost
             _log.exception("batch.failed", requests=len(batch))
@@ -84,6 +84,6 @@ class Lanes:
             self._in_hand -= 1
             self._free.release()
         if not self._in_hand and not self._requests.buffered and self._leases.has_notes:
-            # Nobody waits now; the next lone request would. An error is the periodic service's to tell.
+            # No request waits for this now; the next one would. The periodic service tells of an error.
             with suppress(Exception):
                 await self._leases.flush_notes()

@@ -1,4 +1,4 @@
-"""Deliveries that are read in another process: beside the batches, so that no light one waits for them."""
+"""Large and suspect deliveries are read in another process, so that no light one waits for them."""
 
 import asyncio
 from collections import deque
@@ -20,7 +20,7 @@ _log = structlog.get_logger(__name__)
 
 
 class ReadingApart:
-    """Reads one after the other; what has been read meanwhile becomes a batch like any other."""
+    """Reads them one after the other; those that have been read meanwhile become a batch like any other."""
 
     def __init__(
         self, reader: Reader, pipeline: Pipeline, creation: Creation, intake: Intake, lanes: int, most: int
@@ -37,7 +37,7 @@ class ReadingApart:
         self._running: set[asyncio.Task[None]] = set()
 
     def keep(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        """Takes what is read elsewhere out of a batch, and returns the rest of it."""
+        """Take these deliveries out of a batch; returns the rest of it."""
         light = []
         for delivery in deliveries:
             if self._reader.is_for(delivery.message):
@@ -49,7 +49,7 @@ class ReadingApart:
         return light
 
     async def drain(self) -> None:
-        """Gives back what has not been read, and waits for what has been."""
+        """Give back what has not been read, and wait for the rest."""
         unread, self._waiting = list(self._waiting), deque()
         await self._intake.give_back(unread)
         if self._reading:
@@ -58,7 +58,7 @@ class ReadingApart:
             await asyncio.gather(*self._running, return_exceptions=True)
 
     async def cancel(self) -> None:
-        """Stops at once. What is in hand comes again when its channel has closed."""
+        """Stop at once. The deliveries in hand come again when their channel has closed."""
         self._waiting.clear()
         self._read.clear()
         tasks = [*self._running, *([self._reading] if self._reading else [])]

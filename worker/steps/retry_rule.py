@@ -1,4 +1,4 @@
-"""When a request is tried again, and when it is given up. Pure."""
+"""The rule that says when a request is tried again, and when it is given up. Pure."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -12,9 +12,9 @@ _LONGEST_DELAY_SECONDS = 365 * 86_400.0  # what Postgres' calendar has room for
 class RetryRule(NamedTuple):
     """How often, for how long and with which delays a request is tried again.
 
-    An outage of what a handler calls must not use up the attempts, so errors end a request only when there
-    have been enough of them and it has been tried for long enough. What the handler itself puts off with
-    RetryLater is no error, and is counted apart; so are the attempts that ended with their worker.
+    An outage of a service that the handler calls must not use up the attempts: errors end a request only
+    after enough of them and after enough time. A RetryLater of the handler is no error, and is counted apart;
+    so are the attempts that ended with their worker.
     """
 
     max_attempts: int
@@ -24,14 +24,16 @@ class RetryRule(NamedTuple):
     max_put_offs: int = 1000
 
     def gives_up(self, tried: Tried, now: datetime) -> bool:
-        """Whether a request whose attempts came to this gets no other one."""
+        """Return whether a request with these attempts gets no other one."""
         if tried.crashes >= self.max_attempts or tried.put_offs >= self.max_put_offs:
             return True
         enough = tried.since is not None and (now - tried.since).total_seconds() >= self.retry_seconds
         return enough and tried.errors >= self.max_attempts
 
     def delay(self, kind: str, tried: Tried, after: float | None) -> float:
-        """Seconds until the next attempt: what the handler asked for, else more with each of this kind."""
+        """Return the seconds until the next attempt: those that the handler asked for, else more with each
+        attempt.
+        """
         if after is None:
             so_far = tried.put_offs if kind == "retry_later" else tried.errors
             after = jittered(so_far, self.base_seconds, self.cap_seconds)
@@ -39,7 +41,7 @@ class RetryRule(NamedTuple):
 
 
 def in_words(attempts: int, tried: Tried) -> str:
-    """What the attempts at a request came to, for its requester."""
+    """Tell the requester what the attempts came to."""
     said = f"no success in {attempts} attempt{'s' if attempts > 1 else ''}"
     counts = [
         f"{count} {what}"

@@ -9,15 +9,15 @@ from typing import NamedTuple, Self
 
 
 class Line(IntEnum):
-    """Who asks for calls."""
+    """The lines that ask for slots."""
 
     FIRST = 0  # first attempts, from the broker
     AGAIN = 1  # retries that are due
-    TAKEN_OVER = 2  # what another worker held
+    TAKEN_OVER = 2  # requests that another worker held
 
 
 class Slots:
-    """The slots that a batch has reserved. Those that it has left at its end go back."""
+    """Holds the slots that a batch has reserved. Those that are left at its end go back."""
 
     def __init__(self, count: int, give_back: Callable[[int], None]) -> None:
         self.count = count
@@ -42,7 +42,7 @@ class Slots:
 
 
 def unlimited(count: int) -> Slots:
-    """Slots for work that calls no handler."""
+    """Make slots for work that calls no handler."""
     return Slots(count, lambda _unused: None)
 
 
@@ -52,9 +52,9 @@ class _Waiting(NamedTuple):
 
 
 class Turns:
-    """So many at once. Of what comes free, each line in which somebody waits gets an equal share, one after
-    the other: a flood of new requests cannot starve the retries, nor the other way round. A line that waits
-    alone may have all of it.
+    """Shares a limited number of slots. Each line in which somebody waits gets an equal share of the slots
+    that come free: a flood of new requests cannot starve the retries, nor the other way round. A line that
+    waits alone may have all of them.
     """
 
     def __init__(self, limit: int) -> None:
@@ -91,9 +91,9 @@ class Turns:
                 waiting.granted.set_result(room)
 
     def _in_turn(self) -> list[int]:
-        """The lines in which somebody waits; first the one whose turn it is."""
+        """Return the lines in which somebody waits, first the one whose turn it is."""
         for line in self._lines:
-            while line and line[0].granted.done():  # whoever waited was cancelled
+            while line and line[0].granted.done():  # the one who waited was cancelled
                 line.popleft()
         order = [(self._next + step) % len(self._lines) for step in range(len(self._lines))]
         return [index for index in order if self._lines[index]]

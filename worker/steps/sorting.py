@@ -16,7 +16,7 @@ from worker.rabbitmq.channel_session import Delivery
 from worker.steps.verdicts import unrecorded_answer
 from worker.values import Answer, Arrival, Beginning, Cancellation, Read, Unreadable, Unrecorded
 
-_DECODE_SECONDS = 0.02  # at a stretch, by one batch; then others have their turns
+_DECODE_SECONDS = 0.02  # of one batch, before the other tasks have their turn
 _TURNS = 10
 
 
@@ -55,7 +55,7 @@ class Decoding:
         for delivery in batch:
             if time.perf_counter() - rested > _DECODE_SECONDS:
                 for _ in range(_TURNS):
-                    await asyncio.sleep(0)  # connections and leases must be kept meanwhile
+                    await asyncio.sleep(0)  # heartbeats of connections and leases must go out meanwhile
                 rested = time.perf_counter()
             self._fail_point.read(delivery.message.body)
             reads.append((delivery, decode(delivery.message, self._limits, self._keys, now)))

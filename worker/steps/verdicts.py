@@ -1,4 +1,4 @@
-"""Verdicts, and the responses that say them. Pure."""
+"""Makes verdicts, and the responses that tell them. Pure."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -25,7 +25,7 @@ LONGEST_REASON = 500
 
 
 def refused(work: Work, now: datetime) -> Failed | None:
-    """The verdict on work that needs no creation: refused at the door, or too late."""
+    """Return the verdict on work that needs no creation: it was refused when it came, or is too late."""
     refusal = work.refusal or too_late(work, now)
     return failed(work, refusal) if refusal else None
 
@@ -98,7 +98,7 @@ def unrecorded_answer(told: Unrecorded) -> Answer:
 
 
 def failed_answer(work: Work, refusal: Refusal, text: str, message_id: str) -> Answer:
-    """An answer with a message id of its own: it is no request's stored response."""
+    """Make an answer with a message id of its own: it is not the stored response of a request."""
     return Answer(
         request_id=work.request_id,
         status="failed",

@@ -12,7 +12,7 @@ _TRANSACTION = "-- migrate: one transaction\n"
 
 
 class Migration(NamedTuple):
-    """A numbered file. What it has to do outside a transaction stands first, and may be repeated."""
+    """A numbered file. Statements that must run outside a transaction stand first, and may be repeated."""
 
     number: int
     name: str
@@ -26,7 +26,7 @@ class Migration(NamedTuple):
 
     @property
     def in_transaction(self) -> str:
-        """What is done after that."""
+        """The part that is done in a transaction, after that."""
         before, marked, rest = self.sql.partition(_TRANSACTION)
         return rest if marked else before
 
@@ -56,7 +56,7 @@ def load_grants() -> str:
 
 
 def load_migrations() -> list[Migration]:
-    """The migrations in the order of their numbers, which run from 1 without a gap."""
+    """Return the migrations in the order of their numbers, which run from 1 without a gap."""
     return sorted(
         Migration(int(match[1]), match[2], file.read_text("utf-8"))
         for file in (resources.files(__name__) / "migrations").iterdir()
