@@ -1,6 +1,6 @@
 """The chaos run: producers and workers at work while servers, workers and networks fail at random.
 
-    PYTHONPATH=tests python -m faults.chaos --seed 7 --requests 200000 --faults 100
+    PYTHONPATH=tests python -m support.faults.chaos --seed 7 --requests 200000 --faults 100
 
 The seed gives the schedule of the faults; what each meets depends on the machine's timing.
 """
