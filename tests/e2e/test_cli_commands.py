@@ -187,7 +187,7 @@ async def test_status_shows_everything_but_secrets(shell: Shell, new_worker: New
     sealing = Shell(**{**shell.variables, "WORKER_PREFIX": f"{shell.variables['WORKER_PREFIX']}b"})
     assert (await sealing.run("migrate")).code == 0
     async with sealing.start("run", WORKER_SEAL_KEYS=key) as worker:
-        await line_with(worker.process.stderr, "worker.ready")
+        await line_with(worker.stderr, "worker.ready")
         made = await sealing.run("request", "--json", stdin=json.dumps(payload))
     (response,) = made.records
     request_id = response["request_id"]
