@@ -15,9 +15,9 @@ from uuid import uuid4
 import aiohttp
 import asyncpg
 import pytest
-from support.canary import everything_in, traces_of
 from support.contract.secret_payloads import PHONE, secret_payloads
 from support.harness import Desk, declare_topology, eventually, good_request
+from support.secret_search import everything_in, traces_of
 
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
@@ -122,7 +122,7 @@ def worst_cases() -> list[bytes]:
     ]
 
 
-@pytest.mark.parametrize("handler", ["", "support.steering:blurts_out_secrets"], ids=["built-in", "handler"])
+@pytest.mark.parametrize("handler", ["", "support.handlers:blurts_out_secrets"], ids=["built-in", "handler"])
 async def test_no_secret_leaves_the_worker(
     settings: Settings,
     desk: Desk,

@@ -7,8 +7,8 @@ from uuid import uuid4
 import aio_pika
 import asyncpg
 from support.commands import Outcome, Shell
+from support.handlers import steer
 from support.harness import Desk, NewWorker, declare_topology, good_request, response_in
-from support.steering import steer
 
 from schemas import CreateSessionRequest
 from worker.handlers import Context

@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from support.commands import Shell, line_with
+from support.handlers import steer
 from support.harness import Desk, NewWorker, declare_topology, eventually, good_request
-from support.steering import steer
 
 from schemas import CreateSessionRequest
 from worker.handlers import Context, RetryLater

@@ -17,10 +17,10 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from support.faults.load import Books, Producers, keeping_books, request_for
-from support.faults.outage import Witness, witness
 from support.faults.processes import WorkerProcess
 from support.faults.proxy import Proxy, proxy_to
 from support.faults.scene import Scene
+from support.faults.watching import Witness, witness
 from support.servers import FaultyRabbit, faulty_rabbit
 
 from worker.operations.promises import verify

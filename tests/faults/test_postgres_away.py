@@ -14,10 +14,10 @@ import psutil
 import pytest
 import pytest_asyncio
 from support.faults.load import Books, Producers, keeping_books, request_for
-from support.faults.outage import Witness, assert_unharmed, readyz, until_down, until_up, witness
 from support.faults.processes import WorkerProcess, worker_processes
 from support.faults.proxy import Proxy, proxy_to
 from support.faults.scene import Scene
+from support.faults.watching import Witness, assert_unharmed, readyz, until_down, until_up, witness
 from support.servers import Faulty, faulty_postgres
 
 from worker.postgres.migrate import migrate

@@ -13,10 +13,10 @@ import pytest
 import pytest_asyncio
 from aiormq.exceptions import AMQPError
 from support.faults.load import Books, Producers, keeping_books, request_for
-from support.faults.outage import Witness, assert_unharmed, readyz, until_down, until_up, witness
 from support.faults.processes import WorkerProcess, worker_processes
 from support.faults.proxy import Proxy, proxy_to
 from support.faults.scene import Scene
+from support.faults.watching import Witness, assert_unharmed, readyz, until_down, until_up, witness
 from support.servers import FaultyRabbit, faulty_rabbit, write_down
 
 from worker.operations.promises import verify

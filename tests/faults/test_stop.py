@@ -12,10 +12,10 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 from support.faults.load import Books, Producers, keeping_books, request_for, subscribe
-from support.faults.outage import assert_unharmed
 from support.faults.processes import Event, WorkerProcess, worker_processes
 from support.faults.proxy import Proxy, proxy_to
 from support.faults.scene import Scene
+from support.faults.watching import assert_unharmed
 
 from worker.operations.promises import verify
 

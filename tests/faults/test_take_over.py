@@ -13,8 +13,8 @@ import pytest
 import pytest_asyncio
 from pamqp import commands as spec
 from support.faults.load import request_for
+from support.handlers import steer
 from support.harness import Desk, NewWorker, eventually, good_request, row_of
-from support.steering import steer
 
 from schemas import CreateSessionRequest
 from worker import app

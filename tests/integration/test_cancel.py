@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from aio_pika.abc import AbstractIncomingMessage
 from structlog.testing import capture_logs
+from support.handlers import steer
 from support.harness import (
     Desk,
     NewWorker,
@@ -22,7 +23,6 @@ from support.harness import (
     response_in,
     row_of,
 )
-from support.steering import steer
 
 from schemas import CreateSessionRequest, CreateSessionResponse, FailureCode
 from worker.client import Client, Request, RequestTimedOut, SessionFailed, request_id_for

@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
+from support.handlers import steer
 from support.harness import (
     Desk,
     NewWorker,
@@ -23,7 +24,6 @@ from support.harness import (
     row_of,
     told,
 )
-from support.steering import steer
 
 from schemas import CreateSessionRequest, FailureCode
 from worker.client import Client

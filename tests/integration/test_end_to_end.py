@@ -15,6 +15,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from prometheus_client.parser import text_string_to_metric_families
+from support.handlers import steer
 from support.harness import (
     Desk,
     NewWorker,
@@ -26,7 +27,6 @@ from support.harness import (
     metric_becomes,
     metric_of,
 )
-from support.steering import steer
 
 from schemas import CreateSessionRequest
 from worker.client import Client

@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 from structlog.testing import capture_logs
+from support.handlers import steer
 from support.harness import (
     Desk,
     NewWorker,
@@ -19,7 +20,6 @@ from support.harness import (
     response_in,
     row_of,
 )
-from support.steering import steer
 
 from schemas import CreateSessionRequest
 from worker.errors import SettingsError
@@ -243,12 +243,12 @@ async def test_a_slow_call_holds_up_no_other(new_worker: NewWorker, desk: Desk) 
     ("path", "problem"),
     [
         ("no_such_module:handle", "No module named 'no_such_module'"),
-        ("support.steering:no_such_function", "no attribute 'no_such_function'"),
-        ("steering", "steering"),
+        ("support.handlers:no_such_function", "no attribute 'no_such_function'"),
+        ("support.handlers", "support.handlers"),
         (":", "':'"),
-        ("support.steering:not_async", "is not an async function of (request, context)"),
-        ("support.steering:PATH", "is not an async function"),
-        ("support.steering:takes_nothing", "cannot be called with (request, context): too many"),
+        ("support.handlers:not_async", "is not an async function of (request, context)"),
+        ("support.handlers:PATH", "is not an async function"),
+        ("support.handlers:takes_nothing", "cannot be called with (request, context): too many"),
         ("support.breaks_at_import:handle", "KeyError('NOT_SET')"),
     ],
 )

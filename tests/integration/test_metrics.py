@@ -4,9 +4,9 @@ import asyncio
 from uuid import uuid4
 
 from prometheus_client.parser import text_string_to_metric_families
+from support.handlers import steer
 from support.harness import Desk, NewWorker, declare_topology, eventually, good_request, http_get, metric_of
 from support.metrics_table import documented
-from support.steering import steer
 
 from schemas import CreateSessionRequest
 from worker.handlers import Context, Rejected, RetryLater

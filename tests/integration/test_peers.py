@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
+from support.handlers import PATH
 from support.harness import NewWorker, eventually, told
-from support.steering import PATH
 
 from worker.monitoring import log
 from worker.settings import Settings

@@ -2,8 +2,8 @@
 
 import pytest
 from structlog.testing import capture_logs
+from support.handlers import PATH
 from support.harness import NewWorker
-from support.steering import PATH
 
 from worker.monitoring import log
 from worker.monitoring.profile import Profile, differences

@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 from aio_pika.abc import AbstractConnection
 from structlog.testing import capture_logs
+from support.confirm_channel import Bench, open_bench
 from support.faults.proxy import proxy_to
-from support.publishing import Bench, open_bench
 
 from worker.errors import PublishInterrupted
 from worker.monitoring.readiness import Readiness

@@ -4,8 +4,8 @@ import json
 
 import asyncpg
 from structlog.testing import capture_logs
+from support.handlers import steer
 from support.harness import Desk, NewWorker, good_request, row_of
-from support.steering import steer
 
 from schemas import CreateSessionRequest
 from worker.handlers import Context, RetryLater

@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 from structlog.testing import capture_logs
+from support.handlers import steer
 from support.harness import (
     Desk,
     NewWorker,
@@ -22,7 +23,6 @@ from support.harness import (
     row_of,
     told,
 )
-from support.steering import steer
 
 from schemas import CreateSessionRequest
 from worker import app

@@ -12,10 +12,10 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
-from support.canary import everything_in, traces_of
 from support.contract.secret_payloads import PHONE, SecretCase, secret_payloads
+from support.handlers import steer
 from support.harness import Desk, NewWorker, eventually, good_request, response_in, row_of
-from support.steering import steer
+from support.secret_search import everything_in, traces_of
 
 from schemas import CreateSessionPayload, CreateSessionRequest
 from worker.errors import SealError

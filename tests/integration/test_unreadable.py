@@ -185,7 +185,7 @@ async def test_many_with_names_as_long_as_a_frame_stop_nobody(new_worker: NewWor
 async def test_unreadable_messages_do_not_use_up_the_room_of_a_handler(
     new_worker: NewWorker, desk: Desk
 ) -> None:
-    await new_worker(handler="support.steering:harmless", handler_concurrency=2)
+    await new_worker(handler="support.handlers:harmless", handler_concurrency=2)
 
     for _ in range(10):
         await desk.send(b"nothing", reply_to=None)

@@ -8,9 +8,9 @@ import pytest
 import pytest_asyncio
 from aiormq.exceptions import AMQPError
 from pamqp import commands as spec
+from support.confirm_channel import Bench, open_bench, open_channel
 from support.faults.proxy import proxy_to
 from support.harness import eventually
-from support.publishing import Bench, open_bench, open_channel
 
 from worker.rabbitmq.eager_reading import inside_is_known
 from worker.rabbitmq.publisher import Outgoing, write_batch, write_one

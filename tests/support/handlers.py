@@ -6,7 +6,7 @@ from typing import Any
 from schemas import CreateSessionRequest
 from worker.handlers import Context, Handler
 
-PATH = "support.steering:steered"
+PATH = "support.handlers:steered"
 _acts: list[Handler] = []
 
 

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from support.steering import blurts_out_secrets
+from support.handlers import blurts_out_secrets
 
 from schemas import CreateSessionRequest
 from worker.handlers import Context, RetryLater
