@@ -16,24 +16,12 @@ from uuid import UUID, uuid4
 import asyncpg
 import psutil
 import pytest
-import pytest_asyncio
 from support.commands import PATIENCE_SECONDS, Shell, line_with
 from support.harness import NewWorker, declare_topology, eventually
 
 from worker.settings import Settings
 
 MEGABYTE = 1 << 20
-
-
-@pytest_asyncio.fixture
-async def shell(settings: Settings) -> Shell:
-    return Shell(
-        AMQP_URL=settings.amqp_url.get_secret_value(),
-        DATABASE_URL=settings.database_url.get_secret_value(),
-        WORKER_PREFIX=settings.prefix,
-        WORKER_HTTP_HOST="127.0.0.1",
-        WORKER_HTTP_PORT="0",
-    )
 
 
 def write_lines(path: Path, count: int) -> Path:

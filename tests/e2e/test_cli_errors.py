@@ -173,9 +173,9 @@ async def test_debug_shows_where(stack: Stack) -> None:
     assert "Traceback" in outcome.err
 
 
-async def test_a_worker_that_lacks_its_tables(settings: Settings, stack_database: str) -> None:
+async def test_a_worker_that_lacks_its_tables(settings: Settings, empty_url: str) -> None:
     shell = Shell(
-        AMQP_URL=settings.amqp_url.get_secret_value(), DATABASE_URL=stack_database,
+        AMQP_URL=settings.amqp_url.get_secret_value(), DATABASE_URL=empty_url,
         WORKER_PREFIX=settings.prefix, WORKER_HTTP_PORT="0",
     )  # fmt: skip
 

@@ -22,16 +22,10 @@ from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
 
 
-@pytest_asyncio.fixture
-async def shell(settings: Settings) -> Shell:
-    return Shell(
-        AMQP_URL=settings.amqp_url.get_secret_value(),
-        DATABASE_URL=settings.database_url.get_secret_value(),
-        WORKER_PREFIX=settings.prefix,
-        WORKER_HTTP_HOST="127.0.0.1",
-        WORKER_HTTP_PORT="0",
-        WORKER_LOG_FORMAT="json",
-    )
+@pytest_asyncio.fixture(autouse=True)
+async def _json_lines(shell: Shell) -> None:
+    """Have workers log JSON, which these tests read."""
+    shell.variables["WORKER_LOG_FORMAT"] = "json"
 
 
 @asynccontextmanager
@@ -58,11 +52,11 @@ async def test_a_worker_stops_in_order(shell: Shell, number: signal.Signals) -> 
 
 @pytest.mark.parametrize("words", [("run",), ("run", "--processes", "2"), ("up",)], ids=" ".join)
 async def test_in_the_background_it_ends_by_sigterm_alone(
-    shell: Shell, words: tuple[str, ...], stack_database: str
+    shell: Shell, words: tuple[str, ...], empty_url: str
 ) -> None:
     """A shell has what it starts in the background ignore Ctrl-C, which is for what is in front."""
     if words == ("up",):  # it takes tables of its own making alone
-        shell.variables["DATABASE_URL"] = stack_database
+        shell.variables["DATABASE_URL"] = empty_url
     async with shell.start(*words, ignoring="INT HUP") as worker:
         await line_with(worker.stderr, "worker.ready")
         worker.send_signal(signal.SIGINT)
@@ -114,16 +108,16 @@ async def test_workers_do_not_outlive_their_parent(shell: Shell) -> None:
         await eventually(all_gone)
 
 
-async def test_what_no_restart_mends_ends_them_all(shell: Shell, stack_database: str) -> None:
-    outcome = await shell.run("run", "--processes", "2", DATABASE_URL=stack_database)
+async def test_what_no_restart_mends_ends_them_all(shell: Shell, empty_url: str) -> None:
+    outcome = await shell.run("run", "--processes", "2", DATABASE_URL=empty_url)
 
     assert outcome.code == 1
     assert "run `session-worker migrate` first" in outcome.err
 
 
-async def test_up_says_how_to_use_it(shell: Shell, stack_database: str) -> None:
+async def test_up_says_how_to_use_it(shell: Shell, empty_url: str) -> None:
     """On servers of the run: that it starts its own is for the tests of the stack and of `make demo`."""
-    given = {"AMQP_URL": shell.variables["AMQP_URL"], "DATABASE_URL": stack_database}
+    given = {"AMQP_URL": shell.variables["AMQP_URL"], "DATABASE_URL": empty_url}
     async with shell.start("up", **given) as up:
         await line_with(up.stderr, "In another terminal, with AMQP_URL and DATABASE_URL as here:")
         exports = dict(map(_assignment, await _lines_until(up.stderr, "request --name")))
@@ -134,8 +128,8 @@ async def test_up_says_how_to_use_it(shell: Shell, stack_database: str) -> None:
         assert await up.wait() == 0
 
 
-async def test_the_demonstration_keeps_its_promises(shell: Shell, stack_database: str) -> None:
-    outcome = await shell.run("demo", "--json", "--burst", "100", DATABASE_URL=stack_database)
+async def test_the_demonstration_keeps_its_promises(shell: Shell, empty_url: str) -> None:
+    outcome = await shell.run("demo", "--json", "--burst", "100", DATABASE_URL=empty_url)
 
     assert outcome.code == 0, outcome.err + outcome.out
     *scenes, summary, history = outcome.records
@@ -145,8 +139,8 @@ async def test_the_demonstration_keeps_its_promises(shell: Shell, stack_database
     assert history["session"]["document"]["assistant"]["server"]["headers"] == {"authorization": "(sealed)"}
 
 
-async def test_the_demonstration_shows_tables_to_people(shell: Shell, stack_database: str) -> None:
-    outcome = await shell.run("demo", "--burst", "50", DATABASE_URL=stack_database)
+async def test_the_demonstration_shows_tables_to_people(shell: Shell, empty_url: str) -> None:
+    outcome = await shell.run("demo", "--burst", "50", DATABASE_URL=empty_url)
 
     assert outcome.code == 0
     assert "everything came back as promised" in outcome.out
@@ -154,8 +148,8 @@ async def test_the_demonstration_shows_tables_to_people(shell: Shell, stack_data
     assert "✗" not in outcome.out
 
 
-async def test_the_demonstration_in_the_background(shell: Shell, stack_database: str) -> None:
-    fresh = {"DATABASE_URL": stack_database}
+async def test_the_demonstration_in_the_background(shell: Shell, empty_url: str) -> None:
+    fresh = {"DATABASE_URL": empty_url}
     async with shell.start("demo", "--burst", "50", ignoring="INT HUP", **fresh) as demo:
         await line_with(demo.stderr, "worker ready")
         demo.send_signal(signal.SIGINT)
@@ -195,13 +189,13 @@ async def test_the_demonstration_leaves_a_database_as_it_was(shell: Shell, datab
 
 
 async def test_up_refuses_a_queue_that_is_in_use(
-    shell: Shell, settings: Settings, stack_database: str, desk: Desk
+    shell: Shell, settings: Settings, empty_url: str, desk: Desk
 ) -> None:
     await declare_topology(settings)
     queue = names_for(settings.prefix).requests
     await desk.send(good_request())
 
-    outcome = await shell.run("up", DATABASE_URL=stack_database)
+    outcome = await shell.run("up", DATABASE_URL=empty_url)
 
     assert outcome.code == 1
     assert "would answer requests that are meant for another" in outcome.err
@@ -221,9 +215,9 @@ async def test_up_refuses_tables_that_it_has_not_made(shell: Shell, database_url
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_an_interrupted_demonstration_leaves_no_worker(
-    shell: Shell, stack_database: str, number: signal.Signals
+    shell: Shell, empty_url: str, number: signal.Signals
 ) -> None:
-    async with shell.start("demo", "--burst", "100000", DATABASE_URL=stack_database) as demo:
+    async with shell.start("demo", "--burst", "100000", DATABASE_URL=empty_url) as demo:
         ready = await line_with(demo.stderr, "worker ready")
         worker = psutil.Process(int(re.findall(r"process (\d+)", ready)[0]))
         assert demo.stdout is not None
@@ -249,10 +243,10 @@ def _assignment(line: str) -> tuple[str, str]:
 
 @pytest.mark.parametrize("words", [("run",), ("run", "--processes", "2"), ("up",)])
 async def test_a_reader_of_the_log_who_is_gone_takes_nothing_with_him(
-    shell: Shell, words: tuple[str, ...], stack_database: str
+    shell: Shell, words: tuple[str, ...], empty_url: str
 ) -> None:
     if words == ("up",):  # it takes tables of its own making alone
-        shell.variables["DATABASE_URL"] = stack_database
+        shell.variables["DATABASE_URL"] = empty_url
     reading, writing = os.pipe()
     worker = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "worker", *words), env=shell.environ(), stdout=writing, stderr=writing

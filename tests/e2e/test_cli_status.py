@@ -9,12 +9,11 @@ import pytest_asyncio
 from support.commands import Shell, line_with
 from support.harness import Desk, NewWorker, eventually, good_request
 
-from worker.settings import Settings
 
-
-@pytest_asyncio.fixture
-async def shell(settings: Settings) -> Shell:
-    return Shell(DATABASE_URL=settings.database_url.get_secret_value(), WORKER_PREFIX=settings.prefix)
+@pytest_asyncio.fixture(autouse=True)
+async def _no_broker(shell: Shell) -> None:
+    """Name no broker: `status` asks Postgres alone."""
+    del shell.variables["AMQP_URL"]
 
 
 async def record(

@@ -6,20 +6,10 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-import pytest_asyncio
 from support.commands import Outcome, Shell
 from support.harness import NewWorker, eventually
 
 from worker.settings import Settings
-
-
-@pytest_asyncio.fixture
-async def shell(settings: Settings) -> Shell:
-    return Shell(
-        AMQP_URL=settings.amqp_url.get_secret_value(),
-        DATABASE_URL=settings.database_url.get_secret_value(),
-        WORKER_PREFIX=settings.prefix,
-    )
 
 
 async def send(shell: Shell, db: asyncpg.Connection, count: int, *words: str) -> Outcome:

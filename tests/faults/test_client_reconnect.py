@@ -19,12 +19,6 @@ from worker.stack import Stack
 
 
 @pytest_asyncio.fixture
-async def responder(stack: Stack, prefix: str) -> AsyncIterator[Responder]:
-    async with responder_at(stack.amqp_url, prefix) as running:
-        yield running
-
-
-@pytest_asyncio.fixture
 async def way(stack: Stack) -> AsyncIterator[tuple[Proxy, str]]:
     async with proxy_to(stack.amqp_url) as proxy:
         yield proxy

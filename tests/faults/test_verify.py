@@ -9,8 +9,9 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 import pytest_asyncio
+from support.databases import made_database
 from support.faults.load import Books, keeping_books
-from support.harness import Desk, delete_topology, good_request, open_desk, run_in_process, with_database
+from support.harness import Desk, delete_topology, good_request, open_desk, run_in_process
 
 from worker.operations.promises import Received, verify
 from worker.settings import Settings
@@ -68,31 +69,27 @@ class Case(NamedTuple):
 @pytest_asyncio.fixture(scope="module")
 async def cases(stack: Stack, template: str) -> AsyncIterator[Iterator[Case]]:
     """One run for all of the tests, each of which has requests of its own in it."""
-    name, prefix = f"verify_{uuid4().hex[:12]}", f"t{uuid4().hex[:12]}"
-    admin = await asyncpg.connect(stack.database_url)
-    await admin.execute(f"create database {name} template {template}")
-    url = with_database(stack.database_url, name)
-    settings = Settings(
-        amqp_url=stack.amqp_url, database_url=url, prefix=prefix, http_host="127.0.0.1", http_port=0
-    )
-    try:
-        async with (
-            run_in_process(settings) as start,
-            keeping_books(stack.amqp_url, prefix) as books,
-            open_desk(stack.amqp_url, prefix) as desk,
-        ):
-            await start()
-            await _fill(books, desk)
+    prefix = f"t{uuid4().hex[:12]}"
+    async with made_database(stack.database_url, "verify", template) as url:
+        settings = Settings(
+            amqp_url=stack.amqp_url, database_url=url, prefix=prefix, http_host="127.0.0.1", http_port=0
+        )
+        try:
+            async with (
+                run_in_process(settings) as start,
+                keeping_books(stack.amqp_url, prefix) as books,
+                open_desk(stack.amqp_url, prefix) as desk,
+            ):
+                await start()
+                await _fill(books, desk)
+        finally:
+            await delete_topology(stack.amqp_url, prefix)
         db = await asyncpg.connect(url)
         for constraint in ("failed_has_code", "finished_has_response"):
             await db.execute(f"alter table requests drop constraint {constraint}")
         await db.execute("alter table sessions drop constraint sessions_request_id_key")
         yield (_case(db, url, books, number) for number in range(0, CASES * 3, 3))
         await db.close()
-    finally:
-        await admin.execute(f"drop database if exists {name} with (force)")
-        await admin.close()
-        await delete_topology(stack.amqp_url, prefix)
 
 
 async def _fill(books: Books, desk: Desk) -> None:

@@ -2,14 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
 
 import aio_pika
 import asyncpg
 import pytest
-import pytest_asyncio
 from aio_pika.abc import AbstractIncomingMessage
 from structlog.testing import capture_logs
 from support.handlers import steer
@@ -32,13 +30,6 @@ from worker.operations.promises import Received, verify
 from worker.rabbitmq.topology import names_for
 from worker.reading.reader import HEAVY_BYTES
 from worker.settings import Settings
-from worker.stack import Stack
-
-
-@pytest_asyncio.fixture
-async def client(stack: Stack, prefix: str) -> AsyncIterator[Client]:
-    async with Client(stack.amqp_url, prefix) as opened:
-        yield opened
 
 
 class Handler:

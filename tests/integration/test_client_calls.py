@@ -6,15 +6,13 @@ import random
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 import aio_pika
 import pytest
-import pytest_asyncio
-from support.responder import Responder, completed, content_of, failed, request_id_of, responder_at
+from support.responder import Responder, completed, content_of, failed, request_id_of
 
 from schemas import CreateSessionPayload, CreateSessionRequest, FailureCode, is_session_id
 from worker.client import (
@@ -31,18 +29,6 @@ from worker.client import (
 from worker.client.request import Request, outgoing
 from worker.rabbitmq.topology import names_for
 from worker.stack import Stack
-
-
-@pytest_asyncio.fixture
-async def responder(stack: Stack, prefix: str) -> AsyncIterator[Responder]:
-    async with responder_at(stack.amqp_url, prefix) as running:
-        yield running
-
-
-@pytest_asyncio.fixture
-async def client(stack: Stack, prefix: str) -> AsyncIterator[Client]:
-    async with Client(stack.amqp_url, prefix, app_id="shop") as opened:
-        yield opened
 
 
 async def test_a_response_is_typed(responder: Responder, client: Client) -> None:

@@ -4,29 +4,15 @@ import asyncio
 import gc
 import socket
 import weakref
-from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import aio_pika
 import pytest
-import pytest_asyncio
 from support.harness import eventually
-from support.responder import Responder, completed, responder_at
+from support.responder import Responder, completed
 
 from worker.client import Client, ClientClosed, QueueMissing, Subscription
 from worker.stack import Stack
-
-
-@pytest_asyncio.fixture
-async def responder(stack: Stack, prefix: str) -> AsyncIterator[Responder]:
-    async with responder_at(stack.amqp_url, prefix) as running:
-        yield running
-
-
-@pytest_asyncio.fixture
-async def client(stack: Stack, prefix: str) -> AsyncIterator[Client]:
-    async with Client(stack.amqp_url, prefix) as opened:
-        yield opened
 
 
 async def left(responder: Responder, expected: int) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 import pytest_asyncio
-from support.harness import delete_topology, good_request, open_desk, run_in_process, with_database
+from support.harness import delete_topology, good_request, open_desk, run_in_process
 
 from worker.errors import MigrationError
 from worker.monitoring.readiness import Readiness
@@ -21,24 +21,6 @@ from worker.postgres.store import Store
 from worker.process.failpoint import FailPoint
 from worker.settings import Settings
 from worker.stack import Stack
-
-
-@pytest_asyncio.fixture
-async def empty_url(stack: Stack) -> AsyncIterator[str]:
-    """A database without any tables."""
-    name = f"empty_{uuid4().hex[:12]}"
-    admin = await asyncpg.connect(stack.database_url)
-    await admin.execute(f"create database {name}")
-    yield with_database(stack.database_url, name)
-    await admin.execute(f"drop database if exists {name} with (force)")
-    await admin.close()
-
-
-@pytest_asyncio.fixture
-async def empty(empty_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(empty_url)
-    yield connection
-    await connection.close()
 
 
 @pytest_asyncio.fixture

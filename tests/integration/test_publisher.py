@@ -2,14 +2,13 @@
 
 import asyncio
 import importlib.metadata
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 import aio_pika
 import pytest
-import pytest_asyncio
 from aio_pika.abc import AbstractConnection
 from structlog.testing import capture_logs
-from support.confirm_channel import Bench, open_bench
+from support.confirm_channel import Bench
 from support.faults.proxy import proxy_to
 
 from worker.errors import PublishInterrupted
@@ -21,12 +20,6 @@ from worker.stack import Stack
 from worker.values import Receipt
 
 CONFIRMED, UNROUTABLE = Receipt.CONFIRMED, Receipt.UNROUTABLE
-
-
-@pytest_asyncio.fixture
-async def bench(stack: Stack) -> AsyncIterator[Bench]:
-    async with open_bench(stack.amqp_url) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -255,7 +255,3 @@ async def delete_topology(amqp_url: str, prefix: str) -> None:
             with suppress(AMQPError):
                 await channel.queue_delete(name)
                 await channel.exchange_delete(name)
-
-
-def with_database(url: str, name: str) -> str:
-    return f"{url.rpartition('/')[0]}/{name}"
