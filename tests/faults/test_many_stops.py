@@ -6,22 +6,21 @@
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import UUID, uuid4
 
 import aio_pika
 import asyncpg
 import pytest
-import pytest_asyncio
-from support.faults.load import Books, Producers, keeping_books, request_for
+from support.faults.load import Books, Producers, keeping_books, waiting_for
 from support.faults.processes import WorkerProcess
 from support.faults.proxy import Proxy, proxy_to
 from support.faults.scene import Scene
 from support.faults.watching import Witness, witness
-from support.servers import FaultyRabbit, faulty_rabbit
+from support.harness import delete_topology
+from support.servers import FaultyRabbit
 
 from worker.operations.promises import verify
 from worker.rabbitmq import topology
@@ -53,20 +52,6 @@ class Site:
         async with asyncio.timeout(60):
             while await self.watch.ready():  # noqa: ASYNC110 — a queue sends no event
                 await asyncio.sleep(0.05)
-
-
-@pytest_asyncio.fixture(scope="module")
-async def broker() -> AsyncIterator[FaultyRabbit]:
-    async with faulty_rabbit() as running:
-        yield running
-
-
-@pytest.fixture
-def gate() -> Iterator[Path]:
-    """A file that the handler waits for."""
-    path = Path("/tmp", f"gate-{uuid4().hex[:12]}")
-    yield path
-    path.unlink(missing_ok=True)
 
 
 async def terminated(site: Site) -> None:
@@ -133,19 +118,7 @@ async def set_up(
                 yield Site(broker, network, scene, db, books, watch, worker)
         finally:
             await worker.end()
-            await forget(broker.url)
-
-
-def waiting_for(gate: Path) -> Callable[[UUID], dict[str, object]]:
-    return lambda one: request_for(one) | {"payload": {"name": str(gate)}}
-
-
-async def forget(url: str) -> None:
-    async with await aio_pika.connect(url) as connection:
-        channel = await connection.channel()
-        for name in names_for(PREFIX):
-            await channel.queue_delete(name)
-            await channel.exchange_delete(name)
+            await delete_topology(broker.url, PREFIX)
 
 
 async def break_often(site: Site, stops: int) -> None:

@@ -4,14 +4,14 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import asyncpg
 import pytest
-from support.faults.load import Books, Producers, keeping_books, request_for, subscribe
+from support.faults.load import Books, Producers, keeping_books, subscribe, waiting_for
 from support.faults.processes import Event, WorkerProcess, worker_processes
 from support.faults.proxy import Proxy, proxy_to
 from support.faults.scene import Scene
@@ -33,18 +33,6 @@ GIVEN_BACK = (
 AT_WORK = "select count(*) > 0 from requests where status = 'processing'"
 
 pytestmark = pytest.mark.timeout(120)
-
-
-@pytest.fixture
-def gate() -> Iterator[Path]:
-    """A file that handlers wait for; its path is short enough for a request's name."""
-    path = Path("/tmp", f"gate-{uuid4().hex[:12]}")
-    yield path
-    path.unlink(missing_ok=True)
-
-
-def waiting_for(gate: Path) -> Callable[[UUID], dict[str, object]]:
-    return lambda one: request_for(one) | {"payload": {"name": str(gate)}}
 
 
 async def terminated(worker: WorkerProcess) -> float:

@@ -5,6 +5,7 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import aio_pika
@@ -139,6 +140,16 @@ def request_for(request_id: UUID) -> dict[str, object]:
         "operation": "create_session",
         "payload": {"name": "under fire", "expiration_seconds": 3600},
     }
+
+
+def named(name: str) -> Callable[[UUID], dict[str, object]]:
+    """Makes requests with this name, by which a handler of the tests knows what to do."""
+    return lambda request_id: request_for(request_id) | {"payload": {"name": name}}
+
+
+def waiting_for(gate: Path) -> Callable[[UUID], dict[str, object]]:
+    """Makes requests whose handler waits until this file is there."""
+    return named(str(gate))
 
 
 async def subscribe(amqp_url: str, prefix: str, books: Books) -> None:
