@@ -91,7 +91,16 @@ async def test_during_a_handler_s_call(
     assert response_in(told) == ending.response
     assert (told.correlation_id, told.message_id) == ("mine", request["request_id"])
     assert (copy.body, copy.message_id) == (told.body, told.message_id)
-    assert [event["event"] for event in events].count("request.failed") == 1
+    assert [event for event in events if event["event"] == "request.failed"] == [
+        {
+            "event": "request.failed",
+            "log_level": "info",
+            "request_id": request["request_id"],
+            "attempt": 1,
+            "org_id": "org-1",
+            "code": "cancelled",
+        }
+    ]
     assert await metric_of(worker, "worker_requests_total", status="failed", code="cancelled") == 1
     assert await db.fetchval("select count(*) from sessions") == 0
     await eventually(lambda: none_left(db))
@@ -158,7 +167,13 @@ async def test_one_that_is_finished_stays_as_it_is(
     assert ending.response == again.response == response
     assert await row_of(db, request["request_id"]) == before
     assert desk.arrived.empty()
-    assert [event["status"] for event in events if event["event"] == "cancel.too_late"] == ["completed"] * 2
+    too_late = {
+        "event": "cancel.too_late",
+        "log_level": "info",
+        "request_id": request["request_id"],
+        "status": "completed",
+    }
+    assert [event for event in events if event["event"] == "cancel.too_late"] == [too_late] * 2
 
 
 async def _published(db: asyncpg.Connection, request_id: str) -> dict[str, Any] | None:

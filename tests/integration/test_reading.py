@@ -48,6 +48,8 @@ async def test_a_stored_request_that_kills_its_reader_ends_answered(
     assert answer.metadata["code"] == "attempts_exhausted"
     assert "ended the process that read it" in (answer.error or "")
     assert (await row_of(db, request["request_id"]))["status"] == "failed"
-    assert [one["request_id"] for one in events if one["event"] == "reader.died"] == [
-        request["request_id"]
-    ] * 2
+    died = [one for one in events if one["event"] == "reader.died"]
+    assert [(one["request_id"], one["attempt"]) for one in died] == [
+        (request["request_id"], 1),
+        (request["request_id"], 2),
+    ]
