@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import asyncpg
+import pytest
 import pytest_asyncio
 from support.databases import made_database
 from support.faults.scene import Scene
@@ -17,12 +18,24 @@ from worker.postgres.migrate import migrate
 from worker.settings import Settings
 from worker.stack import Stack
 
+SLOW_FIRST = ("faults", "e2e", "integration", "unit")
+
 
 def pytest_configure() -> None:
     """Restore the handlers of SIGINT and SIGHUP: the tests' child processes inherit ignored signals."""
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) == signal.SIG_IGN:  # in the background of a shell, or under `nohup`
             signal.signal(number, usual)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the slow tests first: quick ones then fill the gaps, and all processes end at the same time."""
+
+    def place(item: pytest.Item) -> int:
+        folder = item.path.parent.name
+        return SLOW_FIRST.index(folder) if folder in SLOW_FIRST else len(SLOW_FIRST)
+
+    items.sort(key=place)
 
 
 @pytest_asyncio.fixture(scope="session")

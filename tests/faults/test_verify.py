@@ -19,6 +19,8 @@ from worker.stack import Stack
 
 CASES = 40  # more than there are tests
 
+pytestmark = pytest.mark.xdist_group("verify")  # one run for all
+
 
 class Case(NamedTuple):
     """What nothing went wrong with, about to be spoilt: a completed request, a failed one, and one that was
