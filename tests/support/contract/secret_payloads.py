@@ -18,7 +18,7 @@ class SecretCase(NamedTuple):
 
 
 def secret_payloads() -> list[SecretCase]:
-    """Every case in snake_case and again in camelCase, each with a canary of its own."""
+    """Returns every case in snake_case and again in camelCase, each with a canary of its own."""
     cases = []
     for index, (path, build) in enumerate(_paths()):
         for spelling in ("snake", "camel"):
@@ -242,7 +242,7 @@ def _paths() -> Iterator[tuple[str, Callable[[str], Json]]]:
 
 
 def _planted(credential: Json, place: int, canary: str) -> Json:
-    """The credential with the canary in one of its marked places and a harmless text in others."""
+    """Puts the canary in one of the credential's marked places, and a harmless text in the others."""
     marks = iter(range(1000))
 
     def fill(value: object) -> object:

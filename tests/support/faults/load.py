@@ -1,4 +1,4 @@
-"""Producers and a subscriber that keep books: what the broker confirmed, and every copy that came back."""
+"""Producers and a subscriber that note what the broker confirmed, and every copy that came back."""
 
 import asyncio
 import itertools
@@ -22,7 +22,7 @@ _CONFIRM_SECONDS = 10
 
 
 class Books:
-    """What a producer was promised, and what a subscriber got."""
+    """Notes what a producer was promised, and what a subscriber got."""
 
     def __init__(self) -> None:
         self.confirmed: list[UUID] = []
@@ -32,7 +32,7 @@ class Books:
 
     @property
     def open(self) -> int:
-        """Confirmed, and not answered yet: work in flight."""
+        """Counts requests that are confirmed and not answered yet: work in flight."""
         return len(self.confirmed) - len(self.answered)
 
     def confirm(self, request_id: UUID) -> None:
@@ -64,7 +64,7 @@ class Books:
 
 
 class Hosts:
-    """The hosts of a cluster, taken in turn."""
+    """Connects to the hosts of a cluster in turn."""
 
     def __init__(self, amqp_url: str) -> None:
         self._urls = itertools.cycle(url.update_query({"heartbeat": "5"}) for url in split_hosts(amqp_url))
@@ -182,7 +182,7 @@ async def _consume(channel: AbstractChannel, queue: str, books: Books) -> None:
 
 @asynccontextmanager
 async def keeping_books(amqp_url: str, prefix: str) -> AsyncIterator[Books]:
-    """A subscriber that listens while this is open."""
+    """Runs a subscriber while this is open, and yields its books."""
     books = Books()
     listening = asyncio.create_task(subscribe(amqp_url, prefix, books))
     try:

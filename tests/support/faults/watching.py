@@ -1,4 +1,4 @@
-"""What an outage test watches: whether workers say that they are ready, and where messages went."""
+"""Watches an outage: whether workers say that they are ready, and where messages went."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -19,7 +19,7 @@ _LOOK_SECONDS = 0.05
 
 
 async def readyz(worker: WorkerProcess) -> dict[str, str]:
-    """Why the worker is not ready, as /readyz says: one reason for each part; nothing when it is."""
+    """Returns why the worker is not ready, as /readyz says: one reason for each part; nothing when it is."""
     port = (await worker.event("worker.starting"))["http_port"]
     async with (
         aiohttp.ClientSession() as client,
@@ -35,7 +35,7 @@ async def readyz(worker: WorkerProcess) -> dict[str, str]:
 async def until_down(
     part: str, workers: Sequence[WorkerProcess], saying: str = "", seconds: float = 40
 ) -> None:
-    """Once each worker says that this part is down, and why."""
+    """Waits until each worker says that this part is down, and why."""
     for worker in workers:
         found: dict[str, str] = {}
         try:
@@ -48,7 +48,7 @@ async def until_down(
 
 
 async def until_up(workers: Sequence[WorkerProcess], seconds: float = 30) -> None:
-    """Once each worker is ready again."""
+    """Waits until each worker is ready again."""
     for worker in workers:
         async with asyncio.timeout(seconds):
             while await readyz(worker):  # noqa: ASYNC110 — as above
@@ -68,13 +68,13 @@ class Witness:
         return {name: count for name, count in counts.items() if count}
 
     async def until_held_at_most(self, books: Books, most: int, seconds: float = 20) -> None:
-        """Once all that was confirmed and not answered lies in the queue, but for so many deliveries."""
+        """Waits until workers hold at most so many deliveries: the other open requests lie in the queue."""
         async with asyncio.timeout(seconds), self._channel() as channel:
             while books.open - await self._ready(channel) > most:  # noqa: ASYNC110 — a queue sends no event
                 await asyncio.sleep(_LOOK_SECONDS)
 
     async def ready(self) -> int:
-        """Messages that lie in the request queue, with nobody."""
+        """Counts the messages in the request queue that no worker holds."""
         async with self._channel() as channel:
             return await self._ready(channel)
 
@@ -110,7 +110,7 @@ async def _count(channel: AbstractChannel, queue: str) -> int:
 
 @asynccontextmanager
 async def witness(amqp_url: str, prefix: str) -> AsyncIterator[Witness]:
-    """The exchanges are there, and the broker is there again at the end."""
+    """Yields a witness. The exchanges must exist, and the broker must be back at the end."""
     watching = Witness(amqp_url, prefix)
     await watching.watch()
     try:
@@ -120,7 +120,7 @@ async def witness(amqp_url: str, prefix: str) -> AsyncIterator[Witness]:
 
 
 async def assert_unharmed(database_url: str, books: Books) -> None:
-    """Every promise kept, every request completed, and each at its first attempt."""
+    """Asserts that every promise is kept, and every request completed at its first attempt."""
     assert await verify(database_url, books.confirmed, books.received) == []
     connection = await asyncpg.connect(database_url)
     try:
