@@ -1,4 +1,4 @@
-"""`session-worker cancel` while every call of the handler is busy and thousands of requests wait in front."""
+"""`session-worker cancel` works while all calls of the handler are busy and thousands of requests wait."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ FLOOD = 3_000
 async def test_a_cancel_overtakes_all_requests_and_reaches_one_still_in_the_queue(
     settings: Settings, new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
 ) -> None:
-    """Nothing moves but the cancellations: the one call that the handler may make does not end."""
+    """Only cancellations move: the one call that the handler may make does not end."""
     called, go_on = asyncio.Event(), asyncio.Event()
 
     async def act(_request: CreateSessionRequest, _context: Context) -> None:
@@ -64,7 +64,7 @@ async def test_a_cancel_overtakes_all_requests_and_reaches_one_still_in_the_queu
 async def test_what_comes_by_the_other_key_is_understood(
     new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
 ) -> None:
-    """A cancellation among the requests, and requests among the cancellations, which take their turns."""
+    """A cancellation may come among the requests, and requests among the cancellations, in turn."""
     running, most = 0, 0
 
     async def act(_request: CreateSessionRequest, _context: Context) -> None:

@@ -1,4 +1,4 @@
-"""Each command on real servers: what it prints, and its exit code."""
+"""Each command is run on real servers; its output and exit code are checked."""
 
 import json
 from pathlib import Path

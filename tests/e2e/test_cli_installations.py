@@ -1,4 +1,4 @@
-"""Commands look at the tables of their own prefix."""
+"""Commands use the tables of their own prefix."""
 
 from uuid import uuid4
 

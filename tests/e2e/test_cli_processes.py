@@ -1,4 +1,4 @@
-"""Commands that run until they are told otherwise: run, up, demo."""
+"""The commands that run until they are stopped: run, up, demo."""
 
 import asyncio
 import json
@@ -54,7 +54,7 @@ async def test_a_worker_stops_in_order(shell: Shell, number: signal.Signals) -> 
 async def test_in_the_background_it_ends_by_sigterm_alone(
     shell: Shell, words: tuple[str, ...], empty_url: str
 ) -> None:
-    """A shell has what it starts in the background ignore Ctrl-C, which is for what is in front."""
+    """A shell starts background commands with Ctrl-C ignored, since Ctrl-C is for the one in front."""
     if words == ("up",):  # it takes tables of its own making alone
         shell.variables["DATABASE_URL"] = empty_url
     async with shell.start(*words, ignoring="INT HUP") as worker:
@@ -116,7 +116,7 @@ async def test_what_no_restart_mends_ends_them_all(shell: Shell, empty_url: str)
 
 
 async def test_up_says_how_to_use_it(shell: Shell, empty_url: str) -> None:
-    """On servers of the run: that it starts its own is for the tests of the stack and of `make demo`."""
+    """It runs on the tests' servers; tests of the stack and of `make demo` see it start its own."""
     given = {"AMQP_URL": shell.variables["AMQP_URL"], "DATABASE_URL": empty_url}
     async with shell.start("up", **given) as up:
         await line_with(up.stderr, "In another terminal, with AMQP_URL and DATABASE_URL as here:")
@@ -159,7 +159,7 @@ async def test_the_demonstration_in_the_background(shell: Shell, empty_url: str)
 
 
 async def _unfinished(database_url: str, count: int) -> list[asyncpg.Record]:
-    """Requests of somebody's, taken over by the next worker that sees them; and what is on record of them."""
+    """Makes so many requests that the next worker would take over; returns all rows."""
     db = await asyncpg.connect(database_url)
     try:
         await db.execute(
@@ -229,7 +229,7 @@ async def test_an_interrupted_demonstration_leaves_no_worker(
 
 
 async def _lines_until(stream: asyncio.StreamReader | None, end: str) -> list[str]:
-    """Those with an export, up to a line with this end."""
+    """Returns the lines with an export, up to a line that ends like this."""
     lines: list[str] = []
     while end not in (line := await line_with(stream, "")):
         lines += [line] if "export" in line else []

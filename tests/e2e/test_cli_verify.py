@@ -1,4 +1,4 @@
-"""`session-worker verify` with what the other commands print."""
+"""`session-worker verify` checks what the other commands print."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from worker.settings import Settings
 
 
 async def send(shell: Shell, db: asyncpg.Connection, count: int, *words: str) -> Outcome:
-    """So many more requests, and their responses in the queue."""
+    """Sends so many more requests; returns once their responses are in the queue."""
     expected = await db.fetchval("select count(*) from requests") + count
     published = "select count(*) = $1 from requests where published_at is not null"
     sent = await shell.run("request", "--count", str(count), "--no-wait", "--json", *words)

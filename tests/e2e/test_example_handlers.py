@@ -1,4 +1,4 @@
-"""The handlers in examples/handlers, as they stand there, in a real worker."""
+"""The handlers in examples/handlers run in a real worker as they are."""
 
 import asyncio
 import json
@@ -64,7 +64,7 @@ async def test_rejecting(new_worker: NewWorker, desk: Desk) -> None:
 
 
 class Service:
-    """The rooms that the example calls for."""
+    """Stands in for the service of rooms that the example calls."""
 
     def __init__(self) -> None:
         self.made: list[str] = []
@@ -102,7 +102,7 @@ async def service() -> Service:
 
 
 async def test_over_http(scene: Scene, desk: Desk, service: Service) -> None:
-    """One client for all calls, and closed at the end: aiohttp complains of one that is not."""
+    """All calls share one client, which is closed at the end: aiohttp complains of one that is not."""
     async with serving(service) as port:
         worker = WorkerProcess(
             scene.environ
@@ -131,7 +131,7 @@ async def test_over_http(scene: Scene, desk: Desk, service: Service) -> None:
 
 
 async def test_over_http_while_the_service_is_away(scene: Scene, desk: Desk, service: Service) -> None:
-    """It is no fault of the request, which is answered once the service is back."""
+    """The request is not at fault, and is answered once the service is back."""
     async with serving(service) as port:
         pass
     environ = scene.environ | {

@@ -20,7 +20,7 @@ NEVER = "it is a response, not a request"
 
 
 async def replay(settings: Settings, *words: str) -> str:
-    """What the script of the docs says."""
+    """Runs the script of the docs; returns its output."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "replay_dead_letters.py", *words, cwd=ROOT / "examples",
         env={"AMQP_URL": settings.amqp_url.get_secret_value(), "PREFIX": settings.prefix},

@@ -1,4 +1,4 @@
-"""What a worker holds is bounded in bytes, however large the messages are and however long it holds them.
+"""A worker holds a limited number of bytes, however large the messages are and however long it holds them.
 
 `BODY_MIB=16 HELD_MIB=64 pytest tests/faults/test_bytes_in_hand.py` takes the largest messages that there are.
 """
@@ -39,7 +39,7 @@ async def metric(worker: WorkerProcess, name: str) -> float:
 
 
 def peak_bytes(worker: WorkerProcess) -> int:
-    """The most memory that the process ever had."""
+    """Returns the most memory that the process ever had."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{worker.pid}/status").read_text("ascii"))
     assert found
     return int(found[1]) << 10

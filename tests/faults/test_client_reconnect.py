@@ -1,4 +1,4 @@
-"""The client outlives its connections: calls in flight are answered, bodies that ran do not run again."""
+"""The client outlives its connections: calls in flight are answered, no loop body runs twice."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -139,7 +139,7 @@ async def test_a_node_that_answers_nothing_is_left_for_the_next(
 
 @pytest.mark.timeout(180)
 async def test_a_call_outlives_the_broker(settings: Settings, db: asyncpg.Connection) -> None:
-    """The broker is stopped with calls in flight, and started again; only then is there a worker."""
+    """The broker is stopped with calls in flight, and started again; only then does a worker start."""
     async with faulty_rabbit() as rabbit:
         there = settings.model_copy(update={"amqp_url": type(settings.amqp_url)(rabbit.url)})
         async with (

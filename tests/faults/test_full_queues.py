@@ -1,4 +1,4 @@
-"""Queues that take no more: the responses for them wait on record, and nobody else waits with them."""
+"""Responses for a full queue wait on record, and no other responses wait with them."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ WAITING = "select count(*) from requests where answer_at is not null"
 
 
 async def make_small(desk: Desk, room: int) -> None:
-    """The response queue, as after a policy with such a `max-length`."""
+    """Replaces the response queue by a small one, as after a policy with such a `max-length`."""
     responses = names_for(desk.prefix).responses
     await desk.channel.queue_delete(responses)
     arguments: dict[str, Any] = {"x-queue-type": "quorum", "x-max-length": room}
@@ -51,7 +51,7 @@ async def send_many(desk: Desk, count: int) -> set[str]:
 
 
 async def read_until(desk: Desk, wanted: set[str]) -> dict[str, set[bytes]]:
-    """What comes from the response queue until all of these have come."""
+    """Reads the response queue until all of these have come; returns the bodies by message id."""
     copies: dict[str, set[bytes]] = {}
     channel = desk.channel
     async with asyncio.timeout(90):

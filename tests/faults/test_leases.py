@@ -1,4 +1,4 @@
-"""What a worker held is taken over when it dies; an attempt that comes to nothing is followed by another."""
+"""Another worker takes over the requests of one that died; a failed attempt is followed by another."""
 
 import time
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""However often workers stop, crash and lose their connection: what was never attempted does not fail.
+"""A request that was never attempted does not fail, however often workers stop, crash and lose connections.
 
 `STOPS=100 pytest tests/faults/test_many_stops.py` takes the long way.
 """
@@ -51,7 +51,7 @@ class Site:
     worker: WorkerProcess
 
     async def until_all_are_in_hand(self) -> None:
-        """The one that is called is on record; the others wait in the worker, delivered and unsettled."""
+        """Waits until the worker holds all: one is called and on record, the others are just delivered."""
         async with asyncio.timeout(60):
             while await self.watch.ready():  # noqa: ASYNC110 — a queue sends no event
                 await asyncio.sleep(0.05)
@@ -134,7 +134,7 @@ async def break_often(site: Site, stops: int) -> None:
 
 
 async def most_returned(url: str) -> int:
-    """How often the message at the head of the queue came back; it stays where it is."""
+    """Returns how often the message at the head of the queue came back, and leaves it there."""
     async with await aio_pika.connect(url) as connection:
         channel = await connection.channel()
         queue = await channel.get_queue(names_for(PREFIX).requests, ensure=False)
@@ -172,7 +172,7 @@ async def test_what_was_never_attempted_does_not_fail_for_stops_crashes_and_cut_
 async def test_a_queue_with_an_older_limit_gives_its_requests_a_second_life(
     broker: FaultyRabbit, database_url: str, db: asyncpg.Connection, gate: Path
 ) -> None:
-    """What the broker takes for being returned too often was not attempted: a request like any other."""
+    """The broker removes requests that came back too often; they were not attempted, and are served."""
     async with set_up(broker, database_url, db, gate, OLD_LIMIT) as site:
         await site.worker.event("topology.delivery_limit_low")
         await break_often(site, OLD_LIMIT + 5)

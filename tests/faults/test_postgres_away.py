@@ -41,7 +41,7 @@ pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("postgres_away")
 
 @dataclass(frozen=True)
 class Site:
-    """A Postgres to break, the network to it, and who works there."""
+    """A Postgres to break, the network to it, and the database and role of its workers."""
 
     server: Faulty
     network: Proxy
@@ -58,7 +58,7 @@ class Site:
         await connection.close()
 
     async def run(self, statement: str) -> str:
-        """By an administrator, who gets in also where others don't."""
+        """Runs a statement as an administrator, who can connect where others cannot."""
         connection = await asyncpg.connect(self.admin_url)
         try:
             return str(await connection.fetchval(statement))
@@ -78,7 +78,7 @@ class Site:
 
 @pytest_asyncio.fixture
 async def site(postgres: Faulty, stack: Stack, prefix: str) -> AsyncIterator[Site]:
-    """A database and a role of the test's own; no superuser, since those are let in past every limit."""
+    """Yields a database and a role of the test's own; no superuser, as every limit lets those in."""
     name = f"away_{uuid4().hex[:12]}"
     admin = await asyncpg.connect(postgres.url)
     await admin.execute(f"create role {name} login password 'away'")
@@ -97,7 +97,7 @@ Outage = Callable[[Site], AbstractAsyncContextManager[None]]
 
 @asynccontextmanager
 async def read_only(site: Site) -> AsyncIterator[None]:
-    """As after a failover that left the workers connected to what is now a standby."""
+    """Makes Postgres read-only, as a failover does that leaves workers connected to what is now a standby."""
     await site.run("alter system set default_transaction_read_only = on")
     await site.run("select pg_reload_conf()")
     connection = await asyncpg.connect(site.scene.database_url)
@@ -259,7 +259,7 @@ async def test_a_worker_that_starts_without_postgres_waits_visibly_and_then_work
 
 
 async def test_memory_is_bounded_while_large_requests_wait(site: Site) -> None:
-    """Forty megabytes of requests, of which a worker may hold two."""
+    """Forty megabytes of requests wait, of which a worker may hold two."""
     scene = site.scene
     async with (
         worker_processes(1, {**scene.environ, "WORKER_PREFETCH": "20"}) as [worker],
@@ -284,7 +284,7 @@ def large_request(request_id: UUID) -> dict[str, object]:
 
 
 async def outlast_the_leases(lease: float = LEASE) -> None:
-    """The one wait that is a time and no event: an outage in which every lease runs out."""
+    """Waits until every lease has run out; nothing signals that."""
     await asyncio.sleep(1.5 * lease)
 
 
@@ -292,7 +292,7 @@ async def outlast_the_leases(lease: float = LEASE) -> None:
 async def under_load(
     site: Site,
 ) -> AsyncIterator[tuple[list[WorkerProcess], Books, Callable[[], Awaitable[None]], Witness]]:
-    """Two workers amid a steady flow, which ends in a rush when told."""
+    """Runs two workers under a steady flow of requests, which ends in a rush when told."""
     scene = site.scene
     async with (
         worker_processes(2, scene.environ) as workers,

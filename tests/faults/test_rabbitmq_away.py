@@ -1,4 +1,4 @@
-"""RabbitMQ goes away under load, in every way it can: what was begun is finished, and answered afterwards."""
+"""RabbitMQ goes away under load, in every way it can: requests in work are finished, and answered later."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -42,7 +42,7 @@ pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("rabbitmq_away")
 
 @dataclass(frozen=True)
 class Site:
-    """A broker to break, the network to it, and who works there."""
+    """A broker to break, the network to it, and the scene of its workers."""
 
     server: FaultyRabbit
     network: Proxy
@@ -58,7 +58,7 @@ class Site:
 
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[aio_pika.abc.AbstractChannel]:
-        """Past the network."""
+        """Opens a channel past the network that a test breaks."""
         async with await aio_pika.connect(self.server.url) as connection:
             yield await connection.channel()
 
@@ -75,7 +75,7 @@ Outage = Callable[[Site], AbstractAsyncContextManager[None]]
 
 @asynccontextmanager
 async def short_of_memory(site: Site) -> AsyncIterator[None]:
-    """Connections that publish are blocked, those that consume are not."""
+    """Sets a memory alarm: connections that publish are blocked, those that only consume are not."""
     await site.server.ctl("set_vm_memory_high_watermark", "0.00001")
     assert "memory" in await site.server.ctl("eval", "rabbit_alarm:get_alarms().")
     try:
@@ -110,7 +110,7 @@ async def test_an_outage_is_told_burns_no_attempt_loses_nothing_and_ends_by_itse
 
 
 async def connection_states(site: Site) -> set[str]:
-    """How the broker sees the connections of workers."""
+    """Returns the states that the broker shows for the workers' connections."""
     table = await site.server.ctl("list_connections", "state", "client_properties")
     return {line.split()[0] for line in table.splitlines() if "session-worker" in line}
 
@@ -148,7 +148,7 @@ async def test_connections_that_break_are_made_anew_and_their_deliveries_come_ag
 
 @pytest_asyncio.fixture
 async def impatient(broker: FaultyRabbit) -> AsyncIterator[None]:
-    """The broker closes a channel whose deliveries are not acknowledged soon; it would take half an hour."""
+    """Makes the broker close a channel with deliveries unacknowledged for 2 s, in place of half an hour."""
     was = await broker.ctl("eval", "application:get_env(rabbit, consumer_timeout, undefined).")
     await broker.ctl("eval", CONSUMER_TIMEOUT.format(2_000, 1_000))
     yield
@@ -248,7 +248,7 @@ async def test_a_worker_that_starts_without_rabbitmq_waits_visibly_and_then_work
 async def under_load(
     site: Site,
 ) -> AsyncIterator[tuple[list[WorkerProcess], Books, Callable[[], Awaitable[None]], Witness]]:
-    """Two workers amid a steady flow, which goes on for a while when told that it is enough. Producers and
+    """Runs two workers under a steady flow, which goes on for a while when told it is enough. Producers and
     subscriber are not behind the network that is broken. The workers are never without work in hand, whatever
     the producers can still do: a response that cannot be published is what tells of an outage.
     """

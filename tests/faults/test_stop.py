@@ -1,4 +1,4 @@
-"""How workers stop: what was begun is finished or given back unharmed, whatever is away at the time."""
+"""A worker that stops finishes what it began or gives it back unharmed, whichever server is away."""
 
 import asyncio
 import os
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.timeout(120)
 
 
 async def terminated(worker: WorkerProcess) -> float:
-    """How long it took to stop in order."""
+    """Stops a worker in order; returns how long that took."""
     begun = time.monotonic()
     worker.terminate()
     async with asyncio.timeout(60):
@@ -47,7 +47,7 @@ async def terminated(worker: WorkerProcess) -> float:
 
 @asynccontextmanager
 async def steady_flow(scene: Scene, books: Books, per_second: float) -> AsyncIterator[None]:
-    """Requests keep coming while this is open; at least some have been answered when it begins."""
+    """Sends requests while this is open; some have been answered when it begins."""
     producers = Producers(scene.amqp_url, scene.prefix, books, open_at_most=5_000)
     producers.per_second = per_second
     enough = asyncio.Event()
@@ -216,7 +216,7 @@ async def test_it_stops_promptly_while_postgres_takes_no_writes_at_its_start(
 
 
 class TimedBooks(Books):
-    """Knows how long each response took, from the confirm of its request."""
+    """Also notes how long each response took, from the confirm of its request."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What happens in the moment in which a lease changes hands, each case by itself."""
+"""A lease changes hands at the worst moment, one case a test."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ RUN_OUT = "update leases set lease_until = now() - interval '1 s'"
 
 
 class StoreWithNews(Store):
-    """Something happens right after it has looked into a lease."""
+    """A store in which something happens right after it has read a lease."""
 
     async def held(self, lease: int) -> list[Held]:
         rows = await super().held(lease)
@@ -55,7 +55,7 @@ class StoreWithNews(Store):
 
 @pytest_asyncio.fixture
 async def stores(settings: Settings) -> AsyncIterator[tuple[Store, StoreWithNews]]:
-    """Of the former holder, and of the one that takes over."""
+    """Yields the stores of the former holder and of the worker that takes over."""
     url = settings.database_url.get_secret_value()
     database = Database(url, 2, None, Readiness(["postgres"]), FailPoint(""))
     await database.open()
@@ -76,7 +76,7 @@ def arrival() -> Arrival:
 
 
 async def begun(store: Store, db: asyncpg.Connection, count: int = 1) -> tuple[int, list[Work]]:
-    """Requests that this worker has claimed, and whose lease has run out since."""
+    """Has this worker claim requests, and lets their lease run out."""
     lease, arrivals = store.new_lease(), [arrival() for _ in range(count)]
     assert await store.accept(arrivals, lease) == {one.request_id for one in arrivals}
     await db.execute(RUN_OUT)
@@ -92,7 +92,7 @@ def completed(work: Work) -> Completed:
 
 
 class Published:
-    """Stands for the broker: what is answered is only written down."""
+    """Stands in for the broker: notes each answer."""
 
     def __init__(self) -> None:
         self.answers: list[Answer] = []
@@ -245,7 +245,7 @@ async def test_a_conflict_with_an_unfinished_request_holds_up_nothing_else(
 async def test_a_worker_that_stops_takes_nothing_over(
     new_worker: NewWorker, desk: Desk, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Others are free for it: what it began now would be cut off when its time is over."""
+    """Other workers can take it; a request that it began now would be cut off when its time is over."""
     called, go_on, stopping, looks = asyncio.Event(), asyncio.Event(), asyncio.Event(), asyncio.Semaphore(0)
     look, stop = Recovery.run_once, Intake.stop
 

@@ -1,4 +1,4 @@
-"""A worker that dies is followed by one of its own prefix, whoever else works in the same database."""
+"""Only a worker of the same prefix takes over from one that died, whoever else uses the database."""
 
 import asyncpg
 from support.faults.load import Producers, keeping_books, named

@@ -1,4 +1,4 @@
-"""A request is taken back: before it comes, while it is worked on, while it waits, and too late."""
+"""A request is cancelled before it comes, while it is worked on, while it waits, and too late."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ from worker.settings import Settings
 
 
 class Handler:
-    """Stays in its call until it is let go."""
+    """A handler that stays in its call until a test lets it go."""
 
     def __init__(self) -> None:
         self.called = asyncio.Event()
@@ -257,7 +257,7 @@ async def test_one_that_nobody_began_yet(
 async def test_the_answer_that_a_dead_worker_owes_is_given(
     new_worker: NewWorker, desk: Desk, client: Client, db: asyncpg.Connection
 ) -> None:
-    """It died after it had recorded the cancellation and before it published: the message comes again."""
+    """A worker died after it recorded the cancellation and before it published: the message comes again."""
     request_id = uuid4()
     await new_worker()
     await client.cancel(request_id)
@@ -330,7 +330,7 @@ async def test_what_is_said_wrong_is_told_at_once(client: Client) -> None:
 async def test_many_cancel_what_many_workers_finish(
     new_worker: NewWorker, client: Client, settings: Settings, db: asyncpg.Connection
 ) -> None:
-    """Whoever is first: each request ends once, and everyone is told the same."""
+    """Whether a worker or a cancel is first, each request ends once, and everyone is told the same."""
 
     told_of_one = asyncio.Event()
 

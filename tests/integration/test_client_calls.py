@@ -1,4 +1,4 @@
-"""create_session: a typed response, or an error that says what happened."""
+"""create_session returns a typed response, or raises an error that says what happened."""
 
 import asyncio
 import json
@@ -308,7 +308,7 @@ async def test_what_json_cannot_hold_is_told_at_once(client: Client) -> None:
 
 
 def test_the_client_needs_aio_pika_alone() -> None:
-    """As installed with the extra `client`: whatever only the worker needs is not there."""
+    """With the extra `client`, libraries that only the worker needs are not installed."""
     not_there = (
         "aiohttp", "asyncpg", "cryptography", "prometheus_client", "pydantic_settings", "rich", "structlog",
         "uvloop",

@@ -1,4 +1,4 @@
-"""submit and submit_many: confirmed, in order, and no more in flight than asked for."""
+"""submit and submit_many return confirmed requests in order, with no more in flight than asked for."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator

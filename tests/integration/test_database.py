@@ -1,4 +1,4 @@
-"""What Postgres may say that is no fault of a request, and what a statement that waits leaves behind."""
+"""An error of Postgres that no request caused fails no request, and a waiting statement leaves nothing."""
 
 import asyncio
 import os
@@ -93,7 +93,7 @@ async def test_statements_that_wait_for_a_lock_do_not_use_up_the_connections(
     database_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With times of their own here: the real ones are compared."""
+    """The test shortens the times; it compares the real ones with each other."""
     theirs, ours = database.SERVER_SETTINGS["statement_timeout"], database._CALL_SECONDS
     assert theirs == f"{ours - 1}s"
     monkeypatch.setattr(database, "_CALL_SECONDS", 1.5)

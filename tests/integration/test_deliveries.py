@@ -1,4 +1,4 @@
-"""The intake on a real broker: lost channels, and what is given back."""
+"""The intake, on a real broker, outlives lost channels and gives deliveries back."""
 
 import asyncio
 import importlib.metadata
@@ -21,7 +21,7 @@ from worker.stack import Stack
 
 @asynccontextmanager
 async def intake_on(intake: Intake, readiness: Readiness, url: str) -> AsyncIterator["asyncio.Task[None]"]:
-    """Serving on a connection of its own."""
+    """Runs the intake on a connection of its own."""
     connection = await aio_pika.connect(url)
     serving = asyncio.create_task(intake.serve(connection))
     await asyncio.wait_for(readiness.until_up(PART), 10)
@@ -39,7 +39,7 @@ def new_intake(prefix: str, prefetch: int = 100, metrics: Metrics | None = None)
 
 
 async def take(intake: Intake, count: int) -> list[bytes]:
-    """So many, all buffered at once."""
+    """Waits until so many are buffered, and takes them all."""
 
     async def look() -> bool:
         return await intake.arrivals() == count
@@ -168,7 +168,7 @@ async def test_large_messages_make_small_batches(desk: Desk, settings: Settings)
 async def test_what_is_buffered_goes_back_at_once_when_it_stops(
     settings: Settings, stack: Stack, desk: Desk
 ) -> None:
-    """The connection stays open, since what was begun has yet to be settled on it."""
+    """The connection stays open, since requests in work still have to be settled on it."""
     await declare_topology(settings)
     for number in range(5):
         await desk.send(f"{number}")

@@ -1,4 +1,4 @@
-"""Frames in: what is read behind the client's interface, held against what the client itself reads."""
+"""The frames that are read behind the client's interface are those that the client itself reads."""
 
 import asyncio
 import importlib.metadata
@@ -32,12 +32,12 @@ LARGE = 300_000  # more than two frames of the usual 131,072
 
 @pytest.fixture(autouse=True)
 def as_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test begins with the library as it is, and leaves it as it was."""
+    """Gives each test the unpatched library, and restores it afterwards."""
     monkeypatch.setattr(aiormq.connection, "FrameReceiver", THE_LIBRARY_S_OWN)
 
 
 def a_stream(seed: int) -> bytes:
-    """What a broker may send, in no order that means anything."""
+    """Makes a stream of frames that a broker may send, in random order."""
     choice = random.Random(seed)  # noqa: S311 — the same each time
     frames_of = [
         lambda: spec.Basic.Deliver("tag", choice.randrange(1, 1 << 40), choice.random() < 0.5, "", "key"),
@@ -56,7 +56,7 @@ def a_stream(seed: int) -> bytes:
 
 
 async def read(kind: type[aiormq.connection.FrameReceiver], pieces: list[bytes]) -> list[object]:
-    """The frames, and at last the error that ends them."""
+    """Returns the frames, and at last the error that ends them."""
     reader = asyncio.StreamReader()
     receiver = kind(reader)
     found: list[object] = []

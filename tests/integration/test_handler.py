@@ -1,4 +1,4 @@
-"""A handler of one's own: what it returns, what it raises, how many run at once."""
+"""A user's handler: what it returns, what it raises, and how many calls run at once, are respected."""
 
 import asyncio
 import json
@@ -323,12 +323,12 @@ async def test_a_wait_beyond_the_calendar_is_a_year(
 
 
 class _NoError(BaseException):
-    """What should end a program, and must not end the worker."""
+    """An error that ends a program, and must not end the worker."""
 
 
 class _RetryWithoutItsFields(RetryLater):
     def __init__(self) -> None:
-        """Leaves out what RetryLater sets."""
+        """Does not set the fields that RetryLater sets."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a worker says of itself over HTTP."""
+"""A worker reports its health and metrics over HTTP."""
 
 import asyncio
 import json

@@ -25,7 +25,7 @@ from worker.stack import Stack
 
 @pytest_asyncio.fixture
 async def owner(empty_url: str, empty: asyncpg.Connection) -> AsyncIterator[str]:
-    """The address of the same database for a role that may make tables in public, and no schema."""
+    """Yields the URL of the same database for a role that may make tables in public, and no schema."""
     role = f"owner_{uuid4().hex[:8]}"
     await empty.execute(f"create role {role} login password 'made-up'")
     await empty.execute(f"grant create on schema public to {role}")
@@ -41,7 +41,7 @@ def as_role(url: str, role: str) -> str:
 
 
 async def tables(db: asyncpg.Connection) -> dict[str, int]:
-    """How many requests each schema has."""
+    """Counts the requests of each schema."""
     found = await db.fetch("select schemaname from pg_tables where tablename = 'requests' order by 1")
     return {
         row["schemaname"]: await db.fetchval(f'select count(*) from "{row["schemaname"]}".requests')  # noqa: S608 — our own names
@@ -282,7 +282,7 @@ async def test_the_printed_sql_makes_the_tables_of_a_prefix(
 
 
 async def _as_before(db: asyncpg.Connection) -> None:
-    """As the first version left a database."""
+    """Brings a database into the state in which the first version left it."""
     first = load_migrations()[0]
     await db.execute(first.sql)
     await db.execute(

@@ -1,4 +1,4 @@
-"""What a worker counts, after some requests of each kind."""
+"""A worker's metrics count each kind of request."""
 
 import asyncio
 from uuid import uuid4
@@ -90,7 +90,7 @@ async def test_the_counts_are_right_after_some_of_each_kind(new_worker: NewWorke
 async def test_a_stage_counts_once_for_each_batch(
     settings: Settings, new_worker: NewWorker, desk: Desk
 ) -> None:
-    """However many groups its calls end in."""
+    """It counts once, in however many groups the batch's calls end."""
     await declare_topology(settings)
     turns = [asyncio.Event() for _ in range(8)]
 

@@ -1,4 +1,4 @@
-"""The schema's migrations: each once, in order, and never changed afterwards."""
+"""The schema's migrations run once each, in order, and never change afterwards."""
 
 import asyncio
 from uuid import uuid4
@@ -110,7 +110,7 @@ async def test_the_printed_sql_does_what_migrate_does(empty_url: str, empty: asy
 async def test_workers_go_on_while_a_migration_waits_for_a_table_that_is_in_use(
     empty_url: str, empty: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A backup reads the table for hours; whoever comes after a change that waits for it waits as well."""
+    """A backup reads the table for hours; statements behind a change that waits for it would wait as well."""
     monkeypatch.setattr(migrate, "LOCK_AGAIN_SECONDS", 0.2)
     everything = load_migrations()
     last = Migration(len(everything) + 1, "last", "alter table workers add column more text;")

@@ -1,4 +1,4 @@
-"""The main path on real servers: a request in, a session made, a response out."""
+"""On real servers a request comes in, a session is made, and a response goes out."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What a worker does with a request, as it says of itself."""
+"""A worker logs how it treats requests: its handler and settings."""
 
 import pytest
 from structlog.testing import capture_logs

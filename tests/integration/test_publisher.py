@@ -1,4 +1,4 @@
-"""The publisher on a real broker: receipts, windows, and a broker that says nothing."""
+"""The publisher, on a real broker, returns receipts, keeps to its window, and gives up on a silent broker."""
 
 import asyncio
 import importlib.metadata

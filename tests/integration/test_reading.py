@@ -1,4 +1,4 @@
-"""Requests that are read in a process of their own, by a worker that uses a handler."""
+"""A worker with a handler reads large requests in another process."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Where a response goes: to who asked, or to the exchange of the responses."""
+"""A response goes to the requester's queue, or to the exchange of the responses."""
 
 import json
 
@@ -25,7 +25,7 @@ from worker.settings import Settings
 
 
 async def listen(desk: Desk, key: str) -> aio_pika.abc.AbstractQueue:
-    """A queue of the test's own on the exchange of the responses."""
+    """Binds a queue of the test's own to the exchange of the responses."""
     queue = await desk.channel.declare_queue(exclusive=True)
     await queue.bind(names_for(desk.prefix).responses, key)
     return queue
@@ -190,7 +190,7 @@ async def test_odd_properties_cost_nobody_the_connection(
     db: asyncpg.Connection,
     properties: dict[str, bytes],
 ) -> None:
-    """RabbitMQ takes them all. The client library would give up the connection over some, and with it the
+    """RabbitMQ accepts them all. The client library would give up the connection over some, and with it the
     deliveries of every neighbour."""
     await declare_topology(settings, delivery_limit=2)
     await new_worker()

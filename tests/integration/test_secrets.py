@@ -1,4 +1,4 @@
-"""Credentials in a request: sealed before they reach Postgres, and nowhere else."""
+"""Credentials in a request are sealed before they reach Postgres, and are nowhere else."""
 
 import asyncio
 import base64
@@ -38,7 +38,7 @@ def with_token(token: str) -> dict[str, Any]:
 
 
 def value_at(document: Any, path: str) -> Any:
-    """By the path of a case; a key may hold dots."""
+    """Returns the value at the path of a case; a key may hold dots."""
     if not path:
         return document
     if isinstance(document, list):
@@ -49,7 +49,7 @@ def value_at(document: Any, path: str) -> Any:
 
 
 async def ask_all(desk: Desk, requests: list[dict[str, Any]]) -> dict[str, bytes]:
-    """Response bodies by request id."""
+    """Sends all requests; returns the response bodies by request id."""
     await asyncio.gather(*(desk.send(request) for request in requests))
     bodies = [(await desk.next()).body for _ in requests]
     return {json.loads(body)["request_id"]: body for body in bodies}
@@ -244,7 +244,7 @@ async def test_a_request_whose_key_is_missing_is_told_when_it_is_too_late(
 async def test_what_a_newer_version_stored_waits_for_it_and_holds_up_no_other(
     new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
 ) -> None:
-    """As in a rolling upgrade: the contract lets a version add optional fields."""
+    """This happens in a rolling upgrade: the contract lets a version add optional fields."""
 
     async def act(_request: CreateSessionRequest, context: Context) -> None:
         if context.attempt == 1:

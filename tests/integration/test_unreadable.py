@@ -1,4 +1,4 @@
-"""Messages in which no request id can be found: in the dead letters, with their reason and nothing else."""
+"""Messages without a request id become dead letters, with the reason and nothing else."""
 
 import asyncio
 import gzip
@@ -138,7 +138,7 @@ async def test_an_unreadable_message_is_a_dead_letter_that_says_why(
 async def test_what_the_broker_does_not_take_is_buried_bare(
     new_worker: NewWorker, desk: Desk, monkeypatch: pytest.MonkeyPatch, seen_first: bool
 ) -> None:
-    """Whatever makes its reason or its properties larger than a frame, nothing is held for it."""
+    """If its reason or properties exceed a frame, it is buried without them, and no delivery is held."""
 
     def far_too_much(message: Message, *given: Any) -> spec.Basic.Properties:
         properties = dead_letter_properties(message, *given)
@@ -165,7 +165,7 @@ async def test_what_the_broker_does_not_take_is_buried_bare(
 
 
 async def test_many_with_names_as_long_as_a_frame_stop_nobody(new_worker: NewWorker, desk: Desk) -> None:
-    """More than a worker may hold, each with a name of 132 KB in it and no id."""
+    """They are more than a worker may hold, each with a name of 132 KB in it and no id."""
     worker = await new_worker(prefetch=64)
     with capture_logs() as events:
         for _ in range(80):

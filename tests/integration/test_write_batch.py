@@ -1,4 +1,4 @@
-"""The batch write, which reaches behind the client's interface, held against the installed client."""
+"""The batch write reaches behind the client's interface, and agrees with the installed client."""
 
 import asyncio
 

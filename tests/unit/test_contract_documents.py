@@ -1,4 +1,4 @@
-"""The checked-in documents are those of the code, and what they say is so."""
+"""The checked-in documents are those of the code, and they tell the truth."""
 
 import argparse
 import json
@@ -92,7 +92,7 @@ async def test_ajv_would_have_minded_it(tmp_path: Path) -> None:
 
 
 def _without_what_json_cannot_say(bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Numbers beyond a double, and halves of a surrogate pair, are something else in each language."""
+    """Removes bodies with numbers beyond a double or half a surrogate pair: languages differ on them."""
     texts = [re.sub("[\ud800-\udfff]", "x", json.dumps(body, ensure_ascii=False)) for body in bodies]
     return [json.loads(text) for text in texts if not re.search("[0-9]{309}", text)]
 
@@ -100,7 +100,7 @@ def _without_what_json_cannot_say(bodies: list[dict[str, Any]]) -> list[dict[str
 async def _by_ajv(
     schemas: dict[str, Any], bodies: list[dict[str, Any]], place: Path
 ) -> tuple[list[str], list[bool]]:
-    """What Ajv minds in the schemas, and which requests it lets pass."""
+    """Returns what Ajv finds wrong with the schemas, and which requests it lets pass."""
     project = await project_at(ROOT / "tests" / "contract" / "asyncapi", place / "ajv")
     name = "create-session-request.schema.json"
     given = json.dumps({"schemas": schemas, "bodies": {**{each: [] for each in schemas}, name: bodies}})

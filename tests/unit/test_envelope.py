@@ -1,4 +1,4 @@
-"""Between AMQP messages and values: whatever comes in, something that can be stored or buried comes out."""
+"""Any AMQP message becomes a value that can be stored or buried."""
 
 import base64
 import gzip
@@ -176,7 +176,7 @@ def test_the_id_is_looked_for_in_a_body_that_cannot_be_read() -> None:
 
 @pytest.mark.parametrize("depth", [99, 100, 101, 5000])
 def test_the_nesting_has_one_limit_wherever_it_is_found(depth: int) -> None:
-    """The object itself is the first level, its metadata the second."""
+    """The object itself counts as the first level, its metadata as the second."""
     inner = b'{"a":' * (depth - 2) + b"1" + b"}" * (depth - 2)
     body = json.dumps(REQUEST).encode()[:-1] + b', "metadata": {"x": 1, "b":' + inner + b"}}"
 
@@ -402,7 +402,7 @@ def test_a_response_s_properties_fall_back_to_the_request_id() -> None:
 
 @pytest.mark.parametrize("blank", [UUID(int=0), UUID(int=2**128 - 1)])
 def test_a_blank_id_names_no_request(blank: UUID) -> None:
-    """Those who forget to set it all send this one: under it they would be told of each other's requests."""
+    """Producers that forget to set an id all send this one, and would get each other's responses under it."""
     sent = REQUEST | {"request_id": str(blank)}
 
     assert isinstance(read(sent), Unreadable)

@@ -1,4 +1,4 @@
-"""Whatever comes in, something that can be stored or buried comes out."""
+"""Any random message becomes a value that can be stored or buried."""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What is kept of an error: its type and its place, and never a word of its text."""
+"""An error's type and place are kept, and never a word of its text."""
 
 import asyncio
 import json

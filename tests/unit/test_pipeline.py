@@ -1,4 +1,4 @@
-"""What can be seen of a batch before it meets a server."""
+"""The pipeline decodes a batch without holding up the event loop."""
 
 import asyncio
 from typing import Any, cast

@@ -1,4 +1,4 @@
-"""Parts are up or say why not, and who waits for a change hears of it."""
+"""Each part is up or says why not, and a task that waits for a change is woken."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Each constraint of the field facts: what it allows passes, what it forbids is named."""
+"""Each constraint of the field facts lets allowed values pass, and names forbidden ones."""
 
 import json
 import math
@@ -21,7 +21,7 @@ def places(path: str) -> list[str]:
 
 
 def changed(path: str, value: object) -> dict[str, Any]:
-    """The payload that holds everything, with another value (or none) at one path."""
+    """Returns the payload that holds everything, with another value (or none) at one path."""
     payload: dict[str, Any] = json.loads(TEXT)
     *way, last = [int(part) if part.isdigit() else part for part in path.split(".")]
     target: Any = payload

@@ -1,4 +1,4 @@
-"""The contract as its consumers see it: documents, examples, spellings, defaults, dependencies."""
+"""Consumers can rely on the contract: documents, examples, spellings, defaults, dependencies."""
 
 import json
 import subprocess

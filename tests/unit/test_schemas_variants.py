@@ -1,4 +1,4 @@
-"""Variants by `provider`, and the rules that are more than a length, a range or a list."""
+"""`provider` chooses the variant, and rules beyond a length, a range or a list hold."""
 
 from collections.abc import Callable
 from typing import Any

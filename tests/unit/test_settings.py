@@ -1,4 +1,4 @@
-"""Settings: a wrong one is named together with its problem, a secret one never shown."""
+"""A wrong setting is named together with its problem, and a secret one is never shown."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +20,7 @@ POSTGRES = f"postgresql://user:{PASSWORD}@host/x"
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """Only what a test sets, and no file of the folder we happen to be in."""
+    """Clears the environment of settings, and leaves the current folder with its `.env`."""
     monkeypatch.chdir(tmp_path)
     for field in Settings.model_fields:
         monkeypatch.delenv(variable_name(field), raising=False)

@@ -84,7 +84,7 @@ class Maker:
         return made
 
     def mutated(self) -> tuple[list[str], Json]:
-        """Makes a request changed at one to three places, or spelled in camelCase; returns the changes too."""
+        """Makes a request changed at one to three places, or spelled in camelCase, and names the changes."""
         request, names = self.request(), []
         for _ in range(self._chance.choice([1, 1, 1, 2, 3])):
             name, operator = self._chance.choice(OPERATORS)

@@ -22,7 +22,7 @@ class Scene:
 
     @property
     def environ(self) -> dict[str, str]:
-        """Returns a worker process's settings. Times are short, so that a lease ends within a test's patience."""
+        """Returns a worker process's settings. Times are short: a lease ends within a test's patience."""
         return {
             "AMQP_URL": self.amqp_url,
             "DATABASE_URL": self.database_url,
