@@ -23,7 +23,7 @@ pytestmark = pytest.mark.xdist_group("verify")  # one run for all
 
 
 class Case(NamedTuple):
-    """What nothing went wrong with, about to be spoilt: a completed request, a failed one, and one that was
+    """Sound records, which a test will spoil: a completed request, a failed one, and one that was
     answered twice and asked for with other content as well."""
 
     db: asyncpg.Connection

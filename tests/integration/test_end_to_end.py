@@ -52,8 +52,8 @@ async def client(stack: Stack, prefix: str) -> AsyncIterator[Client]:
 
 
 async def test_it_is_what_the_client_s_own_clock_says(new_worker: NewWorker, client: Client) -> None:
-    """Within 5 %, tried again or not. Few at once: what waits for its turn in this one process, which is
-    client and worker, is not the worker's."""
+    """The two agree within 5 %, also after a retry. Few run at once: this process is client and worker, so a
+    wait for its turn would not be the worker's."""
 
     async def wait(_request: CreateSessionRequest, context: Context) -> None:
         await asyncio.sleep(0.05)

@@ -137,8 +137,8 @@ async def faulty_postgres() -> AsyncIterator[Faulty]:
 
 
 async def write_down(broker: FaultyRabbit) -> None:
-    """What this broker knows of its queues is on its disk from now on. By itself it takes a few seconds
-    to get there, and a kill before that forgets a queue, whatever was confirmed to lie in it."""
+    """Makes the broker write its queues to disk now. By itself it takes a few seconds, and a kill before
+    that forgets a queue, even one with confirmed messages."""
     assert (await broker.ctl("eval", _WRITE_DOWN)).strip() == "ok"
 
 

@@ -25,7 +25,7 @@ def default_rule() -> RetryRule:
 
 
 def last_call(rule: RetryRule, away_seconds: float, call_seconds: float) -> tuple[float, int, bool]:
-    """Simulates a request whose first call comes as the service goes away. Returns when its last call was made,
+    """Simulates a request whose first call comes as the service goes away. Returns the time of its last call,
     its attempts, and whether it was a success."""
     at, tried, attempt = 0.0, Tried(), 1
     while True:
