@@ -60,7 +60,7 @@ async def test_a_handler_in_another_module_is_told_by_its_file() -> None:
     found = failure.raised(await error_of(blurts_out_secrets), blurts_out_secrets)
 
     assert found.place is not None
-    assert found.place.startswith("steering.py:")
+    assert found.place.startswith("support/handlers.py:")
     assert found.place.endswith(" blurts_out_secrets")
     assert "canary" not in repr(found)
 

@@ -49,7 +49,7 @@ async def test_all_ends_though_its_keeper_is_told_to_end_as_well(number: signal.
     async with opened() as ground:
         processes = _tree(await _server(ground))
         (kept,) = (
-            each for each in psutil.Process().children() if any("keeper" in word for word in each.cmdline())
+            each for each in psutil.Process().children() if any("reaper" in word for word in each.cmdline())
         )
         kept.send_signal(number)
     assert not any(map(reaper.alive, processes))
