@@ -10,7 +10,7 @@ from support.commands import Outcome, Shell
 from support.handlers import steer
 from support.harness import Desk, NewWorker, declare_topology, good_request, response_in
 
-from schemas import CreateSessionRequest
+from schemas import CreateSessionRequest, CreateSessionResponse
 from worker.handlers import Context
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
@@ -52,7 +52,7 @@ async def test_a_cancel_overtakes_all_requests_and_reaches_one_still_in_the_queu
     assert await desk.count(names_for(desk.prefix).requests) > FLOOD - 100, "they all waited meanwhile"
     go_on.set()
     await new_worker()  # takes what is left
-    answers = {}
+    answers: dict[str, CreateSessionResponse] = {}
     while len(answers) < FLOOD:
         response = response_in(await desk.next())
         answers[str(response.request_id)] = response

@@ -118,7 +118,7 @@ async def test_what_no_restart_mends_ends_them_all(shell: Shell, empty_url: str)
 async def test_up_says_how_to_use_it(shell: Shell, empty_url: str) -> None:
     """It runs on the tests' servers; tests of the stack and of `make demo` see it start its own."""
     given = {"AMQP_URL": shell.variables["AMQP_URL"], "DATABASE_URL": empty_url}
-    async with shell.start("up", **given) as up:
+    async with shell.start("up", DATABASE_URL=empty_url) as up:
         await line_with(up.stderr, "In another terminal, with AMQP_URL and DATABASE_URL as here:")
         exports = dict(map(_assignment, await _lines_until(up.stderr, "request --name")))
         assert exports == {"WORKER_PREFIX": shell.variables["WORKER_PREFIX"]}
@@ -149,8 +149,7 @@ async def test_the_demonstration_shows_tables_to_people(shell: Shell, empty_url:
 
 
 async def test_the_demonstration_in_the_background(shell: Shell, empty_url: str) -> None:
-    fresh = {"DATABASE_URL": empty_url}
-    async with shell.start("demo", "--burst", "50", ignoring="INT HUP", **fresh) as demo:
+    async with shell.start("demo", "--burst", "50", ignoring="INT HUP", DATABASE_URL=empty_url) as demo:
         await line_with(demo.stderr, "worker ready")
         demo.send_signal(signal.SIGINT)
         out, err = await demo.communicate()
@@ -169,9 +168,10 @@ async def _unfinished(database_url: str, count: int) -> list[asyncpg.Record]:
             count,
         )
         await db.execute("insert into leases (id, lease_until) select 1, now() where $1 > 0", count)
-        return await db.fetch("select * from requests order by request_id")
+        rows: list[asyncpg.Record] = await db.fetch("select * from requests order by request_id")
     finally:
         await db.close()
+    return rows
 
 
 async def test_the_demonstration_leaves_a_database_as_it_was(shell: Shell, database_url: str) -> None:

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import aio_pika
 import asyncpg
 import pytest
+from pamqp.common import FieldTable
 from structlog.testing import capture_logs
 from support.harness import (
     Desk,
@@ -98,7 +99,7 @@ async def test_a_full_response_queue_stops_nobody_and_all_is_sent_when_there_is_
 
         async def counted() -> bool:
             shown = await metric_of(worker, "worker_unanswered_responses", state="refused")
-            return shown == await db.fetchval(WAITING)
+            return bool(shown == await db.fetchval(WAITING))
 
         await eventually(counted)
         assert (await metric_of(worker, "worker_oldest_unanswered_seconds") or 0) > 0
@@ -171,7 +172,7 @@ async def test_a_reply_queue_that_stays_full_is_tried_ever_more_seldom_and_given
     new_worker: NewWorker, desk: Desk, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unanswered, "REPLIES_SECONDS", 0.05)
-    limits = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    limits: FieldTable = {"x-max-length": 1, "x-overflow": "reject-publish"}
     full = await desk.channel.declare_queue(exclusive=True, arguments=limits)
     await full.channel.default_exchange.publish(aio_pika.Message(b"not read"), full.name)
     worker = await new_worker()

@@ -1,10 +1,11 @@
 """Another worker takes over the requests of one that died; a failed attempt is followed by another."""
 
 import time
+from functools import partial
 from uuid import UUID
 
 import asyncpg
-from support.faults.load import Producers, keeping_books, named
+from support.faults.load import Books, Producers, keeping_books, named
 from support.faults.processes import WorkerProcess, worker_processes
 from support.faults.scene import Scene
 
@@ -56,9 +57,7 @@ async def test_a_request_that_kills_its_worker_each_time_ends_answered_and_takes
 
             await producers.send(40, one_of_forty)
             while books.open > 0:
-                await scene.until(
-                    lambda current=worker: books.open <= 0 or _gone(current), "answered, or killed again"
-                )
+                await scene.until(partial(_over, books, worker), "answered, or killed again")
                 if _gone(worker):
                     victims.append(worker)
                     worker = WorkerProcess(environ)
@@ -80,6 +79,10 @@ async def test_a_request_that_kills_its_worker_each_time_ends_answered_and_takes
             ("worker_lost", 5, 5, "the worker stopped during this attempt")
         ], "each attempt's end is on record, and whose it was"
         assert await verify(scene.database_url, books.confirmed, books.received) == []
+
+
+def _over(books: Books, worker: WorkerProcess) -> bool:
+    return books.open <= 0 or _gone(worker)
 
 
 def _gone(worker: WorkerProcess) -> bool:

@@ -187,7 +187,7 @@ async def test_connections_that_break_are_replaced_and_what_was_under_way_is_rep
         while not all(worker.has_logged("postgres.lost") for worker in workers):
             # One that had nothing under way just then has noticed nothing.
             seen = len(books.answered)
-            await books.until(lambda seen=seen: len(books.answered) > seen, 30, "at work again")
+            await books.until_answered(seen + 1, 30, "at work again")
             sign = await interrupt(site)
         for worker in workers:
             reason = (await worker.event("postgres.lost"))["reason"]

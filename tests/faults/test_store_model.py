@@ -162,7 +162,8 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(steps=st.lists(STEP, min_size=2, max_size=6))
     def batches_go_on(self, steps: list[tuple[int, int, int, str, str]]) -> None:
         for which, kind, some, verdict, meanwhile in steps:
-            for batch in self._pick(which, lambda batch, all_=kind == 0: all_ or not batch.over):
+            fits: Callable[[Batch], bool] = (lambda _: True) if kind == 0 else (lambda batch: not batch.over)
+            for batch in self._pick(which, fits):
                 possible = list(self._possible(batch, some, verdict))
                 self._lose(batch.worker, meanwhile)
                 self.run(possible[kind % len(possible)]())
@@ -494,7 +495,7 @@ class StoreMachine(RuleBasedStateMachine):
         rows = await self.world.admin.fetch(
             "select request_id, reply_to from requests where request_id = any ($1::uuid[])", request_ids
         )
-        await waiting.put([Undelivered(*row, Receipt.REFUSED) for row in rows])
+        await waiting.put([Undelivered(row["request_id"], row["reply_to"], Receipt.REFUSED) for row in rows])
 
     async def _send(self, worker: int) -> None:
         """Sends the responses that wait, after time has passed until they are due."""

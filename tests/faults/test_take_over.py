@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID, uuid4
@@ -45,9 +46,11 @@ RUN_OUT = "update leases set lease_until = now() - interval '1 s'"
 class StoreWithNews(Store):
     """A store in which something happens right after it has read a lease."""
 
+    news: Awaitable[object] | None = None
+
     async def held(self, lease: int) -> list[Held]:
         rows = await super().held(lease)
-        news, self.news = getattr(self, "news", None), None
+        news, self.news = self.news, None
         if news is not None:
             await news
         return rows
@@ -236,7 +239,7 @@ async def test_a_conflict_with_an_unfinished_request_holds_up_nothing_else(
     for _ in range(3):
         quick = good_request(None, name="quick")
         assert str((await desk.ask(quick)).request_id) == quick["request_id"]
-        await eventually(lambda one=quick["request_id"]: db.fetchval(PUBLISHED, UUID(one)))
+        await eventually(partial(db.fetchval, PUBLISHED, UUID(quick["request_id"])))
     assert (await row_of(db, slow["request_id"]))["published_at"] is None
     go_on.set()
     assert str((await desk.ask(slow)).request_id) == slow["request_id"]

@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 
 import aio_pika
 import pytest
+from aiormq.channel import Channel
 from support.responder import Responder, completed, content_of, failed, request_id_of
 
 from schemas import CreateSessionPayload, CreateSessionRequest, FailureCode, is_session_id
@@ -76,7 +77,7 @@ async def test_a_request_goes_out_as_the_contract_says(
     assert (message.app_id, message.correlation_id) == ("shop", str(response.request_id))
     assert UUID(message.message_id)
     assert message.timestamp is not None
-    assert message.headers["traceparent"].startswith("00-4bf9")
+    assert str(message.headers["traceparent"]).startswith("00-4bf9")
     assert 19_000 < int(str(message.headers["deadline"])) - before.timestamp() * 1000 < 30_000
 
 
@@ -339,6 +340,7 @@ async def test_a_connection_that_ends_without_an_error_is_a_lost_one(
     await client.connect()
     line = client._calls.sender._line
     assert line is not None
+    assert isinstance(line.channel, Channel)
     call = asyncio.create_task(client.create_session(org_id="org-1", timeout=20))
     while not line.channel.write_queue.qsize():  # noqa: ASYNC110 — until its publish is on its way
         await asyncio.sleep(0)

@@ -11,6 +11,7 @@ import pytest
 from support.faults.proxy import proxy_to
 from support.harness import Desk, declare_topology, eventually, good_request
 
+from worker.messages.envelope import Message
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.readiness import Readiness
 from worker.rabbitmq.intake import PART, Bounds, Intake, sources_of_requests
@@ -272,7 +273,7 @@ async def test_a_body_that_is_too_large_is_dropped_as_it_comes(
 
         await eventually(all_there)
         assert intake.held_bytes == len(nobody_s) + len(response)
-        messages = []
+        messages: list[Message] = []
         while len(messages) < 3:
             messages += [delivery.message for delivery in intake.take(3)]
 

@@ -160,7 +160,7 @@ async def test_an_id_sent_again_after_its_request_went_makes_no_second_session(
     second = await new_worker(retention_days=1e-7)
 
     async def gone() -> bool:
-        return await db.fetchval("select count(*) from requests") == 0
+        return bool(await db.fetchval("select count(*) from requests") == 0)
 
     await eventually(gone)
     await second.stop()

@@ -3,6 +3,7 @@
 import asyncio
 import importlib.metadata
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import aio_pika
@@ -10,6 +11,7 @@ import aiormq.connection
 import pytest
 from aiormq.exceptions import AMQPConnectionError, InvalidFrameError
 from pamqp import commands as spec
+from pamqp.base import Frame
 from pamqp.body import ContentBody
 from pamqp.frame import FrameTypes, marshal
 from pamqp.header import ContentHeader
@@ -39,7 +41,7 @@ def as_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 def a_stream(seed: int) -> bytes:
     """Makes a stream of frames that a broker may send, in random order."""
     choice = random.Random(seed)  # noqa: S311 — the same each time
-    frames_of = [
+    frames_of: list[Callable[[], FrameTypes]] = [
         lambda: spec.Basic.Deliver("tag", choice.randrange(1, 1 << 40), choice.random() < 0.5, "", "key"),
         lambda: ContentHeader(
             body_size=choice.randrange(5000),
@@ -82,7 +84,7 @@ def described(frame: FrameTypes) -> object:
         return frame.body_size, dict(frame.properties)
     if isinstance(frame, ContentBody):
         return frame.value
-    return type(frame), [] if isinstance(frame, Heartbeat) else dict(frame)
+    return type(frame), dict(frame) if isinstance(frame, Frame) else []
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -295,11 +295,12 @@ async def _as_before(db: asyncpg.Connection) -> None:
 
 
 async def _unfinished(db: asyncpg.Connection) -> UUID:
-    return await db.fetchval(
+    found: UUID = await db.fetchval(
         "insert into requests (request_id, fingerprint, body, session_id) values ($1, 'x', '{}', 'ts_1')"
         " returning request_id",
         uuid4(),
     )
+    return found
 
 
 def _after(number: int) -> list[str]:

@@ -97,8 +97,8 @@ async def test_a_stage_counts_once_for_each_batch(
     async def one_after_the_other(request: CreateSessionRequest, _context: Context) -> None:
         await turns[int(request.payload.name or "")].wait()
 
-    for turn in range(8):
-        await desk.send(good_request(None, name=str(turn)))
+    for number in range(8):
+        await desk.send(good_request(None, name=str(number)))
     worker = await new_worker(handler=steer(one_after_the_other))
     for turn in turns:
         turn.set()

@@ -23,7 +23,7 @@ def snippet(imported: str, settings: Settings) -> str:
     assert _URL in text
     url = repr(settings.amqp_url.get_secret_value())
     client = f"{url}, {settings.prefix!r}" if imported == "Client" else url
-    return text.replace(_URL, client).replace("sessions.requests", f"{settings.prefix}.requests")
+    return str(text).replace(_URL, client).replace("sessions.requests", f"{settings.prefix}.requests")
 
 
 async def test_the_first_request_from_python(

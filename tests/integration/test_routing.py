@@ -5,6 +5,7 @@ import json
 import aio_pika
 import asyncpg
 import pytest
+from pamqp.common import FieldTable
 from structlog.testing import capture_logs
 from support.harness import (
     Desk,
@@ -109,7 +110,7 @@ async def test_a_requester_who_is_gone_holds_up_nobody(
 async def test_a_requester_whose_queue_is_full_holds_up_nobody_and_is_answered_when_there_is_room(
     new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
 ) -> None:
-    limits = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    limits: FieldTable = {"x-max-length": 1, "x-overflow": "reject-publish"}
     small = await desk.channel.declare_queue(exclusive=True, arguments=limits)
     await new_worker(batches=1)
     with capture_logs() as events:

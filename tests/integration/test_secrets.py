@@ -158,8 +158,9 @@ async def test_after_a_rotation_old_texts_open_and_new_ones_are_sealed_with_the_
         assert f"sealed:v1:{key}:" in row["body"]
         assert row["fingerprint"].startswith(f"{key}:".encode())
         restored, _ = restore(row["body"], row["request_id"], ring)
-        assert restored.whole().payload.phone_number is not None
-        assert restored.whole().payload.phone_number.twilio_auth_token == token
+        number = restored.whole().payload.phone_number
+        assert number is not None
+        assert number.twilio_auth_token == token
 
     await desk.send(before)
     assert (await desk.next()).body == answer.body, "the same request, sealed with the old key"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -202,6 +203,7 @@ async def front(secure: Secure, database_url: str) -> AsyncIterator[tuple[Front,
 
 
 def settings_for(amqp_url: str, database_url: str, **files: Path) -> Settings:
+    more: dict[str, Any] = {f"tls_{name}_file": str(path) for name, path in files.items()}
     made = Settings(
         amqp_url=amqp_url,
         database_url=database_url,
@@ -210,7 +212,7 @@ def settings_for(amqp_url: str, database_url: str, **files: Path) -> Settings:
         http_port=0,
         log_level="warning",
         mode="test",
-        **{f"tls_{name}_file": str(path) for name, path in files.items()},
+        **more,
     )
     log.configure(made)
     return made

@@ -79,7 +79,8 @@ async def run_in_process(settings: Settings) -> AsyncIterator[NewWorker]:
                 lambda port, state: started.set_result((port, state)),
             )
         )
-        await asyncio.wait([task, started], return_when=asyncio.FIRST_COMPLETED)
+        first: list[asyncio.Future[Any]] = [task, started]
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         if not started.done():
             task.result()
         port, readiness = started.result()

@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 from jsonschema_rs import Draft202012Validator
 from pamqp import commands as spec
+from pydantic import BaseModel
 from support.contract.documents import ROOT, texts
 from support.contract.made_requests import Maker
 from support.contract.page import codes_table
@@ -33,7 +34,7 @@ from worker.messages.properties import dead_letter_properties, response_properti
 from worker.rabbitmq.topology import design
 from worker.values import Answer, Route
 
-_MODELS = {
+_MODELS: dict[str, type[BaseModel]] = {
     "CreateSessionRequest": CreateSessionRequest,
     "CancelSessionRequest": CancelSessionRequest,
     "CreateSessionResponse": CreateSessionResponse,

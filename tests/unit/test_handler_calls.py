@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry
 from schemas import CreateSessionPayload, CreateSessionRequest
 from worker.handlers import Context, Handler, Rejected, RetryLater
 from worker.monitoring.handler_calls import HandlerCalls
-from worker.steps.creating import HandlerCreation, RetryRule
+from worker.steps.creating import HandlerCreation
+from worker.steps.retry_rule import RetryRule
 from worker.values import Requested, Route, Work
 
 RULE = RetryRule(3, 1, 10)

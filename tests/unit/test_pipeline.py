@@ -9,7 +9,7 @@ from pamqp import commands as spec
 from worker.messages.envelope import Limits, Message
 from worker.messages.sealing import SealKeys
 from worker.process.failpoint import FailPoint
-from worker.rabbitmq.intake import Delivery
+from worker.rabbitmq.channel_session import Delivery
 from worker.steps import pipeline
 from worker.steps.pipeline import Pipeline
 from worker.values import Unreadable
@@ -21,7 +21,7 @@ async def test_a_batch_that_takes_long_to_read_lets_others_have_their_turn(
 ) -> None:
     monkeypatch.setattr(pipeline, "_DECODE_SECONDS", seconds)
     nothing = cast("Any", None)
-    reader = Pipeline(Limits(1 << 20), SealKeys({}), *[nothing] * 8, FailPoint(""))
+    reader = Pipeline(Limits(1 << 20), SealKeys({}), *(nothing,) * 8, FailPoint(""))
     message = Message(b"{}", spec.Basic.Properties(), None)
     batch = [Delivery(number, message, nothing, 0.0) for number in range(9)]
     taken = 0

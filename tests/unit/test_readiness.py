@@ -12,9 +12,9 @@ def test_it_is_ready_once_every_part_is_up() -> None:
     assert readiness.reasons == {"a": "starting", "b": "starting"}
 
     readiness.up("a")
-    assert not readiness.ready
+    with_one = readiness.ready
     readiness.up("b")
-    assert readiness.ready
+    assert (with_one, readiness.ready) == (False, True)
 
     readiness.down("a", "gone")
     assert (readiness.ready, readiness.reasons) == (False, {"a": "gone"})

@@ -18,7 +18,7 @@ ID = "6f9f1c0e-6c0b-4a55-9d5e-0f4b8f5f5c11"
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-def read(body: dict[str, Any] | bytes, **properties: Any) -> Arrival | Cancellation | Unreadable:
+def read(body: dict[str, Any] | bytes, **properties: Any) -> object:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     properties = {"reply_to": "replies", **properties}
     return decode(Message(raw, spec.Basic.Properties(**properties), None), Limits(2000), SealKeys({}), NOW)

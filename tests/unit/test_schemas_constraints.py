@@ -182,5 +182,6 @@ def test_booleans(path: str) -> None:
     for good in (True, False):
         # What else the switch of a number does has its own test.
         assert path not in reasons(changed(path, good))
-    for bad in ("true", 1, 0, []):
+    none_of_them: list[object] = ["true", 1, 0, []]
+    for bad in none_of_them:
         assert reasons(changed(path, bad)) == {path: "must be true or false"}

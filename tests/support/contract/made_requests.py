@@ -155,7 +155,8 @@ class Maker:
         return "".join(self._chance.choices(_PROSE, k=length))
 
     def _number(self, schema: Json) -> float | int:
-        low, high = schema.get("minimum", -1e6), schema.get("maximum", 1e6)
+        low: float = schema.get("minimum", -1e6)
+        high: float = schema.get("maximum", 1e6)
         return self._chance.choice([low, high, int(high), self._chance.uniform(low, high)])
 
     def _anything(self, depth: int) -> Any:

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -58,6 +58,9 @@ class Books:
                 f"not {what} within {seconds} s: "
                 f"{len(self.confirmed)} confirmed, {len(self.answered)} answered"
             ) from None
+
+    async def until_answered(self, count: int, seconds: float, what: str) -> None:
+        await self.until(lambda: len(self.answered) >= count, seconds, what)
 
     async def until_all_answered(self, seconds: float) -> None:
         await self.until(lambda: self.open <= 0, seconds, "all answered")
@@ -173,8 +176,12 @@ async def _consume(channel: AbstractChannel, queue: str, books: Books) -> None:
             await underlay.basic_ack(message.delivery_tag or 0, wait=False)
 
     lost = asyncio.get_running_loop().create_future()
-    cancelled: Callable[[object], Awaitable[None] | None] = lambda _: lost.done() or lost.set_result(None)  # type: ignore[assignment,return-value]  # noqa: E731
-    underlay.on_consumer_cancel_callbacks.add(cancelled)  # type: ignore[attr-defined]
+
+    def cancelled(_: object) -> None:
+        if not lost.done():
+            lost.set_result(None)
+
+    underlay.on_consumer_cancel_callbacks.add(cancelled)
     await underlay.basic_qos(prefetch_count=500)
     await underlay.basic_consume(queue, take)
     await asyncio.wait([asyncio.ensure_future(underlay.closing), lost], return_when=asyncio.FIRST_COMPLETED)
