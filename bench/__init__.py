@@ -1,1 +1,1 @@
-"""Measurements, side by side in one run."""
+"""Measures this worker and its peers, side by side in one run."""

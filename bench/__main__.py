@@ -1,4 +1,4 @@
-"""`python -m bench`: this worker beside its peers and under strain, on servers of its own.
+"""`python -m bench` measures this worker beside its peers and under strain, on servers of its own.
 
 python -m bench                                   every suite, as in docs/performance.md: about an hour
 python -m bench throughput                        the table of the peers

@@ -1,4 +1,4 @@
-"""A well-behaved producer beside each attacker: its p99 against that of a quiet time.
+"""Measures a well-behaved producer beside each attacker: its p99 against that of a quiet time.
 
     python -m bench.attackers                                   all of them: some twelve minutes
     python -m bench.attackers "zeros below a key" "many keys"   these
@@ -41,7 +41,7 @@ KEY = {"WORKER_SEAL_KEYS": "k1:" + "A" * 43 + "="}
 
 
 async def p99(site: Site, name: str | None) -> float:
-    """In milliseconds, of what the well-behaved one asked for while the attack went on and was worked off."""
+    """Returns the p99 in milliseconds of the well-behaved producer's requests during an attack and its aftermath."""
     channel = await site.connection.channel()
     replies = await channel.declare_queue(exclusive=True)
     sent: dict[str, float] = {}
@@ -84,7 +84,7 @@ async def _attacker(site: Site, name: str) -> asyncio.subprocess.Process:
 
 
 async def attack(name: str, prefix: str) -> None:
-    """Send the same attack again and again, each time with an id of its own."""
+    """Sends the same attack again and again, each time with an id of its own."""
     async with await aio_pika.connect(os.environ["AMQP_URL"]) as connection:
         channel = await connection.channel()
         exchange = await channel.get_exchange(names_for(prefix).requests, ensure=False)

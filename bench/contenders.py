@@ -1,4 +1,4 @@
-"""Who is measured, and how each is started."""
+"""Lists the contenders, and how each is started."""
 
 import sys
 from types import MappingProxyType

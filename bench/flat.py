@@ -1,4 +1,4 @@
-"""Whether anything grows with what has gone before: the queue, the tables, the memory of a worker."""
+"""Shows that cost does not grow with what went before: the queue, the tables, a worker's memory."""
 
 import asyncio
 import statistics
@@ -37,7 +37,7 @@ _OLD_ROWS_AT_ONCE = 250_000
 
 
 async def run(servers: Servers, timed: int, rounds: int, queued: int, rows: int) -> str:
-    """`timed` requests with nothing else there and with many rows, in turn; then a long queue to its end."""
+    """Measures `timed` requests without and with many rows, in turn; then a long queue to its end."""
     empty: list[float] = []
     full: list[float] = []
     async with a_site(servers) as small, a_site(servers) as large:
@@ -100,7 +100,7 @@ def _tables(empty: float, full: float, rows: int, queued: int, long: dict[str, A
 
 
 async def _rate(site: Site, requests: int) -> float:
-    """From the tenth part on, as in the table of throughput."""
+    """Returns the rate from the tenth part on, as in the table of throughput."""
     await fill(site.connection, site.names.requests, requests)
     await until_quiet()
     async with running(THIS_WORKER, site.environ):
@@ -137,7 +137,7 @@ async def _long_queue(site: Site, queued: int, timed: int) -> dict[str, Any]:
 
 
 async def _times_of(site: Site, requests: int, times: list[float] | None = None) -> list[float]:
-    """When each of the responses came."""
+    """Returns the time at which each of the responses came."""
     times = [] if times is None else times
     clock = asyncio.get_running_loop().time
     done = asyncio.Event()
@@ -157,7 +157,7 @@ def _per_second(times: Sequence[float], first: int, last: int) -> float:
 
 
 async def _add_rows(site: Site, rows: int) -> None:
-    """Requests of the day before, finished and answered, as close together as a worker leaves them: with room
+    """Adds finished requests of the day before, as close together as a worker leaves them: with room
     left on their pages, the new ones would be put among them.
     """
     database = await asyncpg.connect(site.database_url)
@@ -178,7 +178,7 @@ async def _add_rows(site: Site, rows: int) -> None:
 
 
 async def bloat(database_url: str) -> dict[str, Any]:
-    """How the tables and indexes are, and how large they would be if they were written anew."""
+    """Returns the sizes of tables and indexes as they are, and as they would be if written anew."""
     database = await asyncpg.connect(database_url)
     updates = await database.fetch(
         "select relname, n_tup_ins, n_tup_upd, n_tup_hot_upd::float8 / nullif(n_tup_upd, 0) as hot,"

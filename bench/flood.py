@@ -1,4 +1,4 @@
-"""A flood while Postgres is slow: what the worker holds meanwhile, and whether anybody is left behind."""
+"""Floods the worker while Postgres is slow: measures what it holds, and that every request is answered."""
 
 import asyncio
 import time
@@ -68,7 +68,7 @@ async def run(servers: Servers, requests: int) -> str:
 
 
 async def _slow_down(database_url: str) -> float:
-    """Each commit of this database waits before it is written; returns how long one takes."""
+    """Makes each commit of this database wait before it is written; returns how long one takes."""
     name = database_url.rpartition("/")[2]
     database = await asyncpg.connect(database_url)
     for setting in (f"commit_delay = {COMMIT_SECONDS * 1e6:.0f}", "commit_siblings = 0"):

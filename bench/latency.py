@@ -1,4 +1,4 @@
-"""How long one request takes: alone on an idle system, and among others at a part of the maximum rate."""
+"""Measures how long one request takes: alone, and among others at a part of the maximum rate."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ _PARTS = (0.1, 0.25, 0.5, 0.75)
 
 
 class Times(NamedTuple):
-    """Of many requests, in milliseconds."""
+    """Times of many requests, in milliseconds."""
 
     p50: float
     p99: float
@@ -65,7 +65,7 @@ _FLOOR = "RPC echo and two commits"
 
 
 async def _lone(servers: Servers, rounds: int) -> dict[str, Times]:
-    """One at a time, the three in turn, so that whatever the machine does falls on all of them."""
+    """Sends one request at a time to the three in turn, so that disturbances fall on all of them."""
     async with (
         a_site(servers) as site,
         running(THIS_WORKER, site.environ),
@@ -103,7 +103,7 @@ async def _lone(servers: Servers, rounds: int) -> dict[str, Times]:
 
 
 class Asking:
-    """A requester as plain aio-pika makes one: publish, wait for what comes to its own queue."""
+    """A requester in plain aio-pika: it publishes, and waits for the response in its own queue."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -147,7 +147,7 @@ class Asking:
 
 
 async def _loaded(servers: Servers, per_second: float) -> Times:
-    """Published at this rate whether or not answers come: who waits longer does not ask less often."""
+    """Publishes at this rate whether or not answers come: a slow answer does not slow the requests."""
     async with a_site(servers) as site, running(THIS_WORKER, site.environ), Asking(site) as asking:
         for body in bodies(_WARM_UP):
             await asking.ask(site.names.requests, "create", json.dumps(body))

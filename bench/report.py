@@ -1,4 +1,4 @@
-"""Figures on the screen, as JSON, and as pictures."""
+"""Shows figures on the screen, as JSON, and as pictures."""
 
 import json
 import os
@@ -18,7 +18,7 @@ OURS, OTHERS = "#2563eb", "#9ca3af"
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """In Markdown; all columns but the first to the right."""
+    """Returns a table in Markdown; all columns but the first are aligned to the right."""
     lines = [heads, ["---", *["--:"] * (len(heads) - 1)], *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 

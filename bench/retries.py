@@ -1,5 +1,5 @@
-"""Requests that each ask for one retry: at a steady rate, how late the retries are and what they cost; and as
-fast as can be, beside the same requests without retries.
+"""Measures requests that each ask for one retry: at a steady rate, how late the retries are and what they
+cost; and as fast as can be, beside the same requests without retries.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ async def run(servers: Servers, requests: int, rate: float, seconds: float) -> s
 
 
 async def _paced(servers: Servers, rate: float, seconds: float) -> dict[str, float]:
-    """`rate` requests a second for so long; what is done within this time counts."""
+    """Sends `rate` requests a second for so long; only work done within this time counts."""
     sent: dict[str, float] = {}
     took: list[float] = []
     overdue: list[tuple[int, float]] = []
@@ -113,7 +113,7 @@ async def _paced(servers: Servers, rate: float, seconds: float) -> dict[str, flo
 
 
 async def _as_fast_as_can_be(servers: Servers, requests: int, retry_seconds: float) -> float:
-    """Requests a second, from a full queue. A negative time: no retry."""
+    """Returns requests a second, from a full queue. A negative time means no retry."""
     count = 0
     done = asyncio.Event()
 

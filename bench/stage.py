@@ -1,4 +1,4 @@
-"""Where things are measured: queues and a database of their own, a process, its work and its cost."""
+"""Provides what a measurement needs: queues and a database of its own, a process, its work and its cost."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ class Servers(NamedTuple):
 
 
 class Site(NamedTuple):
-    """Queues and a database for one measurement, and the environment of who works on them."""
+    """Queues and a database for one measurement, and the environment of its workers."""
 
     connection: AbstractConnection
     tag: str
@@ -49,7 +49,7 @@ class Site(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """Processor seconds, so far."""
+    """Processor seconds used so far."""
 
     process: float
     broker: float
@@ -109,7 +109,7 @@ async def a_database(admin_url: str) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def running(command: Sequence[str], environ: Mapping[str, str]) -> AsyncIterator[psutil.Process]:
-    """A process, and whatever processes it makes; all gone at the end."""
+    """Runs a process; ends it and all of its children at the end."""
     log = Path(environ.get("BENCH_LOG", os.devnull)).open("ab")  # noqa: SIM115, ASYNC230 — lives as long as the process
     process = await asyncio.create_subprocess_exec(
         *command, env=environ, cwd=PEERS, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
@@ -134,7 +134,7 @@ async def underlying(connection: AbstractConnection, *, confirms: bool) -> Chann
 
 
 async def fill(connection: AbstractConnection, queue: str, requests: int) -> list[str]:
-    """So many requests, each confirmed; their ids in the order in which they were published."""
+    """Publishes so many requests, each confirmed; returns their ids in that order."""
     channel = await underlying(connection, confirms=True)
     ids: list[str] = []
     documents = bodies(requests)
@@ -165,7 +165,7 @@ async def publish(channel: AbstractChannel, exchange: str, batch: Sequence[dict[
 async def listening(
     connection: AbstractConnection, queue: str, heard: Callable[[DeliveredMessage], None]
 ) -> AsyncIterator[None]:
-    """Every message of a queue, as cheaply as can be: what listens takes its share of the same cores."""
+    """Hears every message of a queue, as cheaply as possible: the listener shares the cores."""
     channel = await underlying(connection, confirms=False)
     divert_deliveries(channel, {queue: lambda message, _dropped: heard(message)}, lambda _header: Whole())
     await channel.basic_consume(queue, _nothing, no_ack=True, consumer_tag=queue)
@@ -180,7 +180,7 @@ async def _nothing(_message: DeliveredMessage) -> None:
 
 
 async def until_quiet(patience_seconds: float = 90) -> None:
-    """A broker that was just filled is at work for some seconds more; nobody is measured beside that."""
+    """Waits until the broker is idle: after it was filled it works for some seconds more."""
     ends = time.monotonic() + patience_seconds
     while time.monotonic() < ends:
         before = _cpu_of("beam")
@@ -191,7 +191,7 @@ async def until_quiet(patience_seconds: float = 90) -> None:
 
 
 def cost(process: psutil.Process) -> Cost:
-    """Of a process with its children, and of the servers on this machine."""
+    """Returns the cost of a process with its children, and of the servers on this machine."""
     return Cost(_cpu([process, *process.children(recursive=True)]), _cpu_of("beam"), _cpu_of("postgres"))
 
 
@@ -217,7 +217,7 @@ def _cpu(processes: Sequence[psutil.Process]) -> float:
 
 
 async def check_work(database_url: str, requests: int) -> None:
-    """A contender that did not do all of the work has no figure."""
+    """Raises an error if a contender did not do all of the work."""
     connection = await asyncpg.connect(database_url)
     try:
         completed = await connection.fetchval(

@@ -1,4 +1,4 @@
-"""Requests a second from a queue that is full before anyone begins: this worker beside its peers, in turn."""
+"""Measures requests a second from a queue that is full at the start: this worker and its peers, in turn."""
 
 import asyncio
 import statistics
@@ -34,7 +34,7 @@ _PATIENCE_SECONDS = 300
 
 
 class Figures(NamedTuple):
-    """One contender's round; processor time is for each request."""
+    """One contender's round; processor time is per request."""
 
     name: str
     requests: int
@@ -71,7 +71,7 @@ async def run(servers: Servers, requests: int, rounds: int, only: Sequence[str])
 
 
 async def measure(servers: Servers, contender: Contender, requests: int) -> Figures:
-    """Fill the queue, start the contender, time its responses from the tenth part to the last but one."""
+    """Fills the queue, starts the contender, times its responses from the tenth part to the last but one."""
     async with a_site(servers, **contender.environ) as site:
         await _fill(site, contender, requests)
         await until_quiet()

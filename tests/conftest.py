@@ -1,13 +1,16 @@
-"""What the tests share: servers once for the run; a database, names and a worker for each test."""
+"""Fixtures for all tests: servers once for the run; a database, queues and a worker for each test."""
 
 import signal
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import asyncpg
+import pytest
 import pytest_asyncio
+from support.databases import made_database
 from support.faults.scene import Scene
-from support.harness import Desk, NewWorker, delete_topology, open_desk, run_in_process, with_database
+from support.harness import Desk, NewWorker, delete_topology, open_desk, run_in_process
+from support.responder import Responder, responder_at
 from support.servers import servers
 
 from worker.monitoring import log
@@ -15,51 +18,58 @@ from worker.postgres.migrate import migrate
 from worker.settings import Settings
 from worker.stack import Stack
 
+SLOW_FIRST = ("faults", "e2e", "integration", "unit")
+
 
 def pytest_configure() -> None:
-    """However the tests were started, the programs that they start heed Ctrl-C and the terminal's end."""
+    """Restore the handlers of SIGINT and SIGHUP: the tests' child processes inherit ignored signals."""
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) == signal.SIG_IGN:  # in the background of a shell, or under `nohup`
             signal.signal(number, usual)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the slow tests first: quick ones then fill the gaps, and all processes end at the same time."""
+
+    def place(item: pytest.Item) -> int:
+        folder = item.path.parent.name
+        return SLOW_FIRST.index(folder) if folder in SLOW_FIRST else len(SLOW_FIRST)
+
+    items.sort(key=place)
+
+
 @pytest_asyncio.fixture(scope="session")
 async def stack() -> AsyncIterator[Stack]:
-    """RabbitMQ and Postgres, real ones."""
+    """RabbitMQ and Postgres, which all tests of this process share."""
     async with servers() as running:
         yield running
 
 
 @pytest_asyncio.fixture(scope="session")
 async def template(stack: Stack) -> AsyncIterator[str]:
-    """A database with the schema, to clone: migrating once is quicker than once a test."""
-    name = f"template_{uuid4().hex[:12]}"
-    admin = await asyncpg.connect(stack.database_url)
-    try:
-        await admin.execute(f"create database {name}")
-        await migrate(with_database(stack.database_url, name))
-        yield name
-    finally:
-        await admin.execute(f"drop database if exists {name} with (force)")
-        await admin.close()
+    """The name of a database with the schema, to clone: migrating once is quicker than once a test."""
+    async with made_database(stack.database_url, "template") as url:
+        await migrate(url)
+        yield url.rpartition("/")[2]
 
 
 @pytest_asyncio.fixture
 async def database_url(stack: Stack, template: str) -> AsyncIterator[str]:
-    """A database of the test's own."""
-    name = f"test_{uuid4().hex[:12]}"
-    admin = await asyncpg.connect(stack.database_url)
-    try:
-        await admin.execute(f"create database {name} template {template}")
-        yield with_database(stack.database_url, name)
-    finally:
-        await admin.execute(f"drop database if exists {name} with (force)")
-        await admin.close()
+    """A database of the test's own, with the schema."""
+    async with made_database(stack.database_url, "test", template) as url:
+        yield url
+
+
+@pytest_asyncio.fixture
+async def empty_url(stack: Stack) -> AsyncIterator[str]:
+    """A database of the test's own, without any tables."""
+    async with made_database(stack.database_url, "empty") as url:
+        yield url
 
 
 @pytest_asyncio.fixture
 async def prefix(stack: Stack) -> AsyncIterator[str]:
-    """Queues of the test's own."""
+    """A name under which the test's own queues are; they are deleted at the end."""
     name = f"t{uuid4().hex[:12]}"
     yield name
     await delete_topology(stack.amqp_url, name)
@@ -67,6 +77,7 @@ async def prefix(stack: Stack) -> AsyncIterator[str]:
 
 @pytest_asyncio.fixture
 async def db(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to the test's database."""
     connection = await asyncpg.connect(database_url)
     yield connection
     await connection.close()
@@ -74,6 +85,7 @@ async def db(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest_asyncio.fixture
 async def settings(stack: Stack, database_url: str, prefix: str) -> Settings:
+    """A worker's settings for the test's database and queues."""
     made = Settings(
         amqp_url=stack.amqp_url,
         database_url=database_url,
@@ -103,8 +115,15 @@ async def desk(stack: Stack, prefix: str) -> AsyncIterator[Desk]:
 
 
 @pytest_asyncio.fixture
+async def responder(stack: Stack, prefix: str) -> AsyncIterator[Responder]:
+    """Answers requests in a worker's place, as the test says."""
+    async with responder_at(stack.amqp_url, prefix) as running:
+        yield running
+
+
+@pytest_asyncio.fixture
 async def scene(settings: Settings) -> Scene:
-    """For worker processes on the servers of the run."""
+    """The servers, database and queues for the test's worker processes."""
     return Scene(
         settings.amqp_url.get_secret_value(), settings.database_url.get_secret_value(), settings.prefix
     )

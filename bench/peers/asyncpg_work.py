@@ -1,7 +1,8 @@
 """The work through asyncpg, for the asynchronous peers."""
 
 import asyncpg
-from common import ACCEPT, CLAIM, DATABASE_URL, FINISH, POOL, SESSION, Task, numbered
+
+from bench.peers.common import ACCEPT, CLAIM, DATABASE_URL, FINISH, POOL, SESSION, Task, numbered
 
 _ACCEPT, _CLAIM, _SESSION, _FINISH = (numbered(one) for one in (ACCEPT, CLAIM, SESSION, FINISH))
 

@@ -3,10 +3,11 @@
 import sys
 
 from celery import Celery
-from common import AMQP_URL, QUEUE, RESPONSES, prepare
-from fill import bodies
 from kombu import Exchange, Queue
-from psycopg_work import record
+
+from bench.peers.common import AMQP_URL, QUEUE, RESPONSES, prepare
+from bench.peers.fill import bodies
+from bench.peers.psycopg_work import record
 
 app = Celery("bench", broker=AMQP_URL)
 app.conf.update(

@@ -1,4 +1,4 @@
-"""What every peer does with a request: the same durable work as this worker's, written as one would by hand.
+"""Every peer does the same durable work for a request as this worker, written as one would by hand.
 
 Three committed transitions (pending, processing, completed), the session, the stored response. What differs
 between the peers is who consumes, publishes and settles, and how.
@@ -45,7 +45,7 @@ where request_id = %s and status = 'processing' and attempt = 1
 
 
 class Task(NamedTuple):
-    """A request and all that is written about it."""
+    """A request and everything that is written about it."""
 
     request_id: UUID
     accept: tuple[object, ...]
@@ -56,7 +56,7 @@ class Task(NamedTuple):
 
 
 def prepare(body: bytes | str | dict[str, object]) -> Task:
-    """Validate, and make the session and the response."""
+    """Validates the request, and makes the session and the response."""
     document = body if isinstance(body, dict) else json.loads(body)
     request = CreateSessionRequest.model_validate(document)
     now = datetime.now(UTC)
@@ -82,6 +82,6 @@ def prepare(body: bytes | str | dict[str, object]) -> Task:
 
 
 def numbered(statement: str) -> str:
-    """For asyncpg, which wants $1, $2 …"""
+    """Rewrites a statement for asyncpg, which wants $1, $2 …"""
     parts = statement.split("%s")
     return "".join(f"{part}${index}" for index, part in enumerate(parts[:-1], 1)) + parts[-1]

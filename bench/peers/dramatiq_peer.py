@@ -4,10 +4,11 @@ import sys
 
 import dramatiq
 import pika
-from common import AMQP_URL, QUEUE, RESPONSES, prepare
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
-from fill import bodies
-from psycopg_work import record
+
+from bench.peers.common import AMQP_URL, QUEUE, RESPONSES, prepare
+from bench.peers.fill import bodies
+from bench.peers.psycopg_work import record
 
 
 class QuorumBroker(RabbitmqBroker):

@@ -4,7 +4,8 @@ import asyncio
 
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
-from common import AMQP_URL, CONCURRENCY, QUEUE, RESPONSES
+
+from bench.peers.common import AMQP_URL, CONCURRENCY, QUEUE, RESPONSES
 
 
 async def main() -> None:

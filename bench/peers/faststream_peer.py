@@ -2,10 +2,11 @@
 
 import asyncio
 
-from asyncpg_work import open_pool, record
-from common import AMQP_URL, CONCURRENCY, QUEUE, RESPONSES, prepare
 from faststream import AckPolicy, FastStream
 from faststream.rabbit import Channel, ExchangeType, RabbitBroker, RabbitExchange, RabbitMessage, RabbitQueue
+
+from bench.peers.asyncpg_work import open_pool, record
+from bench.peers.common import AMQP_URL, CONCURRENCY, QUEUE, RESPONSES, prepare
 
 broker = RabbitBroker(
     AMQP_URL, default_channel=Channel(prefetch_count=CONCURRENCY, publisher_confirms=True), logger=None

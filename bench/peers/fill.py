@@ -1,4 +1,4 @@
-"""The requests that every contender gets: the same payload, another id each."""
+"""Makes the requests that every contender gets: the same payload, another id each."""
 
 from collections.abc import Iterator
 from uuid import uuid4

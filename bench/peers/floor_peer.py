@@ -6,9 +6,9 @@ from collections import deque
 import aio_pika
 import uvloop
 from aiormq.abc import DeliveredMessage
-from common import AMQP_URL, QUEUE, RESPONSES
 from pamqp import commands as spec
 
+from bench.peers.common import AMQP_URL, QUEUE, RESPONSES
 from worker.rabbitmq.publisher import Outgoing, write_batch
 
 PREFETCH = 512

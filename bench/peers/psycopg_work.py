@@ -3,7 +3,8 @@
 import threading
 
 import psycopg
-from common import ACCEPT, CLAIM, DATABASE_URL, FINISH, SESSION, Task
+
+from bench.peers.common import ACCEPT, CLAIM, DATABASE_URL, FINISH, SESSION, Task
 
 _local = threading.local()
 

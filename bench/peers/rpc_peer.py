@@ -4,7 +4,8 @@ import asyncio
 
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
-from common import AMQP_URL, QUEUE
+
+from bench.peers.common import AMQP_URL, QUEUE
 
 
 async def main() -> None:

@@ -2,13 +2,15 @@
 
 import asyncio
 import sys
+from typing import Any
 
 import aio_pika
-from asyncpg_work import open_pool, record
-from common import AMQP_URL, CONCURRENCY, QUEUE, RESPONSES, prepare
-from fill import bodies
 from taskiq import TaskiqEvents, TaskiqState
 from taskiq_aio_pika import AioPikaBroker, Exchange, Queue, QueueType
+
+from bench.peers.asyncpg_work import open_pool, record
+from bench.peers.common import AMQP_URL, CONCURRENCY, QUEUE, RESPONSES, prepare
+from bench.peers.fill import bodies
 
 broker = AioPikaBroker(
     AMQP_URL,
@@ -17,7 +19,7 @@ broker = AioPikaBroker(
     task_queues=[Queue(name=QUEUE, type=QueueType.QUORUM)],
     dead_letter_queue=Queue(name=f"{QUEUE}.dead", type=QueueType.QUORUM),
 )
-state: dict[str, object] = {}
+state: dict[str, Any] = {}
 
 
 @broker.on_event(TaskiqEvents.WORKER_STARTUP)

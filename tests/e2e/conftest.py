@@ -1,22 +1,18 @@
-"""For commands that make the schema themselves."""
+"""Fixtures for tests of the command line."""
 
-from collections.abc import AsyncIterator
-from uuid import uuid4
-
-import asyncpg
 import pytest_asyncio
+from support.commands import Shell
 
-from worker.stack import Stack
+from worker.settings import Settings
 
 
 @pytest_asyncio.fixture
-async def stack_database(stack: Stack) -> AsyncIterator[str]:
-    """A database without any tables."""
-    name = f"empty_{uuid4().hex[:12]}"
-    admin = await asyncpg.connect(stack.database_url)
-    try:
-        await admin.execute(f"create database {name} template template0")
-        yield f"{stack.database_url.rpartition('/')[0]}/{name}"
-    finally:
-        await admin.execute(f"drop database if exists {name} with (force)")
-        await admin.close()
+async def shell(settings: Settings) -> Shell:
+    """A shell whose variables name the test's servers, database and queues."""
+    return Shell(
+        AMQP_URL=settings.amqp_url.get_secret_value(),
+        DATABASE_URL=settings.database_url.get_secret_value(),
+        WORKER_PREFIX=settings.prefix,
+        WORKER_HTTP_HOST="127.0.0.1",
+        WORKER_HTTP_PORT="0",
+    )

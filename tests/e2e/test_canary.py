@@ -1,4 +1,4 @@
-"""A worker as users run it, at debug level: a secret is on none of its ways out."""
+"""A worker that runs as users run it, at debug level, lets a secret out nowhere."""
 
 import asyncio
 import base64
@@ -15,9 +15,9 @@ from uuid import uuid4
 import aiohttp
 import asyncpg
 import pytest
-from support.canary import everything_in, traces_of
 from support.contract.secret_payloads import PHONE, secret_payloads
 from support.harness import Desk, declare_topology, eventually, good_request
+from support.secret_search import everything_in, traces_of
 
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
@@ -46,7 +46,7 @@ class Running:
 
 @asynccontextmanager
 async def running_worker(settings: Settings, folder: Path, **environment: str) -> AsyncIterator[Running]:
-    """`python -m worker run` until the end of the block; then it is asked to stop, and does."""
+    """Runs `python -m worker run` until the end of the block; then asks it to stop, and it does."""
     running = Running(folder)
     with running.stdout.open("wb") as stdout, running.stderr.open("wb") as stderr:
         process = await asyncio.create_subprocess_exec(
@@ -85,7 +85,7 @@ async def running_worker(settings: Settings, folder: Path, **environment: str) -
 
 @pytest.fixture
 def passwords(settings: Settings) -> list[str]:
-    """Those of the servers, which are secrets too."""
+    """Returns the passwords of the servers, which are secrets too."""
     urls = settings.amqp_url.get_secret_value(), settings.database_url.get_secret_value()
     found = [match[1] for url in urls if (match := re.search(r"//[^:/@]+:([^@]+)@", url))]
     assert found
@@ -93,7 +93,7 @@ def passwords(settings: Settings) -> list[str]:
 
 
 def worst_cases() -> list[bytes]:
-    """Requests that fail, each with the secret where it hurts."""
+    """Returns requests that fail, each with the secret in the place that fails."""
     good = good_request(None, phone_number={**PHONE, "twilio_auth_token": CANARY})
 
     def variant(**changes: Any) -> bytes:
@@ -122,7 +122,7 @@ def worst_cases() -> list[bytes]:
     ]
 
 
-@pytest.mark.parametrize("handler", ["", "support.steering:blurts_out_secrets"], ids=["built-in", "handler"])
+@pytest.mark.parametrize("handler", ["", "support.handlers:blurts_out_secrets"], ids=["built-in", "handler"])
 async def test_no_secret_leaves_the_worker(
     settings: Settings,
     desk: Desk,
@@ -162,7 +162,7 @@ async def test_no_secret_leaves_the_worker(
         await eventually(all_answered)
         answers += [desk.arrived.get_nowait() for _ in range(desk.arrived.qsize())]
         dead = [await desk.take_from(names.dead) for _ in range(await desk.count(names.dead))]
-        metrics = await worker.monitoring.metrics()
+        metrics = await worker.metrics()
 
     assert len(dead) >= 2
     assert any(CANARY.encode() in letter.body for letter in dead)

@@ -1,4 +1,4 @@
-"""`session-worker cancel` while every call of the handler is busy and thousands of requests wait in front."""
+"""`session-worker cancel` works while all calls of the handler are busy and thousands of requests wait."""
 
 import asyncio
 import json
@@ -7,10 +7,10 @@ from uuid import uuid4
 import aio_pika
 import asyncpg
 from support.commands import Outcome, Shell
+from support.handlers import steer
 from support.harness import Desk, NewWorker, declare_topology, good_request, response_in
-from support.steering import steer
 
-from schemas import CreateSessionRequest
+from schemas import CreateSessionRequest, CreateSessionResponse
 from worker.handlers import Context
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
@@ -21,7 +21,7 @@ FLOOD = 3_000
 async def test_a_cancel_overtakes_all_requests_and_reaches_one_still_in_the_queue(
     settings: Settings, new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
 ) -> None:
-    """Nothing moves but the cancellations: the one call that the handler may make does not end."""
+    """Only cancellations move: the one call that the handler may make does not end."""
     called, go_on = asyncio.Event(), asyncio.Event()
 
     async def act(_request: CreateSessionRequest, _context: Context) -> None:
@@ -52,7 +52,7 @@ async def test_a_cancel_overtakes_all_requests_and_reaches_one_still_in_the_queu
     assert await desk.count(names_for(desk.prefix).requests) > FLOOD - 100, "they all waited meanwhile"
     go_on.set()
     await new_worker()  # takes what is left
-    answers = {}
+    answers: dict[str, CreateSessionResponse] = {}
     while len(answers) < FLOOD:
         response = response_in(await desk.next())
         answers[str(response.request_id)] = response
@@ -64,7 +64,7 @@ async def test_a_cancel_overtakes_all_requests_and_reaches_one_still_in_the_queu
 async def test_what_comes_by_the_other_key_is_understood(
     new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
 ) -> None:
-    """A cancellation among the requests, and requests among the cancellations, which take their turns."""
+    """A cancellation may come among the requests, and requests among the cancellations, in turn."""
     running, most = 0, 0
 
     async def act(_request: CreateSessionRequest, _context: Context) -> None:

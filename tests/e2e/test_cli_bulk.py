@@ -1,4 +1,4 @@
-"""Long lists of requests: in constant space, and to their end however often they are cut off."""
+"""Long lists of requests take constant space, and reach their end however often they are cut off."""
 
 import asyncio
 import json
@@ -16,24 +16,12 @@ from uuid import UUID, uuid4
 import asyncpg
 import psutil
 import pytest
-import pytest_asyncio
 from support.commands import PATIENCE_SECONDS, Shell, line_with
 from support.harness import NewWorker, declare_topology, eventually
 
 from worker.settings import Settings
 
 MEGABYTE = 1 << 20
-
-
-@pytest_asyncio.fixture
-async def shell(settings: Settings) -> Shell:
-    return Shell(
-        AMQP_URL=settings.amqp_url.get_secret_value(),
-        DATABASE_URL=settings.database_url.get_secret_value(),
-        WORKER_PREFIX=settings.prefix,
-        WORKER_HTTP_HOST="127.0.0.1",
-        WORKER_HTTP_PORT="0",
-    )
 
 
 def write_lines(path: Path, count: int) -> Path:
@@ -46,7 +34,7 @@ def _lines_in(path: Path) -> int:
 
 
 def journal_of(path: Path) -> list[dict[str, Any]]:
-    """What a checkpoint says of the lines. Its last line may be torn."""
+    """Returns what a checkpoint says of the lines. Its last line may be torn."""
     if not path.exists():
         return []
     whole = path.read_text().rpartition("\n")[0]
@@ -54,7 +42,7 @@ def journal_of(path: Path) -> list[dict[str, Any]]:
 
 
 async def peak_beyond(process: asyncio.subprocess.Process, base: int) -> int:
-    """How far a process grows beyond what it had, looked at until it ends."""
+    """Returns by how much a process grows beyond `base`, measured until it ends."""
     peak = 0
     watched = psutil.Process(process.pid)
     while process.returncode is None:
@@ -67,7 +55,7 @@ async def peak_beyond(process: asyncio.subprocess.Process, base: int) -> int:
 
 
 async def grown(shell: Shell, lines: int, noted: Path, *words: str) -> int:
-    """By how much a run over so many lines grows once it is under way."""
+    """Returns by how much a run over so many lines grows once it is under way."""
     async with shell.start("request", *words) as process:
         draining = asyncio.create_task(process.communicate())
 

@@ -1,4 +1,4 @@
-"""Each command on real servers: what it prints, and its exit code."""
+"""Each command is run on real servers; its output and exit code are checked."""
 
 import json
 from pathlib import Path
@@ -6,26 +6,14 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-import pytest_asyncio
 from support.commands import Shell, line_with
+from support.handlers import steer
 from support.harness import Desk, NewWorker, declare_topology, eventually, good_request
-from support.steering import steer
 
 from schemas import CreateSessionRequest
 from worker.handlers import Context, RetryLater
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
-
-
-@pytest_asyncio.fixture
-async def shell(settings: Settings) -> Shell:
-    return Shell(
-        AMQP_URL=settings.amqp_url.get_secret_value(),
-        DATABASE_URL=settings.database_url.get_secret_value(),
-        WORKER_PREFIX=settings.prefix,
-        WORKER_HTTP_HOST="127.0.0.1",
-        WORKER_HTTP_PORT="0",
-    )
 
 
 async def test_a_request_for_people_and_for_programs(shell: Shell, new_worker: NewWorker) -> None:
@@ -187,7 +175,7 @@ async def test_status_shows_everything_but_secrets(shell: Shell, new_worker: New
     sealing = Shell(**{**shell.variables, "WORKER_PREFIX": f"{shell.variables['WORKER_PREFIX']}b"})
     assert (await sealing.run("migrate")).code == 0
     async with sealing.start("run", WORKER_SEAL_KEYS=key) as worker:
-        await line_with(worker.process.stderr, "worker.ready")
+        await line_with(worker.stderr, "worker.ready")
         made = await sealing.run("request", "--json", stdin=json.dumps(payload))
     (response,) = made.records
     request_id = response["request_id"]
@@ -266,17 +254,17 @@ async def test_a_queue_with_an_older_limit_is_a_note_and_no_difference(
     assert (programs.records[0]["ok"], len(programs.records[0]["notes"])) == (True, 4)
 
 
-async def test_migrations_are_compared_and_applied(shell: Shell, stack_database: str) -> None:
-    check = await shell.run("migrate", "--check", DATABASE_URL=stack_database)
-    applied = await shell.run("migrate", "--json", DATABASE_URL=stack_database)
-    again = await shell.run("migrate", "--check", DATABASE_URL=stack_database)
+async def test_migrations_are_compared_and_applied(shell: Shell, empty_url: str) -> None:
+    check = await shell.run("migrate", "--check", DATABASE_URL=empty_url)
+    applied = await shell.run("migrate", "--json", DATABASE_URL=empty_url)
+    again = await shell.run("migrate", "--check", DATABASE_URL=empty_url)
     sql = await Shell().run("migrate", "--sql")
 
     assert [outcome.code for outcome in (check, applied, again, sql)] == [1, 0, 0, 0]
     assert "pending 0001" in check.out
     assert applied.records[0]["applied"].startswith("0001")
     assert "create table requests" in sql.out
-    status = await shell.run("status", str(uuid4()), DATABASE_URL=stack_database)
+    status = await shell.run("status", str(uuid4()), DATABASE_URL=empty_url)
     assert status.code == 1
 
 

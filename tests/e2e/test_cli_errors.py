@@ -1,4 +1,4 @@
-"""What goes wrong is one to three sentences on stderr and an exit code, never a traceback."""
+"""An error is one to three sentences on stderr and an exit code, never a traceback."""
 
 import asyncio
 import subprocess
@@ -93,7 +93,7 @@ async def test_what_starts_servers_tells_of_a_named_one_that_is_not_there(stack:
 async def test_a_postgres_that_does_not_answer_is_exit_code_3(
     stack: Stack, words: list[str], way: str
 ) -> None:
-    """In one sentence, and within the time."""
+    """It says so in one sentence, and within the time."""
     held: list[asyncio.StreamWriter] = []
 
     async def take(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -173,9 +173,9 @@ async def test_debug_shows_where(stack: Stack) -> None:
     assert "Traceback" in outcome.err
 
 
-async def test_a_worker_that_lacks_its_tables(settings: Settings, stack_database: str) -> None:
+async def test_a_worker_that_lacks_its_tables(settings: Settings, empty_url: str) -> None:
     shell = Shell(
-        AMQP_URL=settings.amqp_url.get_secret_value(), DATABASE_URL=stack_database,
+        AMQP_URL=settings.amqp_url.get_secret_value(), DATABASE_URL=empty_url,
         WORKER_PREFIX=settings.prefix, WORKER_HTTP_PORT="0",
     )  # fmt: skip
 

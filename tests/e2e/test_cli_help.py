@@ -1,4 +1,4 @@
-"""What the command line says of itself: help that fits its terminal, the version, what was probably meant."""
+"""The command line explains itself: help that fits its terminal, the version, the command probably meant."""
 
 import platform
 import re
@@ -15,7 +15,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Here:
-    """The command line in this process: what it says of itself needs no other."""
+    """Runs the command line in this process: help and version need no other."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self._monkeypatch = monkeypatch

@@ -1,23 +1,12 @@
-"""Commands look at the tables of their own prefix."""
+"""Commands use the tables of their own prefix."""
 
 from uuid import uuid4
 
-import pytest_asyncio
 from support.commands import Shell
 from support.harness import delete_topology, run_in_process
 
 from worker.settings import Settings
 from worker.stack import Stack
-
-
-@pytest_asyncio.fixture
-async def shell(settings: Settings) -> Shell:
-    return Shell(
-        AMQP_URL=settings.amqp_url.get_secret_value(),
-        DATABASE_URL=settings.database_url.get_secret_value(),
-        WORKER_PREFIX=settings.prefix,
-        WORKER_HTTP_PORT="0",
-    )
 
 
 async def test_each_command_sees_its_own_installation(shell: Shell, settings: Settings, stack: Stack) -> None:

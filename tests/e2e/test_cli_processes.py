@@ -1,4 +1,4 @@
-"""Commands that run until they are told otherwise: run, up, demo."""
+"""The commands that run until they are stopped: run, up, demo."""
 
 import asyncio
 import json
@@ -22,16 +22,10 @@ from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
 
 
-@pytest_asyncio.fixture
-async def shell(settings: Settings) -> Shell:
-    return Shell(
-        AMQP_URL=settings.amqp_url.get_secret_value(),
-        DATABASE_URL=settings.database_url.get_secret_value(),
-        WORKER_PREFIX=settings.prefix,
-        WORKER_HTTP_HOST="127.0.0.1",
-        WORKER_HTTP_PORT="0",
-        WORKER_LOG_FORMAT="json",
-    )
+@pytest_asyncio.fixture(autouse=True)
+async def _json_lines(shell: Shell) -> None:
+    """Have workers log JSON, which these tests read."""
+    shell.variables["WORKER_LOG_FORMAT"] = "json"
 
 
 @asynccontextmanager
@@ -49,26 +43,26 @@ def children_of(parent: asyncio.subprocess.Process) -> list[psutil.Process]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_worker_stops_in_order(shell: Shell, number: signal.Signals) -> None:
     async with shell.start("run") as worker:
-        await line_with(worker.process.stderr, "worker.ready")
+        await line_with(worker.stderr, "worker.ready")
         assert (await shell.run("request")).code == 0
         worker.send_signal(number)
-        await line_with(worker.process.stderr, "worker.stopped")
+        await line_with(worker.stderr, "worker.stopped")
         assert await worker.wait() == 0
 
 
 @pytest.mark.parametrize("words", [("run",), ("run", "--processes", "2"), ("up",)], ids=" ".join)
 async def test_in_the_background_it_ends_by_sigterm_alone(
-    shell: Shell, words: tuple[str, ...], stack_database: str
+    shell: Shell, words: tuple[str, ...], empty_url: str
 ) -> None:
-    """A shell has what it starts in the background ignore Ctrl-C, which is for what is in front."""
+    """A shell starts background commands with Ctrl-C ignored, since Ctrl-C is for the one in front."""
     if words == ("up",):  # it takes tables of its own making alone
-        shell.variables["DATABASE_URL"] = stack_database
+        shell.variables["DATABASE_URL"] = empty_url
     async with shell.start(*words, ignoring="INT HUP") as worker:
-        await line_with(worker.process.stderr, "worker.ready")
+        await line_with(worker.stderr, "worker.ready")
         worker.send_signal(signal.SIGINT)
         assert (await shell.run("request")).code == 0, "it goes on"
         worker.terminate()
-        stopping = json.loads(await line_with(worker.process.stderr, "stopping", "signal"))
+        stopping = json.loads(await line_with(worker.stderr, "stopping", "signal"))
         assert stopping["signal"] == "SIGTERM", "the first one that it heeds"
         assert await worker.wait() == 0
 
@@ -114,17 +108,17 @@ async def test_workers_do_not_outlive_their_parent(shell: Shell) -> None:
         await eventually(all_gone)
 
 
-async def test_what_no_restart_mends_ends_them_all(shell: Shell, stack_database: str) -> None:
-    outcome = await shell.run("run", "--processes", "2", DATABASE_URL=stack_database)
+async def test_what_no_restart_mends_ends_them_all(shell: Shell, empty_url: str) -> None:
+    outcome = await shell.run("run", "--processes", "2", DATABASE_URL=empty_url)
 
     assert outcome.code == 1
     assert "run `session-worker migrate` first" in outcome.err
 
 
-async def test_up_says_how_to_use_it(shell: Shell, stack_database: str) -> None:
-    """On servers of the run: that it starts its own is for the tests of the stack and of `make demo`."""
-    given = {"AMQP_URL": shell.variables["AMQP_URL"], "DATABASE_URL": stack_database}
-    async with shell.start("up", **given) as up:
+async def test_up_says_how_to_use_it(shell: Shell, empty_url: str) -> None:
+    """It runs on the tests' servers; tests of the stack and of `make demo` see it start its own."""
+    given = {"AMQP_URL": shell.variables["AMQP_URL"], "DATABASE_URL": empty_url}
+    async with shell.start("up", DATABASE_URL=empty_url) as up:
         await line_with(up.stderr, "In another terminal, with AMQP_URL and DATABASE_URL as here:")
         exports = dict(map(_assignment, await _lines_until(up.stderr, "request --name")))
         assert exports == {"WORKER_PREFIX": shell.variables["WORKER_PREFIX"]}
@@ -134,8 +128,8 @@ async def test_up_says_how_to_use_it(shell: Shell, stack_database: str) -> None:
         assert await up.wait() == 0
 
 
-async def test_the_demonstration_keeps_its_promises(shell: Shell, stack_database: str) -> None:
-    outcome = await shell.run("demo", "--json", "--burst", "100", DATABASE_URL=stack_database)
+async def test_the_demonstration_keeps_its_promises(shell: Shell, empty_url: str) -> None:
+    outcome = await shell.run("demo", "--json", "--burst", "100", DATABASE_URL=empty_url)
 
     assert outcome.code == 0, outcome.err + outcome.out
     *scenes, summary, history = outcome.records
@@ -145,8 +139,8 @@ async def test_the_demonstration_keeps_its_promises(shell: Shell, stack_database
     assert history["session"]["document"]["assistant"]["server"]["headers"] == {"authorization": "(sealed)"}
 
 
-async def test_the_demonstration_shows_tables_to_people(shell: Shell, stack_database: str) -> None:
-    outcome = await shell.run("demo", "--burst", "50", DATABASE_URL=stack_database)
+async def test_the_demonstration_shows_tables_to_people(shell: Shell, empty_url: str) -> None:
+    outcome = await shell.run("demo", "--burst", "50", DATABASE_URL=empty_url)
 
     assert outcome.code == 0
     assert "everything came back as promised" in outcome.out
@@ -154,9 +148,8 @@ async def test_the_demonstration_shows_tables_to_people(shell: Shell, stack_data
     assert "✗" not in outcome.out
 
 
-async def test_the_demonstration_in_the_background(shell: Shell, stack_database: str) -> None:
-    fresh = {"DATABASE_URL": stack_database}
-    async with shell.start("demo", "--burst", "50", ignoring="INT HUP", **fresh) as demo:
+async def test_the_demonstration_in_the_background(shell: Shell, empty_url: str) -> None:
+    async with shell.start("demo", "--burst", "50", ignoring="INT HUP", DATABASE_URL=empty_url) as demo:
         await line_with(demo.stderr, "worker ready")
         demo.send_signal(signal.SIGINT)
         out, err = await demo.communicate()
@@ -165,7 +158,7 @@ async def test_the_demonstration_in_the_background(shell: Shell, stack_database:
 
 
 async def _unfinished(database_url: str, count: int) -> list[asyncpg.Record]:
-    """Requests of somebody's, taken over by the next worker that sees them; and what is on record of them."""
+    """Makes so many requests that the next worker would take over; returns all rows."""
     db = await asyncpg.connect(database_url)
     try:
         await db.execute(
@@ -175,9 +168,10 @@ async def _unfinished(database_url: str, count: int) -> list[asyncpg.Record]:
             count,
         )
         await db.execute("insert into leases (id, lease_until) select 1, now() where $1 > 0", count)
-        return await db.fetch("select * from requests order by request_id")
+        rows: list[asyncpg.Record] = await db.fetch("select * from requests order by request_id")
     finally:
         await db.close()
+    return rows
 
 
 async def test_the_demonstration_leaves_a_database_as_it_was(shell: Shell, database_url: str) -> None:
@@ -195,13 +189,13 @@ async def test_the_demonstration_leaves_a_database_as_it_was(shell: Shell, datab
 
 
 async def test_up_refuses_a_queue_that_is_in_use(
-    shell: Shell, settings: Settings, stack_database: str, desk: Desk
+    shell: Shell, settings: Settings, empty_url: str, desk: Desk
 ) -> None:
     await declare_topology(settings)
     queue = names_for(settings.prefix).requests
     await desk.send(good_request())
 
-    outcome = await shell.run("up", DATABASE_URL=stack_database)
+    outcome = await shell.run("up", DATABASE_URL=empty_url)
 
     assert outcome.code == 1
     assert "would answer requests that are meant for another" in outcome.err
@@ -221,9 +215,9 @@ async def test_up_refuses_tables_that_it_has_not_made(shell: Shell, database_url
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_an_interrupted_demonstration_leaves_no_worker(
-    shell: Shell, stack_database: str, number: signal.Signals
+    shell: Shell, empty_url: str, number: signal.Signals
 ) -> None:
-    async with shell.start("demo", "--burst", "100000", DATABASE_URL=stack_database) as demo:
+    async with shell.start("demo", "--burst", "100000", DATABASE_URL=empty_url) as demo:
         ready = await line_with(demo.stderr, "worker ready")
         worker = psutil.Process(int(re.findall(r"process (\d+)", ready)[0]))
         assert demo.stdout is not None
@@ -235,7 +229,7 @@ async def test_an_interrupted_demonstration_leaves_no_worker(
 
 
 async def _lines_until(stream: asyncio.StreamReader | None, end: str) -> list[str]:
-    """Those with an export, up to a line with this end."""
+    """Returns the lines with an export, up to a line that ends like this."""
     lines: list[str] = []
     while end not in (line := await line_with(stream, "")):
         lines += [line] if "export" in line else []
@@ -249,10 +243,10 @@ def _assignment(line: str) -> tuple[str, str]:
 
 @pytest.mark.parametrize("words", [("run",), ("run", "--processes", "2"), ("up",)])
 async def test_a_reader_of_the_log_who_is_gone_takes_nothing_with_him(
-    shell: Shell, words: tuple[str, ...], stack_database: str
+    shell: Shell, words: tuple[str, ...], empty_url: str
 ) -> None:
     if words == ("up",):  # it takes tables of its own making alone
-        shell.variables["DATABASE_URL"] = stack_database
+        shell.variables["DATABASE_URL"] = empty_url
     reading, writing = os.pipe()
     worker = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "worker", *words), env=shell.environ(), stdout=writing, stderr=writing

@@ -1,4 +1,4 @@
-"""`status`: by what people have of a request, watched, and when Postgres does not answer."""
+"""`status` finds a request by any of its ids, watches it, and says when Postgres does not answer."""
 
 import json
 from uuid import UUID, uuid4
@@ -9,18 +9,17 @@ import pytest_asyncio
 from support.commands import Shell, line_with
 from support.harness import Desk, NewWorker, eventually, good_request
 
-from worker.settings import Settings
 
-
-@pytest_asyncio.fixture
-async def shell(settings: Settings) -> Shell:
-    return Shell(DATABASE_URL=settings.database_url.get_secret_value(), WORKER_PREFIX=settings.prefix)
+@pytest_asyncio.fixture(autouse=True)
+async def _no_broker(shell: Shell) -> None:
+    """Name no broker: `status` asks Postgres alone."""
+    del shell.variables["AMQP_URL"]
 
 
 async def record(
     db: asyncpg.Connection, request_id: UUID, correlation_id: str | None = None, age: str = "0 s"
 ) -> str:
-    """A request on record that is being worked on; its session id."""
+    """Puts a request that is being worked on on record; returns its session id."""
     session_id = f"ts_260102_{request_id.hex[:13]}"
     await db.execute(
         """
@@ -86,7 +85,7 @@ async def test_no_farther_back_than_told(shell: Shell, db: asyncpg.Connection) -
 
 
 async def test_a_look_through_reads_what_is_new_and_not_the_table(db: asyncpg.Connection) -> None:
-    """By the index on the time of arrival that is there for retention."""
+    """It uses the index on the time of arrival that retention has."""
     from worker.postgres.sql import load_queries  # noqa: PLC0415 — the statement itself is looked at here
 
     await db.execute("set enable_seqscan = off")

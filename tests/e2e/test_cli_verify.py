@@ -1,4 +1,4 @@
-"""`session-worker verify` with what the other commands print."""
+"""`session-worker verify` checks what the other commands print."""
 
 import json
 from pathlib import Path
@@ -6,24 +6,14 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-import pytest_asyncio
 from support.commands import Outcome, Shell
 from support.harness import NewWorker, eventually
 
 from worker.settings import Settings
 
 
-@pytest_asyncio.fixture
-async def shell(settings: Settings) -> Shell:
-    return Shell(
-        AMQP_URL=settings.amqp_url.get_secret_value(),
-        DATABASE_URL=settings.database_url.get_secret_value(),
-        WORKER_PREFIX=settings.prefix,
-    )
-
-
 async def send(shell: Shell, db: asyncpg.Connection, count: int, *words: str) -> Outcome:
-    """So many more requests, and their responses in the queue."""
+    """Sends so many more requests; returns once their responses are in the queue."""
     expected = await db.fetchval("select count(*) from requests") + count
     published = "select count(*) = $1 from requests where published_at is not null"
     sent = await shell.run("request", "--count", str(count), "--no-wait", "--json", *words)

@@ -1,6 +1,7 @@
-"""The handlers in examples/handlers, as they stand there, in a real worker."""
+"""The handlers in examples/handlers run in a real worker as they are."""
 
 import asyncio
+import importlib
 import json
 import os
 from collections.abc import AsyncIterator
@@ -33,7 +34,7 @@ async def test_plain(new_worker: NewWorker, desk: Desk) -> None:
 
 
 async def test_retrying(new_worker: NewWorker, desk: Desk) -> None:
-    from retrying import FREE  # noqa: PLC0415 — from the folder of the examples
+    free = importlib.import_module("retrying").FREE
 
     worker = await new_worker(handler="retrying:create")
 
@@ -43,7 +44,7 @@ async def test_retrying(new_worker: NewWorker, desk: Desk) -> None:
     metadata = [(await desk.ask(good_request())).metadata for _ in range(2)]
     await desk.send(good_request())
     await eventually(put_off)
-    FREE.append("red")
+    free.append("red")
     metadata.append(response_in(await desk.next()).metadata)
 
     assert metadata == [
@@ -64,7 +65,7 @@ async def test_rejecting(new_worker: NewWorker, desk: Desk) -> None:
 
 
 class Service:
-    """The rooms that the example calls for."""
+    """Stands in for the service of rooms that the example calls."""
 
     def __init__(self) -> None:
         self.made: list[str] = []
@@ -102,7 +103,7 @@ async def service() -> Service:
 
 
 async def test_over_http(scene: Scene, desk: Desk, service: Service) -> None:
-    """One client for all calls, and closed at the end: aiohttp complains of one that is not."""
+    """All calls share one client, which is closed at the end: aiohttp complains of one that is not."""
     async with serving(service) as port:
         worker = WorkerProcess(
             scene.environ
@@ -131,7 +132,7 @@ async def test_over_http(scene: Scene, desk: Desk, service: Service) -> None:
 
 
 async def test_over_http_while_the_service_is_away(scene: Scene, desk: Desk, service: Service) -> None:
-    """It is no fault of the request, which is answered once the service is back."""
+    """The request is not at fault, and is answered once the service is back."""
     async with serving(service) as port:
         pass
     environ = scene.environ | {

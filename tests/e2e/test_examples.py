@@ -1,4 +1,4 @@
-"""The examples in other languages and libraries, against a real worker."""
+"""The examples in other languages and libraries run against a real worker."""
 
 import asyncio
 import json
@@ -112,7 +112,7 @@ async def _holds(desk: Desk, queue: str, count: int) -> bool:
 
 @pytest_asyncio.fixture
 async def managed(stack: Stack) -> AsyncIterator[tuple[str, str]]:
-    """A broker and its management API: that of the run if it has one, else one of the test's own."""
+    """Yields the URLs of a broker and its management API: the run's if it has one, else one of its own."""
     if stack.management_url is not None:
         yield stack.amqp_url, stack.management_url
         return
@@ -155,7 +155,7 @@ async def test_curl_asks_and_reads(
 
 
 def _in_api(out: str) -> dict[str, Any]:
-    """What matters of the one message that the management API gave."""
+    """Returns the parts that matter of the one message that the management API gave."""
     (message,) = json.loads(out)
     body = json.loads(message["payload"])
     return {name: body[name] for name in ("request_id", "status")}

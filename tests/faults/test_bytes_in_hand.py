@@ -1,4 +1,4 @@
-"""What a worker holds is bounded in bytes, however large the messages are and however long it holds them.
+"""A worker holds a limited number of bytes, however large the messages are and however long it holds them.
 
 `BODY_MIB=16 HELD_MIB=64 pytest tests/faults/test_bytes_in_hand.py` takes the largest messages that there are.
 """
@@ -6,16 +6,14 @@
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
-import pytest_asyncio
 from support.faults.processes import WorkerProcess, worker_processes
 from support.faults.scene import Scene
 from support.harness import Desk, declare_topology, eventually, good_request, response_in
-from support.servers import Faulty, faulty_postgres
+from support.servers import Faulty
 
 from worker.postgres.migrate import migrate
 from worker.rabbitmq.topology import names_for
@@ -27,13 +25,6 @@ BODY = int(os.environ.get("BODY_MIB", "2")) * MIB - 4096
 HELD = int(os.environ.get("HELD_MIB", "16")) * MIB
 
 pytestmark = pytest.mark.timeout(900)  # the largest take their time to be read
-
-
-@pytest_asyncio.fixture
-async def server() -> AsyncIterator[Faulty]:
-    async with faulty_postgres() as running:
-        await migrate(running.url)
-        yield running
 
 
 async def metric(worker: WorkerProcess, name: str) -> float:
@@ -48,21 +39,22 @@ async def metric(worker: WorkerProcess, name: str) -> float:
 
 
 def peak_bytes(worker: WorkerProcess) -> int:
-    """The most memory that the process ever had."""
+    """Returns the most memory that the process ever had."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{worker.pid}/status").read_text("ascii"))
     assert found
     return int(found[1]) << 10
 
 
 async def test_large_messages_do_not_fill_the_memory_while_postgres_is_frozen(
-    settings: Settings, desk: Desk, server: Faulty
+    settings: Settings, desk: Desk, postgres: Faulty
 ) -> None:
+    await migrate(postgres.url)
     await declare_topology(settings)
     more = {"WORKER_PREFETCH_BYTES": str(HELD), "WORKER_MAX_BODY_BYTES": str(16 * MIB)}
-    scene = Scene(settings.amqp_url.get_secret_value(), server.url, desk.prefix, more=more)
+    scene = Scene(settings.amqp_url.get_secret_value(), postgres.url, desk.prefix, more=more)
     async with worker_processes(1, scene.environ) as [worker]:
         before = peak_bytes(worker)
-        await server.freeze()
+        await postgres.freeze()
         sent = [good_request() | {"metadata": {"padding": "x" * BODY}} for _ in range(MESSAGES)]
         for request in sent:
             await desk.send(request)
@@ -78,7 +70,7 @@ async def test_large_messages_do_not_fill_the_memory_while_postgres_is_frozen(
         )
         grown = peak_bytes(worker) - before
         print(f"held {held / MIB:.0f} MiB, shed {shed:.0f}, grown by {grown / MIB:.0f} MiB while frozen")
-        await server.thaw()
+        await postgres.thaw()
         answers = [response_in(await asyncio.wait_for(desk.arrived.get(), 120)) for _ in sent]
         print(f"grown by {(peak_bytes(worker) - before) / MIB:.0f} MiB in all")
 

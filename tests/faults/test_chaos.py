@@ -1,4 +1,4 @@
-"""A short chaos run; `docs/reliability.md` has a long one."""
+"""A short chaos run keeps every promise; `docs/reliability.md` has a long one."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The client outlives its connections: calls in flight are answered, bodies that ran do not run again."""
+"""The client outlives its connections: calls in flight are answered, no loop body runs twice."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,12 +16,6 @@ from support.servers import faulty_rabbit
 from worker.client import Client, Request, request_id_for, subscription
 from worker.settings import Settings
 from worker.stack import Stack
-
-
-@pytest_asyncio.fixture
-async def responder(stack: Stack, prefix: str) -> AsyncIterator[Responder]:
-    async with responder_at(stack.amqp_url, prefix) as running:
-        yield running
 
 
 @pytest_asyncio.fixture
@@ -145,7 +139,7 @@ async def test_a_node_that_answers_nothing_is_left_for_the_next(
 
 @pytest.mark.timeout(180)
 async def test_a_call_outlives_the_broker(settings: Settings, db: asyncpg.Connection) -> None:
-    """The broker is stopped with calls in flight, and started again; only then is there a worker."""
+    """The broker is stopped with calls in flight, and started again; only then does a worker start."""
     async with faulty_rabbit() as rabbit:
         there = settings.model_copy(update={"amqp_url": type(settings.amqp_url)(rabbit.url)})
         async with (

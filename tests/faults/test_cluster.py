@@ -1,4 +1,4 @@
-"""Three RabbitMQ nodes, of which two are lost under load: one for long, the other while the first is gone."""
+"""Two of three RabbitMQ nodes are lost under load: one for long, the other while the first is gone."""
 
 import asyncio
 import json
@@ -36,13 +36,13 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        """One URL that names all of the hosts."""
+        """Returns one URL that names all of the hosts."""
         parts = [urlsplit(node.url) for node in self.nodes]
         account = f"{parts[0].username}:{parts[0].password}"
         return f"amqp://{account}@{','.join(f'127.0.0.1:{part.port}' for part in parts)}/%2F"
 
     async def queues(self, asked: RabbitNode) -> dict[str, dict[str, Any]]:
-        """What this node says of each queue."""
+        """Returns what this node says of each queue."""
         columns = ("name", "leader", "members", "online")
         said = await asked.ctl("list_queues", *columns, "--formatter", "json")
         return {queue["name"]: queue for queue in json.loads(said)}
@@ -67,13 +67,13 @@ async def cluster() -> AsyncIterator[Cluster]:
 
 @pytest.fixture
 def quiet_client(caplog: pytest.LogCaptureFixture) -> None:
-    """Lost connections are what this is about."""
+    """Silences the client libraries: lost connections are expected here."""
     for name in ("aiormq", "aio_pika"):
         caplog.set_level(logging.CRITICAL, name)
 
 
 async def goes_on(books: Books, what: str) -> None:
-    """Requests are accepted, and answered."""
+    """Waits until more requests are accepted, and answered."""
     confirmed, answered = len(books.confirmed), len(books.answered)
     await books.until(
         lambda: len(books.confirmed) > confirmed + MORE and len(books.answered) > answered + MORE, 60, what
@@ -168,13 +168,13 @@ async def test_a_node_that_answers_nothing_is_left_for_the_next(
         patch.setattr(Channel, "queue_bind" if step == "declare" else "basic_consume", never)
         worker = await new_worker(until_ready=False)
         await eventually(lambda: asyncio.sleep(0, len(held_up) > 1))  # it connected anew
-    await worker.monitoring.readiness.until_up()
+    await worker.readiness.until_up()
 
     assert (await desk.ask(good_request())).status == "completed"
 
 
 async def no_quorum(books: Books) -> None:
-    """One node of three cannot promise anything: for so long nothing is confirmed."""
+    """Leaves one node of three running: it cannot promise anything, so nothing is confirmed."""
     await asyncio.sleep(1)  # what it had promised before arrives
     confirmed = len(books.confirmed)
     await asyncio.sleep(NO_QUORUM_SECONDS)

@@ -1,4 +1,4 @@
-"""A worker dies in every gap of a batch's way, and what it had begun comes to its end all the same."""
+"""A worker dies in each gap between a batch's steps, and the requests that it had begun still end."""
 
 from collections import Counter
 

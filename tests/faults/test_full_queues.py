@@ -1,4 +1,4 @@
-"""Queues that take no more: the responses for them wait on record, and nobody else waits with them."""
+"""Responses for a full queue wait on record, and no other responses wait with them."""
 
 import asyncio
 import json
@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import aio_pika
 import asyncpg
 import pytest
+from pamqp.common import FieldTable
 from structlog.testing import capture_logs
 from support.harness import (
     Desk,
@@ -33,7 +34,7 @@ WAITING = "select count(*) from requests where answer_at is not null"
 
 
 async def make_small(desk: Desk, room: int) -> None:
-    """The response queue, as after a policy with such a `max-length`."""
+    """Replaces the response queue by a small one, as after a policy with such a `max-length`."""
     responses = names_for(desk.prefix).responses
     await desk.channel.queue_delete(responses)
     arguments: dict[str, Any] = {"x-queue-type": "quorum", "x-max-length": room}
@@ -51,7 +52,7 @@ async def send_many(desk: Desk, count: int) -> set[str]:
 
 
 async def read_until(desk: Desk, wanted: set[str]) -> dict[str, set[bytes]]:
-    """What comes from the response queue until all of these have come."""
+    """Reads the response queue until all of these have come; returns the bodies by message id."""
     copies: dict[str, set[bytes]] = {}
     channel = desk.channel
     async with asyncio.timeout(90):
@@ -98,7 +99,7 @@ async def test_a_full_response_queue_stops_nobody_and_all_is_sent_when_there_is_
 
         async def counted() -> bool:
             shown = await metric_of(worker, "worker_unanswered_responses", state="refused")
-            return shown == await db.fetchval(WAITING)
+            return bool(shown == await db.fetchval(WAITING))
 
         await eventually(counted)
         assert (await metric_of(worker, "worker_oldest_unanswered_seconds") or 0) > 0
@@ -118,7 +119,7 @@ async def test_a_full_response_queue_stops_nobody_and_all_is_sent_when_there_is_
     await eventually(counts(db, WAITING, 0))
     unpublished = "select count(*) from requests where published_at is null or undelivered is not null"
     await eventually(counts(db, unpublished, 0))
-    await asyncio.wait_for(worker.monitoring.readiness.until_up(), 30)
+    await asyncio.wait_for(worker.readiness.until_up(), 30)
     assert len([one for one in events if one["event"] == "responses.refused"]) <= 6, "a count, not each one"
 
 
@@ -171,7 +172,7 @@ async def test_a_reply_queue_that_stays_full_is_tried_ever_more_seldom_and_given
     new_worker: NewWorker, desk: Desk, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unanswered, "REPLIES_SECONDS", 0.05)
-    limits = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    limits: FieldTable = {"x-max-length": 1, "x-overflow": "reject-publish"}
     full = await desk.channel.declare_queue(exclusive=True, arguments=limits)
     await full.channel.default_exchange.publish(aio_pika.Message(b"not read"), full.name)
     worker = await new_worker()

@@ -1,10 +1,11 @@
-"""What a worker held is taken over when it dies; an attempt that comes to nothing is followed by another."""
+"""Another worker takes over the requests of one that died; a failed attempt is followed by another."""
 
 import time
+from functools import partial
 from uuid import UUID
 
 import asyncpg
-from support.faults.load import Producers, keeping_books, request_for
+from support.faults.load import Books, Producers, keeping_books, named
 from support.faults.processes import WorkerProcess, worker_processes
 from support.faults.scene import Scene
 
@@ -13,17 +14,13 @@ from worker.operations.promises import verify
 LEASE = 2.0
 
 
-def named(name: str, request_id: UUID) -> dict[str, object]:
-    return request_for(request_id) | {"payload": {"name": name}}
-
-
 async def test_requests_of_a_killed_worker_are_finished_by_another_within_two_leases(
     scene: Scene, db: asyncpg.Connection
 ) -> None:
     stuck = {**scene.environ, "WORKER_HANDLER": "support.faults.handlers:never_ends"}
     async with worker_processes(1, stuck) as [victim], keeping_books(scene.amqp_url, scene.prefix) as books:
         producers = Producers(scene.amqp_url, scene.prefix, books, 50)
-        await producers.send(50, lambda one: named("endless", one))
+        await producers.send(50, named("endless"))
         await scene.until_rows(db, "select count(*) = 50 from requests where status = 'processing'")
         async with worker_processes(1, scene.environ):
             # The survivor has been up for a lease: it may judge others.
@@ -53,14 +50,14 @@ async def test_a_request_that_kills_its_worker_each_time_ends_answered_and_takes
         await worker.start()
         try:
             producers = Producers(scene.amqp_url, scene.prefix, books, 60)
-            poisoned = iter([True])
-            await producers.send(
-                40, lambda one: named("poison" if next(poisoned, False) else "harmless", one)
-            )
+            poisoned = iter(["poison"])
+
+            def one_of_forty(request_id: UUID) -> dict[str, object]:
+                return named(next(poisoned, "harmless"))(request_id)
+
+            await producers.send(40, one_of_forty)
             while books.open > 0:
-                await scene.until(
-                    lambda current=worker: books.open <= 0 or _gone(current), "answered, or killed again"
-                )
+                await scene.until(partial(_over, books, worker), "answered, or killed again")
                 if _gone(worker):
                     victims.append(worker)
                     worker = WorkerProcess(environ)
@@ -82,6 +79,10 @@ async def test_a_request_that_kills_its_worker_each_time_ends_answered_and_takes
             ("worker_lost", 5, 5, "the worker stopped during this attempt")
         ], "each attempt's end is on record, and whose it was"
         assert await verify(scene.database_url, books.confirmed, books.received) == []
+
+
+def _over(books: Books, worker: WorkerProcess) -> bool:
+    return books.open <= 0 or _gone(worker)
 
 
 def _gone(worker: WorkerProcess) -> bool:

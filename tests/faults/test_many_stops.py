@@ -1,4 +1,4 @@
-"""However often workers stop, crash and lose their connection: what was never attempted does not fail.
+"""A request that was never attempted does not fail, however often workers stop, crash and lose connections.
 
 `STOPS=100 pytest tests/faults/test_many_stops.py` takes the long way.
 """
@@ -6,22 +6,21 @@
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import UUID, uuid4
 
 import aio_pika
 import asyncpg
 import pytest
-import pytest_asyncio
-from support.faults.load import Books, Producers, keeping_books, request_for
-from support.faults.outage import Witness, witness
+from support.faults.load import Books, Producers, keeping_books, waiting_for
 from support.faults.processes import WorkerProcess
 from support.faults.proxy import Proxy, proxy_to
 from support.faults.scene import Scene
-from support.servers import FaultyRabbit, faulty_rabbit
+from support.faults.watching import Witness, witness
+from support.harness import delete_topology
+from support.servers import FaultyRabbit
 
 from worker.operations.promises import verify
 from worker.rabbitmq import topology
@@ -33,7 +32,10 @@ STOPS = int(os.environ.get("STOPS", "30"))
 SEED = int(os.environ.get("STOPS_SEED", "9"))
 OLD_LIMIT = 20
 
-pytestmark = pytest.mark.timeout(300 + 10 * STOPS)
+pytestmark = [
+    pytest.mark.timeout(300 + 10 * STOPS),
+    pytest.mark.xdist_group("many_stops"),
+]  # one server for all
 
 
 @dataclass
@@ -49,24 +51,10 @@ class Site:
     worker: WorkerProcess
 
     async def until_all_are_in_hand(self) -> None:
-        """The one that is called is on record; the others wait in the worker, delivered and unsettled."""
+        """Waits until the worker holds all: one is called and on record, the others are just delivered."""
         async with asyncio.timeout(60):
             while await self.watch.ready():  # noqa: ASYNC110 — a queue sends no event
                 await asyncio.sleep(0.05)
-
-
-@pytest_asyncio.fixture(scope="module")
-async def broker() -> AsyncIterator[FaultyRabbit]:
-    async with faulty_rabbit() as running:
-        yield running
-
-
-@pytest.fixture
-def gate() -> Iterator[Path]:
-    """A file that the handler waits for."""
-    path = Path("/tmp", f"gate-{uuid4().hex[:12]}")
-    yield path
-    path.unlink(missing_ok=True)
 
 
 async def terminated(site: Site) -> None:
@@ -133,19 +121,7 @@ async def set_up(
                 yield Site(broker, network, scene, db, books, watch, worker)
         finally:
             await worker.end()
-            await forget(broker.url)
-
-
-def waiting_for(gate: Path) -> Callable[[UUID], dict[str, object]]:
-    return lambda one: request_for(one) | {"payload": {"name": str(gate)}}
-
-
-async def forget(url: str) -> None:
-    async with await aio_pika.connect(url) as connection:
-        channel = await connection.channel()
-        for name in names_for(PREFIX):
-            await channel.queue_delete(name)
-            await channel.exchange_delete(name)
+            await delete_topology(broker.url, PREFIX)
 
 
 async def break_often(site: Site, stops: int) -> None:
@@ -158,7 +134,7 @@ async def break_often(site: Site, stops: int) -> None:
 
 
 async def most_returned(url: str) -> int:
-    """How often the message at the head of the queue came back; it stays where it is."""
+    """Returns how often the message at the head of the queue came back, and leaves it there."""
     async with await aio_pika.connect(url) as connection:
         channel = await connection.channel()
         queue = await channel.get_queue(names_for(PREFIX).requests, ensure=False)
@@ -196,7 +172,7 @@ async def test_what_was_never_attempted_does_not_fail_for_stops_crashes_and_cut_
 async def test_a_queue_with_an_older_limit_gives_its_requests_a_second_life(
     broker: FaultyRabbit, database_url: str, db: asyncpg.Connection, gate: Path
 ) -> None:
-    """What the broker takes for being returned too often was not attempted: a request like any other."""
+    """The broker removes requests that came back too often; they were not attempted, and are served."""
     async with set_up(broker, database_url, db, gate, OLD_LIMIT) as site:
         await site.worker.event("topology.delivery_limit_low")
         await break_often(site, OLD_LIMIT + 5)

@@ -1,7 +1,7 @@
 """Postgres goes away under load, in every way it can: workers hold what they have, take no more, go on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,13 @@ import asyncpg
 import psutil
 import pytest
 import pytest_asyncio
-from support.faults.load import Books, Producers, keeping_books, request_for
-from support.faults.outage import Witness, assert_unharmed, readyz, until_down, until_up, witness
+from support.faults.load import Books, Producers, keeping_books, request_for, waiting_for
+from support.faults.outage import cut_off, frozen, half_open, killed, stopped
 from support.faults.processes import WorkerProcess, worker_processes
 from support.faults.proxy import Proxy, proxy_to
 from support.faults.scene import Scene
-from support.servers import Faulty, faulty_postgres
+from support.faults.watching import Witness, assert_unharmed, readyz, until_down, until_up, witness
+from support.servers import Faulty
 
 from worker.postgres.migrate import migrate
 from worker.rabbitmq import topology
@@ -35,12 +36,12 @@ TERMINATE = "select count(pg_terminate_backend(pid)) from pg_stat_activity"
 STEADY = "select min(heartbeat) > '{}'::timestamptz + 1.5 * interval '{} s' from workers"
 MORE = {"WORKER_PREFETCH": str(PREFETCH), "WORKER_BATCH_SIZE": "20"}
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("postgres_away")]  # one server for all
 
 
 @dataclass(frozen=True)
 class Site:
-    """A Postgres to break, the network to it, and who works there."""
+    """A Postgres to break, the network to it, and the database and role of its workers."""
 
     server: Faulty
     network: Proxy
@@ -48,8 +49,16 @@ class Site:
     role: str
     scene: Scene
 
+    @property
+    def refusals(self) -> tuple[type[Exception], ...]:
+        return (ConnectionRefusedError,)
+
+    async def connect(self) -> None:
+        connection = await asyncpg.connect(self.admin_url, timeout=1)
+        await connection.close()
+
     async def run(self, statement: str) -> str:
-        """By an administrator, who gets in also where others don't."""
+        """Runs a statement as an administrator, who can connect where others cannot."""
         connection = await asyncpg.connect(self.admin_url)
         try:
             return str(await connection.fetchval(statement))
@@ -67,94 +76,28 @@ class Site:
         return int(await self.run(f"{TERMINATE} where usename = '{self.role}'"))
 
 
-@pytest_asyncio.fixture(scope="module")
-async def server() -> AsyncIterator[Faulty]:
-    async with faulty_postgres() as running:
-        yield running
-
-
 @pytest_asyncio.fixture
-async def site(server: Faulty, stack: Stack, prefix: str) -> AsyncIterator[Site]:
-    """A database and a role of the test's own; no superuser, since those are let in past every limit."""
+async def site(postgres: Faulty, stack: Stack, prefix: str) -> AsyncIterator[Site]:
+    """Yields a database and a role of the test's own; no superuser, as every limit lets those in."""
     name = f"away_{uuid4().hex[:12]}"
-    admin = await asyncpg.connect(server.url)
+    admin = await asyncpg.connect(postgres.url)
     await admin.execute(f"create role {name} login password 'away'")
     await admin.execute(f"create database {name} owner {name}")
     await admin.close()
-    async with proxy_to(server.url) as (network, url):
+    async with proxy_to(postgres.url) as (network, url):
         parts = urlsplit(url)
         mine = urlunsplit(parts._replace(netloc=f"{name}:away@127.0.0.1:{network.port}", path=f"/{name}"))
         await migrate(mine)
-        admin_url = urlunsplit(urlsplit(server.url)._replace(path=f"/{name}"))
-        yield Site(server, network, admin_url, name, Scene(stack.amqp_url, mine, prefix, more=MORE))
+        admin_url = urlunsplit(urlsplit(postgres.url)._replace(path=f"/{name}"))
+        yield Site(postgres, network, admin_url, name, Scene(stack.amqp_url, mine, prefix, more=MORE))
 
 
-@pytest.fixture
-def gate(prefix: str) -> Iterator[Path]:
-    """A file that handlers wait for; its path is short enough for a request's name."""
-    path = Path("/tmp", prefix)
-    yield path
-    path.unlink(missing_ok=True)
-
-
-Outage = Callable[[Site], AbstractAsyncContextManager[str]]
+Outage = Callable[[Site], AbstractAsyncContextManager[None]]
 
 
 @asynccontextmanager
-async def stopped(site: Site) -> AsyncIterator[str]:
-    await site.server.stop()
-    with pytest.raises(ConnectionRefusedError):
-        await asyncpg.connect(site.admin_url)
-    try:
-        yield "onnection"
-    finally:
-        await site.server.start()
-
-
-@asynccontextmanager
-async def killed(site: Site) -> AsyncIterator[str]:
-    await site.server.kill()
-    with pytest.raises(ConnectionRefusedError):
-        await asyncpg.connect(site.admin_url)
-    try:
-        yield "onnection"
-    finally:
-        await site.server.start()
-
-
-@asynccontextmanager
-async def frozen(site: Site) -> AsyncIterator[str]:
-    await site.server.freeze()
-    with pytest.raises(TimeoutError):
-        await asyncpg.connect(site.admin_url, timeout=1)
-    try:
-        yield "no answer in time"
-    finally:
-        await site.server.thaw()
-
-
-@asynccontextmanager
-async def cut_off(site: Site) -> AsyncIterator[str]:
-    assert site.network.cut(refuse=True) > 0
-    try:
-        yield "onnection"
-    finally:
-        site.network.heal()
-
-
-@asynccontextmanager
-async def half_open(site: Site) -> AsyncIterator[str]:
-    assert site.network.stall() > 0
-    try:
-        yield "no answer in time"
-    finally:
-        assert site.network.held_bytes > 0
-        site.network.heal()
-
-
-@asynccontextmanager
-async def read_only(site: Site) -> AsyncIterator[str]:
-    """As after a failover that left the workers connected to what is now a standby."""
+async def read_only(site: Site) -> AsyncIterator[None]:
+    """Makes Postgres read-only, as a failover does that leaves workers connected to what is now a standby."""
     await site.run("alter system set default_transaction_read_only = on")
     await site.run("select pg_reload_conf()")
     connection = await asyncpg.connect(site.scene.database_url)
@@ -162,34 +105,43 @@ async def read_only(site: Site) -> AsyncIterator[str]:
         await connection.execute("create table refused ()")
     await connection.close()
     try:
-        yield "ReadOnlySQLTransactionError"  # 25006
+        yield
     finally:
         await site.run("alter system reset default_transaction_read_only")
         await site.run("select pg_reload_conf()")
 
 
 @asynccontextmanager
-async def too_many_connections(site: Site) -> AsyncIterator[str]:
+async def too_many_connections(site: Site) -> AsyncIterator[None]:
     await site.run(f"alter role {site.role} connection limit 0")
     await site.cut_off_everybody()
     with pytest.raises(asyncpg.TooManyConnectionsError):
         await asyncpg.connect(site.scene.database_url)
     try:
-        yield "TooManyConnectionsError"  # 53300
+        yield
     finally:
         await site.run(f"alter role {site.role} connection limit -1")
 
 
-LASTING = [stopped, killed, frozen, cut_off, half_open, read_only, too_many_connections]
+# What the workers say of each.
+SIGNS: dict[Outage, str] = {
+    stopped: "onnection",
+    killed: "onnection",
+    frozen: "no answer in time",
+    cut_off: "onnection",
+    half_open: "no answer in time",
+    read_only: "ReadOnlySQLTransactionError",  # 25006
+    too_many_connections: "TooManyConnectionsError",  # 53300
+}
 
 
-@pytest.mark.parametrize("outage", LASTING)
+@pytest.mark.parametrize("outage", SIGNS)
 async def test_an_outage_pauses_intake_is_told_burns_no_attempt_and_ends_by_itself(
     outage: Outage, site: Site
 ) -> None:
     async with under_load(site) as (workers, books, last_sent, watching):
-        async with outage(site) as sign:
-            await until_down("postgres", workers, sign)
+        async with outage(site):
+            await until_down("postgres", workers, SIGNS[outage])
             await last_sent()  # to workers that cannot work
             await watching.until_held_at_most(books, 2 * PREFETCH)
             await outlast_the_leases()
@@ -235,7 +187,7 @@ async def test_connections_that_break_are_replaced_and_what_was_under_way_is_rep
         while not all(worker.has_logged("postgres.lost") for worker in workers):
             # One that had nothing under way just then has noticed nothing.
             seen = len(books.answered)
-            await books.until(lambda seen=seen: len(books.answered) > seen, 30, "at work again")
+            await books.until_answered(seen + 1, 30, "at work again")
             sign = await interrupt(site)
         for worker in workers:
             reason = (await worker.event("postgres.lost"))["reason"]
@@ -266,7 +218,7 @@ async def test_after_an_outage_longer_than_a_lease_no_worker_takes_another_for_d
         keeping_books(scene.amqp_url, scene.prefix) as books,
     ):
         producers = Producers(scene.amqp_url, scene.prefix, books, open_at_most=HELD)
-        await producers.send(HELD, lambda one: request_for(one) | {"payload": {"name": str(gate)}})
+        await producers.send(HELD, waiting_for(gate))
         await site.until(BOTH_HOLD)
         for _ in range(times):
             await site.until(STEADY.format(await site.run("select clock_timestamp()"), lease))
@@ -290,12 +242,12 @@ async def test_a_worker_that_starts_without_postgres_waits_visibly_and_then_work
         await topology.apply(connection, topology.design(scene.prefix, limits_from_policy=False))
     try:
         async with keeping_books(scene.amqp_url, scene.prefix) as books:
-            async with outage(site) as sign:
+            async with outage(site):
                 await worker.start(until_ready=False)
-                await until_down("postgres", [worker], sign)
+                await until_down("postgres", [worker], SIGNS[outage])
                 waiting = ("postgres.waiting", "postgres.lost")
                 told = await worker.heard(lambda event: event["event"] in waiting, "word of waiting")
-                assert sign in told["reason"]
+                assert SIGNS[outage] in told["reason"]
                 await Producers(scene.amqp_url, scene.prefix, books, 100).send(50)
                 assert await readyz(worker)
                 assert not books.answered
@@ -307,7 +259,7 @@ async def test_a_worker_that_starts_without_postgres_waits_visibly_and_then_work
 
 
 async def test_memory_is_bounded_while_large_requests_wait(site: Site) -> None:
-    """Forty megabytes of requests, of which a worker may hold two."""
+    """Forty megabytes of requests wait, of which a worker may hold two."""
     scene = site.scene
     async with (
         worker_processes(1, {**scene.environ, "WORKER_PREFETCH": "20"}) as [worker],
@@ -332,7 +284,7 @@ def large_request(request_id: UUID) -> dict[str, object]:
 
 
 async def outlast_the_leases(lease: float = LEASE) -> None:
-    """The one wait that is a time and no event: an outage in which every lease runs out."""
+    """Waits until every lease has run out; nothing signals that."""
     await asyncio.sleep(1.5 * lease)
 
 
@@ -340,7 +292,7 @@ async def outlast_the_leases(lease: float = LEASE) -> None:
 async def under_load(
     site: Site,
 ) -> AsyncIterator[tuple[list[WorkerProcess], Books, Callable[[], Awaitable[None]], Witness]]:
-    """Two workers amid a steady flow, which ends in a rush when told."""
+    """Runs two workers under a steady flow of requests, which ends in a rush when told."""
     scene = site.scene
     async with (
         worker_processes(2, scene.environ) as workers,

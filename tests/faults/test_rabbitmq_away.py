@@ -1,23 +1,24 @@
-"""RabbitMQ goes away under load, in every way it can: what was begun is finished, and answered afterwards."""
+"""RabbitMQ goes away under load, in every way it can: requests in work are finished, and answered later."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import aio_pika
 import asyncpg
 import pytest
 import pytest_asyncio
 from aiormq.exceptions import AMQPError
-from support.faults.load import Books, Producers, keeping_books, request_for
-from support.faults.outage import Witness, assert_unharmed, readyz, until_down, until_up, witness
+from support.faults.load import Books, Producers, keeping_books, waiting_for
+from support.faults.outage import cut_off, frozen, half_open, killed, stopped
 from support.faults.processes import WorkerProcess, worker_processes
 from support.faults.proxy import Proxy, proxy_to
 from support.faults.scene import Scene
-from support.servers import FaultyRabbit, faulty_rabbit, write_down
+from support.faults.watching import Witness, assert_unharmed, readyz, until_down, until_up, witness
+from support.harness import delete_topology
+from support.servers import FaultyRabbit, write_down
 
 from worker.operations.promises import verify
 from worker.rabbitmq import topology
@@ -36,101 +37,47 @@ MORE = {"WORKER_PREFETCH": "40", "WORKER_BATCH_SIZE": "20"}
 BUSY = {"WORKER_HANDLER": "support.faults.handlers:takes_a_moment"}
 GONE = (AMQPError, OSError, TimeoutError)
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("rabbitmq_away")]  # one server for all
 
 
 @dataclass(frozen=True)
 class Site:
-    """A broker to break, the network to it, and who works there."""
+    """A broker to break, the network to it, and the scene of its workers."""
 
-    broker: FaultyRabbit
+    server: FaultyRabbit
     network: Proxy
     scene: Scene
 
+    @property
+    def refusals(self) -> tuple[type[Exception], ...]:
+        return GONE
+
+    async def connect(self) -> None:
+        connection = await aio_pika.connect(self.server.url, timeout=1)
+        await connection.close()
+
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[aio_pika.abc.AbstractChannel]:
-        """Past the network."""
-        async with await aio_pika.connect(self.broker.url) as connection:
+        """Opens a channel past the network that a test breaks."""
+        async with await aio_pika.connect(self.server.url) as connection:
             yield await connection.channel()
-
-
-@pytest_asyncio.fixture(scope="module")
-async def broker() -> AsyncIterator[FaultyRabbit]:
-    async with faulty_rabbit() as running:
-        yield running
 
 
 @pytest_asyncio.fixture
 async def site(broker: FaultyRabbit, database_url: str) -> AsyncIterator[Site]:
     async with proxy_to(broker.url) as (network, url):
-        made = Site(broker, network, Scene(url, database_url, PREFIX, more=MORE))
-        yield made
-    async with made.channel() as channel:
-        for name in names_for(PREFIX):
-            await channel.queue_delete(name)
-            await channel.exchange_delete(name)
+        yield Site(broker, network, Scene(url, database_url, PREFIX, more=MORE))
+    await delete_topology(broker.url, PREFIX)
 
 
 Outage = Callable[[Site], AbstractAsyncContextManager[None]]
 
 
 @asynccontextmanager
-async def stopped(site: Site) -> AsyncIterator[None]:
-    await site.broker.stop()
-    with pytest.raises(GONE):
-        await aio_pika.connect(site.broker.url, timeout=1)
-    try:
-        yield
-    finally:
-        await site.broker.start()
-
-
-@asynccontextmanager
-async def killed(site: Site) -> AsyncIterator[None]:
-    await site.broker.kill()
-    with pytest.raises(GONE):
-        await aio_pika.connect(site.broker.url, timeout=1)
-    try:
-        yield
-    finally:
-        await site.broker.start()
-
-
-@asynccontextmanager
-async def frozen(site: Site) -> AsyncIterator[None]:
-    await site.broker.freeze()
-    with pytest.raises(TimeoutError):
-        await aio_pika.connect(site.broker.url, timeout=1)
-    try:
-        yield
-    finally:
-        await site.broker.thaw()
-
-
-@asynccontextmanager
-async def cut_off(site: Site) -> AsyncIterator[None]:
-    assert site.network.cut(refuse=True) > 0
-    try:
-        yield
-    finally:
-        site.network.heal()
-
-
-@asynccontextmanager
-async def half_open(site: Site) -> AsyncIterator[None]:
-    assert site.network.stall() > 0
-    try:
-        yield
-    finally:
-        assert site.network.held_bytes > 0
-        site.network.heal()
-
-
-@asynccontextmanager
 async def short_of_memory(site: Site) -> AsyncIterator[None]:
-    """Connections that publish are blocked, those that consume are not."""
-    await site.broker.ctl("set_vm_memory_high_watermark", "0.00001")
-    assert "memory" in await site.broker.ctl("eval", "rabbit_alarm:get_alarms().")
+    """Sets a memory alarm: connections that publish are blocked, those that only consume are not."""
+    await site.server.ctl("set_vm_memory_high_watermark", "0.00001")
+    assert "memory" in await site.server.ctl("eval", "rabbit_alarm:get_alarms().")
     try:
         async with asyncio.timeout(90):
             # One that only consumes is no more than threatened; those that have published are blocked.
@@ -138,7 +85,7 @@ async def short_of_memory(site: Site) -> AsyncIterator[None]:
                 pass
         yield
     finally:
-        await site.broker.ctl("set_vm_memory_high_watermark", "0.4")
+        await site.server.ctl("set_vm_memory_high_watermark", "0.4")
 
 
 @pytest.mark.parametrize("outage", [stopped, killed, frozen, cut_off, half_open, short_of_memory])
@@ -163,8 +110,8 @@ async def test_an_outage_is_told_burns_no_attempt_loses_nothing_and_ends_by_itse
 
 
 async def connection_states(site: Site) -> set[str]:
-    """How the broker sees the connections of workers."""
-    table = await site.broker.ctl("list_connections", "state", "client_properties")
+    """Returns the states that the broker shows for the workers' connections."""
+    table = await site.server.ctl("list_connections", "state", "client_properties")
     return {line.split()[0] for line in table.splitlines() if "session-worker" in line}
 
 
@@ -179,7 +126,7 @@ async def reset(site: Site) -> str:
 
 
 async def closed_by_the_broker(site: Site) -> str:
-    await site.broker.ctl("close_all_connections", "maintenance")
+    await site.server.ctl("close_all_connections", "maintenance")
     return "maintenance"
 
 
@@ -199,17 +146,9 @@ async def test_connections_that_break_are_made_anew_and_their_deliveries_come_ag
     await assert_unharmed(site.scene.database_url, books)
 
 
-@pytest.fixture
-def gate() -> Iterator[Path]:
-    """A file that handlers wait for; its path is short enough for a request's name."""
-    path = Path("/tmp", f"gate-{uuid4().hex[:12]}")
-    yield path
-    path.unlink(missing_ok=True)
-
-
 @pytest_asyncio.fixture
 async def impatient(broker: FaultyRabbit) -> AsyncIterator[None]:
-    """The broker closes a channel whose deliveries are not acknowledged soon; it would take half an hour."""
+    """Makes the broker close a channel with deliveries unacknowledged for 2 s, in place of half an hour."""
     was = await broker.ctl("eval", "application:get_env(rabbit, consumer_timeout, undefined).")
     await broker.ctl("eval", CONSUMER_TIMEOUT.format(2_000, 1_000))
     yield
@@ -220,7 +159,7 @@ async def impatient(broker: FaultyRabbit) -> AsyncIterator[None]:
 async def test_a_channel_that_the_broker_closes_for_a_slow_handler_costs_neither_attempt_nor_response(
     site: Site, gate: Path
 ) -> None:
-    url = site.broker.url
+    url = site.server.url
     environ = {**site.scene.environ, "WORKER_HANDLER": "support.faults.handlers:waits_for_the_gate"}
     async with (
         worker_processes(1, environ) as [worker],
@@ -228,7 +167,7 @@ async def test_a_channel_that_the_broker_closes_for_a_slow_handler_costs_neither
         keeping_books(url, PREFIX) as books,
     ):
         producers = Producers(url, PREFIX, books, 100)
-        await producers.send(30, lambda one: request_for(one) | {"payload": {"name": str(gate)}})
+        await producers.send(30, waiting_for(gate))
         closed = await worker.event("broker.lost", part="requests")
         assert "PRECONDITION_FAILED" in closed["reason"]
         await until_up([worker])
@@ -269,7 +208,7 @@ async def test_a_worker_declares_a_deleted_request_queue_again_and_goes_on(
 async def test_without_a_response_queue_responses_wait_in_the_record(
     site: Site, db: asyncpg.Connection
 ) -> None:
-    scene, url = site.scene, site.broker.url
+    scene, url = site.scene, site.server.url
     design = topology.design(PREFIX, limits_from_policy=False)
     async with worker_processes(1, scene.environ) as [worker], keeping_books(url, PREFIX) as books:
         async with site.channel() as channel:
@@ -297,8 +236,8 @@ async def test_a_worker_that_starts_without_rabbitmq_waits_visibly_and_then_work
             assert told["again_in_seconds"] >= 0
             assert (await readyz(worker)).keys() == {"requests", "responses"}
         await worker.event("worker.ready")
-        async with keeping_books(site.broker.url, PREFIX) as books:
-            await Producers(site.broker.url, PREFIX, books, 100).send(50)
+        async with keeping_books(site.server.url, PREFIX) as books:
+            await Producers(site.server.url, PREFIX, books, 100).send(50)
             await books.until_all_answered(30)
         await assert_unharmed(site.scene.database_url, books)
     finally:
@@ -309,17 +248,17 @@ async def test_a_worker_that_starts_without_rabbitmq_waits_visibly_and_then_work
 async def under_load(
     site: Site,
 ) -> AsyncIterator[tuple[list[WorkerProcess], Books, Callable[[], Awaitable[None]], Witness]]:
-    """Two workers amid a steady flow, which goes on for a while when told that it is enough. Producers and
+    """Runs two workers under a steady flow, which goes on for a while when told it is enough. Producers and
     subscriber are not behind the network that is broken. The workers are never without work in hand, whatever
     the producers can still do: a response that cannot be published is what tells of an outage.
     """
-    url = site.broker.url
+    url = site.server.url
     async with (
         worker_processes(2, {**site.scene.environ, **BUSY}) as workers,
         witness(url, PREFIX) as watching,
         keeping_books(url, PREFIX) as books,
     ):
-        await write_down(site.broker)
+        await write_down(site.server)
         producers, enough = Producers(url, PREFIX, books, OPEN_AT_MOST), asyncio.Event()
         producers.per_second = 100
 

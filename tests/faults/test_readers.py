@@ -1,4 +1,4 @@
-"""Messages that are large, or that end the process that reads them; and what becomes of that process."""
+"""A message that is large, or ends the process that reads it, takes no other along."""
 
 import asyncio
 from uuid import UUID, uuid4
@@ -19,7 +19,7 @@ def readers_of(worker: WorkerProcess) -> list[psutil.Process]:
 
 
 async def test_a_large_message_among_others_takes_none_of_them_along(scene: Scene) -> None:
-    """Ten good ones, one of 90 kB that once took gigabytes, ten good ones: all are answered at once."""
+    """One of 90 kB that once took gigabytes comes between twenty good ones: all are answered at once."""
     worker = WorkerProcess(scene.environ)
     await worker.start()
     try:

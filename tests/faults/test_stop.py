@@ -1,21 +1,21 @@
-"""How workers stop: what was begun is finished or given back unharmed, whatever is away at the time."""
+"""A worker that stops finishes what it began or gives it back unharmed, whichever server is away."""
 
 import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import asyncpg
 import pytest
-from support.faults.load import Books, Producers, keeping_books, request_for, subscribe
-from support.faults.outage import assert_unharmed
+from support.faults.load import Books, Producers, keeping_books, subscribe, waiting_for
 from support.faults.processes import Event, WorkerProcess, worker_processes
 from support.faults.proxy import Proxy, proxy_to
 from support.faults.scene import Scene
+from support.faults.watching import assert_unharmed
 
 from worker.operations.promises import verify
 
@@ -35,20 +35,8 @@ AT_WORK = "select count(*) > 0 from requests where status = 'processing'"
 pytestmark = pytest.mark.timeout(120)
 
 
-@pytest.fixture
-def gate() -> Iterator[Path]:
-    """A file that handlers wait for; its path is short enough for a request's name."""
-    path = Path("/tmp", f"gate-{uuid4().hex[:12]}")
-    yield path
-    path.unlink(missing_ok=True)
-
-
-def waiting_for(gate: Path) -> Callable[[UUID], dict[str, object]]:
-    return lambda one: request_for(one) | {"payload": {"name": str(gate)}}
-
-
 async def terminated(worker: WorkerProcess) -> float:
-    """How long it took to stop in order."""
+    """Stops a worker in order; returns how long that took."""
     begun = time.monotonic()
     worker.terminate()
     async with asyncio.timeout(60):
@@ -59,7 +47,7 @@ async def terminated(worker: WorkerProcess) -> float:
 
 @asynccontextmanager
 async def steady_flow(scene: Scene, books: Books, per_second: float) -> AsyncIterator[None]:
-    """Requests keep coming while this is open; at least some have been answered when it begins."""
+    """Sends requests while this is open; some have been answered when it begins."""
     producers = Producers(scene.amqp_url, scene.prefix, books, open_at_most=5_000)
     producers.per_second = per_second
     enough = asyncio.Event()
@@ -228,7 +216,7 @@ async def test_it_stops_promptly_while_postgres_takes_no_writes_at_its_start(
 
 
 class TimedBooks(Books):
-    """Knows how long each response took, from the confirm of its request."""
+    """Also notes how long each response took, from the confirm of its request."""
 
     def __init__(self) -> None:
         super().__init__()

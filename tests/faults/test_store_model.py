@@ -1,4 +1,4 @@
-"""Workers that share the tables, in any order of their steps: a state machine that hypothesis drives.
+"""Workers that share the tables keep the promises in any order of steps: hypothesis drives a state machine.
 
 Two workers accept, finish, put off, answer and take over; leases run out under their hands, answers of the
 database get lost, workers die and stop. After each step the tables are compared with what each statement
@@ -68,7 +68,7 @@ STEP = st.tuples(BATCH, st.integers(0, 11), SOME, VERDICT, MEANWHILE)
 
 @dataclass
 class Batch:
-    """What a worker believes to hold."""
+    """The requests that a worker believes it holds."""
 
     worker: int
     lease: int
@@ -84,7 +84,7 @@ class Batch:
 
 
 class World:
-    """Two workers' ways to one database, which outlive the examples."""
+    """Two workers' connections to one database, which outlive the examples."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -166,7 +166,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(which=BATCH, numbers=REQUESTS, meanwhile=MEANWHILE)
     def the_other_half_of_a_batch_arrives(self, which: int, numbers: list[int], meanwhile: str) -> None:
-        """Postgres has refused the whole."""
+        """Postgres refused the whole batch, so the worker halves it."""
         for batch in self._pick(which, lambda batch: batch.taken is None):
             self._lose(batch.worker, meanwhile)
             self.run(self._accept(batch, numbers, b"content"))
@@ -174,7 +174,8 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(steps=st.lists(STEP, min_size=2, max_size=6))
     def batches_go_on(self, steps: list[tuple[int, int, int, str, str]]) -> None:
         for which, kind, some, verdict, meanwhile in steps:
-            for batch in self._pick(which, lambda batch, all_=kind == 0: all_ or not batch.over):
+            fits: Callable[[Batch], bool] = (lambda _: True) if kind == 0 else (lambda batch: not batch.over)
+            for batch in self._pick(which, fits):
                 possible = list(self._possible(batch, some, verdict))
                 self._lose(batch.worker, meanwhile)
                 self.run(possible[kind % len(possible)]())
@@ -249,14 +250,14 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(worker=WORKER, which=BATCH, meanwhile=MEANWHILE)
     def a_request_is_cancelled(self, worker: int, which: int, meanwhile: str) -> None:
-        """By someone who does not hold it: the attempt is the fence."""
+        """Someone cancels it who does not hold it: the attempt number is the fence."""
         if unfinished := self._unfinished():
             self._lose(worker, meanwhile)
             self.run(self._cancel(worker, unfinished[which % len(unfinished)]))
 
     @rule(worker=WORKER, which=BATCH)
     def an_answer_is_put_off_that_is_none_yet(self, worker: int, which: int) -> None:
-        """Its holder keeps the request."""
+        """The statement changes nothing: the holder keeps the request."""
         if unfinished := self._unfinished():
             self.run(self._put_off(worker, [unfinished[which % len(unfinished)]]))
 
@@ -336,7 +337,7 @@ class StoreMachine(RuleBasedStateMachine):
                 assert self.published[one], "nobody published it"
 
     def teardown(self) -> None:
-        """All workers die, and others come: everything ends answered."""
+        """All workers die, and others come; then every request ends answered."""
         for worker in (0, 1):
             self._forget(worker)
             self.run(self._new_worker(worker))
@@ -377,7 +378,7 @@ class StoreMachine(RuleBasedStateMachine):
     def _possible(
         self, batch: Batch, some: int, verdict: str
     ) -> Iterator[Callable[[], Coroutine[Any, Any, None]]]:
-        """The steps that may be next, as the pipeline and the recovery take them."""
+        """Returns the steps that may be next, as pipeline and recovery take them."""
         if batch.unseen:
             yield lambda: self._look(batch)
         if batch.todo:
@@ -392,7 +393,7 @@ class StoreMachine(RuleBasedStateMachine):
             yield lambda: self._end(batch)
 
     def _lose(self, worker: int, meanwhile: str) -> None:
-        """The answer of this worker's next statement; it says the same again, after this has happened."""
+        """Loses the answer of this worker's next statement; the worker repeats the statement after `then`."""
         if meanwhile == "no loss":
             return
         self.world.happened[f"answer lost: {meanwhile}"] += 1
@@ -410,7 +411,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.world.databases[worker].lose_answer = happens
 
     def _at_once(self, steps: Sequence[Awaitable[None]]) -> None:
-        """Their order is Postgres's choice: what comes of it is not foreseen, but it keeps the promises."""
+        """Runs steps at once. Postgres chooses their order, so the model does not foresee the result."""
 
         async def all_of_them() -> None:
             for database in self.world.databases:
@@ -507,10 +508,10 @@ class StoreMachine(RuleBasedStateMachine):
         rows = await self.world.admin.fetch(
             "select request_id, reply_to from requests where request_id = any ($1::uuid[])", request_ids
         )
-        await waiting.put([Undelivered(*row, Receipt.REFUSED) for row in rows])
+        await waiting.put([Undelivered(row["request_id"], row["reply_to"], Receipt.REFUSED) for row in rows])
 
     async def _send(self, worker: int) -> None:
-        """What waits, and is due: time passes first."""
+        """Sends the responses that wait, after time has passed until they are due."""
         await self.world.admin.execute(
             "update requests set answer_at = now() - interval '1 minute' where answer_at is not null"
         )
@@ -536,7 +537,7 @@ class StoreMachine(RuleBasedStateMachine):
         batch.todo = [row for row in held if row.response is None]
 
     async def _become_due(self, some: int) -> None:
-        """Time passes for so many of those that were put off."""
+        """Lets time pass for so many of the requests that were put off."""
         rows = self.world.expected.state.requests
         late = sorted(one for one, row in rows.items() if row.due is False)[:some]
         await self.world.admin.execute(
@@ -584,7 +585,7 @@ class StoreMachine(RuleBasedStateMachine):
             }
 
     async def _recover(self, worker: int) -> None:
-        """Takes over what is due, and claims it."""
+        """Takes over the requests that are due, and claims them."""
         await self._take_over(worker, silent=True)
         for batch in [batch for batch in self.batches if batch.worker == worker and batch.unseen]:
             await self._look(batch)

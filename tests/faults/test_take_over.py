@@ -1,9 +1,10 @@
-"""What happens in the moment in which a lease changes hands, each case by itself."""
+"""A lease changes hands at the worst moment, one case a test."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 from uuid import UUID, uuid4
@@ -13,8 +14,8 @@ import pytest
 import pytest_asyncio
 from pamqp import commands as spec
 from support.faults.load import request_for
+from support.handlers import steer
 from support.harness import Desk, NewWorker, eventually, good_request, row_of
-from support.steering import steer
 
 from schemas import CreateSessionRequest
 from worker import app
@@ -45,11 +46,13 @@ RUN_OUT = "update leases set lease_until = now() - interval '1 s'"
 
 
 class LeasesWithNews(Leases):
-    """Something happens right after it has looked into a lease."""
+    """Leases of which one is read, and something happens right after that."""
+
+    news: Awaitable[object] | None = None
 
     async def held(self, lease: int) -> list[Held]:
         rows = await super().held(lease)
-        news, self.news = getattr(self, "news", None), None
+        news, self.news = self.news, None
         if news is not None:
             await news
         return rows
@@ -70,7 +73,7 @@ def a_holder(leases: Leases) -> Holder:
 
 @pytest_asyncio.fixture
 async def holders(settings: Settings) -> AsyncIterator[tuple[Holder, Holder]]:
-    """Of the former holder, and of the one that takes over."""
+    """Yields the parts of the former holder and of the worker that takes over."""
     url = settings.database_url.get_secret_value()
     database = Database(url, 2, None, Readiness(["postgres"]))
     await database.open()
@@ -91,7 +94,7 @@ def arrival() -> Arrival:
 
 
 async def begun(holder: Holder, db: asyncpg.Connection, count: int = 1) -> tuple[int, list[Work]]:
-    """Requests that this worker has claimed, and whose lease has run out since."""
+    """Has this worker claim requests, and lets their lease run out."""
     lease, arrivals = holder.leases.new(), [arrival() for _ in range(count)]
     assert await holder.store.accept(arrivals, lease) == {one.request_id for one in arrivals}
     await db.execute(RUN_OUT)
@@ -107,7 +110,7 @@ def completed(work: Work) -> Completed:
 
 
 class Published:
-    """Stands for the broker: what is answered is only written down."""
+    """Stands in for the broker: notes each answer."""
 
     def __init__(self) -> None:
         self.answers: list[Answer] = []
@@ -142,7 +145,8 @@ async def test_what_the_former_holder_finishes_in_that_moment_is_answered_by_the
 ) -> None:
     former, new = holders
     _, (first, second) = await begun(former, db, 2)
-    new.leases.news = former.store.finish([completed(first)])  # type: ignore[attr-defined]
+    assert isinstance(new.leases, LeasesWithNews)
+    new.leases.news = former.store.finish([completed(first)])
     published = Published()
     recover = recovery(new, published)
 
@@ -259,7 +263,7 @@ async def test_a_conflict_with_an_unfinished_request_holds_up_nothing_else(
     for _ in range(3):
         quick = good_request(None, name="quick")
         assert str((await desk.ask(quick)).request_id) == quick["request_id"]
-        await eventually(lambda one=quick["request_id"]: db.fetchval(PUBLISHED, UUID(one)))
+        await eventually(partial(db.fetchval, PUBLISHED, UUID(quick["request_id"])))
     assert (await row_of(db, slow["request_id"]))["published_at"] is None
     go_on.set()
     assert str((await desk.ask(slow)).request_id) == slow["request_id"]
@@ -268,7 +272,7 @@ async def test_a_conflict_with_an_unfinished_request_holds_up_nothing_else(
 async def test_a_worker_that_stops_takes_nothing_over(
     new_worker: NewWorker, desk: Desk, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Others are free for it: what it began now would be cut off when its time is over."""
+    """Other workers can take it; a request that it began now would be cut off when its time is over."""
     called, go_on, stopping, looks = asyncio.Event(), asyncio.Event(), asyncio.Event(), asyncio.Semaphore(0)
     look, stop = Recovery.run_once, Intake.stop
 

@@ -1,8 +1,7 @@
-"""A worker that dies is followed by one of its own prefix, whoever else works in the same database."""
+"""Only a worker of the same prefix takes over from one that died, whoever else uses the database."""
 
 import asyncpg
-from faults.test_leases import named
-from support.faults.load import Producers, keeping_books
+from support.faults.load import Producers, keeping_books, named
 from support.faults.processes import worker_processes
 from support.faults.scene import Scene
 from support.harness import delete_topology
@@ -24,7 +23,7 @@ async def test_a_worker_of_another_prefix_takes_over_nothing_and_answers_nobody(
         ):
             await migrate.migrate(scene.database_url, prefix=other)
             producers = Producers(scene.amqp_url, scene.prefix, books, 20)
-            await producers.send(20, lambda one: named("endless", one))
+            await producers.send(20, named("endless"))
             await scene.until_rows(db, "select count(*) = 20 from requests where status = 'processing'")
             async with worker_processes(1, {**scene.environ, "WORKER_PREFIX": other}):
                 await victim.kill()

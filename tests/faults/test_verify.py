@@ -1,4 +1,4 @@
-"""The checker is checked: each kind of violation is planted, and it and nothing else is found."""
+"""The checker finds each kind of violation that is planted, and nothing else."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -9,8 +9,9 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 import pytest_asyncio
+from support.databases import made_database
 from support.faults.load import Books, keeping_books
-from support.harness import Desk, delete_topology, good_request, open_desk, run_in_process, with_database
+from support.harness import Desk, delete_topology, good_request, open_desk, run_in_process
 
 from worker.operations.promises import Received, verify
 from worker.settings import Settings
@@ -18,9 +19,11 @@ from worker.stack import Stack
 
 CASES = 40  # more than there are tests
 
+pytestmark = pytest.mark.xdist_group("verify")  # one run for all
+
 
 class Case(NamedTuple):
-    """What nothing went wrong with, about to be spoilt: a completed request, a failed one, and one that was
+    """Sound records, which a test will spoil: a completed request, a failed one, and one that was
     answered twice and asked for with other content as well."""
 
     db: asyncpg.Connection
@@ -37,7 +40,7 @@ class Case(NamedTuple):
         return self.confirmed[1]
 
     async def change(self, statement: str, request_id: UUID) -> None:
-        """What the database would refuse, done behind the back of its triggers."""
+        """Makes a change that the database would refuse, with its triggers switched off."""
         await self.db.execute("set session_replication_role = replica")
         try:
             assert await self.db.execute(statement, request_id) not in ("UPDATE 0", "DELETE 0", "INSERT 0 0")
@@ -45,13 +48,13 @@ class Case(NamedTuple):
             await self.db.execute("reset session_replication_role")
 
     def respond(self, request_id: UUID, change: Callable[[Received], Received]) -> None:
-        """Every copy of this response, as if it had come like that."""
+        """Changes every copy of this response, as if it had arrived like that."""
         self.received[:] = [
             change(copy) if copy.message_id == str(request_id) else copy for copy in self.received
         ]
 
     async def rewrite(self, request_id: UUID, change: Callable[[dict[str, object]], object]) -> None:
-        """The response, on record and as it came."""
+        """Changes the response both on record and as it arrived."""
         document = json.loads(self.of(request_id).body)
         change(document)
         body = json.dumps(document)
@@ -67,32 +70,28 @@ class Case(NamedTuple):
 
 @pytest_asyncio.fixture(scope="module")
 async def cases(stack: Stack, template: str) -> AsyncIterator[Iterator[Case]]:
-    """One run for all of the tests, each of which has requests of its own in it."""
-    name, prefix = f"verify_{uuid4().hex[:12]}", f"t{uuid4().hex[:12]}"
-    admin = await asyncpg.connect(stack.database_url)
-    await admin.execute(f"create database {name} template {template}")
-    url = with_database(stack.database_url, name)
-    settings = Settings(
-        amqp_url=stack.amqp_url, database_url=url, prefix=prefix, http_host="127.0.0.1", http_port=0
-    )
-    try:
-        async with (
-            run_in_process(settings) as start,
-            keeping_books(stack.amqp_url, prefix) as books,
-            open_desk(stack.amqp_url, prefix) as desk,
-        ):
-            await start()
-            await _fill(books, desk)
+    """Runs a worker once for all of the tests; each test gets requests of its own."""
+    prefix = f"t{uuid4().hex[:12]}"
+    async with made_database(stack.database_url, "verify", template) as url:
+        settings = Settings(
+            amqp_url=stack.amqp_url, database_url=url, prefix=prefix, http_host="127.0.0.1", http_port=0
+        )
+        try:
+            async with (
+                run_in_process(settings) as start,
+                keeping_books(stack.amqp_url, prefix) as books,
+                open_desk(stack.amqp_url, prefix) as desk,
+            ):
+                await start()
+                await _fill(books, desk)
+        finally:
+            await delete_topology(stack.amqp_url, prefix)
         db = await asyncpg.connect(url)
         for constraint in ("failed_has_code", "finished_has_response"):
             await db.execute(f"alter table requests drop constraint {constraint}")
         await db.execute("alter table sessions drop constraint sessions_request_id_key")
         yield (_case(db, url, books, number) for number in range(0, CASES * 3, 3))
         await db.close()
-    finally:
-        await admin.execute(f"drop database if exists {name} with (force)")
-        await admin.close()
-        await delete_topology(stack.amqp_url, prefix)
 
 
 async def _fill(books: Books, desk: Desk) -> None:
@@ -400,7 +399,7 @@ async def test_what_a_handler_adds_to_the_metadata_is_its_own_affair(case: Case)
 
 
 async def test_the_session_of_a_former_request_with_the_same_id_is_there_rightly(case: Case) -> None:
-    """Retention deleted the record of the first one, not its session; the second was told of a conflict."""
+    """Retention deleted the first one's record but not its session; the second was refused as a conflict."""
     conflict = "update requests set error_code = 'request_id_conflict' where request_id = $1"
     await session_of_failed(case)
     await case.change(conflict, case.failed)

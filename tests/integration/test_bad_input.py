@@ -1,4 +1,4 @@
-"""Bad input with an id that can be found: a failed response that says why, a row, and on with the next."""
+"""Bad input whose id can be found gets a failed response with the reason and a row; the next is served."""
 
 import gzip
 import json

@@ -1,17 +1,16 @@
-"""A request is taken back: before it comes, while it is worked on, while it waits, and too late."""
+"""A request is cancelled before it comes, while it is worked on, while it waits, and too late."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
 
 import aio_pika
 import asyncpg
 import pytest
-import pytest_asyncio
 from aio_pika.abc import AbstractIncomingMessage
 from structlog.testing import capture_logs
+from support.handlers import steer
 from support.harness import (
     Desk,
     NewWorker,
@@ -22,7 +21,6 @@ from support.harness import (
     response_in,
     row_of,
 )
-from support.steering import steer
 
 from schemas import CreateSessionRequest, CreateSessionResponse, FailureCode
 from worker.client import Client, Request, RequestTimedOut, SessionFailed, request_id_for
@@ -32,17 +30,10 @@ from worker.operations.promises import Received, verify
 from worker.rabbitmq.topology import names_for
 from worker.reading.reader import HEAVY_BYTES
 from worker.settings import Settings
-from worker.stack import Stack
-
-
-@pytest_asyncio.fixture
-async def client(stack: Stack, prefix: str) -> AsyncIterator[Client]:
-    async with Client(stack.amqp_url, prefix) as opened:
-        yield opened
 
 
 class Handler:
-    """Stays in its call until it is let go."""
+    """A handler that stays in its call until a test lets it go."""
 
     def __init__(self) -> None:
         self.called = asyncio.Event()
@@ -100,7 +91,16 @@ async def test_during_a_handler_s_call(
     assert response_in(told) == ending.response
     assert (told.correlation_id, told.message_id) == ("mine", request["request_id"])
     assert (copy.body, copy.message_id) == (told.body, told.message_id)
-    assert [event["event"] for event in events].count("request.failed") == 1
+    assert [event for event in events if event["event"] == "request.failed"] == [
+        {
+            "event": "request.failed",
+            "log_level": "info",
+            "request_id": request["request_id"],
+            "attempt": 1,
+            "org_id": "org-1",
+            "code": "cancelled",
+        }
+    ]
     assert await metric_of(worker, "worker_requests_total", status="failed", code="cancelled") == 1
     assert await db.fetchval("select count(*) from sessions") == 0
     await eventually(lambda: none_left(db))
@@ -167,7 +167,13 @@ async def test_one_that_is_finished_stays_as_it_is(
     assert ending.response == again.response == response
     assert await row_of(db, request["request_id"]) == before
     assert desk.arrived.empty()
-    assert [event["status"] for event in events if event["event"] == "cancel.too_late"] == ["completed"] * 2
+    too_late = {
+        "event": "cancel.too_late",
+        "log_level": "info",
+        "request_id": request["request_id"],
+        "status": "completed",
+    }
+    assert [event for event in events if event["event"] == "cancel.too_late"] == [too_late] * 2
 
 
 async def _published(db: asyncpg.Connection, request_id: str) -> dict[str, Any] | None:
@@ -251,7 +257,7 @@ async def test_one_that_nobody_began_yet(
 async def test_the_answer_that_a_dead_worker_owes_is_given(
     new_worker: NewWorker, desk: Desk, client: Client, db: asyncpg.Connection
 ) -> None:
-    """It died after it had recorded the cancellation and before it published: the message comes again."""
+    """A worker died after it recorded the cancellation and before it published: the message comes again."""
     request_id = uuid4()
     await new_worker()
     await client.cancel(request_id)
@@ -324,7 +330,7 @@ async def test_what_is_said_wrong_is_told_at_once(client: Client) -> None:
 async def test_many_cancel_what_many_workers_finish(
     new_worker: NewWorker, client: Client, settings: Settings, db: asyncpg.Connection
 ) -> None:
-    """Whoever is first: each request ends once, and everyone is told the same."""
+    """Whether a worker or a cancel is first, each request ends once, and everyone is told the same."""
 
     told_of_one = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""create_session: a typed response, or an error that says what happened."""
+"""create_session returns a typed response, or raises an error that says what happened."""
 
 import asyncio
 import json
@@ -6,15 +6,14 @@ import random
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 import aio_pika
 import pytest
-import pytest_asyncio
-from support.responder import Responder, completed, content_of, failed, request_id_of, responder_at
+from aiormq.channel import Channel
+from support.responder import Responder, completed, content_of, failed, request_id_of
 
 from schemas import CreateSessionPayload, CreateSessionRequest, FailureCode, is_session_id
 from worker.client import (
@@ -31,18 +30,6 @@ from worker.client import (
 from worker.client.request import Request, outgoing
 from worker.rabbitmq.topology import names_for
 from worker.stack import Stack
-
-
-@pytest_asyncio.fixture
-async def responder(stack: Stack, prefix: str) -> AsyncIterator[Responder]:
-    async with responder_at(stack.amqp_url, prefix) as running:
-        yield running
-
-
-@pytest_asyncio.fixture
-async def client(stack: Stack, prefix: str) -> AsyncIterator[Client]:
-    async with Client(stack.amqp_url, prefix, app_id="shop") as opened:
-        yield opened
 
 
 async def test_a_response_is_typed(responder: Responder, client: Client) -> None:
@@ -90,7 +77,7 @@ async def test_a_request_goes_out_as_the_contract_says(
     assert (message.app_id, message.correlation_id) == ("shop", str(response.request_id))
     assert UUID(message.message_id)
     assert message.timestamp is not None
-    assert message.headers["traceparent"].startswith("00-4bf9")
+    assert str(message.headers["traceparent"]).startswith("00-4bf9")
     assert 19_000 < int(str(message.headers["deadline"])) - before.timestamp() * 1000 < 30_000
 
 
@@ -322,7 +309,7 @@ async def test_what_json_cannot_hold_is_told_at_once(client: Client) -> None:
 
 
 def test_the_client_needs_aio_pika_alone() -> None:
-    """As installed with the extra `client`: whatever only the worker needs is not there."""
+    """With the extra `client`, libraries that only the worker needs are not installed."""
     not_there = (
         "aiohttp", "asyncpg", "cryptography", "prometheus_client", "pydantic_settings", "rich", "structlog",
         "uvloop",
@@ -353,6 +340,7 @@ async def test_a_connection_that_ends_without_an_error_is_a_lost_one(
     await client.connect()
     line = client._calls.sender._line
     assert line is not None
+    assert isinstance(line.channel, Channel)
     call = asyncio.create_task(client.create_session(org_id="org-1", timeout=20))
     while not line.channel.write_queue.qsize():  # noqa: ASYNC110 — until its publish is on its way
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""The examples in the client's docstrings: each is run as it stands, with a broker and a worker."""
+"""The examples in the client's docstrings run as they are, with a broker and a worker."""
 
 import asyncio
 import doctest

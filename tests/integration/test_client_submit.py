@@ -1,4 +1,4 @@
-"""submit and submit_many: confirmed, in order, and no more in flight than asked for."""
+"""submit and submit_many return confirmed requests in order, with no more in flight than asked for."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -6,24 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
-import pytest_asyncio
 from support.harness import ANSWER_SECONDS, NewWorker, eventually
-from support.responder import Responder, request_id_of, responder_at
+from support.responder import Responder, request_id_of
 
 from worker.client import Client, Request, RequestUnroutable, SessionFailed, request_id_for
-from worker.stack import Stack
-
-
-@pytest_asyncio.fixture
-async def responder(stack: Stack, prefix: str) -> AsyncIterator[Responder]:
-    async with responder_at(stack.amqp_url, prefix) as running:
-        yield running
-
-
-@pytest_asyncio.fixture
-async def client(stack: Stack, prefix: str) -> AsyncIterator[Client]:
-    async with Client(stack.amqp_url, prefix) as opened:
-        yield opened
 
 
 async def test_submit_returns_when_the_request_is_safe(responder: Responder, client: Client) -> None:

@@ -1,36 +1,22 @@
-"""subscribe: each response once, acknowledged when the loop's body is done with it."""
+"""subscribe yields each response once, and acknowledges it when the loop's body is done with it."""
 
 import asyncio
 import gc
 import socket
 import weakref
-from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import aio_pika
 import pytest
-import pytest_asyncio
 from support.harness import eventually
-from support.responder import Responder, completed, responder_at
+from support.responder import Responder, completed
 
 from worker.client import Client, ClientClosed, QueueMissing, Subscription
 from worker.stack import Stack
 
 
-@pytest_asyncio.fixture
-async def responder(stack: Stack, prefix: str) -> AsyncIterator[Responder]:
-    async with responder_at(stack.amqp_url, prefix) as running:
-        yield running
-
-
-@pytest_asyncio.fixture
-async def client(stack: Stack, prefix: str) -> AsyncIterator[Client]:
-    async with Client(stack.amqp_url, prefix) as opened:
-        yield opened
-
-
 async def left(responder: Responder, expected: int) -> None:
-    """The queue comes to hold so many. A broker takes note of an acknowledgement when it gets to it."""
+    """Waits until the queue holds so many: a broker may process an acknowledgement late."""
 
     async def look() -> bool:
         return await responder.left_in(responder.names.responses) == expected
@@ -181,7 +167,7 @@ async def test_a_client_does_not_keep_what_has_ended(client: Client) -> None:
 
 
 async def returned(stack: Stack, queue: str) -> list[int]:
-    """How often each of those left was returned by a reader."""
+    """Returns how often readers returned each of the responses that are left."""
     counts = []
     async with await aio_pika.connect(stack.amqp_url) as connection:
         source = await (await connection.channel()).get_queue(queue, ensure=False)
@@ -194,7 +180,7 @@ async def returned(stack: Stack, queue: str) -> list[int]:
 async def test_who_takes_some_returns_no_other(
     responder: Responder, client: Client, stack: Stack, prefetch: int
 ) -> None:
-    """A response that is returned too often ends in the dead letters: short reads must not return any."""
+    """A response that is returned too often becomes a dead letter, so a short read must return none."""
     sent = [completed(uuid4()) for _ in range(40)]
     for number, response in enumerate(sent):
         await responder.respond(response, str(number))
@@ -231,7 +217,7 @@ async def test_a_reader_who_is_done_with_what_lay_there_ends_and_returns_none(
 async def test_a_reader_who_gives_up_early_has_taken_what_it_was_given(
     responder: Responder, client: Client
 ) -> None:
-    """Though some of its acknowledgements had to wait."""
+    """They are acknowledged even if some of the acknowledgements had to wait."""
     for number in range(5):
         await responder.respond(completed(uuid4()), str(number))
 
@@ -245,7 +231,7 @@ async def test_a_reader_who_gives_up_early_has_taken_what_it_was_given(
 async def test_a_subscriber_that_crashes_again_and_again_loses_no_response(
     responder: Responder, stack: Stack
 ) -> None:
-    """Each time it has all of them in hand, and acknowledges none."""
+    """Each time it holds all of them, and acknowledges none."""
     for number in range(30):
         await responder.respond(completed(uuid4()), str(number))
     for _ in range(22):

@@ -106,7 +106,7 @@ async def test_an_impossible_session_is_rejected(db: asyncpg.Connection, change:
 
 
 async def test_no_index_has_what_a_request_s_normal_way_changes(db: asyncpg.Connection) -> None:
-    """A key, or a predicate, with such a column takes every one of those updates off its page (no HOT)."""
+    """An index with such a column, as key or in its predicate, makes each of those updates leave its page."""
     indexes = await db.fetch("select indexdef from pg_indexes where tablename = 'requests'")
     changed = {"status", "attempt", "response", "error_code", "started_at", "finished_at", "published_at"}
 

@@ -1,4 +1,4 @@
-"""What Postgres may say that is no fault of a request, and what a statement that waits leaves behind."""
+"""An error of Postgres that no request caused fails no request, and a waiting statement leaves nothing."""
 
 import asyncio
 import os
@@ -49,12 +49,12 @@ async def test_a_statement_that_somebody_ends_is_no_verdict_on_its_request(
             pid = await eventually(lambda: other.fetchval(WAITING))
             await other.execute("select pg_cancel_backend($1)", pid)
             await told(events, "postgres.lost", 1)
-            assert "postgres" in worker.monitoring.readiness.reasons
+            assert "postgres" in worker.readiness.reasons
         answer = response_in(await desk.next())
     await other.close()
     assert answer.status == "completed"
     assert await db.fetchval("select max(attempt) from requests") == 1
-    await worker.monitoring.readiness.until_up()
+    await worker.readiness.until_up()
 
 
 async def test_a_table_that_is_out_of_the_way_for_a_while_fails_no_request(
@@ -92,7 +92,7 @@ async def test_statements_that_wait_for_a_lock_do_not_use_up_the_connections(
     database_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With times of their own here: the real ones are compared."""
+    """The test shortens the times; it compares the real ones with each other."""
     theirs, ours = database.SERVER_SETTINGS["statement_timeout"], database._CALL_SECONDS
     assert theirs == f"{ours - 1}s"
     monkeypatch.setattr(database, "_CALL_SECONDS", 1.5)
@@ -151,7 +151,7 @@ async def test_who_holds_the_lock_is_told_while_it_is_waited_for_and_an_outage_i
             assert response_in(await desk.next()).status == "completed"
         await told(events, "postgres.back", 1)
     await other.close()
-    await worker.monitoring.readiness.until_up()
+    await worker.readiness.until_up()
     assert [event["event"] for event in events if event["event"].startswith("postgres.")] == [
         "postgres.lost", "postgres.back",
     ]  # fmt: skip

@@ -5,8 +5,8 @@ from typing import Any
 
 import asyncpg
 import pytest
+from support.handlers import steer
 from support.harness import Desk, NewWorker, declare_topology, eventually, good_request, response_in, row_of
-from support.steering import steer
 
 from schemas import CreateSessionRequest
 from worker.handlers import Context

@@ -1,4 +1,4 @@
-"""The intake on a real broker: lost channels, and what is given back."""
+"""The intake, on a real broker, outlives lost channels and gives deliveries back."""
 
 import asyncio
 import importlib.metadata
@@ -11,6 +11,7 @@ import pytest
 from support.faults.proxy import proxy_to
 from support.harness import Desk, declare_topology, eventually, good_request
 
+from worker.messages.envelope import Message
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.readiness import Readiness
 from worker.rabbitmq.intake import PART, Bounds, Intake, sources_of_requests
@@ -21,7 +22,7 @@ from worker.stack import Stack
 
 @asynccontextmanager
 async def intake_on(intake: Intake, readiness: Readiness, url: str) -> AsyncIterator["asyncio.Task[None]"]:
-    """Serving on a connection of its own."""
+    """Runs the intake on a connection of its own."""
     connection = await aio_pika.connect(url)
     serving = asyncio.create_task(intake.serve(connection))
     await asyncio.wait_for(readiness.until_up(PART), 10)
@@ -39,7 +40,7 @@ def new_intake(prefix: str, prefetch: int = 100, metrics: Metrics | None = None)
 
 
 async def take(intake: Intake, count: int) -> list[bytes]:
-    """So many, all buffered at once."""
+    """Waits until so many are buffered, and takes them all."""
 
     async def look() -> bool:
         return await intake.arrivals() == count
@@ -168,7 +169,7 @@ async def test_large_messages_make_small_batches(desk: Desk, settings: Settings)
 async def test_what_is_buffered_goes_back_at_once_when_it_stops(
     settings: Settings, stack: Stack, desk: Desk
 ) -> None:
-    """The connection stays open, since what was begun has yet to be settled on it."""
+    """The connection stays open, since requests in work still have to be settled on it."""
     await declare_topology(settings)
     for number in range(5):
         await desk.send(f"{number}")
@@ -272,7 +273,7 @@ async def test_a_body_that_is_too_large_is_dropped_as_it_comes(
 
         await eventually(all_there)
         assert intake.held_bytes == len(nobody_s) + len(response)
-        messages = []
+        messages: list[Message] = []
         while len(messages) < 3:
             messages += [delivery.message for delivery in intake.take(3)]
 

@@ -1,4 +1,4 @@
-"""The same request id again: the same answer, or a conflict; never a second session."""
+"""The same request id again gets the same answer, or a conflict; never a second session."""
 
 import asyncio
 import base64
@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
+from support.handlers import steer
 from support.harness import (
     Desk,
     NewWorker,
@@ -23,7 +24,6 @@ from support.harness import (
     row_of,
     told,
 )
-from support.steering import steer
 
 from schemas import CreateSessionRequest, FailureCode
 from worker.client import Client
@@ -37,7 +37,7 @@ from worker.values import Read
 
 
 async def settled_row(db: asyncpg.Connection, request_id: str) -> dict[str, Any]:
-    """The row once nothing more is to be written to it."""
+    """Waits until nothing more will be written to the row, and returns it."""
     await eventually(
         lambda: db.fetchval(
             "select true from requests where request_id = $1 and published_at is not null", UUID(request_id)
@@ -300,7 +300,7 @@ async def test_a_conflict_with_an_unfinished_request_leaves_it_alone(
 async def test_a_conflict_that_finds_no_queue_waits_on_record_until_there_is_one(
     settings: Settings, new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
 ) -> None:
-    """No row of a request holds it; it has one of its own, so that no delivery has to be held for it."""
+    """It is stored in a row of its own, so that the worker need not hold its delivery."""
     names = names_for(desk.prefix)
     worker = await new_worker()
     request = good_request()

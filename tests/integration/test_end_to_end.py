@@ -1,4 +1,4 @@
-"""The end-to-end time against the requester's own clock, and its count against the answers."""
+"""The end-to-end time agrees with the requester's own clock, and its count with the answers."""
 
 import asyncio
 import json
@@ -15,6 +15,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from prometheus_client.parser import text_string_to_metric_families
+from support.handlers import steer
 from support.harness import (
     Desk,
     NewWorker,
@@ -26,7 +27,6 @@ from support.harness import (
     metric_becomes,
     metric_of,
 )
-from support.steering import steer
 
 from schemas import CreateSessionRequest
 from worker.client import Client
@@ -52,8 +52,8 @@ async def client(stack: Stack, prefix: str) -> AsyncIterator[Client]:
 
 
 async def test_it_is_what_the_client_s_own_clock_says(new_worker: NewWorker, client: Client) -> None:
-    """Within 5 %, tried again or not. Few at once: what waits for its turn in this one process, which is
-    client and worker, is not the worker's."""
+    """The two agree within 5 %, also after a retry. Few run at once: this process is client and worker, so a
+    wait for its turn would not be the worker's."""
 
     async def wait(_request: CreateSessionRequest, context: Context) -> None:
         await asyncio.sleep(0.05)
@@ -96,7 +96,7 @@ async def act(request: CreateSessionRequest, context: Context) -> None:
 async def test_its_count_is_that_of_the_answers(
     new_worker: NewWorker, desk: Desk, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of each request's first confirmed response, in the end what `published_at` says, by path and status."""
+    """It counts each request's first confirmed response by path and status, as `published_at` does."""
     calm = {"handler": steer(act), "lease_seconds": 1, "retry_base_seconds": 0.01, "retry_cap_seconds": 0.01}
     first = await new_worker(**calm, max_attempts=2)
     for name in ("completed", "completed", "rejected", "retried", "exhausted"):
@@ -154,7 +154,7 @@ async def test_its_count_is_that_of_the_answers(
 async def test_a_response_that_only_recovery_could_publish_is_counted(
     new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
 ) -> None:
-    """It was finished, and its worker died before the broker had it."""
+    """Its worker had finished it, and died before the broker had the response."""
     worker = await new_worker(lease_seconds=1)
     request = good_request()
     await desk.ask(request)
@@ -220,7 +220,7 @@ async def test_where_it_begins(
 async def test_the_wait_in_the_queue_of_what_is_tried_again_is_in_it(
     settings: Settings, new_worker: NewWorker, desk: Desk
 ) -> None:
-    """What is on record is enough to tell since when it was asked for."""
+    """The record is enough to tell when it was asked for."""
     await declare_topology(settings)
     made = datetime.now(UTC) - timedelta(seconds=100)
     await desk.send(
@@ -241,7 +241,7 @@ async def cancel(desk: Desk, request_id: UUID | str) -> None:
 
 
 async def say_nothing(_store: Store) -> None:
-    """What a killed worker says at its end."""
+    """Signs off as a killed worker does: it says nothing."""
 
 
 async def running(worker: RunningWorker, calls: int) -> None:
@@ -252,7 +252,7 @@ async def running(worker: RunningWorker, calls: int) -> None:
 
 
 async def ways(worker: RunningWorker) -> Counter[tuple[str, str]]:
-    """How many answers took which path to which status."""
+    """Counts the answers by path and status."""
     _, text = await http_get(worker, "/metrics")
     return Counter(
         {

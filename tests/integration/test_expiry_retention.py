@@ -1,4 +1,4 @@
-"""What time does: sessions end, old requests go."""
+"""As time passes, sessions end and old requests are deleted."""
 
 import json
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ DAY = timedelta(days=1)
 
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The services look as often as a test has patience."""
+    """Makes the services look often enough for a test."""
     monkeypatch.setattr(expiry, "INTERVAL_SECONDS", 0.05)
     monkeypatch.setattr(retention, "INTERVAL_SECONDS", 0.05)
 
@@ -33,7 +33,7 @@ async def insert_session(db: asyncpg.Connection, left: timedelta, status: str = 
 
 
 async def insert_request(db: asyncpg.Connection, *, received: timedelta, finished: timedelta | None) -> UUID:
-    """So long ago; by the legal steps."""
+    """Inserts a request of so long ago, by the legal steps."""
     request_id = uuid4()
     await db.execute(
         "insert into requests (request_id, fingerprint, body, session_id, received_at)"
@@ -160,7 +160,7 @@ async def test_an_id_sent_again_after_its_request_went_makes_no_second_session(
     second = await new_worker(retention_days=1e-7)
 
     async def gone() -> bool:
-        return await db.fetchval("select count(*) from requests") == 0
+        return bool(await db.fetchval("select count(*) from requests") == 0)
 
     await eventually(gone)
     await second.stop()
@@ -176,7 +176,7 @@ async def test_an_id_sent_again_after_its_request_went_makes_no_second_session(
 
 
 async def insert_old(db: asyncpg.Connection, first: int, last: int) -> None:
-    """Finished requests of long ago, a thousand to a batch."""
+    """Inserts finished requests of long ago, a thousand to a batch."""
     await db.execute("alter table requests disable trigger user")
     await db.execute(
         "insert into requests (request_id, status, attempt, fingerprint, body, session_id, response,"
@@ -189,7 +189,7 @@ async def insert_old(db: asyncpg.Connection, first: int, last: int) -> None:
 
 
 async def retire(db: asyncpg.Connection, since: datetime | None) -> tuple[int, datetime, int]:
-    """What a batch deleted, how far it got, and how many pages it looked at."""
+    """Deletes a batch; returns how many, how far it got, and how many pages it read."""
     explain = (
         "explain (analyze, buffers, format json) select retired, reached from retire_requests($1, $2, $3)"
     )
@@ -202,7 +202,7 @@ async def retire(db: asyncpg.Connection, since: datetime | None) -> tuple[int, d
 async def test_a_batch_of_old_requests_costs_the_same_however_many_there_are(
     db: asyncpg.Connection, database_url: str
 ) -> None:
-    """Also after many were deleted that are not cleared away yet, since a backup may look at them."""
+    """This holds also after many were deleted that a vacuum could not remove yet, because of a backup."""
     await db.execute("alter table requests set (autovacuum_enabled = false)")
     await insert_old(db, 1, 6_000)
     _, reached, few = await retire(db, None)

@@ -39,7 +39,7 @@ async def insert(db: asyncpg.Connection, status: str, **changes: Any) -> UUID:
 
 
 async def in_state(db: asyncpg.Connection, status: str) -> UUID:
-    """A request that came there by legal steps."""
+    """Makes a request that reached this state by legal steps."""
     request_id = await insert(db, "pending")
     if status != "pending":
         await change(db, request_id, "status = 'processing', attempt = 1, started_at = now()")

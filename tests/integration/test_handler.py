@@ -1,4 +1,4 @@
-"""A handler of one's own: what it returns, what it raises, how many run at once."""
+"""A user's handler: what it returns, what it raises, and how many calls run at once, are respected."""
 
 import asyncio
 import json
@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 from structlog.testing import capture_logs
+from support.handlers import steer
 from support.harness import (
     Desk,
     NewWorker,
@@ -19,7 +20,6 @@ from support.harness import (
     response_in,
     row_of,
 )
-from support.steering import steer
 
 from schemas import CreateSessionRequest
 from worker.errors import SettingsError
@@ -243,12 +243,12 @@ async def test_a_slow_call_holds_up_no_other(new_worker: NewWorker, desk: Desk) 
     ("path", "problem"),
     [
         ("no_such_module:handle", "No module named 'no_such_module'"),
-        ("support.steering:no_such_function", "no attribute 'no_such_function'"),
-        ("steering", "steering"),
+        ("support.handlers:no_such_function", "no attribute 'no_such_function'"),
+        ("support.handlers", "support.handlers"),
         (":", "':'"),
-        ("support.steering:not_async", "is not an async function of (request, context)"),
-        ("support.steering:PATH", "is not an async function"),
-        ("support.steering:takes_nothing", "cannot be called with (request, context): too many"),
+        ("support.handlers:not_async", "is not an async function of (request, context)"),
+        ("support.handlers:PATH", "is not an async function"),
+        ("support.handlers:takes_nothing", "cannot be called with (request, context): too many"),
         ("support.breaks_at_import:handle", "KeyError('NOT_SET')"),
     ],
 )
@@ -323,12 +323,12 @@ async def test_a_wait_beyond_the_calendar_is_a_year(
 
 
 class _NoError(BaseException):
-    """What should end a program, and must not end the worker."""
+    """An error that ends a program, and must not end the worker."""
 
 
 class _RetryWithoutItsFields(RetryLater):
     def __init__(self) -> None:
-        """Leaves out what RetryLater sets."""
+        """Does not set the fields that RetryLater sets."""
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 import pytest_asyncio
-from support.harness import delete_topology, good_request, open_desk, run_in_process, with_database
+from support.harness import delete_topology, good_request, open_desk, run_in_process
 
 from worker.errors import MigrationError
 from worker.monitoring.readiness import Readiness
@@ -23,26 +23,8 @@ from worker.stack import Stack
 
 
 @pytest_asyncio.fixture
-async def empty_url(stack: Stack) -> AsyncIterator[str]:
-    """A database without any tables."""
-    name = f"empty_{uuid4().hex[:12]}"
-    admin = await asyncpg.connect(stack.database_url)
-    await admin.execute(f"create database {name}")
-    yield with_database(stack.database_url, name)
-    await admin.execute(f"drop database if exists {name} with (force)")
-    await admin.close()
-
-
-@pytest_asyncio.fixture
-async def empty(empty_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(empty_url)
-    yield connection
-    await connection.close()
-
-
-@pytest_asyncio.fixture
 async def owner(empty_url: str, empty: asyncpg.Connection) -> AsyncIterator[str]:
-    """The address of the same database for a role that may make tables in public, and no schema."""
+    """Yields the URL of the same database for a role that may make tables in public, and no schema."""
     role = f"owner_{uuid4().hex[:8]}"
     await empty.execute(f"create role {role} login password 'made-up'")
     await empty.execute(f"grant create on schema public to {role}")
@@ -58,7 +40,7 @@ def as_role(url: str, role: str) -> str:
 
 
 async def tables(db: asyncpg.Connection) -> dict[str, int]:
-    """How many requests each schema has."""
+    """Counts the requests of each schema."""
     found = await db.fetch("select schemaname from pg_tables where tablename = 'requests' order by 1")
     return {
         row["schemaname"]: await db.fetchval(f'select count(*) from "{row["schemaname"]}".requests')  # noqa: S608 — our own names
@@ -299,7 +281,7 @@ async def test_the_printed_sql_makes_the_tables_of_a_prefix(
 
 
 async def _as_before(db: asyncpg.Connection) -> None:
-    """As the first version left a database."""
+    """Brings a database into the state in which the first version left it."""
     first = load_migrations()[0]
     await db.execute(first.sql)
     await db.execute(
@@ -312,11 +294,12 @@ async def _as_before(db: asyncpg.Connection) -> None:
 
 
 async def _unfinished(db: asyncpg.Connection) -> UUID:
-    return await db.fetchval(
+    found: UUID = await db.fetchval(
         "insert into requests (request_id, fingerprint, body, session_id) values ($1, 'x', '{}', 'ts_1')"
         " returning request_id",
         uuid4(),
     )
+    return found
 
 
 def _after(number: int) -> list[str]:

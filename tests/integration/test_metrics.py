@@ -1,12 +1,12 @@
-"""What a worker counts, after some requests of each kind."""
+"""A worker's metrics count each kind of request."""
 
 import asyncio
 from uuid import uuid4
 
 from prometheus_client.parser import text_string_to_metric_families
+from support.handlers import steer
 from support.harness import Desk, NewWorker, declare_topology, eventually, good_request, http_get, metric_of
 from support.metrics_table import documented
-from support.steering import steer
 
 from schemas import CreateSessionRequest
 from worker.handlers import Context, Rejected, RetryLater
@@ -90,15 +90,15 @@ async def test_the_counts_are_right_after_some_of_each_kind(new_worker: NewWorke
 async def test_a_stage_counts_once_for_each_batch(
     settings: Settings, new_worker: NewWorker, desk: Desk
 ) -> None:
-    """However many groups its calls end in."""
+    """It counts once, in however many groups the batch's calls end."""
     await declare_topology(settings)
     turns = [asyncio.Event() for _ in range(8)]
 
     async def one_after_the_other(request: CreateSessionRequest, _context: Context) -> None:
         await turns[int(request.payload.name or "")].wait()
 
-    for turn in range(8):
-        await desk.send(good_request(None, name=str(turn)))
+    for number in range(8):
+        await desk.send(good_request(None, name=str(number)))
     worker = await new_worker(handler=steer(one_after_the_other))
     for turn in turns:
         turn.set()

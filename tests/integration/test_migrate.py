@@ -1,39 +1,16 @@
-"""The schema's migrations: each once, in order, and never changed afterwards."""
+"""The schema's migrations run once each, in order, and never change afterwards."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import asyncpg
 import pytest
-import pytest_asyncio
 from support.harness import eventually, run_in_process
 
 from worker.errors import MigrationError
 from worker.postgres import migrate
 from worker.postgres.sql import Migration, load_migrations
 from worker.settings import Settings
-from worker.stack import Stack
-
-
-@pytest_asyncio.fixture
-async def empty_url(stack: Stack) -> AsyncIterator[str]:
-    """A database with nothing in it."""
-    name = f"empty_{uuid4().hex[:12]}"
-    admin = await asyncpg.connect(stack.database_url)
-    try:
-        await admin.execute(f"create database {name}")
-        yield f"{stack.database_url.rpartition('/')[0]}/{name}"
-    finally:
-        await admin.execute(f"drop database if exists {name} with (force)")
-        await admin.close()
-
-
-@pytest_asyncio.fixture
-async def empty(empty_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(empty_url)
-    yield connection
-    await connection.close()
 
 
 async def test_the_migrations_are_applied_once(empty_url: str, empty: asyncpg.Connection) -> None:
@@ -133,7 +110,7 @@ async def test_the_printed_sql_does_what_migrate_does(empty_url: str, empty: asy
 async def test_workers_go_on_while_a_migration_waits_for_a_table_that_is_in_use(
     empty_url: str, empty: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A backup reads the table for hours; whoever comes after a change that waits for it waits as well."""
+    """A backup reads the table for hours; statements behind a change that waits for it would wait as well."""
     monkeypatch.setattr(migrate, "LOCK_AGAIN_SECONDS", 0.2)
     everything = load_migrations()
     last = Migration(len(everything) + 1, "last", "alter table workers add column more text;")

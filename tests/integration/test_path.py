@@ -1,4 +1,4 @@
-"""The main path on real servers: a request in, a session made, a response out."""
+"""On real servers a request comes in, a session is made, and a response goes out."""
 
 import asyncio
 import json
@@ -46,7 +46,8 @@ async def test_what_a_lone_request_leaves_to_note_is_written_at_once_not_with_th
 
         async def noted() -> bool:
             unnoted = "select count(*) from requests where published_at is null"
-            return await db.fetchval(unnoted) + await db.fetchval("select count(*) from leases") == 0
+            leases = "select count(*) from leases"
+            return bool(await db.fetchval(unnoted) + await db.fetchval(leases) == 0)
 
         await eventually(noted)
 
@@ -59,11 +60,12 @@ async def test_a_response_has_exactly_these_properties(new_worker: NewWorker, de
     await desk.send(request, headers={"traceparent": TRACE, "other": "x"}, message_id="m-1", priority=3)
     message = await desk.next()
 
-    properties = message.info()
+    properties = dict(message.info())
     sent_at = properties.pop("timestamp")
     for of_the_delivery in ("consumer_tag", "delivery_tag", "exchange", "redelivered", "routing_key"):
         del properties[of_the_delivery]
     assert properties.pop("body_size") == len(message.body)
+    assert isinstance(sent_at, datetime)
     assert before <= sent_at <= datetime.now(UTC)
     assert {name: value for name, value in properties.items() if value not in (None, 0, "")} == {
         "content_type": "application/json",

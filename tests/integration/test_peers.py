@@ -1,4 +1,4 @@
-"""Workers that treat requests in different ways, on one queue: each says so."""
+"""Workers that treat the requests of one queue in different ways say so, each of them."""
 
 import base64
 import os
@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
+from support.handlers import PATH
 from support.harness import NewWorker, eventually, told
-from support.steering import PATH
 
 from worker.monitoring import log
 from worker.settings import Settings
@@ -90,7 +90,7 @@ async def test_seal_keys_differ_by_name_and_nothing_of_them_is_stored_or_said(
 
 
 async def _beats(db: asyncpg.Connection, workers: int) -> Any:
-    """Whether each has had time to look at the others more than once."""
+    """Tells whether each worker has had time to look at the others more than once."""
     return await db.fetchval(
         "select count(*) >= $1 from workers where heartbeat > started_at + interval '1.5 s'", workers
     )

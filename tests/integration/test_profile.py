@@ -1,9 +1,9 @@
-"""What a worker does with a request, as it says of itself."""
+"""A worker logs how it treats requests: its handler and settings."""
 
 import pytest
 from structlog.testing import capture_logs
+from support.handlers import PATH
 from support.harness import NewWorker
-from support.steering import PATH
 
 from worker.monitoring import log
 from worker.monitoring.profile import Profile, differences

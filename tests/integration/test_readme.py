@@ -1,4 +1,4 @@
-"""The first requests of README.md, run as they stand there against a worker."""
+"""The first requests of README.md run as they are, against a worker."""
 
 import asyncio
 import json
@@ -18,12 +18,12 @@ _URL = '"amqp://worker:local-only@localhost:5672/%2F"'
 
 
 def snippet(imported: str, settings: Settings) -> str:
-    """The one that imports this, on the servers of the test."""
+    """Returns the snippet that imports this, with the URLs of the test's servers."""
     text = next(text for text in _SNIPPET.findall(README.read_text("utf-8")) if f"import {imported}" in text)
     assert _URL in text
     url = repr(settings.amqp_url.get_secret_value())
     client = f"{url}, {settings.prefix!r}" if imported == "Client" else url
-    return text.replace(_URL, client).replace("sessions.requests", f"{settings.prefix}.requests")
+    return str(text).replace(_URL, client).replace("sessions.requests", f"{settings.prefix}.requests")
 
 
 async def test_the_first_request_from_python(

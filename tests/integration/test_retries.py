@@ -1,4 +1,4 @@
-"""The line of put-off requests: who is tried again and when, and what is kept of why."""
+"""Requests that are put off wait in a line: each is tried again when it is due, and the reason is kept."""
 
 import asyncio
 import json
@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 from structlog.testing import capture_logs
+from support.handlers import steer
 from support.harness import (
     Desk,
     NewWorker,
@@ -22,7 +23,6 @@ from support.harness import (
     row_of,
     told,
 )
-from support.steering import steer
 
 from schemas import CreateSessionRequest
 from worker import app
@@ -46,7 +46,7 @@ async def test_what_is_due_is_worked_off_at_once_and_not_some_at_each_look(
     settings: Settings, new_worker: NewWorker, desk: Desk, db: asyncpg.Connection,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """Nobody looks again for an hour: it is woken by what it has put off, and goes on while there is more."""
+    """No timer looks for an hour: requests put off wake the loop, and it goes on while more are due."""
     await declare_topology(settings)
     requests = [good_request() for _ in range(400)]
     for request in requests:
@@ -300,7 +300,7 @@ async def test_a_stop_does_not_wait_for_those_who_ask_for_a_retry_again_and_agai
 async def test_what_an_older_version_has_put_off_is_tried_again(
     new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
 ) -> None:
-    """It gave each request a lease of its own that nobody holds, and left no reason."""
+    """The older version gave each request a lease that nobody holds, and left no reason."""
 
     async def act(_request: CreateSessionRequest, context: Context) -> dict[str, int]:
         if context.attempt == 1:

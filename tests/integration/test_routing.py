@@ -1,10 +1,11 @@
-"""Where a response goes: to who asked, or to the exchange of the responses."""
+"""A response goes to the requester's queue, or to the exchange of the responses."""
 
 import json
 
 import aio_pika
 import asyncpg
 import pytest
+from pamqp.common import FieldTable
 from structlog.testing import capture_logs
 from support.harness import (
     Desk,
@@ -25,7 +26,7 @@ from worker.settings import Settings
 
 
 async def listen(desk: Desk, key: str) -> aio_pika.abc.AbstractQueue:
-    """A queue of the test's own on the exchange of the responses."""
+    """Binds a queue of the test's own to the exchange of the responses."""
     queue = await desk.channel.declare_queue(exclusive=True)
     await queue.bind(names_for(desk.prefix).responses, key)
     return queue
@@ -109,7 +110,7 @@ async def test_a_requester_who_is_gone_holds_up_nobody(
 async def test_a_requester_whose_queue_is_full_holds_up_nobody_and_is_answered_when_there_is_room(
     new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
 ) -> None:
-    limits = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    limits: FieldTable = {"x-max-length": 1, "x-overflow": "reject-publish"}
     small = await desk.channel.declare_queue(exclusive=True, arguments=limits)
     await new_worker(batches=1)
     with capture_logs() as events:
@@ -190,7 +191,7 @@ async def test_odd_properties_cost_nobody_the_connection(
     db: asyncpg.Connection,
     properties: dict[str, bytes],
 ) -> None:
-    """RabbitMQ takes them all. The client library would give up the connection over some, and with it the
+    """RabbitMQ accepts them all. The client library would give up the connection over some, and with it the
     deliveries of every neighbour."""
     await declare_topology(settings, delivery_limit=2)
     await new_worker()

@@ -1,4 +1,4 @@
-"""Credentials in a request: sealed before they reach Postgres, and nowhere else."""
+"""Credentials in a request are sealed before they reach Postgres, and are nowhere else."""
 
 import asyncio
 import base64
@@ -12,10 +12,10 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
-from support.canary import everything_in, traces_of
 from support.contract.secret_payloads import PHONE, SecretCase, secret_payloads
+from support.handlers import steer
 from support.harness import Desk, NewWorker, eventually, good_request, response_in, row_of
-from support.steering import steer
+from support.secret_search import everything_in, traces_of
 
 from schemas import CreateSessionPayload, CreateSessionRequest
 from worker.errors import SealError
@@ -38,7 +38,7 @@ def with_token(token: str) -> dict[str, Any]:
 
 
 def value_at(document: Any, path: str) -> Any:
-    """By the path of a case; a key may hold dots."""
+    """Returns the value at the path of a case; a key may hold dots."""
     if not path:
         return document
     if isinstance(document, list):
@@ -49,7 +49,7 @@ def value_at(document: Any, path: str) -> Any:
 
 
 async def ask_all(desk: Desk, requests: list[dict[str, Any]]) -> dict[str, bytes]:
-    """Response bodies by request id."""
+    """Sends all requests; returns the response bodies by request id."""
     await asyncio.gather(*(desk.send(request) for request in requests))
     bodies = [(await desk.next()).body for _ in requests]
     return {json.loads(body)["request_id"]: body for body in bodies}
@@ -158,8 +158,9 @@ async def test_after_a_rotation_old_texts_open_and_new_ones_are_sealed_with_the_
         assert f"sealed:v1:{key}:" in row["body"]
         assert row["fingerprint"].startswith(f"{key}:".encode())
         restored, _ = restore(row["body"], row["request_id"], ring)
-        assert restored.whole().payload.phone_number is not None
-        assert restored.whole().payload.phone_number.twilio_auth_token == token
+        number = restored.whole().payload.phone_number
+        assert number is not None
+        assert number.twilio_auth_token == token
 
     await desk.send(before)
     assert (await desk.next()).body == answer.body, "the same request, sealed with the old key"
@@ -244,7 +245,7 @@ async def test_a_request_whose_key_is_missing_is_told_when_it_is_too_late(
 async def test_what_a_newer_version_stored_waits_for_it_and_holds_up_no_other(
     new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
 ) -> None:
-    """As in a rolling upgrade: the contract lets a version add optional fields."""
+    """This happens in a rolling upgrade: the contract lets a version add optional fields."""
 
     async def act(_request: CreateSessionRequest, context: Context) -> None:
         if context.attempt == 1:

@@ -1,4 +1,4 @@
-"""The local stack for real: beside others, twice at once, and nothing left of it."""
+"""The local stack really runs: beside others, twice at once, and it leaves nothing behind."""
 
 import asyncio
 import os
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.timeout(240)
 
 @dataclass(frozen=True)
 class Belongings:
-    """What a stack has on this machine while it is up."""
+    """The processes, ports and folder of a stack while it is up."""
 
     processes: list[psutil.Process]
     folder: Path
@@ -89,7 +89,7 @@ def _belongings(stack: Stack) -> Belongings:
 
 @pytest.fixture
 def standard_ports_taken() -> Iterator[None]:
-    """Somebody listens on the standard ports: another server, or else this test."""
+    """Makes sure that the standard ports are taken: by another server, or else by this test."""
     with ExitStack() as listeners:
         for port in (4369, 5432, 5672, 15672, 25672):
             with suppress(OSError):

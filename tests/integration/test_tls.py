@@ -1,4 +1,4 @@
-"""TLS to both servers, by URL and by files; without the right certificate there is no connection at all."""
+"""A worker speaks TLS to both servers, by URL and by files, and connects to no wrong certificate."""
 
 import asyncio
 import json
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -34,6 +35,8 @@ CLIENT = "client"  # the name in the client's certificate
 CONNECTIONS = (2, 3)  # no worker waits for the one of the direct replies
 SSL_REQUEST = struct.pack("!II", 8, 80877103)  # with it, a client of Postgres asks for TLS
 
+pytestmark = pytest.mark.xdist_group("tls")  # one broker for all
+
 
 class Authority:
     """Makes certificates, as PEM files in a folder."""
@@ -47,7 +50,7 @@ class Authority:
         self.file = self._write(f"{name}.pem", signed.sign(self._key, SHA256()).public_bytes(Encoding.PEM))
 
     def issue(self, name: str) -> tuple[Path, Path]:
-        """A certificate for this name and for this machine, and its key."""
+        """Makes a certificate for this name and for this machine, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         here = x509.SubjectAlternativeName([x509.IPAddress(ip_address(LOOPBACK)), x509.DNSName("localhost")])
@@ -95,7 +98,7 @@ class Front:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[str]:
-        """The URL of the database, by way of this."""
+        """Yields the URL of the database by way of this front."""
         server = await asyncio.start_server(self._accept, LOOPBACK, 0)
         port = server.sockets[0].getsockname()[1]
         account = self._url.netloc.rpartition("@")[0]
@@ -159,7 +162,7 @@ class Secure:
     client: tuple[Path, Path]
 
     async def worker_s_connections(self) -> list[list[str]]:
-        """To the broker: whether each is encrypted, and the name in the client's certificate."""
+        """Lists the connections to the broker: encrypted or not, and the client certificate's name."""
         table = await self.node.ctl("list_connections", "ssl", "peer_cert_subject", "client_properties")
         return [line.split("\t")[:2] for line in table.splitlines() if "session-worker" in line]
 
@@ -200,6 +203,7 @@ async def front(secure: Secure, database_url: str) -> AsyncIterator[tuple[Front,
 
 
 def settings_for(amqp_url: str, database_url: str, **files: Path) -> Settings:
+    more: dict[str, Any] = {f"tls_{name}_file": str(path) for name, path in files.items()}
     made = Settings(
         amqp_url=amqp_url,
         database_url=database_url,
@@ -208,7 +212,7 @@ def settings_for(amqp_url: str, database_url: str, **files: Path) -> Settings:
         http_port=0,
         log_level="warning",
         mode="test",
-        **{f"tls_{name}_file": str(path) for name, path in files.items()},
+        **more,
     )
     log.configure(made)
     return made
@@ -252,7 +256,7 @@ async def test_by_files_with_a_client_certificate(secure: Secure, front: tuple[F
 
 
 async def round_trip(secure: Secure, settings: Settings) -> list[list[str]]:
-    """A request is answered; returns what the broker says of the worker's connections."""
+    """Has a request answered; returns what the broker says of the worker's connections."""
     async with run_in_process(settings) as start, open_desk(secure.node.url, settings.prefix) as desk:
         await start()
         assert (await desk.ask(good_request())).status == "completed"
@@ -315,7 +319,7 @@ async def test_a_worker_that_is_to_use_tls_does_not_turn_to_a_rabbitmq_without(
 
 
 async def waits_for(part: str, event: str, reason: str, settings: Settings) -> None:
-    """It tries again and again, and says in its log and on its page why it is not ready."""
+    """Asserts that a worker tries again and again, and tells in its log and on its page why."""
     with capture_logs() as logs:
         async with run_in_process(settings) as start:
             worker = await start(until_ready=False)
@@ -327,7 +331,7 @@ async def waits_for(part: str, event: str, reason: str, settings: Settings) -> N
                 )
 
             await eventually(told_twice)
-            assert reason in worker.monitoring.readiness.reasons[part]
+            assert reason in worker.readiness.reasons[part]
             status, page = await http_get(worker, "/readyz")
             assert status == 503
             assert reason in json.loads(page)["reasons"][part]

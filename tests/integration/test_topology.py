@@ -1,4 +1,4 @@
-"""Exchanges and queues: declared again and again, compared without a change."""
+"""Exchanges and queues can be declared again and again, and compared without a change."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -179,7 +179,7 @@ async def test_a_queue_with_the_limit_of_an_earlier_version_is_served_and_told_o
 async def test_a_queue_without_a_limit_of_its_own_is_served_and_told_of(
     connection: AbstractConnection, wanted: topology.Topology, new_worker: NewWorker, desk: Desk
 ) -> None:
-    """The default of RabbitMQ 4 holds for it."""
+    """The default limit of RabbitMQ 4 applies to it."""
     arguments = {name: value for name, value in wanted.queues[0].arguments.items() if "limit" not in name}
     channel = await connection.channel()
     await channel.declare_queue(wanted.names.requests, durable=True, arguments=arguments)
@@ -242,11 +242,11 @@ async def test_a_queue_deleted_under_a_worker_is_declared_again(
     new_worker: NewWorker, desk: Desk, settings: Settings
 ) -> None:
     worker = await new_worker()
-    down = asyncio.create_task(worker.monitoring.readiness.until_down("requests"))
+    down = asyncio.create_task(worker.readiness.until_down("requests"))
 
     await desk.channel.queue_delete(topology.names_for(settings.prefix).requests)
     await down
-    await worker.monitoring.readiness.until_up()
+    await worker.readiness.until_up()
     await declare_topology(settings)
 
     assert (await desk.ask(good_request())).status == "completed"

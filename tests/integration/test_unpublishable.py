@@ -1,4 +1,4 @@
-"""A response over which the broker closes the connection takes no other along."""
+"""A response for which the broker closes the connection does not delay or lose others."""
 
 import asyncio
 import base64
@@ -44,7 +44,7 @@ async def test_an_address_that_the_broker_stumbles_over_hurts_its_own_request_al
         answered: set[str] = set()
         while len(answered) < len(requests):
             answered.add(str(response_in(await desk.next()).request_id))
-        await worker.monitoring.readiness.until_up()
+        await worker.readiness.until_up()
         again = await desk.ask(good_request())
 
         async def given_up() -> bool:
@@ -65,7 +65,7 @@ async def test_an_address_that_the_broker_stumbles_over_hurts_its_own_request_al
 async def test_forged_addresses_make_nobody_wait(
     new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
 ) -> None:
-    """One after the other, as from somebody who wants to: addresses that are none, and one that is well made
+    """They come one after the other, as from an attacker: malformed addresses, and one that is well-formed
     and is nobody's. Each costs others neither the connection nor a reconnect's wait."""
     worker = await new_worker()
     forged = [
@@ -94,13 +94,13 @@ async def test_forged_addresses_make_nobody_wait(
     assert slowest < SOON
     assert not [one for one in events if one["event"] == "worker.not_ready"]
     assert not [one for one in events if one["event"] == "broker.lost" and one["part"] != "direct_replies"]
-    assert worker.monitoring.readiness.ready
+    assert worker.readiness.ready
 
 
 async def test_a_direct_reply_that_is_asked_for_comes(
     stack: Stack, new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
 ) -> None:
-    """Its address has the shape that is looked for, and forged ones beside it cost it but a moment."""
+    """Its address has the right shape, and forged ones beside it delay it only for a moment."""
     await new_worker()
     async with await aio_pika.connect(stack.amqp_url) as connection:
         channel = await connection.channel()

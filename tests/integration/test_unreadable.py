@@ -1,4 +1,4 @@
-"""Messages in which no request id can be found: in the dead letters, with their reason and nothing else."""
+"""Messages without a request id become dead letters, with the reason and nothing else."""
 
 import asyncio
 import gzip
@@ -138,7 +138,7 @@ async def test_an_unreadable_message_is_a_dead_letter_that_says_why(
 async def test_what_the_broker_does_not_take_is_buried_bare(
     new_worker: NewWorker, desk: Desk, monkeypatch: pytest.MonkeyPatch, seen_first: bool
 ) -> None:
-    """Whatever makes its reason or its properties larger than a frame, nothing is held for it."""
+    """If its reason or properties exceed a frame, it is buried without them, and no delivery is held."""
 
     def far_too_much(message: Message, *given: Any) -> spec.Basic.Properties:
         properties = dead_letter_properties(message, *given)
@@ -165,7 +165,7 @@ async def test_what_the_broker_does_not_take_is_buried_bare(
 
 
 async def test_many_with_names_as_long_as_a_frame_stop_nobody(new_worker: NewWorker, desk: Desk) -> None:
-    """More than a worker may hold, each with a name of 132 KB in it and no id."""
+    """They are more than a worker may hold, each with a name of 132 KB in it and no id."""
     worker = await new_worker(prefetch=64)
     with capture_logs() as events:
         for _ in range(80):
@@ -185,7 +185,7 @@ async def test_many_with_names_as_long_as_a_frame_stop_nobody(new_worker: NewWor
 async def test_unreadable_messages_do_not_use_up_the_room_of_a_handler(
     new_worker: NewWorker, desk: Desk
 ) -> None:
-    await new_worker(handler="support.steering:harmless", handler_concurrency=2)
+    await new_worker(handler="support.handlers:harmless", handler_concurrency=2)
 
     for _ in range(10):
         await desk.send(b"nothing", reply_to=None)
@@ -207,14 +207,14 @@ async def test_a_dead_letter_that_finds_no_queue_is_held_until_there_is_one(
     with capture_logs() as events:
         await desk.send(b"nothing", reply_to=None)
         refused = [await told(events, "dead_letter.no_queue", count) for count in (1, 3)]
-        assert worker.monitoring.readiness.reasons.keys() == {"dead_letters"}
+        assert worker.readiness.reasons.keys() == {"dead_letters"}
         assert (await desk.ask(good_request())).status == "completed", "it holds up nobody"
 
     assert "topology apply" in refused[0]["remedy"]
     assert await metric_of(worker, "worker_dead_letters_total") == 0
     await declare_topology(settings)
     assert (await desk.take_from(names.dead)).body == b"nothing"
-    await asyncio.wait_for(worker.monitoring.readiness.until_up(), 10)
+    await asyncio.wait_for(worker.readiness.until_up(), 10)
     await worker.stop()
     assert await desk.count(names.requests) == 0
 

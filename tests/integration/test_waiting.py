@@ -1,4 +1,4 @@
-"""What is noted and asked in Postgres of responses that wait on record."""
+"""Postgres keeps the responses that wait, and finds the due ones without reading the others."""
 
 import asyncio
 import json
@@ -59,7 +59,7 @@ async def finish_some(
 
 
 async def pages(db: asyncpg.Connection, query: str, *args: Any) -> int:
-    """How many pages the statement looks at."""
+    """Returns how many pages the statement reads."""
     for name, value in database.SERVER_SETTINGS.items():
         await db.execute("select set_config($1, $2, false)", name, value)
     plan = await db.fetchval(f"explain (analyze, buffers, format json) {load_queries()[query]}", *args)
@@ -70,7 +70,7 @@ async def pages(db: asyncpg.Connection, query: str, *args: Any) -> int:
 async def test_many_that_wait_in_one_line_are_not_read_for_another(
     opened: Database, db: asyncpg.Connection
 ) -> None:
-    """A queue behind one key alone is full, or somebody forges direct replies: no other line pays for it."""
+    """One queue is full, or somebody forges direct replies: other lines do not pay for it."""
     waiting = WaitingAnswers(opened)
     for reply_to, line in ((None, "completed"), ("amq.rabbitmq.reply-to.forged", "direct")):
         ids = await finish_some(db, 6_000, reply_to=reply_to)
@@ -89,7 +89,7 @@ async def test_many_that_wait_in_one_line_are_not_read_for_another(
 async def test_one_that_an_older_version_has_sent_is_sent_no_more_than_once_again(
     opened: Database, leases: Leases, db: asyncpg.Connection
 ) -> None:
-    """It notes that a response was published, and knows nothing of what waits."""
+    """The older version notes that a response was published, and does not know of waiting responses."""
     waiting = WaitingAnswers(opened)
     ids = await finish_some(db, 2)
     await waiting.put([Undelivered(one, None, Receipt.REFUSED) for one in ids])
@@ -111,7 +111,7 @@ async def test_one_that_an_older_version_has_sent_is_sent_no_more_than_once_agai
 async def test_one_that_waits_is_not_given_up_over_a_copy_for_somebody_else(
     opened: Database, db: asyncpg.Connection, own: str | None
 ) -> None:
-    """Whoever asked again from another queue may be gone before the copy comes."""
+    """A requester that asked again from another queue may be gone before its copy comes."""
     waiting = WaitingAnswers(opened)
     (one,) = await finish_some(db, 1, reply_to=own)
     assert await waiting.put([Undelivered(one, own, Receipt.REFUSED)]) == 0
@@ -145,7 +145,7 @@ async def test_answers_off_the_record_are_forgotten_however_many_there_are(
 async def test_requests_are_changed_in_the_order_of_their_ids(
     opened: Database, leases: Leases, db: asyncpg.Connection, settings: Settings
 ) -> None:
-    """Two statements that change the same ones wait for each other, and neither is ended as a deadlock."""
+    """Two statements that change the same requests wait for each other without a deadlock."""
     first, second = UUID(int=1), UUID(int=2)
     await db.executemany(
         "insert into requests (request_id, status, attempt, fingerprint, body, session_id, started_at)"

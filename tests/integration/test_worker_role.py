@@ -1,4 +1,4 @@
-"""The rights that a worker is given: all that it needs, and nothing that could make the record untrue."""
+"""A worker's role has all rights that it needs, and none that could make the record untrue."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -36,7 +36,7 @@ do $$ begin execute '{0} temporary on database ' || current_database() || ' {2} 
 
 @pytest_asyncio.fixture
 async def role_url(database_url: str, db: asyncpg.Connection) -> AsyncIterator[str]:
-    """The same database for a role with a worker's rights, as the documentation gives them."""
+    """Yields the URL of the same database for a role that has the rights of a worker, as documented."""
     role = f"sw_{uuid4().hex[:10]}"
     await db.execute(f"create role {role} login password 'made-up'")
     await migrate.grant(database_url, role)
@@ -55,7 +55,7 @@ async def as_worker(role_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def completed(db: asyncpg.Connection, *, ago: timedelta = timedelta(0)) -> UUID:
-    """A completed request, by the legal steps."""
+    """Makes a completed request, by the legal steps."""
     request_id = uuid4()
     await db.execute(
         "insert into requests (request_id, status, attempt, org_id, fingerprint, body,"
@@ -153,7 +153,7 @@ WORST = [what for what in FORGED if any(word in what for word in ("history", "re
 
 @pytest.mark.parametrize("what", WORST)
 async def test_nor_can_a_role_that_was_given_more(db: asyncpg.Connection, role_url: str, what: str) -> None:
-    """As before there was `--grant`: the rights that the documentation listed, and temporary tables."""
+    """It was set up before `--grant` existed: with the rights that the docs listed, and temporary tables."""
     role = urlsplit(role_url).username
     await db.execute(BEFORE_GRANTS.format(role=role))
     await db.execute(TEMPORARY.format("grant", role, "to"))
@@ -212,7 +212,7 @@ async def test_the_role_deletes_only_what_is_old(
 
 
 async def test_the_owner_is_no_worker_s_role(db: asyncpg.Connection, database_url: str) -> None:
-    """Without its own rights the triggers, which act for it, could write no history."""
+    """The triggers act for the owner, and could write no history without the owner's own rights."""
     owner = await db.fetchval("select current_user")
 
     with pytest.raises(MigrationError, match=f"{owner} owns the tables"):
@@ -236,7 +236,7 @@ async def test_what_is_noted_of_the_delivery_of_a_finished_request_may_change(
 
 @pytest.mark.parametrize("query", load_queries())
 async def test_the_role_may_execute_every_statement(as_worker: asyncpg.Connection, query: str) -> None:
-    """To explain a statement Postgres begins to execute it, and asks for its rights."""
+    """To explain a statement Postgres begins to execute it, and so checks the rights."""
     assert await as_worker.execute(f"explain (generic_plan) {load_queries()[query]}") == "EXPLAIN"
 
 
@@ -291,7 +291,7 @@ async def test_a_worker_does_all_its_work_with_these_rights(
 
 
 async def _left_behind(db: asyncpg.Connection, reply_to: str) -> UUID:
-    """A request that another worker was at work on."""
+    """Makes a request that another worker was at work on."""
     request_id = uuid4()
     await db.execute(
         "insert into requests (request_id, status, attempt, org_id, fingerprint, body,"

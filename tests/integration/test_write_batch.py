@@ -1,16 +1,14 @@
-"""The batch write, which reaches behind the client's interface, held against the installed client."""
+"""The batch write reaches behind the client's interface, and agrees with the installed client."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import aio_pika
 import pytest
-import pytest_asyncio
 from aiormq.exceptions import AMQPError
 from pamqp import commands as spec
+from support.confirm_channel import Bench, open_channel
 from support.faults.proxy import proxy_to
 from support.harness import eventually
-from support.publishing import Bench, open_bench, open_channel
 
 from worker.rabbitmq.eager_reading import inside_is_known
 from worker.rabbitmq.publisher import Outgoing, write_batch, write_one
@@ -18,12 +16,6 @@ from worker.stack import Stack
 from worker.values import Receipt
 
 CONFIRMED, UNROUTABLE, REFUSED = Receipt.CONFIRMED, Receipt.UNROUTABLE, Receipt.REFUSED
-
-
-@pytest_asyncio.fixture
-async def bench(stack: Stack) -> AsyncIterator[Bench]:
-    async with open_bench(stack.amqp_url) as opened:
-        yield opened
 
 
 async def test_the_installed_client_is_the_one_this_was_tested_with() -> None:

@@ -1,4 +1,4 @@
-"""Messages within every limit, made to take as much time and memory as can be."""
+"""Messages that keep every limit and are made to take as much time and memory as can be."""
 
 import json
 import struct
@@ -37,7 +37,7 @@ def _open_text(quotes: int, request_id: UUID) -> bytes:
 
 
 def attacks(request_id: UUID = ID) -> dict[str, Attack]:
-    """The table that an attacker has tried, and its like."""
+    """Returns messages that attackers have tried, and others like them, by their names."""
 
     def of(verdict: str | None, payload: str = "{}", metadata: str = "{}") -> Attack:
         return Attack(request(payload, metadata, request_id), verdict)
@@ -75,7 +75,7 @@ def attacks(request_id: UUID = ID) -> dict[str, Attack]:
 
 
 def header_of_booleans() -> bytes:
-    """A table of one array that fills a frame, encoded."""
+    """Returns an encoded table with one array of booleans that fills a frame."""
     items = b"t\x01" * 65_000
     content = b"\x01xA" + struct.pack(">I", len(items)) + items
     return struct.pack(">I", len(content)) + content

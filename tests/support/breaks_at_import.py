@@ -1,4 +1,4 @@
-"""A module of handlers that lacks what it needs."""
+"""A module of handlers that cannot be imported: it needs a variable that is not set."""
 
 import os
 

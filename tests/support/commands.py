@@ -1,4 +1,4 @@
-"""The command line as people and programs use it: a process, its output and its exit code."""
+"""Runs commands as people and programs do: as a process with its output and exit code."""
 
 import asyncio
 import json
@@ -22,12 +22,12 @@ class Outcome:
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        """Standard output, all of which has to be one JSON object a line."""
+        """Parses standard output, all of which has to be one JSON object a line."""
         return [json.loads(line) for line in self.out.splitlines()]
 
 
 class Shell:
-    """Where commands are typed: its variables, and nothing of ours from outside it."""
+    """Runs commands with these variables, and with none of this project's variables from outside."""
 
     def __init__(self, **variables: str) -> None:
         self.variables = variables
@@ -37,7 +37,7 @@ class Shell:
         return {**rest, **self.variables}
 
     async def run(self, *words: str, stdin: str | None = None, **variables: str) -> Outcome:
-        """A command to its end. Its standard input is empty unless something is piped in."""
+        """Runs a command to its end. Its standard input is empty unless something is piped in."""
         async with self.start(*words, piped=stdin is not None, **variables) as process:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 out, err = await process.communicate(stdin.encode() if stdin is not None else None)
@@ -48,7 +48,7 @@ class Shell:
     async def start(
         self, *words: str, piped: bool = False, ignoring: str = "", **variables: str
     ) -> AsyncIterator[asyncio.subprocess.Process]:
-        """A command that runs while the context is open. Signals that it is started to ignore, such as
+        """Runs a command while the context is open. Signals that it is started to ignore, such as
         "INT HUP", are those of `nohup` and of a shell's background."""
         before = ("sh", "-c", f"trap '' {ignoring}; exec \"$@\"", "sh") if ignoring else ()
         process = await asyncio.create_subprocess_exec(
@@ -68,7 +68,7 @@ class Shell:
 
 
 async def line_with(stream: asyncio.StreamReader | None, *wanted: str) -> str:
-    """The next line that holds all of these; what comes before it is read and dropped."""
+    """Returns the next line that holds all of these words; reads and drops the lines before it."""
     assert stream is not None
     async with asyncio.timeout(PATIENCE_SECONDS):
         async for line in stream:

@@ -1,4 +1,4 @@
-"""A worker in this process, and a desk from which requests are sent and at which responses arrive."""
+"""Runs workers in this process; a desk sends requests to them and receives their responses."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 def good_request(request_id: UUID | None = None, /, **payload: Any) -> dict[str, Any]:
-    """A request as a producer would write it."""
+    """Returns a request as a producer would write it."""
     return {
         "request_id": str(request_id or uuid4()),
         "org_id": "org-1",
@@ -56,7 +56,7 @@ class RunningWorker:
         await self.task
 
     async def vanish(self) -> None:
-        """Ends without any of the courtesies of a stop, as far as that is possible inside a process."""
+        """Ends without an orderly stop, as far as that is possible inside a process."""
         self.task.cancel()
         with suppress(asyncio.CancelledError):
             await self.task
@@ -79,7 +79,8 @@ async def run_in_process(settings: Settings) -> AsyncIterator[NewWorker]:
                 lambda port, state: started.set_result((port, state)),
             )
         )
-        await asyncio.wait([task, started], return_when=asyncio.FIRST_COMPLETED)
+        first: list[asyncio.Future[Any]] = [task, started]
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         if not started.done():
             task.result()
         port, readiness = started.result()
@@ -129,17 +130,17 @@ class Desk:
         )
 
     async def next(self) -> AbstractIncomingMessage:
-        """The next response to arrive."""
+        """Returns the next response that arrives."""
         async with asyncio.timeout(ANSWER_SECONDS):
             return await self.arrived.get()
 
     async def ask(self, body: dict[str, Any] | bytes | str, **properties: Any) -> CreateSessionResponse:
-        """Send, and the next response."""
+        """Send, and return the next response."""
         await self.send(body, **properties)
         return response_in(await self.next())
 
     async def take_from(self, queue: str) -> AbstractIncomingMessage:
-        """The next message of a queue, acknowledged."""
+        """Takes the next message from a queue and acknowledges it."""
         source = await self.channel.get_queue(queue, ensure=False)
 
         async def look() -> AbstractIncomingMessage | None:
@@ -148,7 +149,7 @@ class Desk:
         return await eventually(look)
 
     async def count(self, queue: str) -> int:
-        """Messages that lie ready in a queue."""
+        """Counts the messages that lie ready in a queue."""
         found = await self.channel.declare_queue(queue, passive=True)
         return found.declaration_result.message_count or 0
 
@@ -165,19 +166,19 @@ async def open_desk(amqp_url: str, prefix: str) -> AsyncIterator[Desk]:
 
 
 async def declared_counts(desk: Desk) -> dict[str, int]:
-    """Messages that lie ready in the queues of what is to be worked on, and of what could not be."""
+    """Counts the messages that lie ready in the queues of requests, undelivered messages and dead letters."""
     names = names_for(desk.prefix)
     return {name: await desk.count(getattr(names, name)) for name in ("requests", "undelivered", "dead")}
 
 
 def response_in(message: AbstractIncomingMessage) -> CreateSessionResponse:
-    """The response in a message. It is held to the strict schema: the given one asks for little."""
+    """Returns the response in a message, checked against the strict schema: the given one asks for little."""
     _STRICT.validate(json.loads(message.body))
     return CreateSessionResponse.model_validate_json(message.body)
 
 
 async def eventually(look: Callable[[], Awaitable[T | None]], seconds: float = ANSWER_SECONDS) -> T:
-    """What `look` finds, as soon as it finds something; for what sends no signal of its own."""
+    """Calls `look` again and again until it finds something, and returns that; for what sends no signal."""
     async with asyncio.timeout(seconds):
         while not (found := await look()):  # noqa: ASYNC110 — what another program does sets no event here
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
@@ -185,7 +186,7 @@ async def eventually(look: Callable[[], Awaitable[T | None]], seconds: float = A
 
 
 async def told(events: list[Any], event: str, count: int) -> Any:
-    """The first such event, once there are so many."""
+    """Waits until there are so many of these events, and returns the first one."""
 
     async def look() -> Any:
         found = [one for one in events if one["event"] == event]
@@ -195,14 +196,14 @@ async def told(events: list[Any], event: str, count: int) -> Any:
 
 
 async def row_of(db: asyncpg.Connection, request_id: UUID | str) -> dict[str, Any]:
-    """The one row of a request."""
+    """Returns the one row of a request."""
     rows = await db.fetch("select * from requests where request_id = $1", UUID(str(request_id)))
     assert len(rows) == 1, f"{len(rows)} rows for {request_id}"
     return dict(rows[0])
 
 
 async def http_get(worker: RunningWorker, path: str) -> tuple[int, str]:
-    """Status and body of a page of the worker."""
+    """Returns the status and the body of a page of the worker."""
     async with (
         aiohttp.ClientSession() as client,
         client.get(f"http://127.0.0.1:{worker.http_port}{path}") as response,
@@ -211,7 +212,7 @@ async def http_get(worker: RunningWorker, path: str) -> tuple[int, str]:
 
 
 async def metric_of(worker: RunningWorker, name: str, **labels: str) -> float | None:
-    """One value from the worker's metrics; None when there is no such series."""
+    """Returns one value from the worker's metrics; None when there is no such series."""
     _, text = await http_get(worker, "/metrics")
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -221,7 +222,7 @@ async def metric_of(worker: RunningWorker, name: str, **labels: str) -> float | 
 
 
 def with_limit(designed: topology.Topology, limit: int) -> topology.Topology:
-    """The queues as an earlier version declared them."""
+    """Returns the topology with delivery limits, as an earlier version declared it."""
     queues = tuple(
         queue._replace(arguments={**queue.arguments, "x-delivery-limit": limit})
         for queue in designed.queues
@@ -240,7 +241,7 @@ async def metric_becomes(value: float, worker: RunningWorker, name: str, **label
 
 
 async def declare_topology(settings: Settings, delivery_limit: int | None = None) -> None:
-    """What a worker declares at its start, so that requests can be there before it."""
+    """Declares what a worker declares at its start, so that requests can be there before the worker."""
     from_policy = settings.queue_limits == "policy"
     designed = topology.design(settings.prefix, limits_from_policy=from_policy)
     async with await aio_pika.connect(settings.amqp_url.get_secret_value()) as connection:
@@ -255,7 +256,3 @@ async def delete_topology(amqp_url: str, prefix: str) -> None:
             with suppress(AMQPError):
                 await channel.queue_delete(name)
                 await channel.exchange_delete(name)
-
-
-def with_database(url: str, name: str) -> str:
-    return f"{url.rpartition('/')[0]}/{name}"

@@ -1,4 +1,4 @@
-"""The table of metrics in docs/operating.md: what a worker counts, as its users know it."""
+"""Reads the table of metrics in docs/operating.md."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ _ROW = re.compile(r"^\| `(worker_\w+)` \|([^|]*)\|", re.MULTILINE)
 
 
 def documented() -> dict[str, set[str]]:
-    """The names, and the labels of each."""
+    """Returns the documented metrics, each with its labels."""
     return {
         name: set(re.findall(r"`(\w+)`", labels)) for name, labels in _ROW.findall(_PAGE.read_text("utf-8"))
     }

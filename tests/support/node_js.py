@@ -1,4 +1,4 @@
-"""Node.js for the tests: the one from PyPI, so that nothing but Python has to be on the machine."""
+"""Runs Node.js from PyPI for the tests, so that nothing but Python has to be on the machine."""
 
 import asyncio
 import hashlib
@@ -19,7 +19,7 @@ _INSTALL_SECONDS = 300
 
 
 def modules_for(project: Path) -> Path:
-    """The `node_modules` of a project's lock file: installed once, kept in the virtual environment."""
+    """Returns the `node_modules` of a lock file: installed once, and kept in the virtual environment."""
     lock = (project / "package-lock.json").read_bytes()
     kept = Path(sys.prefix) / "node" / f"{project.name}-{hashlib.sha256(lock).hexdigest()[:16]}"
     if not kept.exists():
@@ -39,7 +39,7 @@ def modules_for(project: Path) -> Path:
 
 
 async def project_at(project: Path, place: Path) -> Path:
-    """A copy of a project's scripts beside its modules, to run from: nothing is installed in the tree."""
+    """Copies a project's scripts to a place beside its modules, so that nothing is installed in the tree."""
 
     def prepare() -> None:
         place.mkdir(exist_ok=True)
@@ -54,7 +54,7 @@ async def project_at(project: Path, place: Path) -> Path:
 async def run(
     *words: str, cwd: Path, seconds: float, given: bytes = b"", environ: dict[str, str] | None = None
 ) -> str:
-    """What a script prints. Anything but success is an error, with what the script said of it."""
+    """Runs a script and returns its output. A failure raises an error with the output of the script."""
     process = await asyncio.create_subprocess_exec(
         NODE, *words, cwd=cwd, env={**os.environ, **(environ or {})},
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,

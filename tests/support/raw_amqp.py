@@ -1,4 +1,4 @@
-"""Messages that no client library would send: properties as raw bytes."""
+"""Sends messages that no client library would send: their properties are raw bytes."""
 
 import struct
 
@@ -20,7 +20,7 @@ def short_string(text: bytes) -> bytes:
 
 
 def table(items: dict[bytes, bytes]) -> bytes:
-    """A table of values that are encoded already, type and all."""
+    """Returns an encoded table of values that are encoded already, each with its type."""
     content = b"".join(short_string(key) + value for key, value in items.items())
     return struct.pack(">I", len(content)) + content
 
@@ -33,7 +33,7 @@ def nested_table(depth: int) -> bytes:
 
 
 async def send_raw(channel: AbstractChannel, prefix: str, body: bytes, properties: dict[str, bytes]) -> None:
-    """Publish to the request queue. The caller knows by its effect that it has arrived."""
+    """Publishes to the request queue. Nothing confirms it: the caller knows by its effect that it arrived."""
     underlay = await channel.get_underlay_channel()
     assert isinstance(underlay, Channel)
     names = sorted(properties, key=lambda name: -FLAGS[name])

@@ -1,4 +1,4 @@
-"""Stands where the worker stands, so that a test decides what is answered, when and how often."""
+"""Takes the worker's place, so that a test decides what is answered, when and how often."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ from worker.rabbitmq.topology import names_for
 
 
 class Responder:
-    """Takes requests as they come; answers at once when it is told how, else when it is told to."""
+    """Takes requests as they come. With a `rule` it answers at once, else when the test calls `answer`."""
 
     def __init__(self, channel: AbstractChannel, prefix: str) -> None:
         self.channel = channel
@@ -34,7 +34,7 @@ class Responder:
         self._arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
 
     async def next(self) -> AbstractIncomingMessage:
-        """The next request, in the order of arrival."""
+        """Returns the next request, in the order of arrival."""
         async with asyncio.timeout(ANSWER_SECONDS):
             return await self._arrived.get()
 
@@ -48,12 +48,12 @@ class Responder:
         await self.channel.default_exchange.publish(message, routing_key=queue, mandatory=False)
 
     async def respond(self, response: CreateSessionResponse, message_id: str | None = None) -> None:
-        """To the queue that all subscribers share."""
+        """Publishes a response to the queue that all subscribers share."""
         body = response.model_dump_json().encode()
         await self.publish(self.names.responses, body, message_id=message_id or str(uuid4()))
 
     async def left_in(self, queue: str) -> int:
-        """Messages that lie ready in a queue."""
+        """Counts the messages that lie ready in a queue."""
         found = await self.channel.declare_queue(queue, passive=True)
         return found.declaration_result.message_count or 0
 
@@ -90,7 +90,7 @@ def request_id_of(message: AbstractIncomingMessage) -> UUID:
 
 
 def content_of(message: AbstractIncomingMessage) -> dict[str, Any]:
-    """What a request means: all of it but the time at which it was made."""
+    """Returns a request without the time at which it was made."""
     document: dict[str, Any] = json.loads(message.body)
     del document["timestamp"]
     return document

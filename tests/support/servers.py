@@ -1,4 +1,4 @@
-"""The servers that the tests run on, in one of three ways.
+"""Starts the servers that the tests run on, in one of three ways.
 
 - environment: those that AMQP_URL and DATABASE_URL name;
 - containers: testcontainers, where a Docker engine answers and has the images;
@@ -35,7 +35,7 @@ _START_SECONDS = 90.0
 
 
 class Faulty(Protocol):
-    """A server for one test to break. It keeps its port and its data until the test ends."""
+    """A server that a test may break. It keeps its port and its data until the test ends."""
 
     @property
     def url(self) -> str: ...
@@ -44,26 +44,26 @@ class Faulty(Protocol):
         """Starts it, also after stop and kill; returns when it serves."""
 
     async def stop(self) -> None:
-        """Ends it in order."""
+        """Stops it in order."""
 
     async def kill(self) -> None:
-        """SIGKILL; returns when it is gone."""
+        """Sends SIGKILL; returns when the server is gone."""
 
     async def freeze(self) -> None:
-        """Stops it in its tracks: connections stay open and nothing answers."""
+        """Pauses it: connections stay open and nothing answers."""
 
     async def thaw(self) -> None: ...
 
 
 class FaultyRabbit(Faulty, Protocol):
-    """A broker that can be told what to do."""
+    """A broker to break that also takes commands."""
 
     async def ctl(self, *words: str) -> str:
-        """What `rabbitmqctl` says when told these words."""
+        """Runs `rabbitmqctl` with these words and returns its output."""
 
 
 async def way() -> Way:
-    """How the tests get their servers."""
+    """Returns the way in which the tests get their servers."""
     wanted = os.environ.get("TEST_SERVERS", "")
     named = bool(os.environ.get("AMQP_URL")) and bool(os.environ.get("DATABASE_URL"))
     if wanted == "environment" and not named:
@@ -81,7 +81,7 @@ async def way() -> Way:
 
 @asynccontextmanager
 async def servers() -> AsyncIterator[Stack]:
-    """Both servers, for the whole run."""
+    """Yields both servers, for the whole run of this process."""
     match await way():
         case "environment":
             urls = os.environ["AMQP_URL"], os.environ["DATABASE_URL"]
@@ -137,8 +137,8 @@ async def faulty_postgres() -> AsyncIterator[Faulty]:
 
 
 async def write_down(broker: FaultyRabbit) -> None:
-    """What this broker knows of its queues is on its disk from now on. By itself it takes a few seconds
-    to get there, and a kill before that forgets a queue, whatever was confirmed to lie in it."""
+    """Makes the broker write its queues to disk now. By itself it takes a few seconds, and a kill before
+    that forgets a queue, even one with confirmed messages."""
     assert (await broker.ctl("eval", _WRITE_DOWN)).strip() == "ok"
 
 
@@ -170,7 +170,7 @@ def _say(line: str) -> None:
 
 
 def _testcontainers(exits: ExitStack) -> Stack:
-    """Blocks while both start."""
+    """Starts both servers in containers; blocks until they are ready."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the library deprecates parts of itself
         from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415

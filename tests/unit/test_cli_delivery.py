@@ -1,4 +1,4 @@
-"""What `status` says of a response that is on record."""
+"""`status` says whether a recorded response was delivered."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""What `request` makes of a document, and what it says of one that is no request."""
+"""`request` completes a document to a request, and says what is wrong with one that is none."""
 
 import argparse
 import io

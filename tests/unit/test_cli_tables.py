@@ -1,4 +1,4 @@
-"""What people see fits a terminal of 80 columns, and no id, time or word stands in two parts."""
+"""Output for people fits a terminal of 80 columns, and breaks no id, time or word."""
 
 from datetime import UTC, datetime
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""What `session-worker up` prints for whoever wants to use its servers."""
+"""`session-worker up` prints how to use its servers."""
 
 import pytest
 

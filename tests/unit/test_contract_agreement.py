@@ -1,4 +1,4 @@
-"""Schema and worker give the same verdict on thousands of random requests, but for a listed few kinds."""
+"""Schema and worker give the same verdict on thousands of random requests, except for a few listed kinds."""
 
 import base64
 import json
@@ -50,7 +50,7 @@ def _by_worker(body: Json | str) -> bool:
 
 
 def _requests() -> list[tuple[list[str], Json]]:
-    """Some as the schema has them, and more that were changed."""
+    """Makes requests: some as the schema allows, and more that were changed."""
     maker = Maker(_DOCUMENT, random.Random(_SEED))  # noqa: S311 — a run is to be like the one before
     made = [(["as made"], maker.request()) for _ in range(_AS_MADE)]
     return made + [maker.mutated() for _ in range(_MUTATED)]
@@ -107,7 +107,7 @@ _LEAST = '{"request_id": "3f0f8a52-3b0e-4a0e-9d3c-0a6f5a4be001", "org_id": "o", 
     ids=["byte order mark", "a key twice", "NaN", "beyond a double", "too large"],
 )
 def test_what_no_validator_sees_is_refused_by_the_worker(body: str) -> None:
-    """It judges what a parser made of the text; parsers are of several minds."""
+    """A validator judges what a parser made of the text, and parsers differ."""
     parsed = json.loads(body.removeprefix("\ufeff").replace("1e400", "1"))
 
     assert _by_schema({**parsed, "metadata": {}}, _LENIENT)

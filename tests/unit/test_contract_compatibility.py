@@ -1,4 +1,4 @@
-"""The documents of today against those of the last release; and planted changes, to show it would tell."""
+"""Today's documents are compatible with the last release's; planted changes show that a break is found."""
 # ruff: noqa: E501 — a table, a change on a line
 
 import json
@@ -63,7 +63,7 @@ def _is_taken(body: dict[str, Any]) -> bool:
 
 
 def _object(documents: Documents, name: str, *path: str) -> dict[str, Any]:
-    """An object of a document: the one itself, or one of its definitions."""
+    """Returns an object of a document: the document itself, or one of its definitions."""
     found: Any = documents[name]
     for part in path or ("properties",):
         found = found[part]
@@ -85,7 +85,7 @@ def _required(schema: dict[str, Any], name: str) -> None:
 
 
 def _model(documents: Documents) -> dict[str, Any]:
-    """One with an enum, in the midst of a union."""
+    """Returns a definition with an enum, in the middle of a union."""
     return _object(documents, REQUEST, "$defs", "OpenAIModelName")
 
 

@@ -1,4 +1,4 @@
-"""The checked-in documents are those of the code, and what they say is so."""
+"""The checked-in documents are those of the code, and they tell the truth."""
 
 import argparse
 import json
@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 from jsonschema_rs import Draft202012Validator
 from pamqp import commands as spec
+from pydantic import BaseModel
 from support.contract.documents import ROOT, texts
 from support.contract.made_requests import Maker
 from support.contract.page import codes_table
@@ -33,7 +34,7 @@ from worker.messages.properties import dead_letter_properties, response_properti
 from worker.rabbitmq.topology import design
 from worker.values import Answer, Route
 
-_MODELS = {
+_MODELS: dict[str, type[BaseModel]] = {
     "CreateSessionRequest": CreateSessionRequest,
     "CancelSessionRequest": CancelSessionRequest,
     "CreateSessionResponse": CreateSessionResponse,
@@ -92,7 +93,7 @@ async def test_ajv_would_have_minded_it(tmp_path: Path) -> None:
 
 
 def _without_what_json_cannot_say(bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Numbers beyond a double, and halves of a surrogate pair, are something else in each language."""
+    """Removes bodies with numbers beyond a double or half a surrogate pair: languages differ on them."""
     texts = [re.sub("[\ud800-\udfff]", "x", json.dumps(body, ensure_ascii=False)) for body in bodies]
     return [json.loads(text) for text in texts if not re.search("[0-9]{309}", text)]
 
@@ -100,7 +101,7 @@ def _without_what_json_cannot_say(bodies: list[dict[str, Any]]) -> list[dict[str
 async def _by_ajv(
     schemas: dict[str, Any], bodies: list[dict[str, Any]], place: Path
 ) -> tuple[list[str], list[bool]]:
-    """What Ajv minds in the schemas, and which requests it lets pass."""
+    """Returns what Ajv finds wrong with the schemas, and which requests it lets pass."""
     project = await project_at(ROOT / "tests" / "contract" / "asyncapi", place / "ajv")
     name = "create-session-request.schema.json"
     given = json.dumps({"schemas": schemas, "bodies": {**{each: [] for each in schemas}, name: bodies}})

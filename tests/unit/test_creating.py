@@ -1,4 +1,4 @@
-"""Verdicts: what the built-in rule and the handler's protocol make of claimed work."""
+"""The built-in rule and the handler's protocol turn claimed work into verdicts."""
 
 import asyncio
 import json
@@ -64,7 +64,7 @@ def response_of(verdict: Verdict) -> CreateSessionResponse:
 
 
 async def nothing(_request: CreateSessionRequest, _context: Context) -> None:
-    """A handler with nothing to add."""
+    """A handler that adds nothing."""
 
 
 def raising(error: Exception) -> Handler:

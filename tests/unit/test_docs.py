@@ -1,4 +1,4 @@
-"""The documentation says what is true: what is generated is current, snippets work, links lead somewhere."""
+"""The documentation is true: generated pages are current, snippets work, links lead somewhere."""
 
 import ast
 import importlib.util
@@ -95,7 +95,7 @@ def test_a_broker_s_url_names_its_vhost(page: Path) -> None:
 
 
 def test_the_worker_of_docker_compose_has_a_limit_of_memory() -> None:
-    """What one message makes it take is then not the machine's."""
+    """One message then cannot take all of the machine's memory."""
     compose = (ROOT / "docker-compose.yml").read_text("utf-8")
     shared = compose.partition("&worker\n")[2].partition("command:")[0]
 
@@ -141,7 +141,7 @@ def test_the_operating_page_has_every_metric_with_its_labels_and_no_other() -> N
 
 
 def sample_name(metric: MetricWrapperBase) -> str:
-    """What is asked for in a query."""
+    """Returns a metric's name in a query."""
     return f"{metric._name}_total" if isinstance(metric, Counter) else metric._name
 
 
@@ -161,7 +161,7 @@ def test_the_operating_page_names_every_event() -> None:
 
 @pytest.fixture
 def handler_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The example of docs/handlers.md, as a module that can be imported."""
+    """Makes the example of docs/handlers.md importable; returns the handler's path."""
     text = next(text for text in snippets(ROOT / "docs" / "handlers.md") if "async def create" in text)
     (tmp_path / "example_handlers.py").write_text(text, "utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -1,4 +1,4 @@
-"""Between AMQP messages and values: whatever comes in, something that can be stored or buried comes out."""
+"""Any AMQP message becomes a value that can be stored or buried."""
 
 import base64
 import gzip
@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from pamqp import commands as spec
+from pamqp.common import FieldTable
 from pamqp.header import ContentHeader
 
 from schemas import FailureCode
@@ -23,7 +24,7 @@ from worker.messages.envelope import (
 from worker.messages.json_body import compact
 from worker.messages.properties import dead_letter_properties, response_properties
 from worker.messages.sealing import SealKeys, parse_seal_keys
-from worker.values import Answer, Arrival, Read, Refusal, Route, Unreadable, Unrecorded
+from worker.values import Answer, Arrival, Read, Route, Unreadable, Unrecorded
 
 ID = UUID("6f1f6a52-8f0a-4c6c-9f4a-0d6a7f2b1c3d")
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -176,7 +177,7 @@ def test_the_id_is_looked_for_in_a_body_that_cannot_be_read() -> None:
 
 @pytest.mark.parametrize("depth", [99, 100, 101, 5000])
 def test_the_nesting_has_one_limit_wherever_it_is_found(depth: int) -> None:
-    """The object itself is the first level, its metadata the second."""
+    """The object itself counts as the first level, its metadata as the second."""
     inner = b'{"a":' * (depth - 2) + b"1" + b"}" * (depth - 2)
     body = json.dumps(REQUEST).encode()[:-1] + b', "metadata": {"x": 1, "b":' + inner + b"}}"
 
@@ -299,7 +300,9 @@ def test_every_refusal_as_invalid_lists_its_errors(body: bytes) -> None:
 )
 def test_a_whole_number_beyond_a_double_is_refused(digits: str) -> None:
     body = json.dumps(REQUEST)[:-1] + f', "metadata": {{"a": {digits}}}}}'
-    assert "beyond the range of a double" in (arrival(body.encode()).refusal or Refusal(*[""] * 2)).reason
+    refusal = arrival(body.encode()).refusal
+    assert refusal is not None
+    assert "beyond the range of a double" in refusal.reason
     within = body.replace(digits, "1" + "0" * 308)
     assert code(read(within.encode())) is None
     in_text = body.replace(digits, f'"{digits}"')
@@ -367,7 +370,7 @@ def test_who_waits_for_an_answer_to_what_cannot_be_read_is_told_the_field() -> N
 
 
 def test_a_dead_letter_keeps_where_it_came_from_and_no_credential() -> None:
-    headers = {
+    headers: FieldTable = {
         "tenant": "a", "n": 7, "Authorization": "Bearer s3cret", "X-Api-Key": "s3cret", "CC": "elsewhere",
         "long": "x" * 5000, "deep": {"token": "s3cret"}, "x-reason": "forged",
     }  # fmt: skip
@@ -380,7 +383,7 @@ def test_a_dead_letter_keeps_where_it_came_from_and_no_credential() -> None:
 
     assert (buried.message_type, buried.content_encoding) == ("Order", "gzip")
     kept = dict(buried.headers or {})
-    assert len(kept.pop("x-reason")) <= 400
+    assert len(str(kept.pop("x-reason"))) <= 400
     assert kept == {
         "tenant": "a", "n": 7, "x-original-exchange": "sessions.requests",
         "x-original-routing-key": "create", "x-original-user-id": "prod",
@@ -402,7 +405,7 @@ def test_a_response_s_properties_fall_back_to_the_request_id() -> None:
 
 @pytest.mark.parametrize("blank", [UUID(int=0), UUID(int=2**128 - 1)])
 def test_a_blank_id_names_no_request(blank: UUID) -> None:
-    """Those who forget to set it all send this one: under it they would be told of each other's requests."""
+    """Producers that forget to set an id all send this one, and would get each other's responses under it."""
     sent = REQUEST | {"request_id": str(blank)}
 
     assert isinstance(read(sent), Unreadable)

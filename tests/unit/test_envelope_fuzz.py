@@ -1,4 +1,4 @@
-"""Whatever comes in, something that can be stored or buried comes out."""
+"""Any random message becomes a value that can be stored or buried."""
 
 import json
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from pamqp.header import ContentHeader
 from worker.messages.envelope import Limits, Message, decode
 from worker.messages.properties import dead_letter_properties, response_properties
 from worker.messages.sealing import SealKeys
-from worker.values import Answer, Unreadable, Unrecorded
+from worker.values import Answer, Cancellation, Unreadable, Unrecorded
 
 ID = UUID("6f1f6a52-8f0a-4c6c-9f4a-0d6a7f2b1c3d")
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -86,6 +86,7 @@ def test_any_message_becomes_what_can_be_stored_or_buried(
         assert ContentHeader(properties=buried).marshal()
         assert (made.told is not None) == bool(made.told and made.told.route.reply_to)
         return
+    assert not isinstance(made, Cancellation), "none of these asks for one"
     if not isinstance(made, Unrecorded):
         texts = [made.body, made.document, made.org_id, made.user_id, made.session_id, *made.route]
         for text in filter(None, texts):

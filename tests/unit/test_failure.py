@@ -1,15 +1,16 @@
-"""What is kept of an error: its type and its place, and never a word of its text."""
+"""An error's type and place are kept, and never a word of its text."""
 
 import asyncio
 import json
 from typing import Any
 
 import pytest
-from support.steering import blurts_out_secrets
+from support.handlers import blurts_out_secrets
 
 from schemas import CreateSessionRequest
 from worker.handlers import Context, RetryLater
 from worker.steps import failure
+from worker.values import Failure
 
 REQUEST = CreateSessionRequest.model_validate(
     {"request_id": "6f1f6a52-8f0a-4c6c-9f4a-0d6a7f2b1c3d", "org_id": "o", "operation": "create_session",
@@ -42,7 +43,7 @@ async def test_the_place_is_the_handler_s_innermost_frame_and_not_a_library_s() 
     found = failure.raised(await error_of(in_a_library), in_a_library)
 
     line = in_a_library.__code__.co_firstlineno + 1
-    assert found == failure.Failure(
+    assert found == Failure(
         kind="raised",
         reason="the handler raised JSONDecodeError",
         error_type="JSONDecodeError",
@@ -60,7 +61,7 @@ async def test_a_handler_in_another_module_is_told_by_its_file() -> None:
     found = failure.raised(await error_of(blurts_out_secrets), blurts_out_secrets)
 
     assert found.place is not None
-    assert found.place.startswith("support/steering.py:")
+    assert found.place.startswith("support/handlers.py:")
     assert found.place.endswith(" blurts_out_secrets")
     assert "canary" not in repr(found)
 

@@ -1,4 +1,4 @@
-"""What is counted of the calls of a handler, by how each one ended."""
+"""The calls of a handler are counted by how each one ended."""
 
 import asyncio
 from time import perf_counter
@@ -55,7 +55,7 @@ async def too_slow(_request: CreateSessionRequest, _context: Context) -> None:
 
 
 async def fine(_request: CreateSessionRequest, _context: Context) -> None:
-    """Nothing to add."""
+    """A handler that adds nothing."""
 
 
 async def too_much(_request: CreateSessionRequest, _context: Context) -> dict[str, str]:
@@ -126,7 +126,7 @@ async def test_the_time_of_a_call_is_that_of_the_handler() -> None:
 
 
 async def test_types_without_end_are_other() -> None:
-    """Each type would be a series for ever."""
+    """They are counted as "other", since each type would be a series for ever."""
     registry = CollectorRegistry()
     types = [type(f"Error{number}", (Exception,), {}) for number in range(25)]
     errors = iter([kind() for kind in [*types, types[0]]])

@@ -1,4 +1,4 @@
-"""What is acknowledged, and when: runs in one frame, gaps waited for, nothing twice."""
+"""Deliveries are acknowledged once each, in runs of one frame; a run waits for the gaps in it."""
 
 import asyncio
 from contextlib import suppress
@@ -88,7 +88,7 @@ def test_a_delivery_that_was_settled_cannot_be_given_back() -> None:
 
 
 class Broker:
-    """Keeps account of deliveries as a broker does, and minds what a broker minds."""
+    """Keeps account of deliveries as a broker does, and rejects what a broker rejects."""
 
     def __init__(self, delivered: int) -> None:
         self.outstanding = set(range(1, delivered + 1))
@@ -131,7 +131,7 @@ def test_in_whatever_order_they_are_settled_the_broker_hears_of_exactly_those(da
 
 
 class _Line(asyncio.Queue[Any]):
-    """A connection's queue of writes, read by a broker."""
+    """A connection's queue of writes, which a broker reads."""
 
     def __init__(self, broker: Broker) -> None:
         super().__init__(10)

@@ -1,4 +1,4 @@
-"""How this program starts itself."""
+"""This program can start itself as a child process."""
 
 import subprocess
 import sys

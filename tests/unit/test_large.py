@@ -1,4 +1,4 @@
-"""Bodies that are too large are looked through as they come, and not kept."""
+"""Bodies that are too large are searched as they come, and not kept."""
 
 import json
 from uuid import uuid4
@@ -40,7 +40,7 @@ TREES = st.recursive(
 
 @given(st.dictionaries(TEXTS, TREES, max_size=3), st.booleans(), st.integers(1, 200))
 def test_of_several_ids_the_request_s_own_is_found(before: dict[str, object], own: bool, piece: int) -> None:
-    """Not that of another one which its metadata names, though that comes first."""
+    """It is not the id of another request that the metadata names, though that comes first."""
     another, mine = uuid4(), uuid4()
     document = {"a": before, "metadata": {"parents": [{"request_id": str(another)}]}, "b": before}
     body = json.dumps(document | ({"request_id": str(mine)} if own else {})).encode()

@@ -1,4 +1,4 @@
-"""Header tables as producers send them: what can be read of them is, in little time."""
+"""Header tables of any producer are read as far as they can be, in little time."""
 
 import struct
 import time

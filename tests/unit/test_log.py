@@ -1,4 +1,4 @@
-"""Logs: one event a line, nothing of a payload, and the libraries quiet."""
+"""The log has one event a line, nothing of a payload, and little from the libraries."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ def _as_it_was() -> Iterator[None]:
 
 
 class Written:
-    """What has been written to stderr in the test so far."""
+    """Returns what the test has written to stderr so far."""
 
     def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
         self._capture = capture

@@ -1,4 +1,4 @@
-"""The process that reads: what it answers, what it costs the worker, and how it ends."""
+"""The process that reads large messages answers as the worker would, costs it little, and ends with it."""
 
 import asyncio
 import base64
@@ -50,7 +50,7 @@ async def reading() -> AsyncIterator[Reader]:
 
 
 def alike(read: Read) -> Any:
-    """Without what is made anew each time: nonces, and where the whole request is."""
+    """Removes what differs each time: nonces, and where the whole request is."""
     if not isinstance(read, Arrival):
         return read
     requested = read.request and (read.request.whole(), read.request._replace(given=b""))
@@ -172,7 +172,7 @@ async def test_memory_beyond_its_limit_ends_it_and_not_the_machine(monkeypatch: 
 
 
 def test_a_limit_that_the_worker_was_started_under_stays() -> None:
-    """Who is not root cannot raise it."""
+    """A process that is not root's cannot raise it."""
     program = """
 import resource
 from worker.reading.reader_process import _limit_memory
@@ -188,7 +188,7 @@ assert resource.getrlimit(resource.RLIMIT_AS) == (limit, limit)
 
 
 async def longest_piece(work: Awaitable[T], clock: Callable[[], float] = time.thread_time) -> tuple[float, T]:
-    """How much processor time passes at most between two turns of the others."""
+    """Returns the most processor time that passes between two turns of the other tasks."""
     longest = 0.0
 
     async def others() -> None:
@@ -208,7 +208,7 @@ async def longest_piece(work: Awaitable[T], clock: Callable[[], float] = time.th
 
 @pytest.mark.parametrize("name", ATTACKS)
 async def test_no_message_holds_the_worker_up_or_fills_its_memory(reading: Reader, name: str) -> None:
-    """The table of what an attacker has tried: in one piece at most 50 ms of the worker's processor time, and
+    """Each of the attackers' messages takes in one piece at most 50 ms of the worker's processor time, and
     at most 20 times its size, to read it, to refuse it and to restore it."""
     attack = ATTACKS[name]
     one = message(attack.body)
@@ -243,7 +243,7 @@ async def test_no_message_holds_the_worker_up_or_fills_its_memory(reading: Reade
 
 @pytest.mark.parametrize("name", ["messages of a model", "keys", "a history of 11,000 messages"])
 async def test_a_large_request_is_handed_to_a_handler_in_pieces(reading: Reader, name: str) -> None:
-    """At most 50 ms of the processor time of the whole process, its threads included."""
+    """A piece takes at most 50 ms of processor time of the whole process, its threads included."""
     given: list[CreateSessionRequest] = []
 
     async def keep(request: CreateSessionRequest, _context: Context) -> None:

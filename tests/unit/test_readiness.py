@@ -1,4 +1,4 @@
-"""Parts are up or say why not, and who waits for a change hears of it."""
+"""Each part is up or says why not, and a task that waits for a change is woken."""
 
 import asyncio
 
@@ -12,9 +12,9 @@ def test_it_is_ready_once_every_part_is_up() -> None:
     assert readiness.reasons == {"a": "starting", "b": "starting"}
 
     readiness.up("a")
-    assert not readiness.ready
+    with_one = readiness.ready
     readiness.up("b")
-    assert readiness.ready
+    assert (with_one, readiness.ready) == (False, True)
 
     readiness.down("a", "gone")
     assert (readiness.ready, readiness.reasons) == (False, {"a": "gone"})

@@ -1,4 +1,4 @@
-"""When a request is given up, and for how long it is tried before: time and chance are simulated."""
+"""A request is tried for long enough and then given up: time and chance are simulated."""
 
 import random
 from datetime import UTC, datetime, timedelta
@@ -25,8 +25,8 @@ def default_rule() -> RetryRule:
 
 
 def last_call(rule: RetryRule, away_seconds: float, call_seconds: float) -> tuple[float, int, bool]:
-    """A request whose first call comes as the service goes away: when the call was made that ended it, its
-    attempts, and whether it was a success."""
+    """Simulates a request whose first call comes as the service goes away. Returns the time of its last call,
+    its attempts, and whether it was a success."""
     at, tried, attempt = 0.0, Tried(), 1
     while True:
         if at >= away_seconds:

@@ -1,4 +1,4 @@
-"""What is remembered of queues that take nothing, and how often it is told."""
+"""The publisher remembers queues that take nothing, and tells of them now and then."""
 
 from pamqp import commands as spec
 from structlog.testing import capture_logs

@@ -1,4 +1,4 @@
-"""Each constraint of the field facts: what it allows passes, what it forbids is named."""
+"""Each constraint of the field facts lets allowed values pass, and names forbidden ones."""
 
 import json
 import math
@@ -21,7 +21,7 @@ def places(path: str) -> list[str]:
 
 
 def changed(path: str, value: object) -> dict[str, Any]:
-    """The payload that holds everything, with another value (or none) at one path."""
+    """Returns the payload that holds everything, with another value (or none) at one path."""
     payload: dict[str, Any] = json.loads(TEXT)
     *way, last = [int(part) if part.isdigit() else part for part in path.split(".")]
     target: Any = payload
@@ -182,5 +182,6 @@ def test_booleans(path: str) -> None:
     for good in (True, False):
         # What else the switch of a number does has its own test.
         assert path not in reasons(changed(path, good))
-    for bad in ("true", 1, 0, []):
+    none_of_them: list[object] = ["true", 1, 0, []]
+    for bad in none_of_them:
         assert reasons(changed(path, bad)) == {path: "must be true or false"}

@@ -1,4 +1,4 @@
-"""The contract as its consumers see it: documents, examples, spellings, defaults, dependencies."""
+"""Consumers can rely on the contract: documents, examples, spellings, defaults, dependencies."""
 
 import json
 import subprocess
@@ -181,7 +181,7 @@ def test_the_names_that_only_python_needs_are_not_the_contracts() -> None:
     hook = {"on": "call.ending", "do": [{"type": "function", "async_": True}]}
     with pytest.raises(ValidationError, match="async_"):
         CreateSessionPayload.model_validate({"assistant": {"hooks": [hook]}})
-    plan = {"structured_data_plan": {"schema_": {}}}
+    plan: dict[str, Any] = {"structured_data_plan": {"schema_": {}}}
     with pytest.raises(ValidationError, match="schema_"):
         CreateSessionPayload.model_validate({"assistant": {"analysis_plan": plan}})
 

@@ -98,7 +98,7 @@ def test_paths_are_as_sent_and_without_tags() -> None:
 
 
 def unions(schema: Any, name: str, found: dict[str, set[str]]) -> None:
-    """Every field that holds a tagged union, with the union's tags."""
+    """Finds every field that holds a tagged union, with the union's tags."""
     if isinstance(schema, list | tuple):
         for item in schema:
             unions(item, name, found)

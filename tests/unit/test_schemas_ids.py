@@ -1,4 +1,4 @@
-"""Ids: those of sessions fixed, all of them well-formed and distinct."""
+"""A session's id follows from its request, and all ids are well-formed and distinct."""
 
 import random
 import time

@@ -1,4 +1,4 @@
-"""The request around a payload, and the moments of a session."""
+"""The fields around a request's payload are validated, and a session has the right times."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""No secret of the contract escapes the walk, and the walk finds its places again."""
+"""The walk over a payload finds every secret of the contract, and finds their places again."""
 
 import copy
 import json

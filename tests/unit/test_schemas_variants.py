@@ -1,4 +1,4 @@
-"""Variants by `provider`, and the rules that are more than a length, a range or a list."""
+"""`provider` chooses the variant, and rules beyond a length, a range or a list hold."""
 
 from collections.abc import Callable
 from typing import Any
@@ -230,8 +230,7 @@ def test_smart_endpointing_is_a_boolean_or_livekit() -> None:
         plan = {"smart_endpointing_enabled": good}
         assert reasons({"assistant": {"start_speaking_plan": plan}}) == {}
     for bad in (1, 0, "vapi", "true", 1.0):
-        plan = {"smart_endpointing_enabled": bad}
-        assert reasons({"assistant": {"start_speaking_plan": plan}}) == {
+        assert reasons({"assistant": {"start_speaking_plan": {"smart_endpointing_enabled": bad}}}) == {
             "assistant.start_speaking_plan.smart_endpointing_enabled": ("must be true, false or 'livekit'")
         }
 

@@ -1,4 +1,4 @@
-"""Sealed texts, their keys and fingerprints."""
+"""Texts are sealed and opened with their keys, and fingerprints tell whether contents are the same."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Settings: a wrong one is named together with its problem, a secret one never shown."""
+"""A wrong setting is named together with its problem, and a secret one is never shown."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +20,7 @@ POSTGRES = f"postgresql://user:{PASSWORD}@host/x"
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """Only what a test sets, and no file of the folder we happen to be in."""
+    """Clears the environment of settings, and leaves the current folder with its `.env`."""
     monkeypatch.chdir(tmp_path)
     for field in Settings.model_fields:
         monkeypatch.delenv(variable_name(field), raising=False)
@@ -118,7 +118,7 @@ def test_a_wrong_value_beside_a_secret_does_not_show_it(environment: pytest.Monk
 
 def test_the_model_s_own_error_does_not_show_a_value_either() -> None:
     with pytest.raises(ValidationError) as raised:
-        Settings(prefetch=PASSWORD, amqp_url=[PASSWORD])  # type: ignore[arg-type]
+        Settings(prefetch=PASSWORD, amqp_url=[PASSWORD])
 
     assert PASSWORD not in str(raised.value)
     assert "prefetch" in str(raised.value)

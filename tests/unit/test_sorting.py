@@ -1,4 +1,4 @@
-"""A batch is decoded with turns for everybody else in between."""
+"""A batch is decoded without holding up the event loop."""
 
 import asyncio
 from typing import Any, cast
@@ -10,7 +10,7 @@ from worker.messages.envelope import Limits, Message
 from worker.messages.sealing import SealKeys
 from worker.monitoring.metrics import Metrics
 from worker.process.failpoint import FailPoint
-from worker.rabbitmq.intake import Delivery
+from worker.rabbitmq.channel_session import Delivery
 from worker.steps import sorting
 from worker.steps.sorting import Decoding
 from worker.values import Unreadable

@@ -4,8 +4,9 @@ import re
 from importlib import resources
 from pathlib import Path
 
-import worker
 from worker.postgres.sql import load_migrations, load_queries
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_every_query_has_a_name_of_its_own_and_a_line_that_says_what_for() -> None:
@@ -20,8 +21,7 @@ def test_every_query_has_a_name_of_its_own_and_a_line_that_says_what_for() -> No
 
 
 def test_every_query_that_is_called_exists_and_every_one_is_called() -> None:
-    package = Path(worker.__file__ or "").parent
-    source = "".join(file.read_text("utf-8") for file in package.rglob("*.py"))
+    source = "".join(file.read_text("utf-8") for file in (ROOT / "worker").rglob("*.py"))
     called = set(re.findall(r"\.(?:call|once)\(\s*\"(\w+)\"", source))
 
     assert called == set(load_queries())

@@ -1,4 +1,4 @@
-"""Whether Docker is used, asked of a `docker` command that these tests write themselves."""
+"""The stack decides whether to use Docker by asking a `docker` command, which these tests write."""
 
 import time
 from collections.abc import Callable
@@ -15,7 +15,7 @@ Fake = Callable[[str], Docker]
 
 @pytest.fixture
 def fake(tmp_path: Path) -> Fake:
-    """A `docker` whose answers are the branches of a shell's `case` on its arguments."""
+    """Writes a `docker` whose answers are the branches of a shell's `case` on its arguments."""
 
     def write(branches: str) -> Docker:
         command = tmp_path / "docker"

@@ -1,4 +1,4 @@
-"""What a stack started is ended, and its folder removed, however its owner ends."""
+"""A stack's processes end, and its folder is removed, however its owner ends."""
 
 import asyncio
 import signal
@@ -45,11 +45,11 @@ async def test_all_ends_with_the_block(script: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_all_ends_though_its_keeper_is_told_to_end_as_well(number: signal.Signals) -> None:
-    """As when a service manager signals every process."""
+    """A service manager signals every process in this way."""
     async with opened() as ground:
         processes = _tree(await _server(ground))
         (kept,) = (
-            each for each in psutil.Process().children() if any("keeper" in word for word in each.cmdline())
+            each for each in psutil.Process().children() if any("reaper" in word for word in each.cmdline())
         )
         kept.send_signal(number)
     assert not any(map(reaper.alive, processes))

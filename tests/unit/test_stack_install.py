@@ -11,7 +11,7 @@ from worker.stack.install import ensure_rabbitmq
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """No RabbitMQ, an ordinary user, and only these commands on the machine."""
+    """Makes a machine without RabbitMQ, with an ordinary user and only these commands."""
     present: set[str] = set()
     monkeypatch.setattr(install, "find_programs", lambda: None)
     monkeypatch.setattr("os.geteuid", lambda: 1000)

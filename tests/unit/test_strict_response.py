@@ -1,4 +1,4 @@
-"""The strict document of the response: what the worker makes is valid by it, what it never makes is not."""
+"""The strict document accepts every response that the worker makes, and none that it never makes."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -76,7 +76,7 @@ def test_a_time_has_six_digits_on_the_second_too() -> None:
 
 
 def test_an_invalid_request_is_told_what_is_wrong_also_if_no_field_is() -> None:
-    """As one that was refused, and stored, by a version that left the list out."""
+    """A version that left the list out may have refused and stored such a request."""
     refusal = Refusal(FailureCode.INVALID_REQUEST, "the body is not JSON")
     response = json.loads(failure_response(_work({}), refusal, None, ON_THE_SECOND))
 

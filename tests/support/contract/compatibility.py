@@ -1,4 +1,4 @@
-"""What in a new version of the documents would break someone who wrote against the old one.
+"""Finds what in a new version of the documents would break a client written against the old one.
 
 A request must go on being accepted, so a new schema of requests may only accept more. A response must go
 on being understood, so a new schema of responses may only promise more. A record is read like a
@@ -29,7 +29,7 @@ _ANYTHING = "anything"
 
 
 def breaking(old: dict[str, Schema], new: dict[str, Schema]) -> list[str]:
-    """A sentence for each breaking change between two sets of documents; none if there is none."""
+    """Returns a sentence for each breaking change between two sets of documents."""
     found = [f"{name}: the document is gone" for name in old if name not in new]
     for name, side in SIDES.items():
         if name in old and name in new:
@@ -179,7 +179,7 @@ def _values(schema: Schema) -> list[Any] | None:
 
 
 def _transport(old: Schema, new: Schema) -> Iterator[str]:
-    """Names, kinds, keys, types, properties and headers: what a client on the broker relies on."""
+    """Compares names, kinds, keys, types, properties and headers, on which a client of the broker relies."""
     for part, key in (("exchanges", "name"), ("queues", "name"), ("bindings", "queue")):
         before, now = old["x-topology"][part], new["x-topology"][part]
         for item in before:
@@ -206,7 +206,7 @@ def _transport(old: Schema, new: Schema) -> Iterator[str]:
 
 
 def _lasting(item: Schema) -> Schema:
-    """A queue's type, and no limit of it. Which queue lies behind a key of the requests is the worker's."""
+    """Keeps a queue's type and drops its limits. The worker may change the queue behind a request's key."""
     if item.get("exchange", "").endswith(".requests"):
         return {"exchange": item["exchange"], "key": item["key"]}
     kept = {name: value for name, value in item.items() if name != "arguments"}
@@ -227,7 +227,7 @@ def _kept(old: Schema, new: Schema, part: str, fields: tuple[str, ...]) -> Itera
 
 
 def _plain_of(value: Any) -> Any:
-    """Without what is only said to people."""
+    """Removes the descriptions, which are for people."""
     if isinstance(value, dict):
         return {name: _plain_of(item) for name, item in value.items() if name != "description"}
     return value

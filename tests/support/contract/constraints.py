@@ -1,4 +1,4 @@
-"""Every constraint of the field facts, one row each, apart from the code that enforces them.
+"""Lists every constraint of the field facts, one row each, apart from the code that enforces them.
 
 A path may begin with a word in capitals that stands for every place where such an object occurs.
 """
@@ -37,7 +37,7 @@ PLACES = {
 
 
 def credential(provider: str) -> str:
-    """The path of a credential in the payload that holds one of each."""
+    """Returns the path of a credential in the payload that holds one of each."""
     index = max(i for i, item in enumerate(CREDENTIALS) if item["provider"] == provider)
     return f"assistant.credentials.{index}"
 

@@ -1,6 +1,6 @@
-"""The few kinds of requests that schema and worker judge otherwise; docs/contract.md lists the same ones.
+"""Lists the few kinds of requests on which schema and worker disagree; docs/contract.md lists the same ones.
 
-Each kind knows how to mend a request. Of what is mended, both judge alike.
+Each kind knows how to mend a request. On a mended request both agree.
 """
 
 import re
@@ -26,7 +26,7 @@ class Kind(NamedTuple):
 
 
 def kinds_of(document: Json) -> tuple[Kind, ...]:
-    """The kinds, for requests of this document."""
+    """Returns the kinds, for requests of this document."""
     snake = {second_spelling(name): name for name in _field_names(document)}
     iso_8601 = document["properties"]["timestamp"]["anyOf"][0]["pattern"]
 
@@ -68,7 +68,7 @@ def _is_read(text: str) -> bool:
 
 
 def _timely(request: Json, is_wrong: Callable[[str], bool]) -> Json:
-    """With another time wherever one is wrong in this way."""
+    """Replaces every time that is wrong in this way."""
     mended = deepcopy(request)
     for container, key in places(mended):
         if key in {"timestamp", "expires_at", "expiresAt"}:
@@ -110,7 +110,7 @@ Judge = Callable[[Json], tuple[bool, bool]]
 
 
 def explaining(kinds: tuple[Kind, ...], request: Json, judged: Judge) -> list[Kind]:
-    """The kinds, best one alone, by which a request has two verdicts; none if it is of no such kind."""
+    """Returns the kinds that explain a request's two verdicts: one if one is enough, none if none does."""
     _, taken = judged(request)
     possible = [kind for kind in kinds if kind.worker_takes_it == taken]
     for kind in possible:

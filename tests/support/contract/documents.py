@@ -1,4 +1,4 @@
-"""All documents that are generated from the code, and where their copies are checked in.
+"""Generates all documents that come from the code, and knows where their copies are checked in.
 
 `make schemas` writes them anew; with SCHEMAS_ARGS=--release it also keeps the JSON documents as
 those of the version in pyproject.toml, which later ones must stay compatible with.
@@ -25,13 +25,13 @@ def json_documents() -> dict[str, dict[str, Any]]:
 
 
 def texts() -> dict[Path, str]:
-    """Every generated file's content."""
+    """Returns every generated file's content."""
     made = {FOLDER / name: json.dumps(found, indent=2) + "\n" for name, found in json_documents().items()}
     return {**made, ROOT / "docs" / "asyncapi.md": page(document())}
 
 
 def latest_release() -> dict[str, dict[str, Any]]:
-    """The documents of the last released version, by their names."""
+    """Returns the documents of the last released version, by their names."""
     folders = [folder for folder in RELEASED.iterdir() if folder.is_dir()]
     latest = max(folders, key=lambda folder: [int(part) for part in folder.name[1:].split(".")])
     return {file.name: json.loads(file.read_text("utf-8")) for file in latest.glob("*.json")}

@@ -1,4 +1,4 @@
-"""Requests made at random from the published schema, and what is done to them to make them wrong.
+"""Makes random requests from the published schema, and changes them to make them wrong.
 
 Seeded, so that a run is like the one before. The generator follows the document alone, not the models; a
 word of JSON Schema that it does not know is an error, and so is a pattern without samples.
@@ -78,13 +78,13 @@ class Maker:
         self._leanness = 0.5
 
     def request(self) -> Json:
-        """A request that the schema lets pass. From one to the next they are of another size."""
+        """Makes a request that the schema allows. Each has another size."""
         self._leanness = self._chance.choice([0.1, 0.3, 0.6])
         made: Json = self._of(self._document, 0)
         return made
 
     def mutated(self) -> tuple[list[str], Json]:
-        """One that was changed at one to three places, or spelled in camelCase; and how."""
+        """Makes a request changed at one to three places, or spelled in camelCase, and names the changes."""
         request, names = self.request(), []
         for _ in range(self._chance.choice([1, 1, 1, 2, 3])):
             name, operator = self._chance.choice(OPERATORS)
@@ -155,7 +155,8 @@ class Maker:
         return "".join(self._chance.choices(_PROSE, k=length))
 
     def _number(self, schema: Json) -> float | int:
-        low, high = schema.get("minimum", -1e6), schema.get("maximum", 1e6)
+        low: float = schema.get("minimum", -1e6)
+        high: float = schema.get("maximum", 1e6)
         return self._chance.choice([low, high, int(high), self._chance.uniform(low, high)])
 
     def _anything(self, depth: int) -> Any:

@@ -1,4 +1,4 @@
-"""What is done to a good request: each operator changes the document that it is given, at a random place."""
+"""Operators that spoil a good request: each changes the document that it is given, at a random place."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ _IRREGULAR = {"tool_calls", "tool_call_id"}
 
 
 def second_spelling(name: str) -> str:
-    """The camelCase spelling of a field."""
+    """Returns the camelCase spelling of a field."""
     if name in _IRREGULAR or "_" not in name.strip("_"):
         return name
     head, *tail = name.split("_")
@@ -24,14 +24,14 @@ def second_spelling(name: str) -> str:
 
 
 def camel_case(value: Any) -> Any:
-    """Every name of an object spelled in camelCase, also of those that are data."""
+    """Spells every name of an object in camelCase, also names that are data."""
     if isinstance(value, dict):
         return {second_spelling(name): camel_case(inner) for name, inner in value.items()}
     return [camel_case(inner) for inner in value] if isinstance(value, list) else value
 
 
 def places(value: Any) -> Iterator[Place]:
-    """Each place in a document, the outer ones first."""
+    """Yields each place in a document, the outer ones first."""
     for key, inner in list(value.items() if isinstance(value, dict) else enumerate(value)):
         yield value, key
         if isinstance(inner, dict | list):
@@ -39,7 +39,7 @@ def places(value: Any) -> Iterator[Place]:
 
 
 def _any_place(chance: random.Random, request: Json, *kinds: type) -> Place | None:
-    """A place with a value of one of these types. At times one near the top, where there are few."""
+    """Picks a random place with a value of one of these types; sometimes one near the top, where few are."""
     found = [place for place in places(request) if not kinds or type(place[0][place[1]]) in kinds]
     if not found:
         return None

@@ -1,4 +1,4 @@
-"""The AsyncAPI document as a page to read."""
+"""Renders the AsyncAPI document as a page to read."""
 
 import json
 from collections.abc import Iterator
@@ -125,7 +125,7 @@ def _note(field: Document) -> str:
 
 
 def _kind(schema: Document) -> str:
-    """A value's type and bounds in a few words."""
+    """Describes a value's type and bounds in a few words."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return f"[{name}](#{_anchor(name)})"

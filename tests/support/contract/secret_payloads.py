@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 Json = dict[str, Any]
+Build = Callable[[str], Json]
 
 
 class SecretCase(NamedTuple):
@@ -18,7 +19,7 @@ class SecretCase(NamedTuple):
 
 
 def secret_payloads() -> list[SecretCase]:
-    """Every case in snake_case and again in camelCase, each with a canary of its own."""
+    """Returns every case in snake_case and again in camelCase, each with a canary of its own."""
     cases = []
     for index, (path, build) in enumerate(_paths()):
         for spelling in ("snake", "camel"):
@@ -144,65 +145,30 @@ def _model(**fields: object) -> Json:
     return {"model": {"provider": "openai", "model": "gpt-4o", **fields}}
 
 
-def _assistant_paths() -> Iterator[tuple[str, Callable[[str], Json]]]:
+def _assistant_paths() -> Iterator[tuple[str, Build]]:
     yield "server.headers.X-Hook", lambda c: {"server": _server(c)}
     for credential in CREDENTIALS:
         for place in range(str(credential).count("'?'")):
-            yield (
-                "credentials.0",
-                lambda c, credential=credential, place=place: {
-                    "credentials": [_planted(credential, place, c)]
-                },
-            )
+            yield "credentials.0", _with_credential(credential, place)
     for event in ("call.ending", "assistant.speech.interrupted", "customer.speech.interrupted"):
         yield (
             "hooks.0.do.0.server.headers.X-Hook",
-            lambda c, on=event: {"hooks": [{"on": on, "do": [{"type": "function", "server": _server(c)}]}]},
+            _on(event, lambda c: {"type": "function", "server": _server(c)}),
         )
         yield (
             "hooks.0.do.0.destination.sip_headers.X-Queue",
-            lambda c, on=event: {"hooks": [{"on": on, "do": [{"type": "transfer", "destination": _sip(c)}]}]},
+            _on(event, lambda c: {"type": "transfer", "destination": _sip(c)}),
         )
     for block, others in (("transcriber", "transcribers"), ("voice", "voices")):
-        yield (
-            f"{block}.server.headers.X-Hook",
-            lambda c, block=block: {block: {"provider": f"custom-{block}", "server": _server(c)}},
-        )
+        yield f"{block}.server.headers.X-Hook", _under(block, _custom(block))
         yield (
             f"{block}.fallback_plan.{others}.0.server.headers.X-Hook",
-            lambda c, block=block, others=others: {
-                block: {
-                    "provider": "azure",
-                    "voice_id": "andrew",
-                    "fallback_plan": {others: [{"provider": f"custom-{block}", "server": _server(c)}]},
-                }
-            },
+            _under(block, _with_fallback(others, _custom(block))),
         )
     for kind in ("function", "bash", "computer", "textEditor", "mcp"):
-        yield (
-            "model.tools.0.server.headers.X-Hook",
-            lambda c, kind=kind: _model(tools=[{"type": kind, "server": _server(c)}]),
-        )
-    for place in ("value", "default", "const", "enum", "description"):
-        yield (
-            "model.tools.0.headers.properties",
-            lambda c, place=place: _model(
-                tools=[
-                    {
-                        "type": "apiRequest",
-                        "headers": {
-                            "type": "object",
-                            "properties": {
-                                "X-Hook": {
-                                    "type": "string",
-                                    place: [c] if place == "enum" else c,
-                                }
-                            },
-                        },
-                    }
-                ]
-            ),
-        )
+        yield "model.tools.0.server.headers.X-Hook", _with_tool(kind)
+    for keyword in ("value", "default", "const", "enum", "description"):
+        yield "model.tools.0.headers.properties", _with_header(keyword)
     yield (
         "model.tools.0.destinations.0.sip_headers.X-Queue",
         lambda c: _model(tools=[{"type": "transferCall", "destinations": [_sip(c)]}]),
@@ -213,36 +179,65 @@ def _assistant_paths() -> Iterator[tuple[str, Callable[[str], Json]]]:
     )
 
 
-def _paths() -> Iterator[tuple[str, Callable[[str], Json]]]:
+def _with_credential(credential: Json, place: int) -> Build:
+    return lambda c: {"credentials": [_planted(credential, place, c)]}
+
+
+def _on(event: str, action: Build) -> Build:
+    return lambda c: {"hooks": [{"on": event, "do": [action(c)]}]}
+
+
+def _custom(block: str) -> Build:
+    return lambda c: {"provider": f"custom-{block}", "server": _server(c)}
+
+
+def _with_fallback(others: str, build: Build) -> Build:
+    return lambda c: {"provider": "azure", "voice_id": "andrew", "fallback_plan": {others: [build(c)]}}
+
+
+def _with_tool(kind: str) -> Build:
+    return lambda c: _model(tools=[{"type": kind, "server": _server(c)}])
+
+
+def _with_header(keyword: str) -> Build:
+    def build(c: str) -> Json:
+        header = {"type": "string", keyword: [c] if keyword == "enum" else c}
+        return _model(
+            tools=[{"type": "apiRequest", "headers": {"type": "object", "properties": {"X-Hook": header}}}]
+        )
+
+    return build
+
+
+def _under(name: str, build: Build) -> Build:
+    return lambda c: {name: build(c)}
+
+
+def _with_number(**fields: Callable[[str], object]) -> Build:
+    return lambda c: {"phone_number": {**PHONE, **{name: make(c) for name, make in fields.items()}}}
+
+
+def _paths() -> Iterator[tuple[str, Build]]:
     for name in ("twilio_auth_token", "twilio_api_key", "twilio_api_secret"):
-        yield f"phone_number.{name}", lambda c, name=name: {"phone_number": {**PHONE, name: c}}
-    yield (
-        "phone_number.server.headers.X-Hook",
-        lambda c: {"phone_number": {**PHONE, "server": _server(c)}},
-    )
-    yield (
-        "phone_number.fallback_destination.sip_headers.X-Queue",
-        lambda c: {"phone_number": {**PHONE, "fallback_destination": _sip(c)}},
-    )
+        yield f"phone_number.{name}", _with_number(**{name: str})
+    yield "phone_number.server.headers.X-Hook", _with_number(server=_server)
+    yield "phone_number.fallback_destination.sip_headers.X-Queue", _with_number(fallback_destination=_sip)
     yield (
         "phone_number.hooks.0.do.0.destination.sip_headers.X-Queue",
-        lambda c: {
-            "phone_number": {
-                **PHONE,
-                "hooks": [{"on": "call.ringing", "do": [{"type": "transfer", "destination": _sip(c)}]}],
-            }
-        },
+        _with_number(
+            hooks=lambda c: [{"on": "call.ringing", "do": [{"type": "transfer", "destination": _sip(c)}]}]
+        ),
     )
     for path, build in _assistant_paths():
-        yield f"assistant.{path}", lambda c, build=build: {"assistant": build(c)}
+        yield f"assistant.{path}", _under("assistant", build)
         yield (
             f"customer.assistant_overrides.{path}",
-            lambda c, build=build: {"customer": {"assistant_overrides": build(c)}},
+            _under("customer", _under("assistant_overrides", build)),
         )
 
 
 def _planted(credential: Json, place: int, canary: str) -> Json:
-    """The credential with the canary in one of its marked places and a harmless text in others."""
+    """Puts the canary in one of the credential's marked places, and a harmless text in the others."""
     marks = iter(range(1000))
 
     def fill(value: object) -> object:

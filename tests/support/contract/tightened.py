@@ -1,4 +1,4 @@
-"""Where a document refuses what that of the last release let pass, and why this breaks nobody.
+"""Lists where a document refuses what the last release's document allowed, and why this breaks nobody.
 
 The comparison of documents knows nothing of workers, and reports each of these. A document may say more
 exactly what workers refuse, or what they were never meant to be sent; it must say here what that is. Once
@@ -116,5 +116,5 @@ TIGHTENED = (
 
 
 def explained(problem: str) -> bool:
-    """Whether a sentence of the comparison is told of above."""
+    """Tells whether the list above explains this sentence of the comparison."""
     return any(re.fullmatch(f"{re.escape(each.document)}: {each.sentence}", problem) for each in TIGHTENED)

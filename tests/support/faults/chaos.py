@@ -1,6 +1,6 @@
-"""The chaos run: producers and workers at work while servers, workers and networks fail at random.
+"""The chaos run: producers and workers are at work while servers, workers and networks fail at random.
 
-    PYTHONPATH=tests python -m faults.chaos --seed 7 --requests 200000 --faults 100
+    PYTHONPATH=tests python -m support.faults.chaos --seed 7 --requests 200000 --faults 100
 
 The seed gives the schedule of the faults; what each meets depends on the machine's timing.
 """
@@ -85,7 +85,7 @@ class Stage:
 async def run_chaos(
     seed: int, requests: int, faults: int, workers: int = 2, say: Callable[[str], None] = print
 ) -> Report:
-    """Run it on servers of its own, and check every promise afterwards."""
+    """Runs it on servers of its own, and checks every promise afterwards."""
     report = Report(seed, workers)
     for name in ("aiormq", "aio_pika"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # lost connections are what this is about
@@ -135,8 +135,8 @@ async def run_chaos(
 async def _break_things(
     stage: Stage, requests: int, faults: int, sending: "asyncio.Task[None]", say: Callable[[str], None]
 ) -> None:
-    """Fault after fault while requests are on their way, each one over before the next begins. What is left
-    to send is spread over the faults to come.
+    """Causes one fault after the other while requests are on their way; each ends before the next begins.
+    The requests that are left are spread over the faults to come.
     """
     menu = list(FAULTS)
     order: list[str] = []
@@ -220,7 +220,7 @@ def _network_faults(
     name: str, pick: Callable[[Stage], Proxy]
 ) -> dict[str, Callable[[Stage], Awaitable[str]]]:
     async def connected(stage: Stage) -> Proxy:
-        """What is broken must be there: a worker may still be on its way back from the fault before."""
+        """Waits for a connection to break: a worker may still be on its way back from the fault before."""
         async with asyncio.timeout(60):
             while not pick(stage).connections:  # noqa: ASYNC110 — a proxy tells nobody
                 await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Handlers for worker processes: what users' own code may do to a worker."""
+"""Handlers for worker processes that do what users' own code may do to a worker."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ from worker.handlers import Context, RetryLater
 
 
 async def kills_its_worker(request: CreateSessionRequest, _context: Context) -> None:
-    """One poisonous name; all others are harmless."""
+    """Kills its worker for a request named "poison"; all others are harmless."""
     if request.payload.name == "poison":
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -33,5 +33,5 @@ async def waits_for_the_gate(request: CreateSessionRequest, _context: Context) -
 
 
 async def takes_a_moment(_request: CreateSessionRequest, _context: Context) -> None:
-    """So long that a worker whose requests come in bursts of half a second has work in hand at all times."""
+    """Takes so long that a worker always has work in hand, though requests come in half-second bursts."""
     await asyncio.sleep(1)

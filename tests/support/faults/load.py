@@ -1,10 +1,11 @@
-"""Producers and a subscriber that keep books: what the broker confirmed, and every copy that came back."""
+"""Producers and a subscriber that note what the broker confirmed, and every copy that came back."""
 
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import aio_pika
@@ -21,7 +22,7 @@ _CONFIRM_SECONDS = 10
 
 
 class Books:
-    """What a producer was promised, and what a subscriber got."""
+    """Notes what a producer was promised, and what a subscriber got."""
 
     def __init__(self) -> None:
         self.confirmed: list[UUID] = []
@@ -31,7 +32,7 @@ class Books:
 
     @property
     def open(self) -> int:
-        """Confirmed, and not answered yet: work in flight."""
+        """Counts requests that are confirmed and not answered yet: work in flight."""
         return len(self.confirmed) - len(self.answered)
 
     def confirm(self, request_id: UUID) -> None:
@@ -58,12 +59,15 @@ class Books:
                 f"{len(self.confirmed)} confirmed, {len(self.answered)} answered"
             ) from None
 
+    async def until_answered(self, count: int, seconds: float, what: str) -> None:
+        await self.until(lambda: len(self.answered) >= count, seconds, what)
+
     async def until_all_answered(self, seconds: float) -> None:
         await self.until(lambda: self.open <= 0, seconds, "all answered")
 
 
 class Hosts:
-    """The hosts of a cluster, taken in turn."""
+    """Connects to the hosts of a cluster in turn."""
 
     def __init__(self, amqp_url: str) -> None:
         self._urls = itertools.cycle(url.update_query({"heartbeat": "5"}) for url in split_hosts(amqp_url))
@@ -141,6 +145,16 @@ def request_for(request_id: UUID) -> dict[str, object]:
     }
 
 
+def named(name: str) -> Callable[[UUID], dict[str, object]]:
+    """Makes requests with this name, by which a handler of the tests knows what to do."""
+    return lambda request_id: request_for(request_id) | {"payload": {"name": name}}
+
+
+def waiting_for(gate: Path) -> Callable[[UUID], dict[str, object]]:
+    """Makes requests whose handler waits until this file is there."""
+    return named(str(gate))
+
+
 async def subscribe(amqp_url: str, prefix: str, books: Books) -> None:
     """Take every copy of every response, for ever, through every loss of the broker."""
     queue, hosts = names_for(prefix).responses, Hosts(amqp_url)
@@ -162,8 +176,12 @@ async def _consume(channel: AbstractChannel, queue: str, books: Books) -> None:
             await underlay.basic_ack(message.delivery_tag or 0, wait=False)
 
     lost = asyncio.get_running_loop().create_future()
-    cancelled: Callable[[object], Awaitable[None] | None] = lambda _: lost.done() or lost.set_result(None)  # type: ignore[assignment,return-value]  # noqa: E731
-    underlay.on_consumer_cancel_callbacks.add(cancelled)  # type: ignore[attr-defined]
+
+    def cancelled(_: object) -> None:
+        if not lost.done():
+            lost.set_result(None)
+
+    underlay.on_consumer_cancel_callbacks.add(cancelled)
     await underlay.basic_qos(prefetch_count=500)
     await underlay.basic_consume(queue, take)
     await asyncio.wait([asyncio.ensure_future(underlay.closing), lost], return_when=asyncio.FIRST_COMPLETED)
@@ -171,7 +189,7 @@ async def _consume(channel: AbstractChannel, queue: str, books: Books) -> None:
 
 @asynccontextmanager
 async def keeping_books(amqp_url: str, prefix: str) -> AsyncIterator[Books]:
-    """A subscriber that listens while this is open."""
+    """Runs a subscriber while this is open, and yields its books."""
     books = Books()
     listening = asyncio.create_task(subscribe(amqp_url, prefix, books))
     try:

@@ -1,131 +1,80 @@
-"""What an outage test watches: whether workers say that they are ready, and where messages went."""
+"""Outages that a test brings about. Each proves that it began, and ends with its block."""
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from typing import Protocol
 
-import aio_pika
-import aiohttp
-import asyncpg
-from aio_pika.abc import AbstractChannel
-from support.faults.load import Books
-from support.faults.processes import WorkerProcess
-
-from worker.operations.promises import verify
-from worker.rabbitmq.topology import names_for
-
-_LOOK_SECONDS = 0.05
+import pytest
+from support.faults.proxy import Proxy
+from support.servers import Faulty
 
 
-async def readyz(worker: WorkerProcess) -> dict[str, str]:
-    """Why the worker is not ready, as /readyz says: one reason for each part; nothing when it is."""
-    port = (await worker.event("worker.starting"))["http_port"]
-    async with (
-        aiohttp.ClientSession() as client,
-        client.get(f"http://127.0.0.1:{port}/readyz") as response,
-    ):
-        page = await response.json()
-        assert (response.status, page["status"]) in ((200, "ready"), (503, "not ready"))
-        reasons: dict[str, str] = page.get("reasons", {})
-        assert bool(reasons) == (response.status == 503)
-        return reasons
-
-
-async def until_down(
-    part: str, workers: Sequence[WorkerProcess], saying: str = "", seconds: float = 40
-) -> None:
-    """Once each worker says that this part is down, and why."""
-    for worker in workers:
-        found: dict[str, str] = {}
-        try:
-            async with asyncio.timeout(seconds):
-                while saying not in found.get(part, "") or part not in found:
-                    await asyncio.sleep(_LOOK_SECONDS)
-                    found = await readyz(worker)
-        except TimeoutError:
-            raise AssertionError(f"it does not say that {part} is down ({saying!r}): {found}") from None
-
-
-async def until_up(workers: Sequence[WorkerProcess], seconds: float = 30) -> None:
-    """Once each worker is ready again."""
-    for worker in workers:
-        async with asyncio.timeout(seconds):
-            while await readyz(worker):  # noqa: ASYNC110 — as above
-                await asyncio.sleep(_LOOK_SECONDS)
-
-
-@dataclass(frozen=True)
-class Witness:
-    """Keeps a copy of each message that leaves the request queue other than by being worked on."""
-
-    amqp_url: str
-    prefix: str
-
-    async def seen(self) -> dict[str, int]:
-        async with self._channel() as channel:
-            counts = {name: await _count(channel, f"{name}.witness") for name in self._watched}
-        return {name: count for name, count in counts.items() if count}
-
-    async def until_held_at_most(self, books: Books, most: int, seconds: float = 20) -> None:
-        """Once all that was confirmed and not answered lies in the queue, but for so many deliveries."""
-        async with asyncio.timeout(seconds), self._channel() as channel:
-            while books.open - await self._ready(channel) > most:  # noqa: ASYNC110 — a queue sends no event
-                await asyncio.sleep(_LOOK_SECONDS)
-
-    async def ready(self) -> int:
-        """Messages that lie in the request queue, with nobody."""
-        async with self._channel() as channel:
-            return await self._ready(channel)
-
-    async def watch(self) -> None:
-        async with self._channel() as channel:
-            for name in self._watched:
-                queue = await channel.declare_queue(f"{name}.witness", durable=True)
-                await queue.bind(name)
-
-    async def forget(self) -> None:
-        async with self._channel() as channel:
-            for name in self._watched:
-                await channel.queue_delete(f"{name}.witness")
+class Breakable(Protocol):
+    """A server that a test may break, and the network between it and the workers."""
 
     @property
-    def _watched(self) -> tuple[str, str]:
-        names = names_for(self.prefix)
-        return names.undelivered, names.dead
+    def server(self) -> Faulty: ...
 
-    async def _ready(self, channel: AbstractChannel) -> int:
-        return await _count(channel, names_for(self.prefix).requests)
+    @property
+    def network(self) -> Proxy: ...
 
-    @asynccontextmanager
-    async def _channel(self) -> AsyncIterator[AbstractChannel]:
-        async with await aio_pika.connect(self.amqp_url) as connection:
-            yield await connection.channel()
+    @property
+    def refusals(self) -> tuple[type[Exception], ...]:
+        """The errors of a connection to a server that is gone."""
 
-
-async def _count(channel: AbstractChannel, queue: str) -> int:
-    found = await channel.declare_queue(queue, passive=True)
-    return found.declaration_result.message_count or 0
+    async def connect(self) -> None:
+        """Connects to the server past the network, and closes the connection; gives up after a second."""
 
 
 @asynccontextmanager
-async def witness(amqp_url: str, prefix: str) -> AsyncIterator[Witness]:
-    """The exchanges are there, and the broker is there again at the end."""
-    watching = Witness(amqp_url, prefix)
-    await watching.watch()
+async def stopped(site: Breakable) -> AsyncIterator[None]:
+    await site.server.stop()
+    with pytest.raises(site.refusals):
+        await site.connect()
     try:
-        yield watching
+        yield
     finally:
-        await watching.forget()
+        await site.server.start()
 
 
-async def assert_unharmed(database_url: str, books: Books) -> None:
-    """Every promise kept, every request completed, and each at its first attempt."""
-    assert await verify(database_url, books.confirmed, books.received) == []
-    connection = await asyncpg.connect(database_url)
+@asynccontextmanager
+async def killed(site: Breakable) -> AsyncIterator[None]:
+    await site.server.kill()
+    with pytest.raises(site.refusals):
+        await site.connect()
     try:
-        rows = await connection.fetch("select status, attempt, count(*) from requests group by 1, 2")
+        yield
     finally:
-        await connection.close()
-    found = [tuple(row) for row in rows]
-    assert found == [("completed", 1, len(books.confirmed))], found
+        await site.server.start()
+
+
+@asynccontextmanager
+async def frozen(site: Breakable) -> AsyncIterator[None]:
+    await site.server.freeze()
+    with pytest.raises(TimeoutError):
+        await site.connect()
+    try:
+        yield
+    finally:
+        await site.server.thaw()
+
+
+@asynccontextmanager
+async def cut_off(site: Breakable) -> AsyncIterator[None]:
+    """The network ends every connection, and lets no new one through."""
+    assert site.network.cut(refuse=True) > 0
+    try:
+        yield
+    finally:
+        site.network.heal()
+
+
+@asynccontextmanager
+async def half_open(site: Breakable) -> AsyncIterator[None]:
+    """The network keeps every connection, and nothing passes."""
+    assert site.network.stall() > 0
+    try:
+        yield
+    finally:
+        assert site.network.held_bytes > 0
+        site.network.heal()

@@ -1,4 +1,4 @@
-"""Workers as processes of their own, to be killed and frozen, and heard through their log."""
+"""Runs workers as processes of their own, which a test can kill, freeze, and hear through their log."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ _PATIENCE_SECONDS = 60.0
 
 
 class WorkerProcess:
-    """`session-worker run` with these settings. Its log's events can be awaited."""
+    """Runs `session-worker run` with these settings. A test can wait for events in its log."""
 
     def __init__(self, environ: dict[str, str], *options: str) -> None:
         self._options = options
@@ -64,7 +64,7 @@ class WorkerProcess:
         return any(event.get("event") == name for event in self.events)
 
     async def event(self, name: str, since: int = 0, **values: Any) -> Event:
-        """The first event of that name (and with these values), once it is logged."""
+        """Waits for the first event of that name (and with these values), and returns it."""
         return await self.heard(
             lambda event: (
                 event.get("event") == name and all(event.get(key) == value for key, value in values.items())
@@ -88,7 +88,7 @@ class WorkerProcess:
             raise AssertionError(f"no {what} within {_PATIENCE_SECONDS} s: {self.events[-5:]}") from None
 
     async def kill(self) -> None:
-        """SIGKILL; returns when it is gone."""
+        """Sends SIGKILL; returns when the process is gone."""
         os.kill(self.pid, signal.SIGKILL)
         await self.wait()
 
@@ -130,7 +130,7 @@ class WorkerProcess:
 
 @asynccontextmanager
 async def worker_processes(count: int, environ: dict[str, str]) -> AsyncIterator[list[WorkerProcess]]:
-    """Workers that are ready; none is left at the end."""
+    """Yields workers that are ready; none is left at the end."""
     workers = [WorkerProcess(environ) for _ in range(count)]
     try:
         await asyncio.gather(*(worker.start() for worker in workers))

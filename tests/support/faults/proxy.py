@@ -11,7 +11,7 @@ _CHUNK = 65_536
 
 
 class Proxy:
-    """Forwards until it is told otherwise. Counts what it does to connections, as proof that it was done."""
+    """Forwards bytes until a test breaks it. Counts what it does to connections, as proof that it did it."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
@@ -62,7 +62,7 @@ class Proxy:
         return len(pairs)
 
     def stall(self) -> int:
-        """Half-open: connections stay, and nothing passes any more, until `heal`."""
+        """Leave connections half-open: they stay, and nothing passes any more, until `heal`."""
         self._flowing.clear()
         return len(self._pairs)
 
@@ -110,7 +110,7 @@ class Proxy:
 
 @asynccontextmanager
 async def proxy_to(url: str) -> AsyncIterator[tuple[Proxy, str]]:
-    """A proxy in front of a server, and the server's URL by way of it."""
+    """Yields a proxy in front of a server, and the server's URL by way of it."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     assert parts.port is not None

@@ -1,4 +1,4 @@
-"""Where a fault test plays: servers, a database, queues, and how a worker process is told of them."""
+"""Names the servers, database and queues of a fault test, and tells worker processes of them."""
 
 import asyncio
 from collections.abc import Callable
@@ -22,7 +22,7 @@ class Scene:
 
     @property
     def environ(self) -> dict[str, str]:
-        """Short times, so that what a lease protects is seen within a test's patience."""
+        """Returns a worker process's settings. Times are short: a lease ends within a test's patience."""
         return {
             "AMQP_URL": self.amqp_url,
             "DATABASE_URL": self.database_url,
@@ -34,7 +34,7 @@ class Scene:
         }
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
-        """Return once it holds; for what tells nobody when it changes."""
+        """Waits until the condition holds; for what sends no event when it changes."""
         try:
             async with asyncio.timeout(self.patience_seconds):
                 while not condition():  # noqa: ASYNC110 — a process's state and a row send no event
@@ -43,7 +43,7 @@ class Scene:
             raise AssertionError(f"not within {self.patience_seconds:g} s: {what}") from None
 
     async def until_rows(self, db: asyncpg.Connection, query: str) -> None:
-        """Return once this query says true."""
+        """Waits until this query returns true."""
         try:
             async with asyncio.timeout(self.patience_seconds):
                 while not await db.fetchval(query):  # noqa: ASYNC110 — as above
@@ -52,7 +52,7 @@ class Scene:
             raise AssertionError(f"not within {self.patience_seconds:g} s: {query}") from None
 
     async def purge_requests(self) -> int:
-        """Empty the request queue, by hand as an operator might; returns how many messages were in it."""
+        """Empties the request queue, as an operator might by hand; returns how many messages were in it."""
         connection = await aio_pika.connect(self.amqp_url)
         async with connection:
             channel = await connection.channel()

@@ -1,4 +1,4 @@
-"""What each statement of `queries.sql` is to do, said again in Python, and a database that is held to it."""
+"""Says again in Python what each statement of `queries.sql` does, and holds a database to it."""
 
 import copy
 from collections.abc import Awaitable, Callable, Sequence
@@ -92,19 +92,19 @@ async def read(db: asyncpg.Connection) -> State:
 
 
 class Expected:
-    """The state as it has to be, and what each statement has to return."""
+    """Keeps the state as it has to be, and knows what each statement has to return."""
 
     def __init__(self) -> None:
         self.state = State()
 
     def apply(self, query: str, args: Sequence[Any], rows: Sequence[asyncpg.Record]) -> None:
-        """Do what the statement does, and compare what it returned."""
+        """Does what the statement does, and compares what it returned."""
         effect = getattr(self, f"_{query}", None)
         if effect is not None:
             effect(rows, *args)
 
     def _register(self, *_: object) -> None:
-        """Touches nothing that is compared."""
+        """Changes nothing: the model does not compare workers."""
 
     def _publish(self, request_ids: Sequence[UUID]) -> None:
         for request_id in request_ids:
@@ -292,7 +292,7 @@ class Expected:
         assert {row["request_id"] for row in rows} == claimed
 
     def differences(self, found: State) -> list[str]:
-        """Where the tables are not as they have to be."""
+        """Returns the places where the tables are not as they have to be."""
         told = []
         for name in ("requests", "leases"):
             wanted, there = getattr(self.state, name), getattr(found, name)
@@ -303,12 +303,12 @@ class Expected:
         return told
 
     def adopt(self, found: State) -> None:
-        """After steps taken at the same moment, whose order is known to nobody."""
+        """Takes over the tables' state after steps at the same moment, whose order is unknown."""
         self.state = copy.deepcopy(found)
 
 
 class WatchedDatabase(Database):
-    """Every statement is compared with what it has to do, and answers can be lost on their way."""
+    """Compares every statement with what it has to do; a test can have answers lost on their way."""
 
     def __init__(self, url: str, expected: Expected) -> None:
         super().__init__(url, 2, None, Readiness(["postgres"]))

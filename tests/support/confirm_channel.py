@@ -1,4 +1,4 @@
-"""A channel in confirm mode on the real broker, and a queue to look into."""
+"""Opens a channel in confirm mode on the real broker, and a queue whose messages a test can read."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,7 +16,7 @@ from worker.rabbitmq.publisher import Outgoing
 
 @dataclass
 class Bench:
-    """A channel in confirm mode, and a queue to look into."""
+    """A channel in confirm mode, and a queue whose messages a test can read."""
 
     connection: AbstractConnection
     channel: Channel

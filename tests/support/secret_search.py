@@ -1,4 +1,4 @@
-"""Looking for a text in every place of a database."""
+"""Searches a database and a text for traces of a secret."""
 
 import base64
 
@@ -6,7 +6,7 @@ import asyncpg
 
 
 async def everything_in(db: asyncpg.Connection) -> str:
-    """Every value of every table, as text."""
+    """Returns every value of every table, as text."""
     tables = await db.fetch(
         "select quote_ident(table_schema) || '.' || quote_ident(table_name) as name"
         " from information_schema.tables"
@@ -23,7 +23,7 @@ async def everything_in(db: asyncpg.Connection) -> str:
 
 
 def traces_of(secret: str, text: str) -> list[str]:
-    """The disguises in which the secret is in the text."""
+    """Returns the forms of the secret (plain, reversed, hex, base64) that are in the text."""
     raw = secret.encode()
     disguises = {secret, secret[::-1], raw.hex(), base64.b64encode(raw).decode().rstrip("=")}
     return [disguise for disguise in disguises if disguise in text]

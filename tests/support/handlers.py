@@ -1,4 +1,4 @@
-"""The handler that tests name in WORKER_HANDLER: each test says what it does."""
+"""Handlers for workers in the test's process. A test says what the steered one does."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 from schemas import CreateSessionRequest
 from worker.handlers import Context, Handler
 
-PATH = "support.steering:steered"
+PATH = "support.handlers:steered"
 _acts: list[Handler] = []
 
 
 def steer(act: Handler) -> str:
-    """From now on the handler does this; returns what WORKER_HANDLER is to say."""
+    """Makes the steered handler do this from now on; returns its path for WORKER_HANDLER."""
     _acts[:] = [act]
     return PATH
 
@@ -21,7 +21,7 @@ async def steered(request: CreateSessionRequest, context: Context) -> Mapping[st
 
 
 def not_async(_request: CreateSessionRequest, _context: Context) -> None:
-    """A handler that a worker refuses."""
+    """Is refused by a worker: it is no async function."""
 
 
 async def harmless(_request: CreateSessionRequest, _context: Context) -> None:
@@ -29,9 +29,9 @@ async def harmless(_request: CreateSessionRequest, _context: Context) -> None:
 
 
 async def blurts_out_secrets(request: CreateSessionRequest, _context: Context) -> None:
-    """Fails with everything it was told in its error."""
+    """Fails with an error that holds the whole request."""
     raise RuntimeError(request.model_dump_json())
 
 
 async def takes_nothing() -> None:
-    """A handler that could never be called."""
+    """Is refused by a worker: it takes no request."""

@@ -1,0 +1,25 @@
+"""Databases that last as long as a test needs them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import asyncpg
+
+
+@asynccontextmanager
+async def made_database(server_url: str, kind: str, template: str = "template0") -> AsyncIterator[str]:
+    """Makes a database, a copy of the template, and yields its URL; drops it at the end."""
+    name = f"{kind}_{uuid4().hex[:12]}"
+    admin = await asyncpg.connect(server_url)
+    try:
+        await admin.execute(f"create database {name} template {template}")
+        yield with_database(server_url, name)
+    finally:
+        await admin.execute(f"drop database if exists {name} with (force)")
+        await admin.close()
+
+
+def with_database(url: str, name: str) -> str:
+    """Returns the URL of another database on the same server."""
+    return f"{url.rpartition('/')[0]}/{name}"
