@@ -16,8 +16,8 @@ from support.servers import faulty_rabbit
 from worker.rabbitmq.connection import Broker
 from worker.rabbitmq.full_queues import can_be_decoded
 from worker.rabbitmq.one_by_one import Apart
-from worker.rabbitmq.publisher import Outgoing
 from worker.rabbitmq.topology import names_for
+from worker.rabbitmq.writing import Outgoing
 from worker.settings import Settings
 from worker.stack import Stack
 from worker.values import Receipt

@@ -12,8 +12,8 @@ from support.faults.proxy import proxy_to
 from support.harness import eventually
 from support.publishing import Bench, open_bench, open_channel
 
-from worker.rabbitmq.eager_reading import inside_is_known
-from worker.rabbitmq.publisher import Outgoing, write_batch, write_one
+from worker.rabbitmq.aiormq_version import inside_is_known
+from worker.rabbitmq.writing import Outgoing, write_batch, write_one
 from worker.stack import Stack
 from worker.values import Receipt
 

@@ -7,8 +7,8 @@ from schemas.wire import DIRECT_REPLY
 from worker.monitoring.readiness import Readiness
 from worker.monitoring.tally import Tally
 from worker.rabbitmq.full_queues import DEAD_PART, PART, Room
-from worker.rabbitmq.publisher import Outgoing
 from worker.rabbitmq.topology import names_for
+from worker.rabbitmq.writing import Outgoing
 from worker.values import Receipt
 
 NAMES = names_for("sessions")

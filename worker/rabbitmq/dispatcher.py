@@ -10,7 +10,8 @@ from worker.errors import PublishInterrupted
 from worker.monitoring.metrics import Metrics
 from worker.rabbitmq.full_queues import Room, can_be_decoded, is_direct
 from worker.rabbitmq.one_by_one import Apart
-from worker.rabbitmq.publisher import Outgoing, Publisher
+from worker.rabbitmq.publisher import Publisher
+from worker.rabbitmq.writing import Outgoing
 from worker.values import Receipt
 
 _log = structlog.get_logger(__name__)

@@ -5,13 +5,11 @@ instead relies on its inside, so it is done only with the version that the contr
 with any other the library's own way is taken, and a warning says so.
 """
 
-import importlib.metadata
 from collections.abc import Callable
 from typing import Any
 
 import aiormq.connection
 import pamqp.frame
-import structlog
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
 from pamqp import commands as spec
@@ -21,22 +19,7 @@ from pamqp.header import ContentHeader
 
 from worker.messages.large_bodies import Body, Dropped
 
-_TESTED_WITH = "7.2.4"  # of aiormq
 _HEAD = 7  # type, channel, size; then the payload and one byte that ends it
-_log = structlog.get_logger(__name__)
-
-
-def inside_is_known(otherwise: str) -> bool:
-    """Whether the installed client is the one whose inside was tested. `otherwise`: what follows if not."""
-    installed = importlib.metadata.version("aiormq")
-    if installed == _TESTED_WITH:
-        return True
-    _log.warning(
-        "client.slow_path",
-        reason=f"aiormq is {installed}, its inside was tested with {_TESTED_WITH}",
-        consequence=otherwise,
-    )
-    return False
 
 
 def read_eagerly() -> None:

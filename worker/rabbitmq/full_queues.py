@@ -8,8 +8,8 @@ from time import monotonic
 
 from schemas.wire import DIRECT_REPLY
 from worker.monitoring.readiness import Readiness
-from worker.rabbitmq.publisher import Outgoing
 from worker.rabbitmq.topology import Names
+from worker.rabbitmq.writing import Outgoing
 from worker.values import Receipt
 
 PART = "response_queue"

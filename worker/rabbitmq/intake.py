@@ -19,6 +19,7 @@ from worker.messages.large_bodies import Body, Dropped, Sieve, Whole
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.readiness import Readiness
 from worker.rabbitmq import eager_reading
+from worker.rabbitmq.aiormq_version import inside_is_known
 from worker.rabbitmq.channel_session import ChannelSession, Delivery, by_session
 from worker.rabbitmq.topology import CANCEL_KEY, Names
 
@@ -80,7 +81,7 @@ class Intake:
             metrics.buffered.set_function(lambda: self.buffered)
             metrics.in_flight.set_function(self._taken)
             metrics.held_bytes.set_function(lambda: self.held_bytes)
-        self._eager = eager_reading.inside_is_known("deliveries are taken one by one")
+        self._eager = inside_is_known("deliveries are taken one by one")
         if self._eager:
             eager_reading.read_eagerly()
 

@@ -8,8 +8,8 @@ from aiormq.abc import AbstractChannel
 
 from worker.errors import PublishInterrupted
 from worker.rabbitmq.connection import Broker
-from worker.rabbitmq.publisher import OVER_CONTENT, Outgoing, open_channel, write_one
 from worker.rabbitmq.reconnecting import serve_once
+from worker.rabbitmq.writing import OVER_CONTENT, Outgoing, open_channel, write_one
 from worker.values import Receipt
 
 _TRIES = 3

@@ -19,8 +19,9 @@ from worker.monitoring.tally import Tally
 from worker.postgres.waiting_answers import Undelivered, WaitingAnswers
 from worker.process.identity import Identity
 from worker.rabbitmq.dispatcher import Ways
-from worker.rabbitmq.publisher import Outgoing, Publisher
+from worker.rabbitmq.publisher import Publisher
 from worker.rabbitmq.topology import Names
+from worker.rabbitmq.writing import Outgoing
 from worker.values import Answer, Receipt, Unreadable
 
 UNBURIED_SECONDS = 30  # until a dead letter that found no queue is tried again
