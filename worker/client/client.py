@@ -15,6 +15,7 @@ from worker.client.calls import Calls
 from worker.client.errors import ClientClosed, RequestTimedOut, SessionFailed
 from worker.client.request import Outgoing, Request, cancellation, outgoing, request_id_for
 from worker.client.subscription import Subscription
+from worker.process import own_task
 from worker.rabbitmq.connection import Broker
 from worker.rabbitmq.topology import names_for
 
@@ -113,8 +114,7 @@ class Client:
         try:
             await asyncio.shield(self._opening)
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and not task.cancelling():
+            if not own_task.is_being_cancelled():
                 self._refuse_if_closed()
             raise
 

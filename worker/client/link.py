@@ -20,6 +20,7 @@ from pamqp import commands as spec
 
 from worker.backoff import delays
 from worker.client.errors import BrokerUnreachable, ClientError
+from worker.process import own_task
 from worker.rabbitmq.connection import CONNECT_SECONDS, Broker
 
 LOST = (AMQPError, OSError, TimeoutError, RuntimeError)
@@ -154,6 +155,5 @@ def said(error: AMQPError) -> str:
 
 
 def _raise_if_cancelled() -> None:
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
+    if own_task.is_being_cancelled():
         raise asyncio.CancelledError

@@ -11,6 +11,7 @@ from worker.backoff import delays
 from worker.client.errors import BrokerUnreachable, ClientClosed, RequestUnroutable
 from worker.client.link import Line, Link, Up, is_lost, open_line, said
 from worker.client.request import Outgoing
+from worker.process import own_task
 from worker.rabbitmq.connection import Broker
 
 WINDOW = 512  # publishes in flight at once
@@ -88,8 +89,7 @@ class Sender:
             await self._replaced(line, f"{error!r}")
             return False
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if own_task.is_being_cancelled():
                 raise
             await self._replaced(line, "the channel was closed")
             return False

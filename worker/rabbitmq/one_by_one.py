@@ -7,6 +7,7 @@ from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel
 
 from worker.errors import PublishInterrupted
+from worker.process import own_task
 from worker.rabbitmq.connection import Broker
 from worker.rabbitmq.reconnecting import serve_once
 from worker.rabbitmq.writing import OVER_CONTENT, Outgoing, open_channel, write_one
@@ -53,8 +54,7 @@ class Apart:
         try:
             await serve_once(self._broker, serve)
         except (Exception, asyncio.CancelledError) as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if own_task.is_being_cancelled():
                 raise
             if channel is None or not await _closed_over_content(channel):
                 raise PublishInterrupted(f"{error!r}"[:300]) from error

@@ -11,6 +11,7 @@ from pamqp.header import ContentHeader
 
 from worker.errors import PublishInterrupted
 from worker.monitoring.readiness import Readiness
+from worker.process import own_task
 from worker.process.failpoint import FailPoint, Gap
 from worker.rabbitmq.aiormq_version import inside_is_known
 from worker.rabbitmq.writing import OVER_CONTENT, Outgoing, open_channel, write_batch, write_one
@@ -104,8 +105,7 @@ class Publisher:
         except Exception as error:  # what waits on a lost channel is rejected with any of them
             raise PublishInterrupted(f"{error!r}"[:300]) from error
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if own_task.is_being_cancelled():
                 raise
             raise PublishInterrupted("the channel was closed") from error
 

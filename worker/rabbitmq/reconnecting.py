@@ -11,6 +11,7 @@ from aiormq.exceptions import AuthenticationError, ConnectionNotAllowed, Probabl
 from worker.backoff import delays
 from worker.errors import WorkerError
 from worker.monitoring.readiness import Readiness
+from worker.process import own_task
 from worker.rabbitmq.connection import Broker
 
 _CLOSE_SECONDS = 2
@@ -46,13 +47,11 @@ async def keep_open(
             reason = f"{error!r}"[:300]
             soon = isinstance(error, at_once)
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if own_task.is_being_cancelled():
                 raise
             reason = f"the connection was lost: {error!r}"[:300]  # the client library's way of saying so
         readiness.down(part, reason)
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
+        if own_task.is_being_cancelled():
             raise asyncio.CancelledError  # it came while the connection was being closed
         if clock() - begun > _STEADY_SECONDS:
             waits = delays(0.2, 5)

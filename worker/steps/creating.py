@@ -25,6 +25,7 @@ from schemas.base import iso_text
 from worker.errors import SettingsError
 from worker.handlers import Context, Handler, Rejected, RetryLater
 from worker.monitoring.handler_calls import HandlerCalls
+from worker.process import own_task
 from worker.steps import failure
 from worker.steps.retry_rule import RetryRule, in_words
 from worker.steps.turns import Line, Turns
@@ -128,8 +129,7 @@ class HandlerCreation:
         try:
             return await self._ask(work)
         except BaseException as error:
-            task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            if isinstance(error, asyncio.CancelledError) and own_task.is_being_cancelled():
                 raise  # the worker's own; whatever else a handler lets out is a failed attempt
             return self._failed(work, failure.raised(error, self._handler))
 
