@@ -9,19 +9,17 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from aio_pika.abc import AbstractConnection
-from aiormq.abc import AbstractChannel
 from aiormq.exceptions import (
     AMQPError,
     AuthenticationError,
     ConnectionNotAllowed,
     ProbableAuthenticationError,
 )
-from pamqp import commands as spec
 
 from worker.backoff import delays
 from worker.client.errors import BrokerUnreachable, ClientError
 from worker.process import own_task
-from worker.rabbitmq.connection import CONNECT_SECONDS, Broker
+from worker.rabbitmq.connection import Broker
 
 LOST = (AMQPError, OSError, TimeoutError, RuntimeError)
 """What a lost connection raises, beside the library's bare `Exception`: see `is_lost`."""
@@ -109,41 +107,6 @@ class Link:
             with suppress(*LOST, asyncio.CancelledError):
                 async with asyncio.timeout(5):
                     await connection.close()
-
-
-class Line:
-    """One channel for as long as it lasts."""
-
-    def __init__(self, channel: AbstractChannel) -> None:
-        self.channel = channel
-        self.over = asyncio.Event()
-        self._reason: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        channel.on_consumer_cancel_callbacks.add(self._on_cancel)
-
-    def give_up(self, reason: str) -> None:
-        if not self._reason.done():
-            self._reason.set_result(reason)
-
-    async def last(self) -> None:
-        """Returns or raises when the channel is lost or given up."""
-        closing = asyncio.ensure_future(self.channel.closing)
-        try:
-            await asyncio.wait([closing, self._reason], return_when=asyncio.FIRST_COMPLETED)
-            if self._reason.done():
-                raise AMQPError(self._reason.result())
-            if error := closing.exception():
-                raise error
-        finally:
-            self.over.set()
-
-    def _on_cancel(self, frame: spec.Basic.Cancel) -> None:
-        self.give_up(f"the broker cancelled the consumer {frame.consumer_tag}: was its queue deleted?")
-
-
-async def open_line(connection: AbstractConnection, *, confirms: bool) -> Line:
-    opened = connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
-    await opened.initialize(timeout=CONNECT_SECONDS)
-    return Line(await opened.get_underlay_channel())
 
 
 def is_lost(error: Exception) -> bool:

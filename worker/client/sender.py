@@ -5,14 +5,21 @@ from collections.abc import Callable, Coroutine
 
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import DeliveredMessage
-from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, DeliveryError, PublishError
+from aiormq.exceptions import (
+    AMQPError,
+    ChannelAccessRefused,
+    ChannelNotFoundEntity,
+    DeliveryError,
+    PublishError,
+)
 
 from worker.backoff import delays
 from worker.client.errors import BrokerUnreachable, ClientClosed, RequestUnroutable
-from worker.client.link import Line, Link, Up, is_lost, open_line, said
+from worker.client.link import Link, Up, is_lost, said
 from worker.client.request import Outgoing
 from worker.process import own_task
-from worker.rabbitmq.connection import Broker
+from worker.rabbitmq.connection import CONNECT_SECONDS, Broker
+from worker.rabbitmq.line import Line, open_channel
 
 WINDOW = 512  # publishes in flight at once
 
@@ -97,7 +104,7 @@ class Sender:
 
     async def _replaced(self, line: Line, reason: str) -> None:
         """A line that failed one publish is given up: the next one proves itself anew."""
-        line.give_up(reason)
+        line.give_up(AMQPError(reason))
         await line.over.wait()
 
     async def _reply_to(self, line: Line) -> str:
@@ -113,7 +120,7 @@ class Sender:
         return queue
 
     async def _serve(self, connection: AbstractConnection, up: Up) -> None:
-        line = await open_line(connection, confirms=True)
+        line = Line(await open_channel(connection, confirms=True, seconds=CONNECT_SECONDS))
         self._line = line
         self._connected.set()
         up()

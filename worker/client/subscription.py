@@ -15,12 +15,12 @@ from pydantic import ValidationError
 
 from schemas import CreateSessionResponse
 from worker.client.errors import BrokerUnreachable, QueueMissing
-from worker.client.link import LOST, Line, Link, Up, open_line, said
-from worker.rabbitmq.connection import Broker
+from worker.client.link import LOST, Link, Up, said
+from worker.rabbitmq.connection import CONNECT_SECONDS, SETUP_SECONDS, Broker
+from worker.rabbitmq.line import Line, open_channel
 from worker.rabbitmq.topology import Names
 
 _ACK_SECONDS = 10
-CONSUME_SECONDS = 15  # a node cut off from its cluster answers nothing, and keeps the connection open
 _log = logging.getLogger("worker.client")
 
 
@@ -211,10 +211,9 @@ class Subscription:
         return delivery.message_id is not None and delivery.message_id in self._seen
 
     async def _serve(self, connection: AbstractConnection, up: Up) -> None:
-        line = await open_line(connection, confirms=False)
-
+        line = Line(await open_channel(connection, seconds=CONNECT_SECONDS))
         try:
-            async with asyncio.timeout(CONSUME_SECONDS):
+            async with asyncio.timeout(SETUP_SECONDS):
                 queue = await self._find_queue(line)
                 if self._drain and not self._opened:
                     self._limit = self.waiting if self._limit is None else min(self.waiting, self._limit)

@@ -12,6 +12,9 @@ from worker.rabbitmq.lenient_reading import read_leniently
 LOST = (AMQPError, OSError, TimeoutError)  # what a broker that is away makes a call raise
 CONNECT_SECONDS = 10
 HEARTBEAT_SECONDS = 10  # a frozen broker is noticed after about three of them
+SETUP_SECONDS = 15
+"""The time for all declarations, or for all consumers to begin. A node that is cut off from its cluster keeps
+the connection open and answers nothing: without a limit nobody would go on to the next host."""
 
 
 class Broker:

@@ -8,9 +8,6 @@ from typing import NamedTuple
 import structlog
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import DeliveredMessage
-from aiormq.channel import Channel
-from aiormq.exceptions import AMQPError
-from pamqp import commands as spec
 from pamqp.header import ContentHeader
 
 from schemas.wire import RESPONSE_TYPE
@@ -21,11 +18,13 @@ from worker.monitoring.readiness import Readiness
 from worker.rabbitmq import eager_reading
 from worker.rabbitmq.aiormq_version import inside_is_known
 from worker.rabbitmq.channel_session import ChannelSession, Delivery, by_session
+from worker.rabbitmq.connection import SETUP_SECONDS
+from worker.rabbitmq.line import Line, open_channel
+from worker.rabbitmq.reconnecting import serve_together
 from worker.rabbitmq.topology import CANCEL_KEY, Names
 
 PART = "requests"
 _NEEDED = ("postgres", "responses")  # without these a delivery is left where it is
-CONSUME_SECONDS = 15  # a node cut off from its cluster answers nothing, and keeps the connection open
 _BATCH_BYTES = 1 << 20
 _SHED_SECONDS = 0.05  # between two looks for room, while there is something to give back
 _SHED_PATIENCE = 1.0  # for what was given back to come again; another worker may have it
@@ -87,44 +86,12 @@ class Intake:
 
     async def serve(self, connection: AbstractConnection) -> None:
         """Consume on a channel of this connection until it is lost."""
-        opened = connection.channel(publisher_confirms=False)
-        await opened.initialize()
-        channel = await opened.get_underlay_channel()
-        assert isinstance(channel, Channel)  # noqa: S101 — the abstract class hides what is needed of it
-        session = ChannelSession(channel, self._bounds.deliveries // 4)
+        line = Line(await open_channel(connection))
+        session = ChannelSession(line.channel, self._bounds.deliveries // 4)
         self._sessions.append(session)
-        lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-        def on_cancel(frame: spec.Basic.Cancel) -> None:
-            if not lost.done():
-                lost.set_result(
-                    f"the broker cancelled the consumer {frame.consumer_tag}: was the queue deleted?"
-                )
-
-        channel.on_consumer_cancel_callbacks.add(on_cancel)
-        giving_back = asyncio.create_task(self._give_back_shed(session))
         try:
-            async with asyncio.timeout(CONSUME_SECONDS):
-                await channel.basic_qos(prefetch_count=self._bounds.deliveries)
-                receivers = {source.queue: self._receiver(session, source) for source in self._sources}
-                if self._eager:
-                    eager_reading.divert_deliveries(channel, receivers, self._body_for)
-                for queue, receiver in receivers.items():
-                    await channel.basic_consume(queue, receiver, consumer_tag=queue)  # type: ignore[arg-type] # it takes both
-            if self._part:
-                self._readiness.up(self._part)
-            queue = self._sources[-1].queue
-            _log.info("intake.consuming", queue=queue, prefetch=self._bounds.deliveries)
-            closing = asyncio.ensure_future(channel.closing)
-            await asyncio.wait([closing, lost, giving_back], return_when=asyncio.FIRST_COMPLETED)
-            if lost.done():
-                raise AMQPError(lost.result())
-            if giving_back.done():
-                giving_back.result()
-            if error := closing.exception():
-                raise error
+            await serve_together(self._consume(line, session), self._give_back_shed(session))
         finally:
-            giving_back.cancel()
             if self._part:
                 self._readiness.down(self._part, "not consuming")
             self._drop(session)
@@ -210,6 +177,21 @@ class Intake:
                     await session.channel.basic_qos(prefetch_count=self._bounds.deliveries, timeout=5)
                 except Exception:  # noqa: BLE001 — as above
                     _log.info("intake.flush_unanswered")
+
+    async def _consume(self, line: Line, session: ChannelSession) -> None:
+        channel = line.channel
+        async with asyncio.timeout(SETUP_SECONDS):
+            await channel.basic_qos(prefetch_count=self._bounds.deliveries)
+            receivers = {source.queue: self._receiver(session, source) for source in self._sources}
+            if self._eager:
+                eager_reading.divert_deliveries(channel, receivers, self._body_for)
+            for queue, receiver in receivers.items():
+                await channel.basic_consume(queue, receiver, consumer_tag=queue)  # type: ignore[arg-type] # it takes both
+        if self._part:
+            self._readiness.up(self._part)
+        queue = self._sources[-1].queue
+        _log.info("intake.consuming", queue=queue, prefetch=self._bounds.deliveries)
+        await line.last()
 
     def _body_for(self, header: ContentHeader) -> Body:
         """What takes the pieces of a body. A response that strayed here is kept, however large: it is for the

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 
 from aio_pika.abc import AbstractConnection
-from aiormq.abc import AbstractChannel
 from aiormq.exceptions import AMQPError
 from pamqp import commands as spec
 from pamqp.header import ContentHeader
@@ -14,7 +13,8 @@ from worker.monitoring.readiness import Readiness
 from worker.process import own_task
 from worker.process.failpoint import FailPoint, Gap
 from worker.rabbitmq.aiormq_version import inside_is_known
-from worker.rabbitmq.writing import OVER_CONTENT, Outgoing, open_channel, write_batch, write_one
+from worker.rabbitmq.line import Line
+from worker.rabbitmq.writing import OVER_CONTENT, Outgoing, open_proven_line, write_batch, write_one
 from worker.values import Receipt
 
 PART = "responses"
@@ -36,29 +36,23 @@ class Publisher:
         self._fail_point = fail_point
         self._readiness = readiness
         self._timeout = confirm_timeout_seconds
-        self._channel: AbstractChannel | None = None
+        self._line: Line | None = None
         self._in_flight: set[str | None] = set()
         self._landed = asyncio.Event()
         self._batch_write = inside_is_known("responses go out one by one")
-        self._give_up = asyncio.Event()
 
     async def serve(self, connection: AbstractConnection) -> None:
-        """Be the channel that publishes go through, until it is lost."""
-        self._give_up.clear()
-        channel = await open_channel(connection, self._timeout)
-        self._channel = channel
+        """Open a line on this connection and let publishes go through it, until it is lost."""
+        line = await open_proven_line(connection, self._timeout)
+        self._line = line
         self._readiness.up(self.part)
-        given_up = asyncio.ensure_future(self._give_up.wait())
         try:
-            closing = asyncio.ensure_future(channel.closing)
-            await asyncio.wait([closing, given_up], return_when=asyncio.FIRST_COMPLETED)
-            error = closing.exception() if closing.done() else PublishStalled()
+            error = await line.end()
             self.lost_over_content = isinstance(error, OVER_CONTENT)
             if error:
                 raise error
         finally:
-            given_up.cancel()
-            self._channel = None
+            self._line = None
             self._readiness.down(self.part, "not connected")
 
     async def until_up(self) -> None:
@@ -66,9 +60,9 @@ class Publisher:
 
     def carries(self, properties: spec.Basic.Properties) -> bool:
         """Whether these properties fit into a frame: the broker closes the connection over larger ones."""
-        if self._channel is None:
+        if self._line is None:
             return True  # it is found out when there is one
-        most: int = getattr(self._channel, "max_content_size", _SMALL_FRAME)
+        most: int = getattr(self._line.channel, "max_content_size", _SMALL_FRAME)
         return len(ContentHeader(properties=properties).marshal()) <= most
 
     async def publish(self, messages: Sequence[Outgoing]) -> list[Receipt]:
@@ -90,17 +84,17 @@ class Publisher:
         return receipts
 
     async def _publish_window(self, messages: Sequence[Outgoing]) -> list[Receipt]:
-        channel = self._channel
-        if channel is None or channel.is_closed:
+        line = self._line
+        if line is None or line.channel.is_closed:
             self._readiness.down(self.part, "not connected")
             raise PublishInterrupted("not connected to the broker")
         try:
             async with asyncio.timeout(self._timeout):
                 if self._batch_write:
-                    return await write_batch(channel, messages, self._written)
-                return list(await asyncio.gather(*(write_one(channel, message) for message in messages)))
+                    return await write_batch(line.channel, messages, self._written)
+                return list(await asyncio.gather(*(write_one(line.channel, message) for message in messages)))
         except TimeoutError:
-            self._give_up.set()
+            line.give_up(PublishStalled())
             raise PublishInterrupted(f"no confirm within {self._timeout:g} s") from None
         except Exception as error:  # what waits on a lost channel is rejected with any of them
             raise PublishInterrupted(f"{error!r}"[:300]) from error

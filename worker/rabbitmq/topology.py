@@ -17,6 +17,8 @@ from aiormq.exceptions import (
 )
 
 from worker.errors import TopologyError
+from worker.rabbitmq.connection import SETUP_SECONDS
+from worker.rabbitmq.line import open_channel
 
 # A return says nothing about a message: every stop and every lost connection returns what waits unsettled.
 # So many are never reached, and RabbitMQ 3.10 takes it as well as 4.x; without one the latter takes 20.
@@ -24,7 +26,6 @@ NEVER = 1_000_000_000
 _DELIVERY_LIMIT = "x-delivery-limit"
 REFUSED = (ChannelAccessRefused, ChannelLockedResource)
 REQUEST_KEY = "create"
-DECLARE_SECONDS = 15  # a node cut off from its cluster answers nothing, and keeps the connection open
 _CLOSE_SECONDS = 2
 CANCEL_KEY = "cancel"
 _WRONG_ARGUMENT = re.compile(r"inequivalent arg '([^']+)'[^:]*: received (.+?) but current is (.+?)(?:$|,)")
@@ -130,7 +131,7 @@ async def apply(connection: AbstractConnection, topology: Topology) -> list[str]
     another delivery limit: of each such queue it returns a sentence.
     """
     notes = []
-    async with asyncio.timeout(DECLARE_SECONDS):
+    async with asyncio.timeout(SETUP_SECONDS):
         for exchange in topology.exchanges:
             await _declare_exchange(connection, exchange, passive=False)
         for queue in topology.queues:
@@ -247,10 +248,9 @@ def _note(queue: Queue, limit: str) -> str:
 @asynccontextmanager
 async def _channel(connection: AbstractConnection) -> AsyncIterator[AbstractChannel]:
     """A channel of its own for each declaration: the broker closes it when one is refused."""
-    channel = connection.channel(publisher_confirms=False)
-    await channel.initialize()
+    channel = await open_channel(connection)
     try:
-        yield await channel.get_underlay_channel()
+        yield channel
     finally:
         with suppress(AMQPError, RuntimeError, TimeoutError):  # the broker closed it first, or is held up
             async with asyncio.timeout(_CLOSE_SECONDS):

@@ -23,6 +23,7 @@ from pamqp.body import ContentBody
 from pamqp.frame import marshal
 from pamqp.header import ContentHeader
 
+from worker.rabbitmq.line import Line, open_channel
 from worker.values import Receipt
 
 OVER_CONTENT = (
@@ -40,17 +41,15 @@ class Outgoing(NamedTuple):
     properties: spec.Basic.Properties
 
 
-async def open_channel(connection: AbstractConnection, seconds: float) -> AbstractChannel:
-    """A channel in confirm mode that messages get through: a broker that accepts connections may still be
-    unable to take any, so one is published to nowhere.
+async def open_proven_line(connection: AbstractConnection, seconds: float) -> Line:
+    """Open a line in confirm mode and publish a message to nowhere on it: a broker that accepts connections
+    may still be unable to take messages.
     """
-    opened = connection.channel(publisher_confirms=True, on_return_raises=True)
-    await opened.initialize(timeout=seconds)
-    channel = await opened.get_underlay_channel()
+    channel = await open_channel(connection, confirms=True, seconds=seconds)
     probe = Outgoing("", f"probe.{id(channel):x}", b"", spec.Basic.Properties(message_id="probe"))
     async with asyncio.timeout(seconds):
         await write_one(channel, probe)
-    return channel
+    return Line(channel)
 
 
 async def write_one(channel: AbstractChannel, message: Outgoing) -> Receipt:
