@@ -23,8 +23,9 @@ from worker.postgres.migrate import settle
 from worker.postgres.store import Store
 from worker.process.failpoint import FailPoint
 from worker.process.identity import Identity, new_identity
-from worker.rabbitmq import full_queues, intake, publisher, reconnecting, topology
+from worker.rabbitmq import full_queues, intake, publisher, serving, topology
 from worker.rabbitmq.connection import Broker
+from worker.rabbitmq.reconnecting import serve_together
 from worker.reading.questions import Given
 from worker.reading.reader import Reader
 from worker.services import expiry, heartbeat, peers, retention, retries
@@ -233,7 +234,7 @@ def _services(settings: Settings, given: _Given, parts: _Parts) -> list[Coroutin
     async def consume(connection: AbstractConnection) -> None:
         for note in await topology.apply(connection, given.design):
             _log.warning("topology.delivery_limit_low", note=note)
-        await reconnecting.serve_together(parts.cancels.serve(connection), parts.taking.serve(connection))
+        await serve_together(parts.cancels.serve(connection), parts.taking.serve(connection))
 
     async def flush_notes() -> None:
         if parts.store.has_notes:
@@ -252,7 +253,7 @@ def _services(settings: Settings, given: _Given, parts: _Parts) -> list[Coroutin
         tell_readiness(),
         loop_lag.watch(given.metrics.loop_lag.observe),
         *parts.answers.services(given.broker),
-        reconnecting.keep_open(intake.PART, given.broker, consume, given.readiness),
+        serving.keep_open(intake.PART, given.broker, consume, given.readiness),
         every(parts.alive.interval, "heartbeat", parts.alive.beat),
         every(parts.alive.interval, "peers", others.compare, at_once=True),
         every(_NOTE_SECONDS, "notes", flush_notes),

@@ -11,7 +11,7 @@ from worker.postgres.store import Store
 from worker.postgres.waiting_answers import WaitingAnswers
 from worker.process.failpoint import FailPoint
 from worker.process.identity import Identity
-from worker.rabbitmq import publisher, reconnecting, writing
+from worker.rabbitmq import publisher, serving, writing
 from worker.rabbitmq.connection import Broker
 from worker.rabbitmq.dispatcher import Ways
 from worker.rabbitmq.full_queues import Room
@@ -39,8 +39,8 @@ class Outbound:
     def services(self, broker: Broker) -> list[Coroutine[None, None, None]]:
         over_content = writing.OVER_CONTENT
         services = [
-            reconnecting.keep_open(self.usual.part, broker, self.usual.serve, self.readiness, over_content),
-            reconnecting.keep_open(
+            serving.keep_open(self.usual.part, broker, self.usual.serve, self.readiness, over_content),
+            serving.keep_open(
                 self.direct.part, broker, self.direct.serve, self.readiness_of_direct, over_content
             ),
             every(unanswered.LOOK_SECONDS, "unanswered", self.sending.send_shared),

@@ -15,10 +15,10 @@ from aiormq.exceptions import (
 
 from worker.backoff import delays
 from worker.client.errors import BrokerUnreachable, ClientClosed, RequestUnroutable
-from worker.client.link import Link, Up, is_lost, said
+from worker.client.link import Link, Up, words_of
 from worker.client.request import Outgoing
 from worker.process import own_task
-from worker.rabbitmq.connection import CONNECT_SECONDS, Broker
+from worker.rabbitmq.connection import CONNECT_SECONDS, Broker, is_lost
 from worker.rabbitmq.line import Line, open_channel
 
 WINDOW = 512  # publishes in flight at once
@@ -86,9 +86,9 @@ class Sender:
         except DeliveryError:
             return False
         except ChannelAccessRefused as error:
-            await self._replaced(line, said(error))
-            if answer_here or self._exchange in said(error):
-                raise BrokerUnreachable(f"RabbitMQ refuses this user: {said(error)}") from None
+            await self._replaced(line, words_of(error))
+            if answer_here or self._exchange in words_of(error):
+                raise BrokerUnreachable(f"RabbitMQ refuses this user: {words_of(error)}") from None
             return False  # another call's want of rights closed the channel
         except Exception as error:
             if not is_lost(error):

@@ -4,12 +4,21 @@ import ssl
 
 import aio_pika
 from aio_pika.abc import AbstractConnection
-from aiormq.exceptions import AMQPError, ConnectionNotAllowed, InvalidFrameError
+from aiormq.exceptions import (
+    AMQPError,
+    AuthenticationError,
+    ConnectionNotAllowed,
+    InvalidFrameError,
+    ProbableAuthenticationError,
+)
 from yarl import URL
 
 from worker.rabbitmq.lenient_reading import read_leniently
 
-LOST = (AMQPError, OSError, TimeoutError)  # what a broker that is away makes a call raise
+REFUSED = (AuthenticationError, ProbableAuthenticationError, ConnectionNotAllowed)
+"""What the broker raises that does not know this user, password or vhost."""
+LOST = (AMQPError, OSError, TimeoutError, RuntimeError)
+"""What a lost connection raises, beside the library's bare `Exception`: see `is_lost`."""
 CONNECT_SECONDS = 10
 HEARTBEAT_SECONDS = 10  # a frozen broker is noticed after about three of them
 SETUP_SECONDS = 15
@@ -39,6 +48,10 @@ class Broker:
                 raise ConnectionNotAllowed("the vhost is not there, or not for this user") from error
             raise
         return connection
+
+
+def is_lost(error: Exception) -> bool:
+    return isinstance(error, LOST) or type(error) is Exception
 
 
 def split_hosts(url: str) -> list[URL]:
