@@ -14,7 +14,7 @@ def jittered(attempt: int, base: float, cap: float, draw: float | None = None) -
 
 
 def delays(base: float, cap: float) -> Iterator[float]:
-    """The delays of one outage, one after the other; never quite nothing, so that no loop spins."""
+    """Yield the delays of one outage, without end: take each with `next`. None is zero: no loop spins."""
     attempt = 1
     while True:
         yield max(base / 10, jittered(attempt, base, cap))

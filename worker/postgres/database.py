@@ -157,7 +157,8 @@ class Database:
 
     async def reach(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """What the attempt returns, repeated while Postgres is not there or lets nobody in."""
-        for delay in delays(0.5, 5):
+        waits = delays(0.5, 5)
+        while True:
             try:
                 async with asyncio.timeout(_CONNECT_SECONDS + 5):
                     return await attempt()
@@ -167,9 +168,9 @@ class Database:
                 if not is_transient(error) and not str(getattr(error, "sqlstate", "")).startswith(_PUT_RIGHT):
                     raise
                 self._readiness.down(PART, describe(error))
+                delay = next(waits)
                 _log.warning("postgres.waiting", reason=describe(error), again_in_seconds=round(delay, 1))
                 await asyncio.sleep(delay)
-        raise AssertionError("delays never end")
 
     async def _connect(self) -> asyncpg.Pool:
         return await asyncpg.create_pool(
@@ -205,7 +206,8 @@ class Database:
         """The rows that the named query returns, however long Postgres is away."""
         failed = False
         try:
-            for delay in delays(0.1, 3):
+            waits = delays(0.1, 3)
+            while True:
                 try:
                     rows = await self.once(query, *args)
                 except _DRIVER_ERRORS as error:
@@ -215,14 +217,13 @@ class Database:
                         failed = True
                         self._outage.begin(query, describe(error))
                     self._readiness.down(PART, describe(error))
-                    await asyncio.sleep(delay)
+                    await asyncio.sleep(next(waits))
                 else:
                     self._readiness.up(PART)
                     return rows
         finally:
             if failed:
                 self._outage.end()
-        raise AssertionError("delays never end")
 
     async def once(self, query: str, *args: Any) -> list[asyncpg.Record]:  # noqa: ANN401 — a statement's arguments
         """One try."""
