@@ -23,7 +23,7 @@ from worker.postgres.migrate import settle
 from worker.postgres.store import Store
 from worker.process.failpoint import FailPoint
 from worker.process.identity import Identity, new_identity
-from worker.rabbitmq import full_queues, intake, publisher, serving, topology
+from worker.rabbitmq import intake, known_queues, publisher, serving, topology
 from worker.rabbitmq.connection import Broker
 from worker.rabbitmq.reconnecting import serve_together
 from worker.reading.questions import Given
@@ -44,7 +44,7 @@ from worker.steps.reading_apart import Beside
 from worker.steps.retry_rule import RetryRule
 from worker.tls import context_from
 
-PARTS = (database.PART, intake.PART, publisher.PART, full_queues.PART, full_queues.DEAD_PART)
+PARTS = (database.PART, intake.PART, publisher.PART, known_queues.PART, known_queues.DEAD_PART)
 _NOTE_SECONDS = 0.2
 _RECOVERY_SECONDS = 1.0
 _CANCELS_BYTES = 8 << 20
@@ -102,7 +102,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
         metrics=metrics,
         fail_point=FailPoint(settings.fail_point),
     )
-    for part in (full_queues.PART, full_queues.DEAD_PART):
+    for part in (known_queues.PART, known_queues.DEAD_PART):
         given.readiness.up(part)  # until something finds no room there
     async with AsyncExitStack() as opened:
         port = await opened.enter_async_context(

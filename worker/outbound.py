@@ -13,9 +13,9 @@ from worker.process.failpoint import FailPoint
 from worker.process.identity import Identity
 from worker.rabbitmq import publisher, serving, writing
 from worker.rabbitmq.connection import Broker
-from worker.rabbitmq.dispatcher import Ways
-from worker.rabbitmq.full_queues import Room
-from worker.rabbitmq.one_by_one import Apart
+from worker.rabbitmq.dispatcher import Dispatcher
+from worker.rabbitmq.known_queues import KnownQueues
+from worker.rabbitmq.one_by_one import OneByOne
 from worker.rabbitmq.topology import Names
 from worker.services import unanswered
 from worker.services.periodic import every
@@ -70,12 +70,12 @@ def outbound(
     of_direct = Readiness((publisher.DIRECT_PART,))
     usual = publisher.Publisher(readiness, seconds, fail_point)
     direct = publisher.Publisher(of_direct, seconds, fail_point, publisher.DIRECT_PART)
-    room, telling, waiting = Room(names, readiness), tally.Tally(), WaitingAnswers(database)
-    ways = Ways(usual, direct, Apart(broker, seconds), room, metrics)
-    answering = Answering(me, names, usual, ways, waiting, store.note_published, telling, metrics)
+    queues, telling, waiting = KnownQueues(names, readiness), tally.Tally(), WaitingAnswers(database)
+    dispatcher = Dispatcher(usual, direct, OneByOne(broker, seconds), queues, metrics)
+    answering = Answering(me, names, usual, dispatcher, waiting, store.note_published, telling, metrics)
     return Outbound(
         answering=answering,
-        sending=unanswered.Sending(waiting, answering, room, readiness, metrics, settings.retention_days),
+        sending=unanswered.Sending(waiting, answering, queues, readiness, metrics, settings.retention_days),
         usual=usual,
         direct=direct,
         readiness=readiness,

@@ -1,4 +1,4 @@
-"""Messages over one of which the broker closed the connection: apart, nothing else is lost with them."""
+"""Publishes messages over one of which the broker closed the connection, so that no other is lost with it."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,16 +17,16 @@ _TRIES = 3
 _CLOSE_SECONDS = 2
 
 
-class Apart:
-    """Publishes one after the other, on connections of their own."""
+class OneByOne:
+    """Publishes one message after the other, on connections of their own."""
 
     def __init__(self, broker: Broker, confirm_timeout_seconds: float) -> None:
         self._broker = broker
         self._timeout = confirm_timeout_seconds
 
     async def publish(self, messages: Sequence[Outgoing]) -> list[Receipt]:
-        """What the broker said of each. One that it closes each new connection over is unpublishable. Raises
-        PublishInterrupted when a connection is lost in another way.
+        """Publish the messages and return their receipts. A message is unpublishable when the broker closes
+        each new connection over it. Raises PublishInterrupted when a connection is lost in another way.
         """
         receipts: list[Receipt] = []
         tries = 0
@@ -40,7 +40,7 @@ class Apart:
         return receipts
 
     async def _publish_some(self, messages: Sequence[Outgoing]) -> list[Receipt]:
-        """What was said until the end, or until the broker closed the connection over the next one."""
+        """Return the receipts of all, or of those before the one that cost the connection."""
         receipts: list[Receipt] = []
         line: Line | None = None
 
