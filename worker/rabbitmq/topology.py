@@ -132,10 +132,8 @@ async def apply(connection: AbstractConnection, topology: Topology) -> list[str]
     """
     notes = []
     async with asyncio.timeout(SETUP_SECONDS):
-        for exchange in topology.exchanges:
-            await _declare_exchange(connection, exchange, passive=False)
-        for queue in topology.queues:
-            notes += await _declare_queue(connection, queue)
+        for thing in (*topology.exchanges, *topology.queues):
+            notes += await _declare(connection, thing)
         async with _channel(connection) as channel:
             for binding in topology.bindings:
                 await channel.queue_bind(binding.queue, binding.exchange, binding.key)
@@ -150,43 +148,13 @@ async def verify(connection: AbstractConnection, topology: Topology) -> Comparis
     asked for over AMQP without making it, so bindings are not compared.
     """
     problems, notes = [], []
-    for exchange in topology.exchanges:
+    for thing in (*topology.exchanges, *topology.queues):
         try:
-            await _declare_exchange(connection, exchange, passive=True)
-            await _declare_exchange(connection, exchange, passive=False)
-        except TopologyError as error:
-            problems.append(str(error))
-    for queue in topology.queues:
-        try:
-            await _look_for_queue(connection, queue)
-            notes += await _declare_queue(connection, queue)
+            await _look_for(connection, thing)
+            notes += await _declare(connection, thing)
         except TopologyError as error:
             problems.append(str(error))
     return Comparison(problems, notes)
-
-
-async def _declare_exchange(connection: AbstractConnection, exchange: Exchange, *, passive: bool) -> None:
-    try:
-        async with _channel(connection) as channel:
-            await channel.exchange_declare(
-                exchange.name, exchange_type=exchange.kind, durable=True, passive=passive
-            )
-    except ChannelNotFoundEntity:
-        raise TopologyError(
-            f"the exchange {exchange.name!r} is missing: run `session-worker topology apply`"
-        ) from None
-    except ChannelPreconditionFailed as error:
-        raise _mismatch("exchange", exchange.name, error) from None
-
-
-async def _look_for_queue(connection: AbstractConnection, queue: Queue) -> None:
-    try:
-        async with _channel(connection) as channel:
-            await channel.queue_declare(queue.name, passive=True)
-    except ChannelNotFoundEntity:
-        raise TopologyError(
-            f"the queue {queue.name!r} is missing: run `session-worker topology apply`"
-        ) from None
 
 
 async def in_use(connection: AbstractConnection, names: Names) -> bool:
@@ -199,29 +167,54 @@ async def in_use(connection: AbstractConnection, names: Names) -> bool:
     return bool(found.message_count or found.consumer_count)
 
 
+async def _look_for(connection: AbstractConnection, thing: Exchange | Queue) -> None:
+    try:
+        async with _channel(connection) as channel:
+            if isinstance(thing, Exchange):
+                await channel.exchange_declare(
+                    thing.name, exchange_type=thing.kind, durable=True, passive=True
+                )
+            else:
+                await channel.queue_declare(thing.name, passive=True)
+    except ChannelNotFoundEntity:
+        raise TopologyError(f"{_named(thing)} is missing: run `session-worker topology apply`") from None
+
+
+async def _declare(connection: AbstractConnection, thing: Exchange | Queue) -> list[str]:
+    """Declare an exchange or a queue, and return a sentence when a queue has another delivery limit."""
+    if isinstance(thing, Queue):
+        return await _declare_queue(connection, thing)
+    try:
+        async with _channel(connection) as channel:
+            await channel.exchange_declare(thing.name, exchange_type=thing.kind, durable=True)
+    except ChannelPreconditionFailed as error:
+        raise _mismatch(thing, error) from None
+    return []
+
+
 async def _declare_queue(connection: AbstractConnection, queue: Queue) -> list[str]:
-    """Returns what is to be said about its delivery limit. An earlier version declared a lower one, which
-    cannot be changed: with it the queue is served all the same, since it can be renewed at leisure.
+    """Declare a queue; one that has another delivery limit is served as it is. An earlier version declared a
+    lower limit, which cannot be changed, and such a queue can be renewed at leisure.
     """
     try:
-        await _declare(connection, queue.name, queue.arguments)
+        await _declare_with(connection, queue, queue.arguments)
     except ChannelPreconditionFailed as error:
         limit = _other_limit(error)
         if limit is None:
-            raise _mismatch("queue", queue.name, error) from None
+            raise _mismatch(queue, error) from None
     else:
         return []
     others = {name: value for name, value in queue.arguments.items() if name != _DELIVERY_LIMIT}
     try:
-        await _declare(connection, queue.name, others | ({_DELIVERY_LIMIT: int(limit)} if limit else {}))
+        await _declare_with(connection, queue, others | ({_DELIVERY_LIMIT: int(limit)} if limit else {}))
     except ChannelPreconditionFailed as error:
-        raise _mismatch("queue", queue.name, error) from None
+        raise _mismatch(queue, error) from None
     return [_note(queue, limit)]
 
 
-async def _declare(connection: AbstractConnection, name: str, arguments: dict[str, Any]) -> None:
+async def _declare_with(connection: AbstractConnection, queue: Queue, arguments: dict[str, Any]) -> None:
     async with _channel(connection) as channel:
-        await channel.queue_declare(name, durable=True, arguments=arguments)
+        await channel.queue_declare(queue.name, durable=True, arguments=arguments)
 
 
 def _other_limit(error: ChannelPreconditionFailed) -> str | None:
@@ -239,7 +232,7 @@ def _note(queue: Queue, limit: str) -> str:
     has = f"has a delivery limit of {limit}" if limit else "has no delivery limit of its own (RabbitMQ 4: 20)"
     follows = f"goes to {goes!r}" if goes else "is dropped"
     return (
-        f"the queue {queue.name!r} {has}: a message that is returned more often, as each stop and each lost "
+        f"{_named(queue)} {has}: a message that is returned more often, as each stop and each lost "
         f"connection of a reader does, {follows}. It is served as it is; docs/operating.md, "
         "“Renewing a queue”, says how to get one without that limit"
     )
@@ -257,11 +250,16 @@ async def _channel(connection: AbstractConnection) -> AsyncIterator[AbstractChan
                 await channel.close()
 
 
-def _mismatch(kind: str, name: str, error: ChannelPreconditionFailed) -> TopologyError:
+def _named(thing: Exchange | Queue) -> str:
+    kind = "exchange" if isinstance(thing, Exchange) else "queue"
+    return f"the {kind} {thing.name!r}"
+
+
+def _mismatch(thing: Exchange | Queue, error: ChannelPreconditionFailed) -> TopologyError:
     found = _WRONG_ARGUMENT.search(str(error))
     what = f"{found[1]} should be {found[2]} but is {found[3]}" if found else f"the broker says: {error}"
     remedy = (
         "drain and delete it, then run `session-worker topology apply`; or make the setting agree with it "
         "(WORKER_QUEUE_LIMITS), or give this worker a WORKER_PREFIX of its own"
     )
-    return TopologyError(f"the {kind} {name!r} is not as this worker needs it: {what}. Remedy: {remedy}")
+    return TopologyError(f"{_named(thing)} is not as this worker needs it: {what}. Remedy: {remedy}")
