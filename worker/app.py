@@ -25,6 +25,8 @@ from worker.process.failpoint import FailPoint
 from worker.process.identity import Identity, new_identity
 from worker.rabbitmq import intake, known_queues, publisher, serving, topology
 from worker.rabbitmq.connection import Broker
+from worker.rabbitmq.eager_reading import read_eagerly
+from worker.rabbitmq.lenient_reading import read_leniently
 from worker.rabbitmq.reconnecting import serve_together
 from worker.reading.questions import Given
 from worker.reading.reader import Reader
@@ -67,6 +69,7 @@ class _Given:
     readiness: Readiness
     metrics: Metrics
     fail_point: FailPoint
+    eager: bool  # deliveries are taken as they have arrived
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ class _Parts:
 
 async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStarted | None = None) -> None:
     """A worker, from its first connection until `stop` is set and what it had begun is done."""
+    read_leniently()
     tls = context_from(settings)
     me = new_identity()
     metrics = Metrics()
@@ -101,6 +105,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
         readiness=Readiness(PARTS),
         metrics=metrics,
         fail_point=FailPoint(settings.fail_point),
+        eager=read_eagerly(),
     )
     for part in (known_queues.PART, known_queues.DEAD_PART):
         given.readiness.up(part)  # until something finds no room there
@@ -141,13 +146,14 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
 def _wire(settings: Settings, given: _Given, pool: database.Database, store: Store) -> _Parts:
     names, readiness, metrics = given.design.names, given.readiness, given.metrics
     bounds = intake.Bounds(settings.prefetch_in_effect, settings.prefetch_bytes, settings.max_body_bytes)
-    taking = intake.Intake(intake.sources_of_requests(names), bounds, readiness, metrics)
+    taking = intake.Intake(intake.sources_of_requests(names), bounds, readiness, metrics, eager=given.eager)
     cancels = intake.Intake(
         intake.sources_of_cancels(names),
         intake.Bounds(CANCELS_AT_ONCE, _CANCELS_BYTES, settings.max_body_bytes),
         readiness,
         metrics=None,
         part=None,
+        eager=given.eager,
     )
     finishing = Finishing(store, metrics)
     answers = outbound(

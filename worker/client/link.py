@@ -12,6 +12,7 @@ from aiormq.exceptions import AMQPError
 
 from worker.client.errors import BrokerUnreachable, ClientError
 from worker.rabbitmq.connection import REFUSED, Broker
+from worker.rabbitmq.lenient_reading import read_leniently
 from worker.rabbitmq.reconnecting import Loss, serve_for_ever
 
 _log = logging.getLogger("worker.client")
@@ -38,6 +39,7 @@ class Link:
 
     async def open(self, within_seconds: float) -> None:
         """Return once it serves for the first time; raise BrokerUnreachable when that takes too long."""
+        read_leniently()
         self._logged = ""
         self._task = asyncio.create_task(
             serve_for_ever(

@@ -13,8 +13,6 @@ from aiormq.exceptions import (
 )
 from yarl import URL
 
-from worker.rabbitmq.lenient_reading import read_leniently
-
 REFUSED = (AuthenticationError, ProbableAuthenticationError, ConnectionNotAllowed)
 """What the broker raises that does not know this user, password or vhost."""
 LOST = (AMQPError, OSError, TimeoutError, RuntimeError)
@@ -32,7 +30,6 @@ class Broker:
     def __init__(self, url: str, tls: ssl.SSLContext | None, name: str) -> None:
         self._urls = [_with_defaults(host, name) for host in split_hosts(url)]
         self._tls = tls
-        read_leniently()
         self._next = 0
 
     async def connect(self) -> AbstractConnection:

@@ -18,13 +18,20 @@ from pamqp.exceptions import PAMQPException
 from pamqp.header import ContentHeader
 
 from worker.messages.large_bodies import Body, Dropped
+from worker.rabbitmq.aiormq_version import inside_is_known
 
 _HEAD = 7  # type, channel, size; then the payload and one byte that ends it
 
 
-def read_eagerly() -> None:
-    """From now on connections of this process take the frames that have arrived without waiting."""
+def read_eagerly() -> bool:
+    """Make the connections of this process take frames as they have arrived; return whether that is possible.
+
+    A program calls it once, at its start: it changes the client library for the whole process.
+    """
+    if not inside_is_known("deliveries are taken one by one"):
+        return False
     aiormq.connection.FrameReceiver = _EagerReceiver  # type: ignore[misc] # the library has no other way in
+    return True
 
 
 class _EagerReceiver(aiormq.connection.FrameReceiver):

@@ -16,7 +16,6 @@ from worker.messages.large_bodies import Body, Dropped, Sieve, Whole
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.readiness import Readiness
 from worker.rabbitmq import eager_reading
-from worker.rabbitmq.aiormq_version import inside_is_known
 from worker.rabbitmq.channel_session import ChannelSession, Delivery, by_session
 from worker.rabbitmq.connection import SETUP_SECONDS
 from worker.rabbitmq.line import Line, open_channel
@@ -65,6 +64,8 @@ class Intake:
         readiness: Readiness,
         metrics: Metrics | None,
         part: str | None = PART,
+        *,
+        eager: bool,
     ) -> None:
         self._sources = sources
         self._bounds = bounds
@@ -80,9 +81,7 @@ class Intake:
             metrics.buffered.set_function(lambda: self.buffered)
             metrics.in_flight.set_function(self._taken)
             metrics.held_bytes.set_function(lambda: self.held_bytes)
-        self._eager = inside_is_known("deliveries are taken one by one")
-        if self._eager:
-            eager_reading.read_eagerly()
+        self._eager = eager
 
     async def serve(self, connection: AbstractConnection) -> None:
         """Consume on a channel of this connection until it is lost."""

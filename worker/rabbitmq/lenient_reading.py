@@ -24,7 +24,10 @@ _SIZES = {
 
 
 def read_leniently() -> None:
-    """From now on this process reads what can be read of a message's properties, and leaves out the rest."""
+    """Make this process read what can be read of a message's properties, and leave out the rest.
+
+    A program calls it at its start, and as often as it likes: it changes the decoders for the whole process.
+    """
     decode.METHODS.update(shortstr=_short_string, timestamp=_timestamp, table=_table)
 
 
