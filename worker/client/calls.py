@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from schemas import CreateSessionResponse
 from worker.client.errors import ClientClosed, RequestInFlight, ResponseUnreadable
-from worker.client.request import Outgoing
+from worker.client.request import RequestMessage
 from worker.client.sender import Sender
 from worker.rabbitmq.connection import Broker
 
@@ -19,7 +19,7 @@ _log = logging.getLogger("worker.client")
 class _Call:
     """One request in flight, and how many wait for its response."""
 
-    def __init__(self, message: Outgoing) -> None:
+    def __init__(self, message: RequestMessage) -> None:
         self.message = message
         self.response: asyncio.Future[CreateSessionResponse] = asyncio.get_running_loop().create_future()
         self.sending: asyncio.Task[None] | None = None
@@ -38,7 +38,7 @@ class Calls:
         self.sender = Sender(broker, exchange, app_id, confirm_seconds, self._on_reply, self._send_again)
         self._calls: dict[str, _Call] = {}
 
-    async def ask(self, message: Outgoing) -> CreateSessionResponse:
+    async def ask(self, message: RequestMessage) -> CreateSessionResponse:
         """The response, however often the broker goes away meanwhile."""
         call = self._join(message)
         try:
@@ -55,7 +55,7 @@ class Calls:
             call.fail(ClientClosed("the client was closed before the response came"))
         await self.sender.close()
 
-    def _join(self, message: Outgoing) -> _Call:
+    def _join(self, message: RequestMessage) -> _Call:
         """Two calls for one request wait for the same response."""
         call = self._calls.get(message.call)
         if call is None:

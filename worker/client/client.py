@@ -13,7 +13,8 @@ from schemas import CreateSessionPayload, CreateSessionResponse, FailureCode, Re
 from schemas.wire import CANCEL_TYPE
 from worker.client.calls import Calls
 from worker.client.errors import ClientClosed, RequestTimedOut, SessionFailed
-from worker.client.request import Outgoing, Request, cancellation, outgoing, request_id_for
+from worker.client.request import Request, RequestMessage, cancellation, message_of, request_id_for
+from worker.client.submitting import submit_in_order
 from worker.client.subscription import Subscription
 from worker.process import own_task
 from worker.rabbitmq.connection import Broker
@@ -161,7 +162,7 @@ class Client:
         >>> asyncio.run(later())
         True
         """
-        message = outgoing(
+        message = message_of(
             Request(
                 org_id=org_id, payload=payload or {}, user_id=user_id, request_id=request_id, key=key,
                 metadata=metadata or {}, deadline=_deadline(timeout), traceparent=traceparent,
@@ -227,16 +228,16 @@ class Client:
         >>> asyncio.run(main())
         True
         """
-        message = outgoing(request if request is not None else Request(**fields))
+        message = message_of(request if request is not None else Request(**fields))
         await self._submit(message, timeout)
         return message.request_id
 
-    async def submit_many(
+    def submit_many(
         self,
         requests: Iterable[Request] | AsyncIterable[Request],
         *,
         window: int = 256,
-        timeout: float | None = 30,  # noqa: ASYNC109 — of each one's confirm
+        timeout: float | None = 30,
     ) -> AsyncGenerator[UUID, None]:
         """Publish many, `window` of them in flight; their ids in the order given, each when confirmed. The
         first that cannot be sent ends it, with its error, when all before it have been confirmed.
@@ -249,38 +250,7 @@ class Client:
         >>> asyncio.run(main())
         1000 True
         """
-        if window < 1:
-            raise ValueError("the window must be at least 1")
-        in_flight: asyncio.Queue[tuple[UUID, asyncio.Task[None]] | None] = asyncio.Queue()
-        room = asyncio.Semaphore(window)
-
-        async def feed() -> None:
-            # On its own: whoever reads the ids must not wait for what comes next, which may wait for them.
-            try:
-                await room.acquire()
-                async for request in _each(requests):
-                    message = outgoing(request)
-                    sending = asyncio.create_task(self._submit(message, timeout))
-                    in_flight.put_nowait((message.request_id, sending))
-                    await room.acquire()
-            finally:
-                in_flight.put_nowait(None)
-
-        feeding = asyncio.create_task(feed())
-        try:
-            while (oldest := await in_flight.get()) is not None:
-                request_id, sending = oldest
-                await sending
-                room.release()
-                yield request_id
-            await feeding
-        finally:
-            feeding.cancel()
-            await asyncio.gather(feeding, return_exceptions=True)
-            rest = [left[1] for _ in range(in_flight.qsize()) if (left := in_flight.get_nowait())]
-            for sending in rest:
-                sending.cancel()
-            await asyncio.gather(*rest, return_exceptions=True)
+        return submit_in_order(requests, lambda message: self._submit(message, timeout), window)
 
     def subscribe(
         self,
@@ -324,7 +294,7 @@ class Client:
         if self._closed:
             raise ClientClosed("the client is closed")
 
-    async def _ask(self, message: Outgoing, seconds: float | None) -> CreateSessionResponse:
+    async def _ask(self, message: RequestMessage, seconds: float | None) -> CreateSessionResponse:
         try:
             async with asyncio.timeout(seconds):
                 await self.connect()
@@ -332,7 +302,7 @@ class Client:
         except TimeoutError:
             raise self._too_late(message, seconds) from None
 
-    async def _submit(self, message: Outgoing, seconds: float | None) -> None:
+    async def _submit(self, message: RequestMessage, seconds: float | None) -> None:
         try:
             async with asyncio.timeout(seconds):
                 await self.connect()
@@ -340,7 +310,7 @@ class Client:
         except TimeoutError:
             raise self._too_late(message, seconds) from None
 
-    def _too_late(self, message: Outgoing, seconds: float | None) -> RequestTimedOut:
+    def _too_late(self, message: RequestMessage, seconds: float | None) -> RequestTimedOut:
         sender = self._calls.sender
         connection = "" if sender.connected else f", without a connection to RabbitMQ ({sender.link.reason})"
         cancelling = message.message_type == CANCEL_TYPE
@@ -358,12 +328,3 @@ def _deadline(timeout: float | None) -> datetime | None:
         return datetime.now(UTC) + timedelta(seconds=timeout)
     except OverflowError:
         return None  # beyond the calendar
-
-
-async def _each(requests: Iterable[Request] | AsyncIterable[Request]) -> AsyncGenerator[Request, None]:
-    if isinstance(requests, AsyncIterable):
-        async for request in requests:
-            yield request
-    else:
-        for request in requests:
-            yield request

@@ -64,9 +64,10 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Outgoing:
+class RequestMessage:
     """The message of a request, or of a cancellation. Sent again, it is the same, with the time at which it
-    was made. `call` is what its response is known by."""
+    was made. Its response is found by `call`.
+    """
 
     request_id: UUID
     body: bytes
@@ -91,7 +92,7 @@ class Outgoing:
         )
 
 
-def outgoing(request: Request) -> Outgoing:
+def message_of(request: Request) -> RequestMessage:
     request_id = request.identity()
     payload = request.payload
     document = {
@@ -121,11 +122,11 @@ def outgoing(request: Request) -> Outgoing:
         raise ValueError(
             f"the request has {len(body)} bytes, more than the {MAX_BODY_BYTES} that can be sent"
         )
-    return Outgoing(request_id, body, headers, request.reply_to, str(request_id))
+    return RequestMessage(request_id, body, headers, request.reply_to, str(request_id))
 
 
-def cancellation(request_id: UUID, reason: str | None) -> Outgoing:
+def cancellation(request_id: UUID, reason: str | None) -> RequestMessage:
     """It has no deadline: whether or not someone still waits, the request is cancelled."""
     cancel = CancelSessionRequest(request_id=request_id, operation="cancel_session", reason=reason)
     body = cancel.model_dump_json(exclude_none=True).encode()
-    return Outgoing(request_id, body, {}, None, f"cancel-{uuid4()}", CANCEL_KEY, CANCEL_TYPE)
+    return RequestMessage(request_id, body, {}, None, f"cancel-{uuid4()}", CANCEL_KEY, CANCEL_TYPE)

@@ -16,7 +16,7 @@ from aiormq.exceptions import (
 from worker.backoff import delays
 from worker.client.errors import BrokerUnreachable, ClientClosed, RequestUnroutable
 from worker.client.link import Link, Up, words_of
-from worker.client.request import Outgoing
+from worker.client.request import RequestMessage
 from worker.process import own_task
 from worker.rabbitmq.connection import CONNECT_SECONDS, Broker, is_lost
 from worker.rabbitmq.line import Line, open_channel
@@ -48,7 +48,7 @@ class Sender:
     def connected(self) -> bool:
         return self._connected.is_set()
 
-    async def send(self, message: Outgoing, *, answer_here: bool = False) -> None:
+    async def send(self, message: RequestMessage, *, answer_here: bool = False) -> None:
         """With `answer_here` the response comes to this client's reply queue."""
         refusals = delays(0.1, 5)
         while True:
@@ -67,7 +67,7 @@ class Sender:
         await self.link.close()
         self._connected.set()  # wakes those that wait for a connection, to be told
 
-    async def _try(self, message: Outgoing, *, answer_here: bool) -> bool:
+    async def _try(self, message: RequestMessage, *, answer_here: bool) -> bool:
         line = self._line
         if line is None:
             return False
