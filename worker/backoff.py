@@ -1,11 +1,11 @@
-"""How long to wait before trying again: exponential with full jitter. Pure."""
+"""Computes how long to wait before the next attempt: exponential, with full jitter."""
 
 import random
 from collections.abc import Iterator
 
 
 def jittered(attempt: int, base: float, cap: float, draw: float | None = None) -> float:
-    """A delay before attempt `attempt + 1`: anywhere between nothing and `base` doubled per attempt.
+    """Return the delay before attempt `attempt + 1`: anywhere between nothing and `base` doubled per attempt.
 
     Full jitter spreads the retries of many over the whole span, so that they do not come back as one wave.
     """

@@ -1,4 +1,4 @@
-"""The client: what a producer and a subscriber call."""
+"""The client that producers and subscribers call."""
 
 import asyncio
 import ssl
@@ -25,7 +25,7 @@ Payload = CreateSessionPayload | Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Ending:
-    """How a request ended that was to be cancelled. One that had ended before is as it was.
+    """The end of a request that was to be cancelled. A request that had ended before stays as it was.
 
     >>> async def main():
     ...     async with Client(url) as client:
@@ -131,8 +131,9 @@ class Client:
         traceparent: str | None = None,
         timeout: float | None = 30,  # noqa: ASYNC109 — it travels with the request, as its deadline
     ) -> CreateSessionResponse:
-        """The response to a request: there is a session. Raises SessionFailed when there is none, and
-        RequestTimedOut when that is not known in time; the same request may then be asked again, by its id.
+        """Ask for a session and return the response: there is one. Raises SessionFailed when there is none,
+        and RequestTimedOut when that is not known in time; the same request may then be asked again, by its
+        id.
 
         `key` is the caller's own name for the request, unique in the organisation, such as an order's number:
         whoever asks with it again gets the same session. After `timeout` a worker does not begin the request
@@ -239,8 +240,9 @@ class Client:
         window: int = 256,
         timeout: float | None = 30,
     ) -> AsyncGenerator[UUID, None]:
-        """Publish many, `window` of them in flight; their ids in the order given, each when confirmed. The
-        first that cannot be sent ends it, with its error, when all before it have been confirmed.
+        """Publish many requests, `window` of them in flight, and yield their ids in the order given, each
+        when it is confirmed. The first that cannot be sent ends it with its error, when all before are
+        confirmed.
 
         >>> async def main():
         ...     async with Client(url) as client:
@@ -262,8 +264,8 @@ class Client:
         limit: int | None = None,
         drain: bool = False,
     ) -> Subscription:
-        """Responses from `<prefix>.responses`, or from a queue of one's own, each once: repeats are told by
-        their message id, of the last `remember`. They are shared with whoever else reads the queue; one
+        """Read responses from `<prefix>.responses`, or from a queue of your own, each once: the last
+        `remember` message ids tell repeats. Responses are shared with whoever else reads the queue; one
         subscription is for one task. `copies` leaves the queue alone and gets a copy of each response that is
         published from now on. It ends after `limit` responses and has brought no other ahead then; with
         `drain`, after what lay in the queue when it began.
@@ -287,7 +289,7 @@ class Client:
             self._broker, self._names, queue, copies=copies, prefetch=prefetch, remember=remember,
             connect_seconds=self._connect_timeout, limit=limit, drain=drain,
         )  # fmt: skip
-        self._subscriptions = [one for one in self._subscriptions if not one.closed] + [subscription]
+        self._subscriptions = [known for known in self._subscriptions if not known.closed] + [subscription]
         return subscription
 
     def _refuse_if_closed(self) -> None:

@@ -1,4 +1,4 @@
-"""A request as a producer says it, and the message that it becomes."""
+"""Makes a message of a request, or of a cancellation."""
 
 import json
 from collections.abc import Mapping
@@ -21,7 +21,8 @@ REQUEST_NAMESPACE = UUID("9b1f194e-afb4-5f24-b84f-0eea5a5a2489")
 
 
 def request_id_for(org_id: str, key: str) -> UUID:
-    """The request id that a producer's own key stands for: the same key, the same request, one session.
+    """Return the request id that a producer's own key stands for: the same key, the same request, one
+    session.
 
     It is a UUID of version 5 in the namespace of the organisation, which is one in `REQUEST_NAMESPACE`.
 
@@ -55,7 +56,7 @@ class Request:
     traceparent: str | None = None
 
     def identity(self) -> UUID:
-        """The id given, or that of the key, or a new one each time."""
+        """Return the id given, or that of the key, or a new one each time."""
         if self.request_id is not None and self.key is not None:
             raise ValueError("give a request_id or a key, not both: the key is another way to say the id")
         if self.request_id is not None:
@@ -78,7 +79,9 @@ class RequestMessage:
     message_type: str = REQUEST_TYPE
 
     def properties(self, app_id: str, reply_to: str | None) -> spec.Basic.Properties:
-        """Each copy has a message id of its own: the client library tells copies in flight apart by it."""
+        """Make the properties of one copy. Its message id is its own: the client library tells copies apart
+        by it.
+        """
         return spec.Basic.Properties(
             content_type=CONTENT_TYPE,
             delivery_mode=2,
@@ -126,7 +129,7 @@ def message_of(request: Request) -> RequestMessage:
 
 
 def cancellation(request_id: UUID, reason: str | None) -> RequestMessage:
-    """It has no deadline: whether or not someone still waits, the request is cancelled."""
+    """Make the message of a cancellation. It has no deadline: the request is cancelled anyhow."""
     cancel = CancelSessionRequest(request_id=request_id, operation="cancel_session", reason=reason)
     body = cancel.model_dump_json(exclude_none=True).encode()
     return RequestMessage(request_id, body, {}, None, f"cancel-{uuid4()}", CANCEL_KEY, CANCEL_TYPE)

@@ -1,4 +1,4 @@
-"""Requests out, confirmed; and the reply queue, one for all the calls of a client."""
+"""Publishes requests until they are confirmed, and reads the one reply queue of all the calls of a client."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -49,7 +49,7 @@ class Sender:
         return self._connected.is_set()
 
     async def send(self, message: RequestMessage, *, answer_here: bool = False) -> None:
-        """With `answer_here` the response comes to this client's reply queue."""
+        """Publish a message until it is confirmed. With `answer_here` the response comes to this client."""
         refusals = delays(0.1, 5)
         while True:
             async with self._window:
@@ -65,7 +65,7 @@ class Sender:
     async def close(self) -> None:
         self.closed = True
         await self.link.close()
-        self._connected.set()  # wakes those that wait for a connection, to be told
+        self._connected.set()  # wakes those that wait for a connection: they find it closed
 
     async def _try(self, message: RequestMessage, *, answer_here: bool) -> bool:
         line = self._line
@@ -86,29 +86,29 @@ class Sender:
         except DeliveryError:
             return False
         except ChannelAccessRefused as error:
-            await self._replaced(line, words_of(error))
+            await self._give_up(line, words_of(error))
             if answer_here or self._exchange in words_of(error):
                 raise BrokerUnreachable(f"RabbitMQ refuses this user: {words_of(error)}") from None
             return False  # another call's want of rights closed the channel
         except Exception as error:
             if not is_lost(error):
                 raise
-            await self._replaced(line, f"{error!r}")
+            await self._give_up(line, f"{error!r}")
             return False
         except asyncio.CancelledError:
             if own_task.is_being_cancelled():
                 raise
-            await self._replaced(line, "the channel was closed")
+            await self._give_up(line, "the channel was closed")
             return False
         return True
 
-    async def _replaced(self, line: Line, reason: str) -> None:
-        """A line that failed one publish is given up: the next one proves itself anew."""
+    async def _give_up(self, line: Line, reason: str) -> None:
+        """Give up a line that failed one publish, and wait for its end: the next line is a new one."""
         line.give_up(AMQPError(reason))
         await line.over.wait()
 
     async def _reply_to(self, line: Line) -> str:
-        """The reply queue of this connection: made for the first call on it, gone with it."""
+        """Return the reply queue of this connection: it is made for the first call, and is gone with it."""
         if self._reply_queue is None:
             self._reply_queue = asyncio.ensure_future(self._open_reply_queue(line))
         return await asyncio.shield(self._reply_queue)

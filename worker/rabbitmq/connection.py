@@ -1,4 +1,4 @@
-"""How to reach the broker: its hosts, tried in turn. Shared by the worker and the client."""
+"""Connects to the broker: its hosts are tried in turn. The worker and the client share it."""
 
 import ssl
 
@@ -14,9 +14,9 @@ from aiormq.exceptions import (
 from yarl import URL
 
 REFUSED = (AuthenticationError, ProbableAuthenticationError, ConnectionNotAllowed)
-"""What the broker raises that does not know this user, password or vhost."""
+"""The errors of a broker that does not know this user, password or vhost."""
 LOST = (AMQPError, OSError, TimeoutError, RuntimeError)
-"""What a lost connection raises, beside the library's bare `Exception`: see `is_lost`."""
+"""The errors of a lost connection, beside the library's bare `Exception`: see `is_lost`."""
 CONNECT_SECONDS = 10
 HEARTBEAT_SECONDS = 10  # a frozen broker is noticed after about three of them
 SETUP_SECONDS = 15
@@ -52,7 +52,9 @@ def is_lost(error: Exception) -> bool:
 
 
 def split_hosts(url: str) -> list[URL]:
-    """One URL for each host in `amqp://user:password@one,two:5673,three/vhost`; ValueError if it is none."""
+    """Return a URL for each host of `amqp://user:password@one,two:5673,three/vhost`; raise ValueError if the
+    text is no such URL.
+    """
     scheme, separator, rest = url.partition("://")
     if scheme not in ("amqp", "amqps") or not separator:
         raise ValueError("must begin with amqp:// or amqps://")

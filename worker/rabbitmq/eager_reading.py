@@ -1,4 +1,4 @@
-"""Frames in, taken as they have arrived instead of one wait for each.
+"""Takes the frames that have arrived without a wait for each of them.
 
 The client library waits three times for every frame and makes a task for every delivery. What is done here
 instead relies on its inside, so it is done only with the version that the contract tests hold it against;
@@ -36,7 +36,7 @@ def read_eagerly() -> bool:
 
 class _EagerReceiver(aiormq.connection.FrameReceiver):
     async def get_frame(self) -> Any:  # noqa: ANN401 — as the library has it
-        buffer: bytearray = self.reader._buffer  # type: ignore[attr-defined]  # noqa: SLF001 — as told above
+        buffer: bytearray = self.reader._buffer  # type: ignore[attr-defined]  # noqa: SLF001 — see above
         if self.started and len(buffer) > _HEAD:
             size = _HEAD + int.from_bytes(buffer[3:_HEAD]) + 1
             if len(buffer) >= size:
@@ -56,8 +56,8 @@ Receive = Callable[[DeliveredMessage, Dropped | None], None]
 def divert_deliveries(
     channel: Channel, receivers: dict[str, Receive], body_for: Callable[[ContentHeader], Body]
 ) -> None:
-    """Deliveries for these consumer tags go straight to their receiver, everything else its usual way. What
-    `body_for` returns takes the pieces of a body as they come.
+    """Hand the deliveries for these consumer tags straight to their receiver; all else goes its usual way.
+    What `body_for` returns takes the pieces of a body as they come.
     """
     usual = channel.frames.put
     deliver: spec.Basic.Deliver | None = None

@@ -1,4 +1,4 @@
-"""Messages out: every one confirmed by the broker, and a whole batch in one write."""
+"""Publishes messages and waits for the broker's receipt of each."""
 
 import asyncio
 from collections.abc import Sequence
@@ -25,14 +25,15 @@ _SMALL_FRAME = 4088
 
 class Publisher:
     """Publishes on one channel in confirm mode, on a connection of its own: a broker that is short of memory
-    blocks the connections that publish, and acknowledgements must not wait with them."""
+    blocks the connections that publish, and acknowledgements must not wait with them.
+    """
 
     def __init__(
         self, readiness: Readiness, confirm_timeout_seconds: float, fail_point: FailPoint, part: str = PART
     ) -> None:
         self.part = part
         self.lost_over_content = False
-        """Whether the broker closed the last connection because of what was published on it."""
+        """True when the broker closed the last connection because of what was published on it."""
         self._fail_point = fail_point
         self._readiness = readiness
         self._timeout = confirm_timeout_seconds
@@ -59,15 +60,18 @@ class Publisher:
         await self._readiness.until_up(self.part)
 
     def carries(self, properties: spec.Basic.Properties) -> bool:
-        """Whether these properties fit into a frame: the broker closes the connection over larger ones."""
+        """Return whether these properties fit into a frame: the broker closes the connection over larger
+        ones.
+        """
         if self._line is None:
             return True  # it is found out when there is one
         most: int = getattr(self._line.channel, "max_content_size", _SMALL_FRAME)
         return len(ContentHeader(properties=properties).marshal()) <= most
 
     async def publish(self, messages: Sequence[Outgoing]) -> list[Receipt]:
-        """What the broker said of each. Raises PublishInterrupted when it did not say: whether those messages
-        were published is then unknown, and they have to be published again."""
+        """Publish the messages and return their receipts. Raises PublishInterrupted when the broker gave
+        none: it is then unknown whether those messages were published, and they have to be published again.
+        """
         receipts: list[Receipt] = []
         for start in range(0, len(messages), WINDOW):
             window = messages[start : start + WINDOW]

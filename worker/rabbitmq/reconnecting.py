@@ -24,7 +24,7 @@ class Loss(NamedTuple):
     error: BaseException | None
     """The error that ended it; None when it was closed in order."""
     steady: bool
-    """Whether the connection had lasted for a while: this loss has nothing to do with the one before."""
+    """True when the connection had lasted for a while: this loss has nothing to do with the one before."""
     delay: float
     """The seconds until the next attempt."""
 
@@ -38,7 +38,7 @@ async def serve_for_ever(
     """Serve on one connection after the other. The delays in between grow and are jittered; after an error of
     `at_once`, which says nothing of how the broker is, there is next to none.
 
-    `on_loss` is called for each loss. It raises an error that no new connection would mend, which ends this.
+    `on_loss` is called for each loss. To end the loop it raises: when no new connection would mend the error.
     """
     clock = asyncio.get_running_loop().time
     waits = delays(0.2, 5)

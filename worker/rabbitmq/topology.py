@@ -1,4 +1,4 @@
-"""The exchanges and queues: their names, their declaration, and the comparison with what the broker has."""
+"""Names the exchanges and queues, declares them, and compares them with what the broker has."""
 
 import asyncio
 import re
@@ -21,7 +21,7 @@ from worker.rabbitmq.connection import SETUP_SECONDS
 from worker.rabbitmq.line import open_channel
 
 # A return says nothing about a message: every stop and every lost connection returns what waits unsettled.
-# So many are never reached, and RabbitMQ 3.10 takes it as well as 4.x; without one the latter takes 20.
+# No message is returned so often. RabbitMQ 3.10 accepts the number as well as 4.x, whose own limit is 20.
 NEVER = 1_000_000_000
 _DELIVERY_LIMIT = "x-delivery-limit"
 REFUSED = (ChannelAccessRefused, ChannelLockedResource)
@@ -64,9 +64,13 @@ class Topology(NamedTuple):
     bindings: tuple[Binding, ...]
     former_bindings: tuple[Binding, ...]  # of earlier versions; taken away
 
+    @property
+    def declared(self) -> tuple[Exchange | Queue, ...]:
+        return (*self.exchanges, *self.queues)
+
 
 class Comparison(NamedTuple):
-    """What of the topology is missing or differs, and what differs and is served all the same."""
+    """Problems are what is missing or differs; notes are what differs and is served all the same."""
 
     problems: list[str]
     notes: list[str]
@@ -83,7 +87,7 @@ def names_for(prefix: str) -> Names:
 
 
 def design(prefix: str, *, limits_from_policy: bool) -> Topology:
-    """What has to be there. The queue type cannot be changed by a policy; all else can be left to one."""
+    """Return what has to be there. A policy cannot change a queue's type; all else can be left to one."""
     names = names_for(prefix)
     quorum = {"x-queue-type": "quorum"}
 
@@ -127,28 +131,28 @@ def design(prefix: str, *, limits_from_policy: bool) -> Topology:
 
 
 async def apply(connection: AbstractConnection, topology: Topology) -> list[str]:
-    """Declare everything; what is there already and is the same stays as it is, and so does a queue with
-    another delivery limit: of each such queue it returns a sentence.
+    """Declare everything. What is there already and is the same stays as it is, and so does a queue with
+    another delivery limit; return a sentence for each such queue.
     """
     notes = []
     async with asyncio.timeout(SETUP_SECONDS):
-        for thing in (*topology.exchanges, *topology.queues):
+        for thing in topology.declared:
             notes += await _declare(connection, thing)
         async with _channel(connection) as channel:
             for binding in topology.bindings:
                 await channel.queue_bind(binding.queue, binding.exchange, binding.key)
-            # At last: what is published meanwhile comes twice, not never.
+            # Only now: a cancellation that is published meanwhile comes twice, which is better than never.
             for binding in topology.former_bindings:
                 await channel.queue_unbind(binding.queue, binding.exchange, binding.key)
     return notes
 
 
 async def verify(connection: AbstractConnection, topology: Topology) -> Comparison:
-    """What is missing or differs, a sentence each; declares nothing that is not there. A binding cannot be
-    asked for over AMQP without making it, so bindings are not compared.
+    """Return what is missing or differs, a sentence each; declare nothing that is not there. AMQP cannot ask
+    for a binding without making it, so bindings are not compared.
     """
     problems, notes = [], []
-    for thing in (*topology.exchanges, *topology.queues):
+    for thing in topology.declared:
         try:
             await _look_for(connection, thing)
             notes += await _declare(connection, thing)
@@ -158,7 +162,7 @@ async def verify(connection: AbstractConnection, topology: Topology) -> Comparis
 
 
 async def in_use(connection: AbstractConnection, names: Names) -> bool:
-    """Whether there is a request queue with anything in it or anybody at it."""
+    """Return whether there is a request queue that holds a message or has a consumer."""
     try:
         async with _channel(connection) as channel:
             found = await channel.queue_declare(names.requests, passive=True)
@@ -218,9 +222,7 @@ async def _declare_with(connection: AbstractConnection, queue: Queue, arguments:
 
 
 def _other_limit(error: ChannelPreconditionFailed) -> str | None:
-    """The delivery limit that the queue has instead, "" for none; None where it is something else that
-    differs.
-    """
+    """Return the delivery limit that the queue has instead, "" for none; None if something else differs."""
     found = _WRONG_ARGUMENT.search(str(error))
     if not found or found[1] != _DELIVERY_LIMIT:
         return None
@@ -240,7 +242,7 @@ def _note(queue: Queue, limit: str) -> str:
 
 @asynccontextmanager
 async def _channel(connection: AbstractConnection) -> AsyncIterator[AbstractChannel]:
-    """A channel of its own for each declaration: the broker closes it when one is refused."""
+    """Open a channel for one declaration: the broker closes it when that is refused."""
     channel = await open_channel(connection)
     try:
         yield channel

@@ -29,7 +29,7 @@ from worker.values import Receipt
 OVER_CONTENT = (
     ChannelPreconditionFailed, ConnectionFrameError, ConnectionInternalError, ConnectionSyntaxError,
 )  # fmt: skip
-"""How the broker says that something published is too large, or an address that it cannot read."""
+"""The errors that say that something published is too large, or has an address the broker cannot read."""
 
 
 class Outgoing(NamedTuple):
@@ -53,7 +53,7 @@ async def open_proven_line(connection: AbstractConnection, seconds: float) -> Li
 
 
 async def write_one(channel: AbstractChannel, message: Outgoing) -> Receipt:
-    """One publish through the client's public call."""
+    """Publish one message through the client's public call."""
     try:
         confirm = await channel.basic_publish(
             message.body,
@@ -72,15 +72,15 @@ async def write_one(channel: AbstractChannel, message: Outgoing) -> Receipt:
 class _Confirm:
     """Stands in the client's table of confirms where it keeps a future for each publish."""
 
-    __slots__ = ("_batch", "_index", "_over")
+    __slots__ = ("_batch", "_done", "_index")
 
     def __init__(self, batch: "_Batch", index: int) -> None:
         self._batch = batch
         self._index = index
-        self._over = False
+        self._done = False
 
     def done(self) -> bool:
-        return self._over
+        return self._done
 
     def cancelled(self) -> bool:
         return False
@@ -92,11 +92,13 @@ class _Confirm:
         self._settle(Receipt.UNROUTABLE if isinstance(error, PublishError) else Receipt.REFUSED)
 
     def _settle(self, receipt: Receipt) -> None:
-        self._over = True
+        self._done = True
         self._batch.settle(self._index, receipt)
 
 
 class _Batch:
+    """Gathers the receipts of a batch; its future is done once none is missing."""
+
     def __init__(self, size: int, future: "asyncio.Future[None]") -> None:
         self.receipts = [Receipt.REFUSED] * size
         self.future = future
@@ -114,7 +116,7 @@ async def write_batch(
     messages: Sequence[Outgoing],
     written: Callable[[], Awaitable[None]] | None = None,
 ) -> list[Receipt]:
-    """All of these in one write, waited for together.
+    """Publish a batch in one write, and wait for all receipts together.
 
     The client's public call makes a future, a lock and a write for each publish. This does what it does,
     once for the batch, with its own tables; a contract test holds it against the pinned version.
