@@ -118,7 +118,7 @@ async def test_a_full_response_queue_stops_nobody_and_all_is_sent_when_there_is_
     await eventually(counts(db, WAITING, 0))
     unpublished = "select count(*) from requests where published_at is null or undelivered is not null"
     await eventually(counts(db, unpublished, 0))
-    await asyncio.wait_for(worker.monitoring.readiness.until_up(), 30)
+    await asyncio.wait_for(worker.readiness.until_up(), 30)
     assert len([one for one in events if one["event"] == "responses.refused"]) <= 6, "a count, not each one"
 
 

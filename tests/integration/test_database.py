@@ -50,12 +50,12 @@ async def test_a_statement_that_somebody_ends_is_no_verdict_on_its_request(
             pid = await eventually(lambda: other.fetchval(WAITING))
             await other.execute("select pg_cancel_backend($1)", pid)
             await told(events, "postgres.lost", 1)
-            assert "postgres" in worker.monitoring.readiness.reasons
+            assert "postgres" in worker.readiness.reasons
         answer = response_in(await desk.next())
     await other.close()
     assert answer.status == "completed"
     assert await db.fetchval("select max(attempt) from requests") == 1
-    await worker.monitoring.readiness.until_up()
+    await worker.readiness.until_up()
 
 
 async def test_a_table_that_is_out_of_the_way_for_a_while_fails_no_request(
@@ -152,7 +152,7 @@ async def test_who_holds_the_lock_is_told_while_it_is_waited_for_and_an_outage_i
             assert response_in(await desk.next()).status == "completed"
         await told(events, "postgres.back", 1)
     await other.close()
-    await worker.monitoring.readiness.until_up()
+    await worker.readiness.until_up()
     assert [event["event"] for event in events if event["event"].startswith("postgres.")] == [
         "postgres.lost", "postgres.back",
     ]  # fmt: skip

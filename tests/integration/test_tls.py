@@ -327,7 +327,7 @@ async def waits_for(part: str, event: str, reason: str, settings: Settings) -> N
                 )
 
             await eventually(told_twice)
-            assert reason in worker.monitoring.readiness.reasons[part]
+            assert reason in worker.readiness.reasons[part]
             status, page = await http_get(worker, "/readyz")
             assert status == 503
             assert reason in json.loads(page)["reasons"][part]

@@ -242,11 +242,11 @@ async def test_a_queue_deleted_under_a_worker_is_declared_again(
     new_worker: NewWorker, desk: Desk, settings: Settings
 ) -> None:
     worker = await new_worker()
-    down = asyncio.create_task(worker.monitoring.readiness.until_down("requests"))
+    down = asyncio.create_task(worker.readiness.until_down("requests"))
 
     await desk.channel.queue_delete(topology.names_for(settings.prefix).requests)
     await down
-    await worker.monitoring.readiness.until_up()
+    await worker.readiness.until_up()
     await declare_topology(settings)
 
     assert (await desk.ask(good_request())).status == "completed"

@@ -44,7 +44,7 @@ async def test_an_address_that_the_broker_stumbles_over_hurts_its_own_request_al
         answered: set[str] = set()
         while len(answered) < len(requests):
             answered.add(str(response_in(await desk.next()).request_id))
-        await worker.monitoring.readiness.until_up()
+        await worker.readiness.until_up()
         again = await desk.ask(good_request())
 
         async def given_up() -> bool:
@@ -94,7 +94,7 @@ async def test_forged_addresses_make_nobody_wait(
     assert slowest < SOON
     assert not [one for one in events if one["event"] == "worker.not_ready"]
     assert not [one for one in events if one["event"] == "broker.lost" and one["part"] != "direct_replies"]
-    assert worker.monitoring.readiness.ready
+    assert worker.readiness.ready
 
 
 async def test_a_direct_reply_that_is_asked_for_comes(

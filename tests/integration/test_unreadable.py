@@ -207,14 +207,14 @@ async def test_a_dead_letter_that_finds_no_queue_is_held_until_there_is_one(
     with capture_logs() as events:
         await desk.send(b"nothing", reply_to=None)
         refused = [await told(events, "dead_letter.no_queue", count) for count in (1, 3)]
-        assert worker.monitoring.readiness.reasons.keys() == {"dead_letters"}
+        assert worker.readiness.reasons.keys() == {"dead_letters"}
         assert (await desk.ask(good_request())).status == "completed", "it holds up nobody"
 
     assert "topology apply" in refused[0]["remedy"]
     assert await metric_of(worker, "worker_dead_letters_total") == 0
     await declare_topology(settings)
     assert (await desk.take_from(names.dead)).body == b"nothing"
-    await asyncio.wait_for(worker.monitoring.readiness.until_up(), 10)
+    await asyncio.wait_for(worker.readiness.until_up(), 10)
     await worker.stop()
     assert await desk.count(names.requests) == 0
 
