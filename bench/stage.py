@@ -26,7 +26,7 @@ from worker.messages.large_bodies import Whole
 from worker.postgres.migrate import migrate
 from worker.rabbitmq import topology
 from worker.rabbitmq.eager_reading import divert_deliveries
-from worker.rabbitmq.publisher import Outgoing, write_batch
+from worker.rabbitmq.writing import Outgoing, write_batch
 
 PEERS = Path(__file__).parent / "peers"
 _FILL_BATCH = 200

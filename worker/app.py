@@ -25,8 +25,11 @@ from worker.postgres.put_off import PutOffLine
 from worker.postgres.store import Store
 from worker.process.failpoint import FailPoint
 from worker.process.identity import Identity, new_identity
-from worker.rabbitmq import full_queues, intake, publisher, reconnecting, topology
+from worker.rabbitmq import intake, known_queues, publisher, serving, topology
 from worker.rabbitmq.connection import Broker
+from worker.rabbitmq.eager_reading import read_eagerly
+from worker.rabbitmq.lenient_reading import read_leniently
+from worker.rabbitmq.reconnecting import serve_together
 from worker.reading.questions import Given
 from worker.reading.reader import Reader
 from worker.services import expiry, heartbeat, peers, retention, retries
@@ -47,7 +50,7 @@ from worker.steps.retry_rule import RetryRule
 from worker.steps.sorting import Decoding
 from worker.tls import context_from
 
-PARTS = (database.PART, intake.PART, publisher.PART, full_queues.PART, full_queues.DEAD_PART)
+PARTS = (database.PART, intake.PART, publisher.PART, known_queues.PART, known_queues.DEAD_PART)
 _NOTE_SECONDS = 0.2
 _RECOVERY_SECONDS = 1.0
 _CANCELS_BYTES = 8 << 20
@@ -70,6 +73,7 @@ class _Given:
     readiness: Readiness
     metrics: Metrics
     fail_point: FailPoint
+    eager: bool  # deliveries are taken as they have arrived
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ class _Parts:
 
 async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStarted | None = None) -> None:
     """Run a worker: from its first connection until `stop` is set and the work that it began is done."""
+    read_leniently()
     tls = context_from(settings)
     me = new_identity()
     metrics = Metrics()
@@ -105,8 +110,9 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
         readiness=Readiness(PARTS),
         metrics=metrics,
         fail_point=FailPoint(settings.fail_point),
+        eager=read_eagerly(),
     )
-    for part in (full_queues.PART, full_queues.DEAD_PART):
+    for part in (known_queues.PART, known_queues.DEAD_PART):
         given.readiness.up(part)  # until a publish finds no room there
     async with AsyncExitStack() as opened:
         port = await opened.enter_async_context(
@@ -144,13 +150,14 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
 def _wire(settings: Settings, given: _Given, pool: database.Database, leases: Leases) -> _Parts:
     names, readiness, metrics = given.design.names, given.readiness, given.metrics
     bounds = intake.Bounds(settings.prefetch_in_effect, settings.prefetch_bytes, settings.max_body_bytes)
-    taking = intake.Intake(intake.sources_of_requests(names), bounds, readiness, metrics)
+    taking = intake.Intake(intake.sources_of_requests(names), bounds, readiness, metrics, eager=given.eager)
     cancels = intake.Intake(
         intake.sources_of_cancels(names),
         intake.Bounds(CANCELS_AT_ONCE, _CANCELS_BYTES, settings.max_body_bytes),
         readiness,
         metrics=None,
         part=None,
+        eager=given.eager,
     )
     store, line = Store(pool, leases, given.fail_point), PutOffLine(pool, leases)
     answers = outbound(
@@ -250,7 +257,7 @@ def _services(settings: Settings, given: _Given, parts: _Parts) -> list[Coroutin
     async def consume(connection: AbstractConnection) -> None:
         for note in await topology.apply(connection, given.design):
             _log.warning("topology.delivery_limit_low", note=note)
-        await reconnecting.serve_together(parts.cancels.serve(connection), parts.taking.serve(connection))
+        await serve_together(parts.cancels.serve(connection), parts.taking.serve(connection))
 
     async def flush_notes() -> None:
         if parts.leases.has_notes:
@@ -269,7 +276,7 @@ def _services(settings: Settings, given: _Given, parts: _Parts) -> list[Coroutin
         tell_readiness(),
         loop_lag.watch(given.metrics.loop_lag.observe),
         *parts.answers.services(given.broker),
-        reconnecting.keep_open(intake.PART, given.broker, consume, given.readiness),
+        serving.keep_open(intake.PART, given.broker, consume, given.readiness),
         every(parts.alive.interval, "heartbeat", parts.alive.beat),
         every(parts.alive.interval, "peers", others.compare, at_once=True),
         every(_NOTE_SECONDS, "notes", flush_notes),

@@ -1,11 +1,11 @@
-"""How long to wait before trying again: exponential with full jitter. Pure."""
+"""Computes how long to wait before the next attempt: exponential, with full jitter."""
 
 import random
 from collections.abc import Iterator
 
 
 def jittered(attempt: int, base: float, cap: float, draw: float | None = None) -> float:
-    """A delay before attempt `attempt + 1`: anywhere between nothing and `base` doubled per attempt.
+    """Return the delay before attempt `attempt + 1`: anywhere between nothing and `base` doubled per attempt.
 
     Full jitter spreads the retries of many over the whole span, so that they do not come back as one wave.
     """
@@ -14,7 +14,7 @@ def jittered(attempt: int, base: float, cap: float, draw: float | None = None) -
 
 
 def delays(base: float, cap: float) -> Iterator[float]:
-    """The delays of one outage, one after the other; never quite nothing, so that no loop spins."""
+    """Yield the delays of one outage, without end: take each with `next`. None is zero: no loop spins."""
     attempt = 1
     while True:
         yield max(base / 10, jittered(attempt, base, cap))

@@ -11,11 +11,11 @@ from worker.postgres.leases import Leases
 from worker.postgres.waiting_answers import WaitingAnswers
 from worker.process.failpoint import FailPoint
 from worker.process.identity import Identity
-from worker.rabbitmq import publisher, reconnecting
+from worker.rabbitmq import publisher, serving, writing
 from worker.rabbitmq.connection import Broker
-from worker.rabbitmq.dispatcher import Ways
-from worker.rabbitmq.full_queues import Room
-from worker.rabbitmq.one_by_one import Apart
+from worker.rabbitmq.dispatcher import Dispatcher
+from worker.rabbitmq.known_queues import KnownQueues
+from worker.rabbitmq.one_by_one import OneByOne
 from worker.rabbitmq.topology import Names
 from worker.services import unanswered
 from worker.services.periodic import every
@@ -37,10 +37,10 @@ class Outbound:
     keeps_for_ever: bool
 
     def services(self, broker: Broker) -> list[Coroutine[None, None, None]]:
-        over_content = publisher.OVER_CONTENT
+        over_content = writing.OVER_CONTENT
         services = [
-            reconnecting.keep_open(self.usual.part, broker, self.usual.serve, self.readiness, over_content),
-            reconnecting.keep_open(
+            serving.keep_open(self.usual.part, broker, self.usual.serve, self.readiness, over_content),
+            serving.keep_open(
                 self.direct.part, broker, self.direct.serve, self.readiness_of_direct, over_content
             ),
             every(unanswered.LOOK_SECONDS, "unanswered", self.sending.send_shared),
@@ -70,12 +70,12 @@ def outbound(
     of_direct = Readiness((publisher.DIRECT_PART,))
     usual = publisher.Publisher(readiness, seconds, fail_point)
     direct = publisher.Publisher(of_direct, seconds, fail_point, publisher.DIRECT_PART)
-    room, telling, waiting = Room(names, readiness), tally.Tally(), WaitingAnswers(database)
-    ways = Ways(usual, direct, Apart(broker, seconds), room, metrics)
-    answering = Answering(me, names, usual, ways, waiting, leases.note_published, telling, metrics)
+    queues, telling, waiting = KnownQueues(names, readiness), tally.Tally(), WaitingAnswers(database)
+    dispatcher = Dispatcher(usual, direct, OneByOne(broker, seconds), queues, metrics)
+    answering = Answering(me, names, usual, dispatcher, waiting, leases.note_published, telling, metrics)
     return Outbound(
         answering=answering,
-        sending=unanswered.Sending(waiting, answering, room, readiness, metrics, settings.retention_days),
+        sending=unanswered.Sending(waiting, answering, queues, readiness, metrics, settings.retention_days),
         usual=usual,
         direct=direct,
         readiness=readiness,

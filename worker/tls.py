@@ -1,4 +1,4 @@
-"""TLS to both servers by files; what stands in a URL is read by the client library itself."""
+"""Makes the TLS context for both servers from files; the client libraries read what a URL says of TLS."""
 
 import ssl
 
@@ -7,7 +7,7 @@ from worker.settings import Settings
 
 
 def context_from(settings: Settings) -> ssl.SSLContext | None:
-    """A context when a file is set, else None: the URL then says all."""
+    """Return a context when a file is set; None otherwise: the URL then says all."""
     if not (settings.tls_ca_file or settings.tls_cert_file or settings.tls_key_file):
         return None
     if bool(settings.tls_cert_file) != bool(settings.tls_key_file):

@@ -9,7 +9,7 @@ from aiormq.abc import DeliveredMessage
 from pamqp import commands as spec
 
 from bench.peers.common import AMQP_URL, QUEUE, RESPONSES
-from worker.rabbitmq.publisher import Outgoing, write_batch
+from worker.rabbitmq.writing import Outgoing, write_batch
 
 PREFETCH = 512
 BATCH = 128

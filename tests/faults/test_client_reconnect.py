@@ -124,7 +124,7 @@ async def test_a_node_that_answers_nothing_is_left_for_the_next(
 
     response = completed(uuid4())
     await responder.respond(response)
-    monkeypatch.setattr(subscription, "CONSUME_SECONDS", 0.3)
+    monkeypatch.setattr(subscription, "SETUP_SECONDS", 0.3)
     async with Client(url, prefix) as client, client.subscribe() as arriving:
         assert await anext(arriving) == response
         with monkeypatch.context() as patch:

@@ -162,8 +162,8 @@ async def test_a_node_that_answers_nothing_is_left_for_the_next(
         held_up.add(channel.connection)
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(topology, "DECLARE_SECONDS", 0.3)
-    monkeypatch.setattr(intake, "CONSUME_SECONDS", 0.3)
+    monkeypatch.setattr(topology, "SETUP_SECONDS", 0.3)
+    monkeypatch.setattr(intake, "SETUP_SECONDS", 0.3)
     with monkeypatch.context() as patch:
         patch.setattr(Channel, "queue_bind" if step == "declare" else "basic_consume", never)
         worker = await new_worker(until_ready=False)

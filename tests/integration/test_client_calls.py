@@ -27,7 +27,7 @@ from worker.client import (
     SessionFailed,
     request_id_for,
 )
-from worker.client.request import Request, outgoing
+from worker.client.request import Request, message_of
 from worker.rabbitmq.topology import names_for
 from worker.stack import Stack
 
@@ -319,7 +319,7 @@ def test_the_client_needs_aio_pika_alone() -> None:
 
 
 def test_the_request_is_one_of_the_contract() -> None:
-    message = outgoing(Request(org_id="org-1", payload={"expirationSeconds": 60}))
+    message = message_of(Request(org_id="org-1", payload={"expirationSeconds": 60}))
     request = CreateSessionRequest.model_validate_json(message.body)
     assert (request.request_id, request.payload.expiration_seconds) == (message.request_id, 60)
 

@@ -14,6 +14,7 @@ from support.harness import Desk, declare_topology, eventually, good_request
 from worker.messages.envelope import Message
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.readiness import Readiness
+from worker.rabbitmq.eager_reading import read_eagerly
 from worker.rabbitmq.intake import PART, Bounds, Intake, sources_of_requests
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
@@ -36,7 +37,9 @@ async def intake_on(intake: Intake, readiness: Readiness, url: str) -> AsyncIter
 def new_intake(prefix: str, prefetch: int = 100, metrics: Metrics | None = None) -> tuple[Intake, Readiness]:
     readiness = Readiness([PART])
     sources = sources_of_requests(names_for(prefix))
-    return Intake(sources, Bounds(prefetch, 64 << 20, 1 << 20), readiness, metrics or Metrics()), readiness
+    return Intake(
+        sources, Bounds(prefetch, 64 << 20, 1 << 20), readiness, metrics or Metrics(), eager=read_eagerly()
+    ), readiness
 
 
 async def take(intake: Intake, count: int) -> list[bytes]:
@@ -215,7 +218,7 @@ async def test_no_more_bytes_are_held_than_the_bound_and_all_come_in_the_end(
     metrics = Metrics()
     readiness = Readiness([PART])
     sources = sources_of_requests(names_for(desk.prefix))
-    intake = Intake(sources, Bounds(100, 5_000, 1 << 20), readiness, metrics)
+    intake = Intake(sources, Bounds(100, 5_000, 1 << 20), readiness, metrics, eager=read_eagerly())
     taken: list[bytes] = []
     async with intake_on(intake, readiness, stack.amqp_url):
 
@@ -245,7 +248,7 @@ async def test_one_message_is_always_taken_whatever_its_size(
         await desk.send("x" * 9_000)
     readiness = Readiness([PART])
     sources = sources_of_requests(names_for(desk.prefix))
-    intake = Intake(sources, Bounds(100, 5_000, 1 << 20), readiness, Metrics())
+    intake = Intake(sources, Bounds(100, 5_000, 1 << 20), readiness, Metrics(), eager=read_eagerly())
     async with intake_on(intake, readiness, stack.amqp_url):
         for _ in range(3):
             await intake.arrivals()

@@ -34,8 +34,8 @@ from worker.handlers import Context, Rejected, RetryLater
 from worker.monitoring.metrics import Metrics
 from worker.postgres.store import Store
 from worker.process.identity import Identity
-from worker.rabbitmq.publisher import Outgoing
 from worker.rabbitmq.topology import names_for
+from worker.rabbitmq.writing import Outgoing
 from worker.settings import Settings
 from worker.stack import Stack
 from worker.steps.answering import Answering

@@ -5,19 +5,22 @@ import importlib.metadata
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import aio_pika
 import aiormq.connection
 import pytest
+from aiormq.channel import Channel
 from aiormq.exceptions import AMQPConnectionError, InvalidFrameError
 from pamqp import commands as spec
+from pamqp import decode
 from pamqp.base import Frame
 from pamqp.body import ContentBody
 from pamqp.frame import FrameTypes, marshal
 from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 from structlog.testing import capture_logs
-from support.harness import Desk, declare_topology, eventually
+from support.harness import Desk, NewWorker, declare_topology, eventually, good_request
 
 from worker.messages.envelope import Message
 from worker.monitoring.metrics import Metrics
@@ -132,7 +135,10 @@ async def test_deliveries_are_the_same_whichever_way_they_are_taken(
     readiness = Readiness([PART])
     with capture_logs() as events:
         bounds = Bounds(1000, 64 << 20, 1 << 20)
-        intake = Intake(sources_of_requests(names_for(desk.prefix)), bounds, readiness, Metrics())
+        eager = eager_reading.read_eagerly()
+        intake = Intake(
+            sources_of_requests(names_for(desk.prefix)), bounds, readiness, Metrics(), eager=eager
+        )
     slow_path = {
         "event": "client.slow_path",
         "log_level": "warning",
@@ -160,3 +166,24 @@ async def test_deliveries_are_the_same_whichever_way_they_are_taken(
     assert [message.body for message in taken] == bodies
     assert [message.properties.message_id for message in taken] == [f"m-{n}" for n in range(len(bodies))]
     assert [(message.properties.headers or {})["number"] for message in taken] == list(range(len(bodies)))
+
+
+async def test_a_worker_reads_eagerly_and_leniently_from_its_start(
+    new_worker: NewWorker, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict = {"shortstr": decode.short_str, "timestamp": decode.timestamp, "table": decode.field_table}
+    monkeypatch.setattr(decode, "METHODS", decode.METHODS | strict)
+    diverted = []
+    divert = eager_reading.divert_deliveries
+
+    def note(channel: Channel, *others: Any) -> None:
+        diverted.append(channel)
+        divert(channel, *others)
+
+    monkeypatch.setattr(eager_reading, "divert_deliveries", note)
+    await new_worker()
+
+    assert aiormq.connection.FrameReceiver is not THE_LIBRARY_S_OWN
+    assert len(diverted) == 2, "that of the requests and that of the cancellations"
+    assert [kind for kind, decoder in strict.items() if decode.METHODS[kind] is decoder] == []
+    assert (await desk.ask(good_request())).status == "completed"

@@ -15,7 +15,8 @@ from worker.errors import PublishInterrupted
 from worker.monitoring.readiness import Readiness
 from worker.process.failpoint import FailPoint
 from worker.rabbitmq import publisher
-from worker.rabbitmq.publisher import Publisher, write_batch
+from worker.rabbitmq.publisher import Publisher
+from worker.rabbitmq.writing import write_batch
 from worker.stack import Stack
 from worker.values import Receipt
 

@@ -14,10 +14,10 @@ from support.harness import Desk, NewWorker, declare_topology, eventually, good_
 from support.servers import faulty_rabbit
 
 from worker.rabbitmq.connection import Broker
-from worker.rabbitmq.full_queues import can_be_decoded
-from worker.rabbitmq.one_by_one import Apart
-from worker.rabbitmq.publisher import Outgoing
+from worker.rabbitmq.direct_reply import can_be_decoded
+from worker.rabbitmq.one_by_one import OneByOne
 from worker.rabbitmq.topology import names_for
+from worker.rabbitmq.writing import Outgoing
 from worker.settings import Settings
 from worker.stack import Stack
 from worker.values import Receipt
@@ -145,7 +145,7 @@ async def test_apart_each_gets_its_own_receipt() -> None:
             def message(size: int, to: str = queue) -> Outgoing:
                 return Outgoing("", to, b"x" * size, spec.Basic.Properties(message_id=str(uuid4())))
 
-            receipts = await Apart(Broker(rabbit.url, None, "test"), 10).publish(
+            receipts = await OneByOne(Broker(rabbit.url, None, "test"), 10).publish(
                 [message(1), message(5000), message(2), message(1, "nowhere"), message(6000), message(7000)]
             )
 

@@ -10,8 +10,8 @@ from support.confirm_channel import Bench, open_channel
 from support.faults.proxy import proxy_to
 from support.harness import eventually
 
-from worker.rabbitmq.eager_reading import inside_is_known
-from worker.rabbitmq.publisher import Outgoing, write_batch, write_one
+from worker.rabbitmq.aiormq_version import inside_is_known
+from worker.rabbitmq.writing import Outgoing, write_batch, write_one
 from worker.stack import Stack
 from worker.values import Receipt
 

@@ -11,7 +11,7 @@ from aiormq.channel import Channel
 from pamqp import commands as spec
 from support.harness import eventually
 
-from worker.rabbitmq.publisher import Outgoing
+from worker.rabbitmq.writing import Outgoing
 
 
 @dataclass

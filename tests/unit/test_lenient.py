@@ -2,10 +2,13 @@
 
 import struct
 import time
+from typing import Any
 
 import pytest
+from pamqp import decode
 from support.raw_amqp import table
 
+from worker.client import BrokerUnreachable, Client
 from worker.rabbitmq import lenient_reading
 
 MOST = 131_072 - 200  # what a frame leaves for them
@@ -75,3 +78,18 @@ def test_lengths_that_lie_are_not_followed(cut: int) -> None:
 
     assert lenient_reading._table(raw)[0] == len(raw)
     assert lenient_reading._table(raw[:-cut])[0] == len(raw)
+
+
+async def test_a_client_reads_leniently_before_it_connects(monkeypatch: pytest.MonkeyPatch) -> None:
+    strict: dict[str, Any] = {
+        "shortstr": decode.short_str,
+        "timestamp": decode.timestamp,
+        "table": decode.field_table,
+    }
+    monkeypatch.setattr(decode, "METHODS", decode.METHODS | strict)
+    async with Client("amqp://127.0.0.1:1/", connect_timeout=0.1) as client:
+        for connecting in (client.connect, client.subscribe().__aenter__):
+            decode.METHODS.update(strict)
+            with pytest.raises(BrokerUnreachable):
+                await connecting()
+            assert [kind for kind, decoder in strict.items() if decode.METHODS[kind] is decoder] == []

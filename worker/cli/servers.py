@@ -55,19 +55,20 @@ async def reach(
     clock = asyncio.get_running_loop().time
     until = clock() + wait_seconds
     told = ""
-    for delay in delays(0.5, 2):
+    waits = delays(0.5, 2)
+    while True:
         try:
             async with asyncio.timeout_at(until if each_within else None):
                 return await attempt()
         except Exception as error:  # noqa: BLE001 — sorted out, and raised again unless the server is away
             reason = _worth_waiting(server, error)
+        delay = next(waits)
         if clock() + delay > until:
             raise CommandError(exits.UNREACHABLE, f"{server} cannot be reached: {reason}")
         if reason != told:
             say(f"waiting up to {until - clock():.0f} s for {server}: {reason}")
             told = reason
         await asyncio.sleep(delay)
-    raise AssertionError("delays never end")
 
 
 def refusal(server: str, error: BaseException) -> CommandError | None:

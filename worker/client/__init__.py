@@ -1,4 +1,4 @@
-"""For those who publish requests and subscribe to responses; needs only `aio-pika` and `schemas`.
+"""The client publishes requests and subscribes to responses; it needs only `aio-pika` and `schemas`.
 
 A session for order 17, asked for with a key, so that asking again is safe:
 

@@ -1,4 +1,4 @@
-"""Calls that wait for their response: found by request id, and sent again when a connection was lost."""
+"""Keeps the calls that wait for their response, and sends them again when a connection was lost."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from schemas import CreateSessionResponse
 from worker.client.errors import ClientClosed, RequestInFlight, ResponseUnreadable
-from worker.client.request import Outgoing
+from worker.client.request import RequestMessage
 from worker.client.sender import Sender
 from worker.rabbitmq.connection import Broker
 
@@ -19,7 +19,7 @@ _log = logging.getLogger("worker.client")
 class _Call:
     """One request in flight, and how many wait for its response."""
 
-    def __init__(self, message: Outgoing) -> None:
+    def __init__(self, message: RequestMessage) -> None:
         self.message = message
         self.response: asyncio.Future[CreateSessionResponse] = asyncio.get_running_loop().create_future()
         self.sending: asyncio.Task[None] | None = None
@@ -32,14 +32,14 @@ class _Call:
 
 
 class Calls:
-    """All calls of a client: one reply queue, one table."""
+    """Keeps all calls of a client in one table, which the one reply queue is looked up in."""
 
     def __init__(self, broker: Broker, exchange: str, app_id: str, confirm_seconds: float) -> None:
         self.sender = Sender(broker, exchange, app_id, confirm_seconds, self._on_reply, self._send_again)
         self._calls: dict[str, _Call] = {}
 
-    async def ask(self, message: Outgoing) -> CreateSessionResponse:
-        """The response, however often the broker goes away meanwhile."""
+    async def ask(self, message: RequestMessage) -> CreateSessionResponse:
+        """Send a request and return its response, however often the broker goes away meanwhile."""
         call = self._join(message)
         try:
             return await asyncio.shield(call.response)
@@ -55,8 +55,8 @@ class Calls:
             call.fail(ClientClosed("the client was closed before the response came"))
         await self.sender.close()
 
-    def _join(self, message: Outgoing) -> _Call:
-        """Two calls for one request wait for the same response."""
+    def _join(self, message: RequestMessage) -> _Call:
+        """Join the call for the same request, or begin one: they wait for the same response."""
         call = self._calls.get(message.call)
         if call is None:
             call = self._calls[message.call] = _Call(message)
@@ -71,8 +71,10 @@ class Calls:
         call.sending.add_done_callback(lambda task: _pass_on(task, call))
 
     def _send_again(self) -> None:
-        """The old connection's reply queue went with it. The same id makes the copy harmless, and a response
-        that was given already is given again. What is still being sent goes to the new queue by itself."""
+        """Send all calls again on a new connection: the old one's reply queue is gone with it. The same id
+        makes the copy harmless, and a response that was given already is given again. A request that is still
+        being sent names the new queue by itself.
+        """
         for call in self._calls.values():
             if call.sending is not None and call.sending.done() and not call.response.done():
                 self._send(call)
@@ -91,8 +93,8 @@ class Calls:
             call.response.set_result(response)
 
 
-def _same_content(one: bytes, other: bytes) -> bool:
-    return one == other or _canonical(one) == _canonical(other)
+def _same_content(first: bytes, second: bytes) -> bool:
+    return first == second or _canonical(first) == _canonical(second)
 
 
 def _canonical(body: bytes) -> str:

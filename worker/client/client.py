@@ -1,4 +1,4 @@
-"""The client: what a producer and a subscriber call."""
+"""The client that producers and subscribers call."""
 
 import asyncio
 import ssl
@@ -13,8 +13,10 @@ from schemas import CreateSessionPayload, CreateSessionResponse, FailureCode, Re
 from schemas.wire import CANCEL_TYPE
 from worker.client.calls import Calls
 from worker.client.errors import ClientClosed, RequestTimedOut, SessionFailed
-from worker.client.request import Outgoing, Request, cancellation, outgoing, request_id_for
+from worker.client.request import Request, RequestMessage, cancellation, message_of, request_id_for
+from worker.client.submitting import submit_in_order
 from worker.client.subscription import Subscription
+from worker.process import own_task
 from worker.rabbitmq.connection import Broker
 from worker.rabbitmq.topology import names_for
 
@@ -23,7 +25,7 @@ Payload = CreateSessionPayload | Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Ending:
-    """How a request ended that was to be cancelled. One that had ended before is as it was.
+    """The end of a request that was to be cancelled. A request that had ended before stays as it was.
 
     >>> async def main():
     ...     async with Client(url) as client:
@@ -113,8 +115,7 @@ class Client:
         try:
             await asyncio.shield(self._opening)
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and not task.cancelling():
+            if not own_task.is_being_cancelled():
                 self._refuse_if_closed()
             raise
 
@@ -130,8 +131,9 @@ class Client:
         traceparent: str | None = None,
         timeout: float | None = 30,  # noqa: ASYNC109 — it travels with the request, as its deadline
     ) -> CreateSessionResponse:
-        """The response to a request: there is a session. Raises SessionFailed when there is none, and
-        RequestTimedOut when that is not known in time; the same request may then be asked again, by its id.
+        """Ask for a session and return the response: there is one. Raises SessionFailed when there is none,
+        and RequestTimedOut when that is not known in time; the same request may then be asked again, by its
+        id.
 
         `key` is the caller's own name for the request, unique in the organisation, such as an order's number:
         whoever asks with it again gets the same session. After `timeout` a worker does not begin the request
@@ -161,7 +163,7 @@ class Client:
         >>> asyncio.run(later())
         True
         """
-        message = outgoing(
+        message = message_of(
             Request(
                 org_id=org_id, payload=payload or {}, user_id=user_id, request_id=request_id, key=key,
                 metadata=metadata or {}, deadline=_deadline(timeout), traceparent=traceparent,
@@ -227,19 +229,20 @@ class Client:
         >>> asyncio.run(main())
         True
         """
-        message = outgoing(request if request is not None else Request(**fields))
+        message = message_of(request if request is not None else Request(**fields))
         await self._submit(message, timeout)
         return message.request_id
 
-    async def submit_many(
+    def submit_many(
         self,
         requests: Iterable[Request] | AsyncIterable[Request],
         *,
         window: int = 256,
-        timeout: float | None = 30,  # noqa: ASYNC109 — of each one's confirm
+        timeout: float | None = 30,
     ) -> AsyncGenerator[UUID, None]:
-        """Publish many, `window` of them in flight; their ids in the order given, each when confirmed. The
-        first that cannot be sent ends it, with its error, when all before it have been confirmed.
+        """Publish many requests, `window` of them in flight, and yield their ids in the order given, each
+        when it is confirmed. The first that cannot be sent ends it with its error, when all before are
+        confirmed.
 
         >>> async def main():
         ...     async with Client(url) as client:
@@ -249,38 +252,7 @@ class Client:
         >>> asyncio.run(main())
         1000 True
         """
-        if window < 1:
-            raise ValueError("the window must be at least 1")
-        in_flight: asyncio.Queue[tuple[UUID, asyncio.Task[None]] | None] = asyncio.Queue()
-        room = asyncio.Semaphore(window)
-
-        async def feed() -> None:
-            # On its own: whoever reads the ids must not wait for what comes next, which may wait for them.
-            try:
-                await room.acquire()
-                async for request in _each(requests):
-                    message = outgoing(request)
-                    sending = asyncio.create_task(self._submit(message, timeout))
-                    in_flight.put_nowait((message.request_id, sending))
-                    await room.acquire()
-            finally:
-                in_flight.put_nowait(None)
-
-        feeding = asyncio.create_task(feed())
-        try:
-            while (oldest := await in_flight.get()) is not None:
-                request_id, sending = oldest
-                await sending
-                room.release()
-                yield request_id
-            await feeding
-        finally:
-            feeding.cancel()
-            await asyncio.gather(feeding, return_exceptions=True)
-            rest = [left[1] for _ in range(in_flight.qsize()) if (left := in_flight.get_nowait())]
-            for sending in rest:
-                sending.cancel()
-            await asyncio.gather(*rest, return_exceptions=True)
+        return submit_in_order(requests, lambda message: self._submit(message, timeout), window)
 
     def subscribe(
         self,
@@ -292,8 +264,8 @@ class Client:
         limit: int | None = None,
         drain: bool = False,
     ) -> Subscription:
-        """Responses from `<prefix>.responses`, or from a queue of one's own, each once: repeats are told by
-        their message id, of the last `remember`. They are shared with whoever else reads the queue; one
+        """Read responses from `<prefix>.responses`, or from a queue of your own, each once: the last
+        `remember` message ids tell repeats. Responses are shared with whoever else reads the queue; one
         subscription is for one task. `copies` leaves the queue alone and gets a copy of each response that is
         published from now on. It ends after `limit` responses and has brought no other ahead then; with
         `drain`, after what lay in the queue when it began.
@@ -317,14 +289,14 @@ class Client:
             self._broker, self._names, queue, copies=copies, prefetch=prefetch, remember=remember,
             connect_seconds=self._connect_timeout, limit=limit, drain=drain,
         )  # fmt: skip
-        self._subscriptions = [one for one in self._subscriptions if not one.closed] + [subscription]
+        self._subscriptions = [known for known in self._subscriptions if not known.closed] + [subscription]
         return subscription
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
             raise ClientClosed("the client is closed")
 
-    async def _ask(self, message: Outgoing, seconds: float | None) -> CreateSessionResponse:
+    async def _ask(self, message: RequestMessage, seconds: float | None) -> CreateSessionResponse:
         try:
             async with asyncio.timeout(seconds):
                 await self.connect()
@@ -332,7 +304,7 @@ class Client:
         except TimeoutError:
             raise self._too_late(message, seconds) from None
 
-    async def _submit(self, message: Outgoing, seconds: float | None) -> None:
+    async def _submit(self, message: RequestMessage, seconds: float | None) -> None:
         try:
             async with asyncio.timeout(seconds):
                 await self.connect()
@@ -340,7 +312,7 @@ class Client:
         except TimeoutError:
             raise self._too_late(message, seconds) from None
 
-    def _too_late(self, message: Outgoing, seconds: float | None) -> RequestTimedOut:
+    def _too_late(self, message: RequestMessage, seconds: float | None) -> RequestTimedOut:
         sender = self._calls.sender
         connection = "" if sender.connected else f", without a connection to RabbitMQ ({sender.link.reason})"
         cancelling = message.message_type == CANCEL_TYPE
@@ -358,12 +330,3 @@ def _deadline(timeout: float | None) -> datetime | None:
         return datetime.now(UTC) + timedelta(seconds=timeout)
     except OverflowError:
         return None  # beyond the calendar
-
-
-async def _each(requests: Iterable[Request] | AsyncIterable[Request]) -> AsyncGenerator[Request, None]:
-    if isinstance(requests, AsyncIterable):
-        async for request in requests:
-            yield request
-    else:
-        for request in requests:
-            yield request

@@ -1,4 +1,4 @@
-"""What a call of the client can end with other than a response."""
+"""The errors that a call of the client can end with."""
 
 from uuid import UUID
 
@@ -10,7 +10,7 @@ class ClientError(Exception):
 
 
 class SessionFailed(ClientError):
-    """The answer is that there is no session: `code` says why for programs, `reason` for people."""
+    """The response says that there is no session: `code` says why for programs, `reason` for people."""
 
     def __init__(self, response: CreateSessionResponse) -> None:
         code = response.metadata.get("code")
@@ -25,7 +25,7 @@ class SessionFailed(ClientError):
 
 
 class RequestTimedOut(ClientError):
-    """No response came in time. Whether there is a session is not known."""
+    """No response came in time. It is not known whether there is a session."""
 
     def __init__(
         self, request_id: UUID, seconds: float, connection: str = "", *, cancelling: bool = False
@@ -60,7 +60,7 @@ class RequestInFlight(ClientError):
 
 
 class ResponseUnreadable(ClientError):
-    """What came back is not a response of this contract."""
+    """The message that came back is no response of this contract."""
 
 
 class BrokerUnreachable(ClientError):

@@ -1,31 +1,20 @@
 """The client's connection to the broker, opened again whenever it is lost.
 
-The worker has one like it, which needs the worker's logging; a client logs through the standard library.
+It logs through the standard library: the worker's logging is not installed where a client runs.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 from aio_pika.abc import AbstractConnection
-from aiormq.abc import AbstractChannel
-from aiormq.exceptions import (
-    AMQPError,
-    AuthenticationError,
-    ConnectionNotAllowed,
-    ProbableAuthenticationError,
-)
-from pamqp import commands as spec
+from aiormq.exceptions import AMQPError
 
-from worker.backoff import delays
 from worker.client.errors import BrokerUnreachable, ClientError
-from worker.rabbitmq.connection import CONNECT_SECONDS, Broker
+from worker.rabbitmq.connection import REFUSED, Broker
+from worker.rabbitmq.lenient_reading import read_leniently
+from worker.rabbitmq.reconnecting import Loss, serve_for_ever
 
-LOST = (AMQPError, OSError, TimeoutError, RuntimeError)
-"""What a lost connection raises, beside the library's bare `Exception`: see `is_lost`."""
-_REFUSED = (AuthenticationError, ProbableAuthenticationError, ConnectionNotAllowed)
-_STEADY_SECONDS = 5
 _log = logging.getLogger("worker.client")
 
 Up = Callable[[], None]
@@ -38,6 +27,8 @@ class Link:
         self._broker = broker
         self._serve = serve
         self.reason = "no connection yet"
+        """Why there is no connection."""
+        self._logged = ""
         self._first_up: asyncio.Event = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -47,8 +38,16 @@ class Link:
         return self._task
 
     async def open(self, within_seconds: float) -> None:
-        """Returns once it serves for the first time."""
-        self._task = asyncio.create_task(self._run())
+        """Return once it serves for the first time; raise BrokerUnreachable when that takes too long."""
+        read_leniently()
+        self._logged = ""
+        self._task = asyncio.create_task(
+            serve_for_ever(
+                self._broker,
+                lambda connection: self._serve(connection, self._first_up.set),
+                self._on_loss,
+            )
+        )
         first = asyncio.create_task(self._first_up.wait())
         try:
             await asyncio.wait(
@@ -69,91 +68,31 @@ class Link:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _run(self) -> None:
-        clock = asyncio.get_running_loop().time
-        waits = delays(0.2, 5)
-        told = ""
-        while True:
-            begun = clock()
-            try:
-                await self._serve_once()
-                self.reason = "the connection was closed"
-            except _REFUSED as error:
-                self.reason = f"it refuses this user, password or vhost: {said(error)}"
-                if not self._first_up.is_set():
-                    raise BrokerUnreachable(f"RabbitMQ cannot be used, {self.reason}") from error
-            except ClientError:
-                raise
-            except Exception as error:  # noqa: BLE001 — the client library ends a lost connection with a bare one, too
-                self.reason = str(error) if isinstance(error, OSError) and str(error) else f"{error!r}"[:300]
-            except asyncio.CancelledError as error:
-                _raise_if_cancelled()
-                self.reason = f"{error!r}"[:300]  # the client library's way of saying it was lost
-            _raise_if_cancelled()
-            if clock() - begun > _STEADY_SECONDS:
-                waits, told = delays(0.2, 5), ""
-            delay = next(waits)
-            _log.log(
-                logging.INFO if self.reason == told else logging.WARNING,
-                "no connection to RabbitMQ (%s); trying again", self.reason,
-            )  # fmt: skip
-            told = self.reason
-            await asyncio.sleep(delay)
-
-    async def _serve_once(self) -> None:
-        connection = await self._broker.connect()
-        try:
-            await self._serve(connection, self._first_up.set)
-        finally:
-            with suppress(*LOST, asyncio.CancelledError):
-                async with asyncio.timeout(5):
-                    await connection.close()
+    def _on_loss(self, loss: Loss) -> None:
+        """Log why the connection is lost, a new reason as a warning. At first, a refusal ends the link."""
+        if isinstance(loss.error, ClientError):
+            raise loss.error
+        self.reason = _reason(loss.error)
+        if isinstance(loss.error, REFUSED) and not self._first_up.is_set():
+            raise BrokerUnreachable(f"RabbitMQ cannot be used, {self.reason}") from loss.error
+        known = self.reason == self._logged and not loss.steady
+        _log.log(
+            logging.INFO if known else logging.WARNING,
+            "no connection to RabbitMQ (%s); trying again", self.reason,
+        )  # fmt: skip
+        self._logged = self.reason
 
 
-class Line:
-    """One channel for as long as it lasts."""
-
-    def __init__(self, channel: AbstractChannel) -> None:
-        self.channel = channel
-        self.over = asyncio.Event()
-        self._reason: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        channel.on_consumer_cancel_callbacks.add(self._on_cancel)
-
-    def give_up(self, reason: str) -> None:
-        if not self._reason.done():
-            self._reason.set_result(reason)
-
-    async def last(self) -> None:
-        """Returns or raises when the channel is lost or given up."""
-        closing = asyncio.ensure_future(self.channel.closing)
-        try:
-            await asyncio.wait([closing, self._reason], return_when=asyncio.FIRST_COMPLETED)
-            if self._reason.done():
-                raise AMQPError(self._reason.result())
-            if error := closing.exception():
-                raise error
-        finally:
-            self.over.set()
-
-    def _on_cancel(self, frame: spec.Basic.Cancel) -> None:
-        self.give_up(f"the broker cancelled the consumer {frame.consumer_tag}: was its queue deleted?")
-
-
-async def open_line(connection: AbstractConnection, *, confirms: bool) -> Line:
-    opened = connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
-    await opened.initialize(timeout=CONNECT_SECONDS)
-    return Line(await opened.get_underlay_channel())
-
-
-def is_lost(error: Exception) -> bool:
-    return isinstance(error, LOST) or type(error) is Exception
-
-
-def said(error: AMQPError) -> str:
+def words_of(error: AMQPError) -> str:
+    """Return what the broker said."""
     return str(error.args[0] if error.args else repr(error)).strip("'")
 
 
-def _raise_if_cancelled() -> None:
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
+def _reason(error: BaseException | None) -> str:
+    if error is None:
+        return "the connection was closed"
+    if isinstance(error, REFUSED):
+        return f"it refuses this user, password or vhost: {words_of(error)}"
+    if isinstance(error, OSError) and str(error):
+        return str(error)
+    return f"{error!r}"[:300]

@@ -1,4 +1,4 @@
-"""A request as a producer says it, and the message that it becomes."""
+"""Makes a message of a request, or of a cancellation."""
 
 import json
 from collections.abc import Mapping
@@ -21,7 +21,8 @@ REQUEST_NAMESPACE = UUID("9b1f194e-afb4-5f24-b84f-0eea5a5a2489")
 
 
 def request_id_for(org_id: str, key: str) -> UUID:
-    """The request id that a producer's own key stands for: the same key, the same request, one session.
+    """Return the request id that a producer's own key stands for: the same key, the same request, one
+    session.
 
     It is a UUID of version 5 in the namespace of the organisation, which is one in `REQUEST_NAMESPACE`.
 
@@ -55,7 +56,7 @@ class Request:
     traceparent: str | None = None
 
     def identity(self) -> UUID:
-        """The id given, or that of the key, or a new one each time."""
+        """Return the id given, or that of the key, or a new one each time."""
         if self.request_id is not None and self.key is not None:
             raise ValueError("give a request_id or a key, not both: the key is another way to say the id")
         if self.request_id is not None:
@@ -64,9 +65,10 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Outgoing:
+class RequestMessage:
     """The message of a request, or of a cancellation. Sent again, it is the same, with the time at which it
-    was made. `call` is what its response is known by."""
+    was made. Its response is found by `call`.
+    """
 
     request_id: UUID
     body: bytes
@@ -77,7 +79,9 @@ class Outgoing:
     message_type: str = REQUEST_TYPE
 
     def properties(self, app_id: str, reply_to: str | None) -> spec.Basic.Properties:
-        """Each copy has a message id of its own: the client library tells copies in flight apart by it."""
+        """Make the properties of one copy. Its message id is its own: the client library tells copies apart
+        by it.
+        """
         return spec.Basic.Properties(
             content_type=CONTENT_TYPE,
             delivery_mode=2,
@@ -91,7 +95,7 @@ class Outgoing:
         )
 
 
-def outgoing(request: Request) -> Outgoing:
+def message_of(request: Request) -> RequestMessage:
     request_id = request.identity()
     payload = request.payload
     document = {
@@ -121,11 +125,11 @@ def outgoing(request: Request) -> Outgoing:
         raise ValueError(
             f"the request has {len(body)} bytes, more than the {MAX_BODY_BYTES} that can be sent"
         )
-    return Outgoing(request_id, body, headers, request.reply_to, str(request_id))
+    return RequestMessage(request_id, body, headers, request.reply_to, str(request_id))
 
 
-def cancellation(request_id: UUID, reason: str | None) -> Outgoing:
-    """It has no deadline: whether or not someone still waits, the request is cancelled."""
+def cancellation(request_id: UUID, reason: str | None) -> RequestMessage:
+    """Make the message of a cancellation. It has no deadline: the request is cancelled anyhow."""
     cancel = CancelSessionRequest(request_id=request_id, operation="cancel_session", reason=reason)
     body = cancel.model_dump_json(exclude_none=True).encode()
-    return Outgoing(request_id, body, {}, None, f"cancel-{uuid4()}", CANCEL_KEY, CANCEL_TYPE)
+    return RequestMessage(request_id, body, {}, None, f"cancel-{uuid4()}", CANCEL_KEY, CANCEL_TYPE)

@@ -1,17 +1,25 @@
-"""Requests out, confirmed; and the reply queue, one for all the calls of a client."""
+"""Publishes requests until they are confirmed, and reads the one reply queue of all the calls of a client."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
 
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import DeliveredMessage
-from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, DeliveryError, PublishError
+from aiormq.exceptions import (
+    AMQPError,
+    ChannelAccessRefused,
+    ChannelNotFoundEntity,
+    DeliveryError,
+    PublishError,
+)
 
 from worker.backoff import delays
 from worker.client.errors import BrokerUnreachable, ClientClosed, RequestUnroutable
-from worker.client.link import Line, Link, Up, is_lost, open_line, said
-from worker.client.request import Outgoing
-from worker.rabbitmq.connection import Broker
+from worker.client.link import Link, Up, words_of
+from worker.client.request import RequestMessage
+from worker.process import own_task
+from worker.rabbitmq.connection import CONNECT_SECONDS, Broker, is_lost
+from worker.rabbitmq.line import Line, open_channel
 
 WINDOW = 512  # publishes in flight at once
 
@@ -40,8 +48,8 @@ class Sender:
     def connected(self) -> bool:
         return self._connected.is_set()
 
-    async def send(self, message: Outgoing, *, answer_here: bool = False) -> None:
-        """With `answer_here` the response comes to this client's reply queue."""
+    async def send(self, message: RequestMessage, *, answer_here: bool = False) -> None:
+        """Publish a message until it is confirmed. With `answer_here` the response comes to this client."""
         refusals = delays(0.1, 5)
         while True:
             async with self._window:
@@ -57,9 +65,9 @@ class Sender:
     async def close(self) -> None:
         self.closed = True
         await self.link.close()
-        self._connected.set()  # wakes those that wait for a connection, to be told
+        self._connected.set()  # wakes those that wait for a connection: they find it closed
 
-    async def _try(self, message: Outgoing, *, answer_here: bool) -> bool:
+    async def _try(self, message: RequestMessage, *, answer_here: bool) -> bool:
         line = self._line
         if line is None:
             return False
@@ -78,30 +86,29 @@ class Sender:
         except DeliveryError:
             return False
         except ChannelAccessRefused as error:
-            await self._replaced(line, said(error))
-            if answer_here or self._exchange in said(error):
-                raise BrokerUnreachable(f"RabbitMQ refuses this user: {said(error)}") from None
+            await self._give_up(line, words_of(error))
+            if answer_here or self._exchange in words_of(error):
+                raise BrokerUnreachable(f"RabbitMQ refuses this user: {words_of(error)}") from None
             return False  # another call's want of rights closed the channel
         except Exception as error:
             if not is_lost(error):
                 raise
-            await self._replaced(line, f"{error!r}")
+            await self._give_up(line, f"{error!r}")
             return False
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if own_task.is_being_cancelled():
                 raise
-            await self._replaced(line, "the channel was closed")
+            await self._give_up(line, "the channel was closed")
             return False
         return True
 
-    async def _replaced(self, line: Line, reason: str) -> None:
-        """A line that failed one publish is given up: the next one proves itself anew."""
-        line.give_up(reason)
+    async def _give_up(self, line: Line, reason: str) -> None:
+        """Give up a line that failed one publish, and wait for its end: the next line is a new one."""
+        line.give_up(AMQPError(reason))
         await line.over.wait()
 
     async def _reply_to(self, line: Line) -> str:
-        """The reply queue of this connection: made for the first call on it, gone with it."""
+        """Return the reply queue of this connection: it is made for the first call, and is gone with it."""
         if self._reply_queue is None:
             self._reply_queue = asyncio.ensure_future(self._open_reply_queue(line))
         return await asyncio.shield(self._reply_queue)
@@ -113,7 +120,7 @@ class Sender:
         return queue
 
     async def _serve(self, connection: AbstractConnection, up: Up) -> None:
-        line = await open_line(connection, confirms=True)
+        line = Line(await open_channel(connection, confirms=True, seconds=CONNECT_SECONDS))
         self._line = line
         self._connected.set()
         up()

@@ -1,4 +1,4 @@
-"""Responses in: each one once, acknowledged when the loop's body is done with it."""
+"""Reads responses, each one once, and acknowledges it when the loop's body is done with it."""
 
 import asyncio
 import logging
@@ -15,12 +15,12 @@ from pydantic import ValidationError
 
 from schemas import CreateSessionResponse
 from worker.client.errors import BrokerUnreachable, QueueMissing
-from worker.client.link import LOST, Line, Link, Up, open_line, said
-from worker.rabbitmq.connection import Broker
+from worker.client.link import Link, Up, words_of
+from worker.rabbitmq.connection import CONNECT_SECONDS, LOST, SETUP_SECONDS, Broker
+from worker.rabbitmq.line import Line, open_channel
 from worker.rabbitmq.topology import Names
 
 _ACK_SECONDS = 10
-CONSUME_SECONDS = 15  # a node cut off from its cluster answers nothing, and keeps the connection open
 _log = logging.getLogger("worker.client")
 
 
@@ -33,9 +33,9 @@ class _Delivery(NamedTuple):
 
 
 class _Round:
-    """A consumer that may bring so many responses and no more: what it has brought ahead when it ends is
-    returned, and what is returned too often may end in the dead letters. So the last acknowledgements, each
-    of which would bring another response, wait until it is cancelled.
+    """A consumer that brings so many responses and no more: what it has brought ahead when it ends is
+    returned, and what is returned too often may end in the dead letters. So the last acknowledgements wait
+    until it is cancelled: each of them would bring another response.
     """
 
     def __init__(self, line: Line, most: int, prefetch: int) -> None:
@@ -52,7 +52,7 @@ class _Round:
         return self.brought >= self._most
 
     def hold(self, tag: int) -> bool:
-        """Whether the acknowledgement has to wait."""
+        """Keep an acknowledgement that has to wait; return whether it has to."""
         if self._acknowledged + self.prefetch < self._most:
             self._acknowledged += 1
             return False
@@ -65,8 +65,9 @@ class _Round:
 
 
 class Subscription:
-    """An async iterator over responses, for one task. A response is acknowledged when the next one is asked
-    for, or when the `async with` is left without an error; one whose body raised goes back to the queue."""
+    """Iterates over responses, for one task. A response is acknowledged when the next one is asked for, or
+    when the `async with` is left without an error; one whose body raised goes back to the queue.
+    """
 
     def __init__(
         self, broker: Broker, names: Names, queue: str | None, *, copies: bool, prefetch: int, remember: int,
@@ -92,7 +93,7 @@ class Subscription:
         self._opened = False
         self.closed = False
         self.waiting = 0
-        """How many responses lay in the queue when the subscription began."""
+        """The number of responses that lay in the queue when the subscription began."""
 
     async def __aenter__(self) -> Self:
         await self._open()
@@ -102,14 +103,14 @@ class Subscription:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
-            await self._done_with_it()
+            await self._settle_in_hand()
         await self.close()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> CreateSessionResponse:
-        await self._done_with_it()
+        await self._settle_in_hand()
         await self._open()
         while not self._stopped and not self._has_enough:
             if self._buffer:
@@ -117,7 +118,7 @@ class Subscription:
                 if not self._is_repeat(self._in_hand):
                     self._taken += 1
                     return self._in_hand.response
-                await self._done_with_it()
+                await self._settle_in_hand()
                 continue
             if self._link.task.done():
                 self._link.task.result()
@@ -133,7 +134,7 @@ class Subscription:
 
     @property
     def raw(self) -> tuple[str, bytes]:
-        """The message that the loop's body has in hand, as it came: its message id and its bytes."""
+        """The message id and the bytes of the response that the loop's body has in hand."""
         assert self._in_hand is not None, "inside the loop's body"  # noqa: S101 — there is none elsewhere
         return self._in_hand.message_id or "", self._in_hand.body
 
@@ -150,7 +151,7 @@ class Subscription:
 
     @property
     def _counts(self) -> bool:
-        """Whether what is brought ahead is counted. Copies are nobody else's."""
+        """True when what is brought ahead is counted. Copies need not be: nobody else wants them."""
         return self._limit is not None and not self._copies
 
     @property
@@ -168,8 +169,10 @@ class Subscription:
             self._opened = True
             self._link.task.add_done_callback(lambda _: self._changed.set())
 
-    async def _done_with_it(self) -> None:
-        """Remembered even when the acknowledgement is lost: the copy that then comes is a repeat."""
+    async def _settle_in_hand(self) -> None:
+        """Remember and acknowledge the response in hand. When the acknowledgement is lost a copy comes, which
+        is known as a repeat then.
+        """
         delivery, self._in_hand = self._in_hand, None
         if delivery is None:
             return
@@ -187,7 +190,7 @@ class Subscription:
                 await delivery.line.channel.basic_ack(delivery.tag, wait=False)
 
     async def _begin_round(self, line: Line) -> None:
-        """Consume as many as are still wanted."""
+        """Begin to consume as many responses as are still wanted."""
         await self._end_round()
         if self._limit is None or self._has_enough:
             return
@@ -197,7 +200,7 @@ class Subscription:
         self._round.consumer = consuming.consumer_tag
 
     async def _end_round(self) -> None:
-        """End the consumer first: an acknowledgement makes it bring the next."""
+        """Cancel the consumer, then acknowledge: an acknowledgement would make it bring the next response."""
         round_, self._round = self._round, None
         if round_ is None or round_.consumer is None or not round_.held:
             return
@@ -211,10 +214,9 @@ class Subscription:
         return delivery.message_id is not None and delivery.message_id in self._seen
 
     async def _serve(self, connection: AbstractConnection, up: Up) -> None:
-        line = await open_line(connection, confirms=False)
-
+        line = Line(await open_channel(connection, seconds=CONNECT_SECONDS))
         try:
-            async with asyncio.timeout(CONSUME_SECONDS):
+            async with asyncio.timeout(SETUP_SECONDS):
                 queue = await self._find_queue(line)
                 if self._drain and not self._opened:
                     self._limit = self.waiting if self._limit is None else min(self.waiting, self._limit)
@@ -232,15 +234,15 @@ class Subscription:
         except ChannelAccessRefused as error:
             if self._opened:
                 raise  # it was allowed: rights are taken and given back while others wait
-            raise BrokerUnreachable(f"RabbitMQ refuses this user: {said(error)}") from None
+            raise BrokerUnreachable(f"RabbitMQ refuses this user: {words_of(error)}") from None
         finally:
             # What a lost channel has delivered comes again on the next one.
             self._line = None
             self._buffer = deque(delivery for delivery in self._buffer if delivery.line is not line)
 
     async def _ask_for_rights(self, line: Line) -> None:
-        """Consume for a moment: an empty queue would not tell who may not read it. What comes in that moment
-        goes back with the channel.
+        """Consume for a moment: an empty queue would not show that this user may not read it. What comes in
+        that moment goes back with the channel.
         """
 
         async def leave_it(_message: DeliveredMessage) -> None:

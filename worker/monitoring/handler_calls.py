@@ -6,6 +6,7 @@ from types import TracebackType
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from worker.handlers import Rejected, RetryLater
+from worker.process import own_task
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _TYPES = 20
@@ -81,13 +82,7 @@ class _Call:
                 return "retry"
             case TimeoutError() if self._limit.expired():
                 return "timeout"
-            case asyncio.CancelledError() if _is_cancelled():
+            case asyncio.CancelledError() if own_task.is_being_cancelled():
                 return "cancelled"
             case _:
                 return "raised"
-
-
-def _is_cancelled() -> bool:
-    """Whether the worker ends this call. A handler may let out a cancellation of something of its own."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

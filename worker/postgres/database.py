@@ -148,7 +148,8 @@ class Database:
 
     async def reach(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Return what the attempt returns; it is repeated while Postgres is not there or lets nobody in."""
-        for delay in delays(0.5, 5):
+        waits = delays(0.5, 5)
+        while True:
             try:
                 async with asyncio.timeout(_CONNECT_SECONDS + 5):
                     return await attempt()
@@ -158,9 +159,9 @@ class Database:
                 if not is_transient(error) and not str(getattr(error, "sqlstate", "")).startswith(_PUT_RIGHT):
                     raise
                 self._readiness.down(PART, describe(error))
+                delay = next(waits)
                 _log.warning("postgres.waiting", reason=describe(error), again_in_seconds=round(delay, 1))
                 await asyncio.sleep(delay)
-        raise AssertionError("delays never end")
 
     async def _connect(self) -> asyncpg.Pool:
         return await asyncpg.create_pool(
@@ -206,7 +207,8 @@ class Database:
         """
         failed = False
         try:
-            for delay in delays(0.1, 3):
+            waits = delays(0.1, 3)
+            while True:
                 try:
                     rows = await self.once(query, *args, around=around)
                 except _DRIVER_ERRORS as error:
@@ -216,14 +218,13 @@ class Database:
                         failed = True
                         self._outage.begin(query, describe(error))
                     self._readiness.down(PART, describe(error))
-                    await asyncio.sleep(delay)
+                    await asyncio.sleep(next(waits))
                 else:
                     self._readiness.up(PART)
                     return rows
         finally:
             if failed:
                 self._outage.end()
-        raise AssertionError("delays never end")
 
     async def once(
         self,

@@ -1,4 +1,4 @@
-"""Where a test makes a worker die or freeze: the gaps in a batch's way. Refused in production mode."""
+"""Lets a test kill or freeze a worker in a gap between two steps. Production mode refuses it."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ _ACTIONS = {"kill": signal.SIGKILL, "freeze": signal.SIGSTOP}
 
 
 class Gap(StrEnum):
-    """Between which two steps."""
+    """The gaps between the steps of a batch, and within some of them."""
 
     AFTER_ACCEPT = "after_accept"
     AFTER_CREATE = "after_create"
@@ -28,8 +28,8 @@ class Gap(StrEnum):
 
 
 class FailPoint:
-    """`after_accept:kill`, or `after_accept:freeze:3` for the third time a batch comes by;
-    `while_reading:kill:WORD` when a body with this word in it is read.
+    """Ends or freezes this process where the setting says: `after_accept:kill`, `after_accept:freeze:3` for
+    the third time a batch comes by, or `while_reading:kill:WORD` when a body with this word in it is read.
     """
 
     def __init__(self, text: str) -> None:
@@ -51,12 +51,12 @@ class FailPoint:
             ) from None
 
     def read(self, body: bytes) -> None:
-        """The end of whatever process reads a certain body."""
+        """Kill or freeze the process that reads a body with the word in it."""
         if self._word and self._word in body:
             os.kill(os.getpid(), self._signal)
 
     def reach_during(self, gap: Gap, step: Coroutine[Any, Any, T]) -> Awaitable[T]:
-        """The same in the middle of a step: it has been sent, and its answer has not been read."""
+        """Kill or freeze in the middle of a step, if this is the gap: it is sent, its answer is not read."""
         if gap is not self._gap:
             return step
         return self._begin_and_reach(gap, step)
@@ -67,7 +67,7 @@ class FailPoint:
         return await begun
 
     async def reach(self, gap: Gap) -> None:
-        """The end of this process, if this is where it is to end. What was written is on its way first."""
+        """Kill or freeze this process, if this is the gap. What was written before is sent first."""
         if gap is not self._gap:
             return
         self._left -= 1

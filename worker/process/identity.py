@@ -1,4 +1,4 @@
-"""Who this worker is: how it signs leases, dead letters and its sign of life."""
+"""Says who this worker is: it signs its leases, its dead letters and its sign of life with that."""
 
 import os
 import socket
@@ -15,12 +15,12 @@ class Identity(NamedTuple):
 
     @property
     def application(self) -> str:
-        """How Postgres calls its connections. It cuts a name after 63 bytes."""
+        """The name of its connections in Postgres, which cuts a name after 63 bytes."""
         return f"session-worker {self.host[:40]}:{self.pid}"
 
 
 def new_identity() -> Identity:
-    """A new one for each start: a worker that comes back has no claim on what it held before."""
+    """Make the identity of this start: a worker that comes back has no claim on what it held before."""
     return Identity(uuid4(), socket.gethostname(), os.getpid(), package_version())
 
 

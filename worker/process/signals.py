@@ -1,4 +1,4 @@
-"""How a worker is asked to stop: the first signal drains it, the second ends it at once."""
+"""Stops a worker by signals: the first drains it, the second ends it at once."""
 
 import asyncio
 import os
@@ -11,8 +11,9 @@ _log = structlog.get_logger(__name__)
 
 
 def stop_on_signals() -> asyncio.Event:
-    """An event that SIGTERM or SIGINT sets. Nothing is lost by the second signal either: that is what
-    leases and unsettled deliveries are for."""
+    """Return an event that SIGTERM or SIGINT sets. Nothing is lost by the second signal either: that is what
+    leases and unsettled deliveries are for.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -29,7 +30,7 @@ def stop_on_signals() -> asyncio.Event:
 
 
 def heeded(*others: signal.Signals) -> list[signal.Signals]:
-    """SIGTERM, SIGINT and the others, without those that this program was started to ignore.
+    """Return SIGTERM, SIGINT and the others, without those that this program was started to ignore.
 
     A shell has what it starts in the background ignore SIGINT, so that Ctrl-C ends only what is in front;
     `nohup` has SIGHUP ignored. SIGTERM is always meant.

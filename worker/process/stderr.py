@@ -1,4 +1,4 @@
-"""Standard error, when whoever read it may be gone."""
+"""Writes to standard error, though its reader may be gone."""
 
 import io
 import os
@@ -8,7 +8,7 @@ from typing import TextIO, cast
 
 
 class Stderr(io.TextIOBase):
-    """Where lines go that nothing depends on: one that cannot be written is lost, and the work goes on.
+    """Writes lines that nothing depends on: one that cannot be written is lost, and the work goes on.
 
     Ctrl-C ends the `tee` behind a pipe together with the worker before it, which still has work to finish.
     """
@@ -17,22 +17,22 @@ class Stderr(io.TextIOBase):
         try:
             sys.stderr.write(text)
         except OSError as error:
-            _let_go(error)
+            _drop_buffered(error)
         return len(text)
 
     def flush(self) -> None:
         try:
             sys.stderr.flush()
         except OSError as error:
-            _let_go(error)
+            _drop_buffered(error)
 
 
 def stderr() -> TextIO:
     return cast("TextIO", Stderr())
 
 
-def _let_go(error: OSError) -> None:
-    """What is buffered for a reader who is gone would fail again with every line, and at the exit."""
+def _drop_buffered(error: OSError) -> None:
+    """Drop what is buffered for a reader who is gone: it would fail with every line, and at the exit."""
     if isinstance(error, BrokenPipeError):
         with suppress(OSError):
             nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -1,4 +1,4 @@
-"""Several workers on one machine: started, restarted when they die, stopped together."""
+"""Runs several workers on one machine: starts them, restarts those that die, stops them together."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ from worker.backoff import delays
 from worker.process import own_command, signals
 
 _STEADY_SECONDS = 60
-_VERDICTS = (1, 2)  # a worker that says by itself that it cannot work: the next one would say the same
+_FINAL_CODES = (1, 2)  # the worker itself says that it cannot work: the next one would say the same
 _log = structlog.get_logger(__name__)
 
 
@@ -25,7 +25,7 @@ class Supervisor:
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
-        """Until a signal, or until a worker says that it cannot work. Returns the exit code."""
+        """Run until a signal comes, or until a worker says that it cannot work; return the exit code."""
         loop = asyncio.get_running_loop()
         for number in signals.heeded():
             loop.add_signal_handler(number, self._on_signal, number)
@@ -35,7 +35,7 @@ class Supervisor:
         return max(codes)
 
     def _on_signal(self, number: signal.Signals) -> None:
-        """Each signal is passed on: the first drains the workers, the second ends them at once."""
+        """Pass each signal on: the first drains the workers, the second ends them at once."""
         self._stop.set()
         self._send(number)
         _log.info("supervisor.stopping", signal=number.name)
@@ -46,15 +46,15 @@ class Supervisor:
                 child.send_signal(number)
 
     async def _keep(self, index: int) -> int:
-        """One worker after the other in this place."""
+        """Keep a worker in this place: start another when it dies."""
         clock = asyncio.get_running_loop().time
         waits = delays(0.5, 30)
         while not self._stop.is_set():
             begun = clock()
-            code = await self._one(index)
+            code = await self._run_child(index)
             if self._stop.is_set():
-                return _at_the_end(code)
-            if code in _VERDICTS:
+                return _code_after_stop(code)
+            if code in _FINAL_CODES:
                 self._stop.set()
                 self._send(signal.SIGTERM)
                 return code
@@ -66,7 +66,7 @@ class Supervisor:
                 await asyncio.wait_for(self._stop.wait(), delay)
         return 0
 
-    async def _one(self, index: int) -> int:
+    async def _run_child(self, index: int) -> int:
         port = self._http_port + index if self._http_port else 0
         child = await asyncio.create_subprocess_exec(
             *own_command.command("run", "--child-of", str(os.getpid())),
@@ -82,8 +82,8 @@ class Supervisor:
             del self._children[index]
 
 
-def _at_the_end(code: int) -> int:
-    """A worker that was stopped before it could listen for signals had not begun anything either."""
+def _code_after_stop(code: int) -> int:
+    """Return the exit code of a stop: 0 also for a worker that was stopped before it listened for signals."""
     if code in (-signal.SIGTERM, -signal.SIGINT):
         return 0
     return 1 if code < 0 else code

@@ -1,4 +1,4 @@
-"""What one channel has delivered, until it is settled."""
+"""Keeps account of what one channel has delivered until it is settled."""
 
 import asyncio
 from collections import deque
@@ -34,7 +34,7 @@ class _Shed(NamedTuple):
 
 
 class ChannelSession:
-    """What one channel has delivered and what of it is still unsettled: both end with the channel."""
+    """Knows what one channel has delivered and what of it is not settled. Both end with the channel."""
 
     def __init__(self, channel: Channel, hold_back: int) -> None:
         self.channel = channel
@@ -45,7 +45,7 @@ class ChannelSession:
         self._unsettled: deque[int] = deque()
         self._settled: set[int] = set()
         self._sizes: dict[int, int] = {}
-        self._in_order = asyncio.Lock()  # the queue of writes is not: who waits for room is overtaken
+        self._in_order = asyncio.Lock()  # put() on a full queue of writes does not keep the order
 
     @property
     def open(self) -> bool:
@@ -62,12 +62,14 @@ class ChannelSession:
         self.held_bytes += size
 
     def delivered_and_shed(self, tag: int, size: int) -> None:
-        """Keeps it unsettled until there is room: given back at once it would come again at once."""
+        """Keep the delivery unsettled until there is room: given back at once it would come again at once."""
         self.delivered(tag, 0)
         self.shed.append(_Shed(tag, size))
 
     def take_shed(self, room: int) -> list[int]:
-        """Returns those that now have room, the oldest first; where nothing is held, one of any size."""
+        """Take the shed deliveries that now have room, the oldest first; one of any size when nothing is
+        held.
+        """
         tags: list[int] = []
         while self.shed and (self.shed[0].size <= room or not (tags or self.held_bytes)):
             tag, size = self.shed.popleft()
@@ -76,12 +78,12 @@ class ChannelSession:
         return tags
 
     def take_all_shed(self) -> list[int]:
-        tags = [one.tag for one in self.shed]
+        tags = [shed.tag for shed in self.shed]
         self.shed.clear()
         return tags
 
     def forget(self, tag: int) -> bool:
-        """Whether it was still unsettled."""
+        """Forget a delivery; return whether it was still unsettled."""
         if tag in self._settled or tag not in self._unsettled:
             return False
         self._unsettled.remove(tag)
@@ -89,8 +91,9 @@ class ChannelSession:
         return True
 
     def settle(self, tags: Sequence[int], *, everything: bool) -> list[spec.Basic.Ack]:
-        """The acknowledgements to send now. A run from the oldest delivery on needs one frame; what lies
-        behind a gap waits for the gap to close, unless that would hold back too many.
+        """Settle deliveries and return the acknowledgements to send now. A run from the oldest delivery on
+        needs one frame; what lies behind a gap waits for the gap to close, unless that would hold back too
+        many.
         """
         self._settled.update(tags)
         for tag in tags:
@@ -133,7 +136,7 @@ class ChannelSession:
 
 
 def by_session(deliveries: Iterable[Delivery]) -> Iterable[tuple[ChannelSession, list[int]]]:
-    """Deliveries as tags, each with the channel that it came on."""
+    """Group the tags of deliveries by the channel that they came on."""
     tags: dict[int, tuple[ChannelSession, list[int]]] = {}
     for delivery in deliveries:
         tags.setdefault(id(delivery.session), (delivery.session, []))[1].append(delivery.tag)

@@ -1,17 +1,27 @@
-"""How to reach the broker: its hosts, tried in turn. Shared by the worker and the client."""
+"""Connects to the broker: its hosts are tried in turn. The worker and the client share it."""
 
 import ssl
 
 import aio_pika
 from aio_pika.abc import AbstractConnection
-from aiormq.exceptions import AMQPError, ConnectionNotAllowed, InvalidFrameError
+from aiormq.exceptions import (
+    AMQPError,
+    AuthenticationError,
+    ConnectionNotAllowed,
+    InvalidFrameError,
+    ProbableAuthenticationError,
+)
 from yarl import URL
 
-from worker.rabbitmq.lenient_reading import read_leniently
-
-LOST = (AMQPError, OSError, TimeoutError)  # what a broker that is away makes a call raise
+REFUSED = (AuthenticationError, ProbableAuthenticationError, ConnectionNotAllowed)
+"""The errors of a broker that does not know this user, password or vhost."""
+LOST = (AMQPError, OSError, TimeoutError, RuntimeError)
+"""The errors of a lost connection, beside the library's bare `Exception`: see `is_lost`."""
 CONNECT_SECONDS = 10
 HEARTBEAT_SECONDS = 10  # a frozen broker is noticed after about three of them
+SETUP_SECONDS = 15
+"""The time for all declarations, or for all consumers to begin. A node that is cut off from its cluster keeps
+the connection open and answers nothing: without a limit nobody would go on to the next host."""
 
 
 class Broker:
@@ -20,7 +30,6 @@ class Broker:
     def __init__(self, url: str, tls: ssl.SSLContext | None, name: str) -> None:
         self._urls = [_with_defaults(host, name) for host in split_hosts(url)]
         self._tls = tls
-        read_leniently()
         self._next = 0
 
     async def connect(self) -> AbstractConnection:
@@ -38,8 +47,14 @@ class Broker:
         return connection
 
 
+def is_lost(error: Exception) -> bool:
+    return isinstance(error, LOST) or type(error) is Exception
+
+
 def split_hosts(url: str) -> list[URL]:
-    """One URL for each host in `amqp://user:password@one,two:5673,three/vhost`; ValueError if it is none."""
+    """Return a URL for each host of `amqp://user:password@one,two:5673,three/vhost`; raise ValueError if the
+    text is no such URL.
+    """
     scheme, separator, rest = url.partition("://")
     if scheme not in ("amqp", "amqps") or not separator:
         raise ValueError("must begin with amqp:// or amqps://")

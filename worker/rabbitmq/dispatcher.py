@@ -1,4 +1,4 @@
-"""The ways to the broker: each message takes the one on which it can hold up and hurt the fewest others."""
+"""Sends each message over the connection on which it can hold up and hurt the fewest others."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,81 +8,89 @@ import structlog
 from worker.backoff import delays
 from worker.errors import PublishInterrupted
 from worker.monitoring.metrics import Metrics
-from worker.rabbitmq.full_queues import Room, can_be_decoded, is_direct
-from worker.rabbitmq.one_by_one import Apart
-from worker.rabbitmq.publisher import Outgoing, Publisher
+from worker.rabbitmq.direct_reply import can_be_decoded, is_direct_reply
+from worker.rabbitmq.known_queues import KnownQueues
+from worker.rabbitmq.one_by_one import OneByOne
+from worker.rabbitmq.publisher import Publisher
+from worker.rabbitmq.writing import Outgoing
 from worker.values import Receipt
 
 _log = structlog.get_logger(__name__)
 
 
-class Ways:
-    """Publishes until the broker has said something of each message. A second copy does no harm."""
+class Dispatcher:
+    """Publishes messages until the broker has given a receipt for each. A second copy of one does no harm."""
 
     def __init__(
-        self, publisher: Publisher, direct: Publisher, apart: Apart, room: Room, metrics: Metrics
+        self,
+        usual: Publisher,
+        direct: Publisher,
+        one_by_one: OneByOne,
+        known_queues: KnownQueues,
+        metrics: Metrics,
     ) -> None:
-        self._publisher = publisher
+        self._usual = usual
         self._direct = direct
-        self._apart = apart
-        self._room = room
+        self._one_by_one = one_by_one
+        self._known_queues = known_queues
         self._metrics = metrics
 
     async def publish(self, messages: Sequence[Outgoing], *, ask: bool = False) -> list[Receipt | None]:
-        """What the broker said of each, or, unless it is to be asked all the same, would say. None: this is a
-        direct reply that has to go apart, for the sake of the others.
+        """Publish the messages and return their receipts. A message is not sent when its receipt is known,
+        unless `ask` is set. None stands for a direct reply that has to go apart, for the sake of the others.
         """
         receipts: list[Receipt | None] = [None] * len(messages)
         usual, direct = [], []
         for index, message in enumerate(messages):
-            if not ask and (known := self._room.known(message)):
+            if not ask and (known := self._known_queues.known(message)):
                 receipts[index] = known
-            elif not is_direct(message):
+            elif message.exchange or not is_direct_reply(message.routing_key):
                 usual.append(index)
             elif can_be_decoded(message.routing_key):
                 direct.append(index)
+        found: Sequence[Receipt | None]
         if direct:
-            said = await asyncio.gather(
-                self._usual([messages[index] for index in usual]),
-                self._directly([messages[index] for index in direct]),
+            of_usual, of_direct = await asyncio.gather(
+                self._publish_usual([messages[index] for index in usual]),
+                self._publish_direct([messages[index] for index in direct]),
             )
-            found: Sequence[Receipt | None] = [*said[0], *said[1]]
+            found = [*of_usual, *of_direct]
         else:
-            found = await self._usual([messages[index] for index in usual])
+            found = await self._publish_usual([messages[index] for index in usual])
         for index, receipt in zip([*usual, *direct], found, strict=True):
             receipts[index] = receipt
         return receipts
 
-    async def apart(self, messages: Sequence[Outgoing]) -> list[Receipt]:
-        """Publishes one after the other, on connections of their own."""
+    async def publish_apart(self, messages: Sequence[Outgoing]) -> list[Receipt]:
+        """Publish the messages one after the other, on connections of their own."""
         waits = delays(0.1, 5)
         while True:
             try:
-                receipts = await self._apart.publish(messages)
+                receipts = await self._one_by_one.publish(messages)
             except PublishInterrupted as error:
-                await self._interrupted(self._publisher, len(messages), error, next(waits))
+                await self._interrupted(self._usual, len(messages), error, next(waits))
             else:
                 self._learn(messages, receipts)
                 return receipts
 
-    async def _usual(self, messages: Sequence[Outgoing]) -> list[Receipt]:
-        """When the broker closed the connection over one of these, all go apart: they would be lost with it
-        again.
+    async def _publish_usual(self, messages: Sequence[Outgoing]) -> list[Receipt]:
+        """Publish the messages together. When the broker has closed the connection over one of them, all go
+        apart: together they would be lost with it again.
         """
         waits = delays(0.1, 5)
         while messages:
             try:
-                receipts = await self._publisher.publish(messages)
+                receipts = await self._usual.publish(messages)
             except PublishInterrupted as error:
-                await self._interrupted(self._publisher, len(messages), error, next(waits))
-                if self._publisher.lost_over_content:
-                    return await self.apart(messages)
+                await self._interrupted(self._usual, len(messages), error, next(waits))
+                if self._usual.lost_over_content:
+                    return await self.publish_apart(messages)
             else:
                 self._learn(messages, receipts)
                 return receipts
         return []
 
-    async def _directly(self, messages: Sequence[Outgoing]) -> list[Receipt | None]:
+    async def _publish_direct(self, messages: Sequence[Outgoing]) -> list[Receipt | None]:
         waits = delays(0.1, 5)
         while True:
             try:
@@ -106,6 +114,6 @@ class Ways:
         counts: dict[Receipt, int] = {}
         for message, receipt in zip(messages, receipts, strict=True):
             counts[receipt] = counts.get(receipt, 0) + 1
-            self._room.learn(message, receipt)
+            self._known_queues.learn(message, receipt)
         for receipt, count in counts.items():
             self._metrics.responses.labels(receipt.value).inc(count)

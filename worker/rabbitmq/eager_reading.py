@@ -1,17 +1,15 @@
-"""Frames in, taken as they have arrived instead of one wait for each.
+"""Takes the frames that have arrived without a wait for each of them.
 
 The client library waits three times for every frame and makes a task for every delivery. What is done here
 instead relies on its inside, so it is done only with the version that the contract tests hold it against;
 with any other the library's own way is taken, and a warning says so.
 """
 
-import importlib.metadata
 from collections.abc import Callable
 from typing import Any
 
 import aiormq.connection
 import pamqp.frame
-import structlog
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
 from pamqp import commands as spec
@@ -20,33 +18,25 @@ from pamqp.exceptions import PAMQPException
 from pamqp.header import ContentHeader
 
 from worker.messages.large_bodies import Body, Dropped
+from worker.rabbitmq.aiormq_version import inside_is_known
 
-_TESTED_WITH = "7.2.4"  # of aiormq
 _HEAD = 7  # type, channel, size; then the payload and one byte that ends it
-_log = structlog.get_logger(__name__)
 
 
-def inside_is_known(otherwise: str) -> bool:
-    """Whether the installed client is the one whose inside was tested. `otherwise`: what follows if not."""
-    installed = importlib.metadata.version("aiormq")
-    if installed == _TESTED_WITH:
-        return True
-    _log.warning(
-        "client.slow_path",
-        reason=f"aiormq is {installed}, its inside was tested with {_TESTED_WITH}",
-        consequence=otherwise,
-    )
-    return False
+def read_eagerly() -> bool:
+    """Make the connections of this process take frames as they have arrived; return whether that is possible.
 
-
-def read_eagerly() -> None:
-    """From now on connections of this process take the frames that have arrived without waiting."""
+    A program calls it once, at its start: it changes the client library for the whole process.
+    """
+    if not inside_is_known("deliveries are taken one by one"):
+        return False
     aiormq.connection.FrameReceiver = _EagerReceiver  # type: ignore[misc] # the library has no other way in
+    return True
 
 
 class _EagerReceiver(aiormq.connection.FrameReceiver):
     async def get_frame(self) -> Any:  # noqa: ANN401 — as the library has it
-        buffer: bytearray = self.reader._buffer  # type: ignore[attr-defined]  # noqa: SLF001 — as told above
+        buffer: bytearray = self.reader._buffer  # type: ignore[attr-defined]  # noqa: SLF001 — see above
         if self.started and len(buffer) > _HEAD:
             size = _HEAD + int.from_bytes(buffer[3:_HEAD]) + 1
             if len(buffer) >= size:
@@ -66,8 +56,8 @@ Receive = Callable[[DeliveredMessage, Dropped | None], None]
 def divert_deliveries(
     channel: Channel, receivers: dict[str, Receive], body_for: Callable[[ContentHeader], Body]
 ) -> None:
-    """Deliveries for these consumer tags go straight to their receiver, everything else its usual way. What
-    `body_for` returns takes the pieces of a body as they come.
+    """Hand the deliveries for these consumer tags straight to their receiver; all else goes its usual way.
+    What `body_for` returns takes the pieces of a body as they come.
     """
     usual = channel.frames.put
     deliver: spec.Basic.Deliver | None = None

@@ -1,4 +1,4 @@
-"""Deliveries in, batches out; and the only place that settles a delivery."""
+"""Takes deliveries in and hands them out in batches. Nothing else settles a delivery."""
 
 import asyncio
 from collections import deque
@@ -8,9 +8,6 @@ from typing import NamedTuple
 import structlog
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import DeliveredMessage
-from aiormq.channel import Channel
-from aiormq.exceptions import AMQPError
-from pamqp import commands as spec
 from pamqp.header import ContentHeader
 
 from schemas.wire import RESPONSE_TYPE
@@ -20,11 +17,13 @@ from worker.monitoring.metrics import Metrics
 from worker.monitoring.readiness import Readiness
 from worker.rabbitmq import eager_reading
 from worker.rabbitmq.channel_session import ChannelSession, Delivery, by_session
+from worker.rabbitmq.connection import SETUP_SECONDS
+from worker.rabbitmq.line import Line, open_channel
+from worker.rabbitmq.reconnecting import serve_together
 from worker.rabbitmq.topology import CANCEL_KEY, Names
 
 PART = "requests"
 _NEEDED = ("postgres", "responses")  # without these a delivery is left where it is
-CONSUME_SECONDS = 15  # a node cut off from its cluster answers nothing, and keeps the connection open
 _BATCH_BYTES = 1 << 20
 _SHED_SECONDS = 0.05  # between two looks for room, while there is something to give back
 _SHED_PATIENCE = 1.0  # for what was given back to come again; another worker may have it
@@ -39,7 +38,7 @@ class Source(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """What may be held at once, and how large a body may be to be kept at all."""
+    """The most that may be held at once, and the size up to which a body is kept at all."""
 
     deliveries: int
     held_bytes: int
@@ -47,7 +46,7 @@ class Bounds(NamedTuple):
 
 
 def sources_of_requests(names: Names) -> tuple[Source, ...]:
-    # In this order: the second answer comes behind all that the first queue holds.
+    # `undelivered` first: its backlog arrives before the broker says that the second consumer has begun.
     return Source(names.undelivered, taken_by_broker=True), Source(names.requests)
 
 
@@ -65,6 +64,8 @@ class Intake:
         readiness: Readiness,
         metrics: Metrics | None,
         part: str | None = PART,
+        *,
+        eager: bool,
     ) -> None:
         self._sources = sources
         self._bounds = bounds
@@ -80,57 +81,24 @@ class Intake:
             metrics.buffered.set_function(lambda: self.buffered)
             metrics.in_flight.set_function(self._taken)
             metrics.held_bytes.set_function(lambda: self.held_bytes)
-        self._eager = eager_reading.inside_is_known("deliveries are taken one by one")
-        if self._eager:
-            eager_reading.read_eagerly()
+        self._eager = eager
 
     async def serve(self, connection: AbstractConnection) -> None:
         """Consume on a channel of this connection until it is lost."""
-        opened = connection.channel(publisher_confirms=False)
-        await opened.initialize()
-        channel = await opened.get_underlay_channel()
-        assert isinstance(channel, Channel)  # noqa: S101 — the abstract class hides what is needed of it
-        session = ChannelSession(channel, self._bounds.deliveries // 4)
+        line = Line(await open_channel(connection))
+        session = ChannelSession(line.channel, self._bounds.deliveries // 4)
         self._sessions.append(session)
-        lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-        def on_cancel(frame: spec.Basic.Cancel) -> None:
-            if not lost.done():
-                lost.set_result(
-                    f"the broker cancelled the consumer {frame.consumer_tag}: was the queue deleted?"
-                )
-
-        channel.on_consumer_cancel_callbacks.add(on_cancel)
-        giving_back = asyncio.create_task(self._give_back_shed(session))
         try:
-            async with asyncio.timeout(CONSUME_SECONDS):
-                await channel.basic_qos(prefetch_count=self._bounds.deliveries)
-                receivers = {source.queue: self._receiver(session, source) for source in self._sources}
-                if self._eager:
-                    eager_reading.divert_deliveries(channel, receivers, self._body_for)
-                for queue, receiver in receivers.items():
-                    await channel.basic_consume(queue, receiver, consumer_tag=queue)  # type: ignore[arg-type] # it takes both
-            if self._part:
-                self._readiness.up(self._part)
-            queue = self._sources[-1].queue
-            _log.info("intake.consuming", queue=queue, prefetch=self._bounds.deliveries)
-            closing = asyncio.ensure_future(channel.closing)
-            await asyncio.wait([closing, lost, giving_back], return_when=asyncio.FIRST_COMPLETED)
-            if lost.done():
-                raise AMQPError(lost.result())
-            if giving_back.done():
-                giving_back.result()
-            if error := closing.exception():
-                raise error
+            await serve_together(self._consume(line, session), self._give_back_shed(session))
         finally:
-            giving_back.cancel()
             if self._part:
                 self._readiness.down(self._part, "not consuming")
             self._drop(session)
 
     async def arrivals(self) -> int:
-        """How many deliveries are there to take; waits for the first, and for what is needed to work on it.
-        None at all once the intake is stopped."""
+        """Wait for a delivery, and for what is needed to work on it; return how many there are to take.
+        Returns 0 once the intake is stopped.
+        """
         while not self._stopping:
             if not self._buffer:
                 self._arrived.clear()
@@ -147,12 +115,12 @@ class Intake:
 
     @property
     def held_bytes(self) -> int:
-        """How many bytes the bodies have that are in hand, taken or not."""
+        """The size of all bodies in hand, taken or not."""
         return sum(session.held_bytes for session in self._sessions)
 
     def take(self, most: int) -> list[Delivery]:
-        """What has arrived, at most so many. Large ones make a small batch: they take long to read, and the
-        others with them would wait for it.
+        """Take what has arrived, at most `most` deliveries. Large ones make a small batch: they take long to
+        read, and the others with them would wait for it.
         """
         batch: list[Delivery] = []
         size = 0
@@ -164,24 +132,22 @@ class Intake:
         return batch
 
     def take_over(self, deliveries: Sequence[Delivery]) -> None:
-        """Put in line what came by another intake and is for this one."""
+        """Put deliveries in line that came by another intake and are for this one."""
         self._buffer.extend(deliveries)
         self._arrived.set()
 
     async def settle(self, deliveries: Sequence[Delivery], *, everything: bool = False) -> None:
-        """Tell the broker that these are dealt with. On a lost channel there is nothing to tell: they come
-        again.
-        """
+        """Acknowledge these deliveries. On a lost channel that is impossible: they come again."""
         for session, tags in by_session(deliveries):
             await session.acknowledge(tags, everything=everything)
 
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:
-        """Return to the broker what could not be dealt with."""
+        """Return deliveries to the broker that could not be dealt with."""
         for session, tags in by_session(deliveries):
             await session.give_back(tags)
 
     async def stop(self) -> None:
-        """Take nothing more. What is buffered goes back to the broker at once: others may be free for it."""
+        """Stop consuming, and give back what is buffered at once: others may be free for it."""
         self._stopping = True
         self._arrived.set()
         self._readiness.nudge()
@@ -199,7 +165,7 @@ class Intake:
             await session.give_back(session.take_all_shed())
 
     async def flush(self) -> None:
-        """Send the acknowledgements that were held back; returns once the broker has them all."""
+        """Send the acknowledgements that were held back; return once the broker has them all."""
         for session in self._sessions:
             await session.acknowledge([], everything=True)
             if session.open:
@@ -210,9 +176,24 @@ class Intake:
                 except Exception:  # noqa: BLE001 — as above
                     _log.info("intake.flush_unanswered")
 
+    async def _consume(self, line: Line, session: ChannelSession) -> None:
+        channel = line.channel
+        async with asyncio.timeout(SETUP_SECONDS):
+            await channel.basic_qos(prefetch_count=self._bounds.deliveries)
+            receivers = {source.queue: self._receiver(session, source) for source in self._sources}
+            if self._eager:
+                eager_reading.divert_deliveries(channel, receivers, self._body_for)
+            for queue, receiver in receivers.items():
+                await channel.basic_consume(queue, receiver, consumer_tag=queue)  # type: ignore[arg-type] # it takes both
+        if self._part:
+            self._readiness.up(self._part)
+        queue = self._sources[-1].queue
+        _log.info("intake.consuming", queue=queue, prefetch=self._bounds.deliveries)
+        await line.last()
+
     def _body_for(self, header: ContentHeader) -> Body:
-        """What takes the pieces of a body. A response that strayed here is kept, however large: it is for the
-        dead letters.
+        """Choose what takes the pieces of a body. A response that strayed here is kept, however large: it
+        goes to the dead letters.
         """
         large = header.body_size > self._bounds.body_bytes
         return Sieve() if large and header.properties.message_type != RESPONSE_TYPE else Whole()
@@ -262,7 +243,7 @@ class Intake:
             self._metrics.shed.inc()
 
     async def _give_back_shed(self, session: ChannelSession) -> None:
-        """Let what was shed come again as room is made for it."""
+        """Give back what was shed as room is made for it, so that it comes again."""
         clock = asyncio.get_running_loop().time
         while True:
             if not session.shed:
@@ -278,7 +259,7 @@ class Intake:
                 await asyncio.sleep(_SHED_SECONDS)
 
     def _drop(self, session: ChannelSession) -> None:
-        """Deliveries of a lost channel come again on the next: working on these would be work done twice."""
+        """Forget the deliveries of a lost channel: they come again, and would be worked on twice."""
         self._sessions.remove(session)
         self._buffer = deque(delivery for delivery in self._buffer if delivery.session is not session)
 
@@ -288,7 +269,7 @@ class Intake:
 
 
 def _delivery_count(value: object) -> int:
-    """How often a message came back. RabbitMQ 4.3 also counts, as acquired, what was returned by hand: that
-    is no sign of a message that kills, and is not counted here.
+    """Return how often a message came back from a reader that was lost. RabbitMQ 4.3 counts returns by hand
+    elsewhere, as acquired: they are no sign of a message that kills.
     """
     return max(0, value) if isinstance(value, int) else 0

@@ -1,4 +1,4 @@
-"""Reading properties that are not as AMQP wants them.
+"""Reads properties that are not as AMQP wants them.
 
 RabbitMQ does not look into the properties of a message; the client library does, and gives up the whole
 connection over a string that is no UTF-8 or a timestamp past the year 9999. One such message would come again
@@ -24,7 +24,10 @@ _SIZES = {
 
 
 def read_leniently() -> None:
-    """From now on this process reads what can be read of a message's properties, and leaves out the rest."""
+    """Make this process read what can be read of a message's properties, and leave out the rest.
+
+    A program calls it at its start, and as often as it likes: it changes the decoders for the whole process.
+    """
     decode.METHODS.update(shortstr=_short_string, timestamp=_timestamp, table=_table)
 
 
@@ -50,13 +53,13 @@ def _table(value: bytes) -> tuple[int, common.FieldTable]:
         try:
             return decode.field_table(value)
         except (ValueError, OverflowError, OSError, RecursionError):
-            pass  # over one entry: the others are read all the same
+            pass  # one entry cannot be read: the others are, below
     return end, _entries(value, min(end, len(value)))
 
 
 def _entries(value: bytes, end: int) -> common.FieldTable:
-    """One by one, without those that cannot be read or are too large to be of use to a worker. The library
-    would take tenths of a second for a full frame of them.
+    """Read the entries one by one, and leave out those that cannot be read or are too large to be of use to a
+    worker. The library would take tenths of a second for a full frame of them.
     """
     entries: common.FieldTable = {}
     containers = _CONTAINERS_BYTES
@@ -66,10 +69,10 @@ def _entries(value: bytes, end: int) -> common.FieldTable:
         kind = value[key_end : key_end + 1]
         fixed = _SIZES.get(kind)
         if fixed is None and kind not in _COUNTED:
-            break  # where the next one begins is not to be known
+            break  # nothing says where the next entry begins
         size = fixed if fixed is not None else 4 + int.from_bytes(value[key_end + 1 : key_end + 5], "big")
-        next_one = key_end + 1 + size
-        if next_one > end:
+        next_entry = key_end + 1 + size
+        if next_entry > end:
             break
         name = value[offset + 1 : key_end]
         if size <= _LONGEST_VALUE and (len(entries) < _MOST_ENTRIES or name in _WANTED):
@@ -77,6 +80,6 @@ def _entries(value: bytes, end: int) -> common.FieldTable:
                 containers -= size
             if kind not in _CONTAINERS or containers >= 0:
                 with suppress(ValueError, OverflowError, OSError, RecursionError):
-                    entries[name.decode()] = decode.embedded_value(value[key_end:next_one])[1]
-        offset = next_one
+                    entries[name.decode()] = decode.embedded_value(value[key_end:next_entry])[1]
+        offset = next_entry
     return entries

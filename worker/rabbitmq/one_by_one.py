@@ -1,31 +1,32 @@
-"""Messages over one of which the broker closed the connection: apart, nothing else is lost with them."""
+"""Publishes messages over one of which the broker closed the connection, so that no other is lost with it."""
 
 import asyncio
 from collections.abc import Sequence
 
 from aio_pika.abc import AbstractConnection
-from aiormq.abc import AbstractChannel
 
 from worker.errors import PublishInterrupted
+from worker.process import own_task
 from worker.rabbitmq.connection import Broker
-from worker.rabbitmq.publisher import OVER_CONTENT, Outgoing, open_channel, write_one
+from worker.rabbitmq.line import Line
 from worker.rabbitmq.reconnecting import serve_once
+from worker.rabbitmq.writing import OVER_CONTENT, Outgoing, open_proven_line, write_one
 from worker.values import Receipt
 
 _TRIES = 3
 _CLOSE_SECONDS = 2
 
 
-class Apart:
-    """Publishes one after the other, on connections of their own."""
+class OneByOne:
+    """Publishes one message after the other, on connections of their own."""
 
     def __init__(self, broker: Broker, confirm_timeout_seconds: float) -> None:
         self._broker = broker
         self._timeout = confirm_timeout_seconds
 
     async def publish(self, messages: Sequence[Outgoing]) -> list[Receipt]:
-        """What the broker said of each. One that it closes each new connection over is unpublishable. Raises
-        PublishInterrupted when a connection is lost in another way.
+        """Publish the messages and return their receipts. A message is unpublishable when the broker closes
+        each new connection over it. Raises PublishInterrupted when a connection is lost in another way.
         """
         receipts: list[Receipt] = []
         tries = 0
@@ -39,29 +40,30 @@ class Apart:
         return receipts
 
     async def _publish_some(self, messages: Sequence[Outgoing]) -> list[Receipt]:
-        """What was said until the end, or until the broker closed the connection over the next one."""
+        """Return the receipts of all, or of those before the one that cost the connection."""
         receipts: list[Receipt] = []
-        channel: AbstractChannel | None = None
+        line: Line | None = None
 
         async def serve(connection: AbstractConnection) -> None:
-            nonlocal channel
-            channel = await open_channel(connection, self._timeout)
+            nonlocal line
+            line = await open_proven_line(connection, self._timeout)
             for message in messages:
                 async with asyncio.timeout(self._timeout):
-                    receipts.append(await write_one(channel, message))
+                    receipts.append(await write_one(line.channel, message))
 
         try:
             await serve_once(self._broker, serve)
         except (Exception, asyncio.CancelledError) as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if own_task.is_being_cancelled():
                 raise
-            if channel is None or not await _closed_over_content(channel):
+            if line is None or not await _ended_over_content(line):
                 raise PublishInterrupted(f"{error!r}"[:300]) from error
         return receipts
 
 
-async def _closed_over_content(channel: AbstractChannel) -> bool:
-    closing = asyncio.ensure_future(channel.closing)
-    await asyncio.wait([closing], timeout=_CLOSE_SECONDS)
-    return closing.done() and isinstance(closing.exception(), OVER_CONTENT)
+async def _ended_over_content(line: Line) -> bool:
+    try:
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            return isinstance(await line.end(), OVER_CONTENT)
+    except TimeoutError:
+        return False

@@ -1,4 +1,4 @@
-"""The exchanges and queues: their names, their declaration, and the comparison with what the broker has."""
+"""Names the exchanges and queues, declares them, and compares them with what the broker has."""
 
 import asyncio
 import re
@@ -17,14 +17,15 @@ from aiormq.exceptions import (
 )
 
 from worker.errors import TopologyError
+from worker.rabbitmq.connection import SETUP_SECONDS
+from worker.rabbitmq.line import open_channel
 
 # A return says nothing about a message: every stop and every lost connection returns what waits unsettled.
-# So many are never reached, and RabbitMQ 3.10 takes it as well as 4.x; without one the latter takes 20.
+# No message is returned so often. RabbitMQ 3.10 accepts the number as well as 4.x, whose own limit is 20.
 NEVER = 1_000_000_000
 _DELIVERY_LIMIT = "x-delivery-limit"
 REFUSED = (ChannelAccessRefused, ChannelLockedResource)
 REQUEST_KEY = "create"
-DECLARE_SECONDS = 15  # a node cut off from its cluster answers nothing, and keeps the connection open
 _CLOSE_SECONDS = 2
 CANCEL_KEY = "cancel"
 _WRONG_ARGUMENT = re.compile(r"inequivalent arg '([^']+)'[^:]*: received (.+?) but current is (.+?)(?:$|,)")
@@ -63,9 +64,13 @@ class Topology(NamedTuple):
     bindings: tuple[Binding, ...]
     former_bindings: tuple[Binding, ...]  # of earlier versions; taken away
 
+    @property
+    def declared(self) -> tuple[Exchange | Queue, ...]:
+        return (*self.exchanges, *self.queues)
+
 
 class Comparison(NamedTuple):
-    """What of the topology is missing or differs, and what differs and is served all the same."""
+    """Problems are what is missing or differs; notes are what differs and is served all the same."""
 
     problems: list[str]
     notes: list[str]
@@ -82,7 +87,7 @@ def names_for(prefix: str) -> Names:
 
 
 def design(prefix: str, *, limits_from_policy: bool) -> Topology:
-    """What has to be there. The queue type cannot be changed by a policy; all else can be left to one."""
+    """Return what has to be there. A policy cannot change a queue's type; all else can be left to one."""
     names = names_for(prefix)
     quorum = {"x-queue-type": "quorum"}
 
@@ -126,70 +131,38 @@ def design(prefix: str, *, limits_from_policy: bool) -> Topology:
 
 
 async def apply(connection: AbstractConnection, topology: Topology) -> list[str]:
-    """Declare everything; what is there already and is the same stays as it is, and so does a queue with
-    another delivery limit: of each such queue it returns a sentence.
+    """Declare everything. What is there already and is the same stays as it is, and so does a queue with
+    another delivery limit; return a sentence for each such queue.
     """
     notes = []
-    async with asyncio.timeout(DECLARE_SECONDS):
-        for exchange in topology.exchanges:
-            await _declare_exchange(connection, exchange, passive=False)
-        for queue in topology.queues:
-            notes += await _declare_queue(connection, queue)
+    async with asyncio.timeout(SETUP_SECONDS):
+        for thing in topology.declared:
+            notes += await _declare(connection, thing)
         async with _channel(connection) as channel:
             for binding in topology.bindings:
                 await channel.queue_bind(binding.queue, binding.exchange, binding.key)
-            # At last: what is published meanwhile comes twice, not never.
+            # Only now: a cancellation that is published meanwhile comes twice, which is better than never.
             for binding in topology.former_bindings:
                 await channel.queue_unbind(binding.queue, binding.exchange, binding.key)
     return notes
 
 
 async def verify(connection: AbstractConnection, topology: Topology) -> Comparison:
-    """What is missing or differs, a sentence each; declares nothing that is not there. A binding cannot be
-    asked for over AMQP without making it, so bindings are not compared.
+    """Return what is missing or differs, a sentence each; declare nothing that is not there. AMQP cannot ask
+    for a binding without making it, so bindings are not compared.
     """
     problems, notes = [], []
-    for exchange in topology.exchanges:
+    for thing in topology.declared:
         try:
-            await _declare_exchange(connection, exchange, passive=True)
-            await _declare_exchange(connection, exchange, passive=False)
-        except TopologyError as error:
-            problems.append(str(error))
-    for queue in topology.queues:
-        try:
-            await _look_for_queue(connection, queue)
-            notes += await _declare_queue(connection, queue)
+            await _look_for(connection, thing)
+            notes += await _declare(connection, thing)
         except TopologyError as error:
             problems.append(str(error))
     return Comparison(problems, notes)
 
 
-async def _declare_exchange(connection: AbstractConnection, exchange: Exchange, *, passive: bool) -> None:
-    try:
-        async with _channel(connection) as channel:
-            await channel.exchange_declare(
-                exchange.name, exchange_type=exchange.kind, durable=True, passive=passive
-            )
-    except ChannelNotFoundEntity:
-        raise TopologyError(
-            f"the exchange {exchange.name!r} is missing: run `session-worker topology apply`"
-        ) from None
-    except ChannelPreconditionFailed as error:
-        raise _mismatch("exchange", exchange.name, error) from None
-
-
-async def _look_for_queue(connection: AbstractConnection, queue: Queue) -> None:
-    try:
-        async with _channel(connection) as channel:
-            await channel.queue_declare(queue.name, passive=True)
-    except ChannelNotFoundEntity:
-        raise TopologyError(
-            f"the queue {queue.name!r} is missing: run `session-worker topology apply`"
-        ) from None
-
-
 async def in_use(connection: AbstractConnection, names: Names) -> bool:
-    """Whether there is a request queue with anything in it or anybody at it."""
+    """Return whether there is a request queue that holds a message or has a consumer."""
     try:
         async with _channel(connection) as channel:
             found = await channel.queue_declare(names.requests, passive=True)
@@ -198,35 +171,58 @@ async def in_use(connection: AbstractConnection, names: Names) -> bool:
     return bool(found.message_count or found.consumer_count)
 
 
+async def _look_for(connection: AbstractConnection, thing: Exchange | Queue) -> None:
+    try:
+        async with _channel(connection) as channel:
+            if isinstance(thing, Exchange):
+                await channel.exchange_declare(
+                    thing.name, exchange_type=thing.kind, durable=True, passive=True
+                )
+            else:
+                await channel.queue_declare(thing.name, passive=True)
+    except ChannelNotFoundEntity:
+        raise TopologyError(f"{_named(thing)} is missing: run `session-worker topology apply`") from None
+
+
+async def _declare(connection: AbstractConnection, thing: Exchange | Queue) -> list[str]:
+    """Declare an exchange or a queue, and return a sentence when a queue has another delivery limit."""
+    if isinstance(thing, Queue):
+        return await _declare_queue(connection, thing)
+    try:
+        async with _channel(connection) as channel:
+            await channel.exchange_declare(thing.name, exchange_type=thing.kind, durable=True)
+    except ChannelPreconditionFailed as error:
+        raise _mismatch(thing, error) from None
+    return []
+
+
 async def _declare_queue(connection: AbstractConnection, queue: Queue) -> list[str]:
-    """Returns what is to be said about its delivery limit. An earlier version declared a lower one, which
-    cannot be changed: with it the queue is served all the same, since it can be renewed at leisure.
+    """Declare a queue; one that has another delivery limit is served as it is. An earlier version declared a
+    lower limit, which cannot be changed, and such a queue can be renewed at leisure.
     """
     try:
-        await _declare(connection, queue.name, queue.arguments)
+        await _declare_with(connection, queue, queue.arguments)
     except ChannelPreconditionFailed as error:
         limit = _other_limit(error)
         if limit is None:
-            raise _mismatch("queue", queue.name, error) from None
+            raise _mismatch(queue, error) from None
     else:
         return []
     others = {name: value for name, value in queue.arguments.items() if name != _DELIVERY_LIMIT}
     try:
-        await _declare(connection, queue.name, others | ({_DELIVERY_LIMIT: int(limit)} if limit else {}))
+        await _declare_with(connection, queue, others | ({_DELIVERY_LIMIT: int(limit)} if limit else {}))
     except ChannelPreconditionFailed as error:
-        raise _mismatch("queue", queue.name, error) from None
+        raise _mismatch(queue, error) from None
     return [_note(queue, limit)]
 
 
-async def _declare(connection: AbstractConnection, name: str, arguments: dict[str, Any]) -> None:
+async def _declare_with(connection: AbstractConnection, queue: Queue, arguments: dict[str, Any]) -> None:
     async with _channel(connection) as channel:
-        await channel.queue_declare(name, durable=True, arguments=arguments)
+        await channel.queue_declare(queue.name, durable=True, arguments=arguments)
 
 
 def _other_limit(error: ChannelPreconditionFailed) -> str | None:
-    """The delivery limit that the queue has instead, "" for none; None where it is something else that
-    differs.
-    """
+    """Return the delivery limit that the queue has instead, "" for none; None if something else differs."""
     found = _WRONG_ARGUMENT.search(str(error))
     if not found or found[1] != _DELIVERY_LIMIT:
         return None
@@ -238,7 +234,7 @@ def _note(queue: Queue, limit: str) -> str:
     has = f"has a delivery limit of {limit}" if limit else "has no delivery limit of its own (RabbitMQ 4: 20)"
     follows = f"goes to {goes!r}" if goes else "is dropped"
     return (
-        f"the queue {queue.name!r} {has}: a message that is returned more often, as each stop and each lost "
+        f"{_named(queue)} {has}: a message that is returned more often, as each stop and each lost "
         f"connection of a reader does, {follows}. It is served as it is; docs/operating.md, "
         "“Renewing a queue”, says how to get one without that limit"
     )
@@ -246,22 +242,26 @@ def _note(queue: Queue, limit: str) -> str:
 
 @asynccontextmanager
 async def _channel(connection: AbstractConnection) -> AsyncIterator[AbstractChannel]:
-    """A channel of its own for each declaration: the broker closes it when one is refused."""
-    channel = connection.channel(publisher_confirms=False)
-    await channel.initialize()
+    """Open a channel for one declaration: the broker closes it when that is refused."""
+    channel = await open_channel(connection)
     try:
-        yield await channel.get_underlay_channel()
+        yield channel
     finally:
         with suppress(AMQPError, RuntimeError, TimeoutError):  # the broker closed it first, or is held up
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await channel.close()
 
 
-def _mismatch(kind: str, name: str, error: ChannelPreconditionFailed) -> TopologyError:
+def _named(thing: Exchange | Queue) -> str:
+    kind = "exchange" if isinstance(thing, Exchange) else "queue"
+    return f"the {kind} {thing.name!r}"
+
+
+def _mismatch(thing: Exchange | Queue, error: ChannelPreconditionFailed) -> TopologyError:
     found = _WRONG_ARGUMENT.search(str(error))
     what = f"{found[1]} should be {found[2]} but is {found[3]}" if found else f"the broker says: {error}"
     remedy = (
         "drain and delete it, then run `session-worker topology apply`; or make the setting agree with it "
         "(WORKER_QUEUE_LIMITS), or give this worker a WORKER_PREFIX of its own"
     )
-    return TopologyError(f"the {kind} {name!r} is not as this worker needs it: {what}. Remedy: {remedy}")
+    return TopologyError(f"{_named(thing)} is not as this worker needs it: {what}. Remedy: {remedy}")

@@ -9,7 +9,7 @@ from worker.monitoring.readiness import Readiness
 from worker.postgres import database
 from worker.postgres.waiting_answers import WaitingAnswers
 from worker.rabbitmq import publisher
-from worker.rabbitmq.full_queues import Room
+from worker.rabbitmq.known_queues import KnownQueues
 from worker.steps.answering import Answering
 from worker.values import Answer
 
@@ -37,14 +37,14 @@ class Sending:
         self,
         waiting: WaitingAnswers,
         answering: Answering,
-        room: Room,
+        queues: KnownQueues,
         readiness: Readiness,
         metrics: Metrics,
         keep_days: float,
     ) -> None:
         self._waiting = waiting
         self._answering = answering
-        self._room = room
+        self._queues = queues
         self._readiness = readiness
         self._metrics = metrics
         self._keep_days = keep_days
@@ -69,7 +69,7 @@ class Sending:
         own, more_own = await self._send_own(status)
         other, more_other = (0, True) if more_own else await self._send_other(status)
         if not more_other:
-            self._room.nothing_waits(status)
+            self._queues.nothing_waits(status)
         if own + other:
             _log.info("responses.sent_late", status=status, responses=own + other)
         return own + other
@@ -78,7 +78,7 @@ class Sending:
         """Send stored responses. Returns how many were sent, and whether the queue left some."""
         sent = 0
         while True:
-            most = 1 if self._room.is_troubled(status) else _AT_ONCE
+            most = 1 if self._queues.is_troubled(status) else _AT_ONCE
             answers = await self._waiting.claim_shared(status, most)
             confirmed = await self._answering.answer(answers, ask=True)
             sent += sum(confirmed)
@@ -88,7 +88,7 @@ class Sending:
     async def _send_other(self, status: str) -> tuple[int, bool]:
         sent = 0
         while True:
-            most = 1 if self._room.is_troubled(status) else _AT_ONCE
+            most = 1 if self._queues.is_troubled(status) else _AT_ONCE
             answers = await self._waiting.claim_other(status, most)
             if not answers:
                 return sent, False

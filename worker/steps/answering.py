@@ -18,9 +18,10 @@ from worker.monitoring.metrics import Metrics
 from worker.monitoring.tally import Tally
 from worker.postgres.waiting_answers import Undelivered, WaitingAnswers
 from worker.process.identity import Identity
-from worker.rabbitmq.dispatcher import Ways
-from worker.rabbitmq.publisher import Outgoing, Publisher
+from worker.rabbitmq.dispatcher import Dispatcher
+from worker.rabbitmq.publisher import Publisher
 from worker.rabbitmq.topology import Names
+from worker.rabbitmq.writing import Outgoing
 from worker.values import Answer, Receipt, Unreadable
 
 UNBURIED_SECONDS = 30  # until a dead letter that no queue took is tried again
@@ -45,7 +46,7 @@ class Answering:
         me: Identity,
         names: Names,
         publisher: Publisher,
-        ways: Ways,
+        dispatcher: Dispatcher,
         waiting: WaitingAnswers,
         note_published: Callable[[Sequence[UUID]], None],
         tally: Tally,
@@ -54,7 +55,7 @@ class Answering:
         self._me = me
         self._names = names
         self._publisher = publisher
-        self._ways = ways
+        self._dispatcher = dispatcher
         self._waiting = waiting
         self._note_published = note_published
         self._tally = tally
@@ -75,7 +76,7 @@ class Answering:
             return []
         now = datetime.now(UTC)
         outgoing = [self._outgoing(answer, now) for answer in answers]
-        receipts = await self._ways.publish(outgoing, ask=ask)
+        receipts = await self._dispatcher.publish(outgoing, ask=ask)
         await self._apart_now(answers, outgoing, receipts, all_now=copies or again)
         await self._note(answers, receipts, copies=copies, again=again)
         return [receipt is Receipt.CONFIRMED for receipt in receipts]
@@ -83,7 +84,7 @@ class Answering:
     async def answer_apart(self, answers: Sequence[Answer]) -> None:
         """Publish them one after the other, each where it can take no other along."""
         now = datetime.now(UTC)
-        receipts = await self._ways.apart([self._outgoing(answer, now) for answer in answers])
+        receipts = await self._dispatcher.publish_apart([self._outgoing(answer, now) for answer in answers])
         await self._note(answers, receipts, copies=False, again=False)
 
     async def _apart_now(
@@ -103,7 +104,7 @@ class Answering:
             if receipt is None and (all_now or not answers[index].on_record)
         ]
         if left:
-            found = await self._ways.apart([outgoing[index] for index in left])
+            found = await self._dispatcher.publish_apart([outgoing[index] for index in left])
             for index, receipt in zip(left, found, strict=True):
                 receipts[index] = receipt
 
@@ -169,7 +170,7 @@ class Answering:
             _log.warning(
                 "request.unreadable", reason=unreadable.reason[:_LONGEST], dead_letter=properties.message_id
             )
-        receipts = await self._ways.publish(outgoing)
+        receipts = await self._dispatcher.publish(outgoing)
         stumbled_over = [index for index, receipt in enumerate(receipts) if receipt is Receipt.UNPUBLISHABLE]
         if stumbled_over:
             again = [
@@ -178,7 +179,7 @@ class Answering:
                 )
                 for index in stumbled_over
             ]
-            for index, said in zip(stumbled_over, await self._ways.apart(again), strict=True):
+            for index, said in zip(stumbled_over, await self._dispatcher.publish_apart(again), strict=True):
                 receipts[index] = said
         buried = [receipt is Receipt.CONFIRMED for receipt in receipts]
         self._metrics.dead_letters.inc(sum(buried))

@@ -15,6 +15,7 @@ from schemas import CreateSessionRequest, FailureCode
 from worker.errors import SettingsError
 from worker.handlers import Context, Handler, Rejected, RetryLater
 from worker.monitoring.handler_calls import HandlerCalls
+from worker.process import own_task
 from worker.steps import failure
 from worker.steps.retry_rule import RetryRule
 from worker.steps.slots import Line, Slots, Turns, unlimited
@@ -99,8 +100,7 @@ class HandlerCreation:
         try:
             return await self._ask(work)
         except BaseException as error:
-            task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            if isinstance(error, asyncio.CancelledError) and own_task.is_being_cancelled():
                 raise  # the worker's own; anything else that a handler raises is a failed attempt
             return self._failed(work, failure.raised(error, self._handler))
 

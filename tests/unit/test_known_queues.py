@@ -6,9 +6,9 @@ from structlog.testing import capture_logs
 from schemas.wire import DIRECT_REPLY
 from worker.monitoring.readiness import Readiness
 from worker.monitoring.tally import Tally
-from worker.rabbitmq.full_queues import DEAD_PART, PART, Room
-from worker.rabbitmq.publisher import Outgoing
+from worker.rabbitmq.known_queues import DEAD_PART, PART, KnownQueues
 from worker.rabbitmq.topology import names_for
+from worker.rabbitmq.writing import Outgoing
 from worker.values import Receipt
 
 NAMES = names_for("sessions")
@@ -18,52 +18,52 @@ def message(to: str, exchange: str = "") -> Outgoing:
     return Outgoing(exchange, to, b"", spec.Basic.Properties(message_id="1"))
 
 
-def made(now: list[float]) -> tuple[Room, Readiness]:
+def made(now: list[float]) -> tuple[KnownQueues, Readiness]:
     readiness = Readiness((PART, DEAD_PART))
     readiness.up(PART)
     readiness.up(DEAD_PART)
-    return Room(NAMES, readiness, lambda: now[0]), readiness
+    return KnownQueues(NAMES, readiness, lambda: now[0]), readiness
 
 
 def test_a_full_reply_queue_is_asked_again_after_a_while() -> None:
     now = [0.0]
-    room, readiness = made(now)
-    room.learn(message("full"), Receipt.REFUSED)
-    room.learn(message("gone"), Receipt.UNROUTABLE)
+    queues, readiness = made(now)
+    queues.learn(message("full"), Receipt.REFUSED)
+    queues.learn(message("gone"), Receipt.UNROUTABLE)
 
-    assert room.known(message("full")) is Receipt.REFUSED
-    assert room.known(message("gone")) is None, "it may be there the next time"
+    assert queues.known(message("full")) is Receipt.REFUSED
+    assert queues.known(message("gone")) is None, "it may be there the next time"
     now[0] = 60.0
-    assert room.known(message("full")) is None
+    assert queues.known(message("full")) is None
     assert readiness.ready, "it is the requester's"
 
 
 def test_an_address_that_cannot_be_read_is_remembered_and_not_too_many() -> None:
-    room, _ = made([0.0])
-    room.learn(message(f"{DIRECT_REPLY}first"), Receipt.UNPUBLISHABLE)
-    room.learn(message("large"), Receipt.UNPUBLISHABLE)
+    queues, _ = made([0.0])
+    queues.learn(message(f"{DIRECT_REPLY}first"), Receipt.UNPUBLISHABLE)
+    queues.learn(message("large"), Receipt.UNPUBLISHABLE)
 
-    assert room.known(message(f"{DIRECT_REPLY}first")) is Receipt.UNPUBLISHABLE
-    assert room.known(message("large")) is None, "that was for the message, not the queue"
+    assert queues.known(message(f"{DIRECT_REPLY}first")) is Receipt.UNPUBLISHABLE
+    assert queues.known(message("large")) is None, "that was for the message, not the queue"
     for number in range(2000):
-        room.learn(message(f"{DIRECT_REPLY}{number}"), Receipt.UNPUBLISHABLE)
-    assert room.known(message(f"{DIRECT_REPLY}first")) is None
-    assert room.known(message(f"{DIRECT_REPLY}1999")) is Receipt.UNPUBLISHABLE
+        queues.learn(message(f"{DIRECT_REPLY}{number}"), Receipt.UNPUBLISHABLE)
+    assert queues.known(message(f"{DIRECT_REPLY}first")) is None
+    assert queues.known(message(f"{DIRECT_REPLY}1999")) is Receipt.UNPUBLISHABLE
 
 
 def test_each_key_of_the_response_exchange_has_a_state_of_its_own() -> None:
-    room, readiness = made([0.0])
+    queues, readiness = made([0.0])
     completed, failed = message("completed", NAMES.responses), message("failed", NAMES.responses)
-    room.learn(failed, Receipt.UNROUTABLE)
+    queues.learn(failed, Receipt.UNROUTABLE)
 
-    assert (room.known(completed), room.known(failed)) == (None, Receipt.UNROUTABLE)
+    assert (queues.known(completed), queues.known(failed)) == (None, Receipt.UNROUTABLE)
     assert "topology apply" in readiness.reasons[PART]
-    room.learn(completed, Receipt.REFUSED)
+    queues.learn(completed, Receipt.REFUSED)
     assert "is it full" in readiness.reasons[PART]
-    room.learn(completed, Receipt.CONFIRMED)
-    room.nothing_waits("failed")
+    queues.learn(completed, Receipt.CONFIRMED)
+    queues.nothing_waits("failed")
     assert readiness.ready
-    assert room.known(failed) is None
+    assert queues.known(failed) is None
 
 
 def test_what_happens_again_and_again_is_told_once_and_then_counted() -> None:

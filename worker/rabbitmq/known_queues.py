@@ -1,29 +1,24 @@
-"""Where responses go, and what the broker has said of those places: a full queue is not asked each time."""
+"""Remembers what the broker said of the queues that responses go to: a full one is not tried each time."""
 
-import base64
-import binascii
 from collections import OrderedDict
 from collections.abc import Callable
 from time import monotonic
 
-from schemas.wire import DIRECT_REPLY
 from worker.monitoring.readiness import Readiness
-from worker.rabbitmq.publisher import Outgoing
+from worker.rabbitmq.direct_reply import is_direct_reply
 from worker.rabbitmq.topology import Names
+from worker.rabbitmq.writing import Outgoing
 from worker.values import Receipt
 
 PART = "response_queue"
 DEAD_PART = "dead_letters"
-_FULL_SECONDS = 10.0  # a requester's queue that was full is taken to be so for this long
-_REMEMBERED = 1000
-_ATOMS = {100: 2, 115: 1, 118: 2, 119: 1}  # tag: how many bytes say how long it is
-_TERM, _HEAD = 131, 3
-_REST_OF_PID = {88: 12, 103: 9}
+_FULL_SECONDS = 10.0  # a requester's queue that was full counts as full for this long
+_MOST_REMEMBERED = 1000
 
 
-class Room:
-    """What was said last of each address. The response queue stays as it was found until a publish to it is
-    confirmed again: whoever sends what waits for it finds that out.
+class KnownQueues:
+    """Keeps the last receipt of each address that did not take a message. The response queue counts as full,
+    or as missing, until it confirms a publish again: the service that sends waiting responses tries it.
     """
 
     def __init__(self, names: Names, readiness: Readiness, clock: Callable[[], float] = monotonic) -> None:
@@ -35,33 +30,35 @@ class Room:
         self._replies: OrderedDict[str, tuple[Receipt, float]] = OrderedDict()
 
     def known(self, message: Outgoing) -> Receipt | None:
-        """What the broker would say of this message, as far as that is known; it need not be sent then."""
+        """Return the receipt that this message would get, if that is known: it need not be published then."""
         if message.exchange:
             return self._shared.get(message.routing_key) if message.exchange == self._responses else None
-        said = self._replies.get(message.routing_key)
-        if said is None:
+        remembered = self._replies.get(message.routing_key)
+        if remembered is None:
             return None
-        if said[1] < self._clock():
+        receipt, until = remembered
+        if until < self._clock():
             del self._replies[message.routing_key]
             return None
-        return said[0]
+        return receipt
 
     def learn(self, message: Outgoing, receipt: Receipt) -> None:
+        """Remember the receipt that this message got, and tell readiness of the worker's own queues."""
         if message.exchange == self._responses:
             self._learn_shared(message.routing_key, receipt)
         elif message.exchange:
             self._learn_dead(receipt)
         elif receipt is Receipt.REFUSED:
             self._remember(message.routing_key, receipt, self._clock() + _FULL_SECONDS)
-        elif receipt is Receipt.UNPUBLISHABLE and is_direct(message):
+        elif receipt is Receipt.UNPUBLISHABLE and is_direct_reply(message.routing_key):
             self._remember(message.routing_key, receipt, float("inf"))
         elif receipt is Receipt.CONFIRMED and self._replies:
             self._replies.pop(message.routing_key, None)
 
     def nothing_waits(self, status: str) -> None:
-        """There is nothing to try the response queue with: the next response will tell."""
+        """Forget the trouble of the response queue: nothing waits to try it with; the next response will."""
         if self._shared.pop(status, None):
-            self._tell()
+            self._tell_readiness()
 
     def is_troubled(self, status: str) -> bool:
         return status in self._shared
@@ -73,7 +70,7 @@ class Room:
         elif receipt is not Receipt.UNPUBLISHABLE:
             self._shared[status] = receipt
         if before is not self._shared.get(status):
-            self._tell()
+            self._tell_readiness()
 
     def _learn_dead(self, receipt: Receipt) -> None:
         if receipt is Receipt.CONFIRMED:
@@ -86,7 +83,7 @@ class Room:
                 "nothing more is taken",
             )
 
-    def _tell(self) -> None:
+    def _tell_readiness(self) -> None:
         if not self._shared:
             self._readiness.up(PART)
         elif Receipt.REFUSED in self._shared.values():
@@ -104,28 +101,5 @@ class Room:
     def _remember(self, address: str, receipt: Receipt, until: float) -> None:
         self._replies[address] = (receipt, until)
         self._replies.move_to_end(address)
-        if len(self._replies) > _REMEMBERED:
+        if len(self._replies) > _MOST_REMEMBERED:
             self._replies.popitem(last=False)
-
-
-def is_direct(message: Outgoing) -> bool:
-    return not message.exchange and message.routing_key.startswith(DIRECT_REPLY)
-
-
-def can_be_decoded(address: str) -> bool:
-    """Whether a direct-reply address has the shape of one: an Erlang process and a key, each in base64. Over
-    one that has not, some brokers close the connection.
-    """
-    process, dot, key = address.removeprefix(DIRECT_REPLY).partition(".")
-    try:
-        raw = base64.b64decode(process, validate=True)
-        base64.b64decode(key, validate=True)
-    except (binascii.Error, ValueError):
-        return False
-    if not dot or not key or len(raw) <= _HEAD or raw[0] != _TERM or raw[1] not in _REST_OF_PID:
-        return False
-    size_bytes = _ATOMS.get(raw[2])
-    if size_bytes is None:
-        return False
-    end = _HEAD + size_bytes + int.from_bytes(raw[_HEAD : _HEAD + size_bytes])
-    return b"@" in raw[_HEAD + size_bytes : end] and len(raw) == end + _REST_OF_PID[raw[1]]
