@@ -1,6 +1,6 @@
 """The wire contract: what goes into the request queue and what comes out of the response queue."""
 
-from schemas.assistant import AssistantOverrides, CreateAssistantDTO
+from schemas.assistant.assistant import AssistantOverrides, CreateAssistantDTO
 from schemas.cancel import CancelSessionRequest
 from schemas.customer import CreateCustomerDTO
 from schemas.documents import json_schemas

@@ -2,8 +2,8 @@
 
 from typing import Annotated
 
+from schemas.assistant.choices import BackoffType
 from schemas.base import JsonObject, Number, Range, StrictModel
-from schemas.choices import BackoffType
 
 
 class BackoffPlan(StrictModel):

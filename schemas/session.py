@@ -4,9 +4,9 @@ from typing import Annotated, Self
 
 from pydantic import Field
 
-from schemas.assistant import CreateAssistantDTO
+from schemas.assistant.assistant import CreateAssistantDTO
+from schemas.assistant.choices import SessionState
 from schemas.base import DateTime, Number, Range, Reason, StrictModel, Text40
-from schemas.choices import SessionState
 from schemas.customer import CreateCustomerDTO
 from schemas.message import Message
 from schemas.phone_number import ImportTwilioPhoneNumberDTO

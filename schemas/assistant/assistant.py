@@ -4,20 +4,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from schemas.base import (
-    BackgroundSound,
-    JsonObject,
-    Number,
-    Range,
-    StrictModel,
-    Text40,
-    Text1000,
-)
-from schemas.choices import ClientMessage, FirstMessageMode, ServerMessage
-from schemas.credential import Credential
-from schemas.hook import AssistantHook
-from schemas.model import Model
-from schemas.plan import (
+from schemas.assistant.choices import ClientMessage, FirstMessageMode, ServerMessage
+from schemas.assistant.credential import Credential
+from schemas.assistant.hook import AssistantHook
+from schemas.assistant.model import Model
+from schemas.assistant.plan import (
     AnalysisPlan,
     ArtifactPlan,
     BackgroundSpeechDenoisingPlan,
@@ -28,11 +19,20 @@ from schemas.plan import (
     MonitorPlan,
     TransportConfigurationTwilio,
 )
+from schemas.assistant.speaking import StartSpeakingPlan, StopSpeakingPlan
+from schemas.assistant.transcriber import Transcriber
+from schemas.assistant.voice import Voice
+from schemas.assistant.voicemail import VoicemailDetection
+from schemas.base import (
+    BackgroundSound,
+    JsonObject,
+    Number,
+    Range,
+    StrictModel,
+    Text40,
+    Text1000,
+)
 from schemas.server import Server
-from schemas.speaking import StartSpeakingPlan, StopSpeakingPlan
-from schemas.transcriber import Transcriber
-from schemas.voice import Voice
-from schemas.voicemail import VoicemailDetection
 
 
 class _Assistant(StrictModel):

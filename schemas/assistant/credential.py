@@ -4,8 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.base import JsonObject, Number, Range, StrictModel, Text40, Text10000
-from schemas.choices import (
+from schemas.assistant.choices import (
     ApiKeyCredentialProvider,
     AuthorizationCredentialProvider,
     AzureOpenAIModelName,
@@ -13,7 +12,7 @@ from schemas.choices import (
     AzureService,
     LimitedApiKeyCredentialProvider,
 )
-from schemas.credential_parts import (
+from schemas.assistant.credential_parts import (
     AzureBlobStorageBucketPlan,
     BucketPlan,
     CloudflareR2BucketPlan,
@@ -23,6 +22,7 @@ from schemas.credential_parts import (
     SipTrunkOutboundAuthenticationPlan,
     SupabaseBucketPlan,
 )
+from schemas.base import JsonObject, Number, Range, StrictModel, Text40, Text10000
 
 _FallbackIndex = Annotated[Number, Range(1)]
 

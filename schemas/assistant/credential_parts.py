@@ -1,7 +1,7 @@
 """The objects inside credentials. Like the credentials themselves they are secret as a whole."""
 
+from schemas.assistant.choices import OAuth2AuthenticationType, SupabaseRegion
 from schemas.base import DateTime, JsonObject, StrictModel, Text1000
-from schemas.choices import OAuth2AuthenticationType, SupabaseRegion
 
 
 class GcpKey(StrictModel):

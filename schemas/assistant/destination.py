@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from schemas.assistant.choices import Language, SipVerb, TransferMode
+from schemas.assistant.plan import SummaryPlan
 from schemas.base import JsonObject, Number, Range, StrictModel, Text40, Text1000
-from schemas.choices import Language, SipVerb, TransferMode
 from schemas.e164 import SWITCHED, SwitchedNumber
-from schemas.plan import SummaryPlan
 
 
 class TextContent(StrictModel):

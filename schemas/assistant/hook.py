@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from schemas.assistant.choices import SpeechInterruption
+from schemas.assistant.destination import Destination
 from schemas.base import JsonObject, StrictModel, Text1000
-from schemas.choices import SpeechInterruption
-from schemas.destination import Destination
 from schemas.server import Server
 
 

@@ -4,8 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.base import JsonObject, Number, ProviderBlock, Range
-from schemas.choices import (
+from schemas.assistant.choices import (
     AnthropicModelName,
     AnyNameModelProvider,
     CerebrasModelName,
@@ -17,6 +16,7 @@ from schemas.choices import (
     OpenAIModelName,
     XaiModelName,
 )
+from schemas.base import JsonObject, Number, ProviderBlock, Range
 
 
 class ModelMessage(ProviderBlock):

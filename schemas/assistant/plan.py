@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from schemas.assistant.choices import KeypadDelimiter, RecordingChannels, RecordingFormat, Rubric
 from schemas.base import JsonObject, Number, Range, StrictModel, Text1000
-from schemas.choices import KeypadDelimiter, RecordingChannels, RecordingFormat, Rubric
 
 _Timeout = Annotated[Number, Range(1, 60)]
 

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from schemas.assistant.choices import OneSidedEndpointingRuleType, RegexOptionType, SmartEndpointingProvider
 from schemas.base import Number, Range, Reason, StrictModel
-from schemas.choices import OneSidedEndpointingRuleType, RegexOptionType, SmartEndpointingProvider
 
 _Phrase = Annotated[str, Field(max_length=240)]
 _Pause = Annotated[Number, Range(0, 3)]

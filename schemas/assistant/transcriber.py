@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from schemas.assistant.choices import OpenAITranscriberModelName, PlainTranscriberProvider
 from schemas.base import JsonObject, ProviderBlock
-from schemas.choices import OpenAITranscriberModelName, PlainTranscriberProvider
 from schemas.server import Server
 
 

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from schemas.assistant.choices import AnyIdVoiceProvider, DeepgramVoiceId, VapiVoiceId
 from schemas.base import JsonObject, ProviderBlock, Reason
-from schemas.choices import AnyIdVoiceProvider, DeepgramVoiceId, VapiVoiceId
 from schemas.server import Server
 
 

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from schemas.assistant.choices import ModelVoicemailDetectionProvider, VoicemailDetectionType
 from schemas.base import Number, Range, StrictModel
-from schemas.choices import ModelVoicemailDetectionProvider, VoicemailDetectionType
 
 
 class VoicemailDetectionBackoffPlan(StrictModel):

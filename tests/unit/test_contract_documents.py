@@ -25,7 +25,7 @@ from schemas import (
     FailureCode,
     json_schemas,
 )
-from schemas.failures import FAILURES
+from schemas.failure import FAILURES
 from worker.asyncapi import document
 from worker.cli.commands import schema
 from worker.messages.envelope import Message

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 from schemas import CreateSessionRequest, FailureCode
 from schemas.cancel import CancelSessionRequest
 from schemas.documents import CONTRACT_VERSION, Untitled, without_discriminators
-from schemas.failures import FAILURES
+from schemas.failure import FAILURES
 from schemas.strict_response import STRICT_RESPONSE
 from schemas.wire import CANCEL_TYPE, CONTENT_TYPE, REQUEST_TYPE, RESPONSE_TYPE
 from worker.asyncapi import examples, properties

@@ -1,0 +1,1 @@
+"""The inline assistant: what it hears and says, and all its plans."""
