@@ -1,9 +1,12 @@
 """Where events of an assistant or a number are sent."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from schemas.assistant.choices import BackoffType
+from typing_extensions import TypeAliasType
+
 from schemas.base import JsonObject, Number, Range, StrictModel
+
+BackoffType = TypeAliasType("BackoffType", Literal["fixed", "exponential"])
 
 
 class BackoffPlan(StrictModel):

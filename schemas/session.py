@@ -1,15 +1,17 @@
 """The session as it is asked for and as it is recorded."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
+from typing_extensions import TypeAliasType
 
 from schemas.assistant.assistant import CreateAssistantDTO
-from schemas.assistant.choices import SessionState
 from schemas.base import DateTime, Number, Range, Reason, StrictModel, Text40
 from schemas.customer import CreateCustomerDTO
 from schemas.message import Message
 from schemas.phone_number import ImportTwilioPhoneNumberDTO
+
+SessionState = TypeAliasType("SessionState", Literal["active", "completed"])
 
 CasefileId = Annotated[
     str,

@@ -3,11 +3,15 @@
 from typing import Annotated, Literal
 
 from pydantic import Field
+from typing_extensions import TypeAliasType
 
-from schemas.assistant.choices import SpeechInterruption
 from schemas.assistant.destination import Destination
 from schemas.base import JsonObject, StrictModel, Text1000
 from schemas.server import Server
+
+SpeechInterruption = TypeAliasType(
+    "SpeechInterruption", Literal["assistant.speech.interrupted", "customer.speech.interrupted"]
+)
 
 
 class AssistantHookFilter(StrictModel):

@@ -3,20 +3,26 @@
 from typing import Annotated, Literal
 
 from pydantic import Field
+from typing_extensions import TypeAliasType
 
-from schemas.assistant.choices import (
+from schemas.assistant.model_names import (
     AnthropicModelName,
-    AnyNameModelProvider,
     CerebrasModelName,
     DeepSeekModelName,
     GoogleModelName,
     GroqModelName,
     InflectionAIModelName,
-    ModelMessageRole,
     OpenAIModelName,
     XaiModelName,
 )
 from schemas.base import JsonObject, Number, ProviderBlock, Range
+
+ModelMessageRole = TypeAliasType(
+    "ModelMessageRole", Literal["assistant", "function", "user", "system", "tool"]
+)
+AnyNameModelProvider = TypeAliasType(
+    "AnyNameModelProvider", Literal["anyscale", "deepinfra", "openrouter", "perplexity-ai", "together-ai"]
+)
 
 
 class ModelMessage(ProviderBlock):

@@ -3,10 +3,24 @@
 from typing import Annotated, Literal
 
 from pydantic import Field
+from typing_extensions import TypeAliasType
 
-from schemas.assistant.choices import OpenAITranscriberModelName, PlainTranscriberProvider
 from schemas.base import JsonObject, ProviderBlock
 from schemas.server import Server
+
+# The formatter would give each value a line of its own.
+# fmt: off
+
+PlainTranscriberProvider = TypeAliasType("PlainTranscriberProvider", Literal[
+    "assembly-ai", "azure", "deepgram", "11labs", "gladia", "google", "speechmatics",
+    "talkscriber", "cartesia"
+])
+
+# fmt: on
+
+OpenAITranscriberModelName = TypeAliasType(
+    "OpenAITranscriberModelName", Literal["gpt-4o-transcribe", "gpt-4o-mini-transcribe"]
+)
 
 
 class TranscriberBlock(ProviderBlock):
