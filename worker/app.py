@@ -11,7 +11,7 @@ from aio_pika.abc import AbstractConnection
 
 from worker.console.health import serve_health
 from worker.errors import SettingsError
-from worker.messages.envelope import Limits
+from worker.messages.decoding import Limits
 from worker.messages.sealing import SealKeys, parse_seal_keys
 from worker.monitoring import loop_lag
 from worker.monitoring.metrics import Metrics
@@ -25,7 +25,7 @@ from worker.process.failpoint import FailPoint
 from worker.process.identity import Identity, new_identity
 from worker.rabbitmq import full_queues, intake, publisher, reconnecting, topology
 from worker.rabbitmq.connection import Broker
-from worker.reading.questions import Given
+from worker.reading.protocol import Given
 from worker.reading.reader import Reader
 from worker.services import expiry, heartbeat, peers, retention, retries
 from worker.services.periodic import every

@@ -13,7 +13,8 @@ from pamqp import commands as spec
 from pamqp.header import ContentHeader
 
 from schemas import FailureCode
-from worker.messages.envelope import (
+from worker.messages.dead_letters import dead_letter_properties, response_properties
+from worker.messages.decoding import (
     Limits,
     Message,
     decode,
@@ -21,7 +22,6 @@ from worker.messages.envelope import (
     restore,
 )
 from worker.messages.json_body import compact
-from worker.messages.properties import dead_letter_properties, response_properties
 from worker.messages.sealing import SealKeys, parse_seal_keys
 from worker.values import Answer, Arrival, Read, Refusal, Route, Unreadable, Unrecorded
 

@@ -20,9 +20,9 @@ from support.attackers import ID, attacks, request
 from schemas import CreateSessionRequest, FailureCode
 from worker.errors import KilledItsReader, SealError
 from worker.handlers import Context
-from worker.messages.envelope import Limits, Message, decode, restore
+from worker.messages.decoding import Limits, Message, decode, restore
 from worker.messages.sealing import parse_seal_keys
-from worker.reading.questions import Given
+from worker.reading.protocol import Given
 from worker.reading.reader import HEAVY_BYTES, Reader
 from worker.steps.creating import HandlerCreation
 from worker.steps.retry_rule import RetryRule

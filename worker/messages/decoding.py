@@ -13,11 +13,18 @@ from schemas.request import STORED
 from schemas.secret import may_hold_secrets
 from schemas.wire import CANCEL_TYPE, LONGEST_TEXT, RESPONSE_TYPE
 from worker.errors import SealError
-from worker.messages.content import canonical, canonical_of_refused, id_in_text, id_made_up, id_of, uuid_of
 from worker.messages.deadline import Misread, deadline
 from worker.messages.json_body import Malformed, compact, parse, parse_loosely, printable, shortened
 from worker.messages.large_bodies import Dropped
 from worker.messages.origin import text
+from worker.messages.request_ids import (
+    canonical,
+    canonical_of_refused,
+    id_in_text,
+    id_made_up,
+    id_of,
+    uuid_of,
+)
 from worker.messages.sealing import SealKeys, look_for_secrets
 from worker.values import (
     Arrival,

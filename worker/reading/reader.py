@@ -11,10 +11,10 @@ from uuid import UUID
 import structlog
 
 from worker.errors import KilledItsReader, ReaderUnavailable, SealError
-from worker.messages.envelope import Message, killed
+from worker.messages.decoding import Message, killed
 from worker.messages.sealing import SealKeys
 from worker.process import own_command
-from worker.reading.questions import HEAD_BYTES, Given, NotOpened, ToRead, ToRestore, pack
+from worker.reading.protocol import HEAD_BYTES, Given, NotOpened, ToRead, ToRestore, pack
 from worker.values import Read, Requested
 
 HEAVY_BYTES = 32 << 10  # takes at most some 20 ms to read, whatever it holds

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from worker.errors import SealError
-from worker.messages.envelope import Limits, decode, restore
+from worker.messages.decoding import Limits, decode, restore
 from worker.messages.sealing import SealKeys, parse_seal_keys
 from worker.process.failpoint import FailPoint
-from worker.reading.questions import HEAD_BYTES, Given, NotOpened, ToRead, ToRestore, pack
+from worker.reading.protocol import HEAD_BYTES, Given, NotOpened, ToRead, ToRestore, pack
 from worker.values import Arrival, Read, Requested
 
 _NICE = 5  # the light messages go first

@@ -10,7 +10,7 @@ import structlog
 
 from schemas import FailureCode, session_id
 from worker.errors import NotStorable
-from worker.messages.envelope import is_same_request
+from worker.messages.decoding import is_same_request
 from worker.messages.sealing import SealKeys
 from worker.monitoring.metrics import Metrics
 from worker.postgres.store import Known, Store, first_work
