@@ -7,12 +7,11 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from schemas.base import wire_alias
+from schemas.readable import LONGEST_PATH, printable, shortened
 
 MAX_ERRORS: Final = 20
 _MOST_LOOKED_AT = 10_000  # pydantic makes them all or none, at a second for 300,000
 _MAX_VALUES = 20
-_MAX_NAME = 64
-_MAX_FIELD = 200
 
 # The location of an error inside a union holds the union's tag, which no producer sent there.
 # A field of the first list is a union, or a list of one, wherever its name occurs; one of the
@@ -76,11 +75,7 @@ def _field(location: tuple[int | str, ...], detail: Mapping[str, Any]) -> str:
     parts = list(_without_tags(location))
     if detail["type"] in {"union_tag_invalid", "union_tag_not_found"}:
         parts.append(detail["ctx"]["discriminator"].strip("'"))
-    field = ".".join(parts) or "(root)"
-    if len(field) <= _MAX_FIELD:
-        return field
-    half = (_MAX_FIELD - 1) // 2
-    return f"{field[:half]}…{field[-half:]}"
+    return shortened(".".join(parts) or "(root)", LONGEST_PATH)
 
 
 def _without_tags(location: tuple[int | str, ...]) -> Iterator[str]:
@@ -92,13 +87,7 @@ def _without_tags(location: tuple[int | str, ...]) -> Iterator[str]:
             parent = ""
         else:
             parent = part
-            yield _printable(part)
-
-
-def _printable(name: str) -> str:
-    """A name of the producer's own choosing, cut, and without what a log or a database minds."""
-    cut = name if len(name) <= _MAX_NAME else name[:_MAX_NAME] + "…"
-    return "".join(letter if letter.isprintable() else "?" for letter in cut)
+            yield printable(part)
 
 
 def _reason(detail: Mapping[str, Any]) -> str:

@@ -6,9 +6,9 @@ from uuid import uuid4
 from aio_pika.abc import HeadersType
 from pamqp import commands as spec
 
+from schemas.readable import shortened
 from schemas.wire import APP_ID, CONTENT_TYPE, LONGEST_TEXT, RESPONSE_TYPE
 from worker.messages.decoding import LONGEST_REASON, Message
-from worker.messages.json_body import shortened
 from worker.messages.origin import origin_headers, text
 from worker.values import Answer
 

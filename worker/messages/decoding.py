@@ -9,12 +9,13 @@ from pamqp import commands as spec
 from pydantic import ValidationError
 
 from schemas import CancelSessionRequest, CreateSessionRequest, FailureCode, field_errors, session_id
+from schemas.readable import LONGEST_PATH, printable, shortened
 from schemas.request import STORED
 from schemas.secret import may_hold_secrets
 from schemas.wire import CANCEL_TYPE, LONGEST_TEXT, RESPONSE_TYPE
 from worker.errors import SealError
 from worker.messages.deadline import Misread, deadline
-from worker.messages.json_body import Malformed, compact, parse, parse_loosely, printable, shortened
+from worker.messages.json_body import Malformed, compact, parse, parse_loosely
 from worker.messages.large_bodies import Dropped
 from worker.messages.origin import text
 from worker.messages.request_ids import (
@@ -43,7 +44,6 @@ MAX_SECRETS = 5_000
 _BODY = "(body)"
 _MOST_NAMED = 3  # fields, in the reason of a dead letter
 LONGEST_REASON = 400
-_LONGEST_PATH = 200
 _TEXT_ENCODINGS = {"", "identity", "utf8", "ascii", "usascii", "binary", "8bit", "7bit"}
 
 
@@ -209,7 +209,7 @@ def _document(requested: Requested, payload: dict[str, Any], payload_text: str) 
 def _no_good_secrets(count: int, sealed_at: str | None) -> Refusal | None:
     if sealed_at is not None:
         reason = "has the form of a sealed credential, which only a worker writes: send the credential itself"
-        place = shortened(".".join(map(printable, sealed_at.split("."))), _LONGEST_PATH)
+        place = shortened(".".join(map(printable, sealed_at.split("."))), LONGEST_PATH)
         return _refusal_of(f"payload.{place}", reason)
     if count > MAX_SECRETS:
         reason = f"holds {count} credentials and header values, at most {MAX_SECRETS} may be there"

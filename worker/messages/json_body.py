@@ -7,13 +7,13 @@ import json
 import re
 from typing import Any, NoReturn
 
+from schemas.readable import LONGEST_NAME, LONGEST_PATH, printable, shortened
+
 MAX_DEPTH = 100
 MAX_CONTAINERS = 50_000  # objects and arrays: each costs some twenty times its two characters
 _WHOLE = 2.0**53  # up to here a double holds every whole number
 _GZIP = b"\x1f\x8b"
 _BYTE_ORDER_MARK = "\ufeff"
-_LONGEST_PATH = 200
-_LONGEST_NAME = 64
 # One that never ends reaches to the end of the text: else each quote in it would be tried as a beginning.
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _MANY_DIGITS = re.compile(r"(?<![0-9])[0-9]{309}")  # what is shorter is within the range of a double
@@ -99,8 +99,10 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
         seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise Malformed(f"the key {twice[:_LONGEST_NAME]!a} is there twice in one object")
+        for key, _ in pairs:
+            if key in seen:
+                raise Malformed(f"the key {key[:LONGEST_NAME]!a} is there twice in one object")
+            seen.add(key)
     return document
 
 
@@ -170,21 +172,7 @@ def path_of(link: Link | None) -> str:
     while link is not None:
         link, name = link
         names.append(printable(str(name)))
-    return shortened(".".join(reversed(names)), _LONGEST_PATH)
-
-
-def printable(name: str) -> str:
-    """A name of the producer's own choosing, without what a log minds; of a long one the beginning."""
-    cut = name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "…"
-    return "".join(letter if letter.isprintable() else "?" for letter in cut)
-
-
-def shortened(text: str, longest: int) -> str:
-    """A text of at most so many characters: of a longer one the beginning and the end."""
-    if len(text) <= longest:
-        return text
-    half = (longest - 1) // 2
-    return f"{text[:half]}…{text[-half:]}"
+    return shortened(".".join(reversed(names)), LONGEST_PATH)
 
 
 # Made once: `json.loads` and `json.dumps` with options make one for each call.
