@@ -17,7 +17,7 @@ from pamqp.heartbeat import Heartbeat
 from structlog.testing import capture_logs
 from support.harness import Desk, declare_topology, eventually
 
-from worker.messages.decoding import Message
+from worker.messages.envelope import Message
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.readiness import Readiness
 from worker.rabbitmq import eager_reading

@@ -28,8 +28,8 @@ from schemas import (
 from schemas.failure import FAILURES
 from worker.asyncapi import document
 from worker.cli.commands import schema
-from worker.messages.dead_letters import dead_letter_properties, response_properties
-from worker.messages.decoding import Message
+from worker.messages.dead_letters import dead_letter_properties
+from worker.messages.envelope import Message, response_properties
 from worker.rabbitmq.topology import design
 from worker.values import Answer, Route
 

@@ -13,16 +13,11 @@ from pamqp import commands as spec
 from pamqp.header import ContentHeader
 
 from schemas import FailureCode
-from worker.messages.dead_letters import dead_letter_properties, response_properties
-from worker.messages.decoding import (
-    Limits,
-    Message,
-    decode,
-    is_same_request,
-    restore,
-)
+from worker.messages.dead_letters import dead_letter_properties
+from worker.messages.decoding import Limits, decode, restore
+from worker.messages.envelope import Message, response_properties
 from worker.messages.json_body import compact
-from worker.messages.sealing import SealKeys, parse_seal_keys
+from worker.messages.sealing import SealKeys, is_same_request, parse_seal_keys
 from worker.values import Answer, Arrival, Read, Refusal, Route, Unreadable, Unrecorded
 
 ID = UUID("6f1f6a52-8f0a-4c6c-9f4a-0d6a7f2b1c3d")

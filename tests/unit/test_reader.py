@@ -20,7 +20,8 @@ from support.attackers import ID, attacks, request
 from schemas import CreateSessionRequest, FailureCode
 from worker.errors import KilledItsReader, SealError
 from worker.handlers import Context
-from worker.messages.decoding import Limits, Message, decode, restore
+from worker.messages.decoding import Limits, decode, restore
+from worker.messages.envelope import Message
 from worker.messages.sealing import parse_seal_keys
 from worker.reading.protocol import Given
 from worker.reading.reader import HEAVY_BYTES, Reader

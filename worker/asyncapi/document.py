@@ -12,8 +12,8 @@ from schemas.failure import FAILURES
 from schemas.strict_response import STRICT_RESPONSE
 from schemas.wire import CANCEL_TYPE, CONTENT_TYPE, REQUEST_TYPE, RESPONSE_TYPE
 from worker.asyncapi import examples, properties
-from worker.messages.decoding import MAX_SECRETS
 from worker.messages.json_body import MAX_CONTAINERS, MAX_DEPTH
+from worker.messages.sealing import MAX_SECRETS
 from worker.rabbitmq.topology import CANCEL_KEY, REQUEST_KEY, Exchange, Topology, design
 from worker.settings import Settings
 

@@ -6,11 +6,10 @@ from typing import NamedTuple
 from uuid import UUID
 
 from schemas.request import is_blank_id
+from worker.messages.request_ids import ID_IN_TEXT, MOST_IDS
 
-ID_IN_TEXT = re.compile(rb'"request_?[iI]d"\s*:\s*"([0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12})"')
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _OPENS, _CLOSES = (b"{", b"["), (b"}", b"]")
-_MOST_LOOKED_AT = 8  # ids
 _OVERLAP = 1024  # of two pieces: an id may begin in one and end in the next
 # A body without an id is wanted whole, for the dead letters. No message is larger on RabbitMQ 4; one that
 # only 3.10 takes is not kept.
@@ -61,7 +60,7 @@ class Sieve:
     def add(self, piece: bytes) -> None:
         self._size += len(piece)
         self._digest.update(piece)
-        if self._outermost is None and self._looked_at < _MOST_LOOKED_AT:
+        if self._outermost is None and self._looked_at < MOST_IDS:
             self._look(self._tail + piece)
         self._pieces.append(piece)
         if self._first or self._size > _LONGEST_KEPT:
@@ -79,7 +78,7 @@ class Sieve:
             passed, behind = match.span()
             if self._depth.level == 1:
                 self._outermost = request_id
-            if self._outermost or self._looked_at == _MOST_LOOKED_AT:
+            if self._outermost or self._looked_at == MOST_IDS:
                 return
         rest = max(behind, len(text) - _OVERLAP)
         self._depth.pass_by(text[passed:rest])

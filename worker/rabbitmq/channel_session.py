@@ -11,7 +11,7 @@ from aiormq.channel import Channel
 from aiormq.exceptions import ChannelInvalidStateError
 from pamqp import commands as spec
 
-from worker.messages.decoding import Message
+from worker.messages.envelope import Message
 
 _SEND_SECONDS = 10
 _log = structlog.get_logger(__name__)

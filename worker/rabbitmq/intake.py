@@ -14,7 +14,7 @@ from pamqp import commands as spec
 from pamqp.header import ContentHeader
 
 from schemas.wire import RESPONSE_TYPE
-from worker.messages.decoding import Message
+from worker.messages.envelope import Message
 from worker.messages.large_bodies import Body, Dropped, Sieve, Whole
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.readiness import Readiness

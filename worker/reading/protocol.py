@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from worker.messages.decoding import Message
+from worker.messages.envelope import Message
 
 HEAD_BYTES = 8  # a frame: its length, then the value
 

@@ -11,7 +11,8 @@ from uuid import UUID
 import structlog
 
 from worker.errors import KilledItsReader, ReaderUnavailable, SealError
-from worker.messages.decoding import Message, killed
+from worker.messages.decoding import refuse_killer
+from worker.messages.envelope import Message
 from worker.messages.sealing import SealKeys
 from worker.process import own_command
 from worker.reading.protocol import HEAD_BYTES, Given, NotOpened, ToRead, ToRestore, pack
@@ -50,7 +51,7 @@ class Reader:
         try:
             read: Read = await self._ask(ToRead(message, now), {"deliveries": message.delivery_count})
         except KilledItsReader:
-            return killed(message, self._keys, now)
+            return refuse_killer(message, self._keys, now)
         return read
 
     async def restore(self, body: str, request_id: UUID) -> tuple[Requested, str]:

@@ -10,8 +10,7 @@ import structlog
 
 from schemas import FailureCode, session_id
 from worker.errors import NotStorable
-from worker.messages.decoding import is_same_request
-from worker.messages.sealing import SealKeys
+from worker.messages.sealing import SealKeys, is_same_request
 from worker.monitoring.metrics import Metrics
 from worker.postgres.store import Known, Store, first_work
 from worker.steps.creating import failure_response

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import structlog
 
 from schemas import FailureCode, session_id
-from worker.messages.decoding import CANCELLED
+from worker.messages.sealing import CANCELLED
 from worker.postgres.store import Store, ToCancel
 from worker.steps.answering import Answering
 from worker.steps.creating import failure_response
