@@ -7,13 +7,13 @@ LONGEST_NAME: Final = 64
 
 
 def printable(name: str) -> str:
-    """Make a name of the producer's own choosing safe to show; of a long one only the beginning is kept."""
+    """Makes a name of the producer's own choosing safe to show; of a long one only the beginning is kept."""
     cut = name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME] + "…"
     return "".join(letter if letter.isprintable() else "?" for letter in cut)
 
 
 def shortened(text: str, longest: int) -> str:
-    """Cut a text to at most so many characters: of a longer one the beginning and the end are kept."""
+    """Cuts a text to at most so many characters: of a longer one the beginning and the end are kept."""
     if len(text) <= longest:
         return text
     half = (longest - 1) // 2
