@@ -25,7 +25,7 @@ from worker.process.failpoint import FailPoint
 from worker.process.identity import Identity, new_identity
 from worker.rabbitmq import full_queues, intake, publisher, reconnecting, topology
 from worker.rabbitmq.connection import Broker
-from worker.reading.protocol import Given
+from worker.reading.protocol import ReaderSettings
 from worker.reading.reader import Reader
 from worker.services import expiry, heartbeat, peers, retention, retries
 from worker.services.periodic import every
@@ -167,12 +167,14 @@ def _wire(settings: Settings, given: _Given, pool: database.Database, store: Sto
         given.fail_point,
     )
     reading = Reader(
-        Given(
-            settings.seal_keys.get_secret_value(), settings.max_body_bytes, bool(settings.handler),
-            settings.fail_point,
+        ReaderSettings(
+            seal_keys=settings.seal_keys.get_secret_value(),
+            max_body_bytes=settings.max_body_bytes,
+            wants_whole=bool(settings.handler),
+            fail_point=settings.fail_point,
         ),
         given.keys,
-    )  # fmt: skip
+    )
     beside = Beside(reading, pipeline, given.creation, taking, _lanes(settings), settings.batch_size)
     alive = heartbeat.Heartbeat(store, given.me, settings.lease_seconds)
     attempting = Attempting(
