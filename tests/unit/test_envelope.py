@@ -83,6 +83,19 @@ def test_a_request_is_ready_to_be_accepted() -> None:
     assert made.contents == ()
 
 
+def test_assistant_id_wins_over_assistant() -> None:
+    both = arrival(REQUEST | {"payload": {"assistant_id": "a", "assistant": {"name": "n"}}})
+    assert both.request is not None
+    assert both.request.ignores_assistant
+    assert both.document == '{"assistant_id":"a"}'
+    assert json.loads(both.body or "")["payload"] == {"assistant_id": "a", "assistant": {"name": "n"}}
+    for payload in ({"assistant_id": "a"}, {"assistant": {"name": "n"}}, {}):
+        one = arrival(REQUEST | {"payload": payload})
+        assert one.request is not None
+        assert not one.request.ignores_assistant
+        assert json.loads(one.document or "") == payload
+
+
 def test_a_stored_body_gives_the_request_back() -> None:
     secret = {"twilio_phone_number": "+14155550100", "twilio_account_sid": "s", "twilio_auth_token": "t"}
     document = REQUEST | {"payload": {"name": "A", "phone_number": secret}, "metadata": {"a": [1, None]}}
