@@ -1,4 +1,4 @@
-"""The wire contract: what goes into the request queue and what comes out of the response queue."""
+"""The wire contract: the messages of the request queue and of the response queue."""
 
 from schemas.assistant.assistant import AssistantOverrides, CreateAssistantDTO
 from schemas.cancel import CancelSessionRequest

@@ -1,4 +1,4 @@
-"""Who a session is with."""
+"""The customer that a session is with."""
 
 from typing import Annotated
 

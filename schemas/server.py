@@ -1,4 +1,4 @@
-"""Where events of an assistant or a number are sent."""
+"""The server that events of an assistant or a number are sent to."""
 
 from typing import Annotated, Literal
 

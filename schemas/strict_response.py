@@ -1,4 +1,4 @@
-"""The response as it is really sent, said more strictly than the given document of it can."""
+"""The response exactly as it is sent: stricter than the document of it that was given."""
 
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID

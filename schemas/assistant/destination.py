@@ -1,4 +1,4 @@
-"""Where a call is handed over, and how."""
+"""The destinations that a call is handed over to, and the ways to do it."""
 
 from typing import Annotated, Literal
 
