@@ -13,7 +13,7 @@ FallbackIndex = Annotated[Number, Range(1)]
 
 
 class CredentialBase(StrictModel):
-    """What every variant may carry."""
+    """The fields that every variant may carry."""
 
     name: Annotated[str, Field(min_length=1, max_length=40)] | None = None
 

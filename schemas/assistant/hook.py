@@ -1,4 +1,4 @@
-"""What an assistant does on an event: hooks by `on`, their actions by `type`."""
+"""The hooks of an assistant, by the event in `on`, and their actions, by `type`."""
 
 from typing import Annotated, Literal
 

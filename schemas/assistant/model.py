@@ -33,7 +33,7 @@ class ModelMessage(ProviderBlock):
 
 
 class ModelBlock(ProviderBlock):
-    """What every variant may carry. Tools and the knowledge base are kept as they came."""
+    """The fields that every variant may carry. Tools and the knowledge base are kept as they came."""
 
     messages: list[ModelMessage] | None = None
     tools: list[JsonObject] | None = None

@@ -24,7 +24,7 @@ OpenAITranscriberModelName = TypeAliasType(
 
 
 class TranscriberBlock(ProviderBlock):
-    """What every variant may carry: others to fall back on, kept as they came."""
+    """The fields that every variant may carry: others to fall back on, kept as they came."""
 
     fallback_plan: JsonObject | None = None
 

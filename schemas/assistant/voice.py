@@ -33,7 +33,7 @@ VapiVoiceId = TypeAliasType("VapiVoiceId", Literal[
 
 
 class VoiceBlock(ProviderBlock):
-    """What every variant may carry: others to fall back on, kept as they came."""
+    """The fields that every variant may carry: others to fall back on, kept as they came."""
 
     fallback_plan: JsonObject | None = None
 

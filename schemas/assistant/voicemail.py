@@ -1,4 +1,4 @@
-"""How a voicemail is noticed, by `provider`."""
+"""The detection of voicemail, by `provider`."""
 
 from typing import Annotated, Literal
 

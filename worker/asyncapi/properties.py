@@ -25,7 +25,7 @@ _PERSISTENT: Schema = {
 
 
 def of_request(message_type: str) -> Schema:
-    """Describes what a producer sets: nothing is required, but only with `reply_to` the response is private."""
+    """Describes what a producer sets: nothing is required, but without `reply_to` no response is private."""
     return _object(
         {
             "type": _text(f"`{message_type}`, to tell versions and kinds apart.", const=message_type),
