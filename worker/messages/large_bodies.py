@@ -29,7 +29,7 @@ class _Depth:
 
     def __init__(self) -> None:
         self.level = 0
-        self._open = b""  # of a string that has not ended: its quote, and a backslash if that was last
+        self._open = b""  # the quote of an open string, and a backslash if that was its last byte
 
     def pass_by(self, text: bytes) -> None:
         text = self._open + text
@@ -37,7 +37,7 @@ class _Depth:
         text = text.removesuffix(escape)
         bare = _STRING.sub(b"", text)
         self.level += sum(map(bare.count, _OPENS)) - sum(map(bare.count, _CLOSES))
-        # One more quote closes a string that is open; the full stop after it is then outside of the string.
+        # After one more quote, a full stop is outside of all strings only if a string was open before.
         is_open = len(_STRING.sub(b"", text + b'".')) > len(bare)
         self._open = b'"' + escape if is_open else b""
 

@@ -14,7 +14,7 @@ MOST_IDS = 8  # that are looked at in one text
 
 
 def uuid_of(value: object) -> UUID | None:
-    """Reads a UUID in its form of 36 characters; other spellings, and those that nobody made, are none."""
+    """Reads a UUID of 36 characters; None for another spelling, and for the nil or the max UUID."""
     if not isinstance(value, str) or not _WHOLE_UUID.fullmatch(value):
         return None
     found = UUID(value)
