@@ -1,10 +1,11 @@
-"""The wire contract: what goes into the request queue and what comes out of the response queue."""
+"""The wire contract: the messages of the request queue and of the response queue."""
 
-from schemas.assistant import AssistantOverrides, CreateAssistantDTO
+from schemas.assistant.assistant import AssistantOverrides, CreateAssistantDTO
 from schemas.cancel import CancelSessionRequest
 from schemas.customer import CreateCustomerDTO
 from schemas.documents import json_schemas
 from schemas.errors import field_errors
+from schemas.failure import FailureCode
 from schemas.ids import is_session_id, new_request_id, session_id
 from schemas.message import (
     AssistantMessage,
@@ -20,7 +21,7 @@ from schemas.response import CreateSessionResponse, SessionCreatedPayload
 from schemas.secret import map_secrets, may_hold_secrets
 from schemas.server import Server
 from schemas.session import CreateSessionDTO, CreateSessionPayload, Session
-from schemas.status import FailureCode, RequestStatus
+from schemas.status import RequestStatus
 
 __all__ = [
     "AssistantMessage",

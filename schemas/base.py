@@ -1,4 +1,4 @@
-"""What every object of the contract shares: its strictness and its small vocabulary of types."""
+"""The base of every object of the contract: its strictness and its small vocabulary of types."""
 
 import math
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
-# The only names whose alias does not follow from the snake_case name.
+# The only fields whose alias is not made from their name.
 _IRREGULAR = {
     "tool_calls": "tool_calls",
     "tool_call_id": "tool_call_id",
@@ -30,7 +30,7 @@ _IRREGULAR = {
 
 
 def wire_alias(name: str) -> str:
-    """The camelCase alias of a field."""
+    """Makes the camelCase alias of a field."""
     if name in _IRREGULAR:
         return _IRREGULAR[name]
     head, *tail = name.split("_")
@@ -38,7 +38,7 @@ def wire_alias(name: str) -> str:
 
 
 def _accepted_names(name: str) -> str | AliasChoices:
-    # Snake_case is the first choice, so errors about absent fields and the JSON Schema speak it.
+    # The name comes first: errors about absent fields and the JSON Schema use the first choice.
     alias = wire_alias(name)
     return name if alias == name else AliasChoices(name, alias)
 
@@ -56,13 +56,13 @@ class StrictModel(BaseModel):
     )
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
-        """Name the fields without their values: a repr may end in a log, a secret must not."""
+        """Names the fields without their values: a repr may end up in a log, where no secret may stand."""
         yield from ((None, name) for name in sorted(self.model_fields_set))
 
 
 class ProviderBlock(StrictModel):
-    """An object chosen by `provider`: what it does not know is kept as it came. The second spelling of a
-    field is no unknown one: kept, it would be a value that nothing has checked.
+    """An object chosen by `provider`, which keeps unknown fields as they came. A known field in its second
+    spelling beside its first is refused: it would be kept, and nothing would have checked its value.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -71,7 +71,7 @@ class ProviderBlock(StrictModel):
     def __get_pydantic_json_schema__(
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        """Keep second spellings out of the names that may be added: the documents write snake_case alone."""
+        """Forbids second spellings as names of unknown fields: the documents write snake_case alone."""
         made = handler(schema)
         second = [alias for name in cls.model_fields if (alias := wire_alias(name)) != name]
         if second:
@@ -92,7 +92,7 @@ class ProviderBlock(StrictModel):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Replaces whatever the annotated type would say by one sentence."""
+    """Replaces every error of the annotated type by one sentence."""
 
     text: str
 
@@ -104,7 +104,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A finite number, inclusive bounds. An integer stays one; a boolean or a string is none."""
+    """Requires a finite number within inclusive bounds. An integer stays one; a boolean is no number."""
 
     low: float | None = None
     high: float | None = None
@@ -143,14 +143,14 @@ class Range:
 
 
 def iso_text(moment: datetime) -> str:
-    """The moment in ISO 8601, always with six digits of a second: without them one in a million would be of
-    another form.
+    """Writes the moment in ISO 8601, always with six digits of a second: by default zeros are left
+    out.
     """
     return moment.isoformat(timespec="microseconds")
 
 
 def _checked_moment(value: object) -> object:
-    """ISO 8601 by the calendar, kept as the text that came; a `datetime` becomes its text."""
+    """Checks ISO 8601 by the calendar and keeps the text as it came; a `datetime` becomes its text."""
     if isinstance(value, datetime):
         return iso_text(value)
     if isinstance(value, str):
@@ -164,14 +164,15 @@ def _checked_moment(value: object) -> object:
 Number = int | float
 AnyNumber = Annotated[Number, Range()]
 JsonObject = dict[str, Any]
-"""A free-form object: data, whose keys are never renamed."""
+"""A free-form object: it is data, and its keys are never renamed."""
 
 Text40 = Annotated[str, Field(max_length=40)]
 Text1000 = Annotated[str, Field(max_length=1000)]
 Text10000 = Annotated[str, Field(max_length=10000)]
 
-# The forms of ISO 8601: a date of the calendar or of a week, and perhaps a time and its offset, with
-# separators or without. Python reads some more, which have always been taken: only the documents have this.
+# The forms of ISO 8601: a date of the calendar or of a week, then an optional time and its optional offset,
+# with separators or without. Python reads more forms, and requests have always been accepted in them: so only
+# the documents state this pattern.
 _DATE = "[0-9]{4}(-[0-9]{2}-[0-9]{2}|[0-9]{4}|-[Ww][0-9]{2}(-[1-7])?|[Ww][0-9]{2}[1-7]?)"
 _CLOCK = r"[0-9]{2}(:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?|[0-9]{2}([0-9]{2}([.,][0-9]+)?)?)?"
 _ISO_8601 = f"^{_DATE}([Tt ]{_CLOCK}([Zz]|[+-][0-9]{{2}}(:?[0-9]{{2}})?)?)?$"
@@ -193,8 +194,7 @@ DateTime = Annotated[
     BeforeValidator(_checked_moment),
 ]
 
-# As RFC 3986 has it.
-# What may stand anywhere. `\x24` is a dollar: some validators take each one they see for the end of a text.
+# The URI of RFC 3986. `\x24` is a dollar: some validators take each `$` for the end of a text.
 _LETTER = r"[-A-Za-z0-9._~!\x24&'()*+,;=]|%[0-9A-Fa-f]{2}"
 _HOST = rf"((:|{_LETTER})*@)?(\[[0-9A-Fa-fv:.]+\]|({_LETTER})*)(:[0-9]*)?"
 _PATH = f"([:@/]|{_LETTER})*"

@@ -1,4 +1,4 @@
-"""What is published to take a request back."""
+"""The message that cancels a request."""
 
 from typing import Annotated, Literal
 

@@ -1,10 +1,10 @@
-"""Who a session is with."""
+"""The customer that a session is with."""
 
 from typing import Annotated
 
 from pydantic import Field
 
-from schemas.assistant import AssistantOverrides
+from schemas.assistant.assistant import AssistantOverrides
 from schemas.base import StrictModel, Text40
 from schemas.e164 import SWITCHED, SwitchedNumber
 

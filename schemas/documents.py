@@ -1,4 +1,4 @@
-"""The contract as JSON Schemas, for producers and subscribers in other languages."""
+"""Makes JSON Schemas of the contract, for producers and subscribers in other languages."""
 
 from typing import Any, Final
 
@@ -11,24 +11,24 @@ from schemas.session import Session
 from schemas.strict_response import STRICT_RESPONSE
 
 CONTRACT_VERSION: Final = "1.1.0"
-"""Of the messages, not of the worker: `docs/contract.md` says when which part of it grows."""
+"""The version of the messages; the worker has its own. `docs/contract.md` tells when it grows."""
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
 class Untitled(GenerateJsonSchema):
-    """Gives a field no title: it would say the field's name once more, and generators make a type of each."""
+    """Leaves out the titles of fields: they repeat the fields' names, and generators make a type of each."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ANN401, ARG002 — as it is there
         return False
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:
-    """Each document under the name of its copy in `schemas/json`; a test compares the two."""
+    """Makes each document, under the name of its copy in `schemas/json`; a test compares the two."""
     made = {
         "cancel-session-request": CancelSessionRequest.model_json_schema(schema_generator=Untitled),
         "create-session-request": CreateSessionRequest.model_json_schema(schema_generator=Untitled),
-        # As it was given, to the word.
+        # This document was given: it stays the same to the word.
         "create-session-response": CreateSessionResponse.model_json_schema(),
         "create-session-response.strict": STRICT_RESPONSE.json_schema(schema_generator=Untitled),
         "session": Session.model_json_schema(schema_generator=Untitled),
@@ -37,8 +37,8 @@ def json_schemas() -> dict[str, dict[str, Any]]:
 
 
 def without_discriminators(schema: Any) -> Any:  # noqa: ANN401 — any JSON
-    """The schema without a word of OpenAPI's: JSON Schema has none such, and AsyncAPI's is another. Nothing
-    is lost: each variant says its value as a `const` or an `enum`.
+    """Takes OpenAPI's `discriminator` out of a schema: JSON Schema has no such word, and in AsyncAPI it means
+    something else. Nothing is lost: each variant states its value as a `const` or an `enum`.
     """
     if isinstance(schema, dict):
         return {
@@ -52,6 +52,6 @@ def without_discriminators(schema: Any) -> Any:  # noqa: ANN401 — any JSON
 
 
 def _published(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema with its dialect and a name that no other version has; nobody has to serve a URN."""
+    """Adds the dialect, and a URN as the id: it is unique to the version, and nobody has to serve it."""
     urn = f"urn:session-worker:{name}:{CONTRACT_VERSION}"
     return {"$schema": _DIALECT, "$id": urn, **without_discriminators(schema)}

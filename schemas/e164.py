@@ -1,4 +1,4 @@
-"""The one rule of the contract that spans two fields: how a telephone number is checked."""
+"""Checks telephone numbers: the one rule of the contract that spans two fields."""
 
 import re
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ _IS_E164, _IS_LOOSE = re.compile(_E164), re.compile(_LOOSE)
 
 
 def _check_number(number: str, info: ValidationInfo) -> str:
-    # The switch stands before the number in its model, so it is in `data` already.
+    # The switch is validated before the number, so it is in `data` already.
     if info.data.get("number_e164_check_enabled") is False:
         if not _IS_LOOSE.fullmatch(number):
             raise PydanticCustomError("reason", "must be letters and digits after an optional +")
@@ -25,11 +25,11 @@ def _check_number(number: str, info: ValidationInfo) -> str:
 
 
 SwitchedNumber = Annotated[str, Field(min_length=3, max_length=40), AfterValidator(_check_number)]
-"""A number whose model has `number_e164_check_enabled` before it."""
+"""A telephone number; its model has the field `number_e164_check_enabled` before it."""
 
 
 def _say_how(schema: dict[str, Any]) -> None:
-    """Say in JSON Schema what `_check_number` does."""
+    """States in JSON Schema what `_check_number` does."""
     switch = {"number_e164_check_enabled": {"const": False}}
     schema["if"] = {"type": "object", "properties": switch, "required": list(switch)}
     schema["then"], schema["else"] = _numbers(_LOOSE), _numbers(_E164)
@@ -41,4 +41,4 @@ def _numbers(pattern: str) -> dict[str, Any]:
 
 
 SWITCHED = ConfigDict(json_schema_extra=_say_how)
-"""The configuration of such a model."""
+"""The configuration of a model that has a `SwitchedNumber`."""

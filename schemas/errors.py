@@ -1,4 +1,4 @@
-"""Validation errors in words a producer can act on, which never repeat what was sent."""
+"""Words validation errors so that a producer can act on them, and never repeats a value that was sent."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -7,16 +7,15 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from schemas.base import wire_alias
+from schemas.readable import LONGEST_PATH, printable, shortened
 
 MAX_ERRORS: Final = 20
-_MOST_LOOKED_AT = 10_000  # pydantic makes them all or none, at a second for 300,000
+_MOST_LOOKED_AT = 10_000  # pydantic makes all errors or none, and 300,000 take a second
 _MAX_VALUES = 20
-_MAX_NAME = 64
-_MAX_FIELD = 200
 
-# The location of an error inside a union holds the union's tag, which no producer sent there.
-# A field of the first list is a union, or a list of one, wherever its name occurs; one of the
-# second only when the tag is there. A test compares both with the models.
+# The location of an error inside a union holds the union's tag, which the producer did not send.
+# A field of the first list is a union, or a list of unions, wherever its name occurs; a field of the
+# second only if one of these tags follows. A test compares both with the models.
 _UNIONS = {
     alias
     for name in (
@@ -60,7 +59,7 @@ _REASONS = {
 
 
 def field_errors(error: ValidationError) -> list[dict[str, str]]:
-    """One `field` and `reason` an error, at most `MAX_ERRORS`, then how many more there are."""
+    """Lists the `field` and `reason` of each error, at most `MAX_ERRORS`, then how many more there are."""
     if (count := error.error_count()) > _MOST_LOOKED_AT:
         return [{"field": "*", "reason": f"{count} errors are too many to list"}]
     details = error.errors(include_url=False, include_input=False)
@@ -76,11 +75,7 @@ def _field(location: tuple[int | str, ...], detail: Mapping[str, Any]) -> str:
     parts = list(_without_tags(location))
     if detail["type"] in {"union_tag_invalid", "union_tag_not_found"}:
         parts.append(detail["ctx"]["discriminator"].strip("'"))
-    field = ".".join(parts) or "(root)"
-    if len(field) <= _MAX_FIELD:
-        return field
-    half = (_MAX_FIELD - 1) // 2
-    return f"{field[:half]}…{field[-half:]}"
+    return shortened(".".join(parts) or "(root)", LONGEST_PATH)
 
 
 def _without_tags(location: tuple[int | str, ...]) -> Iterator[str]:
@@ -92,17 +87,11 @@ def _without_tags(location: tuple[int | str, ...]) -> Iterator[str]:
             parent = ""
         else:
             parent = part
-            yield _printable(part)
-
-
-def _printable(name: str) -> str:
-    """A name of the producer's own choosing, cut, and without what a log or a database minds."""
-    cut = name if len(name) <= _MAX_NAME else name[:_MAX_NAME] + "…"
-    return "".join(letter if letter.isprintable() else "?" for letter in cut)
+            yield printable(part)
 
 
 def _reason(detail: Mapping[str, Any]) -> str:
-    """Only pydantic's context is used, never its message: some of those quote the input."""
+    """Words an error from pydantic's context alone: some of its messages quote the input."""
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "reason":  # our own sentence, see `schemas.base.Reason`
         return str(detail["msg"])

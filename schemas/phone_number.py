@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from schemas.assistant.destination import Destination
 from schemas.base import StrictModel, Text40
-from schemas.destination import Destination
 from schemas.server import Server
 
 

@@ -1,4 +1,4 @@
-"""What a producer publishes."""
+"""The message that asks for a session."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
@@ -13,15 +13,15 @@ from schemas.session import CreateSessionPayload
 _ID = "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"
 _NIL_OR_MAX = "^([0-]+|[Ff-]+)$"  # of 36 characters that are a UUID
 STORED: Final = "stored"
-"""The context in which a request is read back: its id was accepted once, whatever is refused today."""
+"""The context of a request that is read back: its id is valid, because it was accepted once."""
 
 
 def is_blank_id(request_id: UUID) -> bool:
-    """Whether it is the nil UUID or the max UUID: those who forget to set an id all send the same one."""
+    """Tells whether it is the nil or the max UUID: producers that forget to set an id all send the same."""
     return request_id.int in (0, 2**128 - 1)
 
 
-def _set(request_id: UUID, info: ValidationInfo) -> UUID:
+def _check_not_blank(request_id: UUID, info: ValidationInfo) -> UUID:
     if is_blank_id(request_id) and info.context != STORED:
         raise PydanticCustomError("reason", "must not be the nil or the max UUID: each request has its own")
     return request_id
@@ -29,7 +29,7 @@ def _set(request_id: UUID, info: ValidationInfo) -> UUID:
 
 @dataclass(frozen=True, slots=True)
 class _Canonical:
-    """A UUID in its canonical form: other spellings of an id would not be found again as text."""
+    """Requires the canonical form of a UUID: an id in another spelling would not be found again as text."""
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         canonical = core_schema.str_schema(strict=True, pattern=_ID)
@@ -43,13 +43,13 @@ class _Canonical:
             custom_error_message="must be a UUID of 36 characters, 8-4-4-4-12",
         )
         return core_schema.with_info_after_validator_function(
-            _set, spelled, serialization=core_schema.to_string_ser_schema(when_used="json")
+            _check_not_blank, spelled, serialization=core_schema.to_string_ser_schema(when_used="json")
         )
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        # Validators take `format` for a remark unless they are told otherwise; a pattern binds them all.
+        # Most validators ignore `format` unless they are told to check it; all check a pattern.
         return {"type": "string", "format": "uuid", "pattern": _ID, "not": {"pattern": _NIL_OR_MAX}}
 
 

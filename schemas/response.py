@@ -1,4 +1,4 @@
-"""What a subscriber receives: exactly one body per request."""
+"""The response: a subscriber receives exactly one body per request."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self

@@ -1,10 +1,10 @@
-"""Which values of a payload or a session record are secret.
+"""Finds the values of a payload or a session record that are secret.
 
-The rule goes by names, in either spelling, so it also holds inside what is kept as it came:
+The rule goes by names, in either spelling, so it also holds inside unknown fields that are kept:
 every value under a name that ends in `headers`, every item of `credentials`, and every value
 whose name looks like a credential's. `metadata` and `variable_values` are free-form and left
-alone. A place is chosen by names only, never by the secret itself, so that the same walk finds
-it again when something else stands there.
+alone. Only names decide, never the values: so the same walk finds the places again after the
+secrets in them were replaced.
 """
 
 import re
@@ -31,16 +31,16 @@ _CREDENTIAL = re.compile(
     re.ASCII | re.IGNORECASE | re.VERBOSE,
 )
 _HEADERS = re.compile(r"headers\Z", re.ASCII | re.IGNORECASE)
-# Tokens of a language model, not of an account.
+# The tokens of a language model are no credentials.
 _INNOCENT = re.compile(rf"(?:max|eos|bos|pad|unk|sep|mask|stop){_SEP}token", re.ASCII | re.IGNORECASE)
 _LONGEST_PATH = 1024
-_LONGEST = 64  # more than any name above: only the end of a longer one is looked at
+_LONGEST = 64  # longer than any name above: of a longer one, only the end is looked at
 
-# What in a JSON Schema may be a value rather than a description of one.
+# The members of a JSON Schema that may hold a value; the others describe one.
 _SCHEMA_VALUES = {"default", "const", "value", "enum", "example", "examples"}
 
-# The last letters of every name above, before a closing quote and a colon; a name may also hide
-# behind an escape. Coarser than the walk, so it never misses what the walk would find.
+# The last letters of every name above, before a closing quote and a colon; or an escape, which may hide
+# a name. It is coarser than the walk, so it never misses what the walk would find.
 _IN_TEXT = re.compile(
     r"""
     "(?=\s*:)(?:
@@ -80,20 +80,20 @@ def _kind(name: str) -> _Kind:
 
 
 def may_hold_secrets(text: str) -> bool:
-    """A cheap look at a document's JSON text: False only if `map_secrets` would change nothing."""
+    """Searches the JSON text of a document; cheap. False only if `map_secrets` would change nothing."""
     return _IN_TEXT.search(text) is not None
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether what stands under this name is taken for a secret."""
+    """Tells whether the values under this name are taken for secrets."""
     return _kind(name[-_LONGEST:]) in {_Kind.HEADERS, _Kind.CREDENTIAL}
 
 
 def map_secrets(document: Document, change: Change) -> Document:
-    """A copy of a plain document with `change(path, value)` in the place of each secret value.
+    """Copies a plain document, with `change(path, value)` in the place of each secret value.
 
-    A path of more than a thousand characters is shown by a digest of it and what follows, so that a long
-    name is not repeated for each value below it.
+    In a path of more than a thousand characters a digest stands for its beginning, so that a long name is not
+    repeated for each value below it.
     """
     copy: Document = _copy(document, "", lambda path, value: change(path[1:], value))
     return copy
@@ -116,7 +116,7 @@ def _copy(value: Any, path: str, change: Change) -> Any:  # noqa: ANN401 - plain
 
 
 def _may_change(name: str, value: Any) -> bool:  # noqa: ANN401 - plain JSON
-    """Whether the place of a member will be asked for; to spell it costs more than anything else here."""
+    """Tells whether the path of a member may be needed: making paths costs more than anything else here."""
     return isinstance(value, dict | list) or _kind(name[-_LONGEST:]) is not _Kind.PLAIN
 
 
@@ -146,7 +146,7 @@ def _member(name: str, value: Any, path: str, change: Change) -> Any:  # noqa: A
 
 
 def _property(name: str, value: Any, path: str, change: Change) -> Any:  # noqa: ANN401 - plain JSON
-    """A property of a JSON Schema: a description of a secret is none, a value in it may be."""
+    """Copies a property of a JSON Schema: a description of a secret is none, a value in it may be one."""
     if not isinstance(value, dict) or "type" not in value:
         return _member(name, value, path, change)
     if _kind(name[-_LONGEST:]) not in {_Kind.HEADERS, _Kind.CREDENTIAL}:
@@ -161,7 +161,7 @@ def _property(name: str, value: Any, path: str, change: Change) -> Any:  # noqa:
 
 
 def _changed(value: Any, path: str, change: Change) -> Any:  # noqa: ANN401 - plain JSON
-    # A switch is no secret, and where nothing is, nothing is kept.
+    # A boolean is no secret, and an empty value holds none.
     if value is None or isinstance(value, bool) or value in ("", [], {}):
         return value
     return change(_bounded(path), value)

@@ -1,9 +1,12 @@
-"""Where events of an assistant or a number are sent."""
+"""The server that events of an assistant or a number are sent to."""
 
-from typing import Annotated
+from typing import Annotated, Literal
+
+from typing_extensions import TypeAliasType
 
 from schemas.base import JsonObject, Number, Range, StrictModel
-from schemas.choices import BackoffType
+
+BackoffType = TypeAliasType("BackoffType", Literal["fixed", "exponential"])
 
 
 class BackoffPlan(StrictModel):

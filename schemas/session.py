@@ -1,15 +1,17 @@
-"""The session as it is asked for and as it is recorded."""
+"""The session: as a request asks for it, and as it is recorded."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal
 
 from pydantic import Field
+from typing_extensions import TypeAliasType
 
-from schemas.assistant import CreateAssistantDTO
+from schemas.assistant.assistant import CreateAssistantDTO
 from schemas.base import DateTime, Number, Range, Reason, StrictModel, Text40
-from schemas.choices import SessionState
 from schemas.customer import CreateCustomerDTO
 from schemas.message import Message
 from schemas.phone_number import ImportTwilioPhoneNumberDTO
+
+SessionState = TypeAliasType("SessionState", Literal["active", "completed"])
 
 CasefileId = Annotated[
     str,
@@ -31,16 +33,8 @@ class CreateSessionDTO(StrictModel):
     phone_number_id: str | None = None
     phone_number: ImportTwilioPhoneNumberDTO | None = None
 
-    def without_overridden_assistant(self) -> tuple[Self, bool]:
-        """The same without the inline assistant if `assistant_id` wins over it, and whether so."""
-        if self.assistant_id is None or self.assistant is None:
-            return self, False
-        copy = self.model_copy(update={"assistant": None})
-        copy.model_fields_set.discard("assistant")
-        return copy, True
-
     def may_hold_secrets(self) -> bool:
-        """Whether an object with a secret field is here at all: a look that costs nothing."""
+        """Tells whether an object that can hold a secret is set; cheap: only checks which fields are set."""
         return (
             self.assistant is not None
             or self.phone_number is not None

@@ -1,12 +1,12 @@
-"""The response as it is really sent, said more strictly than the given document of it can."""
+"""The response exactly as it is sent: stricter than the document of it that was given."""
 
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from schemas.failure import FailureCode
 from schemas.session import CasefileId
-from schemas.status import FailureCode
 
 _DAY = "[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])"
 _SessionId = Annotated[str, Field(pattern=f"^ts_{_DAY}_[0-9a-z]+$", examples=["ts_260102_0g5dprhtm0c5n"])]

@@ -1,4 +1,4 @@
-"""The words of the wire in a message's properties, once for the worker, its client and the docs."""
+"""The constants of AMQP properties, for the worker, its client and the documents."""
 
 from typing import Final
 
@@ -8,6 +8,6 @@ RESPONSE_TYPE: Final = "CreateSessionResponse"
 CONTENT_TYPE: Final = "application/json"
 APP_ID: Final = "session-worker"
 LONGEST_TEXT: Final = 255
-"""Bytes of a text property in AMQP, and characters of those that the worker keeps."""
+"""The most bytes of a text property in AMQP, and the most characters that the worker keeps of one."""
 DIRECT_REPLY: Final = "amq.rabbitmq.reply-to."
-"""How the address of a direct reply begins once the broker has filled it in."""
+"""The beginning of the address of a direct reply, once the broker has filled it in."""

@@ -11,7 +11,7 @@ from aio_pika.abc import AbstractConnection
 
 from worker.console.health import serve_health
 from worker.errors import SettingsError
-from worker.messages.envelope import Limits
+from worker.messages.decoding import Limits
 from worker.messages.sealing import SealKeys, parse_seal_keys
 from worker.monitoring import loop_lag
 from worker.monitoring.metrics import Metrics
@@ -30,7 +30,7 @@ from worker.rabbitmq.connection import Broker
 from worker.rabbitmq.eager_reading import read_eagerly
 from worker.rabbitmq.lenient_reading import read_leniently
 from worker.rabbitmq.reconnecting import serve_together
-from worker.reading.questions import Given
+from worker.reading.protocol import ReaderSettings
 from worker.reading.reader import Reader
 from worker.services import expiry, heartbeat, peers, retention, retries
 from worker.services.periodic import every
@@ -175,12 +175,14 @@ def _wire(settings: Settings, given: _Given, pool: database.Database, leases: Le
     )
     pipeline = Pipeline(steps, taking, leases, metrics, given.fail_point)
     reading = Reader(
-        Given(
-            settings.seal_keys.get_secret_value(), settings.max_body_bytes, bool(settings.handler),
-            settings.fail_point,
+        ReaderSettings(
+            seal_keys=settings.seal_keys.get_secret_value(),
+            max_body_bytes=settings.max_body_bytes,
+            wants_whole=bool(settings.handler),
+            fail_point=settings.fail_point,
         ),
         given.keys,
-    )  # fmt: skip
+    )
     beside = ReadingApart(reading, pipeline, given.creation, taking, _lanes(settings), settings.batch_size)
     alive = heartbeat.Heartbeat(leases, pool, given.me)
     attempting = Attempting(

@@ -21,7 +21,8 @@ from schemas import CreateSessionRequest
 from worker import app
 from worker.errors import LeaseLost
 from worker.handlers import Context
-from worker.messages.envelope import Limits, Message, decode
+from worker.messages.decoding import Limits, decode
+from worker.messages.envelope import Message
 from worker.messages.sealing import parse_seal_keys
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.readiness import Readiness

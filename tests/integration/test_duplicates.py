@@ -28,7 +28,8 @@ from support.harness import (
 from schemas import CreateSessionRequest, FailureCode
 from worker.client import Client
 from worker.handlers import Context
-from worker.messages.envelope import Message, decode
+from worker.messages.decoding import decode
+from worker.messages.envelope import Message
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
 from worker.stack import Stack

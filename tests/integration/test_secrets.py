@@ -20,7 +20,7 @@ from support.secret_search import everything_in, traces_of
 from schemas import CreateSessionPayload, CreateSessionRequest
 from worker.errors import SealError
 from worker.handlers import Context, RetryLater
-from worker.messages.envelope import restore
+from worker.messages.decoding import restore
 from worker.messages.sealing import SealKeys, parse_seal_keys
 
 CASES = secret_payloads()

@@ -27,8 +27,8 @@ from support.harness import (
 )
 
 from worker import app
+from worker.messages.dead_letters import dead_letter_properties
 from worker.messages.envelope import Message
-from worker.messages.properties import dead_letter_properties
 from worker.monitoring import tally
 from worker.process.identity import package_version
 from worker.rabbitmq.publisher import Publisher

@@ -16,7 +16,8 @@ from support.contract.documents import FOLDER, ROOT
 from support.contract.made_requests import Maker
 from support.contract.mutations import OPERATORS
 
-from worker.messages.envelope import Limits, Message, decode
+from worker.messages.decoding import Limits, decode
+from worker.messages.envelope import Message
 from worker.messages.sealing import parse_seal_keys
 from worker.values import Arrival
 

@@ -26,11 +26,11 @@ from schemas import (
     FailureCode,
     json_schemas,
 )
-from schemas.failures import FAILURES
+from schemas.failure import FAILURES
 from worker.asyncapi import document
 from worker.cli.commands import schema
-from worker.messages.envelope import Message
-from worker.messages.properties import dead_letter_properties, response_properties
+from worker.messages.dead_letters import dead_letter_properties
+from worker.messages.envelope import Message, response_properties
 from worker.rabbitmq.topology import design
 from worker.values import Answer, Route
 

@@ -14,16 +14,11 @@ from pamqp.common import FieldTable
 from pamqp.header import ContentHeader
 
 from schemas import FailureCode
-from worker.messages.envelope import (
-    Limits,
-    Message,
-    decode,
-    is_same_request,
-    restore,
-)
+from worker.messages.dead_letters import dead_letter_properties
+from worker.messages.decoding import Limits, decode, restore
+from worker.messages.envelope import Message, response_properties
 from worker.messages.json_body import compact
-from worker.messages.properties import dead_letter_properties, response_properties
-from worker.messages.sealing import SealKeys, parse_seal_keys
+from worker.messages.sealing import SealKeys, is_same_request, parse_seal_keys
 from worker.values import Answer, Arrival, Read, Route, Unreadable, Unrecorded
 
 ID = UUID("6f1f6a52-8f0a-4c6c-9f4a-0d6a7f2b1c3d")
@@ -87,6 +82,19 @@ def test_a_request_is_ready_to_be_accepted() -> None:
         "payload": {"name": "A"},
     }
     assert made.contents == ()
+
+
+def test_assistant_id_wins_over_assistant() -> None:
+    both = arrival(REQUEST | {"payload": {"assistant_id": "a", "assistant": {"name": "n"}}})
+    assert both.request is not None
+    assert both.request.ignores_assistant
+    assert both.document == '{"assistant_id":"a"}'
+    assert json.loads(both.body or "")["payload"] == {"assistant_id": "a", "assistant": {"name": "n"}}
+    for payload in ({"assistant_id": "a"}, {"assistant": {"name": "n"}}, {}):
+        one = arrival(REQUEST | {"payload": payload})
+        assert one.request is not None
+        assert not one.request.ignores_assistant
+        assert json.loads(one.document or "") == payload
 
 
 def test_a_stored_body_gives_the_request_back() -> None:

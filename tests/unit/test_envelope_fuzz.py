@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from pamqp import commands as spec
 from pamqp.header import ContentHeader
 
-from worker.messages.envelope import Limits, Message, decode
-from worker.messages.properties import dead_letter_properties, response_properties
+from worker.messages.dead_letters import dead_letter_properties
+from worker.messages.decoding import Limits, decode
+from worker.messages.envelope import Message, response_properties
 from worker.messages.sealing import SealKeys
 from worker.values import Answer, Cancellation, Unreadable, Unrecorded
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.messages.content import id_in_text
 from worker.messages.large_bodies import Dropped, Sieve
+from worker.messages.request_ids import id_in_text
 
 FRAME = 131_072
 

@@ -10,7 +10,8 @@ from pamqp import commands as spec
 from pydantic import ValidationError
 
 from schemas import CancelSessionRequest, CreateSessionRequest, field_errors
-from worker.messages.envelope import Limits, Message, decode
+from worker.messages.decoding import Limits, decode
+from worker.messages.envelope import Message
 from worker.messages.sealing import SealKeys
 from worker.values import Arrival, Cancellation, Route, Unreadable
 

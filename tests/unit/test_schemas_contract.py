@@ -268,17 +268,6 @@ def test_numbers_stay_what_they_were() -> None:
     assert CreateSessionPayload.model_validate_json(sent).model_dump_json(exclude_unset=True) == sent
 
 
-def test_assistant_id_wins_over_assistant() -> None:
-    both = CreateSessionPayload.model_validate({"assistant_id": "a", "assistant": {"name": "n"}})
-    kept, dropped = both.without_overridden_assistant()
-    assert dropped
-    assert kept.model_dump(exclude_unset=True) == {"assistant_id": "a"}
-    assert both.model_dump(exclude_unset=True) == {"assistant_id": "a", "assistant": {"name": "n"}}
-    for one in ({"assistant_id": "a"}, {"assistant": {"name": "n"}}, {}):
-        payload = CreateSessionPayload.model_validate(one)
-        assert payload.without_overridden_assistant() == (payload, False)
-
-
 @pytest.mark.parametrize(
     ("payload", "may"),
     [

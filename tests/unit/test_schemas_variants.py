@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from support.contract.secret_payloads import CREDENTIALS
 
 from schemas import CreateSessionPayload, field_errors
-from schemas.choices import OpenAIModelName
+from schemas.assistant.model_names import OpenAIModelName
 
 URL = "https://hooks.example.com"
 RESTRICTED_MODELS = {

@@ -6,7 +6,8 @@ from typing import Any, cast
 import pytest
 from pamqp import commands as spec
 
-from worker.messages.envelope import Limits, Message
+from worker.messages.decoding import Limits
+from worker.messages.envelope import Message
 from worker.messages.sealing import SealKeys
 from worker.monitoring.metrics import Metrics
 from worker.process.failpoint import FailPoint

@@ -11,7 +11,8 @@ from jsonschema_rs import Draft202012Validator
 from pamqp import commands as spec
 
 from schemas import CreateSessionResponse, FailureCode, json_schemas
-from worker.messages.envelope import Limits, Message, decode
+from worker.messages.decoding import Limits, decode
+from worker.messages.envelope import Message
 from worker.messages.sealing import SealKeys
 from worker.steps.verdicts import completed, failure_response
 from worker.values import Arrival, Refusal, Work

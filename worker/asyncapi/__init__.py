@@ -1,4 +1,4 @@
-"""The contract as an AsyncAPI document: made from the schemas and the topology, so it cannot lag behind."""
+"""Describes the contract as an AsyncAPI document, which is made from the schemas and the topology."""
 
 from worker.asyncapi.document import document
 

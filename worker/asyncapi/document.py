@@ -1,4 +1,4 @@
-"""The document: who sends what where, from the worker's side of the broker."""
+"""Makes the AsyncAPI document: the channels, operations and messages, as the worker sees them."""
 
 import json
 from typing import Any, Final
@@ -8,12 +8,12 @@ from pydantic import TypeAdapter
 from schemas import CreateSessionRequest, FailureCode
 from schemas.cancel import CancelSessionRequest
 from schemas.documents import CONTRACT_VERSION, Untitled, without_discriminators
-from schemas.failures import FAILURES
+from schemas.failure import FAILURES
 from schemas.strict_response import STRICT_RESPONSE
 from schemas.wire import CANCEL_TYPE, CONTENT_TYPE, REQUEST_TYPE, RESPONSE_TYPE
 from worker.asyncapi import examples, properties
-from worker.messages.envelope import MAX_SECRETS
 from worker.messages.json_body import MAX_CONTAINERS, MAX_DEPTH
+from worker.messages.sealing import MAX_SECRETS
 from worker.rabbitmq.topology import CANCEL_KEY, REQUEST_KEY, Exchange, Topology, design
 from worker.settings import Settings
 
@@ -22,7 +22,7 @@ Document = dict[str, Any]
 
 
 def document(prefix: str = "sessions") -> Document:
-    """The AsyncAPI 3.0 document for the queues of this prefix."""
+    """Makes the AsyncAPI 3.0 document for the queues of this prefix."""
     fields = Settings.model_fields
     topology = design(prefix, limits_from_policy=False)
     made = {
@@ -40,7 +40,7 @@ def document(prefix: str = "sessions") -> Document:
         "x-topology": _as_declared(topology),
         "x-failure-codes": {code.value: FAILURES[code]._asdict() for code in FailureCode},
     }
-    # A copy in which no part is shared: whoever changes one changes nothing else.
+    # A copy in which no part is shared: a change of one changes nothing else.
     plain: Document = json.loads(json.dumps(made))
     return plain
 
@@ -116,7 +116,7 @@ def _channels(topology: Topology) -> Document:
 
 
 def _routed(exchange: Exchange, key: str, *messages: str, queue: str = "") -> Document:
-    """A channel of messages that go by a routing key; its queue has the name of the exchange, or its own."""
+    """Describes a channel by its routing key; its queue is named as the exchange is, or `queue`."""
     return {
         "address": key or exchange.name,
         "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
@@ -247,7 +247,7 @@ def _ref(name: str) -> Document:
 
 
 def _schemas() -> Document:
-    """All objects of the contract, by name. The response is said as strictly as it is sent."""
+    """Makes the schemas of all objects, by name; that of the response is as strict as what is sent."""
     template = "#/components/schemas/{model}"
     _, made = TypeAdapter.json_schemas(
         [
@@ -264,7 +264,7 @@ def _schemas() -> Document:
 
 
 def _as_declared(topology: Topology) -> Document:
-    """What the broker holds. All is durable."""
+    """Lists what the broker holds; all of it is durable."""
     return {
         "exchanges": [exchange._asdict() for exchange in topology.exchanges],
         "queues": [queue._asdict() for queue in topology.queues],

@@ -1,4 +1,4 @@
-"""One message of each kind, as it goes over the wire."""
+"""Examples of messages of each kind, as they go over the wire."""
 
 from typing import Any
 

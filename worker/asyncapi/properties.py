@@ -1,4 +1,4 @@
-"""The AMQP properties and headers of each kind of message, as JSON Schemas."""
+"""Describes the AMQP properties and headers of each kind of message, as JSON Schemas."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ _PERSISTENT: Schema = {
 
 
 def of_request(message_type: str) -> Schema:
-    """What a producer sets. Nothing is required, but without `reply_to` the response is not private."""
+    """Describes what a producer sets: nothing is required, but without `reply_to` no response is private."""
     return _object(
         {
             "type": _text(f"`{message_type}`, to tell versions and kinds apart.", const=message_type),
@@ -74,7 +74,7 @@ def headers_of_request() -> Schema:
 
 
 def of_cancel(message_type: str) -> Schema:
-    """The same, but for what has to do with a deadline: a cancel request has none."""
+    """Describes the same without the properties of a deadline: a cancel request has none."""
     made = of_request(message_type)
     del made["properties"]["expiration"], made["properties"]["timestamp"]
     return made
@@ -124,7 +124,7 @@ def of_dead_letter() -> Schema:
 
 
 def headers_of_dead_letter() -> Schema:
-    """Set by a worker; the producer's own come beside them, and the broker's `x-death` and its like."""
+    """Describes the headers that a worker sets; the producer's own and the broker's, as `x-death`, stay."""
     return _object(
         {
             "x-reason": _text("A sentence: why nobody could be answered. Nothing of the body."),
@@ -143,7 +143,9 @@ def headers_of_dead_letter() -> Schema:
 
 
 def headers_of_undelivered() -> Schema:
-    """Set by the broker, on what it gave up on: a message that no worker could then answer, or a response."""
+    """Describes the headers that the broker sets on what it gives up: a response, or a message that no worker
+    could answer after that.
+    """
     return _object(
         {
             "x-first-death-reason": _text("Why the broker took it: `expired`, `delivery_limit`, `rejected`."),

@@ -1,1 +1,1 @@
-"""What a message says, as values: no file here reads or writes anything."""
+"""Turns messages into values and values into properties; no file here does any input or output."""

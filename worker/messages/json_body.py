@@ -1,29 +1,29 @@
-"""JSON bodies: read more strictly than the standard library does, written in one canonical form.
+"""Reads JSON bodies more strictly than the standard library does, and writes JSON in one form.
 
-Whatever Postgres could not hold is found here, so that no batch fails over one message.
+What Postgres cannot hold is found here, so that no batch fails because of one message.
 """
 
 import json
 import re
 from typing import Any, NoReturn
 
+from schemas.readable import LONGEST_NAME, LONGEST_PATH, printable, shortened
+
 MAX_DEPTH = 100
 MAX_CONTAINERS = 50_000  # objects and arrays: each costs some twenty times its two characters
 _WHOLE = 2.0**53  # up to here a double holds every whole number
 _GZIP = b"\x1f\x8b"
 _BYTE_ORDER_MARK = "\ufeff"
-_LONGEST_PATH = 200
-_LONGEST_NAME = 64
-# One that never ends reaches to the end of the text: else each quote in it would be tried as a beginning.
+# A string that is never closed reaches to the end of the text, so that no quote in it is tried as a start.
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
-_MANY_DIGITS = re.compile(r"(?<![0-9])[0-9]{309}")  # what is shorter is within the range of a double
+_MANY_DIGITS = re.compile(r"(?<![0-9])[0-9]{309}")  # a shorter number is within the range of a double
 _NOT_STORABLE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 
-Link = tuple["Link | None", str | int]  # where a value stands: in what, and under which name
+Link = tuple["Link | None", str | int]  # the place of a value: that of its container, and its name in there
 
 
 class Malformed(Exception):
-    """The body is no JSON document that can be a request. `document`: what it is all the same, if it is."""
+    """The body cannot be a request. `document` is its JSON if it could be read all the same."""
 
     def __init__(self, reason: str, document: object = None) -> None:
         super().__init__(reason)
@@ -31,7 +31,7 @@ class Malformed(Exception):
 
 
 def parse(body: bytes) -> dict[str, Any]:
-    """The JSON object in a body; stricter than the standard library's reading of JSON."""
+    """Reads the JSON object in a body, more strictly than the standard library does."""
     try:
         text = body.decode()
     except UnicodeDecodeError:
@@ -53,7 +53,7 @@ def parse(body: bytes) -> dict[str, Any]:
 
 
 def parse_loosely(body: bytes) -> object:
-    """What the standard library makes of a body that is refused; None if it makes nothing of it."""
+    """Reads a body that is refused as the standard library does; None if that cannot read it either."""
     try:
         text = body.decode()
         _check_count(text)
@@ -63,8 +63,8 @@ def parse_loosely(body: bytes) -> object:
 
 
 def _check_count(text: str) -> None:
-    """Refuses what would take a multiple of its size to hold, before it is made. Brackets in strings are
-    looked away only where there are many.
+    """Refuses a text that would take many times its size in memory, before it is read. Strings are taken out
+    only if there are many brackets: those in strings do not count.
     """
     if text.count("{") + text.count("[") <= MAX_CONTAINERS:
         return
@@ -74,7 +74,7 @@ def _check_count(text: str) -> None:
 
 
 def without_strings(text: str) -> str:
-    """JSON without what is quoted in it: its brackets, commas and numbers."""
+    """Takes the strings out of JSON: brackets, commas and numbers stay."""
     return _STRING.sub("", text)
 
 
@@ -89,7 +89,9 @@ def _read(text: str) -> Any:  # noqa: ANN401 — any JSON
 
 
 def compact(document: Any) -> str:  # noqa: ANN401 — any JSON
-    """The same text for the same document. UnicodeEncodeError or ValueError if it is not to be stored."""
+    """Writes the same text for the same document. Raises UnicodeEncodeError or ValueError if it cannot be
+    stored.
+    """
     text = _WRITER.encode(document)
     text.encode()
     return text
@@ -99,8 +101,10 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
         seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise Malformed(f"the key {twice[:_LONGEST_NAME]!a} is there twice in one object")
+        for key, _ in pairs:
+            if key in seen:
+                raise Malformed(f"the key {key[:LONGEST_NAME]!a} is there twice in one object")
+            seen.add(key)
     return document
 
 
@@ -138,23 +142,24 @@ def _deeper_than(document: Any, limit: int) -> bool:  # noqa: ANN401 — any JSO
 
 
 def _check_storable(document: dict[str, Any]) -> None:
-    """Escapes can spell what Postgres cannot hold: NUL and halves of a surrogate pair."""
+    """Refuses what Postgres cannot hold: NUL and halves of a surrogate pair, which escapes can spell."""
     level: list[tuple[Link | None, Any]] = [(None, document)]
     while level:
         link, value = level.pop()
         for key, child in value.items() if isinstance(value, dict) else enumerate(value):
-            if isinstance(key, str) and _is_not_storable(key):
+            if isinstance(key, str) and _unstorable(key):
                 raise Malformed(
                     "a key holds a character that cannot be stored (NUL or half a surrogate pair)", document
                 )
             if isinstance(child, str):
-                if wrong := _is_not_storable(child):
+                if wrong := _unstorable(child):
                     raise Malformed(f"{path_of((link, key))} holds {wrong}", document)
             elif isinstance(child, dict | list):
                 level.append(((link, key), child))
 
 
-def _is_not_storable(text: str) -> str | None:
+def _unstorable(text: str) -> str | None:
+    """Names what Postgres cannot hold in a text; None if it can hold all of it."""
     if "\x00" in text:
         return "the character NUL (\\u0000), which cannot be stored"
     try:
@@ -165,26 +170,12 @@ def _is_not_storable(text: str) -> str | None:
 
 
 def path_of(link: Link | None) -> str:
-    """The names from the document to a value, cut to what a person reads."""
+    """Joins the names that lead from the document to a value, cut to what a person reads."""
     names: list[str] = []
     while link is not None:
         link, name = link
         names.append(printable(str(name)))
-    return shortened(".".join(reversed(names)), _LONGEST_PATH)
-
-
-def printable(name: str) -> str:
-    """A name of the producer's own choosing, without what a log minds; of a long one the beginning."""
-    cut = name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "…"
-    return "".join(letter if letter.isprintable() else "?" for letter in cut)
-
-
-def shortened(text: str, longest: int) -> str:
-    """A text of at most so many characters: of a longer one the beginning and the end."""
-    if len(text) <= longest:
-        return text
-    half = (longest - 1) // 2
-    return f"{text[:half]}…{text[-half:]}"
+    return shortened(".".join(reversed(names)), LONGEST_PATH)
 
 
 # Made once: `json.loads` and `json.dumps` with options make one for each call.

@@ -1,4 +1,4 @@
-"""Bodies that are larger than allowed: looked through piece by piece as they come, and not kept."""
+"""Takes bodies piece by piece as they arrive; one that is larger than allowed is searched and not kept."""
 
 import hashlib
 import re
@@ -6,19 +6,18 @@ from typing import NamedTuple
 from uuid import UUID
 
 from schemas.request import is_blank_id
+from worker.messages.request_ids import ID_IN_TEXT, MOST_IDS
 
-ID_IN_TEXT = re.compile(rb'"request_?[iI]d"\s*:\s*"([0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12})"')
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _OPENS, _CLOSES = (b"{", b"["), (b"}", b"]")
-_MOST_LOOKED_AT = 8  # ids
-_OVERLAP = 1024  # of two pieces: an id may begin in one and end in the next
-# A body without an id is wanted whole, for the dead letters. No message is larger on RabbitMQ 4; one that
-# only 3.10 takes is not kept.
+_OVERLAP = 1024  # bytes that are looked at again with the next piece: an id may lie across two pieces
+# A body without an id is kept whole, for the dead letters. RabbitMQ 4 takes no larger message; RabbitMQ 3.10
+# does, and such a body is not kept.
 _LONGEST_KEPT = 16 << 20
 
 
 class Dropped(NamedTuple):
-    """What is known of a body that was not kept."""
+    """The facts about a body that was not kept."""
 
     size: int
     request_id: UUID | None
@@ -26,11 +25,11 @@ class Dropped(NamedTuple):
 
 
 class _Depth:
-    """How deep in objects and arrays a JSON text is, which comes in pieces that may end anywhere."""
+    """Counts how deep in objects and arrays a JSON text is, which comes in pieces that may end anywhere."""
 
     def __init__(self) -> None:
         self.level = 0
-        self._open = b""  # of a string that has not ended: its quote, and a backslash if that was last
+        self._open = b""  # the quote of an open string, and a backslash if that was its last byte
 
     def pass_by(self, text: bytes) -> None:
         text = self._open + text
@@ -38,14 +37,14 @@ class _Depth:
         text = text.removesuffix(escape)
         bare = _STRING.sub(b"", text)
         self.level += sum(map(bare.count, _OPENS)) - sum(map(bare.count, _CLOSES))
-        # A quote more ends a string that is open, and what follows it is none of it.
+        # After one more quote, a full stop is outside of all strings only if a string was open before.
         is_open = len(_STRING.sub(b"", text + b'".')) > len(bare)
         self._open = b'"' + escape if is_open else b""
 
 
 class Sieve:
-    """Takes such a body in pieces. Once it has seen a request id it keeps nothing but that: of several, the
-    first in the outermost object, or else the first.
+    """Takes a body that is too large. Once it has seen a request id it keeps that and nothing else: of
+    several, the first in the outermost object, or else the first.
     """
 
     def __init__(self) -> None:
@@ -61,7 +60,7 @@ class Sieve:
     def add(self, piece: bytes) -> None:
         self._size += len(piece)
         self._digest.update(piece)
-        if self._outermost is None and self._looked_at < _MOST_LOOKED_AT:
+        if self._outermost is None and self._looked_at < MOST_IDS:
             self._look(self._tail + piece)
         self._pieces.append(piece)
         if self._first or self._size > _LONGEST_KEPT:
@@ -79,14 +78,14 @@ class Sieve:
             passed, behind = match.span()
             if self._depth.level == 1:
                 self._outermost = request_id
-            if self._outermost or self._looked_at == _MOST_LOOKED_AT:
+            if self._outermost or self._looked_at == MOST_IDS:
                 return
         rest = max(behind, len(text) - _OVERLAP)
         self._depth.pass_by(text[passed:rest])
         self._tail = text[rest:]
 
     def end(self) -> tuple[bytes, Dropped | None]:
-        """The body where it is needed whole, else what is known of it."""
+        """Returns the body if it is needed whole, else the facts about it."""
         request_id = self._outermost or self._first
         if request_id is None and self._size <= _LONGEST_KEPT:
             return b"".join(self._pieces), None
@@ -94,7 +93,7 @@ class Sieve:
 
 
 class Whole:
-    """Takes a body in pieces, and keeps it."""
+    """Takes a body of any size that is allowed, and keeps it."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []

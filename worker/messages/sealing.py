@@ -1,4 +1,7 @@
-"""Secrets at rest: AES-256-GCM, the key named in the sealed text, bound to the request it belongs to."""
+"""Seals secrets at rest, and makes the fingerprints that tell a repeated request from another.
+
+A secret is sealed with AES-256-GCM; the sealed text names its key and is bound to its request and place.
+"""
 
 import base64
 import binascii
@@ -14,9 +17,14 @@ from uuid import UUID
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from schemas.secret import map_secrets, may_hold_secrets
+from schemas.secret import map_secrets
 from worker.errors import SealError, SettingsError
+from worker.values import Arrival
 
+MAX_SECRETS = 5_000  # in one request
+CANCELLED = b"cancelled:"  # the fingerprint of a request that was cancelled before it came
+_UNKEYED = "plain"  # in the place of the key's name
+_UNKEYED_MARK = f"{_UNKEYED}:".encode()
 _MARK = "sealed:v1:"
 _KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 _KEY_BYTES = 32
@@ -24,14 +32,14 @@ _NONCE_BYTES = 12
 
 
 class Secrets(NamedTuple):
-    """What a document holds of secrets: how many, and where the first one is sealed already."""
+    """The secrets of a document: how many there are, and where the first one is sealed already."""
 
     number: int
     sealed_at: str | None
 
 
 def look_for_secrets(document: dict[str, Any]) -> Secrets | None:
-    """The secrets of a document that came from outside; None if there is none."""
+    """Counts the secrets of a document that came from outside; None if there is none."""
     count, sealed_at = 0, None
 
     def note(path: str, value: Any) -> Any:  # noqa: ANN401 — any JSON
@@ -64,25 +72,26 @@ class SealKeys:
         return tuple(self._ciphers)
 
     def seal_document(self, document: dict[str, Any], request_id: UUID) -> dict[str, Any]:
-        """The document with each secret in it sealed in its place."""
+        """Copies the document, with each secret sealed in its place."""
         sealed: dict[str, Any] = map_secrets(
             document, lambda path, value: self._seal(json.dumps(value), request_id, path)
         )
         return sealed
 
     def open_document(self, document: dict[str, Any], request_id: UUID) -> dict[str, Any]:
-        """The inverse of `seal_document`."""
+        """Copies the document, with each secret opened: the inverse of `seal_document`."""
         opened: dict[str, Any] = map_secrets(
             document, lambda path, value: json.loads(self._open(value, request_id, path))
         )
         return opened
 
     def fingerprint(self, canonical: str, *, has_secrets: bool, key: str | None = None) -> bytes:
-        """What tells a repeated request from another. Keyed when secrets went in, so that
-        who reads the database cannot test guesses of them."""
+        """Makes the mark that tells a repeated request from another. It is keyed if secrets went in, so that
+        a reader of the database cannot brute-force them.
+        """
         data = canonical.encode()
         if not has_secrets:
-            return b"plain:" + hashlib.blake2b(data, digest_size=16).digest()
+            return _UNKEYED_MARK + hashlib.blake2b(data, digest_size=16).digest()
         name = key if key in self._fingerprint_keys else self._current
         if name is None:
             raise SealError("no key to fingerprint a request that carries secrets: set WORKER_SEAL_KEYS")
@@ -112,17 +121,30 @@ class SealKeys:
 
 
 def _bound_to(request_id: UUID, path: str) -> bytes:
-    """A sealed text opens only in its own row and place: moved elsewhere it is worth nothing."""
+    """Makes what a sealed text is bound to: it opens in its own row and place and nowhere else."""
     return request_id.bytes + path.encode()
 
 
 def key_of_fingerprint(fingerprint: bytes) -> str:
-    """The name of the key that a stored fingerprint was made with."""
+    """Reads the name of the key that a stored fingerprint was made with."""
     return fingerprint.partition(b":")[0].decode()
 
 
+def is_same_request(arrival: Arrival, stored: bytes, keys: SealKeys) -> bool:
+    """Tells whether a known request id came again with the same content, or was cancelled before it came."""
+    if stored in (arrival.fingerprint, CANCELLED):
+        return True
+    has_secrets = not stored.startswith(_UNKEYED_MARK)  # an unkeyed one may be of a time without keys
+    if has_secrets and not keys:
+        return False
+    key = key_of_fingerprint(stored) if has_secrets else None
+    return any(
+        keys.fingerprint(content, has_secrets=has_secrets, key=key) == stored for content in arrival.contents
+    )
+
+
 def parse_seal_keys(text: str) -> SealKeys:
-    """The ring from `WORKER_SEAL_KEYS`; what is wrong with it is said without showing any of it."""
+    """Reads the ring from `WORKER_SEAL_KEYS`; an error shows nothing of a key."""
     keys: dict[str, bytes] = {}
     for position, part in enumerate(filter(None, (part.strip() for part in text.split(","))), 1):
         name, _, encoded = part.partition(":")
@@ -130,7 +152,7 @@ def parse_seal_keys(text: str) -> SealKeys:
             key = base64.b64decode(encoded, validate=True)
         except binascii.Error:
             key = b""
-        if not _KEY_ID.fullmatch(name) or name == "plain" or len(key) != _KEY_BYTES:
+        if not _KEY_ID.fullmatch(name) or name == _UNKEYED or len(key) != _KEY_BYTES:
             raise SettingsError(
                 f"WORKER_SEAL_KEYS: key {position} is not `id:base64-of-32-bytes` "
                 "(make one: echo k1:$(openssl rand -base64 32))"
@@ -139,6 +161,3 @@ def parse_seal_keys(text: str) -> SealKeys:
             raise SettingsError(f"WORKER_SEAL_KEYS: the id {name!r} is there twice")
         keys[name] = key
     return SealKeys(keys)
-
-
-__all__ = ["SealKeys", "key_of_fingerprint", "look_for_secrets", "may_hold_secrets", "parse_seal_keys"]

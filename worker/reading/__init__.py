@@ -1,1 +1,1 @@
-"""Large and suspect messages are read in a process of their own."""
+"""Reads large and suspect messages in a process of its own."""

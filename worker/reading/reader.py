@@ -1,4 +1,4 @@
-"""Large and suspect messages, read in a process of their own: none of them holds up or ends the worker."""
+"""Has large and suspect messages read in a process of its own: none of them holds up or ends the worker."""
 
 import asyncio
 import pickle
@@ -11,58 +11,61 @@ from uuid import UUID
 import structlog
 
 from worker.errors import KilledItsReader, ReaderUnavailable, SealError
-from worker.messages.envelope import Message, killed
+from worker.messages.decoding import refuse_killer
+from worker.messages.envelope import Message
 from worker.messages.sealing import SealKeys
 from worker.process import own_command
-from worker.reading.questions import HEAD_BYTES, Given, NotOpened, ToRead, ToRestore, pack
+from worker.reading.protocol import LENGTH_BYTES, NotRestored, ReaderSettings, ToRead, ToRestore, framed
 from worker.values import Read, Requested
 
-HEAVY_BYTES = 32 << 10  # takes at most some 20 ms to read, whatever it holds
-SUSPECT_DELIVERIES = 3  # what comes back as often may be what ends its workers
+HEAVY_BYTES = 32 << 10  # a smaller body takes at most some 20 ms to read, whatever it holds
+SUSPECT_DELIVERIES = 3  # a message that came back as often may be what ends its workers
 _TRIES = 2  # the first death may be an accident
 _START_SECONDS = 60
-_READ_SECONDS = 120  # its own limit, of processor time, is far below
+_READ_SECONDS = 120  # far above the limit of processor time that the process sets itself
 _CLOSE_SECONDS = 1
 _log = structlog.get_logger(__name__)
 
 
 class Reader:
-    """Asks its process, which is started when it is needed, and again when it has died."""
+    """Asks the reader process; starts it when it is first needed, and again when it has died."""
 
-    def __init__(self, given: Given, keys: SealKeys) -> None:
-        self._given = given
+    def __init__(self, settings: ReaderSettings, keys: SealKeys) -> None:
+        self._settings = settings
         self._keys = keys
         self._process: asyncio.subprocess.Process | None = None
         self._one_at_a_time = asyncio.Lock()
 
     def is_for(self, message: Message) -> bool:
-        """Whether a message is read there. A body beyond the limit is not read at all."""
+        """Tells whether the reader process reads a message. A body beyond the limit is not read at all."""
         size = len(message.body)
         return (
             message.dropped is None
-            and size <= self._given.max_body_bytes
+            and size <= self._settings.max_body_bytes
             and (size >= HEAVY_BYTES or message.delivery_count >= SUSPECT_DELIVERIES)
         )
 
     async def read(self, message: Message) -> Read:
-        """Reads as `decode` does; what ends its reader is refused unread. Raises ReaderUnavailable."""
+        """Decodes a message as `decode` does; refuses one that ends its reader. Raises ReaderUnavailable."""
         now = datetime.now(UTC)
         try:
             read: Read = await self._ask(ToRead(message, now), {"deliveries": message.delivery_count})
         except KilledItsReader:
-            return killed(message, self._keys, now)
+            return refuse_killer(message, self._keys, now)
         return read
 
     async def restore(self, body: str, request_id: UUID) -> tuple[Requested, str]:
-        """Restores as `restore` does. Raises KilledItsReader, ReaderUnavailable, SealError, ValueError."""
+        """Restores a request as `restore` does. Raises KilledItsReader, ReaderUnavailable, SealError or
+        ValueError.
+        """
         answer = await self._ask(ToRestore(body, request_id), {"request_id": str(request_id)})
-        if isinstance(answer, NotOpened):
+        if isinstance(answer, NotRestored):
             raise SealError(answer.reason) if answer.sealed else ValueError(answer.reason)
         restored: tuple[Requested, str] = answer
         return restored
 
     async def close(self) -> None:
-        """Ends the process."""
+        """Ends the reader process."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -74,16 +77,16 @@ class Reader:
         except TimeoutError:
             await _kill(process)
 
-    async def _ask(self, question: object, about: dict[str, Any]) -> Any:  # noqa: ANN401 — what was asked for
+    async def _ask(self, question: object, about: dict[str, Any]) -> Any:  # noqa: ANN401 — any answer
         async with self._one_at_a_time:
             for attempt in range(1, _TRIES + 1):
                 process = self._process or await self._start()
                 begun = time.perf_counter()
                 try:
                     async with asyncio.timeout(_READ_SECONDS):
-                        return await _exchange(process, pack(question))
+                        return await _exchange(process, framed(question))
                 except (EOFError, OSError, TimeoutError, asyncio.CancelledError) as error:
-                    # Whatever it has begun to answer would be taken for the answer to the next question.
+                    # It is killed: an answer that it has begun would be taken for that to the next question.
                     self._process = None
                     code = await _kill(process)
                     if isinstance(error, asyncio.CancelledError):
@@ -104,7 +107,7 @@ class Reader:
             raise ReaderUnavailable(f"the process that reads cannot be started: {error}") from error
         try:
             async with asyncio.timeout(_START_SECONDS):
-                await _exchange(process, pack(self._given))
+                await _exchange(process, framed(self._settings))
         except BaseException as error:
             code = await _kill(process)
             if isinstance(error, EOFError | OSError | TimeoutError):
@@ -120,9 +123,9 @@ async def _exchange(process: asyncio.subprocess.Process, question: bytes) -> Any
     assert process.stdout is not None  # noqa: S101
     process.stdin.write(question)
     await process.stdin.drain()
-    head = await process.stdout.readexactly(HEAD_BYTES)
+    head = await process.stdout.readexactly(LENGTH_BYTES)
     answer = await process.stdout.readexactly(int.from_bytes(head, "big"))
-    return pickle.loads(answer)  # noqa: S301 — it is this program
+    return pickle.loads(answer)  # noqa: S301 — this program wrote it
 
 
 async def _kill(process: asyncio.subprocess.Process) -> int:

@@ -10,8 +10,7 @@ import structlog
 
 from schemas import FailureCode, session_id
 from worker.errors import NotStorable
-from worker.messages.envelope import is_same_request
-from worker.messages.sealing import SealKeys
+from worker.messages.sealing import SealKeys, is_same_request
 from worker.monitoring.metrics import Metrics
 from worker.postgres.rows import Known, stored_answer
 from worker.postgres.store import Store

@@ -8,12 +8,8 @@ from uuid import UUID
 
 import structlog
 
-from worker.messages.envelope import Message
-from worker.messages.properties import (
-    bare_dead_letter_properties,
-    dead_letter_properties,
-    response_properties,
-)
+from worker.messages.dead_letters import bare_dead_letter_properties, dead_letter_properties
+from worker.messages.envelope import Message, response_properties
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.tally import Tally
 from worker.postgres.waiting_answers import Undelivered, WaitingAnswers

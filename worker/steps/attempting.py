@@ -9,8 +9,8 @@ from uuid import UUID
 import structlog
 
 from worker.errors import KilledItsReader, ReaderUnavailable, SealError
-from worker.messages.beginning import began_at
-from worker.messages.envelope import restore
+from worker.messages.began_at import began_at
+from worker.messages.decoding import restore
 from worker.messages.sealing import SealKeys
 from worker.postgres import database
 from worker.postgres.leases import Leases

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import structlog
 
 from schemas import FailureCode, session_id
-from worker.messages.envelope import CANCELLED
+from worker.messages.sealing import CANCELLED
 from worker.postgres.leases import Leases
 from worker.postgres.rows import ToCancel, stored_answer
 from worker.postgres.store import Store

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from worker.messages.beginning import began_at
-from worker.messages.envelope import Limits, decode
+from worker.messages.began_at import began_at
+from worker.messages.decoding import Limits, decode
 from worker.messages.sealing import SealKeys
 from worker.monitoring.metrics import Metrics
 from worker.process.failpoint import FailPoint

@@ -3,14 +3,37 @@
 from typing import Annotated, Literal
 
 from pydantic import Field
+from typing_extensions import TypeAliasType
 
 from schemas.base import JsonObject, ProviderBlock, Reason
-from schemas.choices import AnyIdVoiceProvider, DeepgramVoiceId, VapiVoiceId
 from schemas.server import Server
+
+# The formatter would give each value a line of its own.
+# fmt: off
+
+AnyIdVoiceProvider = TypeAliasType("AnyIdVoiceProvider", Literal[
+    "azure", "cartesia", "11labs", "hume", "lmnt", "openai", "playht", "rime-ai", "smallest-ai",
+    "tavus"
+])
+
+DeepgramVoiceId = TypeAliasType("DeepgramVoiceId", Literal[
+    "asteria", "luna", "stella", "athena", "hera", "orion", "arcas", "perseus", "angus", "orpheus",
+    "helios", "zeus", "thalia", "andromeda", "helena", "apollo", "aries", "amalthea", "atlas",
+    "aurora", "callista", "cora", "cordelia", "delia", "draco", "electra", "harmonia", "hermes",
+    "hyperion", "iris", "janus", "juno", "jupiter", "mars", "minerva", "neptune", "odysseus",
+    "ophelia", "pandora", "phoebe", "pluto", "saturn", "selene", "theia", "vesta"
+])
+
+VapiVoiceId = TypeAliasType("VapiVoiceId", Literal[
+    "Elliot", "Kylie", "Rohan", "Lily", "Savannah", "Hana", "Neha", "Cole", "Harry", "Paige",
+    "Spencer"
+])
+
+# fmt: on
 
 
 class VoiceBlock(ProviderBlock):
-    """What every variant may carry: others to fall back on, kept as they came."""
+    """The fields that every variant may carry: others to fall back on, kept as they came."""
 
     fallback_plan: JsonObject | None = None
 

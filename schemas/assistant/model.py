@@ -3,19 +3,25 @@
 from typing import Annotated, Literal
 
 from pydantic import Field
+from typing_extensions import TypeAliasType
 
-from schemas.base import JsonObject, Number, ProviderBlock, Range
-from schemas.choices import (
+from schemas.assistant.model_names import (
     AnthropicModelName,
-    AnyNameModelProvider,
     CerebrasModelName,
     DeepSeekModelName,
     GoogleModelName,
     GroqModelName,
     InflectionAIModelName,
-    ModelMessageRole,
     OpenAIModelName,
     XaiModelName,
+)
+from schemas.base import JsonObject, Number, ProviderBlock, Range
+
+ModelMessageRole = TypeAliasType(
+    "ModelMessageRole", Literal["assistant", "function", "user", "system", "tool"]
+)
+AnyNameModelProvider = TypeAliasType(
+    "AnyNameModelProvider", Literal["anyscale", "deepinfra", "openrouter", "perplexity-ai", "together-ai"]
 )
 
 
@@ -27,7 +33,7 @@ class ModelMessage(ProviderBlock):
 
 
 class ModelBlock(ProviderBlock):
-    """What every variant may carry. Tools and the knowledge base are kept as they came."""
+    """The fields that every variant may carry. Tools and the knowledge base are kept as they came."""
 
     messages: list[ModelMessage] | None = None
     tools: list[JsonObject] | None = None

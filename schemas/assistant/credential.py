@@ -3,34 +3,50 @@
 from typing import Annotated, Literal
 
 from pydantic import Field
+from typing_extensions import TypeAliasType
 
-from schemas.base import JsonObject, Number, Range, StrictModel, Text40, Text10000
-from schemas.choices import (
-    ApiKeyCredentialProvider,
-    AuthorizationCredentialProvider,
-    AzureOpenAIModelName,
-    AzureRegion,
-    AzureService,
-    LimitedApiKeyCredentialProvider,
-)
-from schemas.credential_parts import (
-    AzureBlobStorageBucketPlan,
-    BucketPlan,
-    CloudflareR2BucketPlan,
-    GcpKey,
+from schemas.assistant.credential_azure import CreateAzureCredentialDTO, CreateAzureOpenAICredentialDTO
+from schemas.assistant.credential_parts import (
+    CredentialBase,
     OAuth2AuthenticationPlan,
     Oauth2AuthenticationSession,
-    SipTrunkOutboundAuthenticationPlan,
-    SupabaseBucketPlan,
 )
+from schemas.assistant.credential_storage import (
+    CreateCloudflareCredentialDTO,
+    CreateGcpCredentialDTO,
+    CreateS3CredentialDTO,
+    CreateSupabaseCredentialDTO,
+)
+from schemas.base import JsonObject, StrictModel, Text10000
 
-_FallbackIndex = Annotated[Number, Range(1)]
+# The formatter would give each value a line of its own.
+# fmt: off
+
+ApiKeyCredentialProvider = TypeAliasType("ApiKeyCredentialProvider", Literal[
+    "assembly-ai", "cartesia", "deepinfra", "deep-seek", "gladia", "gohighlevel", "groq", "lmnt",
+    "neuphonic", "openai", "openrouter", "perplexity-ai", "rime-ai", "runpod", "smallest-ai",
+    "speechmatics", "tavus", "together-ai", "trieve"
+])
+
+LimitedApiKeyCredentialProvider = TypeAliasType("LimitedApiKeyCredentialProvider", Literal[
+    "anthropic", "anyscale", "cerebras", "11labs", "google", "hume", "inflection-ai", "xai"
+])
+
+AuthorizationCredentialProvider = TypeAliasType("AuthorizationCredentialProvider", Literal[
+    "google.calendar.oauth2-authorization", "google.sheets.oauth2-authorization",
+    "slack.oauth2-authorization"
+])
+
+# fmt: on
 
 
-class CredentialBase(StrictModel):
-    """What every variant may carry."""
+class SipTrunkOutboundAuthenticationPlan(StrictModel):
+    """How a trunk is signed in to."""
 
-    name: Annotated[str, Field(min_length=1, max_length=40)] | None = None
+    auth_password: str | None = None
+    auth_username: str | None = None
+    # Its fields are not part of this contract.
+    sip_register_plan: JsonObject | None = None
 
 
 class ApiKeyCredential(CredentialBase):
@@ -54,28 +70,6 @@ class AuthorizationCredential(CredentialBase):
     authorization_id: str
 
 
-class CreateAzureCredentialDTO(CredentialBase):
-    """Speech or storage at Azure."""
-
-    provider: Literal["azure"]
-    service: AzureService
-    region: AzureRegion | None = None
-    api_key: Text10000 | None = None
-    fallback_index: _FallbackIndex | None = None
-    bucket_plan: AzureBlobStorageBucketPlan | None = None
-
-
-class CreateAzureOpenAICredentialDTO(CredentialBase):
-    """Models at Azure."""
-
-    provider: Literal["azure-openai"]
-    region: AzureRegion
-    models: list[AzureOpenAIModelName]
-    open_ai_key: Text10000
-    ocp_apim_subscription_key: str | None = None
-    open_ai_endpoint: Text10000
-
-
 class CreateByoSipTrunkCredentialDTO(CredentialBase):
     """A SIP trunk of one's own. Gateways and border controller are free-form in this contract."""
 
@@ -86,17 +80,6 @@ class CreateByoSipTrunkCredentialDTO(CredentialBase):
     tech_prefix: Text10000 | None = None
     sip_diversion_header: Text10000 | None = None
     sbc_configuration: JsonObject | None = None
-
-
-class CreateCloudflareCredentialDTO(CredentialBase):
-    """Storage at Cloudflare."""
-
-    provider: Literal["cloudflare"]
-    account_id: str | None = None
-    api_key: str | None = None
-    account_email: str | None = None
-    fallback_index: _FallbackIndex | None = None
-    bucket_plan: CloudflareR2BucketPlan | None = None
 
 
 class CreateCustomLLMCredentialDTO(CredentialBase):
@@ -113,16 +96,6 @@ class CreateDeepgramCredentialDTO(CredentialBase):
     provider: Literal["deepgram"]
     api_key: str
     api_url: str | None = None
-
-
-class CreateGcpCredentialDTO(CredentialBase):
-    """Storage at Google."""
-
-    provider: Literal["gcp"]
-    fallback_index: _FallbackIndex | None = None
-    gcp_key: GcpKey
-    region: Text40 | None = None
-    bucket_plan: BucketPlan | None = None
 
 
 class CreateLangfuseCredentialDTO(CredentialBase):
@@ -156,26 +129,6 @@ class CreatePlayHTCredentialDTO(CredentialBase):
     provider: Literal["playht"]
     api_key: str
     user_id: str
-
-
-class CreateS3CredentialDTO(CredentialBase):
-    """Storage at Amazon."""
-
-    provider: Literal["s3"]
-    aws_access_key_id: str
-    aws_secret_access_key: str
-    region: str
-    s3_bucket_name: str
-    s3_path_prefix: str
-    fallback_index: _FallbackIndex | None = None
-
-
-class CreateSupabaseCredentialDTO(CredentialBase):
-    """Storage at Supabase."""
-
-    provider: Literal["supabase"]
-    fallback_index: _FallbackIndex | None = None
-    bucket_plan: SupabaseBucketPlan | None = None
 
 
 class CreateTwilioCredentialDTO(CredentialBase):

@@ -1,13 +1,17 @@
-"""What an assistant does on an event: hooks by `on`, their actions by `type`."""
+"""The hooks of an assistant, by the event in `on`, and their actions, by `type`."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
+from typing_extensions import TypeAliasType
 
+from schemas.assistant.destination import Destination
 from schemas.base import JsonObject, StrictModel, Text1000
-from schemas.choices import SpeechInterruption
-from schemas.destination import Destination
 from schemas.server import Server
+
+SpeechInterruption = TypeAliasType(
+    "SpeechInterruption", Literal["assistant.speech.interrupted", "customer.speech.interrupted"]
+)
 
 
 class AssistantHookFilter(StrictModel):

@@ -3,9 +3,13 @@
 from typing import Annotated, Literal
 
 from pydantic import Field
+from typing_extensions import TypeAliasType
 
 from schemas.base import Number, Range, Reason, StrictModel
-from schemas.choices import OneSidedEndpointingRuleType, RegexOptionType, SmartEndpointingProvider
+
+RegexOptionType = TypeAliasType("RegexOptionType", Literal["ignore-case", "whole-word", "multi-line"])
+OneSidedEndpointingRuleType = TypeAliasType("OneSidedEndpointingRuleType", Literal["assistant", "customer"])
+SmartEndpointingProvider = TypeAliasType("SmartEndpointingProvider", Literal["vapi", "livekit"])
 
 _Phrase = Annotated[str, Field(max_length=240)]
 _Pause = Annotated[Number, Range(0, 3)]

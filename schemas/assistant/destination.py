@@ -1,13 +1,43 @@
-"""Where a call is handed over, and how."""
+"""The destinations that a call is handed over to, and the ways to do it."""
 
 from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag
+from typing_extensions import TypeAliasType
 
+from schemas.assistant.analysis import SummaryPlan
 from schemas.base import JsonObject, Number, Range, StrictModel, Text40, Text1000
-from schemas.choices import Language, SipVerb, TransferMode
 from schemas.e164 import SWITCHED, SwitchedNumber
-from schemas.plan import SummaryPlan
+
+# The formatter would give each value a line of its own.
+# fmt: off
+
+TransferMode = TypeAliasType("TransferMode", Literal[
+    "blind-transfer", "blind-transfer-add-summary-to-sip-header", "warm-transfer-say-message",
+    "warm-transfer-say-summary", "warm-transfer-twiml",
+    "warm-transfer-wait-for-operator-to-speak-first-and-then-say-message",
+    "warm-transfer-wait-for-operator-to-speak-first-and-then-say-summary",
+    "warm-transfer-experimental"
+])
+
+Language = TypeAliasType("Language", Literal[
+    "aa", "ab", "ae", "af", "ak", "am", "an", "ar", "as", "av", "ay", "az", "ba", "be", "bg", "bh",
+    "bi", "bm", "bn", "bo", "br", "bs", "ca", "ce", "ch", "co", "cr", "cs", "cu", "cv", "cy", "da",
+    "de", "dv", "dz", "ee", "el", "en", "eo", "es", "et", "eu", "fa", "ff", "fi", "fj", "fo", "fr",
+    "fy", "ga", "gd", "gl", "gn", "gu", "gv", "ha", "he", "hi", "ho", "hr", "ht", "hu", "hy", "hz",
+    "ia", "id", "ie", "ig", "ii", "ik", "io", "is", "it", "iu", "ja", "jv", "ka", "kg", "ki", "kj",
+    "kk", "kl", "km", "kn", "ko", "kr", "ks", "ku", "kv", "kw", "ky", "la", "lb", "lg", "li", "ln",
+    "lo", "lt", "lu", "lv", "mg", "mh", "mi", "mk", "ml", "mn", "mr", "ms", "mt", "my", "na", "nb",
+    "nd", "ne", "ng", "nl", "nn", "no", "nr", "nv", "ny", "oc", "oj", "om", "or", "os", "pa", "pi",
+    "pl", "ps", "pt", "qu", "rm", "rn", "ro", "ru", "rw", "sa", "sc", "sd", "se", "sg", "si", "sk",
+    "sl", "sm", "sn", "so", "sq", "sr", "ss", "st", "su", "sv", "sw", "ta", "te", "tg", "th", "ti",
+    "tk", "tl", "tn", "to", "tr", "ts", "tt", "tw", "ty", "ug", "uk", "ur", "uz", "ve", "vi", "vo",
+    "wa", "wo", "xh", "yi", "yue", "yo", "za", "zh", "zu"
+])
+
+# fmt: on
+
+SipVerb = TypeAliasType("SipVerb", Literal["refer", "bye", "dial"])
 
 
 class TextContent(StrictModel):

@@ -1,9 +1,23 @@
 """The inline assistant and the changes to it for one customer."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
+from typing_extensions import TypeAliasType
 
+from schemas.assistant.analysis import AnalysisPlan
+from schemas.assistant.artifact import ArtifactPlan, CompliancePlan
+from schemas.assistant.credential import Credential
+from schemas.assistant.denoising import BackgroundSpeechDenoisingPlan
+from schemas.assistant.hook import AssistantHook
+from schemas.assistant.model import Model
+from schemas.assistant.monitoring import LangfuseObservabilityPlan, MonitorPlan
+from schemas.assistant.silence import MessagePlan
+from schemas.assistant.speaking import StartSpeakingPlan, StopSpeakingPlan
+from schemas.assistant.telephone import KeypadInputPlan, TransportConfigurationTwilio
+from schemas.assistant.transcriber import Transcriber
+from schemas.assistant.voice import Voice
+from schemas.assistant.voicemail import VoicemailDetection
 from schemas.base import (
     BackgroundSound,
     JsonObject,
@@ -13,26 +27,31 @@ from schemas.base import (
     Text40,
     Text1000,
 )
-from schemas.choices import ClientMessage, FirstMessageMode, ServerMessage
-from schemas.credential import Credential
-from schemas.hook import AssistantHook
-from schemas.model import Model
-from schemas.plan import (
-    AnalysisPlan,
-    ArtifactPlan,
-    BackgroundSpeechDenoisingPlan,
-    CompliancePlan,
-    KeypadInputPlan,
-    LangfuseObservabilityPlan,
-    MessagePlan,
-    MonitorPlan,
-    TransportConfigurationTwilio,
-)
 from schemas.server import Server
-from schemas.speaking import StartSpeakingPlan, StopSpeakingPlan
-from schemas.transcriber import Transcriber
-from schemas.voice import Voice
-from schemas.voicemail import VoicemailDetection
+
+# The formatter would give each value a line of its own.
+# fmt: off
+
+ClientMessage = TypeAliasType("ClientMessage", Literal[
+    "conversation-update", "function-call", "function-call-result", "hang", "language-changed",
+    "metadata", "model-output", "speech-update", "status-update", "transcript", "tool-calls",
+    "tool-calls-result", "tool.completed", "transfer-update", "user-interrupted", "voice-input",
+    "workflow.node.started"
+])
+
+ServerMessage = TypeAliasType("ServerMessage", Literal[
+    "conversation-update", "end-of-call-report", "function-call", "hang", "language-changed",
+    "language-change-detected", "model-output", "phone-call-control", "speech-update",
+    "status-update", "transcript", 'transcript[transcriptType="final"]', "tool-calls",
+    "transfer-destination-request", "transfer-update", "user-interrupted", "voice-input"
+])
+
+FirstMessageMode = TypeAliasType("FirstMessageMode", Literal[
+    "assistant-speaks-first", "assistant-speaks-first-with-model-generated-message",
+    "assistant-waits-for-user"
+])
+
+# fmt: on
 
 
 class _Assistant(StrictModel):

@@ -3,14 +3,28 @@
 from typing import Annotated, Literal
 
 from pydantic import Field
+from typing_extensions import TypeAliasType
 
 from schemas.base import JsonObject, ProviderBlock
-from schemas.choices import OpenAITranscriberModelName, PlainTranscriberProvider
 from schemas.server import Server
+
+# The formatter would give each value a line of its own.
+# fmt: off
+
+PlainTranscriberProvider = TypeAliasType("PlainTranscriberProvider", Literal[
+    "assembly-ai", "azure", "deepgram", "11labs", "gladia", "google", "speechmatics",
+    "talkscriber", "cartesia"
+])
+
+# fmt: on
+
+OpenAITranscriberModelName = TypeAliasType(
+    "OpenAITranscriberModelName", Literal["gpt-4o-transcribe", "gpt-4o-mini-transcribe"]
+)
 
 
 class TranscriberBlock(ProviderBlock):
-    """What every variant may carry: others to fall back on, kept as they came."""
+    """The fields that every variant may carry: others to fall back on, kept as they came."""
 
     fallback_plan: JsonObject | None = None
 

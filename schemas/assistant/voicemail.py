@@ -1,11 +1,25 @@
-"""How a voicemail is noticed, by `provider`."""
+"""The detection of voicemail, by `provider`."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
+from typing_extensions import TypeAliasType
 
 from schemas.base import Number, Range, StrictModel
-from schemas.choices import ModelVoicemailDetectionProvider, VoicemailDetectionType
+
+# The formatter would give each value a line of its own.
+# fmt: off
+
+VoicemailDetectionType = TypeAliasType("VoicemailDetectionType", Literal[
+    "machine_start", "human", "fax", "unknown", "machine_end_beep", "machine_end_silence",
+    "machine_end_other"
+])
+
+# fmt: on
+
+ModelVoicemailDetectionProvider = TypeAliasType(
+    "ModelVoicemailDetectionProvider", Literal["google", "openai", "vapi"]
+)
 
 
 class VoicemailDetectionBackoffPlan(StrictModel):
