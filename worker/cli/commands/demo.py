@@ -14,7 +14,6 @@ from rich.text import Text
 from worker.cli import event_loop, exits
 from worker.cli.bulk.input_lines import Document
 from worker.cli.bulk.sending import Tally, ask_all
-from worker.cli.commands.status import find
 from worker.cli.commands.topology import broker_for, design_for
 from worker.cli.commands.up import passing_key, settings_on
 from worker.cli.demo.scenes import ORG, Scenes, Seen
@@ -22,12 +21,12 @@ from worker.cli.demo.worker_process import WorkerProcess, worker_process
 from worker.cli.options import positive
 from worker.cli.output import coloured, emit, grid, json_option, people, say, show_client_log
 from worker.cli.patient_database import open_database
-from worker.cli.record import Found, render
+from worker.cli.record_tables import render
 from worker.cli.servers import client_for, reach
 from worker.client import Client, Request
 from worker.monitoring import log
+from worker.operations.record import Record, find
 from worker.postgres import migrate
-from worker.postgres.store import Store
 from worker.rabbitmq.connection import LOST
 from worker.settings import Settings
 from worker.stack import local_stack
@@ -194,10 +193,10 @@ async def _show_history(settings: Settings, seen: list[Seen], *, as_json: bool) 
     return steps == ["pending", "processing", "completed"] and found["session"] is not None
 
 
-async def _on_record(settings: Settings, request_id: UUID) -> Found | None:
+async def _on_record(settings: Settings, request_id: UUID) -> Record | None:
     database = await open_database(settings, 10)
     try:
-        return await find(Store(database, uuid4(), settings.lease_seconds), request_id)
+        return await find(database, request_id)
     finally:
         await database.close()
 

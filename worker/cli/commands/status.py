@@ -2,9 +2,7 @@
 
 import argparse
 import asyncio
-import json
-from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from rich.live import Live
 from rich.table import Table
@@ -14,11 +12,11 @@ from worker.cli.exits import CommandError
 from worker.cli.options import positive
 from worker.cli.output import coloured, emit, grid, json_option, people, plain, say, wait_option
 from worker.cli.patient_database import Looking, open_database
-from worker.cli.record import Found, at, render
+from worker.cli.record_tables import at, render
 from worker.cli.servers import settings_for
 from worker.monitoring import log
 from worker.operations import search
-from worker.postgres.store import Store
+from worker.operations.record import Record, find
 
 EXAMPLES = """\
   session-worker status 6f9f1c0e-6c0b-4a55-9d5e-0f4b8f5f5c11
@@ -33,7 +31,6 @@ With --watch the exit code is 0 for completed, 1 for failed, 4 when --timeout
 was over first. Where several requests match, they are listed, and it is 2.
 Correlation ids have no index: the newest requests are looked through.
 """
-SEALED = "(sealed)"
 _LOOK_SECONDS = 0.5
 _FINISHED = ("completed", "failed")
 
@@ -66,16 +63,17 @@ async def _status(options: argparse.Namespace) -> int:
     log.configure(settings.model_copy(update={"log_level": "error"}))
     database = await open_database(settings, options.wait)
     try:
-        store = Store(database, uuid4(), settings.lease_seconds)
         whole = _uuid(options.id)
         if options.watch and whole is not None:
-            return await _watch(database, store, whole, options)
-        found = await database.look(lambda: find(store, whole), options.wait) if whole is not None else None
+            return await _watch(database, whole, options)
+        found = (
+            await database.look(lambda: find(database, whole), options.wait) if whole is not None else None
+        )
         if found is None:
             request_id = await _the_one(database, options)
             if options.watch:
-                return await _watch(database, store, request_id, options)
-            found = await database.look(lambda: find(store, request_id), options.wait)
+                return await _watch(database, request_id, options)
+            found = await database.look(lambda: find(database, request_id), options.wait)
         if found is None:
             raise _unknown(options.id)
         _print(found, as_json=options.json)
@@ -134,31 +132,13 @@ def _uuid(text: str) -> UUID | None:
         return None
 
 
-async def find(store: Store, request_id: UUID) -> Found | None:
-    """All that is on record about a request; what is sealed stays unseen."""
-    request = await store.look_up(request_id)
-    if request is None:
-        return None
-    session = await store.session_of(request_id)
-    if session is not None:
-        session["document"] = _without_secrets(json.loads(session["document"]))
-    response = request.pop("response")
-    return {
-        "request": request,
-        "history": await store.history(request_id),
-        "attempts": await store.attempts_of(request_id),
-        "session": session,
-        "response": json.loads(response) if response else None,
-    }
-
-
-async def _watch(database: Looking, store: Store, request_id: UUID, options: argparse.Namespace) -> int:
-    shown: Found | None = None
+async def _watch(database: Looking, request_id: UUID, options: argparse.Namespace) -> int:
+    shown: Record | None = None
     try:
         with Live(console=people(), auto_refresh=False) as live:
             async with asyncio.timeout(options.timeout):
                 while shown is None or shown["request"]["status"] not in _FINISHED:
-                    found = await database.look(lambda: find(store, request_id), options.wait)
+                    found = await database.look(lambda: find(database, request_id), options.wait)
                     if found is not None and found != shown:
                         if options.json:
                             emit(found)
@@ -189,16 +169,8 @@ def _unknown(text: str, through: search.Through | None = None) -> CommandError:
     )
 
 
-def _print(found: Found, *, as_json: bool) -> None:
+def _print(found: Record, *, as_json: bool) -> None:
     if as_json:
         emit(found)
     else:
         people().print(render(found))
-
-
-def _without_secrets(value: Any) -> Any:  # noqa: ANN401 — any JSON
-    if isinstance(value, dict):
-        return {name: _without_secrets(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_without_secrets(item) for item in value]
-    return SEALED if isinstance(value, str) and value.startswith("sealed:") else value
