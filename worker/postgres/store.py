@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -300,20 +300,6 @@ class Store(PutOffLine):
         them begin, if there are any."""
         row = (await self._database.call("retire_requests", older_than_seconds, most, since))[0]
         return row["retired"], row["reached"]
-
-    async def look_up(self, request_id: UUID) -> dict[str, Any] | None:
-        rows = await self._database.call("look_up", request_id)
-        return dict(rows[0]) if rows else None
-
-    async def history(self, request_id: UUID) -> list[dict[str, Any]]:
-        return [dict(row) for row in await self._database.call("history", request_id)]
-
-    async def attempts_of(self, request_id: UUID) -> list[dict[str, Any]]:
-        return [dict(row) for row in await self._database.call("attempts_of", request_id)]
-
-    async def session_of(self, request_id: UUID) -> dict[str, Any] | None:
-        rows = await self._database.call("session_of", request_id)
-        return dict(rows[0]) if rows else None
 
 
 def first_work(arrival: Arrival) -> Work:
