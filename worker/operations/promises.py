@@ -5,12 +5,14 @@ import ssl
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
 
 from worker.postgres.installation import connected
+from worker.postgres.sql import load_queries
 
 _AT_ONCE = 5_000
 _TERMINAL = ("completed", "failed")
@@ -203,53 +205,54 @@ def _check_conflicts(key: str, row: Recorded | None, conflicts: Sequence[Receive
 
 
 async def _read(connection: asyncpg.Connection, ids: Sequence[UUID]) -> dict[str, Recorded]:
-    rows = await connection.fetch(
-        "select request_id, status, attempt, session_id, response, error_code, "
-        "due_at at time zone 'utc' as due_at, "
-        "array(select attempt from attempts where attempts.request_id = requests.request_id) as failed "
-        "from requests where request_id = any ($1::uuid[])",
-        ids,
-    )
+    rows = await connection.fetch(_queries()["requests"], ids)
     history: dict[UUID, list[tuple[str, int]]] = defaultdict(list)
-    for step in await connection.fetch(
-        "select request_id, status, attempt from request_transitions where request_id = any ($1::uuid[]) "
-        "order by at, attempt, status in ('completed', 'failed')",
-        ids,
-    ):
+    for step in await connection.fetch(_queries()["transitions"], ids):
         history[step["request_id"]].append((step["status"], step["attempt"]))
-    sessions: dict[UUID | None, list[str]] = defaultdict(list)
+    sessions = await _sessions(connection, ids, rows)
+    return {
+        str(row["request_id"]): Recorded(
+            status=row["status"],
+            attempt=row["attempt"],
+            session_id=row["session_id"],
+            response=row["response"],
+            error_code=row["error_code"],
+            history=history[row["request_id"]],
+            sessions=sessions[row["request_id"]],
+            failed_attempts=tuple(row["failed"]),
+            put_off_until=row["due_at"],
+        )
+        for row in rows
+    }
+
+
+async def _sessions(
+    connection: asyncpg.Connection, ids: Sequence[UUID], rows: Sequence[asyncpg.Record]
+) -> dict[UUID | None, list[str]]:
+    """Sort sessions by the request they are of, and by the request whose reserved session id they have."""
     reserved: dict[str, UUID] = {row["session_id"]: row["request_id"] for row in rows}
-    for session in await connection.fetch(
-        "select request_id, id from sessions where request_id = any ($1::uuid[]) or id = any ($2::text[]) "
-        "order by id",
-        ids, [row["session_id"] for row in rows],
-    ):  # fmt: skip
+    sessions: dict[UUID | None, list[str]] = defaultdict(list)
+    for session in await connection.fetch(_queries()["sessions"], ids, list(reserved)):
         sessions[session["request_id"]].append(session["id"])
         reserved_by = reserved.get(session["id"])
         if reserved_by not in (None, session["request_id"]):
             sessions[reserved_by].append(session["id"])
-    return {
-        str(row["request_id"]): Recorded(
-            row["status"], row["attempt"], row["session_id"], row["response"], row["error_code"],
-            history[row["request_id"]], sessions[row["request_id"]], tuple(row["failed"]), row["due_at"],
-        )
-        for row in rows
-    }  # fmt: skip
+    return sessions
 
 
 async def _orphans(connection: asyncpg.Connection, checked: set[str]) -> list[Violation]:
-    """In the rest of the installation: a session that no completed request stands behind."""
-    rows = await connection.fetch(
-        "select s.request_id, s.id, r.status from sessions s join requests r using (request_id) "
-        "where (r.status <> 'completed' or r.session_id <> s.id) "
-        "and not (r.error_code is not distinct from $1 and r.session_id <> s.id)",
-        _CONFLICT,
-    )
+    """Find, in the rest of the installation, sessions that no completed request stands behind."""
+    rows = await connection.fetch(_queries()["orphans"], _CONFLICT)
     return [
         Violation("nothing twice", str(row["request_id"]), f"{row['status']}, with the session {row['id']}")
         for row in rows
         if str(row["request_id"]) not in checked
     ]
+
+
+@cache
+def _queries() -> dict[str, str]:
+    return load_queries("promises.sql")
 
 
 def _sorted_out(received: Iterable[Received]) -> _Copies:
