@@ -1,6 +1,5 @@
 """Tables for people on stdout, one JSON object a line for programs, and everything else on stderr."""
 
-import argparse
 import json
 import logging
 import sys
@@ -19,17 +18,6 @@ _COLOURS = {
     "completed": "green", "active": "green", "failed": "red", "timed_out": "yellow", "processing": "cyan",
 }  # fmt: skip
 NARROWEST = 100  # columns, where the output is no terminal: an id must not be broken over lines
-
-
-def json_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="for programs: one JSON object a line on stdout")
-
-
-def wait_option(parser: argparse.ArgumentParser, seconds: float = 30) -> None:
-    parser.add_argument(
-        "--wait", type=float, default=seconds, metavar="SECONDS",
-        help=f"how long to wait for a server that does not answer (default {seconds:g})",
-    )  # fmt: skip
 
 
 class _Console(Console):

@@ -5,7 +5,8 @@ from uuid import UUID
 
 from worker.cli import event_loop, exits
 from worker.cli.exits import CommandError
-from worker.cli.output import coloured, emit, facts, json_option, people, show_client_log, wait_option
+from worker.cli.options import json_option, wait_option
+from worker.cli.output import coloured, emit, facts, people, show_client_log
 from worker.cli.servers import client_for, settings_for
 from worker.client import Ending
 

@@ -18,8 +18,8 @@ from worker.cli.commands.topology import broker_for, design_for
 from worker.cli.commands.up import passing_key, settings_on
 from worker.cli.demo.scenes import ORG, Scenes, Seen
 from worker.cli.demo.worker_process import WorkerProcess, worker_process
-from worker.cli.options import positive
-from worker.cli.output import coloured, emit, grid, json_option, people, say, show_client_log
+from worker.cli.options import json_option, positive
+from worker.cli.output import coloured, emit, grid, people, say, show_client_log
 from worker.cli.patient_database import open_database
 from worker.cli.record_tables import render
 from worker.cli.servers import client_for, reach

@@ -3,7 +3,8 @@
 import argparse
 
 from worker.cli import event_loop, exits
-from worker.cli.output import emit, json_option, say, wait_option
+from worker.cli.options import json_option, wait_option
+from worker.cli.output import emit, say
 from worker.cli.servers import reach, settings_for
 from worker.postgres.migrate import grant, inspect, migrate, script
 from worker.postgres.sql import Migration

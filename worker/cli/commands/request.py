@@ -13,8 +13,8 @@ from worker.cli.bulk.input_lines import Document, from_options, what_they_say
 from worker.cli.bulk.progress import send_many
 from worker.cli.bulk.sending import Result, ask
 from worker.cli.exits import CommandError
-from worker.cli.options import positive
-from worker.cli.output import coloured, emit, facts, json_option, people, show_client_log, wait_option
+from worker.cli.options import json_option, positive, wait_option
+from worker.cli.output import coloured, emit, facts, people, show_client_log
 from worker.cli.servers import client_for, settings_for
 from worker.client import Client
 

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from schemas import CreateSessionResponse
 from worker.cli import event_loop, exits
-from worker.cli.options import positive
-from worker.cli.output import coloured, emit, json_option, people, plain, say, show_client_log, wait_option
+from worker.cli.options import json_option, positive, wait_option
+from worker.cli.output import coloured, emit, people, plain, say, show_client_log
 from worker.cli.servers import client_for, settings_for
 from worker.client import Subscription
 from worker.process.signals import heeded

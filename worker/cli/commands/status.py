@@ -9,8 +9,8 @@ from rich.table import Table
 
 from worker.cli import event_loop, exits
 from worker.cli.exits import CommandError
-from worker.cli.options import positive
-from worker.cli.output import coloured, emit, grid, json_option, people, plain, say, wait_option
+from worker.cli.options import json_option, positive, wait_option
+from worker.cli.output import coloured, emit, grid, people, plain, say
 from worker.cli.patient_database import Looking, open_database
 from worker.cli.record_tables import at, render
 from worker.cli.servers import settings_for

@@ -3,7 +3,8 @@
 import argparse
 
 from worker.cli import event_loop, exits
-from worker.cli.output import emit, grid, json_option, people, wait_option
+from worker.cli.options import json_option, wait_option
+from worker.cli.output import emit, grid, people
 from worker.cli.servers import broker_tls, reach, settings_for
 from worker.errors import SettingsError
 from worker.rabbitmq import topology

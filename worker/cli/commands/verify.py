@@ -12,7 +12,8 @@ from rich.table import Table
 
 from worker.cli import event_loop, exits
 from worker.cli.exits import CommandError
-from worker.cli.output import emit, grid, json_option, people, plain, say, wait_option
+from worker.cli.options import json_option, wait_option
+from worker.cli.output import emit, grid, people, plain, say
 from worker.cli.servers import reach, settings_for
 from worker.operations.promises import Received, Violation, verify
 from worker.postgres.migrate import require_current
