@@ -144,7 +144,7 @@ def _explain(error: Exception, name: str) -> int:
         if (code := _CODES.get(f"{kind.__module__}.{kind.__name__}")) is not None:
             return _say(str(error), code)
     if "worker.postgres.database" in sys.modules:  # else the command needs no Postgres
-        from worker.cli.servers import unreachable  # noqa: PLC0415 — as above
+        from worker.cli.reaching import unreachable  # noqa: PLC0415 — as above
 
         if away := unreachable(error):
             return _say(str(away), away.code)

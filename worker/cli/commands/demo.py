@@ -14,15 +14,15 @@ from rich.text import Text
 from worker.cli import event_loop, exits
 from worker.cli.bulk.input_lines import Document
 from worker.cli.bulk.sending import Tally, ask_all
-from worker.cli.commands.topology import broker_for, design_for
-from worker.cli.commands.up import passing_key, settings_on
 from worker.cli.demo.scenes import ORG, Scenes, Seen
 from worker.cli.demo.worker_process import WorkerProcess, worker_process
+from worker.cli.local_settings import settings_on, throwaway_key
+from worker.cli.lookup_database import open_database
 from worker.cli.options import json_option, positive
 from worker.cli.output import coloured, emit, grid, people, say, show_client_log
-from worker.cli.patient_database import open_database
+from worker.cli.reaching import reach
 from worker.cli.record_tables import render
-from worker.cli.servers import client_for, reach
+from worker.cli.servers import broker_for, client_for, design_for
 from worker.client import Client, Request
 from worker.monitoring import log
 from worker.operations.record import Record, find
@@ -61,7 +61,7 @@ async def _demo(options: argparse.Namespace) -> int:
         stack = await opened.enter_async_context(local_stack(say, environ=os.environ))
         # Names of its own: on a broker of yours it must not meet your requests.
         settings = settings_on(
-            stack, os.environ, prefix=f"demo-{uuid4().hex[:8]}", log_level="error", seal_keys=passing_key()
+            stack, os.environ, prefix=f"demo-{uuid4().hex[:8]}", log_level="error", seal_keys=throwaway_key()
         )
         log.configure(settings)
         opened.push_async_callback(_drop_schema, settings)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from worker.app import run_worker
 from worker.cli import event_loop, exits
 from worker.cli.options import positive
-from worker.cli.servers import refusal
+from worker.cli.reaching import refusal
 from worker.monitoring import log
 from worker.process import signals
 from worker.process.supervisor import supervise

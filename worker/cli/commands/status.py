@@ -9,9 +9,9 @@ from rich.table import Table
 
 from worker.cli import event_loop, exits
 from worker.cli.exits import CommandError
+from worker.cli.lookup_database import LookupDatabase, open_database
 from worker.cli.options import json_option, positive, wait_option
 from worker.cli.output import coloured, emit, grid, people, plain, say
-from worker.cli.patient_database import Looking, open_database
 from worker.cli.record_tables import at, render
 from worker.cli.servers import settings_for
 from worker.monitoring import log
@@ -82,7 +82,7 @@ async def _status(options: argparse.Namespace) -> int:
         await database.close()
 
 
-async def _the_one(database: Looking, options: argparse.Namespace) -> UUID:
+async def _the_one(database: LookupDatabase, options: argparse.Namespace) -> UUID:
     """The request that is meant. Several that may be are listed."""
     matches = await database.look(lambda: search.by_id(database, options.id), options.wait)
     if not matches:
@@ -132,7 +132,7 @@ def _uuid(text: str) -> UUID | None:
         return None
 
 
-async def _watch(database: Looking, request_id: UUID, options: argparse.Namespace) -> int:
+async def _watch(database: LookupDatabase, request_id: UUID, options: argparse.Namespace) -> int:
     shown: Record | None = None
     try:
         with Live(console=people(), auto_refresh=False) as live:

@@ -5,11 +5,9 @@ import argparse
 from worker.cli import event_loop, exits
 from worker.cli.options import json_option, wait_option
 from worker.cli.output import emit, grid, people
-from worker.cli.servers import broker_tls, reach, settings_for
-from worker.errors import SettingsError
+from worker.cli.reaching import reach
+from worker.cli.servers import broker_for, design_for, settings_for
 from worker.rabbitmq import topology
-from worker.rabbitmq.connection import Broker
-from worker.settings import Settings
 
 EXAMPLES = """\
   session-worker topology apply     declare what is missing; leave the rest
@@ -44,17 +42,6 @@ async def _topology(options: argparse.Namespace) -> int:
         await connection.close()
     _show(options, design, found)
     return exits.FAILED if found.problems else exits.OK
-
-
-def design_for(settings: Settings) -> topology.Topology:
-    return topology.design(settings.prefix, limits_from_policy=settings.queue_limits == "policy")
-
-
-def broker_for(settings: Settings) -> Broker:
-    try:
-        return Broker(settings.amqp_url.get_secret_value(), broker_tls(settings), "session-worker topology")
-    except ValueError as error:
-        raise SettingsError(f"AMQP_URL: {error}") from None
 
 
 def _show(options: argparse.Namespace, design: topology.Topology, found: topology.Comparison) -> None:

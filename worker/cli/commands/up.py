@@ -2,9 +2,7 @@
 
 import argparse
 import asyncio
-import base64
 import os
-import secrets
 import shlex
 import shutil
 import sys
@@ -12,16 +10,17 @@ from collections.abc import Mapping, Sequence
 
 from worker.app import run_worker
 from worker.cli import event_loop, exits
-from worker.cli.commands.topology import broker_for
 from worker.cli.exits import CommandError
+from worker.cli.local_settings import settings_on, throwaway_key
 from worker.cli.output import say
-from worker.cli.servers import reach
+from worker.cli.reaching import reach
+from worker.cli.servers import broker_for
 from worker.monitoring import log
 from worker.monitoring.readiness import Readiness
 from worker.postgres import migrate
 from worker.process import signals
 from worker.rabbitmq import topology
-from worker.settings import Settings, read_settings
+from worker.settings import Settings
 from worker.stack import Stack, local_stack
 from worker.tls import context_from
 
@@ -49,7 +48,7 @@ async def _up() -> None:
     async with local_stack(say, environ=os.environ) as stack:
         # A database that goes away with the stack takes what was sealed with it.
         kept = os.environ.get("WORKER_SEAL_KEYS") or os.environ.get("DATABASE_URL")
-        settings = settings_on(stack, os.environ, **({} if kept else {"seal_keys": passing_key()}))
+        settings = settings_on(stack, os.environ, **({} if kept else {"seal_keys": throwaway_key()}))
         log.configure(settings)
         await _make_or_refuse(settings)
         stop = signals.stop_on_signals()
@@ -79,25 +78,6 @@ async def _make_or_refuse(settings: Settings) -> None:
         finally:
             await connection.close()
     await migrate.migrate(url, tls, settings.prefix, maker="up")
-
-
-def settings_on(stack: Stack, environ: Mapping[str, str], **changes: object) -> Settings:
-    """A worker's settings on these servers. Unless told otherwise, its port is any free one of this machine
-    alone."""
-    local: dict[str, object] = {"amqp_url": stack.amqp_url, "database_url": stack.database_url, **changes}
-    if stack.kind != "environment":  # servers of ours speak no TLS
-        local |= {"tls_ca_file": "", "tls_cert_file": "", "tls_key_file": ""}
-    local |= {
-        name: value
-        for name, value in (("http_host", "127.0.0.1"), ("http_port", 0))
-        if f"WORKER_{name.upper()}" not in environ
-    }
-    return read_settings(**local)
-
-
-def passing_key() -> str:
-    """A key for secrets that nobody has to read later."""
-    return f"passing:{base64.b64encode(secrets.token_bytes(32)).decode()}"
 
 
 async def _tell(stack: Stack, settings: Settings, started: "asyncio.Future[tuple[int, Readiness]]") -> None:
