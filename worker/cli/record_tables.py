@@ -6,7 +6,7 @@ from datetime import datetime
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from worker.cli.output import coloured, facts, grid, plain
+from worker.cli.tables import coloured, facts, grid, plain
 from worker.operations.delivery import delivery
 from worker.operations.record import Record, Row
 

@@ -13,7 +13,8 @@ from worker.cli.bulk.checkpoint import Journal, written
 from worker.cli.bulk.input_lines import Document, expected
 from worker.cli.bulk.sending import Result, Tally, ask_all
 from worker.cli.exits import CommandError
-from worker.cli.output import as_json, bystanders, coloured, emit, grid, people, plain, say
+from worker.cli.output import as_json, emit, say
+from worker.cli.tables import bystanders, coloured, grid, people, plain
 from worker.client import Client
 
 _SHOWN = 5

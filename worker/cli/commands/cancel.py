@@ -6,8 +6,9 @@ from uuid import UUID
 from worker.cli import event_loop, exits
 from worker.cli.exits import CommandError
 from worker.cli.options import json_option, wait_option
-from worker.cli.output import coloured, emit, facts, people, show_client_log
+from worker.cli.output import emit, show_client_log
 from worker.cli.servers import client_for, settings_for
+from worker.cli.tables import coloured, facts, people
 from worker.client import Ending
 
 EXAMPLES = """\

@@ -19,10 +19,11 @@ from worker.cli.demo.worker_process import WorkerProcess, worker_process
 from worker.cli.local_settings import settings_on, throwaway_key
 from worker.cli.lookup_database import open_database
 from worker.cli.options import json_option, positive
-from worker.cli.output import coloured, emit, grid, people, say, show_client_log
+from worker.cli.output import emit, say, show_client_log
 from worker.cli.reaching import reach
 from worker.cli.record_tables import render
 from worker.cli.servers import broker_for, client_for, design_for
+from worker.cli.tables import coloured, grid, people
 from worker.client import Client, Request
 from worker.monitoring import log
 from worker.operations.record import Record, find

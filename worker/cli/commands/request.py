@@ -14,8 +14,9 @@ from worker.cli.bulk.progress import send_many
 from worker.cli.bulk.sending import Result, ask
 from worker.cli.exits import CommandError
 from worker.cli.options import json_option, positive, wait_option
-from worker.cli.output import coloured, emit, facts, people, show_client_log
+from worker.cli.output import emit, show_client_log
 from worker.cli.servers import client_for, settings_for
+from worker.cli.tables import coloured, facts, people
 from worker.client import Client
 
 EXAMPLES = """\
