@@ -9,8 +9,8 @@ from rich.progress import Progress
 
 from schemas import CreateSessionResponse
 from worker.cli import record_tables
-from worker.cli.bulk.progress import progress_bar, show_tally
-from worker.cli.bulk.sending import Tally
+from worker.cli.bulk.progress import progress_bar, show_totals
+from worker.cli.bulk.sending import Totals
 from worker.cli.commands import demo, status, verify
 from worker.cli.demo.scenes import Seen
 from worker.operations.promises import Violation
@@ -91,11 +91,11 @@ def test_a_table_fits_and_breaks_no_word(name: str) -> None:
 
 
 def test_what_became_of_many_fits(capsys: pytest.CaptureFixture[str]) -> None:
-    tally = Tally(before=500_000, began=0, ended=123)
-    tally.outcomes.update({"completed": 1_000_000, "invalid_request": 17})
-    tally.seconds.update({-100: 1_000_000})
+    totals = Totals(before=500_000, began=0, ended=123)
+    totals.outcomes.update({"completed": 1_000_000, "invalid_request": 17})
+    totals.seconds.update({-100: 1_000_000})
 
-    show_tally(tally, Console(width=80, force_terminal=True, color_system=None))
+    show_totals(totals, Console(width=80, force_terminal=True, color_system=None))
 
     out = capsys.readouterr().out
     assert all(len(line) <= 80 for line in out.splitlines())

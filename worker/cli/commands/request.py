@@ -8,16 +8,17 @@ from typing import Any
 from uuid import UUID
 
 from worker.cli import event_loop, exits
-from worker.cli.bulk.checkpoint import Journal
-from worker.cli.bulk.input_lines import Document, from_options, what_they_say
+from worker.cli.bulk.checkpoint import Checkpoint
+from worker.cli.bulk.input_lines import InputLine, from_options, request_options
 from worker.cli.bulk.progress import send_many
-from worker.cli.bulk.sending import Result, ask
+from worker.cli.bulk.sending import Result, send_one
 from worker.cli.exits import CommandError
 from worker.cli.options import json_option, positive, wait_option
 from worker.cli.output import emit, show_client_log
 from worker.cli.servers import client_for, settings_for
 from worker.cli.tables import coloured, facts, people
 from worker.client import Client
+from worker.settings import Settings
 
 EXAMPLES = """\
   session-worker request
@@ -92,32 +93,34 @@ def execute(options: argparse.Namespace) -> int:
 async def _request(options: argparse.Namespace) -> int:
     settings = settings_for(broker=True)
     if options.checkpoint is not None:
-        if options.key or options.request_id:
-            raise CommandError(exits.USAGE, "--checkpoint does not go with --key or --request-id")
-        with Journal(
-            options.checkpoint,
-            results=options.results.absolute() if options.results else None,
-            options={**what_they_say(options), "prefix": settings.prefix},
-            wait=not options.no_wait,
-        ) as journal:
-            documents = from_options(options, journal)
-            async with client_for(settings, options.wait) as client:
-                return await send_many(client, documents, options, journal)
-    documents = from_options(options)
+        return await _resumable(settings, options)
+    lines = from_options(options)
     async with client_for(settings, options.wait) as client:
-        first = await anext(documents, None)
-        second = await anext(documents, None)
+        first = await anext(lines, None)
+        second = await anext(lines, None)
         if (first is None or second is None) and options.results is None:
-            return await _one(client, first or Document(1, None, "is missing"), options)
+            return await _one(client, first or InputLine(1, None, "is missing"), options)
         if options.key or options.request_id:
             raise CommandError(exits.USAGE, "--key and --request-id are for one request")
-        return await send_many(
-            client, _chained([each for each in (first, second) if each], documents), options
-        )
+        return await send_many(client, _chained([each for each in (first, second) if each], lines), options)
 
 
-async def _one(client: Client, document: Document, options: argparse.Namespace) -> int:
-    result = await ask(client, document, timeout=options.timeout, wait=not options.no_wait)
+async def _resumable(settings: Settings, options: argparse.Namespace) -> int:
+    if options.key or options.request_id:
+        raise CommandError(exits.USAGE, "--checkpoint does not go with --key or --request-id")
+    with Checkpoint(
+        options.checkpoint,
+        results=options.results.absolute() if options.results else None,
+        options={**request_options(options), "prefix": settings.prefix},
+        wait=not options.no_wait,
+    ) as checkpoint:
+        lines = from_options(options, checkpoint)
+        async with client_for(settings, options.wait) as client:
+            return await send_many(client, lines, options, checkpoint)
+
+
+async def _one(client: Client, line: InputLine, options: argparse.Namespace) -> int:
+    result = await send_one(client, line, timeout=options.timeout, wait=not options.no_wait)
     if result.status == "not_sent":
         raise CommandError(exits.USAGE, f"not sent: the request {result.error}")
     if result.status == "timed_out":
@@ -153,12 +156,12 @@ def _facts_of(result: Result) -> list[tuple[str, object]]:
 
 
 async def _chained(
-    first: list[Document], rest: AsyncGenerator[Document, None]
-) -> AsyncGenerator[Document, None]:
-    for document in first:
-        yield document
-    async for document in rest:
-        yield document
+    first: list[InputLine], rest: AsyncGenerator[InputLine, None]
+) -> AsyncGenerator[InputLine, None]:
+    for line in first:
+        yield line
+    async for line in rest:
+        yield line
 
 
 def _object(text: str) -> dict[str, Any]:

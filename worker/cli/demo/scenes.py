@@ -10,8 +10,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from schemas import CreateSessionResponse, is_session_id
-from worker.cli.bulk.input_lines import Document
-from worker.cli.bulk.sending import Result, ask
+from worker.cli.bulk.input_lines import InputLine
+from worker.cli.bulk.sending import Result, send_one
 from worker.client import Client, Request, Subscription
 
 ORG = "demo"
@@ -142,8 +142,8 @@ class Scenes:
     async def _ask(
         self, what: str, expected: str, request: Request, check: Check | None = None
     ) -> CreateSessionResponse | None:
-        result: Result = await ask(
-            self._client, Document(len(self.seen) + 1, request), timeout=WAIT_SECONDS, wait=True
+        result: Result = await send_one(
+            self._client, InputLine(len(self.seen) + 1, request), timeout=WAIT_SECONDS, wait=True
         )
         if result.response is None:
             self._add(what, expected, result.status, result.seconds, result.request_id, None, ok=False)
