@@ -2,6 +2,8 @@
 
 import argparse
 import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import contextmanager
 from uuid import UUID
 
 from rich.live import Live
@@ -65,26 +67,28 @@ async def _status(options: argparse.Namespace) -> int:
     database = await open_database(settings, options.wait)
     try:
         whole = _uuid(options.id)
-        if options.watch and whole is not None:
-            return await _watch(database, whole, options)
-        found = (
-            await database.look(lambda: find(database, whole), options.wait) if whole is not None else None
-        )
-        if found is None:
-            request_id = await _the_one(database, options)
-            if options.watch:
-                return await _watch(database, request_id, options)
-            found = await database.look(lambda: find(database, request_id), options.wait)
-        if found is None:
+        if options.watch:
+            return await _watch(database, whole or await _the_one(database, options), options)
+        record = await _look_up(database, whole, options) if whole else None
+        if record is None:
+            record = await _look_up(database, await _the_one(database, options), options)
+        if record is None:
             raise _unknown(options.id)
-        _print(found, as_json=options.json)
+        if options.json:
+            emit(record)
+        else:
+            people().print(render(record))
         return exits.OK
     finally:
         await database.close()
 
 
+async def _look_up(database: LookupDatabase, request_id: UUID, options: argparse.Namespace) -> Record | None:
+    return await database.look(lambda: find(database, request_id), options.wait)
+
+
 async def _the_one(database: LookupDatabase, options: argparse.Namespace) -> UUID:
-    """The request that is meant. Several that may be are listed."""
+    """Find the one request that has the id; where several do, list them and raise."""
     matches = await database.look(lambda: search.by_id(database, options.id), options.wait)
     if not matches:
         say(f"no request's id: looking through the newest {options.look_through:,} for the correlation id")
@@ -126,7 +130,7 @@ def table_of(matches: list[search.Match]) -> Table:
 
 
 def _uuid(text: str) -> UUID | None:
-    """A whole request id, in any of the spellings of a UUID."""
+    """Read a whole request id, in any spelling of a UUID; None for anything else."""
     try:
         return UUID(text)
     except ValueError:
@@ -134,25 +138,43 @@ def _uuid(text: str) -> UUID | None:
 
 
 async def _watch(database: LookupDatabase, request_id: UUID, options: argparse.Namespace) -> int:
-    shown: Record | None = None
+    last: Record | None = None
     try:
-        with Live(console=people(), auto_refresh=False) as live:
+        with _screen(as_json=options.json) as show:
             async with asyncio.timeout(options.timeout):
-                while shown is None or shown["request"]["status"] not in _FINISHED:
-                    found = await database.look(lambda: find(database, request_id), options.wait)
-                    if found is not None and found != shown:
-                        if options.json:
-                            emit(found)
-                        else:
-                            live.update(render(found), refresh=True)
-                    shown = found
-                    await asyncio.sleep(_LOOK_SECONDS if shown is None or shown["response"] is None else 0)
+                async for record in _versions(database, request_id, options):
+                    show(record)
+                    last = record
     except TimeoutError:
-        state = f"still {shown['request']['status']}" if shown else "still not on record"
+        state = f"still {last['request']['status']}" if last else "still not on record"
         raise CommandError(exits.TIMED_OUT, f"{state} after {options.timeout:g} s: {request_id}") from None
-    if not options.json and not live.console.is_terminal:
+    return exits.OK if last and last["request"]["status"] == "completed" else exits.FAILED
+
+
+async def _versions(
+    database: LookupDatabase, request_id: UUID, options: argparse.Namespace
+) -> AsyncGenerator[Record, None]:
+    """Yield the record each time that it has changed, until the request is finished."""
+    last: Record | None = None
+    while last is None or last["request"]["status"] not in _FINISHED:
+        record = await _look_up(database, request_id, options)
+        if record is not None and record != last:
+            yield record
+        last = record
+        if record is None or record["response"] is None:
+            await asyncio.sleep(_LOOK_SECONDS)
+
+
+@contextmanager
+def _screen(*, as_json: bool) -> Generator[Callable[[Record], None], None, None]:
+    """Yield what shows a version of a record: as a line of JSON, or in the place of the version before."""
+    if as_json:
+        yield emit
+        return
+    with Live(console=people(), auto_refresh=False) as live:
+        yield lambda record: live.update(render(record), refresh=True)
+    if not live.console.is_terminal:
         live.console.print()  # it leaves the last line open there
-    return exits.OK if shown["request"]["status"] == "completed" else exits.FAILED
 
 
 def _unknown(text: str, through: search.Through | None = None) -> CommandError:
@@ -168,10 +190,3 @@ def _unknown(text: str, through: search.Through | None = None) -> CommandError:
         exits.FAILED,
         f"no request {text} is on record: it has not been accepted yet, or was deleted as old.{looked}",
     )
-
-
-def _print(found: Record, *, as_json: bool) -> None:
-    if as_json:
-        emit(found)
-    else:
-        people().print(render(found))
