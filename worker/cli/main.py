@@ -14,6 +14,7 @@ from worker.cli.parsing import Parser, did_you_mean
 
 COMMANDS = {
     "run": "a worker, until it is told to stop",
+    "health": "ask a running worker whether it is alive, or takes requests",
     "migrate": "bring the database's schema up to date, or say what is missing",
     "topology": "declare exchanges and queues, or compare them",
     "request": "ask for sessions and wait for the responses",
