@@ -1,8 +1,7 @@
-"""The parser, and what becomes of an error: sentences on stderr and an exit code."""
+"""Reads the command line, runs its command, and turns an error into sentences on stderr and an exit code."""
 
 import argparse
 import importlib
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import Protocol, cast
 from worker.cli import exits
 from worker.cli.exits import CommandError
 from worker.cli.parsing import Parser, did_you_mean
+from worker.monitoring import amqp_libraries
 
 COMMANDS = {
     "run": "a worker, until it is told to stop",
@@ -26,9 +26,7 @@ COMMANDS = {
     "demo": "the whole path, shown and checked",
     "schema": "print the JSON Schemas of the contract",
 }
-_LOCAL = ("up", "demo")  # need what starts servers as well
-_LIBRARIES = ("aio_pika", "aiormq")  # a lost connection is told in our own words, with what is done about it
-
+_LOCAL = ("up", "demo")  # these also need what starts servers
 _OTHERS = ("help", "--help", "--version")
 
 _EPILOG = f"""\
@@ -56,7 +54,7 @@ class _Version(argparse.Action):
 
 
 class Command(Protocol):
-    """What a module of a command has."""
+    """A module of a command."""
 
     EXAMPLES: str
 
@@ -82,8 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(words)
     if command is None:
         parser.error("a COMMAND is required")
-    for library in _LIBRARIES:
-        logging.getLogger(library).setLevel(logging.CRITICAL)
+    amqp_libraries.silence()
     try:
         return command.execute(options)
     except KeyboardInterrupt:
@@ -99,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _open_standard_streams() -> None:
-    """No socket may get the number of one that is closed: uvloop ends the program over it."""
+    """Open the standard streams that are closed: if a socket got the number of one, uvloop would end us."""
     for number in range(3):
         try:
             os.fstat(number)
