@@ -162,7 +162,7 @@ async def test_no_secret_leaves_the_worker(
         await eventually(all_answered)
         answers += [desk.arrived.get_nowait() for _ in range(desk.arrived.qsize())]
         dead = [await desk.take_from(names.dead) for _ in range(await desk.count(names.dead))]
-        metrics = await worker.monitoring.metrics()
+        metrics = await worker.metrics()
 
     assert len(dead) >= 2
     assert any(CANARY.encode() in letter.body for letter in dead)

@@ -49,10 +49,10 @@ def children_of(parent: asyncio.subprocess.Process) -> list[psutil.Process]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_worker_stops_in_order(shell: Shell, number: signal.Signals) -> None:
     async with shell.start("run") as worker:
-        await line_with(worker.process.stderr, "worker.ready")
+        await line_with(worker.stderr, "worker.ready")
         assert (await shell.run("request")).code == 0
         worker.send_signal(number)
-        await line_with(worker.process.stderr, "worker.stopped")
+        await line_with(worker.stderr, "worker.stopped")
         assert await worker.wait() == 0
 
 
@@ -64,11 +64,11 @@ async def test_in_the_background_it_ends_by_sigterm_alone(
     if words == ("up",):  # it takes tables of its own making alone
         shell.variables["DATABASE_URL"] = stack_database
     async with shell.start(*words, ignoring="INT HUP") as worker:
-        await line_with(worker.process.stderr, "worker.ready")
+        await line_with(worker.stderr, "worker.ready")
         worker.send_signal(signal.SIGINT)
         assert (await shell.run("request")).code == 0, "it goes on"
         worker.terminate()
-        stopping = json.loads(await line_with(worker.process.stderr, "stopping", "signal"))
+        stopping = json.loads(await line_with(worker.stderr, "stopping", "signal"))
         assert stopping["signal"] == "SIGTERM", "the first one that it heeds"
         assert await worker.wait() == 0
 

@@ -50,7 +50,7 @@ async def test_readiness_goes_with_the_broker_and_comes_back_with_it(
     async with proxy_to(stack.amqp_url) as (proxy, url):
         worker = await new_worker(amqp_url=SecretStr(url))
         down = [
-            asyncio.create_task(worker.monitoring.readiness.until_down(part))
+            asyncio.create_task(worker.readiness.until_down(part))
             for part in ("requests", "responses")
         ]
 
@@ -63,7 +63,7 @@ async def test_readiness_goes_with_the_broker_and_comes_back_with_it(
         assert (await http_get(worker, "/livez"))[0] == 200
         await desk.send(request := good_request())
         proxy.heal()
-        await asyncio.wait_for(worker.monitoring.readiness.until_up(), 20)
+        await asyncio.wait_for(worker.readiness.until_up(), 20)
         assert (await http_get(worker, "/readyz"))[0] == 200
         assert json.loads((await desk.next()).body)["request_id"] == request["request_id"]
         await worker.stop()
@@ -74,7 +74,7 @@ async def test_readiness_goes_with_postgres_and_comes_back_with_it(
 ) -> None:
     async with proxy_to(settings.database_url.get_secret_value()) as (proxy, url):
         worker = await new_worker(database_url=SecretStr(url))
-        down = asyncio.create_task(worker.monitoring.readiness.until_down("postgres"))
+        down = asyncio.create_task(worker.readiness.until_down("postgres"))
 
         assert proxy.cut(refuse=True) >= settings.pool_size
         await desk.send(request := good_request())
@@ -84,7 +84,7 @@ async def test_readiness_goes_with_postgres_and_comes_back_with_it(
         assert (status, list(json.loads(page)["reasons"])) == (503, ["postgres"])
         proxy.heal()
         assert json.loads((await desk.next()).body)["request_id"] == request["request_id"]
-        await asyncio.wait_for(worker.monitoring.readiness.until_up(), 20)
+        await asyncio.wait_for(worker.readiness.until_up(), 20)
         assert await db.fetchval("select attempt from requests") == 1
         await worker.stop()
 
