@@ -49,10 +49,7 @@ async def test_readiness_goes_with_the_broker_and_comes_back_with_it(
 ) -> None:
     async with proxy_to(stack.amqp_url) as (proxy, url):
         worker = await new_worker(amqp_url=SecretStr(url))
-        down = [
-            asyncio.create_task(worker.readiness.until_down(part))
-            for part in ("requests", "responses")
-        ]
+        down = [asyncio.create_task(worker.readiness.until_down(part)) for part in ("requests", "responses")]
 
         assert proxy.cut(refuse=True) in (2, 3), "nobody waits for the one of the direct replies"
         await asyncio.wait_for(asyncio.gather(*down), 10)
