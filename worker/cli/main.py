@@ -120,16 +120,16 @@ def _parser(name: str, command: Command | None) -> Parser:
     parser.add_argument("--version", action=_Version, nargs=0, help="show it, with the commit if it is known")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for each, summary in COMMANDS.items():
-        mine = command if each == name else None
+        asked_for = command if each == name else None
         sub = commands.add_parser(
             each,
             help=summary,
             description=f"{summary[0].upper()}{summary[1:]}.",
-            epilog=f"examples:\n{mine.EXAMPLES}\n{exits.MEANINGS}" if mine else None,
+            epilog=f"examples:\n{asked_for.EXAMPLES}\n{exits.MEANINGS}" if asked_for else None,
         )
         sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        if mine:
-            mine.arguments(sub)
+        if asked_for:
+            asked_for.arguments(sub)
     return parser
 
 

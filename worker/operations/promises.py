@@ -1,4 +1,4 @@
-"""The promises, checked from outside: what was confirmed to producers, what came back, what is on record."""
+"""Checks the promises from outside: what was confirmed to producers, what came back, what is on record."""
 
 import json
 import ssl
@@ -20,7 +20,7 @@ _CONFLICT = "request_id_conflict"
 
 
 class Received(NamedTuple):
-    """One copy of a response, as a subscriber got it."""
+    """A copy of a response, as a subscriber got it."""
 
     message_id: str
     body: bytes
@@ -47,13 +47,13 @@ class Recorded(NamedTuple):
 
     @property
     def of_a_former_request(self) -> list[str]:
-        """A conflict with a request whose record retention has deleted: its session is there rightly."""
+        """The sessions of an earlier request with this id, whose record was deleted as old: no violation."""
         former = self.error_code == _CONFLICT
         return [session for session in self.sessions if former and session != self.session_id]
 
 
 class _Copies(NamedTuple):
-    """The copies of responses by their request. One to a conflict is a message of its own, and no copy."""
+    """The copies of responses by request. The response to a conflict is a message of its own, not a copy."""
 
     responses: dict[str, list[Received]]
     conflicts: dict[str, list[Received]]
@@ -66,9 +66,9 @@ async def verify(
     tls: ssl.SSLContext | None = None,
     schema: str | None = None,
 ) -> list[Violation]:
-    """Every violation, for each request whose publish was confirmed and each response that was received.
+    """Find every violation, for each request whose publish was confirmed and each response that was received.
 
-    A request that was not confirmed may have arrived all the same: if it was answered, all has to be right.
+    A request that was not confirmed may have arrived all the same: if it was answered, all of it is checked.
     """
     copies = _sorted_out(received)
     promised = {str(request_id) for request_id in confirmed}
@@ -92,8 +92,8 @@ async def verify(
 def _check(
     key: str, row: Recorded | None, copies: Sequence[Received], *, promised: bool, refused: bool
 ) -> Iterator[Violation]:
-    """The promises to one requester; `refused`: an answer off the record told why there is none. What follows
-    from another violation is not told again.
+    """Check the promises to one requester. `refused`: an answer off the record said why there is no session.
+    What follows from another violation is not reported again.
     """
     if row is not None:
         if promised or copies:
@@ -155,7 +155,7 @@ def _unlike(copies: Sequence[Received]) -> Iterator[tuple[str, str]]:
 
 
 def illegal_history(row: Recorded) -> str | None:
-    """What is wrong with the order of its transitions, if anything."""
+    """Say what is wrong with the order of its transitions; None if it is legal."""
     steps = row.history
     attempts = [attempt for status, attempt in steps if status == "processing"]
     expected: list[tuple[str, int]] = [("pending", 0)]
@@ -187,7 +187,7 @@ def _wrong_response(body: str, row: Recorded) -> str | None:
 
 
 def _check_conflicts(key: str, row: Recorded | None, conflicts: Sequence[Received]) -> Iterator[Violation]:
-    """Who used a known id for something else was told so: failed, and no session named that there is."""
+    """Check that a request which used a known id for other content failed, and was shown nobody's session."""
     if row is None and any(_code(copy) == _CONFLICT for copy in conflicts):
         yield Violation("nothing invented", key, "a conflict with a request that is not on record")
         return

@@ -71,18 +71,18 @@ async def _migrate(options: argparse.Namespace) -> int:
 
 
 def _prefix(settings: Settings) -> str | None:
-    """None where none was set: a job that migrates may not know how its workers are called."""
+    """The prefix, or None where none was set: a job that migrates may not know the prefix of its workers."""
     return settings.prefix if "prefix" in settings.model_fields_set else None
 
 
-def _report(options: argparse.Namespace, verb: str, migrations: list[Migration], else_: str) -> None:
+def _report(options: argparse.Namespace, verb: str, migrations: list[Migration], otherwise: str) -> None:
     for migration in migrations:
         if options.json:
             emit({verb: _name(migration)})
         else:
             print(f"{verb} {_name(migration)}")
     if not migrations and not options.json:
-        say(else_)
+        say(otherwise)
 
 
 def _name(migration: Migration) -> str:

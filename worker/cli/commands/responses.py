@@ -82,7 +82,9 @@ async def _responses(options: argparse.Namespace) -> int:
 
 
 def _how_many(options: argparse.Namespace) -> dict[str, int]:
-    """How many to remember and to bring ahead. Who may wait long for the last one acknowledges at once."""
+    """The number of responses to remember and to prefetch. A wait for the last one may be long: then each one
+    is acknowledged at once.
+    """
     ahead = {"prefetch": 1} if options.follow and options.limit else {}
     return ahead | ({"remember": 0} if options.raw else {})
 

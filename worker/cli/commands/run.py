@@ -59,7 +59,7 @@ async def _run(settings: Settings, parent: int) -> None:
 
 
 async def _stop_with(parent: int, stop: asyncio.Event) -> None:
-    """A worker whose supervisor was killed has nobody to stop it: it stops by itself."""
+    """Stop the worker when its supervisor is gone: nobody else would."""
     while os.getppid() == parent:  # noqa: ASYNC110 — the kernel tells a child nothing of its parent's end
         await asyncio.sleep(_LOOK_SECONDS)
     stop.set()

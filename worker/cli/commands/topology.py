@@ -47,8 +47,8 @@ async def _topology(options: argparse.Namespace) -> int:
 
 def _show(options: argparse.Namespace, design: topology.Topology, found: topology.Comparison) -> None:
     if options.json:
-        told = {"ok": not found.problems, **found._asdict()}
-        emit({"action": options.action, **told, **design.names._asdict()})
+        outcome = {"ok": not found.problems, **found._asdict()}
+        emit({"action": options.action, **outcome, **design.names._asdict()})
         return
     for problem in found.problems:
         print(problem)

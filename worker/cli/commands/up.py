@@ -36,7 +36,7 @@ _WAIT_SECONDS = 10
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """It has none: what is there to choose stands in the environment."""
+    """Add no arguments: the environment has all that can be chosen."""
 
 
 def execute(options: argparse.Namespace) -> int:  # noqa: ARG001 — every command is called so
@@ -46,7 +46,7 @@ def execute(options: argparse.Namespace) -> int:  # noqa: ARG001 — every comma
 
 async def _up() -> None:
     async with local_stack(say, environ=os.environ) as stack:
-        # A database that goes away with the stack takes what was sealed with it.
+        # What was sealed goes away with the stack, if its database does.
         kept = os.environ.get("WORKER_SEAL_KEYS") or os.environ.get("DATABASE_URL")
         settings = settings_on(stack, os.environ, **({} if kept else {"seal_keys": throwaway_key()}))
         log.configure(settings)
@@ -63,7 +63,9 @@ async def _up() -> None:
 
 
 async def _make_or_refuse(settings: Settings) -> None:
-    """Nobody's requests are answered here but those that are meant for this worker, which has no handler."""
+    """Make the tables; refuse tables or queues of others, whose requests this worker, which has no handler,
+    would answer.
+    """
     url, tls = settings.database_url.get_secret_value(), context_from(settings)
     made_before = (await migrate.inspect(url, tls, settings.prefix)).applied
     if os.environ.get("AMQP_URL") and not made_before:
@@ -87,7 +89,7 @@ async def _tell(stack: Stack, settings: Settings, started: "asyncio.Future[tuple
 
 
 def how_to_use(stack: Stack, settings: Settings, port: int, environ: Mapping[str, str]) -> str:
-    """Where everything is. A secret is shown if it was made here, and by its name if it was given."""
+    """Say how to reach everything. A secret that was made here is shown, one that was given is only named."""
     secret = {"AMQP_URL": stack.amqp_url, "DATABASE_URL": stack.database_url}
     if settings.seal_keys:  # another worker beside this one needs the same
         secret["WORKER_SEAL_KEYS"] = settings.seal_keys.get_secret_value()
