@@ -58,7 +58,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--url", type=_address, metavar="URL", help="ask this worker: http://HOST:PORT")
     parser.add_argument(
-        "--timeout", type=float, default=4, metavar="SECONDS", help="for the answer (default 4)"
+        "--timeout",
+        type=float,
+        default=4,
+        metavar="SECONDS",
+        help="how long to wait for the answer (default 4)",
     )
     parser.add_argument("--json", action="store_true", help="for programs: one JSON object on stdout")
 

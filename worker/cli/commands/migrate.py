@@ -36,7 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--own-schema",
         action="store_true",
-        help="a schema named as WORKER_PREFIX, also where the first one has room",
+        help="use a schema named as WORKER_PREFIX, even if the first schema has room",
     )
     json_option(parser)
     wait_option(parser)

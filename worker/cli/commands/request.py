@@ -47,33 +47,48 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_argument_group("the request")
     what.add_argument("--org-id", help="the organisation it is for (default: the file's, or demo)")
     what.add_argument("--user-id", help="the user it is for")
-    what.add_argument("--name", help="the session's")
-    what.add_argument("--status", choices=("active", "completed"), help="what it begins with")
-    what.add_argument("--expiration-seconds", type=float, metavar="N", help="how long it lives")
-    what.add_argument("--assistant-id", help="who takes part in it")
-    what.add_argument("--phone-number-id", help="where it is called from")
+    what.add_argument("--name", help="the session's name")
+    what.add_argument(
+        "--status", choices=("active", "completed"), help="the status that the session begins with"
+    )
+    what.add_argument("--expiration-seconds", type=float, metavar="N", help="how long the session lives")
+    what.add_argument("--assistant-id", help="the assistant that takes part in it")
+    what.add_argument("--phone-number-id", help="the number that it is called from")
     what.add_argument("--casefile-id", help="cf_YYMMDD_code")
-    what.add_argument("--metadata", type=_object, metavar="JSON", help="an object; free, and stored")
+    what.add_argument(
+        "--metadata", type=_object, metavar="JSON", help="an object with anything of yours, which is stored"
+    )
     what.add_argument("--file", metavar="PATH", help="a JSON document, or JSON Lines; - is standard input")
     identity = what.add_mutually_exclusive_group()
-    identity.add_argument("--request-id", type=UUID, metavar="UUID", help="to ask again for the same request")
+    identity.add_argument("--request-id", type=UUID, metavar="UUID", help="ask again for this request")
     identity.add_argument("--key", help="a name of yours that the request id is derived from")
     how = parser.add_argument_group("how")
-    how.add_argument("--count", type=positive, metavar="N", help="send so many")
+    how.add_argument("--count", type=positive, metavar="N", help="send N requests")
     how.add_argument(
-        "--at-once", type=positive, default=200, metavar="N", help="of many, so many in flight (200)"
+        "--at-once",
+        type=positive,
+        default=200,
+        metavar="N",
+        help="of many requests, N are in flight at a time (default 200)",
     )
     how.add_argument("--no-wait", action="store_true", help="end when the broker has confirmed them")
     how.add_argument(
         "--checkpoint", type=Path, metavar="FILE",
-        help="keeps what became of each line; with it again, those that are done are passed by, and the "
-        "others are asked for with the request ids that they had",
+        help="keep what became of each line there; another run with the same FILE passes over the lines that "
+        "are done, and sends the others with the request ids that they had",
     )  # fmt: skip
     how.add_argument(
-        "--results", type=Path, metavar="FILE", help="of many, one JSON object a line goes there"
+        "--results",
+        type=Path,
+        metavar="FILE",
+        help="write the result of each request there, one JSON object a line",
     )
     how.add_argument(
-        "--timeout", type=float, default=30, metavar="SECONDS", help="for each response (default 30)"
+        "--timeout",
+        type=float,
+        default=30,
+        metavar="SECONDS",
+        help="how long to wait for each response (default 30)",
     )
     json_option(parser)
     wait_option(parser, 10)

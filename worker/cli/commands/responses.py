@@ -31,13 +31,17 @@ _IDLE_SECONDS = 2.0  # others may be taking from the queue as well
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--follow", action="store_true", help="wait for more")
-    parser.add_argument("--copies", action="store_true", help="a copy of each response from now on; follows")
+    parser.add_argument("--follow", action="store_true", help="go on and wait for more")
+    parser.add_argument(
+        "--copies",
+        action="store_true",
+        help="wait for copies of the responses from now on; take none from the queue",
+    )
     parser.add_argument("--queue", metavar="NAME", help="another queue than PREFIX.responses")
-    parser.add_argument("--limit", type=positive, metavar="N", help="end after so many")
+    parser.add_argument("--limit", type=positive, metavar="N", help="end after N responses")
     parser.add_argument(
         "--raw", action="store_true",
-        help='every copy as it came, repeats included: {"message_id", "body"} a line',
+        help='every copy as it came, repeats included, as {"message_id", "body"}, one a line',
     )  # fmt: skip
     json_option(parser)
     wait_option(parser, 10)

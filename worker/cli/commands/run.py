@@ -28,7 +28,7 @@ _LOOK_SECONDS = 1.0
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--processes", type=positive, default=1, metavar="N", help="so many workers (default 1)"
+        "--processes", type=positive, default=1, metavar="N", help="run N workers (default 1)"
     )
     parser.add_argument("--child-of", type=int, default=0, help=argparse.SUPPRESS)
 

@@ -41,11 +41,11 @@ _FINISHED = ("completed", "failed")
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "id", metavar="ID",
-        help="a request's id, its session's or its correlation id; of the first two the beginning will do, "
-        f"from {search.SHORTEST} characters on",
+        help="a request's id, its session's id or its correlation id; of the first two, the first "
+        f"{search.SHORTEST} characters or more are enough",
     )  # fmt: skip
     parser.add_argument(
-        "--watch", action="store_true", help="until it is finished; also one that has yet to arrive"
+        "--watch", action="store_true", help="watch it until it is finished, also if it has yet to arrive"
     )
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="watch no longer than this")
     parser.add_argument(
