@@ -24,6 +24,6 @@ EXPOSE 8080
 STOPSIGNAL SIGTERM
 # Alive, not ready: a worker that waits for its broker or database must not be replaced for it.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
-  CMD ["python", "-c", "import http.client as h, os, sys; c = h.HTTPConnection('127.0.0.1', int(os.environ.get('WORKER_HTTP_PORT', 8080)), timeout=4); c.request('GET', '/livez'); sys.exit(c.getresponse().status != 200)"]
+  CMD ["session-worker", "health"]
 ENTRYPOINT ["session-worker"]
 CMD ["run"]

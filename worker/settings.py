@@ -1,7 +1,7 @@
-"""What the worker is told from outside: read once from the environment, then frozen."""
+"""The settings of a worker: read once from the environment, then frozen."""
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -39,130 +39,178 @@ class Settings(BaseSettings):
         description="Postgres: `postgresql://user:password@host:5432/name`, `?sslmode=verify-full` for TLS.",
     )
     prefix: str = Field(
-        "sessions",
+        default="sessions",
         pattern=r"^[A-Za-z0-9_-]{1,60}$",
         description="Names the installation: the first part of the name of every exchange and queue, and "
-        "whose tables in Postgres are used, so that several may share servers.",
+        "the choice of its tables in Postgres, so that several installations can share servers.",
     )
     prefetch: int = Field(
-        0,
+        default=0,
         ge=0,
         le=65535,
-        description="Deliveries that a worker holds unsettled. 0: what it can begin soon, which is 512 with "
-        "the built-in creation, and with a handler twice its calls at once, at least 8.",
+        description="Deliveries that a worker holds unsettled. 0: as many as it can begin soon, which is 512 "
+        "with the built-in creation, and with a handler twice its concurrent calls, but at least 8.",
     )
     prefetch_bytes: int = Field(
-        67_108_864,
+        default=67_108_864,
         ge=1_048_576,
-        description="Bytes of their bodies that it holds; what comes beyond is given back until there is "
-        "room. One message is always taken, whatever its size.",
+        description="Bytes of their bodies that a worker holds; it gives back what exceeds them until there "
+        "is room. One message is always taken, whatever its size.",
     )
     batch_size: int = Field(
-        128, ge=1, le=1000, description="Most requests that share one transaction and one publish."
+        default=128,
+        ge=1,
+        le=1000,
+        description="Most requests that share one transaction and one publish.",
     )
-    batches: int = Field(3, ge=1, le=64, description="Batches in flight at once with the built-in creation.")
+    batches: int = Field(
+        default=3,
+        ge=1,
+        le=64,
+        description="Batches in flight at once with the built-in creation.",
+    )
     pool_size: int = Field(
-        4,
+        default=4,
         ge=2,
         le=100,
         description="Connections to Postgres; one more than `WORKER_BATCHES` is enough.",
     )
     lease_seconds: float = Field(
-        30,
+        default=30,
         ge=1,
         le=3600,
         description="How long after its last sign of life a worker's requests are taken over.",
     )
     max_attempts: int = Field(
-        5,
+        default=5,
         ge=1,
         le=1000,
         description="Attempts that may fail (the handler raises, or takes too long) before "
-        "`attempts_exhausted`, once `WORKER_RETRY_SECONDS` have passed too; and attempts that may end with "
-        "their worker.",
+        "`attempts_exhausted`, once `WORKER_RETRY_SECONDS` have passed too. The same number of attempts may "
+        "end with a crash of their worker.",
     )
     retry_seconds: float = Field(
-        7200,
+        default=7200,
         ge=0,
         le=2_592_000,
-        description="For how long at least a request is tried again after its first failed attempt: longer "
-        "than an outage of what the handler calls may last.",
+        description="How long at least a request is tried again after its first failed attempt. Set it "
+        "longer than an outage of what the handler calls may last.",
     )
     max_put_offs: int = Field(
-        1000,
+        default=1000,
         ge=1,
         le=1_000_000,
         description="How often a handler may put a request off with `RetryLater` before "
         "`attempts_exhausted`.",
     )
     retry_base_seconds: float = Field(
-        1,
+        default=1,
         gt=0,
         le=3600,
-        description="Longest wait before the second attempt; doubles with each, full jitter.",
+        description="Longest wait before the second attempt; doubles with each attempt, full jitter.",
     )
-    retry_cap_seconds: float = Field(300, gt=0, le=86400, description="Longest wait before any attempt.")
+    retry_cap_seconds: float = Field(
+        default=300,
+        gt=0,
+        le=86400,
+        description="Longest wait before any attempt.",
+    )
     grace_seconds: float = Field(
-        25, ge=0, le=3600, description="How long a stopping worker finishes what it has begun."
+        default=25,
+        ge=0,
+        le=3600,
+        description="How long a stopping worker may take to finish what it has begun.",
     )
     max_body_bytes: int = Field(
-        1_048_576,
+        default=1_048_576,
         ge=1024,
         le=16_777_216,
         description="A longer request is answered with `too_large`.",
     )
     queue_limits: Literal["arguments", "policy"] = Field(
-        "arguments",
+        default="arguments",
         description="Where limits and dead-lettering of the queues come from: declared with the queue, or "
         "left to a policy of yours (`docs/operating.md` has one).",
     )
     confirm_timeout_seconds: float = Field(
-        15, ge=0.1, le=600, description="How long a publish waits for the broker's confirm."
+        default=15,
+        ge=0.1,
+        le=600,
+        description="How long a publish waits for the broker's confirm.",
     )
     seal_keys: SecretStr = Field(
-        SecretStr(""),
-        description="Keys that seal credentials at rest: `id:base64-of-32-bytes`, several with commas; the "
-        "first seals, all open. Empty: a request that carries a credential is refused.",
+        default=SecretStr(""),
+        description="Keys that seal credentials at rest: `id:base64-of-32-bytes`, separated by commas; the "
+        "first one seals, all of them open. Empty: a request that carries a credential is refused.",
     )
-    handler: str = Field("", description="Your own creation, `module:function`; empty: the built-in one.")
-    handler_concurrency: int = Field(100, ge=1, le=10_000, description="Calls of the handler at once.")
+    handler: str = Field(
+        default="",
+        description="Your own creation, `module:function`; empty: the built-in one.",
+    )
+    handler_concurrency: int = Field(
+        default=100,
+        ge=1,
+        le=10_000,
+        description="Calls of the handler that may run at once.",
+    )
     handler_timeout_seconds: float = Field(
-        30,
+        default=30,
         gt=0,
         le=86400,
         description="A call of the handler that takes longer counts as a failed attempt.",
     )
     retention_days: float = Field(
-        30,
+        default=30,
         ge=0,
         le=3650,
         description="Finished requests older than this are deleted; 0 keeps them for ever.",
     )
-    http_host: str = Field("0.0.0.0", description="Address of `/livez`, `/readyz` and `/metrics`.")  # noqa: S104 — a probe comes from outside the container
-    http_port: Annotated[int, Field(ge=0, le=65535)] = Field(
-        8080,
-        description="Port of them; with `--processes N` each next process takes the next port; 0: any.",
+    http_host: str = Field(
+        default="0.0.0.0",  # noqa: S104 — a probe comes from outside the container
+        description="Address of `/livez`, `/readyz` and `/metrics`.",
     )
-    tls_ca_file: str = Field("", description="CA certificates for both servers, in place of the system's.")
-    tls_cert_file: str = Field("", description="Client certificate for both servers.")
-    tls_key_file: str = Field("", description="Its key.")
+    http_port: int = Field(
+        default=8080,
+        ge=0,
+        le=65535,
+        description="Port of health and metrics. With `--processes N` the first worker has this port, and "
+        "each further worker the next one. 0 picks any free port.",
+    )
+    tls_ca_file: str = Field(
+        default="",
+        description="File with CA certificates for both servers, in place of the system's.",
+    )
+    tls_cert_file: str = Field(
+        default="",
+        description="File with the client certificate for both servers.",
+    )
+    tls_key_file: str = Field(
+        default="",
+        description="File with the key of that certificate.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least severe event that is logged."
+        default="info",
+        description="Least severe event that is logged.",
     )
     log_format: Literal["auto", "json", "console"] = Field(
-        "auto", description="`auto`: console on a terminal, JSON lines elsewhere."
+        default="auto",
+        description="`auto`: console on a terminal, JSON lines elsewhere.",
     )
-
     mode: Literal["production", "test"] = Field(
-        "production", description="`test` allows what only tests may do to a worker."
+        default="production",
+        description="`test` allows what only tests may do to a worker.",
     )
     fail_point: str = Field(
-        "", description="Test mode only: where in a batch's way the worker dies or freezes (`GAP:kill`)."
+        default="",
+        description="Test mode only: the point in a batch's way where the worker dies or freezes, as "
+        "`GAP:kill`.",
     )
 
     @property
     def prefetch_in_effect(self) -> int:
-        """What can be begun soon: what is held beyond that waits here, while another worker may be free."""
+        """The deliveries to hold: as many as can be begun soon. More of them would wait here, while another
+        worker may be free.
+        """
         if self.prefetch:
             return self.prefetch
         if not self.handler:
@@ -178,7 +226,7 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _is_a_database_url(cls, url: SecretStr) -> SecretStr:
-        """Looked at here: the driver would show the part that it stumbles over, of a password mostly."""
+        """Check the URL before the driver does: its error would show a part of it, often of the password."""
         text = url.get_secret_value()
         if not text:
             raise PydanticCustomError("missing", "is not set")

@@ -361,10 +361,10 @@ async def _exists(path: Path) -> bool:
 
 
 def test_ids_follow_from_the_checkpoint(tmp_path: Path) -> None:
-    from worker.cli.bulk.checkpoint import Journal  # noqa: PLC0415 — the only test that looks inside
+    from worker.cli.bulk.checkpoint import Checkpoint  # noqa: PLC0415 — the only test that looks inside
 
     def ids() -> Iterator[UUID]:
-        with Journal(tmp_path / "done", results=None, options={}, wait=True) as journal:
+        with Checkpoint(tmp_path / "done", results=None, options={}, wait=True) as journal:
             journal.begin("{}", None)
             yield from (journal.id_for(number) for number in (1, 2, 1))
 

@@ -20,7 +20,7 @@ from support.servers import _node
 
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
-from worker.stack import Stack, opened
+from worker.stack import Stack, open_sandbox
 from worker.stack.install import install
 
 _EXAMPLES = ROOT / "examples"
@@ -116,8 +116,8 @@ async def managed(stack: Stack) -> AsyncIterator[tuple[str, str]]:
     if stack.management_url is not None:
         yield stack.amqp_url, stack.management_url
         return
-    async with opened() as ground:
-        node = await _node(ground)
+    async with open_sandbox() as sandbox:
+        node = await _node(sandbox)
         await node.start()
         yield node.url, node.management_url
 

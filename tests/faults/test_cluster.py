@@ -21,7 +21,7 @@ from support.servers import write_down
 from worker.operations.promises import verify
 from worker.rabbitmq import intake, topology
 from worker.rabbitmq.topology import names_for
-from worker.stack import Family, RabbitNode, opened
+from worker.stack import Family, RabbitNode, open_sandbox
 from worker.stack.install import ensure_rabbitmq
 
 PREFIX = "cluster"
@@ -56,8 +56,8 @@ class Cluster:
 @asynccontextmanager
 async def cluster() -> AsyncIterator[Cluster]:
     await ensure_rabbitmq(print, os.environ)
-    async with opened() as ground:
-        family = Family(ground, os.environ)
+    async with open_sandbox() as sandbox:
+        family = Family(sandbox, os.environ)
         nodes = [RabbitNode(family, name) for name in ("one", "two", "three")]
         await asyncio.gather(*(node.start() for node in nodes))
         for node in nodes[1:]:

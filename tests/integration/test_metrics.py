@@ -1,6 +1,8 @@
 """A worker's metrics count each kind of request."""
 
 import asyncio
+import re
+from pathlib import Path
 from uuid import uuid4
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -13,6 +15,9 @@ from worker.handlers import Context, Rejected, RetryLater
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
 
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+SERIES = re.compile(r"\bworker_[a-z_]+|(?<=`)_[a-z]+(?=`)")  # a name, or the end of one, such as `_total`
 STAGES = ("decode", "accept", "create", "finish", "publish", "settle")
 
 
@@ -45,6 +50,22 @@ async def test_a_worker_tells_the_metrics_of_the_table_and_no_other(
         "response_queue": 1,
         "dead_letters": 1,
     }
+
+
+async def test_the_documentation_names_no_series_that_a_worker_does_not_have(
+    new_worker: NewWorker, desk: Desk
+) -> None:
+    worker = await new_worker(handler=steer(act))
+    await desk.ask(good_request())
+
+    _, text = await http_get(worker, "/metrics")
+    families = list(text_string_to_metric_families(text))
+    there = {sample.name for family in families for sample in family.samples}
+    there |= {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
+
+    named = {name for page in PAGES for name in SERIES.findall(page.read_text("utf-8"))}
+    assert len(named) > 25
+    assert {name for name in named if not any(series.endswith(name) for series in there)} == set()
 
 
 async def test_the_counts_are_right_after_some_of_each_kind(new_worker: NewWorker, desk: Desk) -> None:

@@ -18,7 +18,16 @@ import psutil
 import pytest
 from support.servers import faulty_postgres, faulty_rabbit, write_down
 
-from worker.stack import Family, PostgresServer, RabbitNode, Stack, StackError, local_stack, opened, reaper
+from worker.stack import (
+    Family,
+    PostgresServer,
+    RabbitNode,
+    Stack,
+    StackError,
+    local_stack,
+    open_sandbox,
+    reaper,
+)
 from worker.stack.ports import LOOPBACK
 from worker.stack.probes import postgres_answers, rabbitmq_answers
 
@@ -168,7 +177,7 @@ def test_a_signal_leaves_nothing(number: signal.Signals) -> None:
         urls = holder.stdout.readline().split()
         assert len(urls) == 2
         had = Belongings.of(psutil.Process(holder.pid), *urls)
-        kept = [each for each in psutil.Process(holder.pid).children() if "keeper" in _words(each)]
+        kept = [each for each in psutil.Process(holder.pid).children() if "reaper" in _words(each)]
         holder.send_signal(number)
         holder.wait(timeout=30)
     psutil.wait_procs(kept, timeout=30)
@@ -200,14 +209,14 @@ async def test_the_best_way_here_works_with_no_setting_at_all() -> None:
 
 
 async def test_a_start_that_fails_shows_the_log_and_leaves_nothing() -> None:
-    async with opened() as ground:
-        node = RabbitNode.alone(ground, os.environ)
+    async with open_sandbox() as sandbox:
+        node = RabbitNode.alone(sandbox, os.environ)
         with (
             socket.create_server((LOOPBACK, node.port)),
             pytest.raises(StackError, match=r"(?s)RabbitMQ did not start.*  \| .*set AMQP_URL"),
         ):
             await node.start()
-    assert not ground.path.exists()
+    assert not sandbox.path.exists()
 
 
 async def test_a_killed_rabbitmq_comes_back_with_its_messages() -> None:
@@ -257,8 +266,8 @@ async def test_a_killed_postgres_comes_back_with_its_rows() -> None:
 
 
 async def test_three_nodes_become_one_cluster() -> None:
-    async with opened() as ground:
-        family = Family(ground, os.environ)
+    async with open_sandbox() as sandbox:
+        family = Family(sandbox, os.environ)
         first, *others = nodes = [RabbitNode(family, name) for name in ("one", "two", "three")]
         await asyncio.gather(*(node.start() for node in nodes))
         for node in others:
@@ -276,10 +285,10 @@ async def test_postgres_starts_where_its_user_cannot_get_to_the_programs(
 ) -> None:
     # As in a checkout below /root, for the user to whom root hands the server.
     monkeypatch.setattr("worker.stack.postgres.open_to_all", lambda _: False)
-    async with opened() as ground:
-        server = PostgresServer(ground, os.environ)
+    async with open_sandbox() as sandbox:
+        server = PostgresServer(sandbox, os.environ)
         await server.start()
-        copied = any(ground.path.glob("*/*/pginstall"))
+        copied = any(sandbox.path.glob("*/*/pginstall"))
         assert copied == (os.geteuid() == 0)
         database = await asyncpg.connect(server.url)
         await database.close()

@@ -27,7 +27,7 @@ from support.harness import eventually, good_request, http_get, open_desk, run_i
 
 from worker.monitoring import log
 from worker.settings import Settings
-from worker.stack import RabbitNode, Stack, opened
+from worker.stack import RabbitNode, Stack, open_sandbox
 from worker.stack.install import ensure_rabbitmq
 from worker.stack.ports import LOOPBACK
 
@@ -170,15 +170,15 @@ class Secure:
 @pytest_asyncio.fixture(scope="module")
 async def secure() -> AsyncIterator[Secure]:
     await ensure_rabbitmq(print, os.environ)
-    async with opened() as ground:
-        folder = ground.path / "tls"
+    async with open_sandbox() as sandbox:
+        folder = sandbox.path / "tls"
         folder.mkdir(mode=0o700)
         authority, stranger = Authority(folder, "authority"), Authority(folder, "stranger")
         certificate, key = authority.issue("server")
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority.file)
         context.verify_mode = ssl.CERT_OPTIONAL
         context.load_cert_chain(certificate, key)
-        port = ground.reserve()
+        port = sandbox.reserve()
         settings = {
             "listeners.ssl.1": f"{LOOPBACK}:{port}",
             "ssl_options.cacertfile": str(authority.file),
@@ -187,7 +187,7 @@ async def secure() -> AsyncIterator[Secure]:
             "ssl_options.verify": "verify_peer",
             "ssl_options.fail_if_no_peer_cert": "false",
         }
-        node = RabbitNode.alone(ground, os.environ, settings)
+        node = RabbitNode.alone(sandbox, os.environ, settings)
         await node.start()
         parts = urlsplit(node.url)
         account = parts.netloc.rpartition("@")[0]

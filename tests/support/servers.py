@@ -21,7 +21,7 @@ from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, Literal, Protocol
 
-from worker.stack import Ground, PostgresServer, RabbitNode, Stack, StackError, opened
+from worker.stack import PostgresServer, RabbitNode, Sandbox, Stack, StackError, open_sandbox
 from worker.stack.docker import POSTGRES_IMAGE, RABBITMQ_IMAGE, Docker
 from worker.stack.install import ensure_rabbitmq
 from worker.stack.ports import LOOPBACK
@@ -90,20 +90,20 @@ async def servers() -> AsyncIterator[Stack]:
             with ExitStack() as exits:
                 yield await asyncio.to_thread(_testcontainers, exits)
         case "programs":
-            async with opened() as ground:
-                rabbit, postgres = await _node(ground), PostgresServer(ground, os.environ)
+            async with open_sandbox() as sandbox:
+                rabbit, postgres = await _node(sandbox), PostgresServer(sandbox, os.environ)
                 await asyncio.gather(rabbit.start(), postgres.start())
                 yield Stack(rabbit.url, postgres.url, "programs", rabbit.management_url)
 
 
 @asynccontextmanager
 async def faulty_rabbit() -> AsyncIterator[FaultyRabbit]:
-    async with opened() as ground:
+    async with open_sandbox() as sandbox:
         server: FaultyRabbit
         if await _fault_way() == "containers":
             user, password = "worker", secrets.token_hex(16)
             server = _Container(
-                ground,
+                sandbox,
                 image=RABBITMQ_IMAGE,
                 inside=5672,
                 settings={"RABBITMQ_DEFAULT_USER": user, "RABBITMQ_DEFAULT_PASS": password},
@@ -111,19 +111,19 @@ async def faulty_rabbit() -> AsyncIterator[FaultyRabbit]:
                 answers=rabbitmq_answers,
             )
         else:
-            server = await _node(ground)
+            server = await _node(sandbox)
         await server.start()
         yield server
 
 
 @asynccontextmanager
 async def faulty_postgres() -> AsyncIterator[Faulty]:
-    async with opened() as ground:
+    async with open_sandbox() as sandbox:
         server: Faulty
         if await _fault_way() == "containers":
             password = secrets.token_hex(16)
             server = _Container(
-                ground,
+                sandbox,
                 image=POSTGRES_IMAGE,
                 inside=5432,
                 settings={"POSTGRES_PASSWORD": password},
@@ -131,7 +131,7 @@ async def faulty_postgres() -> AsyncIterator[Faulty]:
                 answers=postgres_answers,
             )
         else:
-            server = PostgresServer(ground, os.environ)
+            server = PostgresServer(sandbox, os.environ)
         await server.start()
         yield server
 
@@ -160,9 +160,9 @@ async def _why_no_containers() -> str | None:
     return f"no image {' and '.join(missing)} (docker pull it)" if missing else None
 
 
-async def _node(ground: Ground) -> RabbitNode:
+async def _node(sandbox: Sandbox) -> RabbitNode:
     await ensure_rabbitmq(_say, os.environ)
-    return RabbitNode.alone(ground, os.environ)
+    return RabbitNode.alone(sandbox, os.environ)
 
 
 def _say(line: str) -> None:
@@ -207,7 +207,7 @@ class _Container:
 
     def __init__(
         self,
-        ground: Ground,
+        sandbox: Sandbox,
         *,
         image: str,
         inside: int,
@@ -216,12 +216,12 @@ class _Container:
         answers: Callable[[int], Awaitable[bool]],
     ) -> None:
         self._docker = Docker({**os.environ, **settings})
-        self._ground = ground
-        self._name = f"{ground.path.name}-{inside}"
+        self._sandbox = sandbox
+        self._name = f"{sandbox.path.name}-{inside}"
         self._image = image
         self._inside = inside
         self._settings = settings
-        self._port = ground.reserve()
+        self._port = sandbox.reserve()
         self._answers = partial(answers, self._port)
         self._made = False
         self.url = url.format(port=self._port)
@@ -230,7 +230,7 @@ class _Container:
         if self._made:
             await self._run("start", self._name)
         else:
-            await self._ground.at_end("docker", "rm", "--force", "--volumes", self._name)
+            await self._sandbox.at_end("docker", "rm", "--force", "--volumes", self._name)
             options = [word for name in self._settings for word in ("-e", name)]
             options += ["-p", f"{LOOPBACK}:{self._port}:{self._inside}"]
             # RabbitMQ's data is filed under the host's name.

@@ -8,12 +8,13 @@ from rich.console import Console, RenderableType
 from rich.progress import Progress
 
 from schemas import CreateSessionResponse
-from worker.cli import record
-from worker.cli.bulk.progress import progress_bar, show_tally
-from worker.cli.bulk.sending import Tally
+from worker.cli import record_tables
+from worker.cli.bulk.progress import progress_bar, show_totals
+from worker.cli.bulk.sending import Totals
 from worker.cli.commands import demo, status, verify
 from worker.cli.demo.scenes import Seen
 from worker.operations.promises import Violation
+from worker.operations.record import Record
 from worker.operations.search import Match
 
 ID = UUID("01a21313-193a-7ec2-957d-c1cec8248b24")
@@ -33,7 +34,7 @@ def response(error: str | None = None, code: str = "") -> CreateSessionResponse:
     )  # fmt: skip
 
 
-FOUND = {
+FOUND: Record = {
     "request": {
         "request_id": ID, "status": "processing", "attempt": 2, "org_id": "org-1", "user_id": None,
         "session_id": SESSION, "error_code": None, "reply_to": "amq.gen-Sw-XWJr9jw17b-_VLRvTZw",
@@ -62,7 +63,7 @@ SEEN = [
     Seen("no reply queue: the response queue", "completed", "no response", False, 1.2, ID, None),
 ]
 TABLES: dict[str, RenderableType] = {
-    "status": record.render(FOUND),
+    "status": record_tables.render(FOUND),
     "matches": status.table_of([Match(ID, "processing", "an-organisation" * 3, SESSION, "c", AT)]),
     "demo": demo.scenes_table(SEEN),
     "verify": verify.table_of(
@@ -90,11 +91,11 @@ def test_a_table_fits_and_breaks_no_word(name: str) -> None:
 
 
 def test_what_became_of_many_fits(capsys: pytest.CaptureFixture[str]) -> None:
-    tally = Tally(before=500_000, began=0, ended=123)
-    tally.outcomes.update({"completed": 1_000_000, "invalid_request": 17})
-    tally.seconds.update({-100: 1_000_000})
+    totals = Totals(before=500_000, began=0, ended=123)
+    totals.outcomes.update({"completed": 1_000_000, "invalid_request": 17})
+    totals.seconds.update({-100: 1_000_000})
 
-    show_tally(tally, Console(width=80, force_terminal=True, color_system=None))
+    show_totals(totals, Console(width=80, force_terminal=True, color_system=None))
 
     out = capsys.readouterr().out
     assert all(len(line) <= 80 for line in out.splitlines())

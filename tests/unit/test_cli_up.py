@@ -2,7 +2,8 @@
 
 import pytest
 
-from worker.cli.commands.up import how_to_use, settings_on
+from worker.cli.commands.up import how_to_use
+from worker.cli.local_settings import settings_on
 from worker.stack import Stack
 
 AMQP, DATABASE, KEYS = "amqp://u:word-1@h:1/%2F", "postgresql://u:word-2@h:2/d", f"k1:{'A' * 43}="

@@ -22,7 +22,7 @@ def test_every_query_has_a_name_of_its_own_and_a_line_that_says_what_for() -> No
 
 def test_every_query_that_is_called_exists_and_every_one_is_called() -> None:
     source = "".join(file.read_text("utf-8") for file in (ROOT / "worker").rglob("*.py"))
-    called = set(re.findall(r"\.(?:call|once)\(\s*\"(\w+)\"", source))
+    called = set(re.findall(r"(?:\.call\(|\.once\(|_rows\(database,)\s*\"(\w+)\"", source))
 
     assert called == set(load_queries())
 

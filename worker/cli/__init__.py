@@ -1,1 +1,1 @@
-"""The command line: one module a command, each imported only when it is asked for."""
+"""Is the command line; `commands/` has a file for each command."""

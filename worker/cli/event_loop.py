@@ -1,4 +1,4 @@
-"""The event loop of a command."""
+"""Runs the event loop of a command."""
 
 import asyncio
 import importlib
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Like asyncio.run, on uvloop where it is installed."""
+    """Run the coroutine as asyncio.run does, on uvloop where it is installed."""
     if importlib.util.find_spec("uvloop") is None:
         return asyncio.run(main)
     result: T = importlib.import_module("uvloop").run(main)
@@ -21,23 +21,23 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 
 async def until_signalled(main: Coroutine[Any, Any, T]) -> T:
-    """Cancelled by SIGTERM, and by the end of the terminal, as by Ctrl-C, so that what it holds is given
-    back; then KeyboardInterrupt.
+    """Await the coroutine. SIGTERM and the end of the terminal cancel it as Ctrl-C does, so that it gives
+    back what it holds; then KeyboardInterrupt is raised.
     """
     task = asyncio.ensure_future(main)
     loop = asyncio.get_running_loop()
-    asked = False
+    signalled = False
 
-    def ask() -> None:
-        nonlocal asked
-        asked = True
+    def stop() -> None:
+        nonlocal signalled
+        signalled = True
         task.cancel()
 
     for number in heeded(signal.SIGHUP):
-        loop.add_signal_handler(number, ask)
+        loop.add_signal_handler(number, stop)
     try:
         return await task
     except asyncio.CancelledError:
-        if asked:
+        if signalled:
             raise KeyboardInterrupt from None
         raise

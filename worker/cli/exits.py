@@ -1,4 +1,4 @@
-"""What the exit code of a command says."""
+"""Names the exit codes of a command, and says what each means."""
 
 OK = 0
 FAILED = 1

@@ -1,8 +1,7 @@
-"""The parser, and what becomes of an error: sentences on stderr and an exit code."""
+"""Reads the command line, runs its command, and turns an error into sentences on stderr and an exit code."""
 
 import argparse
 import importlib
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -11,9 +10,11 @@ from typing import Protocol, cast
 from worker.cli import exits
 from worker.cli.exits import CommandError
 from worker.cli.parsing import Parser, did_you_mean
+from worker.monitoring import amqp_libraries
 
 COMMANDS = {
     "run": "a worker, until it is told to stop",
+    "health": "ask a running worker whether it is alive, or takes requests",
     "migrate": "bring the database's schema up to date, or say what is missing",
     "topology": "declare exchanges and queues, or compare them",
     "request": "ask for sessions and wait for the responses",
@@ -25,9 +26,7 @@ COMMANDS = {
     "demo": "the whole path, shown and checked",
     "schema": "print the JSON Schemas of the contract",
 }
-_LOCAL = ("up", "demo")  # need what starts servers as well
-_LIBRARIES = ("aio_pika", "aiormq")  # a lost connection is told in our own words, with what is done about it
-
+_LOCAL = ("up", "demo")  # these also need what starts servers
 _OTHERS = ("help", "--help", "--version")
 
 _EPILOG = f"""\
@@ -55,7 +54,7 @@ class _Version(argparse.Action):
 
 
 class Command(Protocol):
-    """What a module of a command has."""
+    """A module of a command."""
 
     EXAMPLES: str
 
@@ -81,8 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(words)
     if command is None:
         parser.error("a COMMAND is required")
-    for library in _LIBRARIES:
-        logging.getLogger(library).setLevel(logging.CRITICAL)
+    amqp_libraries.silence()
     try:
         return command.execute(options)
     except KeyboardInterrupt:
@@ -98,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _open_standard_streams() -> None:
-    """No socket may get the number of one that is closed: uvloop ends the program over it."""
+    """Open the standard streams that are closed: if a socket got the number of one, uvloop would end us."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -122,16 +120,16 @@ def _parser(name: str, command: Command | None) -> Parser:
     parser.add_argument("--version", action=_Version, nargs=0, help="show it, with the commit if it is known")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for each, summary in COMMANDS.items():
-        mine = command if each == name else None
+        asked_for = command if each == name else None
         sub = commands.add_parser(
             each,
             help=summary,
             description=f"{summary[0].upper()}{summary[1:]}.",
-            epilog=f"examples:\n{mine.EXAMPLES}\n{exits.MEANINGS}" if mine else None,
+            epilog=f"examples:\n{asked_for.EXAMPLES}\n{exits.MEANINGS}" if asked_for else None,
         )
         sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        if mine:
-            mine.arguments(sub)
+        if asked_for:
+            asked_for.arguments(sub)
     return parser
 
 
@@ -144,7 +142,7 @@ def _explain(error: Exception, name: str) -> int:
         if (code := _CODES.get(f"{kind.__module__}.{kind.__name__}")) is not None:
             return _say(str(error), code)
     if "worker.postgres.database" in sys.modules:  # else the command needs no Postgres
-        from worker.cli.servers import unreachable  # noqa: PLC0415 — as above
+        from worker.cli.reaching import unreachable  # noqa: PLC0415 — as above
 
         if away := unreachable(error):
             return _say(str(away), away.code)

@@ -1,6 +1,17 @@
-"""What the value of an option may be."""
+"""Options that several commands have, and what the value of an option may be."""
 
 import argparse
+
+
+def json_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="for programs: one JSON object a line on stdout")
+
+
+def wait_option(parser: argparse.ArgumentParser, seconds: float = 30) -> None:
+    parser.add_argument(
+        "--wait", type=float, default=seconds, metavar="SECONDS",
+        help=f"how long to wait for a server that does not answer (default {seconds:g})",
+    )  # fmt: skip
 
 
 def positive(text: str) -> int:

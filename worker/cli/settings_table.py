@@ -1,4 +1,4 @@
-"""Every setting as a Markdown table: `docs/settings.md` is this, checked in."""
+"""Makes the Markdown table of all settings, which is checked in as `docs/settings.md`."""
 
 from typing import Literal, get_args, get_origin
 

@@ -1,4 +1,4 @@
-"""What `session-worker --version` says."""
+"""Makes the line that `session-worker --version` prints."""
 
 import json
 import platform
@@ -13,14 +13,14 @@ _CHECKOUT = Path(__file__).parents[2]
 
 
 def version_line() -> str:
-    """Version and Python, and the commit where it was installed from a repository or runs from a checkout."""
+    """The versions of the program and of Python; from a repository or a checkout, the commit as well."""
     commit = _installed_commit() or commit_of(_CHECKOUT)
     built = f", commit {commit[:12]}" if commit else ""
     return f"session-worker {package_version()}{built}, Python {platform.python_version()}"
 
 
 def _installed_commit() -> str | None:
-    """What pip has noted of an installation from a repository."""
+    """The commit that pip noted when it installed this program from a repository."""
     try:
         noted = json.loads(distribution("session-worker").read_text("direct_url.json") or "{}")
     except (PackageNotFoundError, ValueError):
@@ -29,7 +29,7 @@ def _installed_commit() -> str | None:
 
 
 def commit_of(folder: Path) -> str | None:
-    """The commit that is checked out in the folder; read, not asked of git, which need not be there."""
+    """The commit that is checked out in the folder, read from its files: git may not be installed."""
     git = folder / ".git"
     try:
         if git.is_file():  # one of several work trees

@@ -1,1 +1,1 @@
-"""What a worker shows over HTTP."""
+"""Shows a worker over HTTP."""

@@ -1,4 +1,4 @@
-"""Health and metrics over HTTP."""
+"""Serves health and metrics over HTTP."""
 
 import socket
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ from worker.monitoring.readiness import Readiness
 
 @asynccontextmanager
 async def serve_health(host: str, port: int, readiness: Readiness, metrics: Metrics) -> AsyncIterator[int]:
-    """Serves while the context is open; yields the port."""
+    """Serve while the context is open; yield the port."""
 
     async def livez(_request: web.Request) -> web.Response:
         return web.json_response({"status": "alive"})

@@ -1,1 +1,1 @@
-"""What a worker shows of itself: logs, metrics, readiness."""
+"""Shows how a worker is: logs, metrics, readiness."""

@@ -1,4 +1,4 @@
-"""What is counted and timed of the calls of a handler."""
+"""Counts and times the calls of a handler."""
 
 import asyncio
 from types import TracebackType
@@ -8,20 +8,20 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from worker.handlers import Rejected, RetryLater
 from worker.process import own_task
 
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _TYPES = 20
 _LONGEST_NAME = 80
 
 
 class HandlerCalls:
-    """The metrics of all calls; `of` watches one."""
+    """The metrics of all calls; `of` watches one call."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.seconds = Histogram(
             "worker_handler_seconds",
             "Time of a call of the handler, by how it ended.",
             ["outcome"],
-            buckets=_SECONDS,
+            buckets=SECONDS,
             registry=registry,
         )
         self.running = Gauge(
@@ -39,11 +39,13 @@ class HandlerCalls:
         self._types: set[str] = set()
 
     def of(self, limit: asyncio.Timeout) -> "_Call":
-        """Watches what is done inside it, which this limit may end."""
+        """Watch the call that is made inside this context; the limit may end it."""
         return _Call(self, limit)
 
     def raised(self, error: BaseException) -> None:
-        """Each type is a series for as long as the process lives, so only the first ones get their own."""
+        """Count an error by its type. Only the first types get a series each, since a series stays as
+        long as the process lives.
+        """
         name = type(error).__name__[:_LONGEST_NAME]
         if name not in self._types:
             if len(self._types) >= _TYPES:

@@ -1,4 +1,4 @@
-"""Logs: structured events with stable names, as JSON lines, or coloured on a terminal.
+"""Writes logs: structured events with stable names, as JSON lines, or coloured on a terminal.
 
 An event carries ids, names, counts and times; never a body, a credential or a connection's URL.
 """
@@ -11,10 +11,11 @@ from typing import Any, TextIO
 
 import structlog
 
+from worker.monitoring import amqp_libraries
 from worker.process.stderr import stderr
 from worker.settings import Settings
 
-_LIBRARIES = ("aio_pika", "aiormq", "aiohttp", "asyncio")
+_LIBRARIES = ("aiohttp", "asyncio")
 
 
 def configure(settings: Settings, **bound: Any) -> None:  # noqa: ANN401 — whatever each event should carry
@@ -55,7 +56,7 @@ _ENCODER = json.JSONEncoder(default=repr, ensure_ascii=False)
 
 
 class _Quoted:
-    """Write a text as Python does: the renderer quotes others only where it finds a blank."""
+    """Write a text as Python does: by itself, the renderer quotes only texts with a blank."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -67,8 +68,9 @@ class _Quoted:
 def _for_terminals(
     _logger: object, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Texts are somebody's: what a terminal would obey, in a reply queue's name or in a library's sentence,
-    is shown and not sent to it."""
+    """Show what a terminal would obey instead of sending it there: a reply queue's name, or a library's
+    sentence, may hold anything.
+    """
     return {name: _shown(name, value) for name, value in event.items()}
 
 
@@ -79,7 +81,7 @@ def _shown(name: str, value: object) -> object:
 
 
 def _plain_traceback(out: TextIO, error: structlog.typing.ExcInfo) -> None:
-    """A traceback, whose last lines may quote anybody."""
+    """Write a traceback whose last lines may quote a text of unknown origin."""
     text = StringIO()
     structlog.dev.plain_traceback(text, error)
     out.write(_printable(text.getvalue()))
@@ -92,7 +94,7 @@ def _printable(text: str) -> str:
 def _quieten_libraries(
     level: int, shared: list[structlog.typing.Processor], renderer: list[structlog.typing.Processor]
 ) -> None:
-    """The libraries' own logs in the same form. What they say below a warning concerns their own makers, and
+    """Write the libraries' own logs in the same form. Below a warning they concern the libraries' makers, and
     at debug level they print whole frames, bodies included: that is never let through.
     """
     handler = logging.StreamHandler(stderr())
@@ -106,14 +108,12 @@ def _quieten_libraries(
     root.handlers = [handler]
     root.setLevel(max(level, logging.WARNING))
     for name in _LIBRARIES:
-        # A lost connection is told by our own events, with what is done about it.
-        logging.getLogger(name).setLevel(
-            logging.CRITICAL if name in ("aio_pika", "aiormq") else logging.ERROR
-        )
+        logging.getLogger(name).setLevel(logging.ERROR)
+    amqp_libraries.silence()
     logging.getLogger("aiohttp.server").addFilter(_is_ours)
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
-    """What is no HTTP at all is its sender's affair; an error that tells of it quotes what was sent."""
+    """Drop errors about what is no HTTP: they quote what was sent, and its sender alone can mend it."""
     error = record.exc_info[1] if record.exc_info else None
     return type(error).__module__ != "aiohttp.http_exceptions"

@@ -1,4 +1,4 @@
-"""How late the event loop is: whatever blocks it makes everything late, heartbeats included."""
+"""Watches how late the event loop is: what blocks it makes everything late, heartbeats included."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,7 +7,7 @@ _SECONDS = 0.25
 
 
 async def watch(observe: Callable[[float], None]) -> None:
-    """Tell, four times a second, how much later than it asked for this was woken."""
+    """Report, four times a second, how much later than asked for this task was woken."""
     clock = asyncio.get_running_loop().time
     while True:
         due = clock() + _SECONDS

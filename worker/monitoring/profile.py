@@ -1,4 +1,4 @@
-"""What a worker does with a request: all workers of one queue should do the same."""
+"""Describes what a worker does with a request: all workers of one queue should do the same."""
 
 import hashlib
 import importlib.util
@@ -25,7 +25,7 @@ class Profile(NamedTuple):
 
 
 def profile_of(settings: Settings) -> Profile:
-    """Of the seal keys it has the names, and nothing that was made of the keys themselves."""
+    """Make a worker's profile. Of the seal keys it has the names, and nothing made of the keys themselves."""
     agreed = {name: getattr(settings, name) for name in _AGREED}
     keys = settings.seal_keys.get_secret_value()
     agreed["seal_keys"] = ",".join(key.partition(":")[0].strip() for key in keys.split(",") if key.strip())
@@ -33,8 +33,8 @@ def profile_of(settings: Settings) -> Profile:
 
 
 def differences(mine: Profile, other: Profile) -> dict[str, tuple[object, object]]:
-    """What is not the same, by name: here, and there. A setting that only one of the two versions knows is no
-    difference.
+    """Compare two profiles; return by name the values that differ, ours first. A setting that only one of the
+    two versions knows is no difference.
     """
     found: dict[str, tuple[object, object]] = {
         name: (mine.settings[name], other.settings[name])
@@ -49,7 +49,7 @@ def differences(mine: Profile, other: Profile) -> dict[str, tuple[object, object
 
 
 def _build_of(handler: str) -> str | None:
-    """A digest of the file that the module is in: it tells the old and the new of a rollout apart."""
+    """Make a digest of the module's file: it tells the old and the new code of a rollout apart."""
     if not handler:
         return None
     try:

@@ -1,11 +1,11 @@
-"""Whether this worker can do its work now, and if not, why: one reason for each part."""
+"""Tells whether a worker can do its work now, and if not, why: one reason for each part that is down."""
 
 import asyncio
 from collections.abc import Iterable
 
 
 class Readiness:
-    """The parts that a worker needs. Each one says when it is up, and why it is not."""
+    """The state of the parts that a worker needs. Each part says when it is up, and why it is down."""
 
     def __init__(self, parts: Iterable[str]) -> None:
         self.parts = tuple(parts)
@@ -33,11 +33,11 @@ class Readiness:
         return self._reasons.keys().isdisjoint(parts)
 
     async def change(self) -> None:
-        """Return when something has changed, or someone is to look again."""
+        """Return when a part has changed, or `nudge` was called."""
         await self._changed.wait()
 
     def nudge(self) -> None:
-        """Make whoever waits for a change look again."""
+        """Wake all that wait for a change, so that they look again."""
         self._wake()
 
     async def until_up(self, *parts: str) -> None:

@@ -1,11 +1,11 @@
-"""What happens again and again is told once, and then as a count."""
+"""Logs what happens again and again once, and then as a count."""
 
 from typing import NamedTuple
 
 import structlog
 
 SECONDS = 30
-_QUEUES = 100  # told of one by one; of the rest together
+_QUEUES = 100  # with a line each; all others share one
 _REST = "(others)"
 _log = structlog.get_logger(__name__)
 
@@ -16,8 +16,8 @@ class _Seen(NamedTuple):
 
 
 class Tally:
-    """The first warning of an event and a queue is told at once. What follows is told as one line an
-    interval, with how many it is about and the last of them for an example.
+    """Logs the first warning of an event and a queue at once. Those that follow become one line an interval,
+    with their number, and the last of them as an example.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Tally:
             self._seen[event, queue] = _Seen(seen.since + responses, fields)
 
     async def tell(self) -> None:
-        """What has come since the last time. A queue of which nothing did begins anew."""
+        """Log what has come since the last call. A queue of which nothing came begins anew."""
         seen, self._seen = self._seen, {}
         for (event, queue), (since, fields) in seen.items():
             if since:

@@ -1,1 +1,1 @@
-"""What an operator does; the command line and the console call it."""
+"""Does what an operator asks for; the command line and the console call it."""

@@ -1,16 +1,18 @@
-"""The promises, checked from outside: what was confirmed to producers, what came back, what is on record."""
+"""Checks the promises from outside: what was confirmed to producers, what came back, what is on record."""
 
 import json
 import ssl
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
 
 from worker.postgres.installation import connected
+from worker.postgres.sql import load_queries
 
 _AT_ONCE = 5_000
 _TERMINAL = ("completed", "failed")
@@ -18,7 +20,7 @@ _CONFLICT = "request_id_conflict"
 
 
 class Received(NamedTuple):
-    """One copy of a response, as a subscriber got it."""
+    """A copy of a response, as a subscriber got it."""
 
     message_id: str
     body: bytes
@@ -45,13 +47,13 @@ class Recorded(NamedTuple):
 
     @property
     def of_a_former_request(self) -> list[str]:
-        """A conflict with a request whose record retention has deleted: its session is there rightly."""
+        """The sessions of an earlier request with this id, whose record was deleted as old: no violation."""
         former = self.error_code == _CONFLICT
         return [session for session in self.sessions if former and session != self.session_id]
 
 
 class _Copies(NamedTuple):
-    """The copies of responses by their request. One to a conflict is a message of its own, and no copy."""
+    """The copies of responses by request. The response to a conflict is a message of its own, not a copy."""
 
     responses: dict[str, list[Received]]
     conflicts: dict[str, list[Received]]
@@ -64,9 +66,9 @@ async def verify(
     tls: ssl.SSLContext | None = None,
     schema: str | None = None,
 ) -> list[Violation]:
-    """Every violation, for each request whose publish was confirmed and each response that was received.
+    """Find every violation, for each request whose publish was confirmed and each response that was received.
 
-    A request that was not confirmed may have arrived all the same: if it was answered, all has to be right.
+    A request that was not confirmed may have arrived all the same: if it was answered, all of it is checked.
     """
     copies = _sorted_out(received)
     promised = {str(request_id) for request_id in confirmed}
@@ -90,8 +92,8 @@ async def verify(
 def _check(
     key: str, row: Recorded | None, copies: Sequence[Received], *, promised: bool, refused: bool
 ) -> Iterator[Violation]:
-    """The promises to one requester; `refused`: an answer off the record told why there is none. What follows
-    from another violation is not told again.
+    """Check the promises to one requester. `refused`: an answer off the record said why there is no session.
+    What follows from another violation is not reported again.
     """
     if row is not None:
         if promised or copies:
@@ -153,7 +155,7 @@ def _unlike(copies: Sequence[Received]) -> Iterator[tuple[str, str]]:
 
 
 def illegal_history(row: Recorded) -> str | None:
-    """What is wrong with the order of its transitions, if anything."""
+    """Say what is wrong with the order of its transitions; None if it is legal."""
     steps = row.history
     attempts = [attempt for status, attempt in steps if status == "processing"]
     expected: list[tuple[str, int]] = [("pending", 0)]
@@ -185,7 +187,7 @@ def _wrong_response(body: str, row: Recorded) -> str | None:
 
 
 def _check_conflicts(key: str, row: Recorded | None, conflicts: Sequence[Received]) -> Iterator[Violation]:
-    """Who used a known id for something else was told so: failed, and no session named that there is."""
+    """Check that a request which used a known id for other content failed, and was shown nobody's session."""
     if row is None and any(_code(copy) == _CONFLICT for copy in conflicts):
         yield Violation("nothing invented", key, "a conflict with a request that is not on record")
         return
@@ -203,53 +205,54 @@ def _check_conflicts(key: str, row: Recorded | None, conflicts: Sequence[Receive
 
 
 async def _read(connection: asyncpg.Connection, ids: Sequence[UUID]) -> dict[str, Recorded]:
-    rows = await connection.fetch(
-        "select request_id, status, attempt, session_id, response, error_code, "
-        "due_at at time zone 'utc' as due_at, "
-        "array(select attempt from attempts where attempts.request_id = requests.request_id) as failed "
-        "from requests where request_id = any ($1::uuid[])",
-        ids,
-    )
+    rows = await connection.fetch(_queries()["requests"], ids)
     history: dict[UUID, list[tuple[str, int]]] = defaultdict(list)
-    for step in await connection.fetch(
-        "select request_id, status, attempt from request_transitions where request_id = any ($1::uuid[]) "
-        "order by at, attempt, status in ('completed', 'failed')",
-        ids,
-    ):
+    for step in await connection.fetch(_queries()["transitions"], ids):
         history[step["request_id"]].append((step["status"], step["attempt"]))
-    sessions: dict[UUID | None, list[str]] = defaultdict(list)
+    sessions = await _sessions(connection, ids, rows)
+    return {
+        str(row["request_id"]): Recorded(
+            status=row["status"],
+            attempt=row["attempt"],
+            session_id=row["session_id"],
+            response=row["response"],
+            error_code=row["error_code"],
+            history=history[row["request_id"]],
+            sessions=sessions[row["request_id"]],
+            failed_attempts=tuple(row["failed"]),
+            put_off_until=row["due_at"],
+        )
+        for row in rows
+    }
+
+
+async def _sessions(
+    connection: asyncpg.Connection, ids: Sequence[UUID], rows: Sequence[asyncpg.Record]
+) -> dict[UUID | None, list[str]]:
+    """Sort sessions by the request they are of, and by the request whose reserved session id they have."""
     reserved: dict[str, UUID] = {row["session_id"]: row["request_id"] for row in rows}
-    for session in await connection.fetch(
-        "select request_id, id from sessions where request_id = any ($1::uuid[]) or id = any ($2::text[]) "
-        "order by id",
-        ids, [row["session_id"] for row in rows],
-    ):  # fmt: skip
+    sessions: dict[UUID | None, list[str]] = defaultdict(list)
+    for session in await connection.fetch(_queries()["sessions"], ids, list(reserved)):
         sessions[session["request_id"]].append(session["id"])
         reserved_by = reserved.get(session["id"])
         if reserved_by not in (None, session["request_id"]):
             sessions[reserved_by].append(session["id"])
-    return {
-        str(row["request_id"]): Recorded(
-            row["status"], row["attempt"], row["session_id"], row["response"], row["error_code"],
-            history[row["request_id"]], sessions[row["request_id"]], tuple(row["failed"]), row["due_at"],
-        )
-        for row in rows
-    }  # fmt: skip
+    return sessions
 
 
 async def _orphans(connection: asyncpg.Connection, checked: set[str]) -> list[Violation]:
-    """In the rest of the installation: a session that no completed request stands behind."""
-    rows = await connection.fetch(
-        "select s.request_id, s.id, r.status from sessions s join requests r using (request_id) "
-        "where (r.status <> 'completed' or r.session_id <> s.id) "
-        "and not (r.error_code is not distinct from $1 and r.session_id <> s.id)",
-        _CONFLICT,
-    )
+    """Find, in the rest of the installation, sessions that no completed request stands behind."""
+    rows = await connection.fetch(_queries()["orphans"], _CONFLICT)
     return [
         Violation("nothing twice", str(row["request_id"]), f"{row['status']}, with the session {row['id']}")
         for row in rows
         if str(row["request_id"]) not in checked
     ]
+
+
+@cache
+def _queries() -> dict[str, str]:
+    return load_queries("promises.sql")
 
 
 def _sorted_out(received: Iterable[Received]) -> _Copies:

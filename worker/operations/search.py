@@ -1,4 +1,4 @@
-"""Finding a request by what people have of it: an id, the beginning of one, or a correlation id."""
+"""Finds a request by what people have of it: an id, the beginning of one, or a correlation id."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -23,7 +23,7 @@ class Match(NamedTuple):
 
 
 class Through(NamedTuple):
-    """What a look through the newest requests has come to."""
+    """The result of looking through the newest requests."""
 
     matches: list[Match]
     looked: int
@@ -32,7 +32,7 @@ class Through(NamedTuple):
 
 
 async def by_id(database: Database, text: str) -> list[Match]:
-    """Requests whose id, or whose session's id, is this or begins so: by the keys."""
+    """Find requests whose id, or whose session's id, is this or begins with it. It reads by the keys."""
     text = text.strip().lower()
     if len(text) < SHORTEST:
         return []
@@ -47,10 +47,10 @@ async def by_id(database: Database, text: str) -> list[Match]:
 
 
 async def look_through(database: Database, text: str, most: int) -> Through:
-    """Requests with this correlation id, or with this session id reserved, among the `most` newest ones.
+    """Find requests with this correlation id or reserved session id among the `most` newest ones.
 
-    There is no index for either: it would cost each request, and few are ever looked for. So the table is
-    read, newest first and no farther than told.
+    Neither has an index: it would cost each request some time, and few are ever looked for. So the table is
+    read, newest first and no farther than asked for.
     """
     row = (await database.call("look_through", text, most, MOST_FOUND + 1))[0]
     matches = [

@@ -22,7 +22,7 @@ from worker.postgres.installation import (
     search_path,
     use_schema,
 )
-from worker.postgres.sql import Migration, load_grants, load_migrations, setup_query
+from worker.postgres.sql import Migration, load_grants, load_migrations, load_queries, setup_query
 
 _LOCK = 7_305_118_842_210_651_191  # any number that no one else takes
 _LOOK_AGAIN_SECONDS = 0.1
@@ -101,21 +101,27 @@ async def grant(url: str, role: str, tls: ssl.SSLContext | None = None, prefix: 
 
 
 def script(prefix: str | None = None, *, own: bool = False) -> str:
-    """Return what `migrate` does to an empty database, for those who do it by other means."""
+    """Return the SQL that `migrate` applies to an empty database, for those who apply it themselves."""
+    texts = load_queries("script.sql")
     schema = own_schema(prefix) if own and prefix else "public"
     parts = ["begin;"]
     if own:
-        parts.append(f'create schema if not exists "{schema}";')
-    parts += [f"set local search_path = {search_path(schema)};", f"{setup_query('record_table')};"]
+        parts.append(texts["create_schema"].format(schema=schema))
+    parts += [
+        texts["use_schema"].format(search_path=search_path(schema)),
+        f"{setup_query('record_table')};",
+    ]
     for migration in load_migrations():
-        record = f"{migration.number}, '{migration.name}', '{checksum(migration)}'"
+        record = texts["record"].format(
+            number=migration.number, name=migration.name, checksum=checksum(migration)
+        )
         parts += [
             f"-- {migration.number:04d}_{migration.name}",
             migration.on_new_tables.strip(),
-            f"insert into schema_migrations (number, name, checksum) values ({record});",  # noqa: S608 — of this package's own files
+            record,
         ]
     if prefix:
-        parts.append(f"insert into installation (prefix, made_by) values ('{prefix}', 'migrate');")  # noqa: S608 — a checked setting
+        parts.append(texts["claim"].format(prefix=prefix))
     return "\n\n".join([*parts, "commit;"])
 
 

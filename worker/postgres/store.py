@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 from worker.errors import LeaseLost
@@ -139,20 +138,6 @@ class Store:
                 and known.attempt == missing[known.request_id] + 1
             )
         return claimed
-
-    async def look_up(self, request_id: UUID) -> dict[str, Any] | None:
-        rows = await self._database.call("look_up", request_id)
-        return dict(rows[0]) if rows else None
-
-    async def history(self, request_id: UUID) -> list[dict[str, Any]]:
-        return [dict(row) for row in await self._database.call("history", request_id)]
-
-    async def attempts_of(self, request_id: UUID) -> list[dict[str, Any]]:
-        return [dict(row) for row in await self._database.call("attempts_of", request_id)]
-
-    async def session_of(self, request_id: UUID) -> dict[str, Any] | None:
-        rows = await self._database.call("session_of", request_id)
-        return dict(rows[0]) if rows else None
 
 
 def _refusal_text(refusal: Refusal | None) -> str | None:

@@ -1,6 +1,6 @@
-"""The local stack: a RabbitMQ and a Postgres to work with, and nothing left of them after.
+"""Gives a local stack: a RabbitMQ and a Postgres to work with, and nothing left of them after.
 
-They are taken, in this order, from AMQP_URL and DATABASE_URL; from a Docker engine that has
+The two are taken, in this order, from AMQP_URL and DATABASE_URL; from a Docker engine that has
 the images or can pull them; from programs on this machine, on free ports and in a folder of
 their own. Two stacks do not meet, nor does one meet servers on the standard ports.
 """
@@ -19,18 +19,18 @@ from worker.stack.errors import StackError
 from worker.stack.install import ensure_rabbitmq
 from worker.stack.postgres import PostgresServer
 from worker.stack.rabbitmq import Family, RabbitNode
-from worker.stack.sandbox import Ground, opened
+from worker.stack.sandbox import Sandbox, open_sandbox
 
 __all__ = [
     "Family",
-    "Ground",
     "Kind",
     "PostgresServer",
     "RabbitNode",
+    "Sandbox",
     "Stack",
     "StackError",
     "local_stack",
-    "opened",
+    "open_sandbox",
 ]
 
 Kind = Literal["environment", "docker", "programs"]
@@ -41,7 +41,7 @@ Starter = Callable[[], Awaitable[Urls]]
 
 @dataclass(frozen=True)
 class Stack:
-    """Where the two servers are. `kind` is the way taken for what had to be started."""
+    """The addresses of the two servers. `kind` is the way in which what was missing was started."""
 
     amqp_url: str
     database_url: str
@@ -51,8 +51,10 @@ class Stack:
 
 @asynccontextmanager
 async def local_stack(say: Say, *, environ: Mapping[str, str]) -> AsyncIterator[Stack]:
-    """Both servers, ready; on exit, an error or a cancellation included, what was started
-    is gone. Raises StackError, whose text says what to do."""
+    """Yield both servers, ready. On exit, by an error or a cancellation too, what was started is gone.
+
+    Raises StackError, whose text says what to do.
+    """
     amqp_url = environ.get("AMQP_URL") or None
     database_url = environ.get("DATABASE_URL") or None
     if amqp_url is not None:
@@ -89,12 +91,12 @@ class _Start:
             return None
 
         async with AsyncExitStack() as attempt:
-            ground = await attempt.enter_async_context(opened())
+            sandbox = await attempt.enter_async_context(open_sandbox())
             try:
                 stack = await self._both(
                     "docker",
-                    partial(docker.start_rabbitmq, ground),
-                    partial(docker.start_postgres, ground),
+                    partial(docker.start_rabbitmq, sandbox),
+                    partial(docker.start_postgres, sandbox),
                 )
             except StackError as error:
                 self.say(f"{error}\nusing programs on this machine instead")
@@ -105,22 +107,22 @@ class _Start:
     async def by_programs(self, exits: AsyncExitStack) -> Stack:
         if self.amqp_url is None:
             await ensure_rabbitmq(self.say, self.environ)
-        ground = await exits.enter_async_context(opened())
+        sandbox = await exits.enter_async_context(open_sandbox())
 
         async def rabbitmq() -> Urls:
-            node = RabbitNode.alone(ground, self.environ)
+            node = RabbitNode.alone(sandbox, self.environ)
             await node.start()
             return node.url, node.management_url
 
         async def postgres() -> Urls:
-            server = PostgresServer(ground, self.environ)
+            server = PostgresServer(sandbox, self.environ)
             await server.start()
             return server.url, None
 
         return await self._both("programs", rabbitmq, postgres)
 
     async def _both(self, kind: Kind, rabbitmq: Starter, postgres: Starter) -> Stack:
-        """Starts the two side by side; the first that fails stops the wait for the other."""
+        """Start the two side by side; the first that fails ends the wait for the other."""
         try:
             async with asyncio.TaskGroup() as group:
                 broker = group.create_task(self._one("RabbitMQ", self.amqp_url, rabbitmq))

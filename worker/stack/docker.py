@@ -1,4 +1,4 @@
-"""RabbitMQ and Postgres as containers, where a Docker engine answers and has the images."""
+"""Starts RabbitMQ and Postgres as containers, where a Docker engine answers and has the images."""
 
 import asyncio
 import secrets
@@ -6,10 +6,11 @@ import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
+from worker.stack.commands import run
 from worker.stack.errors import StackError
 from worker.stack.ports import LOOPBACK
 from worker.stack.probes import postgres_answers, rabbitmq_answers, until
-from worker.stack.sandbox import Ground
+from worker.stack.sandbox import Sandbox
 
 RABBITMQ_IMAGE = "rabbitmq:4-management"
 POSTGRES_IMAGE = "postgres:18"
@@ -28,7 +29,7 @@ class Docker:
         self._environ = dict(environ)
 
     async def why_not(self, images: Sequence[str], say: Callable[[str], None]) -> str | None:
-        """Why containers of these images cannot be used, or None where they can."""
+        """Say why containers of these images cannot be used; None where they can."""
         if shutil.which("docker", path=self._environ.get("PATH")) is None:
             return "there is no Docker here"
         if self._environ.get("DOCKER_HOST", "unix:").split(":")[0] not in {"unix", "npipe"}:
@@ -52,25 +53,14 @@ class Docker:
         return True
 
     async def run(self, *words: str, limit: float) -> str:
-        """What `docker` prints when called with these words."""
-        process = await asyncio.create_subprocess_exec(
-            *("docker", *words),
-            env=self._environ,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-        )
+        """Call `docker` with these words and return what it prints."""
         try:
-            said, _ = await asyncio.wait_for(process.communicate(), limit)
+            ended = await run("docker", *words, env=self._environ, limit=limit)
         except TimeoutError:
             raise StackError(f"docker {words[0]} did not answer in {limit:.0f} s") from None
-        finally:
-            if process.returncode is None:
-                process.kill()
-        if process.returncode != 0:
-            raise StackError(f"docker {words[0]}: {said.decode(errors='replace').strip()}")
-        return said.decode(errors="replace").strip()
+        if ended.code != 0:
+            raise StackError(f"docker {words[0]}: {ended.words.strip()}")
+        return ended.words.strip()
 
     async def _pull(self, image: str) -> bool:
         process = await asyncio.create_subprocess_exec(
@@ -94,12 +84,12 @@ class Docker:
                 process.kill()
         return process.returncode == 0
 
-    async def start_rabbitmq(self, ground: Ground) -> tuple[str, str | None]:
-        """A broker; the URLs of AMQP and of its management page."""
+    async def start_rabbitmq(self, sandbox: Sandbox) -> tuple[str, str | None]:
+        """Start a broker; return the URLs of AMQP and of its management page."""
         user, password = "worker", secrets.token_hex(16)
-        name = f"{ground.path.name}-rabbitmq"
+        name = f"{sandbox.path.name}-rabbitmq"
         await self._start(
-            ground,
+            sandbox,
             *("--hostname", "rabbitmq", "-p", f"{LOOPBACK}::15672"),
             *("-e", "RABBITMQ_DEFAULT_USER", "-e", "RABBITMQ_DEFAULT_PASS"),
             name=name,
@@ -112,12 +102,12 @@ class Docker:
         account = f"{user}:{password}@{LOOPBACK}"
         return f"amqp://{account}:{port}/%2F", f"http://{account}:{management}"
 
-    async def start_postgres(self, ground: Ground) -> tuple[str, str | None]:
-        """A database server; its URL. It has no management page."""
+    async def start_postgres(self, sandbox: Sandbox) -> tuple[str, str | None]:
+        """Start a database server; return its URL, and None since it has no management page."""
         password = secrets.token_hex(16)
-        name = f"{ground.path.name}-postgres"
+        name = f"{sandbox.path.name}-postgres"
         await self._start(
-            ground,
+            sandbox,
             *("-e", "POSTGRES_PASSWORD"),
             name=name,
             image=POSTGRES_IMAGE,
@@ -129,25 +119,25 @@ class Docker:
 
     async def _start(
         self,
-        ground: Ground,
+        sandbox: Sandbox,
         *options: str,
         name: str,
         image: str,
         port: int,
         secret: Mapping[str, str],
     ) -> None:
-        # Told before the container exists: there is no moment at which it could be left.
-        await ground.at_end("docker", "rm", "--force", "--volumes", name)
+        # Before the container exists, so that at no moment it could be left behind.
+        await sandbox.at_end("docker", "rm", "--force", "--volumes", name)
         published = ("-p", f"{LOOPBACK}::{port}")
         words = ("run", "--detach", "--pull", "never", "--name", name, *published, *options, image)
-        await ground.run("docker", *words, env=self._environ | dict(secret), limit=_RUN_SECONDS)
+        await sandbox.run("docker", *words, env=self._environ | dict(secret), limit=_RUN_SECONDS)
 
     async def _port(self, name: str, inside: int) -> int:
-        said = await self.run("port", name, f"{inside}/tcp", limit=_ASK_SECONDS)
-        return int(said.splitlines()[0].rpartition(":")[2])
+        printed = await self.run("port", name, f"{inside}/tcp", limit=_ASK_SECONDS)
+        return int(printed.splitlines()[0].rpartition(":")[2])
 
     async def _wait(self, name: str, inside: int, answers: Callable[[int], Awaitable[bool]]) -> int:
-        """The port on this machine, once the server behind it answers."""
+        """Wait until the server answers; return its port on this machine."""
         port = await self._port(name, inside)
         ended = asyncio.ensure_future(self.run("wait", name, limit=_START_SECONDS))
         try:

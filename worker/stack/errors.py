@@ -1,4 +1,4 @@
-"""What the local stack says when it cannot start."""
+"""The error of a local stack that cannot start."""
 
 
 class StackError(Exception):

@@ -1,15 +1,16 @@
-"""Installs what is missing by the system's package manager, where that is allowed."""
+"""Installs RabbitMQ with the system's package manager, where that is allowed."""
 
 import asyncio
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
+from worker.stack.commands import run
 from worker.stack.errors import StackError
 from worker.stack.rabbitmq import find_programs
 
 _INSTALL_SECONDS = 600.0
+_LAST_LINES = 8
 _REMEDY = (
     "RabbitMQ is not installed here, and {why}. Install it (Debian, Ubuntu: "
     "sudo apt-get install rabbitmq-server; macOS: brew install rabbitmq), or start Docker, "
@@ -21,6 +22,7 @@ _REMEDY = (
 # installing at this moment, so both steps wait for their lock.
 _SCRIPT = """
 set -eu
+cd /
 export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
@@ -34,7 +36,7 @@ apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$1"
 
 
 async def ensure_rabbitmq(say: Callable[[str], None], environ: Mapping[str, str]) -> None:
-    """Returns when RabbitMQ's programs are on this machine, or says what to do."""
+    """Return when RabbitMQ's programs are on this machine, or raise an error that says what to do."""
     if find_programs() is not None:
         return
     why_not = await install("rabbitmq-server", say, environ)
@@ -44,15 +46,21 @@ async def ensure_rabbitmq(say: Callable[[str], None], environ: Mapping[str, str]
 
 
 async def install(package: str, say: Callable[[str], None], environ: Mapping[str, str]) -> str:
-    """Returns why it is not there afterwards, if it is not."""
+    """Install a package; return why it may still be missing, for the case that it is."""
     if shutil.which("apt-get") is None:
         return "there is no apt-get to install it with"
     sudo = await _become_root()
     if sudo is None:
         return "installing it needs root or a sudo without password"
     say(f"installing {package} with apt-get (once; up to some minutes) …")
-    said = await _run(*sudo, "sh", "-c", _SCRIPT, "sh", package, environ=environ)
-    last = "\n".join(f"  | {line}" for line in said.splitlines()[-8:])
+    command = (*sudo, "sh", "-c", _SCRIPT, "sh", package)
+    try:
+        # A package manager that is cut off in the middle leaves the system's packages half installed.
+        ended = await run(*command, env=environ, limit=_INSTALL_SECONDS, end_with_us=False)
+        words = ended.words
+    except TimeoutError:
+        words = f"it did not end in {_INSTALL_SECONDS:.0f} s"
+    last = "\n".join(f"  | {line}" for line in words.splitlines()[-_LAST_LINES:])
     return f"apt-get could not install it:\n{last}\n"
 
 
@@ -68,22 +76,3 @@ async def _become_root() -> tuple[str, ...] | None:
         stderr=asyncio.subprocess.DEVNULL,
     )
     return ("sudo", "-n") if await process.wait() == 0 else None
-
-
-async def _run(*command: str, environ: Mapping[str, str]) -> str:
-    """Not ended when we are: a package manager cut off in the middle leaves the system's
-    packages half installed. It ends by itself."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        env=dict(environ),
-        cwd=Path("/"),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
-        said, _ = await asyncio.wait_for(process.communicate(), _INSTALL_SECONDS)
-    except TimeoutError:
-        return f"it did not end in {_INSTALL_SECONDS:.0f} s"
-    return said.decode(errors="replace")

@@ -1,4 +1,4 @@
-"""Ports on the loopback that stay ours, also while the server on them is down.
+"""Reserves ports on the loopback that stay ours, also while the server on them is down.
 
 A port is held by binding the UDP port of the same number: the kernel gives it to one
 process, frees it when that process dies, and TCP, which the servers use, is not touched.
@@ -28,7 +28,7 @@ class Port:
 
 
 def reserve() -> Port:
-    """A port that nobody listens on and no other stack has chosen."""
+    """Choose a port that nobody listens on and no other stack has chosen."""
     for _ in range(_TRIES):
         number = random.choice(_RANGE)  # noqa: S311 - a guess at what is free, not a secret
         hold = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

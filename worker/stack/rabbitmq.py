@@ -1,4 +1,4 @@
-"""A RabbitMQ node of our own, from the programs of this machine.
+"""Runs RabbitMQ nodes of our own, from the programs of this machine.
 
 Nodes that are to form a cluster share one `Family`: the cookie, the accounts and the
 name service (epmd). A node alone has a family of one.
@@ -8,7 +8,6 @@ import asyncio
 import secrets
 import shutil
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
 from types import MappingProxyType
@@ -17,7 +16,9 @@ from typing import Self
 from worker.stack.errors import StackError
 from worker.stack.ports import LOOPBACK
 from worker.stack.probes import rabbitmq_answers, until
-from worker.stack.sandbox import Ground, Program, clean_environment
+from worker.stack.program import Program
+from worker.stack.sandbox import Sandbox, clean_environment
+from worker.stack.server import Server
 
 _START_SECONDS = 90.0
 _STOP_SECONDS = 30.0
@@ -42,13 +43,13 @@ def find_programs() -> Path | None:
 
 
 class Family:
-    """What nodes share that are, or could be, one cluster."""
+    """Holds what the nodes of one cluster share."""
 
-    def __init__(self, ground: Ground, environ: Mapping[str, str]) -> None:
-        self.ground = ground
-        self.home = ground.path / f"rabbitmq-{secrets.token_hex(4)}"
+    def __init__(self, sandbox: Sandbox, environ: Mapping[str, str]) -> None:
+        self.sandbox = sandbox
+        self.home = sandbox.path / f"rabbitmq-{secrets.token_hex(4)}"
         self.user, self.password = "worker", secrets.token_hex(16)
-        self._port = ground.reserve()
+        self._port = sandbox.reserve()
         self._epmd: Program | None = None
         self._starting = asyncio.Lock()
         self.env = clean_environment(environ, "RABBITMQ_", "ERL_", "NOTIFY_SOCKET") | {
@@ -60,7 +61,7 @@ class Family:
         }
 
     async def start(self) -> None:
-        """Starts the name service, once, also when several nodes start at the same time."""
+        """Start the name service, once, also when several nodes start at the same time."""
         async with self._starting:
             if self._epmd is None:
                 self._epmd = await self._start_epmd()
@@ -74,11 +75,11 @@ class Family:
         cookie.touch(mode=0o600)
         cookie.write_text(secrets.token_hex(16))
         cookie.chmod(0o400)
-        service = await self.ground.start(
+        service = await self.sandbox.start(
             epmd, env=self.env, log=self.home / "epmd.log", user=None, end_by=SIGKILL
         )
         if not await until(self._epmd_answers, lambda: service.running, _EPMD_SECONDS):
-            raise StackError(f"Erlang's epmd did not start:\n{service.last_words()}")
+            raise StackError(f"Erlang's epmd did not start:\n{service.end_of_log()}")
         return service
 
     async def _epmd_answers(self) -> bool:
@@ -90,21 +91,21 @@ class Family:
         return True
 
 
-class RabbitNode:
-    """One node with its own data and ports; both outlive stop and kill, not the ground."""
+class RabbitNode(Server):
+    """One node with its own data and ports."""
 
     def __init__(
         self, family: Family, name: str = "rabbit", settings: Mapping[str, str] = MappingProxyType({})
     ) -> None:
         """`settings`: lines of rabbitmq.conf beside those that every node gets."""
+        ports = (family.sandbox.reserve() for _ in range(3))
+        port, self._management, self._distribution = ports
+        super().__init__("RabbitMQ", port, stop_by=SIGTERM, stop_seconds=_STOP_SECONDS)
         self._family = family
         self._settings = settings
         self.name = f"{name}@localhost"
         self._home = family.home / name
         self._log = self._home / "log"
-        ground = family.ground
-        self.port, self._management, self._distribution = (ground.reserve() for _ in range(3))
-        self._program: Program | None = None
         programs = find_programs()
         if programs is None:
             raise StackError("RabbitMQ is not installed on this machine")
@@ -112,9 +113,9 @@ class RabbitNode:
 
     @classmethod
     def alone(
-        cls, ground: Ground, environ: Mapping[str, str], settings: Mapping[str, str] = MappingProxyType({})
+        cls, sandbox: Sandbox, environ: Mapping[str, str], settings: Mapping[str, str] = MappingProxyType({})
     ) -> Self:
-        return cls(Family(ground, environ), settings=settings)
+        return cls(Family(sandbox, environ), settings=settings)
 
     @property
     def url(self) -> str:
@@ -125,64 +126,34 @@ class RabbitNode:
         where = f"{LOOPBACK}:{self._management}"
         return f"http://{self._family.user}:{self._family.password}@{where}"
 
-    @property
-    def pid(self) -> int:
-        return self._running().pid
-
     async def start(self) -> None:
-        """Starts the node, on its old data and ports after a stop or a kill."""
+        """Start the node, on its old data and ports after a stop or a kill."""
         await self._family.start()
         if not self._home.exists():
             self._write_configuration()
         server = str(self._programs / "rabbitmq-server")
-        self._program = program = await self._family.ground.start(
+        program = await self._family.sandbox.start(
             server, env=self._env(), log=self._log, user=None, end_by=SIGKILL
         )
-        answers = partial(rabbitmq_answers, self.port)
-        if not await until(answers, lambda: program.running, _START_SECONDS):
-            raise StackError(
-                f"RabbitMQ did not start on port {self.port}; the end of its log:\n"
-                f"{program.last_words()}\nTry again, or set AMQP_URL to a broker that runs."
-            )
-
-    async def stop(self) -> None:
-        """Ends the node in order."""
-        if self._program is None:
-            return
-        if self._program.running and not await self._program.end(SIGTERM, _STOP_SECONDS):
-            await self._program.kill()
-        self._program = None
-
-    async def kill(self) -> None:
-        """SIGKILL, as a crash or the kernel's out-of-memory killer would."""
-        await self._running().kill()
-
-    async def freeze(self) -> None:
-        await self._running().freeze()
-
-    async def thaw(self) -> None:
-        await self._running().thaw()
+        await self._until_ready(
+            program, rabbitmq_answers, _START_SECONDS, "set AMQP_URL to a broker that runs"
+        )
 
     async def ctl(self, *words: str, limit: float = 60) -> str:
-        """What `rabbitmqctl` says when told these words about this node."""
+        """Call `rabbitmqctl` with these words about this node; return what it prints."""
         return await self._tool("rabbitmqctl", *words, limit=limit)
 
     async def diagnostics(self, *words: str, limit: float = 60) -> str:
         return await self._tool("rabbitmq-diagnostics", *words, limit=limit)
 
     async def join(self, other: "RabbitNode") -> None:
-        """Makes this node, emptied, a member of the other's cluster."""
+        """Empty this node and make it a member of the other's cluster."""
         for words in (("stop_app",), ("reset",), ("join_cluster", other.name), ("start_app",)):
             await self.ctl(*words)
 
     async def _tool(self, tool: str, *words: str, limit: float) -> str:
         command = (str(self._programs / tool), "-q", "-n", self.name, *words)
-        return await self._family.ground.run(*command, env=self._env(), limit=limit)
-
-    def _running(self) -> Program:
-        if self._program is None:
-            raise StackError(f"the RabbitMQ node {self.name} was not started")
-        return self._program
+        return await self._family.sandbox.run(*command, env=self._env(), limit=limit)
 
     def _write_configuration(self) -> None:
         self._home.mkdir(mode=0o700)

@@ -24,8 +24,9 @@ _PATIENCE = 5.0  # seconds for a server to end by the signal it prefers
 
 
 def alive(process: psutil.Process) -> bool:
-    """Whether the process runs; one that only waits for its parent's wait() has ended. One whose first
-    thread has ended says that, too, while others are still ending and hold its files and ports."""
+    """Tell whether the process runs. A zombie has ended, unless it has more than one thread: then its first
+    thread has ended, and the others are still ending and hold its files and ports.
+    """
     try:
         return process.is_running() and (
             process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1
@@ -35,7 +36,7 @@ def alive(process: psutil.Process) -> bool:
 
 
 def tree(process: psutil.Process) -> list[psutil.Process]:
-    """The process and all that it started, itself first."""
+    """The process and all that it started, the process first."""
     try:
         return [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
@@ -49,8 +50,9 @@ def send(processes: list[psutil.Process], number: int) -> None:
 
 
 def _lines(owner: int) -> Iterator[dict[str, object]]:
-    """What the owner writes, to its last line. The owner's id is watched as well, because
-    a fork of the owner would keep the pipe open."""
+    """Yield what the owner writes, to its last line. The owner's id is watched as well, because a fork of the
+    owner would keep the pipe open.
+    """
     rest = b""
     while True:
         gone = os.getppid() != owner
@@ -66,15 +68,15 @@ def _lines(owner: int) -> Iterator[dict[str, object]]:
 
 
 def _end(processes: dict[int, tuple[psutil.Process, int]]) -> None:
-    """Servers are asked, each in its way; what is then left of them is killed."""
+    """Ask each server to end, by the signal that it prefers; kill what is then left."""
     servers = [process for process, _ in processes.values()]
-    doomed = [each for server in servers for each in tree(server)]
+    everything = [each for server in servers for each in tree(server)]
     for server, number in reversed(processes.values()):
         send([server], number)
         send([server], signal.SIGCONT)  # a frozen one cannot end
     _wait(servers)
-    send([each for each in doomed if alive(each)], signal.SIGKILL)
-    _wait(doomed)
+    send([each for each in everything if alive(each)], signal.SIGKILL)
+    _wait(everything)
 
 
 def _wait(processes: list[psutil.Process]) -> None:

@@ -1,1 +1,1 @@
-"""Many requests at once: read, sent, and noted so that another run can go on."""
+"""Reads, sends and notes many requests, so that another run can go on where this one ended."""

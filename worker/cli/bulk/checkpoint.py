@@ -1,9 +1,10 @@
-"""The checkpoint of a long list of requests: what became of each line, so that another run can go on.
+"""Keeps what became of each line of a long list of requests, so that another run can go on.
 
-One JSON object a line, only ever appended to. The first says what the list is; each other one has a line's
-number, its request id and its outcome. A line without an id of its own gets one that follows from the
-checkpoint and its number: whichever run sends it, it is the same request. So nothing need be on disk before
-a line is sent, and a run that is killed loses nothing but the note of answers that the next one gets again.
+The file has one JSON object a line and is only appended to. The first object says which list it is of; each
+other one has a line's number, its request id and its outcome. A line without an id of its own gets one that
+follows from the checkpoint and the line's number: it is the same request whichever run sends it. So nothing
+has to be on disk before a line is sent. A run that is killed loses only notes of responses, which the next
+run gets again.
 """
 
 import fcntl
@@ -25,12 +26,12 @@ _SYNC_SECONDS = 1.0
 _VERSION = 1
 
 
-class Journal:
-    """Open in one process at a time. Memory: a bit for each line."""
+class Checkpoint:
+    """An open checkpoint, which one process at a time can have. It takes a bit of memory for each line."""
 
     def __init__(self, path: Path, *, results: Path | None, options: dict[str, Any], wait: bool) -> None:
         self.outcomes: Counter[str] = Counter()
-        """Of the lines that earlier runs are done with."""
+        """How often each outcome came up among the lines that earlier runs have finished."""
         self._path = path
         self._results = results
         self._options = _digest(json.dumps(options, sort_keys=True, default=str))
@@ -40,7 +41,7 @@ class Journal:
         self._results_end = 0
         self._synced = time.monotonic()
         self._file = self._open()
-        # Behind the lock: a run that was still at it may have written more.
+        # Only now that we have the lock: before, another run may still have written.
         self._results_size = results.stat().st_size if results is not None and results.exists() else 0
         try:
             self._read()
@@ -61,8 +62,8 @@ class Journal:
                 os.close(self._results_file)
 
     def begin(self, first_line: str, file_digest: str | None) -> None:
-        """Before anything is sent: whether this is the list that the checkpoint is of."""
-        mine = {
+        """Check, before anything is sent, that the checkpoint is of this list. A new one notes its list."""
+        header = {
             "checkpoint": _VERSION,
             "namespace": str(uuid4()),
             "first_line": _digest(first_line.strip()),
@@ -71,18 +72,18 @@ class Journal:
             "results": str(self._results) if self._results else None,
         }
         if self._header is None:
-            self._header = mine
-            self._append(mine)
+            self._header = header
+            self._append(header)
             os.fsync(self._file)
             return
         whole = self._header["file"] is not None and file_digest is not None
         key = "file" if whole else "first_line"
-        if self._header[key] != mine[key]:
+        if self._header[key] != header[key]:
             raise self._wrong(
                 f"is of another input{', or its file has changed since' if whole else ''}: "
                 "give each list of requests a checkpoint of its own"
             )
-        if self._header["options"] != mine["options"]:
+        if self._header["options"] != header["options"]:
             raise self._wrong("was made with other options for the requests (such as --org-id or --name)")
 
     def is_done(self, number: int) -> bool:
@@ -90,12 +91,12 @@ class Journal:
         return index < len(self._done) and bool(self._done[index] & 1 << (number & 7))
 
     def id_for(self, number: int) -> UUID:
-        """The request id of a line that has none of its own, in this run and in every later one."""
+        """The request id of a line that has none of its own, the same in every run."""
         assert self._header is not None  # noqa: S101 — `begin` comes first
         return uuid5(UUID(self._header["namespace"]), str(number))
 
     def note(self, number: int, request_id: UUID | None, outcome: str, code: str, result: bytes) -> None:
-        """What became of a line; its result goes to the file of the results first."""
+        """Note what became of a line, after its result has been written to the file of results."""
         record: dict[str, Any] = {
             "line": number,
             "request_id": request_id and str(request_id),
@@ -143,8 +144,8 @@ class Journal:
                 torn = not line.endswith(b"\n")
                 record = {} if torn else json.loads(line)
                 if torn or record.get("results_end", 0) > self._results_size:
-                    # The run before was killed while it wrote this one, or its machine stopped before the
-                    # result was on its disk: what comes after that is not there either.
+                    # The last run was killed while it wrote this line, or its machine stopped before the
+                    # result was on disk. What follows was written later, and is not there either.
                     os.ftruncate(self._file, whole)
                     return
                 self._take(record)
@@ -176,10 +177,12 @@ class Journal:
         self._results_end = record.get("results_end", self._results_end)
 
     def _open_results(self) -> int | None:
-        """What a killed run wrote to it and did not note is cut off: each result is there once."""
+        """Open the file of results. What a killed run wrote there and did not note is cut off, so that each
+        result is in the file once.
+        """
         if self._header is not None and self._header["results"] != (self._results and str(self._results)):
-            theirs = self._header["results"] or "none"
-            raise self._wrong(f"has another file of results ({theirs}): give the same --results")
+            other = self._header["results"] or "none"
+            raise self._wrong(f"has another file of results ({other}): give the same --results")
         if self._results is None:
             return None
         try:
@@ -214,7 +217,7 @@ def _digest(text: str) -> str:
 
 @contextmanager
 def written(option: str) -> Generator[None, None, None]:
-    """A disk that is full ends the run, by the name of the file."""
+    """End the run with an error that names the option when its file cannot be written, say on a full disk."""
     try:
         yield
     except OSError as error:

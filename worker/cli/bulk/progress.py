@@ -1,4 +1,4 @@
-"""Many requests at once, as people see it: how far they are, and at the end what became of them."""
+"""Shows people how far many requests are, and at the end what became of them."""
 
 import argparse
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -9,11 +9,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column
 
 from worker.cli import exits
-from worker.cli.bulk.checkpoint import Journal, written
-from worker.cli.bulk.input_lines import Document, expected
-from worker.cli.bulk.sending import Result, Tally, ask_all
+from worker.cli.bulk.checkpoint import Checkpoint, written
+from worker.cli.bulk.input_lines import InputLine, expected
+from worker.cli.bulk.sending import Result, Totals, send_all
 from worker.cli.exits import CommandError
-from worker.cli.output import as_json, bystanders, coloured, emit, grid, people, plain, say
+from worker.cli.output import as_json, emit, say
+from worker.cli.tables import bystanders, coloured, grid, people, plain
 from worker.client import Client
 
 _SHOWN = 5
@@ -21,7 +22,7 @@ _GOOD = ("completed", "submitted")
 
 
 class _Failures:
-    """The first lines that failed, by their numbers: results come in any order."""
+    """Keeps the failed lines with the lowest numbers: results come in any order."""
 
     def __init__(self) -> None:
         self.first: list[Result] = []
@@ -35,7 +36,7 @@ class _Failures:
             self.first = sorted([*self.first, result], key=lambda each: each.number)[:_SHOWN]
 
     def tell(self, what: str, results: object) -> None:
-        """Say which they are, by their number, and where all of them are found."""
+        """Say which lines failed and why, and where all of them are found."""
         for result in self.first:
             say(f"{what} {result.number}: {plain(_why(result)).plain}")
         if self.count > len(self.first):
@@ -53,9 +54,9 @@ def _why(result: Result) -> str:
     )
 
 
-def failed_so_far(tally: Tally) -> str:
-    """Say, for the progress bar, how many failed, and what of."""
-    bad = {name: count for name, count in tally.outcomes.items() if name not in _GOOD}
+def failed_so_far(totals: Totals) -> str:
+    """Say, for the progress bar, how many failed, and the most frequent reason."""
+    bad = {name: count for name, count in totals.outcomes.items() if name not in _GOOD}
     if not bad:
         return ""
     most = max(bad, key=lambda name: bad[name])
@@ -64,62 +65,98 @@ def failed_so_far(tally: Tally) -> str:
 
 async def send_many(
     client: Client,
-    documents: AsyncGenerator[Document, None],
+    lines: AsyncGenerator[InputLine, None],
     options: argparse.Namespace,
-    journal: Journal | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> int:
-    shown, failures = Tally(), _Failures()
-    if journal is not None:
-        shown.outcomes.update(journal.outcomes)
-        shown.before = shown.total
-    with _results(options, journal) as write, progress_bar(bystanders()) as progress:
-        bar = progress.add_task(
-            "requests", total=expected(options), completed=shown.before, rate=0.0, failed=failed_so_far(shown)
-        )
-
-        def report(result: Result) -> None:
-            shown.add(result)
-            failures.add(result)
-            progress.update(bar, completed=shown.total, rate=shown.rate, failed=failed_so_far(shown))
-            record = {"line": result.number, **result.record()}
-            if write is not None:
-                write(as_json(record))
-            if journal is not None:
-                journal.note(
-                    result.number, result.request_id, result.status, result.code, as_json(record).encode()
-                )
-            if options.json:
-                emit(record)
-
-        to_go_on, begun = journal is not None, True
+    """Send every line and show the progress; however it ends, show what became of those that were sent."""
+    with _results_file(options, checkpoint) as write, progress_bar(bystanders()) as progress:
+        report = _Report(options, checkpoint, write, progress)
         try:
-            await ask_all(
+            await send_all(
                 client,
-                documents,
-                report,
+                lines,
+                report.add,
                 at_once=options.at_once,
                 timeout=options.timeout,
                 wait=not options.no_wait,
-                resumable=journal is not None,
+                resumable=checkpoint is not None,
             )
-            to_go_on = False
-        except CommandError as error:
-            # A file that is another one than it was: nothing of it has been asked for, and so it stays.
-            begun = error.code != exits.USAGE or shown.total > shown.before
+        except BaseException as error:
+            report.end(error)
             raise
-        finally:
-            progress.stop()
-            if shown.total and begun:  # an interruption leaves those that were done
-                show_tally(shown, bystanders() if options.json else people())
-            if not options.json:
-                failures.tell("request" if options.count else "line", options.results)
-            if to_go_on and begun:
-                say("to go on from here, run it again with the same --checkpoint")
-    return shown.exit_code()
+        report.end()
+    return report.exit_code()
+
+
+class _Report:
+    """Passes each result on to the progress bar, the files and stdout, and sums up at the end."""
+
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        checkpoint: Checkpoint | None,
+        write: Callable[[str], None] | None,
+        progress: Progress,
+    ) -> None:
+        self._options = options
+        self._checkpoint = checkpoint
+        self._write = write
+        self._progress = progress
+        self._failures = _Failures()
+        self._totals = Totals()
+        if checkpoint is not None:
+            self._totals.outcomes.update(checkpoint.outcomes)
+            self._totals.before = self._totals.total
+        self._bar = progress.add_task(
+            "requests",
+            total=expected(options),
+            completed=self._totals.before,
+            rate=0.0,
+            failed=failed_so_far(self._totals),
+        )
+
+    def add(self, result: Result) -> None:
+        totals = self._totals
+        totals.add(result)
+        self._failures.add(result)
+        self._progress.update(
+            self._bar, completed=totals.total, rate=totals.rate, failed=failed_so_far(totals)
+        )
+        record = {"line": result.number, **result.record()}
+        if self._write is not None:
+            self._write(as_json(record))
+        if self._checkpoint is not None:
+            self._checkpoint.note(
+                result.number, result.request_id, result.status, result.code, as_json(record).encode()
+            )
+        if self._options.json:
+            emit(record)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Show what became of the requests. `error` ended the run early, if anything did."""
+        self._progress.stop()
+        begun = not self._refused(error)
+        if self._totals.total and begun:
+            show_totals(self._totals, bystanders() if self._options.json else people())
+        if not self._options.json:
+            self._failures.tell("request" if self._options.count else "line", self._options.results)
+        if error is not None and self._checkpoint is not None and begun:
+            say("to go on from here, run it again with the same --checkpoint")
+
+    def exit_code(self) -> int:
+        return self._totals.exit_code()
+
+    def _refused(self, error: BaseException | None) -> bool:
+        """Tell whether the run ended before anything was sent: the file is not the checkpoint's, say. Then
+        there is nothing to show, and running it again would not help.
+        """
+        wrong_usage = isinstance(error, CommandError) and error.code == exits.USAGE
+        return wrong_usage and self._totals.total <= self._totals.before
 
 
 def progress_bar(console: Console) -> Progress:
-    """Make a progress bar of one line: the bar itself takes what the rest leaves."""
+    """A progress bar of one line: the bar itself takes the room that the rest leaves."""
     return Progress(
         BarColumn(bar_width=None, table_column=Column(ratio=1)),
         MofNCompleteColumn(table_column=Column(no_wrap=True)),
@@ -133,11 +170,11 @@ def progress_bar(console: Console) -> Progress:
 
 
 @contextmanager
-def _results(
-    options: argparse.Namespace, journal: Journal | None
+def _results_file(
+    options: argparse.Namespace, checkpoint: Checkpoint | None
 ) -> Generator[Callable[[str], None] | None, None, None]:
-    """Where results are written to, unless the journal keeps them in step with itself."""
-    if options.results is None or journal is not None:
+    """Yield what writes a line to the file of results; None if there is no file, or the checkpoint has it."""
+    if options.results is None or checkpoint is not None:
         yield None
         return
     try:
@@ -153,14 +190,14 @@ def _results(
         yield write
 
 
-def show_tally(tally: Tally, console: Console) -> None:
+def show_totals(totals: Totals, console: Console) -> None:
     table = grid("", "outcome", "requests")
-    for outcome, count in tally.outcomes.most_common():
+    for outcome, count in totals.outcomes.most_common():
         table.add_row(coloured(outcome), str(count))
     console.print(table)
-    times = ", ".join(f"{name} {value:g} ms" for name, value in tally.quantiles().items())
-    before = f" ({tally.before} of them done before)" if tally.before else ""
+    times = ", ".join(f"{name} {value:g} ms" for name, value in totals.quantiles().items())
+    before = f" ({totals.before} of them done before)" if totals.before else ""
     console.print(
-        f"{tally.total} requests{before}, {tally.rate:.0f} a second" + (f", {times}" if times else ""),
+        f"{totals.total} requests{before}, {totals.rate:.0f} a second" + (f", {times}" if times else ""),
         soft_wrap=not console.is_terminal,
     )

@@ -1,4 +1,4 @@
-"""Many requests at once: so many in flight, each with its result as soon as it is there."""
+"""Sends many requests, some at a time in flight, and reports each result as soon as it is there."""
 
 import asyncio
 import math
@@ -11,7 +11,7 @@ from uuid import UUID
 
 from schemas import CreateSessionResponse
 from worker.cli import exits
-from worker.cli.bulk.input_lines import Document
+from worker.cli.bulk.input_lines import InputLine
 from worker.client import Client, ClientError, Request, RequestInFlight, RequestTimedOut, SessionFailed
 
 _STEP = math.log(1.02)
@@ -19,7 +19,7 @@ _STEP = math.log(1.02)
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one request."""
+    """The outcome of one request."""
 
     number: int
     status: str  # completed, failed, timed_out, submitted, not_sent
@@ -30,7 +30,7 @@ class Result:
     error: str = ""
 
     def record(self) -> dict[str, Any]:
-        """For programs: the response itself where there is one."""
+        """The result as JSON for programs: the response itself where there is one."""
         if self.response is not None:
             return self.response.model_dump(mode="json")
         known: dict[str, object] = {
@@ -42,12 +42,12 @@ class Result:
 
 
 @dataclass
-class Tally:
-    """What became of all of them, in a space that does not grow with their number."""
+class Totals:
+    """The outcomes of all requests, counted: memory does not grow with their number."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
-    before: int = 0  # how many of them earlier runs did
-    seconds: Counter[int] = field(default_factory=Counter)  # each step of it is two per cent
+    before: int = 0  # of them, those that earlier runs finished
+    seconds: Counter[int] = field(default_factory=Counter)  # by logarithm: each step is two per cent longer
     began: float = field(default_factory=time.perf_counter)
     ended: float | None = None
 
@@ -65,7 +65,7 @@ class Tally:
         return (self.total - self.before) / max(1e-9, (self.ended or time.perf_counter()) - self.began)
 
     def quantiles(self) -> dict[str, float]:
-        """Milliseconds from the call to the response, to a per cent."""
+        """Milliseconds from the call to the response, precise to a per cent."""
         if not self.seconds:
             return {}
         return {name: self._quantile(share) for name, share in (("p50", 0.5), ("p99", 0.99))}
@@ -85,23 +85,25 @@ class Tally:
         return exits.TIMED_OUT if bad == self.outcomes["timed_out"] else exits.FAILED
 
 
-async def ask(
+async def send_one(
     client: Client,
-    document: Document,
+    line: InputLine,
     *,
     timeout: float,  # noqa: ASYNC109 — the request's own
     wait: bool,
     resumable: bool = False,
 ) -> Result:
-    """One request and its result. Raises only what concerns every request. One that is `resumable` has no
-    deadline: should nobody wait for its response any more, someone will come and ask for it again."""
-    request, began = document.request, time.perf_counter()
+    """Send one request and return its result. Only an error that concerns every request is raised.
+
+    `resumable`: the request gets no deadline, since a later run asks for it again if this one ends early.
+    """
+    request, began = line.request, time.perf_counter()
 
     def result(status: str, request_id: UUID | None, **known: Any) -> Result:  # noqa: ANN401 — fields of a result
-        return Result(document.number, status, request_id, time.perf_counter() - began, **known)
+        return Result(line.number, status, request_id, time.perf_counter() - began, **known)
 
     if request is None:
-        return result("not_sent", None, error=document.problem)
+        return result("not_sent", None, error=line.problem)
     try:
         if not wait:
             return result("submitted", await client.submit(request, timeout=timeout))
@@ -129,37 +131,37 @@ async def _response(
         raise RequestTimedOut(request.identity(), seconds) from None
 
 
-async def ask_all(
+async def send_all(
     client: Client,
-    documents: AsyncGenerator[Document, None],
+    lines: AsyncGenerator[InputLine, None],
     report: Callable[[Result], None],
     *,
     at_once: int,
     timeout: float,  # noqa: ASYNC109 — each request's own
     wait: bool,
     resumable: bool = False,
-) -> Tally:
-    """Every document, `at_once` in flight: memory does not grow with their number."""
-    tally = Tally()
+) -> Totals:
+    """Send every line, `at_once` in flight: memory does not grow with their number."""
+    totals = Totals()
     turn = asyncio.Lock()
 
-    async def serve() -> None:
+    async def send_in_turn() -> None:
         while True:
             async with turn:
-                document = await anext(documents, None)
-            if document is None:
+                line = await anext(lines, None)
+            if line is None:
                 return
-            result = await ask(client, document, timeout=timeout, wait=wait, resumable=resumable)
-            tally.add(result)
+            result = await send_one(client, line, timeout=timeout, wait=wait, resumable=resumable)
+            totals.add(result)
             report(result)
 
     try:
         async with asyncio.TaskGroup() as group:
             for _ in range(at_once):
-                group.create_task(serve())
+                group.create_task(send_in_turn())
     except* (ClientError, exits.CommandError, BrokenPipeError) as errors:
         first = errors.exceptions[0]
     else:
-        tally.ended = time.perf_counter()
-        return tally
+        totals.ended = time.perf_counter()
+        return totals
     raise first

@@ -1,1 +1,1 @@
-"""One command a file; each is imported only when it is asked for."""
+"""Holds one command a file; each file is imported only when its command is asked for."""

@@ -5,8 +5,10 @@ from uuid import UUID
 
 from worker.cli import event_loop, exits
 from worker.cli.exits import CommandError
-from worker.cli.output import coloured, emit, facts, json_option, people, show_client_log, wait_option
+from worker.cli.options import json_option, wait_option
+from worker.cli.output import emit, show_client_log
 from worker.cli.servers import client_for, settings_for
+from worker.cli.tables import coloured, facts, people
 from worker.client import Ending
 
 EXAMPLES = """\
@@ -23,9 +25,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("request_id", nargs="?", type=UUID, metavar="REQUEST_ID")
     parser.add_argument("--key", help="what its id was derived from, with --org-id")
     parser.add_argument("--org-id", help="the organisation that the key belongs to")
-    parser.add_argument("--reason", help="for who asked for the session, at most 500 characters")
+    parser.add_argument("--reason", help="tell this to whoever asked for the session; at most 500 characters")
     parser.add_argument(
-        "--timeout", type=float, default=30, metavar="SECONDS", help="for the answer (default 30)"
+        "--timeout",
+        type=float,
+        default=30,
+        metavar="SECONDS",
+        help="how long to wait for the answer (default 30)",
     )
     json_option(parser)
     wait_option(parser, 10)

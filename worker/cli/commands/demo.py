@@ -12,24 +12,22 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.cli import event_loop, exits
-from worker.cli.bulk.input_lines import Document
-from worker.cli.bulk.sending import Tally, ask_all
-from worker.cli.commands.status import find
-from worker.cli.commands.topology import broker_for, design_for
-from worker.cli.commands.up import passing_key, settings_on
+from worker.cli.bulk.input_lines import InputLine
+from worker.cli.bulk.sending import Result, Totals, send_all
 from worker.cli.demo.scenes import ORG, Scenes, Seen
 from worker.cli.demo.worker_process import WorkerProcess, worker_process
-from worker.cli.options import positive
-from worker.cli.output import coloured, emit, grid, json_option, people, say, show_client_log
-from worker.cli.patient_database import open_database
-from worker.cli.record import Found, render
-from worker.cli.servers import client_for, reach
+from worker.cli.local_settings import settings_on, throwaway_key
+from worker.cli.lookup_database import open_database
+from worker.cli.options import json_option, positive
+from worker.cli.output import emit, say, show_client_log
+from worker.cli.reaching import reach
+from worker.cli.record_tables import render
+from worker.cli.servers import broker_for, client_for, design_for
+from worker.cli.tables import coloured, grid, people
 from worker.client import Client, Request
 from worker.monitoring import log
+from worker.operations.record import Record, find
 from worker.postgres import migrate
-from worker.postgres.leases import Leases
-from worker.postgres.store import Store
-from worker.process.failpoint import FailPoint
 from worker.rabbitmq.connection import LOST
 from worker.settings import Settings
 from worker.stack import local_stack
@@ -62,9 +60,9 @@ async def _demo(options: argparse.Namespace) -> int:
     show_client_log()
     async with AsyncExitStack() as opened:
         stack = await opened.enter_async_context(local_stack(say, environ=os.environ))
-        # Names of its own: on a broker of yours it must not meet your requests.
+        # A prefix of its own: on a broker of the user's, it must not take the user's requests.
         settings = settings_on(
-            stack, os.environ, prefix=f"demo-{uuid4().hex[:8]}", log_level="error", seal_keys=passing_key()
+            stack, os.environ, prefix=f"demo-{uuid4().hex[:8]}", log_level="error", seal_keys=throwaway_key()
         )
         log.configure(settings)
         opened.push_async_callback(_drop_schema, settings)
@@ -95,9 +93,9 @@ async def _show_all(settings: Settings, worker: WorkerProcess, options: argparse
             scenes = Scenes(client, own_queue, responses)
             await scenes.play()
         _show_scenes(scenes.seen, as_json=options.json)
-        tally, sessions = await _burst(client, options.burst)
-    burst_ok = tally.outcomes["completed"] == options.burst == len(sessions)
-    _show_summary(scenes.seen, tally, len(sessions), burst_ok, as_json=options.json)
+        totals, sessions = await _burst(client, options.burst)
+    burst_ok = totals.outcomes["completed"] == options.burst == len(sessions)
+    _show_summary(scenes.seen, totals, len(sessions), burst_ok, as_json=options.json)
     history_ok = await _show_history(settings, scenes.seen, as_json=options.json)
     stopped = await worker.stop()
     if stopped != 0:
@@ -105,23 +103,27 @@ async def _show_all(settings: Settings, worker: WorkerProcess, options: argparse
     return all(seen.ok for seen in scenes.seen) and burst_ok and history_ok and stopped == 0
 
 
-async def _burst(client: Client, size: int) -> tuple[Tally, set[str]]:
-    """Many at once: each is answered, and no two have one session."""
+async def _burst(client: Client, size: int) -> tuple[Totals, set[str]]:
+    """Send many requests at once; return their outcomes, and the ids of all sessions made."""
     sessions: set[str] = set()
 
-    async def documents() -> AsyncGenerator[Document, None]:
+    async def lines() -> AsyncGenerator[InputLine, None]:
         for number in range(size):
-            yield Document(number + 1, Request(org_id=ORG, payload={"name": f"Burst {number}"}))
+            yield InputLine(number + 1, Request(org_id=ORG, payload={"name": f"Burst {number}"}))
 
-    tally = await ask_all(
+    def note(result: Result) -> None:
+        if result.response is not None:
+            sessions.add(result.response.payload.session_id)
+
+    totals = await send_all(
         client,
-        documents(),
-        lambda result: sessions.add(result.response.payload.session_id) if result.response else None,
+        lines(),
+        note,
         at_once=min(size, 1000) or 1,
         timeout=60,
         wait=True,
     )
-    return tally, sessions
+    return totals, sessions
 
 
 def _show_scenes(seen: list[Seen], *, as_json: bool) -> None:
@@ -161,12 +163,13 @@ def _told(seen: Seen) -> str:
     return ("" if seen.ok else "not as promised: ") + ("; ".join(fields) or seen.response.error)
 
 
-def _show_summary(seen: list[Seen], tally: Tally, sessions: int, ok: bool, *, as_json: bool) -> None:
-    outcomes = Counter(each.got for each in seen) + tally.outcomes
+def _show_summary(seen: list[Seen], totals: Totals, sessions: int, ok: bool, *, as_json: bool) -> None:
+    outcomes = Counter(each.got for each in seen) + totals.outcomes
     record = {
-        "requests": len(seen) + tally.total, "as_promised": sum(each.ok for each in seen) + tally.total * ok,
-        "outcomes": dict(outcomes), "burst": tally.total, "burst_sessions": sessions,
-        "requests_per_second": round(tally.rate), **tally.quantiles(), "ok": ok,
+        "requests": len(seen) + totals.total,
+        "as_promised": sum(each.ok for each in seen) + (totals.total if ok else 0),
+        "outcomes": dict(outcomes), "burst": totals.total, "burst_sessions": sessions,
+        "requests_per_second": round(totals.rate), **totals.quantiles(), "ok": ok,
     }  # fmt: skip
     if as_json:
         emit(record)
@@ -175,14 +178,14 @@ def _show_summary(seen: list[Seen], tally: Tally, sessions: int, ok: bool, *, as
     for name, count in outcomes.most_common():
         table.add_row(coloured(name), str(count))
     people().print(table)
-    times = ", ".join(f"{name} {value:g} ms" for name, value in tally.quantiles().items())
+    times = ", ".join(f"{name} {value:g} ms" for name, value in totals.quantiles().items())
     people().print(
-        f"a burst of {tally.total}: {tally.rate:.0f} requests a second, {times}; {sessions} sessions\n"
+        f"a burst of {totals.total}: {totals.rate:.0f} requests a second, {times}; {sessions} sessions\n"
     )
 
 
 async def _show_history(settings: Settings, seen: list[Seen], *, as_json: bool) -> bool:
-    """One request as it stands on record."""
+    """Show one request as it stands on record; return whether it is there as promised."""
     chosen = next((each.request_id for each in seen if each.what == "a credential, sealed at rest"), None)
     found = await _on_record(settings, chosen) if chosen else None
     if found is None:
@@ -196,12 +199,10 @@ async def _show_history(settings: Settings, seen: list[Seen], *, as_json: bool) 
     return steps == ["pending", "processing", "completed"] and found["session"] is not None
 
 
-async def _on_record(settings: Settings, request_id: UUID) -> Found | None:
+async def _on_record(settings: Settings, request_id: UUID) -> Record | None:
     database = await open_database(settings, 10)
     try:
-        return await find(
-            Store(database, Leases(database, uuid4(), settings.lease_seconds), FailPoint("")), request_id
-        )
+        return await find(database, request_id)
     finally:
         await database.close()
 
@@ -217,14 +218,14 @@ async def _declare(settings: Settings, queue: str) -> None:
 
 
 async def _drop_schema(settings: Settings) -> None:
-    """Drop its schema: in a database of yours nothing of the demonstration stays."""
+    """Drop the demonstration's schema from a database of the user's; one that was started for it is gone."""
     if os.environ.get("DATABASE_URL"):
         url, tls = settings.database_url.get_secret_value(), context_from(settings)
         await reach("Postgres", lambda: migrate.drop(url, tls, settings.prefix), 10)
 
 
 async def _remove_queues(settings: Settings) -> None:
-    """On a broker of yours nothing of the demonstration stays; one of its own goes away anyhow."""
+    """Remove the demonstration's queues from a broker of the user's; one that was started for it is gone."""
     if not os.environ.get("AMQP_URL"):
         return
     design = design_for(settings)

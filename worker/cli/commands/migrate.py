@@ -3,8 +3,10 @@
 import argparse
 
 from worker.cli import event_loop, exits
-from worker.cli.output import emit, json_option, say, wait_option
-from worker.cli.servers import reach, settings_for
+from worker.cli.options import json_option, wait_option
+from worker.cli.output import emit, say
+from worker.cli.reaching import reach
+from worker.cli.servers import settings_for
 from worker.postgres.migrate import grant, inspect, migrate, script
 from worker.postgres.sql import Migration
 from worker.settings import Settings
@@ -34,7 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--own-schema",
         action="store_true",
-        help="a schema named as WORKER_PREFIX, also where the first one has room",
+        help="use a schema named as WORKER_PREFIX, even if the first schema has room",
     )
     json_option(parser)
     wait_option(parser)
@@ -69,18 +71,18 @@ async def _migrate(options: argparse.Namespace) -> int:
 
 
 def _prefix(settings: Settings) -> str | None:
-    """None where none was set: a job that migrates may not know how its workers are called."""
+    """The prefix, or None where none was set: a job that migrates may not know the prefix of its workers."""
     return settings.prefix if "prefix" in settings.model_fields_set else None
 
 
-def _report(options: argparse.Namespace, verb: str, migrations: list[Migration], else_: str) -> None:
+def _report(options: argparse.Namespace, verb: str, migrations: list[Migration], otherwise: str) -> None:
     for migration in migrations:
         if options.json:
             emit({verb: _name(migration)})
         else:
             print(f"{verb} {_name(migration)}")
     if not migrations and not options.json:
-        say(else_)
+        say(otherwise)
 
 
 def _name(migration: Migration) -> str:

@@ -8,15 +8,17 @@ from typing import Any
 from uuid import UUID
 
 from worker.cli import event_loop, exits
-from worker.cli.bulk.checkpoint import Journal
-from worker.cli.bulk.input_lines import Document, from_options, what_they_say
+from worker.cli.bulk.checkpoint import Checkpoint
+from worker.cli.bulk.input_lines import InputLine, from_options, request_options
 from worker.cli.bulk.progress import send_many
-from worker.cli.bulk.sending import Result, ask
+from worker.cli.bulk.sending import Result, send_one
 from worker.cli.exits import CommandError
-from worker.cli.options import positive
-from worker.cli.output import coloured, emit, facts, json_option, people, show_client_log, wait_option
+from worker.cli.options import json_option, positive, wait_option
+from worker.cli.output import emit, show_client_log
 from worker.cli.servers import client_for, settings_for
+from worker.cli.tables import coloured, facts, people
 from worker.client import Client
+from worker.settings import Settings
 
 EXAMPLES = """\
   session-worker request
@@ -45,33 +47,48 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_argument_group("the request")
     what.add_argument("--org-id", help="the organisation it is for (default: the file's, or demo)")
     what.add_argument("--user-id", help="the user it is for")
-    what.add_argument("--name", help="the session's")
-    what.add_argument("--status", choices=("active", "completed"), help="what it begins with")
-    what.add_argument("--expiration-seconds", type=float, metavar="N", help="how long it lives")
-    what.add_argument("--assistant-id", help="who takes part in it")
-    what.add_argument("--phone-number-id", help="where it is called from")
+    what.add_argument("--name", help="the session's name")
+    what.add_argument(
+        "--status", choices=("active", "completed"), help="the status that the session begins with"
+    )
+    what.add_argument("--expiration-seconds", type=float, metavar="N", help="how long the session lives")
+    what.add_argument("--assistant-id", help="the assistant that takes part in it")
+    what.add_argument("--phone-number-id", help="the number that it is called from")
     what.add_argument("--casefile-id", help="cf_YYMMDD_code")
-    what.add_argument("--metadata", type=_object, metavar="JSON", help="an object; free, and stored")
+    what.add_argument(
+        "--metadata", type=_object, metavar="JSON", help="an object with anything of yours, which is stored"
+    )
     what.add_argument("--file", metavar="PATH", help="a JSON document, or JSON Lines; - is standard input")
     identity = what.add_mutually_exclusive_group()
-    identity.add_argument("--request-id", type=UUID, metavar="UUID", help="to ask again for the same request")
+    identity.add_argument("--request-id", type=UUID, metavar="UUID", help="ask again for this request")
     identity.add_argument("--key", help="a name of yours that the request id is derived from")
     how = parser.add_argument_group("how")
-    how.add_argument("--count", type=positive, metavar="N", help="send so many")
+    how.add_argument("--count", type=positive, metavar="N", help="send N requests")
     how.add_argument(
-        "--at-once", type=positive, default=200, metavar="N", help="of many, so many in flight (200)"
+        "--at-once",
+        type=positive,
+        default=200,
+        metavar="N",
+        help="of many requests, N are in flight at a time (default 200)",
     )
     how.add_argument("--no-wait", action="store_true", help="end when the broker has confirmed them")
     how.add_argument(
         "--checkpoint", type=Path, metavar="FILE",
-        help="keeps what became of each line; with it again, those that are done are passed by, and the "
-        "others are asked for with the request ids that they had",
+        help="keep what became of each line there; another run with the same FILE passes over the lines that "
+        "are done, and sends the others with the request ids that they had",
     )  # fmt: skip
     how.add_argument(
-        "--results", type=Path, metavar="FILE", help="of many, one JSON object a line goes there"
+        "--results",
+        type=Path,
+        metavar="FILE",
+        help="write the result of each request there, one JSON object a line",
     )
     how.add_argument(
-        "--timeout", type=float, default=30, metavar="SECONDS", help="for each response (default 30)"
+        "--timeout",
+        type=float,
+        default=30,
+        metavar="SECONDS",
+        help="how long to wait for each response (default 30)",
     )
     json_option(parser)
     wait_option(parser, 10)
@@ -91,32 +108,34 @@ def execute(options: argparse.Namespace) -> int:
 async def _request(options: argparse.Namespace) -> int:
     settings = settings_for(broker=True)
     if options.checkpoint is not None:
-        if options.key or options.request_id:
-            raise CommandError(exits.USAGE, "--checkpoint does not go with --key or --request-id")
-        with Journal(
-            options.checkpoint,
-            results=options.results.absolute() if options.results else None,
-            options={**what_they_say(options), "prefix": settings.prefix},
-            wait=not options.no_wait,
-        ) as journal:
-            documents = from_options(options, journal)
-            async with client_for(settings, options.wait) as client:
-                return await send_many(client, documents, options, journal)
-    documents = from_options(options)
+        return await _resumable(settings, options)
+    lines = from_options(options)
     async with client_for(settings, options.wait) as client:
-        first = await anext(documents, None)
-        second = await anext(documents, None)
+        first = await anext(lines, None)
+        second = await anext(lines, None)
         if (first is None or second is None) and options.results is None:
-            return await _one(client, first or Document(1, None, "is missing"), options)
+            return await _one(client, first or InputLine(1, None, "is missing"), options)
         if options.key or options.request_id:
             raise CommandError(exits.USAGE, "--key and --request-id are for one request")
-        return await send_many(
-            client, _chained([each for each in (first, second) if each], documents), options
-        )
+        return await send_many(client, _chained([each for each in (first, second) if each], lines), options)
 
 
-async def _one(client: Client, document: Document, options: argparse.Namespace) -> int:
-    result = await ask(client, document, timeout=options.timeout, wait=not options.no_wait)
+async def _resumable(settings: Settings, options: argparse.Namespace) -> int:
+    if options.key or options.request_id:
+        raise CommandError(exits.USAGE, "--checkpoint does not go with --key or --request-id")
+    with Checkpoint(
+        options.checkpoint,
+        results=options.results.absolute() if options.results else None,
+        options={**request_options(options), "prefix": settings.prefix},
+        wait=not options.no_wait,
+    ) as checkpoint:
+        lines = from_options(options, checkpoint)
+        async with client_for(settings, options.wait) as client:
+            return await send_many(client, lines, options, checkpoint)
+
+
+async def _one(client: Client, line: InputLine, options: argparse.Namespace) -> int:
+    result = await send_one(client, line, timeout=options.timeout, wait=not options.no_wait)
     if result.status == "not_sent":
         raise CommandError(exits.USAGE, f"not sent: the request {result.error}")
     if result.status == "timed_out":
@@ -152,12 +171,12 @@ def _facts_of(result: Result) -> list[tuple[str, object]]:
 
 
 async def _chained(
-    first: list[Document], rest: AsyncGenerator[Document, None]
-) -> AsyncGenerator[Document, None]:
-    for document in first:
-        yield document
-    async for document in rest:
-        yield document
+    first: list[InputLine], rest: AsyncGenerator[InputLine, None]
+) -> AsyncGenerator[InputLine, None]:
+    for line in first:
+        yield line
+    async for line in rest:
+        yield line
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from rich.console import Console
 
 from schemas import CreateSessionResponse
 from worker.cli import event_loop, exits
-from worker.cli.options import positive
-from worker.cli.output import coloured, emit, json_option, people, plain, say, show_client_log, wait_option
+from worker.cli.options import json_option, positive, wait_option
+from worker.cli.output import emit, say, show_client_log
 from worker.cli.servers import client_for, settings_for
+from worker.cli.tables import coloured, people, plain
 from worker.client import Subscription
 from worker.process.signals import heeded
 from worker.rabbitmq.topology import names_for
@@ -30,13 +31,17 @@ _IDLE_SECONDS = 2.0  # others may be taking from the queue as well
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--follow", action="store_true", help="wait for more")
-    parser.add_argument("--copies", action="store_true", help="a copy of each response from now on; follows")
+    parser.add_argument("--follow", action="store_true", help="go on and wait for more")
+    parser.add_argument(
+        "--copies",
+        action="store_true",
+        help="wait for copies of the responses from now on; take none from the queue",
+    )
     parser.add_argument("--queue", metavar="NAME", help="another queue than PREFIX.responses")
-    parser.add_argument("--limit", type=positive, metavar="N", help="end after so many")
+    parser.add_argument("--limit", type=positive, metavar="N", help="end after N responses")
     parser.add_argument(
         "--raw", action="store_true",
-        help='every copy as it came, repeats included: {"message_id", "body"} a line',
+        help='every copy as it came, repeats included, as {"message_id", "body"}, one a line',
     )  # fmt: skip
     json_option(parser)
     wait_option(parser, 10)
@@ -81,7 +86,9 @@ async def _responses(options: argparse.Namespace) -> int:
 
 
 def _how_many(options: argparse.Namespace) -> dict[str, int]:
-    """How many to remember and to bring ahead. Who may wait long for the last one acknowledges at once."""
+    """The number of responses to remember and to prefetch. A wait for the last one may be long: then each one
+    is acknowledged at once.
+    """
     ahead = {"prefetch": 1} if options.follow and options.limit else {}
     return ahead | ({"remember": 0} if options.raw else {})
 

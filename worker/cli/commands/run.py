@@ -8,7 +8,7 @@ from contextlib import suppress
 from worker.app import run_worker
 from worker.cli import event_loop, exits
 from worker.cli.options import positive
-from worker.cli.servers import refusal
+from worker.cli.reaching import refusal
 from worker.monitoring import log
 from worker.process import signals
 from worker.process.supervisor import supervise
@@ -28,7 +28,7 @@ _LOOK_SECONDS = 1.0
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--processes", type=positive, default=1, metavar="N", help="so many workers (default 1)"
+        "--processes", type=positive, default=1, metavar="N", help="run N workers (default 1)"
     )
     parser.add_argument("--child-of", type=int, default=0, help=argparse.SUPPRESS)
 
@@ -59,7 +59,7 @@ async def _run(settings: Settings, parent: int) -> None:
 
 
 async def _stop_with(parent: int, stop: asyncio.Event) -> None:
-    """A worker whose supervisor was killed has nobody to stop it: it stops by itself."""
+    """Stop the worker when its supervisor is gone: nobody else would."""
     while os.getppid() == parent:  # noqa: ASYNC110 — the kernel tells a child nothing of its parent's end
         await asyncio.sleep(_LOOK_SECONDS)
     stop.set()

@@ -2,25 +2,24 @@
 
 import argparse
 import asyncio
-import json
-from typing import Any
-from uuid import UUID, uuid4
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import contextmanager
+from uuid import UUID
 
 from rich.live import Live
 from rich.table import Table
 
 from worker.cli import event_loop, exits
 from worker.cli.exits import CommandError
-from worker.cli.options import positive
-from worker.cli.output import coloured, emit, grid, json_option, people, plain, say, wait_option
-from worker.cli.patient_database import Looking, open_database
-from worker.cli.record import Found, at, render
+from worker.cli.lookup_database import LookupDatabase, open_database
+from worker.cli.options import json_option, positive, wait_option
+from worker.cli.output import emit, say
+from worker.cli.record_tables import at, render
 from worker.cli.servers import settings_for
+from worker.cli.tables import coloured, grid, people, plain
 from worker.monitoring import log
 from worker.operations import search
-from worker.postgres.leases import Leases
-from worker.postgres.store import Store
-from worker.process.failpoint import FailPoint
+from worker.operations.record import Record, find
 
 EXAMPLES = """\
   session-worker status 6f9f1c0e-6c0b-4a55-9d5e-0f4b8f5f5c11
@@ -35,7 +34,6 @@ With --watch the exit code is 0 for completed, 1 for failed, 4 when --timeout
 was over first. Where several requests match, they are listed, and it is 2.
 Correlation ids have no index: the newest requests are looked through.
 """
-SEALED = "(sealed)"
 _LOOK_SECONDS = 0.5
 _FINISHED = ("completed", "failed")
 
@@ -43,11 +41,11 @@ _FINISHED = ("completed", "failed")
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "id", metavar="ID",
-        help="a request's id, its session's or its correlation id; of the first two the beginning will do, "
-        f"from {search.SHORTEST} characters on",
+        help="a request's id, its session's id or its correlation id; of the first two, the first "
+        f"{search.SHORTEST} characters or more are enough",
     )  # fmt: skip
     parser.add_argument(
-        "--watch", action="store_true", help="until it is finished; also one that has yet to arrive"
+        "--watch", action="store_true", help="watch it until it is finished, also if it has yet to arrive"
     )
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="watch no longer than this")
     parser.add_argument(
@@ -68,26 +66,29 @@ async def _status(options: argparse.Namespace) -> int:
     log.configure(settings.model_copy(update={"log_level": "error"}))
     database = await open_database(settings, options.wait)
     try:
-        store = Store(database, Leases(database, uuid4(), settings.lease_seconds), FailPoint(""))
         whole = _uuid(options.id)
-        if options.watch and whole is not None:
-            return await _watch(database, store, whole, options)
-        found = await database.look(lambda: find(store, whole), options.wait) if whole is not None else None
-        if found is None:
-            request_id = await _the_one(database, options)
-            if options.watch:
-                return await _watch(database, store, request_id, options)
-            found = await database.look(lambda: find(store, request_id), options.wait)
-        if found is None:
+        if options.watch:
+            return await _watch(database, whole or await _the_one(database, options), options)
+        record = await _look_up(database, whole, options) if whole else None
+        if record is None:
+            record = await _look_up(database, await _the_one(database, options), options)
+        if record is None:
             raise _unknown(options.id)
-        _print(found, as_json=options.json)
+        if options.json:
+            emit(record)
+        else:
+            people().print(render(record))
         return exits.OK
     finally:
         await database.close()
 
 
-async def _the_one(database: Looking, options: argparse.Namespace) -> UUID:
-    """The request that is meant. Several that may be are listed."""
+async def _look_up(database: LookupDatabase, request_id: UUID, options: argparse.Namespace) -> Record | None:
+    return await database.look(lambda: find(database, request_id), options.wait)
+
+
+async def _the_one(database: LookupDatabase, options: argparse.Namespace) -> UUID:
+    """Find the one request that has the id; where several do, list them and raise."""
     matches = await database.look(lambda: search.by_id(database, options.id), options.wait)
     if not matches:
         say(f"no request's id: looking through the newest {options.look_through:,} for the correlation id")
@@ -129,51 +130,51 @@ def table_of(matches: list[search.Match]) -> Table:
 
 
 def _uuid(text: str) -> UUID | None:
-    """A whole request id, in any of the spellings of a UUID."""
+    """Read a whole request id, in any spelling of a UUID; None for anything else."""
     try:
         return UUID(text)
     except ValueError:
         return None
 
 
-async def find(store: Store, request_id: UUID) -> Found | None:
-    """All that is on record about a request; what is sealed stays unseen."""
-    request = await store.look_up(request_id)
-    if request is None:
-        return None
-    session = await store.session_of(request_id)
-    if session is not None:
-        session["document"] = _without_secrets(json.loads(session["document"]))
-    response = request.pop("response")
-    return {
-        "request": request,
-        "history": await store.history(request_id),
-        "attempts": await store.attempts_of(request_id),
-        "session": session,
-        "response": json.loads(response) if response else None,
-    }
-
-
-async def _watch(database: Looking, store: Store, request_id: UUID, options: argparse.Namespace) -> int:
-    shown: Found | None = None
+async def _watch(database: LookupDatabase, request_id: UUID, options: argparse.Namespace) -> int:
+    last: Record | None = None
     try:
-        with Live(console=people(), auto_refresh=False) as live:
+        with _screen(as_json=options.json) as show:
             async with asyncio.timeout(options.timeout):
-                while shown is None or shown["request"]["status"] not in _FINISHED:
-                    found = await database.look(lambda: find(store, request_id), options.wait)
-                    if found is not None and found != shown:
-                        if options.json:
-                            emit(found)
-                        else:
-                            live.update(render(found), refresh=True)
-                    shown = found
-                    await asyncio.sleep(_LOOK_SECONDS if shown is None or shown["response"] is None else 0)
+                async for record in _versions(database, request_id, options):
+                    show(record)
+                    last = record
     except TimeoutError:
-        state = f"still {shown['request']['status']}" if shown else "still not on record"
+        state = f"still {last['request']['status']}" if last else "still not on record"
         raise CommandError(exits.TIMED_OUT, f"{state} after {options.timeout:g} s: {request_id}") from None
-    if not options.json and not live.console.is_terminal:
+    return exits.OK if last and last["request"]["status"] == "completed" else exits.FAILED
+
+
+async def _versions(
+    database: LookupDatabase, request_id: UUID, options: argparse.Namespace
+) -> AsyncGenerator[Record, None]:
+    """Yield the record each time that it has changed, until the request is finished."""
+    last: Record | None = None
+    while last is None or last["request"]["status"] not in _FINISHED:
+        record = await _look_up(database, request_id, options)
+        if record is not None and record != last:
+            yield record
+        last = record
+        if record is None or record["response"] is None:
+            await asyncio.sleep(_LOOK_SECONDS)
+
+
+@contextmanager
+def _screen(*, as_json: bool) -> Generator[Callable[[Record], None], None, None]:
+    """Yield what shows a version of a record: as a line of JSON, or in the place of the version before."""
+    if as_json:
+        yield emit
+        return
+    with Live(console=people(), auto_refresh=False) as live:
+        yield lambda record: live.update(render(record), refresh=True)
+    if not live.console.is_terminal:
         live.console.print()  # it leaves the last line open there
-    return exits.OK if shown["request"]["status"] == "completed" else exits.FAILED
 
 
 def _unknown(text: str, through: search.Through | None = None) -> CommandError:
@@ -189,18 +190,3 @@ def _unknown(text: str, through: search.Through | None = None) -> CommandError:
         exits.FAILED,
         f"no request {text} is on record: it has not been accepted yet, or was deleted as old.{looked}",
     )
-
-
-def _print(found: Found, *, as_json: bool) -> None:
-    if as_json:
-        emit(found)
-    else:
-        people().print(render(found))
-
-
-def _without_secrets(value: Any) -> Any:  # noqa: ANN401 — any JSON
-    if isinstance(value, dict):
-        return {name: _without_secrets(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_without_secrets(item) for item in value]
-    return SEALED if isinstance(value, str) and value.startswith("sealed:") else value

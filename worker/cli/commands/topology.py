@@ -3,12 +3,12 @@
 import argparse
 
 from worker.cli import event_loop, exits
-from worker.cli.output import emit, grid, json_option, people, wait_option
-from worker.cli.servers import broker_tls, reach, settings_for
-from worker.errors import SettingsError
+from worker.cli.options import json_option, wait_option
+from worker.cli.output import emit
+from worker.cli.reaching import reach
+from worker.cli.servers import broker_for, design_for, settings_for
+from worker.cli.tables import grid, people
 from worker.rabbitmq import topology
-from worker.rabbitmq.connection import Broker
-from worker.settings import Settings
 
 EXAMPLES = """\
   session-worker topology apply     declare what is missing; leave the rest
@@ -45,21 +45,10 @@ async def _topology(options: argparse.Namespace) -> int:
     return exits.FAILED if found.problems else exits.OK
 
 
-def design_for(settings: Settings) -> topology.Topology:
-    return topology.design(settings.prefix, limits_from_policy=settings.queue_limits == "policy")
-
-
-def broker_for(settings: Settings) -> Broker:
-    try:
-        return Broker(settings.amqp_url.get_secret_value(), broker_tls(settings), "session-worker topology")
-    except ValueError as error:
-        raise SettingsError(f"AMQP_URL: {error}") from None
-
-
 def _show(options: argparse.Namespace, design: topology.Topology, found: topology.Comparison) -> None:
     if options.json:
-        told = {"ok": not found.problems, **found._asdict()}
-        emit({"action": options.action, **told, **design.names._asdict()})
+        outcome = {"ok": not found.problems, **found._asdict()}
+        emit({"action": options.action, **outcome, **design.names._asdict()})
         return
     for problem in found.problems:
         print(problem)

@@ -2,9 +2,7 @@
 
 import argparse
 import asyncio
-import base64
 import os
-import secrets
 import shlex
 import shutil
 import sys
@@ -12,16 +10,17 @@ from collections.abc import Mapping, Sequence
 
 from worker.app import run_worker
 from worker.cli import event_loop, exits
-from worker.cli.commands.topology import broker_for
 from worker.cli.exits import CommandError
+from worker.cli.local_settings import settings_on, throwaway_key
 from worker.cli.output import say
-from worker.cli.servers import reach
+from worker.cli.reaching import reach
+from worker.cli.servers import broker_for
 from worker.monitoring import log
 from worker.monitoring.readiness import Readiness
 from worker.postgres import migrate
 from worker.process import signals
 from worker.rabbitmq import topology
-from worker.settings import Settings, read_settings
+from worker.settings import Settings
 from worker.stack import Stack, local_stack
 from worker.tls import context_from
 
@@ -37,7 +36,7 @@ _WAIT_SECONDS = 10
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """It has none: what is there to choose stands in the environment."""
+    """Add no arguments: the environment has all that can be chosen."""
 
 
 def execute(options: argparse.Namespace) -> int:  # noqa: ARG001 — every command is called so
@@ -47,9 +46,9 @@ def execute(options: argparse.Namespace) -> int:  # noqa: ARG001 — every comma
 
 async def _up() -> None:
     async with local_stack(say, environ=os.environ) as stack:
-        # A database that goes away with the stack takes what was sealed with it.
+        # What was sealed goes away with the stack, if its database does.
         kept = os.environ.get("WORKER_SEAL_KEYS") or os.environ.get("DATABASE_URL")
-        settings = settings_on(stack, os.environ, **({} if kept else {"seal_keys": passing_key()}))
+        settings = settings_on(stack, os.environ, **({} if kept else {"seal_keys": throwaway_key()}))
         log.configure(settings)
         await _make_or_refuse(settings)
         stop = signals.stop_on_signals()
@@ -64,7 +63,9 @@ async def _up() -> None:
 
 
 async def _make_or_refuse(settings: Settings) -> None:
-    """Nobody's requests are answered here but those that are meant for this worker, which has no handler."""
+    """Make the tables; refuse tables or queues of others, whose requests this worker, which has no handler,
+    would answer.
+    """
     url, tls = settings.database_url.get_secret_value(), context_from(settings)
     made_before = (await migrate.inspect(url, tls, settings.prefix)).applied
     if os.environ.get("AMQP_URL") and not made_before:
@@ -81,25 +82,6 @@ async def _make_or_refuse(settings: Settings) -> None:
     await migrate.migrate(url, tls, settings.prefix, maker="up")
 
 
-def settings_on(stack: Stack, environ: Mapping[str, str], **changes: object) -> Settings:
-    """A worker's settings on these servers. Unless told otherwise, its port is any free one of this machine
-    alone."""
-    local: dict[str, object] = {"amqp_url": stack.amqp_url, "database_url": stack.database_url, **changes}
-    if stack.kind != "environment":  # servers of ours speak no TLS
-        local |= {"tls_ca_file": "", "tls_cert_file": "", "tls_key_file": ""}
-    local |= {
-        name: value
-        for name, value in (("http_host", "127.0.0.1"), ("http_port", 0))
-        if f"WORKER_{name.upper()}" not in environ
-    }
-    return read_settings(**local)
-
-
-def passing_key() -> str:
-    """A key for secrets that nobody has to read later."""
-    return f"passing:{base64.b64encode(secrets.token_bytes(32)).decode()}"
-
-
 async def _tell(stack: Stack, settings: Settings, started: "asyncio.Future[tuple[int, Readiness]]") -> None:
     port, readiness = await started
     await readiness.until_up()
@@ -107,7 +89,7 @@ async def _tell(stack: Stack, settings: Settings, started: "asyncio.Future[tuple
 
 
 def how_to_use(stack: Stack, settings: Settings, port: int, environ: Mapping[str, str]) -> str:
-    """Where everything is. A secret is shown if it was made here, and by its name if it was given."""
+    """Say how to reach everything. A secret that was made here is shown, one that was given is only named."""
     secret = {"AMQP_URL": stack.amqp_url, "DATABASE_URL": stack.database_url}
     if settings.seal_keys:  # another worker beside this one needs the same
         secret["WORKER_SEAL_KEYS"] = settings.seal_keys.get_secret_value()

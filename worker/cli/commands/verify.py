@@ -12,8 +12,11 @@ from rich.table import Table
 
 from worker.cli import event_loop, exits
 from worker.cli.exits import CommandError
-from worker.cli.output import emit, grid, json_option, people, plain, say, wait_option
-from worker.cli.servers import reach, settings_for
+from worker.cli.options import json_option, wait_option
+from worker.cli.output import emit, say
+from worker.cli.reaching import reach
+from worker.cli.servers import settings_for
+from worker.cli.tables import grid, people, plain
 from worker.operations.promises import Received, Violation, verify
 from worker.postgres.migrate import require_current
 from worker.tls import context_from
@@ -52,7 +55,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     if options.confirmed == options.responses == "-":
         raise CommandError(exits.USAGE, "--confirmed and --responses cannot both be standard input")
-    confirmed = [one for one in _read(options.confirmed, _request_id) if one is not None]
+    confirmed = [each for each in _read(options.confirmed, _request_id) if each is not None]
     received = list(_read(options.responses, _copy))
     violations = event_loop.run(_verify(confirmed, received, options.wait))
     if options.json:
@@ -87,7 +90,7 @@ def _show(violations: list[Violation]) -> None:
 
 
 def _read(name: str, parse: Callable[[str], T]) -> Iterator[T]:
-    """What each line of a file says; empty ones are passed over."""
+    """Parse each line of a file; empty lines are passed over."""
     try:
         text = sys.stdin.read() if name == "-" else Path(name).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -101,22 +104,24 @@ def _read(name: str, parse: Callable[[str], T]) -> Iterator[T]:
 
 
 def _request_id(line: str) -> UUID | None:
-    """None for a line that says that the broker did not confirm it."""
+    """Read the id of a confirmed request; None if the line says that the broker did not confirm it."""
     if not line.lstrip().startswith("{"):
         return UUID(line.strip())
-    told = json.loads(line)
-    return None if told["status"] in _UNCONFIRMED else UUID(told["request_id"])
+    record = json.loads(line)
+    return None if record["status"] in _UNCONFIRMED else UUID(record["request_id"])
 
 
 def _copy(line: str) -> Received:
-    told = json.loads(line)
-    if "body" in told:
-        return Received(str(told["message_id"]), told["body"].encode())
-    # A response on its own. Only one off the record has another message id than its request's.
-    request_id = str(UUID(told["request_id"]))
-    metadata = told.get("metadata") or {}
+    record = json.loads(line)
+    if "body" in record:
+        return Received(str(record["message_id"]), record["body"].encode())
+    # A response on its own. Its message id is the request's, unless the response is off the record.
+    request_id = str(UUID(record["request_id"]))
+    metadata = record.get("metadata") or {}
     beside = metadata.get("code") == "request_id_conflict" or metadata.get("recorded") is False
-    return Received(f"{request_id}.{told['payload']['session_id']}" if beside else request_id, line.encode())
+    return Received(
+        f"{request_id}.{record['payload']['session_id']}" if beside else request_id, line.encode()
+    )
 
 
 _EXPECTED: dict[object, str] = {

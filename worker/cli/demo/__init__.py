@@ -1,1 +1,1 @@
-"""What `session-worker demo` sends, and the worker that it starts."""
+"""Holds what `session-worker demo` sends, and the worker that it starts."""

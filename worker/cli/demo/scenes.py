@@ -1,4 +1,4 @@
-"""What the demonstration sends, and what has to come back."""
+"""Sends the requests of the demonstration, and checks what comes back."""
 
 import asyncio
 import time
@@ -10,8 +10,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from schemas import CreateSessionResponse, is_session_id
-from worker.cli.bulk.input_lines import Document
-from worker.cli.bulk.sending import Result, ask
+from worker.cli.bulk.input_lines import InputLine
+from worker.cli.bulk.sending import Result, send_one
 from worker.client import Client, Request, Subscription
 
 ORG = "demo"
@@ -20,7 +20,7 @@ WAIT_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Seen:
-    """One request of the demonstration: what was to come back and what did."""
+    """One request of the demonstration: the outcome that was expected, and the one that came."""
 
     what: str
     expected: str
@@ -33,7 +33,7 @@ class Seen:
 
 Check = Callable[[CreateSessionResponse], bool]
 
-# Each makes a session.
+# Each of these makes a session.
 GOOD: dict[str, dict[str, Any]] = {
     "the smallest request": {},
     "a name, an hour to live": {"name": "Support chat", "expiration_seconds": 3600},
@@ -64,7 +64,7 @@ GOOD: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
-# Each is refused, at this field.
+# Each of these is refused, at this field.
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a name that is too long": ({"name": "x" * 41}, "payload.name"),
     "a life that is too short": ({"expiration_seconds": 5}, "payload.expiration_seconds"),
@@ -113,18 +113,21 @@ class Scenes:
         await self._ask("the same key again", "completed", keyed, lambda got: got == order)
 
     async def _elsewhere(self) -> None:
-        """Responses that go to a queue, and the request that came too late."""
-        async with self._client.subscribe(self._own_queue) as mine:
+        """Ask for responses in a queue, and send a request that comes too late."""
+        async with self._client.subscribe(self._own_queue) as own_responses:
             late = Request(
                 org_id=ORG, payload={"name": "Late"}, request_id=uuid4(), reply_to=self._own_queue,
                 deadline=datetime.now(UTC) - timedelta(seconds=1),
             )  # fmt: skip
             await self._note(
-                "a deadline that has passed", "deadline_exceeded", late.request_id, self._through(late, mine)
+                "a deadline that has passed",
+                "deadline_exceeded",
+                late.request_id,
+                self._through(late, own_responses),
             )
             own = Request(org_id=ORG, payload={"name": "Mine"}, request_id=uuid4(), reply_to=self._own_queue)
             await self._note(
-                "a reply queue of one's own", "completed", own.request_id, self._through(own, mine)
+                "a reply queue of one's own", "completed", own.request_id, self._through(own, own_responses)
             )
         shared = Request(org_id=ORG, payload={"name": "Ours"}, request_id=uuid4())
         await self._note(
@@ -142,8 +145,8 @@ class Scenes:
     async def _ask(
         self, what: str, expected: str, request: Request, check: Check | None = None
     ) -> CreateSessionResponse | None:
-        result: Result = await ask(
-            self._client, Document(len(self.seen) + 1, request), timeout=WAIT_SECONDS, wait=True
+        result: Result = await send_one(
+            self._client, InputLine(len(self.seen) + 1, request), timeout=WAIT_SECONDS, wait=True
         )
         if result.response is None:
             self._add(what, expected, result.status, result.seconds, result.request_id, None, ok=False)

@@ -1,4 +1,4 @@
-"""A worker as a process of its own, for the demonstration."""
+"""Starts a worker as a process of its own, for the demonstration."""
 
 import asyncio
 import json
@@ -29,16 +29,16 @@ class WorkerProcess:
         return self._process.pid
 
     async def ready(self) -> None:
-        """Returns when it takes requests."""
+        """Return when the worker takes requests."""
         await asyncio.wait(
             [self._ready, self._reading], timeout=_READY_SECONDS, return_when=asyncio.FIRST_COMPLETED
         )
         if not self._ready.done():
-            said = "\n".join(f"  | {line}" for line in self._last)
-            raise CommandError(exits.FAILED, f"the worker did not get ready; the last it said:\n{said}")
+            last_lines = "\n".join(f"  | {line}" for line in self._last)
+            raise CommandError(exits.FAILED, f"the worker did not get ready; the last it said:\n{last_lines}")
 
     async def stop(self) -> int:
-        """Its exit code after SIGTERM."""
+        """Stop the worker by SIGTERM and return its exit code."""
         if self._process.returncode is None:
             with suppress(ProcessLookupError):
                 self._process.terminate()
@@ -51,7 +51,7 @@ class WorkerProcess:
             await asyncio.gather(self._reading, return_exceptions=True)
 
     async def _read(self) -> None:
-        """All it logs is read, so that it never waits for a reader; the end of it is kept."""
+        """Read all that the worker logs, so that it never waits for a reader, and keep the last lines."""
         assert self._process.stderr is not None  # noqa: S101 — it is a pipe
         async for raw in self._process.stderr:
             line = raw.decode(errors="replace").rstrip()
@@ -63,7 +63,7 @@ class WorkerProcess:
 
 @asynccontextmanager
 async def worker_process(settings: Settings) -> AsyncIterator[WorkerProcess]:
-    """`session-worker run` with these settings; stopped on the way out."""
+    """Run `session-worker run` with these settings while the context is open."""
     process = await asyncio.create_subprocess_exec(
         *own_command.command("run", "--child-of", str(os.getpid())),
         env={**os.environ, **_environment(settings)},

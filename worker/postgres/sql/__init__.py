@@ -1,4 +1,4 @@
-"""The named queries of `queries.sql` and `setup.sql`, and the migrations."""
+"""Reads the named statements of the .sql files beside it, and the migrations."""
 
 import re
 from functools import cache

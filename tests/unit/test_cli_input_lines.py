@@ -9,15 +9,15 @@ from uuid import UUID
 
 import pytest
 
-from worker.cli.bulk.input_lines import _AHEAD, _UNIT, Document, _from_file, _opened
+from worker.cli.bulk.input_lines import _AHEAD, _UNIT, InputLine, _from_file, _opened
 from worker.cli.bulk.progress import failed_so_far
-from worker.cli.bulk.sending import Result, Tally
+from worker.cli.bulk.sending import Result, Totals
 from worker.client import request_id_for
 
 ID = "6f9f1c0e-6c0b-4a55-9d5e-0f4b8f5f5c11"
 
 
-async def read(text: str, *, flags: dict[str, Any] | None = None, **options: Any) -> list[Document]:
+async def read(text: str, *, flags: dict[str, Any] | None = None, **options: Any) -> list[InputLine]:
     given = argparse.Namespace(
         **{
             "file": "-",
@@ -103,11 +103,11 @@ async def test_what_is_no_request_is_told_and_the_next_is_read(line: str, proble
     ],
 )
 def test_the_exit_code_of_many(statuses: list[str], code: int) -> None:
-    tally = Tally()
+    totals = Totals()
     for status in statuses:
-        tally.add(Result(1, status, None, 0.1))
+        totals.add(Result(1, status, None, 0.1))
 
-    assert tally.exit_code() == code
+    assert totals.exit_code() == code
 
 
 async def test_what_is_not_utf_8_is_the_problem_of_its_line(tmp_path: Path) -> None:
@@ -132,13 +132,13 @@ async def test_lines_longer_than_the_room_ahead_are_read_one_by_one() -> None:
 
 
 def test_the_progress_tells_how_many_failed_and_what_of() -> None:
-    tally = Tally()
-    assert failed_so_far(tally) == ""
+    totals = Totals()
+    assert failed_so_far(totals) == ""
     for result in (Result(1, "completed", None, 1), Result(2, "submitted", None, 1)):
-        tally.add(result)
-    assert failed_so_far(tally) == ""
+        totals.add(result)
+    assert failed_so_far(totals) == ""
     for number in range(1000):
-        tally.add(Result(number, "failed", None, 1, code="invalid_request"))
-    assert failed_so_far(tally) == "failed 1000 (invalid_request)"
-    tally.add(Result(0, "timed_out", None, 1))
-    assert failed_so_far(tally) == "failed 1001 (invalid_request, …)"
+        totals.add(Result(number, "failed", None, 1, code="invalid_request"))
+    assert failed_so_far(totals) == "failed 1000 (invalid_request)"
+    totals.add(Result(0, "timed_out", None, 1))
+    assert failed_so_far(totals) == "failed 1001 (invalid_request, …)"

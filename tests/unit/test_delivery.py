@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from worker.cli.delivery import delivery
+from worker.operations.delivery import delivery
 
 AT = datetime(2026, 11, 25, 14, 19, 8, tzinfo=UTC)
 SHOWN = "2026-11-25 14:19:08Z"
@@ -47,4 +47,4 @@ AGAIN = "it is not sent again unless it is asked for again"
 def test_it_says_whether_why_not_and_what_next(request_: dict[str, Any], says: str | None) -> None:
     told = delivery(request_)
 
-    assert (told and told.plain) == says
+    assert (told and told.text) == says

@@ -1,4 +1,4 @@
-"""A stack's processes end, and its folder is removed, however its owner ends."""
+"""What a stack started is ended, and its folder removed, however its owner ends."""
 
 import asyncio
 import signal
@@ -13,16 +13,17 @@ import pytest
 
 from worker.stack import reaper
 from worker.stack.errors import StackError
-from worker.stack.sandbox import Ground, Program, opened
+from worker.stack.program import Program
+from worker.stack.sandbox import Sandbox, open_sandbox
 
 # Servers that start another process; the second one does not end by SIGTERM.
 PAIR = "sleep 1000 & echo started; wait"
 STUBBORN = "trap '' TERM; sleep 1000 & echo started; while :; do wait; done"
 
 
-async def _server(ground: Ground, script: str = PAIR) -> Program:
-    log = ground.path / "log"
-    program = await ground.start(*("sh", "-c", script), env={}, log=log, user=None, end_by=signal.SIGTERM)
+async def _server(sandbox: Sandbox, script: str = PAIR) -> Program:
+    log = sandbox.path / "log"
+    program = await sandbox.start(*("sh", "-c", script), env={}, log=log, user=None, end_by=signal.SIGTERM)
     async with asyncio.timeout(10):
         while "started" not in log.read_text():  # noqa: ASYNC110 - it says so in a file
             await asyncio.sleep(0.01)
@@ -37,59 +38,59 @@ def _tree(program: Program) -> list[psutil.Process]:
 
 @pytest.mark.parametrize("script", [PAIR, STUBBORN])
 async def test_all_ends_with_the_block(script: str) -> None:
-    async with opened() as ground:
-        processes = _tree(await _server(ground, script))
+    async with open_sandbox() as sandbox:
+        processes = _tree(await _server(sandbox, script))
     assert not any(map(reaper.alive, processes))
-    assert not ground.path.exists()
+    assert not sandbox.path.exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-async def test_all_ends_though_its_keeper_is_told_to_end_as_well(number: signal.Signals) -> None:
+async def test_all_ends_though_its_reaper_is_told_to_end_as_well(number: signal.Signals) -> None:
     """A service manager signals every process in this way."""
-    async with opened() as ground:
-        processes = _tree(await _server(ground))
+    async with open_sandbox() as sandbox:
+        processes = _tree(await _server(sandbox))
         (kept,) = (
             each for each in psutil.Process().children() if any("reaper" in word for word in each.cmdline())
         )
         kept.send_signal(number)
     assert not any(map(reaper.alive, processes))
-    assert not ground.path.exists()
+    assert not sandbox.path.exists()
 
 
 async def test_what_a_command_has_started_ends_with_it() -> None:
-    async with opened() as ground:
-        command = f"sleep 1000 & echo $! > {ground.path}/child; wait"
+    async with open_sandbox() as sandbox:
+        command = f"sleep 1000 & echo $! > {sandbox.path}/child; wait"
         with pytest.raises(StackError, match="did not end"):
-            await ground.run("sh", "-c", command, env={}, limit=1)
-        child = int((ground.path / "child").read_text())
+            await sandbox.run("sh", "-c", command, env={}, limit=1)
+        child = int((sandbox.path / "child").read_text())
         _until(lambda: not psutil.pid_exists(child) or not reaper.alive(psutil.Process(child)))
 
 
 async def test_all_ends_with_an_error_in_the_block() -> None:
-    seen: list[tuple[Ground, list[psutil.Process]]] = []
+    seen: list[tuple[Sandbox, list[psutil.Process]]] = []
 
     async def fail() -> None:
-        async with opened() as ground:
-            seen.append((ground, _tree(await _server(ground))))
+        async with open_sandbox() as sandbox:
+            seen.append((sandbox, _tree(await _server(sandbox))))
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         await fail()
-    [(ground, processes)] = seen
+    [(sandbox, processes)] = seen
     assert not any(map(reaper.alive, processes))
-    assert not ground.path.exists()
+    assert not sandbox.path.exists()
 
 
 async def test_all_ends_when_it_is_cancelled_and_cancelled_again() -> None:
-    started: asyncio.Future[tuple[Ground, list[psutil.Process]]] = asyncio.Future()
+    started: asyncio.Future[tuple[Sandbox, list[psutil.Process]]] = asyncio.Future()
 
     async def hold() -> None:
-        async with opened() as ground:
-            started.set_result((ground, _tree(await _server(ground, STUBBORN))))
+        async with open_sandbox() as sandbox:
+            started.set_result((sandbox, _tree(await _server(sandbox, STUBBORN))))
             await asyncio.Event().wait()
 
     task = asyncio.ensure_future(hold())
-    ground, processes = await started
+    sandbox, processes = await started
     task.cancel()
     await asyncio.wait({task}, timeout=0.1)
     assert not task.done(), "the clean-up is still at it"
@@ -97,17 +98,17 @@ async def test_all_ends_when_it_is_cancelled_and_cancelled_again() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert not any(map(reaper.alive, processes))
-    assert not ground.path.exists()
+    assert not sandbox.path.exists()
 
 
 OWNER = """
 import asyncio, signal
-from worker.stack.sandbox import opened
+from worker.stack.sandbox import open_sandbox
 async def main():
-    async with opened() as ground:
-        program = await ground.start("sleep", "1000", env={"PATH": "/usr/bin:/bin"},
-            log=ground.path / "log", user=None, end_by=signal.SIGKILL)
-        print(ground.path, program.pid, flush=True)
+    async with open_sandbox() as sandbox:
+        program = await sandbox.start("sleep", "1000", env={"PATH": "/usr/bin:/bin"},
+            log=sandbox.path / "log", user=None, end_by=signal.SIGKILL)
+        print(sandbox.path, program.pid, flush=True)
         await asyncio.Event().wait()
 asyncio.run(main())
 """
@@ -155,8 +156,8 @@ def _until(condition: Callable[[], bool]) -> None:
 
 
 async def test_freeze_stops_the_whole_tree_and_thaw_wakes_it() -> None:
-    async with opened() as ground:
-        program = await _server(ground)
+    async with open_sandbox() as sandbox:
+        program = await _server(sandbox)
         processes = _tree(program)
         await program.freeze()
         assert {each.status() for each in processes} == {psutil.STATUS_STOPPED}
@@ -165,16 +166,16 @@ async def test_freeze_stops_the_whole_tree_and_thaw_wakes_it() -> None:
 
 
 async def test_a_frozen_tree_ends_with_the_block_too() -> None:
-    async with opened() as ground:
-        program = await _server(ground)
+    async with open_sandbox() as sandbox:
+        program = await _server(sandbox)
         processes = _tree(program)
         await program.freeze()
     assert not any(map(reaper.alive, processes))
 
 
 async def test_kill_returns_when_the_whole_tree_is_gone() -> None:
-    async with opened() as ground:
-        program = await _server(ground)
+    async with open_sandbox() as sandbox:
+        program = await _server(sandbox)
         processes = _tree(program)
         await program.kill()
         assert not any(map(reaper.alive, processes))
@@ -182,16 +183,16 @@ async def test_kill_returns_when_the_whole_tree_is_gone() -> None:
 
 
 async def test_a_command_that_fails_says_what_it_printed() -> None:
-    async with opened() as ground:
+    async with open_sandbox() as sandbox:
         with pytest.raises(StackError, match=r"(?s)sh failed \(3\).*no such luck"):
-            await ground.run("sh", "-c", "echo no such luck; exit 3", env={})
+            await sandbox.run("sh", "-c", "echo no such luck; exit 3", env={})
         with pytest.raises(StackError, match="sleep did not end in 0 s"):
-            await ground.run("sleep", "100", env={"PATH": "/usr/bin:/bin"}, limit=0.1)
+            await sandbox.run("sleep", "100", env={"PATH": "/usr/bin:/bin"}, limit=0.1)
 
 
 async def test_a_command_for_the_end_is_run(tmp_path: Path) -> None:
     sign = tmp_path / "sign"
-    async with opened() as ground:
-        await ground.at_end("touch", str(sign))
-        await ground.at_end("no-such-command")
+    async with open_sandbox() as sandbox:
+        await sandbox.at_end("touch", str(sign))
+        await sandbox.at_end("no-such-command")
     assert sign.exists()

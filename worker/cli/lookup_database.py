@@ -1,4 +1,4 @@
-"""Postgres for a command that looks something up: it is told soon when there is no answer."""
+"""Opens Postgres for a command that looks something up, and says soon when there is no answer."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from worker.cli import exits
 from worker.cli.exits import CommandError
 from worker.cli.output import say
-from worker.cli.servers import reach
+from worker.cli.reaching import reach
 from worker.monitoring.readiness import Readiness
 from worker.postgres.database import PART, Database
 from worker.postgres.migrate import require_current
@@ -18,9 +18,10 @@ from worker.tls import context_from
 T = TypeVar("T")
 
 
-class Looking(Database):
-    """A call that comes to nothing is told, and not repeated for as long as Postgres is away. One that waits
-    for a lock says so, and for whom."""
+class LookupDatabase(Database):
+    """Tries each call once, where a worker's database repeats it until Postgres is back. While a call waits
+    for a lock, a line on stderr says so, and who holds the lock.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._state = Readiness([PART])
@@ -46,7 +47,7 @@ class Looking(Database):
         return rows
 
     async def look(self, attempt: Callable[[], Awaitable[T]], wait_seconds: float) -> T:
-        """What the attempt returns, or a CommandError within the time."""
+        """Return what the attempt returns, or raise a CommandError when the time is over."""
         try:
             return await reach("Postgres", attempt, wait_seconds, each_within=True)
         except CommandError as error:
@@ -56,7 +57,7 @@ class Looking(Database):
 
     @property
     def trouble(self) -> str | None:
-        """Why it is not there, or does not answer."""
+        """The reason why Postgres is away or does not answer; None while it does."""
         return self._state.reasons.get(PART)
 
     async def _tell(self) -> None:
@@ -66,13 +67,13 @@ class Looking(Database):
             await self._state.until_up(PART)
 
 
-async def open_database(settings: Settings, wait_seconds: float) -> Looking:
-    """Connected, or a CommandError within the time."""
+async def open_database(settings: Settings, wait_seconds: float) -> LookupDatabase:
+    """Connect to the tables of the settings' prefix, or raise a CommandError when the time is over."""
     url, tls = settings.database_url.get_secret_value(), context_from(settings)
     schema = await reach(
         "Postgres", lambda: require_current(url, tls, settings.prefix), wait_seconds, each_within=True
     )
-    database = Looking(settings)
+    database = LookupDatabase(settings)
     try:
         async with asyncio.timeout(wait_seconds):
             await database.open(schema)

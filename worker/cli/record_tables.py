@@ -1,0 +1,71 @@
+"""Shows what is on record about a request as tables, for people."""
+
+import json
+from datetime import datetime
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from worker.cli.tables import coloured, facts, grid, plain
+from worker.operations.delivery import delivery
+from worker.operations.record import Record, Row
+
+_STYLES = {"confirmed": "green", "unconfirmed": "yellow", "undelivered": "bold red"}
+_DELIVERY_PLACE = 2  # below the request's status
+
+
+def render(record: Record) -> RenderableType:
+    """Lay out the request, its history, failed attempts, session and response, one table each."""
+    parts = [_request(record["request"]), _history(record["history"])]
+    if record["attempts"]:
+        parts.append(_attempts(record["attempts"]))
+    if record["session"] is not None:
+        parts.append(_session(record["session"]))
+    if record["response"] is not None:
+        parts.append(facts("response", [("", json.dumps(record["response"], indent=2, ensure_ascii=False))]))
+    return Group(*parts)
+
+
+def at(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"
+
+
+def _request(request: Row) -> RenderableType:
+    rows: list[tuple[str, object]] = [
+        (name, coloured(value) if name == "status" else _in_text(value)) for name, value in request.items()
+    ]
+    if told := delivery(request):
+        rows.insert(_DELIVERY_PLACE, ("delivery", Text(told.text, _STYLES[told.state])))
+    return facts("request", rows)
+
+
+def _history(steps: list[Row]) -> RenderableType:
+    table = grid("history", "time", "status", "attempt", "worker", cut=["worker"])
+    for step in steps:
+        table.add_row(
+            at(step["at"]), coloured(step["status"]), str(step["attempt"]), str(step["worker"] or "")
+        )
+    return table
+
+
+def _attempts(attempts: list[Row]) -> RenderableType:
+    """Show why each attempt failed: a line for each thing that is known of it, which may be long."""
+    table = grid("failed attempts", "attempt", "what it failed of")
+    for attempt in attempts:
+        known = (attempt["reason"], attempt["place"], attempt["worker"] and f"worker {attempt['worker']}")
+        lines = (f"{at(attempt['at'])} {attempt['kind']}", *(str(each) for each in known if each))
+        table.add_row(str(attempt["attempt"]), plain("\n".join(lines)))
+    return table
+
+
+def _session(session: Row) -> RenderableType:
+    """Show the session's columns, then what only its document has."""
+    columns = {name: value for name, value in session.items() if name not in ("request_id", "document")}
+    rest = {name: value for name, value in session["document"].items() if name not in columns}
+    return facts("session", [(name, _in_text(value)) for name, value in (columns | rest).items()])
+
+
+def _in_text(value: object) -> object:
+    if isinstance(value, datetime):
+        return at(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value

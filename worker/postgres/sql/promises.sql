@@ -1,0 +1,25 @@
+-- What the checker of the promises reads, from outside of any worker.
+
+-- name: requests
+-- These requests as they stand now, and which of their attempts failed.
+select
+  request_id, status, attempt, session_id, response, error_code, due_at at time zone 'utc' as due_at,
+  array(select attempt from attempts where attempts.request_id = requests.request_id) as failed
+from requests where request_id = any ($1::uuid[])
+
+-- name: transitions
+-- Their histories, each in order: the end of a request comes last of what happened at one time.
+select request_id, status, attempt from request_transitions where request_id = any ($1::uuid[])
+order by at, attempt, status in ('completed', 'failed')
+
+-- name: sessions
+-- The sessions of these requests, and those with one of these ids, whosesoever they are.
+select request_id, id from sessions where request_id = any ($1::uuid[]) or id = any ($2::text[])
+order by id
+
+-- name: orphans
+-- Sessions that no completed request stands behind. A conflict ($1) with a request whose record was deleted has
+-- that request's session rightly.
+select s.request_id, s.id, r.status from sessions s join requests r using (request_id)
+where (r.status <> 'completed' or r.session_id <> s.id)
+  and not (r.error_code is not distinct from $1 and r.session_id <> s.id)
