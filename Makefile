@@ -53,14 +53,14 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-e
   --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
   --no-annotate $(LOCK_ARGS) pyproject.toml
 
-lock: .venv/dev ## pin every dependency anew: make lock LOCK_ARGS=--upgrade
+lock: .venv/dev ## pin every dependency anew: make lock LOCK_ARGS=--upgrade, or --dry-run to see what would change
 	$(COMPILE) --only-build-deps --build-deps-for wheel --build-deps-for editable \
-	  -o requirements-build.lock
-	$(COMPILE) --extra worker -o requirements.lock
-	$(COMPILE) --extra worker --extra local -c requirements.lock -o requirements-local.lock
-	$(COMPILE) --extra worker --extra local --extra dev -c requirements-local.lock \
-	  -c requirements-build.lock -o requirements-dev.lock
-	$(COMPILE) --extra worker --extra local --extra bench -c requirements-dev.lock -o requirements-bench.lock
+	  -o requirements/build.lock
+	$(COMPILE) --extra worker -o requirements/worker.lock
+	$(COMPILE) --extra worker --extra local -c requirements/worker.lock -o requirements/local.lock
+	$(COMPILE) --extra worker --extra local --extra dev -c requirements/local.lock \
+	  -c requirements/build.lock -o requirements/dev.lock
+	$(COMPILE) --extra worker --extra local --extra bench -c requirements/dev.lock -o requirements/bench.lock
 
 clean: ## remove .venv, caches and what was built
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

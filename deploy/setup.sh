@@ -17,7 +17,7 @@ if command -v flock >/dev/null; then
 fi
 
 # A stamp holds what was installed, so an interrupted or older set-up is not mistaken for this one.
-stamp=$(cat "requirements-$what.lock" requirements-build.lock pyproject.toml | cksum)
+stamp=$(cat "requirements/$what.lock" requirements/build.lock pyproject.toml | cksum)
 stamp+=" $PWD"   # an editable install and a virtual environment know where they are
 if [[ -x .venv/bin/python && -f .venv/$what && $(<".venv/$what") == "$stamp" ]]; then
   exit 0
@@ -61,12 +61,12 @@ if ! new_enough .venv/bin/python || ! .venv/bin/python -m pip --version >/dev/nu
   printf '%s' "$PWD" >.venv/place
 fi
 
-say "installing what requirements-$what.lock lists (once; about a minute) …"
+say "installing what requirements/$what.lock lists (once; about a minute) …"
 rm -f ".venv/$what"
 pip=(.venv/bin/python -m pip --disable-pip-version-check --no-input)
 progress=(-qq)   # errors only
 [[ -t 1 ]] && progress=()
-"${pip[@]}" install "${progress[@]}" --require-hashes -r requirements-build.lock -r "requirements-$what.lock"
+"${pip[@]}" install "${progress[@]}" --require-hashes -r requirements/build.lock -r "requirements/$what.lock"
 "${pip[@]}" install -qq --no-deps --no-build-isolation --editable .
 printf '%s' "$stamp" >".venv/$what"
 say 'installed.'
