@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint bench schemas lock clean
+.PHONY: help demo up test check lint format generate bench lock clean
 
 BIN := .venv/bin
 # Without other programs' packages.
@@ -18,7 +18,7 @@ PYTEST_ARGS ?=
 TEST_PROCESSES ?= 3
 
 help: ## this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 demo: .venv/local ## start everything, send requests, show the responses, leave nothing behind
 	@$(CLEAN) $(BIN)/session-worker demo
@@ -30,11 +30,21 @@ test: .venv/dev ## all tests, on real servers
 	@$(CLEAN) $(BIN)/python tests/support/servers.py
 	@$(CLEAN) $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal --durations=10 $(PYTEST_ARGS)
 
-lint: .venv/dev ## style, strict types, import contracts
+# .pre-commit-config.yaml has the same lines.
+check: .venv/dev ## style, strict types, import contracts; changes no file
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+lint: check ## another name of check
+
+format: .venv/dev ## lay the code out, and mend what ruff can mend by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+generate: .venv/dev ## write what is made from the code: JSON Schemas, AsyncAPI and its page, settings.md
+	@PYTHONPATH=tests $(BIN)/python tests/support/contract/documents.py
 
 bench: .venv/bench ## measure this worker beside its peers, on this machine
 	@$(BIN)/python -m bench $(BENCH_ARGS)
@@ -45,15 +55,12 @@ bench: .venv/bench ## measure this worker beside its peers, on this machine
 .venv/local .venv/dev .venv/bench:
 	@deploy/setup.sh $(notdir $@)
 
-schemas: .venv/dev ## write the generated documents anew: JSON Schemas, AsyncAPI and its page
-	@PYTHONPATH=tests $(BIN)/python tests/support/contract/documents.py $(SCHEMAS_ARGS)
-
 # No address of a registry, and nothing of this machine, gets into a lock file.
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
   --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
   --no-annotate $(LOCK_ARGS) pyproject.toml
 
-lock: .venv/dev ## pin every dependency anew: make lock LOCK_ARGS=--upgrade, or --dry-run to see what would change
+lock: .venv/dev ## pin every dependency anew: make lock LOCK_ARGS=--upgrade, or LOCK_ARGS=--dry-run
 	$(COMPILE) --only-build-deps --build-deps-for wheel --build-deps-for editable \
 	  -o requirements/build.lock
 	$(COMPILE) --extra worker -o requirements/worker.lock

@@ -49,7 +49,7 @@ def all_snippets() -> Iterator[object]:
 def test_the_settings_page_is_what_the_command_prints() -> None:
     page = (ROOT / "docs" / "settings.md").read_text("utf-8")
 
-    assert page == settings_table(), "run `session-worker schema settings > docs/settings.md`"
+    assert page == settings_table(), "run `make generate`"
 
 
 def test_every_setting_has_a_description_and_no_secret_shows_its_default() -> None:
