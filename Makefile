@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check lint format generate bench lock clean
+.PHONY: help demo up test test-pythons check lint format generate bench lock clean
 
 BIN := .venv/bin
 # Without other programs' packages.
@@ -29,6 +29,9 @@ up: .venv/local ## the local stack and a worker in the foreground, until Ctrl-C
 test: .venv/dev ## all tests, on real servers
 	@$(CLEAN) $(BIN)/python tests/support/servers.py
 	@$(CLEAN) $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal --durations=10 $(PYTEST_ARGS)
+
+test-pythons: ## the unit tests on each Python that is promised and can be had here
+	@$(CLEAN) deploy/test_pythons.sh $(PYTEST_ARGS)
 
 # .pre-commit-config.yaml has the same lines.
 check: .venv/dev ## style, strict types, import contracts; changes no file
@@ -70,5 +73,5 @@ lock: .venv/dev ## pin every dependency anew: make lock LOCK_ARGS=--upgrade, or 
 	$(COMPILE) --extra worker --extra local --extra bench -c requirements/dev.lock -o requirements/bench.lock
 
 clean: ## remove .venv, caches and what was built
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .pythons build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
