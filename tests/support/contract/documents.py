@@ -1,7 +1,7 @@
 """Makes all documents that are generated from the code, and knows where their copies are checked in.
 
-`make generate` writes them anew. `make release` also keeps the JSON documents as those of the version in
-pyproject.toml (`--release`): later ones must stay compatible with them.
+`make generate` writes them anew. With `--release` it keeps the JSON documents as those of the version in
+pyproject.toml, which later ones must stay compatible with; `make release` does so.
 """
 
 import json
@@ -49,7 +49,8 @@ def _release() -> None:
 
 
 if __name__ == "__main__":
-    for path, text in texts().items():
-        path.write_text(text, "utf-8")
     if "--release" in sys.argv[1:]:
         _release()
+    else:
+        for path, text in texts().items():
+            path.write_text(text, "utf-8")
