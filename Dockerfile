@@ -5,9 +5,9 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /source
 # What builds stays here; what runs goes into an environment that has not even pip.
 RUN python -m venv /build && python -m venv --without-pip /worker
-COPY requirements-build.lock requirements.lock ./
-RUN /build/bin/pip install --require-hashes -r requirements-build.lock \
- && /build/bin/pip --python /worker/bin/python install --require-hashes -r requirements.lock
+COPY requirements/build.lock requirements/worker.lock requirements/
+RUN /build/bin/pip install --require-hashes -r requirements/build.lock \
+ && /build/bin/pip --python /worker/bin/python install --require-hashes -r requirements/worker.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY schemas schemas
 COPY worker worker

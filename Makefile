@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint bench schemas lock clean
+.PHONY: help demo up test test-pythons check lint format generate release bench lock clean
 
 BIN := .venv/bin
 # Without other programs' packages.
@@ -20,7 +20,7 @@ TEST_PROCESSES ?= 3
 DISTRIBUTION := --dist loadgroup --no-loadscope-reorder
 
 help: ## this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 demo: .venv/local ## start everything, send requests, show the responses, leave nothing behind
 	@$(CLEAN) $(BIN)/session-worker demo
@@ -32,11 +32,28 @@ test: .venv/dev ## all tests, on real servers
 	@$(CLEAN) $(BIN)/python tests/support/servers.py
 	@$(CLEAN) $(BIN)/python -m pytest -n $(TEST_PROCESSES) $(DISTRIBUTION) --durations=10 $(PYTEST_ARGS)
 
-lint: .venv/dev ## style, strict types, import contracts
+test-pythons: ## the unit tests on each Python that is promised and can be had here
+	@$(CLEAN) deploy/test_pythons.sh $(PYTEST_ARGS)
+
+# .pre-commit-config.yaml has the same lines.
+check: .venv/dev ## style, strict types, import contracts; changes no file
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+lint: check ## another name of check
+
+format: .venv/dev ## lay the code out, and mend what ruff can mend by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+generate: .venv/dev ## write what is made from the code: JSON Schemas, AsyncAPI and its page, settings.md
+	@PYTHONPATH=tests $(BIN)/python tests/support/contract/documents.py
+
+# make release VERSION=1.2.3, or with DRY_RUN=1 to see what would stop it.
+release: .venv/dev ## check, build and tag a version (VERSION=1.2.3, DRY_RUN=1); uploads nothing
+	@$(CLEAN) $(BIN)/python deploy/release.py $(if $(DRY_RUN),--dry-run) -- "$(VERSION)"
 
 bench: .venv/bench ## measure this worker beside its peers, on this machine
 	@$(BIN)/python -m bench $(BENCH_ARGS)
@@ -47,23 +64,20 @@ bench: .venv/bench ## measure this worker beside its peers, on this machine
 .venv/local .venv/dev .venv/bench:
 	@deploy/setup.sh $(notdir $@)
 
-schemas: .venv/dev ## write the generated documents anew: JSON Schemas, AsyncAPI and its page
-	@PYTHONPATH=tests $(BIN)/python tests/support/contract/documents.py $(SCHEMAS_ARGS)
-
 # No address of a registry, and nothing of this machine, gets into a lock file.
 COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
   --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
   --no-annotate $(LOCK_ARGS) pyproject.toml
 
-lock: .venv/dev ## pin every dependency anew: make lock LOCK_ARGS=--upgrade
+lock: .venv/dev ## pin every dependency anew: make lock LOCK_ARGS=--upgrade, or LOCK_ARGS=--dry-run
 	$(COMPILE) --only-build-deps --build-deps-for wheel --build-deps-for editable \
-	  -o requirements-build.lock
-	$(COMPILE) --extra worker -o requirements.lock
-	$(COMPILE) --extra worker --extra local -c requirements.lock -o requirements-local.lock
-	$(COMPILE) --extra worker --extra local --extra dev -c requirements-local.lock \
-	  -c requirements-build.lock -o requirements-dev.lock
-	$(COMPILE) --extra worker --extra local --extra bench -c requirements-dev.lock -o requirements-bench.lock
+	  -o requirements/build.lock
+	$(COMPILE) --extra worker -o requirements/worker.lock
+	$(COMPILE) --extra worker --extra local -c requirements/worker.lock -o requirements/local.lock
+	$(COMPILE) --extra worker --extra local --extra dev -c requirements/local.lock \
+	  -c requirements/build.lock -o requirements/dev.lock
+	$(COMPILE) --extra worker --extra local --extra bench -c requirements/dev.lock -o requirements/bench.lock
 
 clean: ## remove .venv, caches and what was built
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .pythons build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

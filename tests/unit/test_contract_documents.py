@@ -43,7 +43,7 @@ _MODELS: dict[str, type[BaseModel]] = {
 
 @pytest.mark.parametrize("path", texts(), ids=lambda path: path.name)
 def test_the_checked_in_copy_is_what_the_code_says(path: Path) -> None:
-    assert path.read_text("utf-8") == texts()[path], "run `make schemas`"
+    assert path.read_text("utf-8") == texts()[path], "run `make generate`"
 
 
 @pytest.mark.timeout(600)  # the first time, the parser is installed

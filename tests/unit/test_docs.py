@@ -22,7 +22,7 @@ from worker.steps.retry_rule import RetryRule
 from worker.values import Completed, Failed, PutOff, Requested, Route, Work
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 _SNIPPET = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
@@ -49,7 +49,7 @@ def all_snippets() -> Iterator[object]:
 def test_the_settings_page_is_what_the_command_prints() -> None:
     page = (ROOT / "docs" / "settings.md").read_text("utf-8")
 
-    assert page == settings_table(), "run `session-worker schema settings > docs/settings.md`"
+    assert page == settings_table(), "run `make generate`"
 
 
 def test_every_setting_has_a_description_and_no_secret_shows_its_default() -> None:

@@ -1,7 +1,7 @@
 """Generates all documents that come from the code, and knows where their copies are checked in.
 
-`make schemas` writes them anew; with SCHEMAS_ARGS=--release it also keeps the JSON documents as
-those of the version in pyproject.toml, which later ones must stay compatible with.
+`make generate` writes them anew. With `--release` it keeps the JSON documents as those of the version in
+pyproject.toml, which later ones must stay compatible with; `make release` does so.
 """
 
 import json
@@ -14,6 +14,7 @@ from support.contract.page import page
 
 from schemas import json_schemas
 from worker.asyncapi import document
+from worker.cli.settings_table import settings_table
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "schemas" / "json"
@@ -27,7 +28,8 @@ def json_documents() -> dict[str, dict[str, Any]]:
 def texts() -> dict[Path, str]:
     """Returns every generated file's content."""
     made = {FOLDER / name: json.dumps(found, indent=2) + "\n" for name, found in json_documents().items()}
-    return {**made, ROOT / "docs" / "asyncapi.md": page(document())}
+    docs = ROOT / "docs"
+    return {**made, docs / "asyncapi.md": page(document()), docs / "settings.md": settings_table()}
 
 
 def latest_release() -> dict[str, dict[str, Any]]:
@@ -47,7 +49,8 @@ def _release() -> None:
 
 
 if __name__ == "__main__":
-    for path, text in texts().items():
-        path.write_text(text, "utf-8")
     if "--release" in sys.argv[1:]:
         _release()
+    else:
+        for path, text in texts().items():
+            path.write_text(text, "utf-8")
