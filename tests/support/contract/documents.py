@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from support import architecture
 from support.contract.page import page
 
 from schemas import json_schemas
@@ -27,7 +28,11 @@ def json_documents() -> dict[str, dict[str, Any]]:
 def texts() -> dict[Path, str]:
     """Every generated file's content."""
     made = {FOLDER / name: json.dumps(found, indent=2) + "\n" for name, found in json_documents().items()}
-    return {**made, ROOT / "docs" / "asyncapi.md": page(document())}
+    return {
+        **made,
+        ROOT / "docs" / "asyncapi.md": page(document()),
+        architecture.PAGE: architecture.page(),
+    }
 
 
 def latest_release() -> dict[str, dict[str, Any]]:
