@@ -24,6 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from support.faults.store_model import Expected, State, WatchedDatabase, read
 
 from schemas import FailureCode
+from worker import law
 from worker.errors import LeaseLost
 from worker.monitoring import log
 from worker.monitoring.metrics import Metrics
@@ -312,7 +313,7 @@ class StoreMachine(RuleBasedStateMachine):
         found = self.run(read(self.world.admin))
         assert self.world.expected.differences(found) == []
         for one, row in found.requests.items():
-            assert row.status in ("processing", "completed", "failed")
+            assert row.status in {"processing"} | law.FINISHED
             recorded = Recorded(
                 row.status,
                 row.attempt,
@@ -324,7 +325,7 @@ class StoreMachine(RuleBasedStateMachine):
             )
             assert illegal_history(recorded) is None
             assert row.attempt == sum(status == "processing" for status, _ in row.history)
-            assert row.sessions == ([row.session_id] if row.status == "completed" else [])
+            assert row.sessions == ([row.session_id] if row.status in law.WITH_SESSION else [])
             looked_after = row.published or row.waits or row.lease in found.leases or row.due is not None
             assert looked_after, f"{one} would be stuck if all workers died now"
             assert row.due is None or row.lease is None or row.finished, "put off, and held all the same"

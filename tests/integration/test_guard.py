@@ -1,11 +1,14 @@
-"""The database itself refuses what is illegal, whoever writes it."""
+"""The database itself refuses what the law has not, whoever writes it."""
 
+from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+
+from worker import law
 
 INSERT = """
 insert into requests (request_id, status, attempt, fingerprint, body, session_id, started_at, finished_at,
@@ -14,21 +17,19 @@ values ($1, $2, $3, '\\x01', $4, $5, $6, $7, $8, $9, $10)
 """
 NOW = datetime.now(UTC)
 STATES: dict[str, dict[str, Any]] = {
-    "pending": {},
-    "processing": {"attempt": 1, "started_at": NOW},
-    "completed": {"attempt": 1, "started_at": NOW, "finished_at": NOW, "response": "{}"},
-    "failed": {
-        "attempt": 1,
-        "started_at": NOW,
-        "finished_at": NOW,
-        "response": "{}",
-        "error_code": "rejected",
-    },
+    status: {
+        "attempt": int(has.started),
+        "started_at": NOW if has.started else None,
+        "finished_at": NOW if has.finished else None,
+        "response": "{}" if has.finished else None,
+        "error_code": "rejected" if has.error_code else None,
+    }
+    for status, has in law.STATES.items()
 }
 
 
 async def insert(db: asyncpg.Connection, status: str, **changes: Any) -> UUID:
-    values = {"attempt": 0, "body": "{}", **STATES[status], **changes}
+    values = {"body": "{}", **STATES[status], **changes}
     request_id = uuid4()
     names = ("started_at", "finished_at", "response", "error_code", "refusal")
     await db.execute(
@@ -38,11 +39,13 @@ async def insert(db: asyncpg.Connection, status: str, **changes: Any) -> UUID:
     return request_id
 
 
-async def in_state(db: asyncpg.Connection, status: str) -> UUID:
+async def in_state(db: asyncpg.Connection, status: str, attempt: int = 1) -> UUID:
     """Makes a request that reached this state by legal steps."""
     request_id = await insert(db, "pending")
     if status != "pending":
         await change(db, request_id, "status = 'processing', attempt = 1, started_at = now()")
+        for further in range(2, attempt + 1):
+            await change(db, request_id, f"attempt = {further}")
     if status == "completed":
         await change(db, request_id, "status = 'completed', response = '{}', finished_at = now()")
     if status == "failed":
@@ -60,6 +63,139 @@ async def change(db: asyncpg.Connection, request_id: UUID, assignments: str) -> 
 async def rows(db: asyncpg.Connection) -> list[Any]:
     both = "select * from requests", "select * from request_transitions order by at, attempt"
     return [await db.fetch(query) for query in both]
+
+
+async def refusal_of(db: asyncpg.Connection, tried: Awaitable[object]) -> str | None:
+    """Tries it and takes it back. Returns why it is refused: what the guard says, or the name of a check."""
+    attempt = db.transaction()
+    await attempt.start()
+    try:
+        await tried
+    except asyncpg.CheckViolationError as error:
+        return error.constraint_name or str(error)
+    finally:
+        await attempt.rollback()
+    return None
+
+
+EVERYWHERE = [(status, attempt) for status in law.STATES for attempt in range(4)]
+PLACES = [
+    (status, attempt) for status, has in law.STATES.items() for attempt in ([1, 2] if has.started else [0])
+]
+
+
+def to_be_there(status: str, attempt: int) -> str:
+    """Sets all that a request with this status needs, so that nothing but the step can be wrong."""
+    has = law.STATES[status]
+    values = {
+        "started_at": "coalesce(started_at, now())" if has.started else "null",
+        "finished_at": "coalesce(finished_at, now())" if has.finished else "null",
+        "response": "coalesce(response, '{}')" if has.finished else "null",
+        "error_code": "coalesce(error_code, 'rejected')" if has.error_code else "null",
+    }
+    return f"status = '{status}', attempt = {attempt}, " + ", ".join(
+        f"{column} = {value}" for column, value in values.items()
+    )
+
+
+@pytest.mark.parametrize(("status", "attempt"), PLACES)
+async def test_of_all_steps_that_can_be_typed_those_of_the_law_are_taken(
+    db: asyncpg.Connection, status: str, attempt: int
+) -> None:
+    request_id = await in_state(db, status, attempt)
+
+    refusals = {
+        place: await refusal_of(db, change(db, request_id, to_be_there(*place))) for place in EVERYWHERE
+    }
+
+    stays = {(status, attempt)}
+    steps = {
+        (step.after, attempt + step.attempts) for step in law.steps_from(status) if step.after != law.GONE
+    }
+    assert {place for place, said in refusals.items() if said is None} == stays | steps
+    assert all(said.endswith(" is no legal transition") for said in refusals.values() if said)
+
+
+async def test_of_all_rows_that_can_be_inserted_those_of_the_law_are_taken(db: asyncpg.Connection) -> None:
+    refusals = {
+        (status, attempt): await refusal_of(db, insert(db, status, attempt=attempt))
+        for status, attempt in EVERYWHERE
+    }
+
+    assert {place for place, said in refusals.items() if said is None} == law.beginnings()
+
+
+async def test_those_rows_can_be_deleted_that_the_law_lets_go(db: asyncpg.Connection) -> None:
+    requests = {status: await in_state(db, status) for status in law.STATES}
+
+    refusals = {
+        status: await refusal_of(db, db.execute("delete from requests where request_id = $1", request_id))
+        for status, request_id in requests.items()
+    }
+
+    gone = {step.before for step in law.REQUEST if step.after == law.GONE}
+    assert {status for status, said in refusals.items() if said is None} == gone
+
+
+OTHER_VALUES = {
+    "text": "'other'",
+    "uuid": "gen_random_uuid()",
+    "bytea": "'\\x02'",
+    "integer": "9",
+    "bigint": "9",
+    "timestamp with time zone": "now() + interval '1 h'",
+}
+
+
+@pytest.mark.parametrize("status", law.STATES)
+async def test_the_columns_that_keep_their_values_are_those_of_the_law(
+    db: asyncpg.Connection, status: str
+) -> None:
+    request_id = await in_state(db, status)
+    columns = dict(
+        await db.fetch(
+            "select column_name, data_type from information_schema.columns where table_name = 'requests'"
+        )
+    )
+
+    refusals = {
+        column: await refusal_of(db, change(db, request_id, f"{column} = {OTHER_VALUES[kind]}"))
+        for column, kind in columns.items()
+    }
+
+    kept = {column for column, said in refusals.items() if said and said.startswith(f"request {request_id}")}
+    if status in law.FINISHED:
+        assert kept == set(columns) - set(law.CHANGE_WHEN_FINISHED)
+    else:
+        assert kept - {"status", "attempt"} == set(law.NEVER_CHANGE)
+
+
+@pytest.mark.parametrize("status", law.STATES)
+async def test_what_the_law_wants_with_a_status_has_to_be_there_and_nothing_else(
+    db: asyncpg.Connection, status: str
+) -> None:
+    await db.execute(
+        "set session_replication_role = replica"
+    )  # the guard would not let most of them begin so
+    right = STATES[status]
+    full = {"started_at": NOW, "finished_at": NOW, "response": "{}", "error_code": "rejected"}
+    wrong = {column: value if right[column] is None else None for column, value in full.items()}
+
+    refusals = {
+        column: await refusal_of(db, insert(db, status, **{column: value})) for column, value in wrong.items()
+    }
+
+    assert await refusal_of(db, insert(db, status)) is None
+    assert {column: said for column, said in refusals.items() if said not in CHECKS} == {}
+
+
+CHECKS = (
+    "pending_is_unstarted",
+    "started_when_claimed",
+    "finished_has_time",
+    "finished_has_response",
+    "failed_has_code",
+)
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ from uuid import UUID
 
 import asyncpg
 
+from worker import law
 from worker.postgres.installation import connected
 from worker.postgres.sql import load_queries
 
 _AT_ONCE = 5_000
-_TERMINAL = ("completed", "failed")
 _CONFLICT = "request_id_conflict"
 
 
@@ -44,6 +44,10 @@ class Recorded(NamedTuple):
     sessions: list[str]
     failed_attempts: tuple[int, ...] = ()
     put_off_until: datetime | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.status in law.FINISHED
 
     @property
     def of_a_former_request(self) -> list[str]:
@@ -106,7 +110,7 @@ def _check(
 
 
 def _broken_record(row: Recorded) -> Iterator[tuple[str, str]]:
-    if row.status not in _TERMINAL:
+    if not row.finished:
         put_off = f", put off until {row.put_off_until:%Y-%m-%d %H:%M:%S}Z" if row.put_off_until else ""
         yield "nothing lost", f"still {row.status} (attempt {row.attempt}{put_off})"
     if beyond := [attempt for attempt in row.failed_attempts if attempt > row.attempt]:
@@ -121,14 +125,15 @@ def _broken_record(row: Recorded) -> Iterator[tuple[str, str]]:
 def _broken_sessions(row: Recorded) -> Iterator[tuple[str, str]]:
     if len(row.sessions) > 1:
         yield "nothing twice", f"{len(row.sessions)} sessions: {row.sessions}"
-    elif row.status == "completed" and row.sessions != [row.session_id]:
-        yield "the record is true", f"completed, but its sessions are {row.sessions}"
-    elif row.status != "completed" and set(row.sessions) - set(row.of_a_former_request):
+    elif row.status in law.WITH_SESSION:
+        if row.sessions != [row.session_id]:
+            yield "the record is true", f"{row.status}, but its sessions are {row.sessions}"
+    elif set(row.sessions) - set(row.of_a_former_request):
         yield "nothing twice", f"{row.status}, but there is a session {row.sessions}"
 
 
 def _broken_responses(key: str, row: Recorded, copies: Sequence[Received]) -> Iterator[tuple[str, str]]:
-    if row.status not in _TERMINAL:
+    if not row.finished:
         if copies:
             yield "the response is true", f"answered, though it is still {row.status}"
         return
@@ -155,17 +160,12 @@ def _unlike(copies: Sequence[Received]) -> Iterator[tuple[str, str]]:
 
 
 def illegal_history(row: Recorded) -> str | None:
-    """Say what is wrong with the order of its transitions; None if it is legal."""
-    steps = row.history
-    attempts = [attempt for status, attempt in steps if status == "processing"]
-    expected: list[tuple[str, int]] = [("pending", 0)]
-    expected += [("processing", attempt) for attempt in range(1, len(attempts) + 1)]
-    if row.status in _TERMINAL:
-        expected.append((row.status, len(attempts)))
-    if steps != expected:
-        return f"its history is {steps}"
-    if row.attempt != len(attempts):
-        return f"its row says attempt {row.attempt}, its history {len(attempts)}"
+    """Say what is wrong with the order of its transitions, if anything."""
+    if not law.is_legal(row.history) or row.history[-1][0] != row.status:
+        return f"its history is {row.history}"
+    attempts = row.history[-1][1]
+    if row.attempt != attempts:
+        return f"its row says attempt {row.attempt}, its history {attempts}"
     return None
 
 

@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from support import architecture
 from support.contract.page import page
 
 from schemas import json_schemas
@@ -29,7 +30,12 @@ def texts() -> dict[Path, str]:
     """Returns every generated file's content."""
     made = {FOLDER / name: json.dumps(found, indent=2) + "\n" for name, found in json_documents().items()}
     docs = ROOT / "docs"
-    return {**made, docs / "asyncapi.md": page(document()), docs / "settings.md": settings_table()}
+    return {
+        **made,
+        docs / "asyncapi.md": page(document()),
+        docs / "settings.md": settings_table(),
+        architecture.PAGE: architecture.page(),
+    }
 
 
 def latest_release() -> dict[str, dict[str, Any]]:

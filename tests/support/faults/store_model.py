@@ -1,4 +1,7 @@
-"""Says again in Python what each statement of `queries.sql` does, and holds a database to it."""
+"""Says again in Python what each statement of `queries.sql` does, and holds a database to it.
+
+The steps that a request and a lease may take are not said again: they are those of `worker/law.py`.
+"""
 
 import copy
 from collections.abc import Awaitable, Callable, Sequence
@@ -8,10 +11,9 @@ from uuid import UUID
 
 import asyncpg
 
+from worker import law
 from worker.monitoring.readiness import Readiness
 from worker.postgres.database import Database
-
-FINISHED = ("completed", "failed")
 
 
 @dataclass
@@ -23,8 +25,8 @@ class Row:
     worker: UUID
     lease: int | None
     reply_to: str | None = None
-    status: str = "processing"
-    attempt: int = 1
+    status: str = law.BEGIN
+    attempt: int = 0
     response: str | None = None
     error_code: str | None = None
     published: bool = False
@@ -32,11 +34,18 @@ class Row:
     due: bool | None = None  # put off: whether its time has come
     failed: list[tuple[int, str]] = field(default_factory=list)  # attempts, and of which kind they failed
     sessions: list[str] = field(default_factory=list)
-    history: list[tuple[str, int]] = field(default_factory=lambda: [("pending", 0), ("processing", 1)])
+    history: list[tuple[str, int]] = field(default_factory=list)
+
+    def go(self, statement: str, status: str) -> None:
+        """Takes the step that the law has for this statement."""
+        legal = [step for step in law.steps_from(self.status, statement) if step.after == status]
+        assert legal, f"{statement} takes no step from {self.status} to {status}"
+        self.status, self.attempt = status, self.attempt + legal[0].attempts
+        self.history.append((self.status, self.attempt))
 
     @property
     def finished(self) -> bool:
-        return self.status in FINISHED
+        return self.status in law.FINISHED
 
     @property
     def attempt_over(self) -> bool:
@@ -52,6 +61,13 @@ class Lease:
     worker: UUID | None
     due: bool = False
     spends_attempt: bool = True
+
+    @property
+    def stands(self) -> str:
+        """Says where the law sees it."""
+        if self.worker is None:
+            return law.FREE
+        return law.RUN_OUT if self.due else law.HELD
 
 
 @dataclass
@@ -99,9 +115,17 @@ class Expected:
 
     def apply(self, query: str, args: Sequence[Any], rows: Sequence[asyncpg.Record]) -> None:
         """Does what the statement does, and compares what it returned."""
+        before = self._leases_stand()
         effect = getattr(self, f"_{query}", None)
         if effect is not None:
             effect(rows, *args)
+        after = self._leases_stand()
+        steps = {(before.get(lease, law.BEGIN), after.get(lease, law.GONE)) for lease in before | after}
+        legal = {(step.before, step.after) for step in law.LEASE if step.statement == query}
+        assert {step for step in steps if step[0] != step[1]} <= legal, query
+
+    def _leases_stand(self) -> dict[int, str]:
+        return {lease: held.stands for lease, held in self.state.leases.items()}
 
     def _register(self, *_: object) -> None:
         """Changes nothing: the model does not compare workers."""
@@ -137,9 +161,10 @@ class Expected:
         begun = set()
         for index, request_id in enumerate(ids):
             if held and request_id not in self.state.requests:
-                self.state.requests[request_id] = Row(
-                    columns[2][index], columns[5][index], me, lease, columns[6][index]
-                )
+                row = Row(columns[2][index], columns[5][index], me, lease, columns[6][index])
+                for status in ("pending", "processing"):
+                    row.go("accept", status)
+                self.state.requests[request_id] = row
                 begun.add(request_id)
         assert (set(rows[0]["begun"]), rows[0]["held"]) == (begun, held)
 
@@ -175,10 +200,9 @@ class Expected:
             row = self.state.requests[request_id]
             if row.finished or row.attempt != attempts[index]:
                 continue
-            row.status, row.response, row.error_code = statuses[index], responses[index], codes[index]
-            row.worker = me
+            row.go("finish", statuses[index])
+            row.response, row.error_code, row.worker = responses[index], codes[index], me
             row.due = None if row.due is None else False
-            row.history.append((row.status, row.attempt))
             row.sessions += [sessions[index]] if sessions[index] else []
             stored.add((request_id, row.reply_to))
         assert {(row["request_id"], row["reply_to"]) for row in rows} == stored
@@ -285,9 +309,8 @@ class Expected:
                 and row.attempt == attempt
             ):
                 row.fail("worker_lost" if gone else None)
-                row.attempt += 1
+                row.go("claim_again", "processing")
                 row.worker = me
-                row.history.append(("processing", row.attempt))
                 claimed.add(request_id)
         assert {row["request_id"] for row in rows} == claimed
 
