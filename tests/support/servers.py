@@ -91,7 +91,7 @@ async def servers() -> AsyncIterator[Stack]:
                 yield await asyncio.to_thread(_testcontainers, exits)
         case "programs":
             async with opened() as ground:
-                rabbit, postgres = await _node(ground), PostgresServer(ground, os.environ)
+                rabbit, postgres = await rabbit_node(ground), PostgresServer(ground, os.environ)
                 await asyncio.gather(rabbit.start(), postgres.start())
                 yield Stack(rabbit.url, postgres.url, "programs", rabbit.management_url)
 
@@ -111,7 +111,7 @@ async def faulty_rabbit() -> AsyncIterator[FaultyRabbit]:
                 answers=rabbitmq_answers,
             )
         else:
-            server = await _node(ground)
+            server = await rabbit_node(ground)
         await server.start()
         yield server
 
@@ -160,7 +160,7 @@ async def _why_no_containers() -> str | None:
     return f"no image {' and '.join(missing)} (docker pull it)" if missing else None
 
 
-async def _node(ground: Ground) -> RabbitNode:
+async def rabbit_node(ground: Ground) -> RabbitNode:
     await ensure_rabbitmq(_say, os.environ)
     return RabbitNode.alone(ground, os.environ)
 
