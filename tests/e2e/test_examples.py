@@ -16,7 +16,7 @@ import pytest_asyncio
 from support.contract.documents import ROOT
 from support.harness import Desk, NewWorker, delete_topology, eventually, good_request, open_desk, row_of
 from support.node_js import NODE, project_at
-from support.servers import _node
+from support.servers import rabbit_node
 
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
@@ -117,7 +117,7 @@ async def managed(stack: Stack) -> AsyncIterator[tuple[str, str]]:
         yield stack.amqp_url, stack.management_url
         return
     async with open_sandbox() as sandbox:
-        node = await _node(sandbox)
+        node = await rabbit_node(sandbox)
         await node.start()
         yield node.url, node.management_url
 

@@ -91,7 +91,7 @@ async def servers() -> AsyncIterator[Stack]:
                 yield await asyncio.to_thread(_testcontainers, exits)
         case "programs":
             async with open_sandbox() as sandbox:
-                rabbit, postgres = await _node(sandbox), PostgresServer(sandbox, os.environ)
+                rabbit, postgres = await rabbit_node(sandbox), PostgresServer(sandbox, os.environ)
                 await asyncio.gather(rabbit.start(), postgres.start())
                 yield Stack(rabbit.url, postgres.url, "programs", rabbit.management_url)
 
@@ -111,7 +111,7 @@ async def faulty_rabbit() -> AsyncIterator[FaultyRabbit]:
                 answers=rabbitmq_answers,
             )
         else:
-            server = await _node(sandbox)
+            server = await rabbit_node(sandbox)
         await server.start()
         yield server
 
@@ -160,7 +160,7 @@ async def _why_no_containers() -> str | None:
     return f"no image {' and '.join(missing)} (docker pull it)" if missing else None
 
 
-async def _node(sandbox: Sandbox) -> RabbitNode:
+async def rabbit_node(sandbox: Sandbox) -> RabbitNode:
     await ensure_rabbitmq(_say, os.environ)
     return RabbitNode.alone(sandbox, os.environ)
 
