@@ -254,7 +254,7 @@ async def test_a_worker_does_all_its_work_with_these_rights(
 ) -> None:
     for service in (expiry, retention):
         monkeypatch.setattr(service, "INTERVAL_SECONDS", 0.05)
-    monkeypatch.setattr("worker.app.load_handler", lambda _: _fails_once)
+    monkeypatch.setattr("worker.wiring.load_handler", lambda _: _fails_once)
     old = await completed(db, ago=OLD)
     mine = settings.model_copy(update={"database_url": SecretStr(role_url)})
     with capture_logs() as events:

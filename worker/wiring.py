@@ -1,0 +1,204 @@
+"""Makes the parts of a worker and connects them. Nothing else knows all of them; `app` runs them."""
+
+import ssl
+from dataclasses import dataclass
+
+from worker.errors import SettingsError
+from worker.messages.decoding import Limits
+from worker.messages.sealing import SealKeys, parse_seal_keys
+from worker.monitoring.metrics import Metrics
+from worker.monitoring.profile import Profile, profile_of
+from worker.monitoring.readiness import Readiness
+from worker.outbound import Outbound, outbound
+from worker.postgres import database
+from worker.postgres.leases import Leases
+from worker.postgres.put_off import PutOffLine
+from worker.postgres.store import Store
+from worker.process.failpoint import FailPoint
+from worker.process.identity import Identity, new_identity
+from worker.rabbitmq import intake, known_queues, publisher, topology
+from worker.rabbitmq.connection import Broker
+from worker.reading.protocol import ReaderSettings
+from worker.reading.reader import Reader
+from worker.services import heartbeat, retries
+from worker.services.recovery import Recovery
+from worker.settings import Settings
+from worker.steps.accepting import Accepting
+from worker.steps.attempting import Attempting
+from worker.steps.burying import Burying
+from worker.steps.cancelling import Cancelling
+from worker.steps.creating import BuiltInCreation, Creation, HandlerCreation, load_handler
+from worker.steps.finishing import Finishing
+from worker.steps.lanes import CANCELS_AT_ONCE, Lanes
+from worker.steps.pipeline import Pipeline, Steps
+from worker.steps.reading_apart import ReadingApart
+from worker.steps.retry_rule import RetryRule
+from worker.steps.sorting import Decoding
+from worker.tls import context_from
+
+PARTS = (database.PART, intake.PART, publisher.PART, known_queues.PART, known_queues.DEAD_PART)
+_CANCELS_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class Given:
+    """Holds what follows from the settings alone. It is checked before anything is opened."""
+
+    me: Identity
+    tls: ssl.SSLContext | None
+    profile: Profile
+    keys: SealKeys
+    creation: Creation
+    broker: Broker
+    design: topology.Topology
+    readiness: Readiness
+    metrics: Metrics
+    fail_point: FailPoint
+    eager: bool  # deliveries are taken as they have arrived
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Holds the parts of a worker, wired together."""
+
+    leases: Leases
+    database: database.Database
+    taking: intake.Intake
+    cancels: intake.Intake
+    burying: Burying
+    reading: Reader
+    beside: ReadingApart
+    alive: heartbeat.Heartbeat
+    recovery: Recovery
+    retries: retries.Retries
+    lanes: Lanes
+    answers: Outbound
+
+
+def given_by(settings: Settings, *, eager: bool) -> Given:
+    """Check the settings, and make all that needs no server."""
+    tls, me, metrics = context_from(settings), new_identity(), Metrics()
+    given = Given(
+        me=me,
+        tls=tls,
+        profile=profile_of(settings),
+        keys=parse_seal_keys(settings.seal_keys.get_secret_value()),
+        creation=_creation(settings, metrics),
+        broker=_broker(settings, tls, me),
+        design=topology.design(settings.prefix, limits_from_policy=settings.queue_limits == "policy"),
+        readiness=Readiness(PARTS),
+        metrics=metrics,
+        fail_point=FailPoint(settings.fail_point),
+        eager=eager,
+    )
+    for part in (known_queues.PART, known_queues.DEAD_PART):
+        given.readiness.up(part)  # until a publish finds no room there
+    return given
+
+
+def wire(settings: Settings, given: Given, pool: database.Database, leases: Leases) -> Parts:
+    """Make all the parts, and tell each the ones that it needs."""
+    names, readiness, metrics = given.design.names, given.readiness, given.metrics
+    bounds = intake.Bounds(settings.prefetch_in_effect, settings.prefetch_bytes, settings.max_body_bytes)
+    taking = intake.Intake(intake.sources_of_requests(names), bounds, readiness, metrics, eager=given.eager)
+    cancels = intake.Intake(
+        intake.sources_of_cancels(names),
+        intake.Bounds(CANCELS_AT_ONCE, _CANCELS_BYTES, settings.max_body_bytes),
+        readiness,
+        metrics=None,
+        part=None,
+        eager=given.eager,
+    )
+    store, line = Store(pool, leases, given.fail_point), PutOffLine(pool, leases)
+    answers = outbound(
+        settings, given.me, names, given.broker, pool, leases, readiness, metrics, given.fail_point
+    )
+    answering, finishing = answers.answering, Finishing(store, line, metrics)
+    steps = Steps(
+        decoding=Decoding(Limits(settings.max_body_bytes), given.keys, metrics, given.fail_point),
+        accepting=Accepting(store, given.keys, metrics),
+        creation=given.creation,
+        finishing=finishing,
+        answering=answering,
+        cancelling=Cancelling(store, leases, finishing, answering),
+        burying=Burying(taking, answering),
+    )
+    pipeline = Pipeline(steps, taking, leases, metrics, given.fail_point)
+    reading = Reader(
+        ReaderSettings(
+            seal_keys=settings.seal_keys.get_secret_value(),
+            max_body_bytes=settings.max_body_bytes,
+            wants_whole=bool(settings.handler),
+            fail_point=settings.fail_point,
+        ),
+        given.keys,
+    )
+    beside = ReadingApart(reading, pipeline, given.creation, taking, _lanes(settings), settings.batch_size)
+    alive = heartbeat.Heartbeat(leases, pool, given.me)
+    attempting = Attempting(
+        store,
+        leases,
+        given.keys,
+        pipeline,
+        given.creation,
+        finishing,
+        answering,
+        settings.max_attempts,
+        reading,
+    )
+    recovery = Recovery(leases, attempting, alive, readiness, metrics)
+    again = retries.Retries(
+        line,
+        leases,
+        attempting,
+        given.creation,
+        readiness,
+        metrics,
+        _lanes(settings),
+        settings.batch_size,
+    )
+    return Parts(
+        leases=leases,
+        database=pool,
+        taking=taking,
+        cancels=cancels,
+        burying=steps.burying,
+        reading=reading,
+        beside=beside,
+        alive=alive,
+        recovery=recovery,
+        retries=again,
+        lanes=Lanes(
+            taking, cancels, beside, pipeline, given.creation, leases, _lanes(settings), settings.batch_size
+        ),
+        answers=answers,
+    )
+
+
+def _lanes(settings: Settings) -> int:
+    """Return how many batches run at once. With a handler, the number of its calls is the limit."""
+    return settings.handler_concurrency if settings.handler else settings.batches
+
+
+def _broker(settings: Settings, tls: ssl.SSLContext | None, me: Identity) -> Broker:
+    url = settings.amqp_url.get_secret_value()
+    try:
+        return Broker(url, tls if url.startswith("amqps:") else None, f"session-worker {me.host}:{me.pid}")
+    except ValueError as error:
+        raise SettingsError(f"AMQP_URL: {error}") from None
+
+
+def _creation(settings: Settings, metrics: Metrics) -> Creation:
+    if not settings.handler:
+        return BuiltInCreation()
+    rule = RetryRule(
+        max_attempts=settings.max_attempts,
+        base_seconds=settings.retry_base_seconds,
+        cap_seconds=settings.retry_cap_seconds,
+        retry_seconds=settings.retry_seconds,
+        max_put_offs=settings.max_put_offs,
+    )
+    handler = load_handler(settings.handler)
+    return HandlerCreation(
+        handler, settings.handler_concurrency, settings.handler_timeout_seconds, rule, metrics.handler_calls
+    )
