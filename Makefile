@@ -35,6 +35,9 @@ test: .venv/dev ## all tests, on real servers
 test-pythons: ## the unit tests on each Python that is promised and can be had here
 	@$(CLEAN) deploy/test_pythons.sh $(PYTEST_ARGS)
 
+test-pythons: ## the unit tests on each Python that is promised and can be had here
+	@$(CLEAN) deploy/test_pythons.sh -n $(TEST_PROCESSES) --dist loadgroup $(PYTEST_ARGS)
+
 # .pre-commit-config.yaml has the same lines.
 check: .venv/dev ## style, strict types, import contracts; changes no file
 	$(BIN)/ruff check .
