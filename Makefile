@@ -33,9 +33,6 @@ test: .venv/dev ## all tests, on real servers
 	@$(CLEAN) $(BIN)/python -m pytest -n $(TEST_PROCESSES) $(DISTRIBUTION) --durations=10 $(PYTEST_ARGS)
 
 test-pythons: ## the unit tests on each Python that is promised and can be had here
-	@$(CLEAN) deploy/test_pythons.sh $(PYTEST_ARGS)
-
-test-pythons: ## the unit tests on each Python that is promised and can be had here
 	@$(CLEAN) deploy/test_pythons.sh -n $(TEST_PROCESSES) --dist loadgroup $(PYTEST_ARGS)
 
 # .pre-commit-config.yaml has the same lines.

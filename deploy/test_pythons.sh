@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the unit tests on each Python that pyproject.toml promises and this machine has, or can install by itself.
 # They need no server. A Python that cannot be had is named, and is no failure; a test that fails is one.
-# Usage: [SKIP_PYTHON=3.11] deploy/test_pythons.sh [arguments of pytest]
+# Usage: deploy/test_pythons.sh [arguments of pytest]
 set -euo pipefail
 unset CDPATH PYTHONPATH PYTHONHOME   # of other programs
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -30,10 +30,6 @@ install_python() {
 
 summary=() failed=0
 for version in $(sed -nE 's/^ *"Programming Language :: Python :: (3\.[0-9]+)".*/\1/p' pyproject.toml); do
-  if [[ $version == "${SKIP_PYTHON:-}" ]]; then
-    summary+=("Python $version: not run here, for it was tested before")
-    continue
-  fi
   if ! python=$(find_python "$version") && ! { install_python "$version" && python=$(find_python "$version"); }; then
     summary+=("Python $version: not run, for it is not on this machine")
     continue
