@@ -84,6 +84,15 @@ def test_a_request_is_ready_to_be_accepted() -> None:
     assert made.contents == ()
 
 
+def test_a_property_of_which_nothing_can_be_kept_is_none() -> None:
+    made = arrival(REQUEST, reply_to="\x00", correlation_id="\x00\x00", headers={"traceparent": b"\x00"})
+
+    assert made.route == Route(None, None, None)
+    unreadable = read(b"nothing", reply_to="\x00")
+    assert isinstance(unreadable, Unreadable)
+    assert unreadable.told is None
+
+
 def test_assistant_id_wins_over_assistant() -> None:
     both = arrival(REQUEST | {"payload": {"assistant_id": "a", "assistant": {"name": "n"}}})
     assert both.request is not None

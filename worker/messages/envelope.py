@@ -45,7 +45,7 @@ def property_text(value: object) -> str | None:
         value = value.decode("utf-8", "replace")
     if not isinstance(value, str) or not value:
         return None
-    return value.replace("\x00", "").encode("utf-8", "replace").decode()[:LONGEST_TEXT]
+    return value.replace("\x00", "").encode("utf-8", "replace").decode()[:LONGEST_TEXT] or None
 
 
 def response_properties(answer: Answer, now: datetime) -> spec.Basic.Properties:
