@@ -62,6 +62,7 @@ def _entries(value: bytes, end: int) -> common.FieldTable:
     worker. The library would take tenths of a second for a full frame of them.
     """
     entries: common.FieldTable = {}
+    tried = {True: 0, False: 0}  # those that a worker wants, and the others
     containers = _CONTAINERS_BYTES
     offset = 4
     while offset < end:
@@ -75,7 +76,9 @@ def _entries(value: bytes, end: int) -> common.FieldTable:
         if next_entry > end:
             break
         name = value[offset + 1 : key_end]
-        if size <= _LONGEST_VALUE and (len(entries) < _MOST_ENTRIES or name in _WANTED):
+        is_wanted = name in _WANTED
+        if size <= _LONGEST_VALUE and tried[is_wanted] < _MOST_ENTRIES:
+            tried[is_wanted] += 1
             if kind in _CONTAINERS:
                 containers -= size
             if kind not in _CONTAINERS or containers >= 0:
