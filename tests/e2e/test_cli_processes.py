@@ -199,7 +199,7 @@ async def test_up_refuses_a_queue_that_is_in_use(
 
     assert outcome.code == 1
     assert "would answer requests that are meant for another" in outcome.err
-    assert await desk.count(queue) == 1
+    await desk.until_there_are(1, queue)
 
 
 async def test_up_refuses_tables_that_it_has_not_made(shell: Shell, database_url: str) -> None:

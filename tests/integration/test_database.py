@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import socket
+from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
 import asyncpg
@@ -23,7 +24,12 @@ from support.harness import (
 from worker.errors import NotStorable
 from worker.monitoring import log
 from worker.monitoring.readiness import Readiness
+from worker.operations.record import find
 from worker.postgres import database
+from worker.postgres.leases import Leases
+from worker.postgres.waiting_answers import WaitingAnswers
+from worker.process.identity import Identity
+from worker.services.heartbeat import Heartbeat
 from worker.settings import Settings
 
 WAITING = (
@@ -70,9 +76,22 @@ async def test_a_table_that_is_out_of_the_way_for_a_while_fails_no_request(
         assert response_in(await desk.next()).status == "completed"
 
 
-@pytest.mark.parametrize("query", ["look_up", "forget_workers", "unanswered"])
+async def look_up(connected: database.Database) -> None:
+    await find(connected, uuid4())
+
+
+async def forget_workers(connected: database.Database) -> None:
+    me = Identity(uuid4(), "host", 1, "1")
+    await Heartbeat(Leases(connected, me.worker, 60), connected, me).forget_the_silent()
+
+
+async def count_unanswered(connected: database.Database) -> None:
+    await WaitingAnswers(connected).count()
+
+
+@pytest.mark.parametrize("ask", [look_up, forget_workers, count_unanswered])
 async def test_what_no_request_waits_for_says_what_is_wrong(
-    db: asyncpg.Connection, database_url: str, query: str
+    db: asyncpg.Connection, database_url: str, ask: Callable[[database.Database], Awaitable[None]]
 ) -> None:
     for table in ("requests", "workers"):
         await db.execute(f"alter table {table} rename to {table}_put_away")
@@ -80,7 +99,7 @@ async def test_what_no_request_waits_for_says_what_is_wrong(
     connected = database.Database(database_url, 1, None, readiness)
     await connected.open()
     with pytest.raises(NotStorable, match="42P01"):
-        await connected.call(query, {"look_up": uuid4(), "forget_workers": 60.0, "unanswered": 10}[query])
+        await ask(connected)
     assert not readiness.reasons
     await connected.close()
 

@@ -173,10 +173,10 @@ async def test_one_that_goes_apart_is_counted_as_any_other() -> None:
     async def apart(outgoing: Sequence[Outgoing]) -> list[Receipt]:
         return [Receipt.CONFIRMED for _ in outgoing]
 
-    ways: Any = SimpleNamespace(apart=apart)
+    dispatcher: Any = SimpleNamespace(publish_apart=apart)
     nobody: Any = None
     me = Identity(uuid4(), "host", 1, "1")
-    answering = Answering(me, names_for("p"), nobody, ways, nobody, noted.extend, nobody, metrics)
+    answering = Answering(me, names_for("p"), nobody, dispatcher, nobody, noted.extend, nobody, metrics)
     request_id = uuid4()
     route = Route("amq.rabbitmq.reply-to.x", None, None)
     since = Beginning(time() - 2, "recovered")

@@ -16,7 +16,8 @@ from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+ABOUT_CODE = "architecture.md"  # it names functions
+PAGES = [ROOT / "README.md", *(page for page in (ROOT / "docs").rglob("*.md") if page.name != ABOUT_CODE)]
 SERIES = re.compile(r"\bworker_[a-z_]+|(?<=`)_[a-z]+(?=`)")  # a name, or the end of one, such as `_total`
 STAGES = ("decode", "accept", "create", "finish", "publish", "settle")
 

@@ -96,7 +96,7 @@ async def test_two_copies_of_one_message_are_never_in_flight_at_once(
         opened.publish([message]), opened.publish([lost]), opened.publish([message])
     )
 
-    assert results == ([CONFIRMED], [UNROUTABLE], [CONFIRMED])
+    assert list(results) == [[CONFIRMED], [UNROUTABLE], [CONFIRMED]]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 

@@ -66,7 +66,7 @@ async def test_with_a_reply_queue_a_response_goes_there_and_nowhere_else(
     # What is published after it, on the same channel, has arrived: nothing was there before.
     await desk.send(last := good_request(), reply_to=None)
     assert str(response_in(await desk.take_from(everything.name)).request_id) == last["request_id"]
-    assert await desk.count(names_for(desk.prefix).responses) == 1
+    await desk.until_there_are(1, names_for(desk.prefix).responses)
 
 
 async def test_a_requester_who_is_gone_holds_up_nobody(

@@ -44,7 +44,7 @@ async def test_it_can_be_declared_again_and_keeps_what_is_in_the_queues(
     await topology.apply(connection, wanted)
 
     assert await topology.verify(connection, wanted) == ([], [])
-    assert await desk.count(wanted.names.requests) == 1
+    await desk.until_there_are(1, wanted.names.requests)
 
 
 async def test_every_queue_is_a_durable_quorum_queue_with_its_limits(wanted: topology.Topology) -> None:
@@ -205,7 +205,7 @@ async def test_cancellations_are_bound_away_from_the_requests(
 
     exchange = await desk.channel.get_exchange(wanted.names.requests, ensure=False)
     await exchange.publish(aio_pika.Message(b"{}"), routing_key="cancel", mandatory=True)
-    assert await desk.count(wanted.names.cancels) == 1
+    await desk.until_there_are(1, wanted.names.cancels)
     assert await desk.count(wanted.names.requests) == 0
 
 

@@ -153,6 +153,14 @@ class Desk:
         found = await self.channel.declare_queue(queue, passive=True)
         return found.declaration_result.message_count or 0
 
+    async def until_there_are(self, count: int, queue: str) -> None:
+        """Waits until so many messages lie ready: a queue counts one a moment after it has confirmed it."""
+
+        async def there_are() -> bool:
+            return await self.count(queue) == count
+
+        await eventually(there_are)
+
 
 @asynccontextmanager
 async def open_desk(amqp_url: str, prefix: str) -> AsyncIterator[Desk]:
