@@ -1,4 +1,4 @@
-"""Until the release after the next: where the author of a handler imported from before `worker.handlers`."""
+"""The former place of `Context` and `Handler`, until the release after the next: see `worker.handlers`."""
 
 import warnings
 

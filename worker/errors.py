@@ -2,6 +2,7 @@
 
 import importlib
 import warnings
+from typing import TYPE_CHECKING
 
 
 class WorkerError(Exception):
@@ -59,9 +60,11 @@ class PublishInterrupted(WorkerError):
     """The broker did not say what became of a publish: the connection was lost, or it took too long."""
 
 
-def __getattr__(name: str) -> object:
-    """Until the release after the next: what handlers raise was imported from here."""
-    if name not in ("Rejected", "RetryLater"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warnings.warn(f"import {name} from worker.handlers", DeprecationWarning, stacklevel=2)
-    return getattr(importlib.import_module("worker.handlers"), name)
+if not TYPE_CHECKING:  # a type checker would take every name for one that is here
+
+    def __getattr__(name: str) -> object:
+        """Find what handlers raise in its former place, until the release after the next."""
+        if name not in ("Rejected", "RetryLater"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        warnings.warn(f"import {name} from worker.handlers", DeprecationWarning, stacklevel=2)
+        return getattr(importlib.import_module("worker.handlers"), name)
