@@ -16,8 +16,6 @@ BENCH_ARGS ?=
 PYTEST_ARGS ?=
 # Each has servers of its own. Most tests wait for something most of the time.
 TEST_PROCESSES ?= 3
-# A process that is free takes the next test in the order of tests/conftest.py, or the next group of one server.
-DISTRIBUTION := --dist loadgroup --no-loadscope-reorder
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -30,10 +28,10 @@ up: .venv/local ## the local stack and a worker in the foreground, until Ctrl-C
 
 test: .venv/dev ## all tests, on real servers
 	@$(CLEAN) $(BIN)/python tests/support/servers.py
-	@$(CLEAN) $(BIN)/python -m pytest -n $(TEST_PROCESSES) $(DISTRIBUTION) --durations=10 $(PYTEST_ARGS)
+	@$(CLEAN) $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal --durations=10 $(PYTEST_ARGS)
 
 test-pythons: ## the unit tests on each Python that is promised and can be had here
-	@$(CLEAN) deploy/test_pythons.sh -n $(TEST_PROCESSES) --dist loadgroup $(PYTEST_ARGS)
+	@$(CLEAN) deploy/test_pythons.sh -n $(TEST_PROCESSES) --dist worksteal $(PYTEST_ARGS)
 
 # .pre-commit-config.yaml has the same lines.
 check: .venv/dev ## style, strict types, import contracts; changes no file

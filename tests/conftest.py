@@ -29,7 +29,9 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the slow tests first: quick ones then fill the gaps, and all processes end at the same time."""
+    """Put the slow tests first. One process begins with them, and mostly waits; the others do the quick ones
+    meanwhile, and then take slow ones from the end of its share.
+    """
 
     def place(item: pytest.Item) -> int:
         folder = item.path.parent.name

@@ -32,10 +32,7 @@ STOPS = int(os.environ.get("STOPS", "30"))
 SEED = int(os.environ.get("STOPS_SEED", "9"))
 OLD_LIMIT = 20
 
-pytestmark = [
-    pytest.mark.timeout(300 + 10 * STOPS),
-    pytest.mark.xdist_group("many_stops"),
-]  # one server for all
+pytestmark = pytest.mark.timeout(300 + 10 * STOPS)
 
 
 @dataclass

@@ -36,7 +36,7 @@ TERMINATE = "select count(pg_terminate_backend(pid)) from pg_stat_activity"
 STEADY = "select min(heartbeat) > '{}'::timestamptz + 1.5 * interval '{} s' from workers"
 MORE = {"WORKER_PREFETCH": str(PREFETCH), "WORKER_BATCH_SIZE": "20"}
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("postgres_away")]  # one server for all
+pytestmark = pytest.mark.timeout(180)
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ MORE = {"WORKER_PREFETCH": "40", "WORKER_BATCH_SIZE": "20"}
 BUSY = {"WORKER_HANDLER": "support.faults.handlers:takes_a_moment"}
 GONE = (AMQPError, OSError, TimeoutError)
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("rabbitmq_away")]  # one server for all
+pytestmark = pytest.mark.timeout(180)
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,6 @@ from worker.stack import Stack
 
 CASES = 40  # more than there are tests
 
-pytestmark = pytest.mark.xdist_group("verify")  # one run for all
-
 
 class Case(NamedTuple):
     """Sound records, which a test will spoil: a completed request, a failed one, and one that was

@@ -35,8 +35,6 @@ CLIENT = "client"  # the name in the client's certificate
 CONNECTIONS = (2, 3)  # no worker waits for the one of the direct replies
 SSL_REQUEST = struct.pack("!II", 8, 80877103)  # with it, a client of Postgres asks for TLS
 
-pytestmark = pytest.mark.xdist_group("tls")  # one broker for all
-
 
 class Authority:
     """Makes certificates, as PEM files in a folder."""

@@ -18,7 +18,6 @@ VERSION = "9.8.7"
 NAME = f"session_worker-{VERSION}"
 CHANGELOG = f"# Changelog\n\n## Unreleased\n\n## {VERSION} — 2026-12-01\n\nThis and that.\n"
 
-pytestmark = pytest.mark.xdist_group("release")  # one process builds the release that several tests look at
 
 # Stands for `make`: notes what it is asked for, and fails at what the file `broken` names.
 _MAKE = """#!/bin/sh
