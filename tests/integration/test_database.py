@@ -104,6 +104,32 @@ async def test_what_no_request_waits_for_says_what_is_wrong(
     await connected.close()
 
 
+async def test_while_a_write_is_refused_a_read_that_succeeds_does_not_make_it_ready(
+    db: asyncpg.Connection, database_url: str
+) -> None:
+    name = await db.fetchval("select current_database()")
+    await db.execute(f'alter database "{name}" set default_transaction_read_only = on')
+    readiness = Readiness([database.PART])
+    connected = database.Database(database_url, 2, None, readiness)
+    await connected.open()
+    me = Identity(uuid4(), "host", 1, "1")
+    leases = Leases(connected, me.worker, 60)
+    writing = asyncio.create_task(leases.register(me.host, me.pid, me.version))
+    await readiness.until_down(database.PART)
+
+    assert await find(connected, uuid4()) is None
+
+    assert "read-only" in readiness.reasons[database.PART]
+    await db.execute(f'alter database "{name}" reset default_transaction_read_only')
+    await db.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where datname = current_database() and pid <> pg_backend_pid()"
+    )
+    await writing
+    assert not readiness.reasons
+    await connected.close()
+
+
 async def test_statements_that_wait_for_a_lock_do_not_use_up_the_connections(
     new_worker: NewWorker,
     desk: Desk,

@@ -40,6 +40,7 @@ _DRIVER_ERRORS = (
 )
 _TRANSIENT_CLASSES = ("08", "53", "57P", "25006", "40001", "40P01", "55P03")
 _REFUSED_CLASSES = ("22", "23", "54")  # the values, a constraint, a limit: what the statement was given
+_READ_ONLY = "25006"
 _PUT_RIGHT = ("28", "3D")  # a wrong password, a missing database: put right while workers wait
 _log = structlog.get_logger(__name__)
 
@@ -132,6 +133,7 @@ class Database:
         self._schema: str | None = None
         self._pool: asyncpg.Pool | None = None
         self._outage = Outage()
+        self._refused_writes = 0  # statements that a read-only Postgres refuses, and that are tried again
         self._under_way: dict[int, float] = {}  # since when, by the process that serves it
         self._causes: dict[int, str] = {}
         self._answered = 0.0
@@ -205,7 +207,7 @@ class Database:
         `aside`: no request waits for this statement; an error other than an outage is raised at once.
         `around`: what a test does in the middle of the statement.
         """
-        failed = False
+        failed = refused_write = False
         try:
             waits = delays(0.1, 3)
             while True:
@@ -217,12 +219,19 @@ class Database:
                     if not failed:
                         failed = True
                         self._outage.begin(query, describe(error))
+                    if getattr(error, "sqlstate", None) == _READ_ONLY and not refused_write:
+                        refused_write = True
+                        self._refused_writes += 1
                     self._readiness.down(PART, describe(error))
                     await asyncio.sleep(next(waits))
                 else:
-                    self._readiness.up(PART)
+                    if (
+                        self._refused_writes == refused_write
+                    ):  # else this was a read, which says nothing of writes
+                        self._readiness.up(PART)
                     return rows
         finally:
+            self._refused_writes -= refused_write
             if failed:
                 self._outage.end()
 
