@@ -225,9 +225,8 @@ class Database:
                     self._readiness.down(PART, describe(error))
                     await asyncio.sleep(next(waits))
                 else:
-                    if (
-                        self._refused_writes == refused_write
-                    ):  # else this was a read, which says nothing of writes
+                    # A read that succeeds says nothing of the writes that Postgres refuses.
+                    if self._refused_writes == refused_write:
                         self._readiness.up(PART)
                     return rows
         finally:
