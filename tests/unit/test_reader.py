@@ -27,7 +27,7 @@ from worker.reading.protocol import ReaderSettings
 from worker.reading.reader import HEAVY_BYTES, Reader
 from worker.steps.creating import HandlerCreation
 from worker.steps.retry_rule import RetryRule
-from worker.values import Arrival, Completed, Read, Unreadable, Verdict, Work
+from worker.values import Arrival, Completed, Read, Unreadable, Verdict, first_work
 
 KEY_TEXT = f"k1:{base64.b64encode(bytes(32)).decode()}"
 KEYS = parse_seal_keys(KEY_TEXT)
@@ -253,18 +253,7 @@ async def test_a_large_request_is_handed_to_a_handler_in_pieces(reading: Reader,
 
     read = await reading.read(message(ATTACKS[name].body))
     assert isinstance(read, Arrival)
-    work = Work(
-        request_id=read.request_id,
-        attempt=1,
-        session_id=read.session_id,
-        org_id=read.org_id,
-        user_id=read.user_id,
-        document=read.document,
-        request=read.request,
-        refusal=None,
-        deadline_at=None,
-        route=read.route,
-    )
+    work = first_work(read)
     creation = HandlerCreation(keep, 1, 60, RetryRule(3, 1, 10, 3))
 
     async def call() -> list[Verdict]:
