@@ -13,11 +13,12 @@ from worker.monitoring.readiness import Readiness
 from worker.postgres import database
 from worker.postgres.leases import Leases
 from worker.postgres.migrate import settle
+from worker.postgres.rule_book import RuleBook
 from worker.rabbitmq import intake, serving, topology
 from worker.rabbitmq.eager_reading import read_eagerly
 from worker.rabbitmq.lenient_reading import read_leniently
 from worker.rabbitmq.reconnecting import serve_together
-from worker.services import expiry, peers, retention, retries
+from worker.services import expiry, peers, retention, ruling
 from worker.services.periodic import every
 from worker.settings import Settings
 from worker.steps.answering import UNBURIED_SECONDS
@@ -62,10 +63,13 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
         async def begin() -> None:
             await pool.open(await pool.reach(lambda: settle(url, given.tls, settings.prefix)))
             await leases.register(me.host, me.pid, me.version, given.profile)
+            await RuleBook(pool).settle(given.limits)
 
         if not await _unless_stopped(begin(), stop):
             return
-        await _run(settings, given, wire(settings, given, pool, leases), stop)
+        parts = wire(settings, given, pool, leases)
+        if await _unless_stopped(parts.ruling.look(), stop):  # before anything may begin
+            await _run(settings, given, parts, stop)
         _log.info("worker.stopped")
 
 
@@ -85,11 +89,13 @@ async def _run(settings: Settings, given: Given, parts: Parts, stop: asyncio.Eve
         for task in (asked, feed, *running):
             task.cancel()
         parts.recovery.running.cancel()
-        parts.retries.running.cancel()
+        for taking in parts.takings:
+            taking.running.cancel()
         await asyncio.gather(asked, feed, *running, return_exceptions=True)
         await parts.beside.cancel()
         await parts.recovery.running.drain()
-        await parts.retries.running.drain()
+        for taking in parts.takings:
+            await taking.running.drain()
         await parts.reading.close()
         await _sign_off(parts.leases)
 
@@ -122,8 +128,10 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
         every(parts.alive.interval, "peers", others.compare, at_once=True),
         every(_NOTE_SECONDS, "notes", flush_notes),
         every(_RECOVERY_SECONDS, "recovery", parts.recovery.run_once),
-        parts.retries.run(),
-        every(retries.MEASURE_SECONDS, "retries", parts.retries.measure),
+        *(taking.run() for taking in parts.takings),
+        every(ruling.LOOK_SECONDS, "rules", parts.ruling.look),
+        every(ruling.LOOK_SECONDS, "held", parts.lanes.look_at_held),
+        every(ruling.COUNT_SECONDS, "waiting", parts.ruling.count, at_once=True),
         every(UNBURIED_SECONDS, "unburied", parts.burying.bury_held),
         every(expiry.INTERVAL_SECONDS, "expiry", ageing.run_once),
         every(retention.INTERVAL_SECONDS, "workers", parts.alive.forget_the_silent),
@@ -139,15 +147,19 @@ async def _drain(parts: Parts, feed: "asyncio.Task[None]", grace_seconds: float)
     unharmed.
     """
     parts.recovery.stop()
-    parts.retries.stop()
+    for taking in parts.takings:
+        taking.stop()
     try:
         async with asyncio.timeout(grace_seconds):
             await parts.cancels.stop()
             await parts.taking.stop()
+            await parts.lanes.give_back_held()
             await feed
             await parts.beside.drain()
             await parts.recovery.running.drain()
-            await parts.retries.running.drain()
+            for taking in parts.takings:
+                await taking.running.drain()
+            await parts.lanes.give_back_held()
             await parts.cancels.flush()
             await parts.taking.flush()
             if parts.leases.has_notes:

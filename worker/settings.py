@@ -159,6 +159,24 @@ class Settings(BaseSettings):
         le=86400,
         description="A call of the handler that takes longer counts as a failed attempt.",
     )
+    fair_shares: bool = Field(
+        default=True,
+        description="When several organisations (`org_id`) want more than there is, each gets its share, "
+        "whoever came first (`docs/waiting.md`).",
+    )
+    max_waiting: int = Field(
+        default=200_000,
+        ge=0,
+        le=100_000_000,
+        description="Most requests that wait in Postgres, of all workers together; beyond it requests stay "
+        "in the queue.",
+    )
+    limits: str = Field(
+        default="",
+        description="Limits and shares, for all workers together: `all: running=200; each: rate=50/s "
+        "burst=100; org-7: weight=2 running=10`. `session-worker limits` changes them while workers run, and "
+        "counts before this.",
+    )
     retention_days: float = Field(
         default=30,
         ge=0,

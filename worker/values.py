@@ -11,14 +11,16 @@ from typing import Any, Literal, NamedTuple, Self
 from uuid import UUID
 
 from schemas import CreateSessionRequest, FailureCode
+from worker.rules import WaitReason
 
-Path = Literal["direct", "retried", "recovered"]
+Path = Literal["direct", "waited", "retried", "recovered"]
 
 
 class Beginning(NamedTuple):
     """The time at which a request was asked for, in seconds since 1970, and the way that its answer takes:
 
     - direct: from the first attempt, by the worker that accepted it
+    - waited: from the first attempt, after it stood in the line of its organisation
     - retried: from an attempt that was put off before
     - recovered: from an attempt that another worker's end made necessary, or from the record
     """
@@ -94,10 +96,18 @@ class Arrival(NamedTuple):
     request: Requested | None = None
     refusal: Refusal | None = None
     deadline_at: datetime | None = None
+    not_before: datetime | None = None  # in the future when it was read
     contents: tuple[
         str, ...
     ] = ()  # what else its fingerprint may have been made from: another key, an older form
     since: Beginning | None = None
+
+
+class Waiting(NamedTuple):
+    """A request that may not begin yet, and why."""
+
+    arrival: Arrival
+    reason: WaitReason
 
 
 class Unrecorded(NamedTuple):

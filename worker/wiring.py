@@ -13,15 +13,20 @@ from worker.outbound import Outbound, outbound
 from worker.postgres import database
 from worker.postgres.leases import Leases
 from worker.postgres.put_off import PutOffLine
+from worker.postgres.rule_book import RuleBook
 from worker.postgres.store import Store
+from worker.postgres.waiting_line import WaitingLine
 from worker.process.failpoint import FailPoint
 from worker.process.identity import Identity, new_identity
 from worker.rabbitmq import intake, known_queues, publisher, topology
 from worker.rabbitmq.connection import Broker
 from worker.reading.protocol import ReaderSettings
 from worker.reading.reader import Reader
-from worker.services import heartbeat, retries
+from worker.rules import Limit, limits_in
+from worker.services import heartbeat
 from worker.services.recovery import Recovery
+from worker.services.ruling import Ruling
+from worker.services.taking import PUT_OFF, WAITING, Kind, Source, Taking
 from worker.settings import Settings
 from worker.steps.accepting import Accepting
 from worker.steps.attempting import Attempting
@@ -29,6 +34,7 @@ from worker.steps.burying import Burying
 from worker.steps.cancelling import Cancelling
 from worker.steps.creating import BuiltInCreation, Creation, HandlerCreation, load_handler
 from worker.steps.finishing import Finishing
+from worker.steps.gate import Gate
 from worker.steps.lanes import CANCELS_AT_ONCE, Lanes
 from worker.steps.pipeline import Pipeline, Steps
 from worker.steps.reading_apart import ReadingApart
@@ -49,6 +55,7 @@ class Given:
     profile: Profile
     keys: SealKeys
     creation: Creation
+    limits: list[Limit]
     broker: Broker
     design: topology.Topology
     readiness: Readiness
@@ -70,7 +77,9 @@ class Parts:
     beside: ReadingApart
     alive: heartbeat.Heartbeat
     recovery: Recovery
-    retries: retries.Retries
+    ruling: Ruling
+    takings: tuple[Taking, ...]
+    gate: Gate
     lanes: Lanes
     answers: Outbound
 
@@ -84,6 +93,7 @@ def given_by(settings: Settings, *, eager: bool) -> Given:
         profile=profile_of(settings),
         keys=parse_seal_keys(settings.seal_keys.get_secret_value()),
         creation=_creation(settings, metrics),
+        limits=_limits(settings),
         broker=_broker(settings, tls, me),
         design=topology.design(settings.prefix, limits_from_policy=settings.queue_limits == "policy"),
         readiness=Readiness(PARTS),
@@ -110,13 +120,22 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
         eager=given.eager,
     )
     store, line = Store(pool, leases, given.fail_point), PutOffLine(pool, leases)
+    waiting = WaitingLine(pool, leases)
+    gate = Gate(
+        str(given.me.worker),
+        fair=settings.fair_shares,
+        max_waiting=settings.max_waiting,
+        is_backlogged=lambda: taking.is_full,
+        breaker_is_open=lambda: False,
+    )
     answers = outbound(
         settings, given.me, names, given.broker, pool, leases, readiness, metrics, given.fail_point
     )
     answering, finishing = answers.answering, Finishing(store, line, metrics)
     steps = Steps(
         decoding=Decoding(Limits(settings.max_body_bytes), given.keys, metrics, given.fail_point),
-        accepting=Accepting(store, given.keys, metrics),
+        gate=gate,
+        accepting=Accepting(store, waiting, given.keys, metrics),
         creation=given.creation,
         finishing=finishing,
         answering=answering,
@@ -146,17 +165,26 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
         settings.max_attempts,
         reading,
     )
-    recovery = Recovery(leases, attempting, alive, readiness, metrics)
-    again = retries.Retries(
-        line,
-        leases,
-        attempting,
-        given.creation,
-        readiness,
-        metrics,
-        _lanes(settings),
-        settings.batch_size,
+    recovery = Recovery(leases, attempting, gate, alive, readiness, metrics)
+    ruling = Ruling(
+        RuleBook(pool), waiting, line, gate, readiness, metrics, most_counted=settings.max_waiting + 1
     )
+
+    def take(kind: Kind, source: Source) -> Taking:
+        return Taking(
+            kind,
+            source,
+            leases,
+            attempting,
+            given.creation,
+            readiness,
+            metrics,
+            given.fail_point,
+            _lanes(settings),
+            settings.batch_size,
+            is_paused=lambda: gate.worker_paused,
+        )
+
     return Parts(
         leases=leases,
         database=pool,
@@ -167,9 +195,19 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
         beside=beside,
         alive=alive,
         recovery=recovery,
-        retries=again,
+        ruling=ruling,
+        takings=(take(PUT_OFF, line), take(WAITING, waiting)),
+        gate=gate,
         lanes=Lanes(
-            taking, cancels, beside, pipeline, given.creation, leases, _lanes(settings), settings.batch_size
+            taking,
+            cancels,
+            beside,
+            pipeline,
+            gate,
+            given.creation,
+            leases,
+            _lanes(settings),
+            settings.batch_size,
         ),
         answers=answers,
     )
@@ -186,6 +224,13 @@ def _broker(settings: Settings, tls: ssl.SSLContext | None, me: Identity) -> Bro
         return Broker(url, tls if url.startswith("amqps:") else None, f"session-worker {me.host}:{me.pid}")
     except ValueError as error:
         raise SettingsError(f"AMQP_URL: {error}") from None
+
+
+def _limits(settings: Settings) -> list[Limit]:
+    try:
+        return limits_in(settings.limits)
+    except ValueError as error:
+        raise SettingsError(f"WORKER_LIMITS: {error}") from None
 
 
 def _creation(settings: Settings, metrics: Metrics) -> Creation:

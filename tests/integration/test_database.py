@@ -37,6 +37,10 @@ WAITING = (
     "and application_name like 'session-worker %' and wait_event_type = 'Lock'"
 )
 LOCK = "begin; lock table requests in access exclusive mode; commit"
+GIVE_UP = (
+    "select count(pg_cancel_backend(pid)) from pg_stat_activity where datname = current_database() "
+    "and wait_event_type = 'Lock' and application_name like 'session-worker %'"
+)
 CONNECTED = (
     "select count(*) from pg_stat_activity where datname = current_database() "
     "and application_name like 'session-worker %'"
@@ -173,7 +177,6 @@ async def test_who_holds_the_lock_is_told_while_it_is_waited_for_and_an_outage_i
     log.configure(settings.model_copy(update={"log_level": "info"}))
     monkeypatch.setattr(database, "_LONG_SECONDS", 0.2)
     monkeypatch.setattr(database, "_LOOK_SECONDS", 0.05)
-    monkeypatch.setitem(database.SERVER_SETTINGS, "statement_timeout", "2s")
     worker = await new_worker(lease_seconds=1)
     other = await asyncpg.connect(database_url, server_settings={"application_name": "backup of the night"})
     pid = other.get_server_pid()
@@ -189,6 +192,7 @@ async def test_who_holds_the_lock_is_told_while_it_is_waited_for_and_an_outage_i
             status = await eventually(lambda: _not_ready(worker))
             assert re.search(holder + "2[0-9-]+ [0-9:]+Z", status), status
             assert not any(event["event"] == "postgres.lost" for event in events), "before it gives up"
+            assert await other.fetchval(GIVE_UP), "as they do by themselves, after some seconds"
             lost = await told(events, "postgres.lost", 1)
             assert re.search(holder, lost["reason"])
         await behind

@@ -1,9 +1,10 @@
 """Counts and times what a worker does, for Prometheus. Each worker has a registry; none is global."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from time import perf_counter
+from typing import get_args
 from uuid import UUID
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -12,10 +13,11 @@ from prometheus_client.process_collector import ProcessCollector
 
 from worker.monitoring.handler_calls import SECONDS, HandlerCalls
 from worker.monitoring.readiness import Readiness
+from worker.rules import WaitReason
 from worker.values import Answer
 
 _REMEMBERED = 10_000  # twice as many at most
-STAGES = ("decode", "accept", "create", "finish", "publish", "settle")
+STAGES = ("decode", "wait", "accept", "create", "finish", "publish", "settle")
 _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
@@ -61,6 +63,25 @@ class Metrics:
             "Requests taken over from workers that went silent, by what was done.",
             ["kind"],
         )
+
+        # Waiting.
+        self.put_in_line = counter(
+            "worker_put_in_line",
+            "Requests that could not begin when they came, by why they wait.",
+            ["reason"],
+        )
+        self.waiting = gauge(
+            "worker_waiting_requests",
+            "Requests that wait in Postgres, of all workers, by reason.",
+            ["reason"],
+        )
+        self.oldest_waiting = gauge(
+            "worker_oldest_waiting_seconds", "For how long the oldest of them could have begun."
+        )
+        self.paused = gauge("worker_paused", "1 while there is a pause of this kind, else 0.", ["scope"])
+        for reason in get_args(WaitReason):
+            self.waiting.labels(reason)
+            self.put_in_line.labels(reason)
 
         # Responses.
         self.responses = counter(
@@ -115,6 +136,10 @@ class Metrics:
     def show_readiness(self, readiness: Readiness) -> None:
         for part in readiness.parts:
             self.part_up.labels(part).set(part not in readiness.reasons)
+
+    def show_waiting(self, by_reason: Mapping[WaitReason, int]) -> None:
+        for reason in get_args(WaitReason):
+            self.waiting.labels(reason).set(by_reason.get(reason, 0))
 
     def answered(self, answer: Answer, at: float) -> None:
         """Time a response that was confirmed at this time, in seconds since 1970.

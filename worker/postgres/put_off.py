@@ -18,7 +18,7 @@ class PutOffLine:
         self._database = database
         self._worker = leases.worker
         self._lease_seconds = leases.seconds
-        self.due_alarm = Alarm()  # rings when what this worker has put off is due
+        self.alarm = Alarm()  # rings when what this worker has put off is due
 
     async def retry_later(self, retries: Sequence[PutOff]) -> set[UUID]:
         """Put these off, with why; returns those whose attempt was the current one."""
@@ -32,7 +32,7 @@ class PutOffLine:
         )
         moved = {row["request_id"] for row in rows}
         if soonest := [retry.delay_seconds for retry in retries if retry.work.request_id in moved]:
-            self.due_alarm.set(min(soonest))
+            self.alarm.set(min(soonest))
         return moved
 
     async def note_attempts(self, failed: Sequence[Failed]) -> None:
@@ -53,7 +53,7 @@ class PutOffLine:
             [why and why.place for why in failures],
         )
 
-    async def next_due(self) -> float | None:
+    async def next_in(self) -> float | None:
         """Return the seconds until a put-off request is due; below zero: for so long one has been due."""
         seconds: float | None = (await self._database.call("next_due"))[0]["seconds"]
         return seconds
@@ -65,7 +65,11 @@ class PutOffLine:
         row = (await self._database.call("due_now", most, aside=True))[0]
         return row["due"], row["overdue"]
 
-    async def take_due(self, lease: int, most: int) -> list[Held]:
-        """Take requests whose next attempt is due: they are under this lease now."""
-        rows = await self._database.call("take_due", lease, self._worker, self._lease_seconds, most)
+    async def take(self, lease: int, most: int, *, late_ones: bool = False) -> list[Held]:
+        """Take requests whose next attempt is due, and those that wait past their deadline: they are under
+        this lease now. `late_ones`: take only what is too late.
+        """
+        rows = await self._database.call(
+            "take_due", lease, self._worker, self._lease_seconds, most, late_ones
+        )
         return [held_in(row) for row in rows]

@@ -64,6 +64,7 @@ class Held(NamedTuple):
     response: str | None
     error_code: str | None
     deadline_at: datetime | None
+    late: bool  # its deadline has passed, by the clock of Postgres
     route: Route
     lease: int
     received_at: datetime
@@ -135,6 +136,7 @@ def held_in(row: asyncpg.Record) -> Held:
         response=row["response"],
         error_code=row["error_code"],
         deadline_at=row["deadline_at"],
+        late=row["late"],
         route=route_in(row),
         lease=row["lease"],
         received_at=row["received_at"],

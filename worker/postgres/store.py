@@ -37,7 +37,7 @@ class Store:
                 [row.user_id for row in rows],
                 [row.fingerprint for row in rows],
                 [row.body for row in rows],
-                [_refusal_text(row.refusal) for row in rows],
+                [refusal_text(row.refusal) for row in rows],
                 [row.session_id for row in rows],
                 [row.route.reply_to for row in rows],
                 [row.route.correlation_id for row in rows],
@@ -140,7 +140,7 @@ class Store:
         return claimed
 
 
-def _refusal_text(refusal: Refusal | None) -> str | None:
+def refusal_text(refusal: Refusal | None) -> str | None:
     if refusal is None:
         return None
     return json.dumps({"code": refusal.code, "reason": refusal.reason, "errors": refusal.errors})

@@ -17,6 +17,8 @@ _ACTIONS = {"kill": signal.SIGKILL, "freeze": signal.SIGSTOP}
 class Gap(StrEnum):
     """The gaps between the steps of a batch, and within some of them."""
 
+    AFTER_WAIT = "after_wait"
+    AFTER_CLAIM = "after_claim"
     AFTER_ACCEPT = "after_accept"
     AFTER_CREATE = "after_create"
     DURING_FINISH = "during_finish"

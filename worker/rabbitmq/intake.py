@@ -25,6 +25,7 @@ from worker.rabbitmq.topology import CANCEL_KEY, Names
 PART = "requests"
 _NEEDED = ("postgres", "responses")  # without these a delivery is left where it is
 _BATCH_BYTES = 1 << 20
+_FULL = 0.9  # of the deliveries that it may hold
 _SHED_SECONDS = 0.05  # between two looks for room, while there is something to give back
 _SHED_PATIENCE = 1.0  # for what was given back to come again; another worker may have it
 _log = structlog.get_logger(__name__)
@@ -74,6 +75,7 @@ class Intake:
         self._part = part
         self._buffer: deque[Delivery] = deque()
         self._arrived = asyncio.Event()
+        self._filled = asyncio.Event()
         self._short_of_room = asyncio.Event()
         self._sessions: list[ChannelSession] = []
         self._stopping = False
@@ -112,6 +114,17 @@ class Intake:
     @property
     def buffered(self) -> int:
         return len(self._buffer)
+
+    @property
+    def is_full(self) -> bool:
+        """Return whether it holds about as many deliveries as it may: then there are more in the queue."""
+        return sum(session.unsettled for session in self._sessions) >= _FULL * self._bounds.deliveries
+
+    async def until_full(self) -> None:
+        """Return once it holds as many as it may."""
+        while not self.is_full:
+            self._filled.clear()
+            await self._filled.wait()
 
     @property
     def held_bytes(self) -> int:
@@ -228,6 +241,8 @@ class Intake:
             )
             self._buffer.append(Delivery(tag, found, session, clock()))
             self._arrived.set()
+            if not self._filled.is_set() and self.is_full:
+                self._filled.set()
 
         return receive
 

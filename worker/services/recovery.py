@@ -11,6 +11,7 @@ from worker.postgres.rows import TakenOver
 from worker.services.heartbeat import Heartbeat
 from worker.services.running import Running
 from worker.steps.attempting import NEEDED, Attempting
+from worker.steps.gate import Gate
 from worker.steps.slots import Line
 from worker.values import Path
 
@@ -25,12 +26,14 @@ class Recovery:
         self,
         leases: Leases,
         attempting: Attempting,
+        gate: Gate,
         heartbeat: Heartbeat,
         readiness: Readiness,
         metrics: Metrics,
     ) -> None:
         self._leases = leases
         self._attempting = attempting
+        self._gate = gate
         self._heartbeat = heartbeat
         self._readiness = readiness
         self._metrics = metrics
@@ -41,7 +44,7 @@ class Recovery:
     async def run_once(self) -> None:
         """Look once for leases that are due. What they hold is worked on beside this loop."""
         room = _LEASES_AT_ONCE - len(self.running)
-        if self._stopping or not self._readiness.are_up(*NEEDED) or room <= 0:
+        if self._stopping or self._gate.worker_paused or not self._readiness.are_up(*NEEDED) or room <= 0:
             return
         for taken in await self._leases.take_over(room, from_silent_holders=self._heartbeat.steady):
             self.running.begin(self._recover(taken))
@@ -72,8 +75,11 @@ class Recovery:
             [row for row in held if row.response is None], taken.lease, path,
             lost=taken.holder_silent, spent=taken.spends_attempt,
         )  # fmt: skip
-        rest = await self._attempting.give_up(unfinished, taken.lease)
-        self._count("exhausted", len(unfinished) - len(rest), taken)
+        left = await self._attempting.give_up(unfinished, taken.lease)
+        self._count("exhausted", len(unfinished) - len(left), taken)
+        waits = [one for one in left if self._gate.rules.reason_to_wait(one.work.org_id)]
+        await self._attempting.put_back(waits, taken.lease)
+        rest = [one for one in left if one not in waits] if waits else left
         if taken.holder_silent:
             async with (
                 self._suspects

@@ -14,9 +14,10 @@ from worker.messages.sealing import SealKeys, is_same_request
 from worker.monitoring.metrics import Metrics
 from worker.postgres.rows import Known, stored_answer
 from worker.postgres.store import Store
+from worker.postgres.waiting_line import WaitingLine
 from worker.steps.halving import in_halves
 from worker.steps.verdicts import failed_answer, failure_response
-from worker.values import Answer, Arrival, Duplicate, Refusal, Work, first_work
+from worker.values import Answer, Arrival, Duplicate, Refusal, Waiting, Work, first_work
 
 _log = structlog.get_logger(__name__)
 
@@ -29,8 +30,9 @@ class Accepted(NamedTuple):
 class Accepting:
     """Records arrivals. Their request ids must be distinct."""
 
-    def __init__(self, store: Store, keys: SealKeys, metrics: Metrics) -> None:
+    def __init__(self, store: Store, waiting: WaitingLine, keys: SealKeys, metrics: Metrics) -> None:
         self._store = store
+        self._waiting = waiting
         self._keys = keys
         self._metrics = metrics
 
@@ -44,6 +46,25 @@ class Accepting:
                 )
         rest = [arrival for arrival in arrivals if arrival.request_id not in begun]
         return Accepted(claimed, await self.known(rest) if rest else [])
+
+    async def put_in_line(self, waiting: Sequence[Waiting]) -> list[Duplicate]:
+        """Record those that may not begin yet; from then on Postgres owns them. Returns what to answer to
+        those that are on record already.
+        """
+
+        async def insert(some: Sequence[Waiting]) -> dict[UUID, Waiting]:
+            lined = await self._waiting.put(some)
+            return {one.arrival.request_id: one for one in some if one.arrival.request_id in lined}
+
+        lined = await in_halves(waiting, insert, _waiting_refused_by_postgres)
+        for one in lined.values():
+            self._metrics.put_in_line.labels(one.reason).inc()
+            _log.info(
+                "request.waiting", request_id=str(one.arrival.request_id), org_id=one.arrival.org_id,
+                reason=one.reason,
+            )  # fmt: skip
+        rest = [one.arrival for one in waiting if one.arrival.request_id not in lined]
+        return await self.known(rest) if rest else []
 
     async def _insert(self, arrivals: Sequence[Arrival], lease: int) -> dict[UUID, Arrival]:
         """Insert the new ones; returns those, by id."""
@@ -117,6 +138,11 @@ def _refused_by_postgres(arrival: Arrival, error: NotStorable) -> Arrival | None
         deadline_at=None,
         refusal=Refusal(FailureCode.INVALID_REQUEST, reason, errors),
     )
+
+
+def _waiting_refused_by_postgres(one: Waiting, error: NotStorable) -> Waiting | None:
+    instead = _refused_by_postgres(one.arrival, error)
+    return instead and one._replace(arrival=instead)
 
 
 def _conflict(arrival: Arrival, row: Known) -> Answer:

@@ -13,6 +13,7 @@ from worker.messages.began_at import began_at
 from worker.messages.decoding import restore
 from worker.messages.sealing import SealKeys
 from worker.postgres import database
+from worker.postgres.alarm import Alarm
 from worker.postgres.leases import Leases
 from worker.postgres.rows import WORKER_LOST, Claim, Held, stored_answer
 from worker.postgres.store import Store
@@ -112,7 +113,9 @@ class Attempting:
                 others.append(refused(work, now) or PutOff(work, _UNREADABLE_SECONDS, reason, why))
             else:
                 # A request that was refused when it came gets its verdict from the pipeline.
-                late = None if work.refusal else refused(work, now)
+                # By the clock of Postgres, which has woken it, or by this one's.
+                by_now = max(now, row.deadline_at) if row.late and row.deadline_at else now
+                late = None if work.refusal else refused(work, by_now)
                 if late:
                     others.append(late._replace(failure=_lost_with(row.worker)) if gone else late)
                 else:
@@ -166,11 +169,21 @@ class Attempting:
                 tried += await self.work(group, lease, slots)
         return tried
 
-    async def work(self, opened: Sequence[Opened], lease: int, slots: Slots) -> int:
-        """Try these in the slots that are reserved for them; returns how many were tried."""
+    async def work(
+        self, opened: Sequence[Opened], lease: int, slots: Slots, done: Alarm | None = None
+    ) -> int:
+        """Try these in the slots that are reserved for them; returns how many were tried. `done` rings when
+        some have ended: others may begin then.
+        """
         works = await self.begin(opened, lease)
-        slots.keep(len(works))
-        await self._pipeline.work(works, lease, slots, _nothing_to_settle)
+        slots.keep(min(slots.count, len(works)))
+
+        async def settle(_request_ids: Sequence[UUID]) -> None:
+            """Tell the broker nothing: it was told before, and Postgres owns these requests."""
+            if done:
+                done.set(0)
+
+        await self._pipeline.work(works, lease, slots, settle)
         return len(works)
 
     async def give_up(self, opened: Sequence[Opened], lease: int) -> list[Opened]:
@@ -184,6 +197,17 @@ class Attempting:
             ]
             await self._answering.answer(await self._finishing.finish(verdicts, lease))
         return [one for one in opened if one not in spent]
+
+    async def put_back(self, opened: Sequence[Opened], lease: int) -> None:
+        """Put those back that may not begin now: what was lost is noted, and they join the line of their
+        organisation.
+        """
+        if opened:
+            later: list[Verdict] = [
+                PutOff(one.work, 0, "it has to wait in line", _lost_with(one.holder) if one.lost else None)
+                for one in opened
+            ]
+            await self._answering.answer(await self._finishing.finish(later, lease))
 
     async def _answer_for_holder(self, request_ids: Collection[UUID], lease: int) -> None:
         """Answer what the former holder finished in the moment of the take-over: that worker may be gone."""
@@ -218,7 +242,3 @@ def _work(row: Held, request: Requested | None, document: str | None, path: Path
         ),
         tried=row.tried,
     )
-
-
-async def _nothing_to_settle(_request_ids: Sequence[UUID]) -> None:
-    """Settle nothing: the broker was told before, and Postgres owns these requests."""

@@ -37,6 +37,9 @@ class BuiltInCreation:
         """Reserve nothing: this work takes no time."""
         return unlimited(most)
 
+    def reserve_now(self, most: int) -> Slots:
+        return unlimited(most)
+
     async def create(self, works: Sequence[Work], _slots: Slots) -> AsyncGenerator[list[Verdict], None]:
         now = datetime.now(UTC)
         yield [refused(work, now) or completed(work, now, {}) for work in works]
@@ -65,6 +68,10 @@ class HandlerCreation:
         Postgres when it is tried again.
         """
         return Slots(await self._turns.reserve(most, line), self._turns.give_back)
+
+    def reserve_now(self, most: int) -> Slots:
+        """Reserve the calls that are free and that nobody waits for; none, where there is none."""
+        return Slots(self._turns.reserve_now(most), self._turns.give_back)
 
     async def create(self, works: Sequence[Work], slots: Slots) -> AsyncGenerator[list[Verdict], None]:
         """Yield the verdicts in groups, each as soon as it is there: a slow call holds up no other."""

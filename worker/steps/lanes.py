@@ -9,9 +9,10 @@ from worker.postgres.leases import Leases
 from worker.rabbitmq.channel_session import Delivery
 from worker.rabbitmq.intake import Intake
 from worker.steps.creating import Creation
+from worker.steps.gate import Gate
 from worker.steps.pipeline import Pipeline
 from worker.steps.reading_apart import ReadingApart
-from worker.steps.slots import Slots
+from worker.steps.slots import Slots, unlimited
 
 CANCELS_AT_ONCE = 64
 _PAUSE_SECONDS = 1.0
@@ -27,6 +28,7 @@ class Lanes:
         cancels: Intake,
         beside: ReadingApart,
         pipeline: Pipeline,
+        gate: Gate,
         creation: Creation,
         leases: Leases,
         lanes: int,
@@ -36,6 +38,7 @@ class Lanes:
         self._cancels = cancels
         self._beside = beside
         self._pipeline = pipeline
+        self._gate = gate
         self._creation = creation
         self._leases = leases
         self._batch_size = batch_size
@@ -55,9 +58,31 @@ class Lanes:
                 arrived = await self._requests.arrivals()
                 if not arrived:
                     return
-                slots = await self._creation.reserve(min(arrived, self._batch_size))
-                batch = self._beside.keep(self._requests.take(slots.count))
+                most = min(arrived, self._batch_size)
+                slots = self._creation.reserve_now(most)
+                if not slots.count and not self._gate.takes_without_slots:
+                    slots = await self._wait_for_slots(most)
+                # Those without a slot go into the lines: whose turn it is, is found out there.
+                most = self._batch_size if self._gate.takes_without_slots else slots.count
+                batch = self._beside.keep(self._requests.take(most))
                 batches.create_task(self._run(batch, slots))
+
+    async def _wait_for_slots(self, most: int) -> Slots:
+        """Wait for slots, but only until there is something behind these deliveries to be looked at."""
+        reserving = asyncio.ensure_future(self._creation.reserve(most))
+        while not reserving.done() and not self._gate.takes_without_slots:
+            signs = [asyncio.ensure_future(self._gate.change())]
+            if not self._requests.is_full:
+                signs.append(asyncio.ensure_future(self._requests.until_full()))
+            try:
+                await asyncio.wait([reserving, *signs], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for sign in signs:
+                    sign.cancel()
+        if reserving.done():
+            return reserving.result()
+        reserving.cancel()
+        return unlimited(0)
 
     async def _feed_cancels(self) -> None:
         """Feed the lane of the cancellations: they are wanted most when all the other lanes are busy."""
@@ -69,6 +94,22 @@ class Lanes:
                 _log.exception("batch.failed", requests=len(batch))
                 await asyncio.sleep(_PAUSE_SECONDS)
                 await self._cancels.give_back(batch)
+
+    async def look_at_held(self) -> None:
+        """Take what is held for want of room through the gate again."""
+        if not self._pipeline.held:
+            return
+        with self._creation.reserve_now(min(self._pipeline.held, self._batch_size)) as slots:
+            held = self._pipeline.take_held()
+            try:
+                await self._pipeline.run_read(held, slots)
+            except Exception:  # noqa: BLE001 — logged with its traceback; nothing of it is lost
+                _log.exception("batch.failed", requests=len(held))
+                await self._requests.give_back([delivery for delivery, _ in held])
+
+    async def give_back_held(self) -> None:
+        """Give back what is held: another worker may have room for it later, or this one when it is back."""
+        await self._requests.give_back([delivery for delivery, _ in self._pipeline.take_held()])
 
     async def _run(self, batch: list[Delivery], slots: Slots) -> None:
         self._in_hand += 1

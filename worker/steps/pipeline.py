@@ -1,4 +1,4 @@
-"""The story of a batch: decode → accept → create → finish → publish → settle."""
+"""The story of a batch: decode → wait or accept → create → finish → publish → settle."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -18,9 +18,10 @@ from worker.steps.burying import Burying, Dead
 from worker.steps.cancelling import Cancelling
 from worker.steps.creating import Creation
 from worker.steps.finishing import Finishing
+from worker.steps.gate import Gate
 from worker.steps.slots import Slots
 from worker.steps.sorting import Decoding, Sorted, sort
-from worker.values import Answer, Arrival, Duplicate, Read, Work
+from worker.values import Answer, Arrival, Duplicate, Read, Waiting, Work
 
 Settle = Callable[[Sequence[UUID]], Awaitable[None]]
 
@@ -29,6 +30,7 @@ class Steps(NamedTuple):
     """The steps, in the order in which a batch takes them; the last two are beside them."""
 
     decoding: Decoding
+    gate: Gate
     accepting: Accepting
     creation: Creation
     finishing: Finishing
@@ -48,6 +50,7 @@ class Pipeline:
         self._leases = leases
         self._metrics = metrics
         self._fail_point = fail_point
+        self._held: list[tuple[Delivery, Read]] = []
 
     async def run(self, deliveries: Sequence[Delivery], slots: Slots) -> None:
         """Take a batch through all the steps, with the slots that are reserved for it."""
@@ -59,16 +62,55 @@ class Pipeline:
         self._metrics.batch.observe(len(reads) - len(batch.repeated))
         unburied = await self._without_slots(batch)
         if batch.arrivals:
-            with self._leases.take() as lease:
-                with self._metrics.timed("accept"):
-                    accepted = await self._steps.accepting.accept(list(batch.arrivals.values()), lease)
-                slots.keep(len(accepted.claimed))
-                await self._fail_point.reach(Gap.AFTER_ACCEPT)
-                settle = partial(self._settle, batch)
-                await self._answer_known(accepted.duplicates, settle)
-                await self.work(accepted.claimed, lease, slots, settle)
-            await self._answer_repeated(batch.repeated)
+            divided = self._steps.gate.divide(list(batch.arrivals.values()), slots.count)
+            slots.keep(min(slots.count, len(divided.begin)))
+            settle = partial(self._settle, batch)
+            await self._wait(divided.wait, settle)
+            repeated = self._hold(batch, divided.hold)
+            await self._begin(divided.begin, slots, settle)
+            await self._answer_repeated(repeated)
         self._steps.burying.hold(unburied)  # only now: until here a failure gives the whole batch back
+
+    async def _wait(self, waiting: Sequence[Waiting], settle: Settle) -> None:
+        """Put those in line that may not begin yet. The broker is told: they are safe."""
+        if not waiting:
+            return
+        with self._metrics.timed("wait"):
+            known = await self._steps.accepting.put_in_line(waiting)
+        duplicates = {one.request_id for one in known}
+        self._steps.gate.joined(one for one in waiting if one.arrival.request_id not in duplicates)
+        await self._fail_point.reach(Gap.AFTER_WAIT)
+        await self._answer_known(known, settle)
+        await settle([one.arrival.request_id for one in waiting if one.arrival.request_id not in duplicates])
+
+    async def _begin(self, arrivals: Sequence[Arrival], slots: Slots, settle: Settle) -> None:
+        if not arrivals:
+            return
+        with self._leases.take() as lease:
+            with self._metrics.timed("accept"):
+                accepted = await self._steps.accepting.accept(arrivals, lease)
+            slots.keep(min(slots.count, len(accepted.claimed)))
+            await self._fail_point.reach(Gap.AFTER_ACCEPT)
+            await self._answer_known(accepted.duplicates, settle)
+            await self.work(accepted.claimed, lease, slots, settle)
+
+    def _hold(self, batch: Sorted, arrivals: Sequence[Arrival]) -> list[tuple[Delivery, Arrival]]:
+        """Keep those in memory, unsettled, that may not begin and for which there is no room in Postgres, and
+        the copies that came with them. Returns the other copies.
+        """
+        held = {arrival.request_id for arrival in arrivals}
+        self._held += [(batch.deliveries[arrival.request_id], arrival) for arrival in arrivals]
+        self._held += [one for one in batch.repeated if one[1].request_id in held]
+        return [one for one in batch.repeated if one[1].request_id not in held]
+
+    @property
+    def held(self) -> int:
+        return len(self._held)
+
+    def take_held(self) -> list[tuple[Delivery, Read]]:
+        """Take those that are held, to look at them anew. Those of a lost channel come again by themselves."""
+        held, self._held = self._held, []
+        return [(delivery, read) for delivery, read in held if delivery.session.open]
 
     async def work(self, works: Sequence[Work], lease: int, slots: Slots, settle: Settle) -> None:
         """Take claimed requests on, until each has its verdict on record and its response confirmed."""

@@ -12,8 +12,9 @@ class Line(IntEnum):
     """The lines that ask for slots."""
 
     FIRST = 0  # first attempts, from the broker
-    AGAIN = 1  # retries that are due
-    TAKEN_OVER = 2  # requests that another worker held
+    WAITED = 1  # first attempts, from the lines in Postgres
+    AGAIN = 2  # retries that are due
+    TAKEN_OVER = 3  # requests that another worker held
 
 
 class Slots:
@@ -73,6 +74,12 @@ class Turns:
             if not waiting.granted.cancelled():  # it was granted in the moment of the cancellation
                 self.give_back(waiting.granted.result())
             raise
+
+    def reserve_now(self, most: int) -> int:
+        """Take the slots that are free and that nobody waits for, at most `most`; perhaps none."""
+        room = 0 if self._in_turn() else max(0, min(most, self._free))
+        self._free -= room
+        return room
 
     def give_back(self, unused: int) -> None:
         """Make these free for whoever waits."""

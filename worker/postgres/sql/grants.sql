@@ -11,7 +11,7 @@ begin
   execute format('grant usage on schema %I to %I', here, worker);
   foreach existing in array array[
     'schema_migrations', 'installation', 'requests', 'request_transitions', 'attempts', 'sessions', 'leases', 'workers',
-    'other_answers'
+    'other_answers', 'lines', 'limits', 'limits_in_force', 'pauses', 'rules', 'waiting_requests'
   ] loop
     if no_more then
       execute format('revoke all on %I.%I from %I', here, existing, worker);
@@ -21,12 +21,14 @@ begin
   execute format(
     'grant insert, update, delete on %I.leases, %I.workers, %I.other_answers to %I', here, here, here, worker
   );
+  execute format('grant insert, update, delete on %I.lines, %I.limits, %I.pauses to %I', here, here, here, worker);
+  execute format('grant update (full_at) on %I.rules to %I', here, worker);
   execute format('grant insert on %I.attempts to %I', here, worker);
   execute format('grant insert, update (status, updated_at) on %I.sessions to %I', here, worker);
   execute format('grant update on %I.requests to %I', here, worker);
   execute format(
     'grant insert (request_id, status, attempt, org_id, user_id, fingerprint, body, refusal, session_id, reply_to, '
-    'correlation_id, traceparent, worker, lease, deadline_at, started_at) on %I.requests to %I', here, worker
+    'correlation_id, traceparent, worker, lease, deadline_at, started_at, due_at, waits_in, waits_for, begins_at) on %I.requests to %I', here, worker
   );
   execute format('grant execute on function %I.claim_installation to %I', here, worker);
   execute format('grant execute on function %I.retire_requests(interval, integer) to %I', here, worker);

@@ -72,7 +72,10 @@ where request_id = any ($1::uuid[])
 
 -- name: begin_pending
 -- Nothing goes from pending to failed directly.
-update requests set status = 'processing', attempt = 1, worker = $1, started_at = now()
+-- No lease holds it: it is looked at a minute later, in case its end or its response is still missing then.
+update requests set
+  status = 'processing', attempt = 1, worker = $1, started_at = now(),
+  waits_in = null, waits_for = null, due_at = now() + interval '1 minute'
 where request_id = any ($2::uuid[]) and status = 'pending'
 
 -- name: redirect
@@ -87,12 +90,15 @@ returning requests.request_id
 -- name: finish
 -- Terminal status, response and session together, fenced by the attempt: a row that another
 -- worker has claimed since is left alone, and is not among those returned.
--- A put-off one, which no lease holds, is looked at a minute later: by then its response has been published.
+-- A put-off or waiting one, which no lease holds, is looked at a minute later: by then its response has been published.
 with finished as (
   update requests
   set
     status = g.status, response = g.response, error_code = g.error_code, finished_at = now(), worker = $1,
-    due_at = case when requests.due_at is not null then now() + interval '1 minute' end
+    due_at = case
+      when requests.due_at is not null or requests.waits_in is not null then now() + interval '1 minute'
+    end,
+    waits_in = null, waits_for = null, runs_in = null
   from unnest(
     $2::uuid[], $3::integer[], $4::text[], $5::text[], $6::text[],
     $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
@@ -125,7 +131,7 @@ select request_id, reply_to, correlation_id, traceparent from finished
 -- The next attempt is due after the delay, and no lease holds the request until then. What the last one failed of
 -- is noted; where nothing is, no attempt was spent, and the same one goes on.
 with moved as (
-  update requests set lease = null, due_at = now() + make_interval(secs => g.delay)
+  update requests set lease = null, runs_in = null, due_at = now() + make_interval(secs => g.delay)
   from unnest(
     $1::uuid[], $2::integer[], $3::double precision[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[]
   ) as g (request_id, attempt, delay, worker, kind, error_type, reason, place)
@@ -160,24 +166,39 @@ select
 from requests where due_at <= now()
 
 -- name: take_due
--- Requests whose next attempt is due, at most so many, into one lease of this worker's. Those that another worker
--- is taking are passed by. What a try before, whose answer was lost, has taken is among them.
+-- Requests whose next attempt is due, at most so many, into one lease of this worker's; also those whose deadline has
+-- passed while they waited. Those that another worker is taking are passed by. What a try before, whose answer was
+-- lost, has taken is among them. One whose organisation is paused or limited joins its line instead. $5: take only
+-- what is too late.
 with mine as (
   select r.request_id from leases l join requests r on r.lease = l.id
   where l.id = $1 and l.worker = $2 and r.published_at is null
-), due as (
-  select request_id from requests
-  where due_at <= now()
+), found as (
+  select request_id, org_id, finished_at is null and coalesce(deadline_at > now(), true) as may_begin from requests
+  where due_at <= now() and (not $5::boolean or deadline_at <= now() or finished_at is not null)
   order by due_at
   limit greatest(0, $4 - (select count(*) from mine))
   for update skip locked
+), lined as (
+  update requests set waits_in = coalesce(found.org_id, ''), waits_for = why.reason, begins_at = now(),
+    due_at = requests.deadline_at
+  from found cross join lateral why_waiting(found.org_id) as why (reason)
+  where requests.request_id = found.request_id and found.may_begin and why.reason is not null
+  returning requests.request_id, requests.waits_in, requests.begins_at
+), due as (
+  select request_id from found where request_id not in (select request_id from lined)
 ), lease as (
   insert into leases (id, worker, lease_until)
   select $1, $2, now() + make_interval(secs => $3) where exists (select from due)
   on conflict (id) do update set lease_until = excluded.lease_until where leases.worker = excluded.worker
   returning id
 ), taken as (
-  update requests set lease = lease.id, due_at = null
+  update requests set
+    lease = lease.id, due_at = null, waits_in = null, waits_for = null,
+    status = case requests.status when 'pending' then 'processing' else requests.status end,
+    attempt = case requests.status when 'pending' then 1 else requests.attempt end,
+    worker = case requests.status when 'pending' then $2 else requests.worker end,
+    started_at = coalesce(requests.started_at, now())
   from due, lease
   where requests.request_id = due.request_id
   returning requests.*
@@ -185,10 +206,13 @@ with mine as (
   select * from taken where published_at is null
   union all
   select requests.* from mine join requests using (request_id)
+), joined as (
+  select join_lines(array_agg(waits_in), array_agg(begins_at)) from lined having count(*) > 0
 )
 select
   r.request_id, r.status, r.attempt, r.org_id, r.user_id, r.session_id, r.body, r.refusal, r.response, r.error_code,
-  r.deadline_at, r.reply_to, r.correlation_id, r.traceparent, r.lease, r.received_at, r.worker, tried.*
+  r.deadline_at, coalesce(r.deadline_at <= now(), false) as late, r.reply_to, r.correlation_id, r.traceparent, r.lease,
+  r.received_at, r.worker, tried.*
 from r left join lateral (
   select
     count(*) filter (where a.kind in ('raised', 'timeout')) as errors,
@@ -198,6 +222,108 @@ from r left join lateral (
     coalesce(bool_or(a.attempt = r.attempt), false) as attempt_over
   from attempts a where a.request_id = r.request_id
 ) as tried on true
+where (select count(*) from joined) >= 0 -- or else nobody would carry it out
+
+-- name: wait
+-- Inserts the requests that are new and may not begin yet, each into the line of its organisation; says which.
+with waiting as (
+  insert into requests (
+    request_id, status, attempt, org_id, user_id, fingerprint, body, refusal, session_id,
+    reply_to, correlation_id, traceparent, deadline_at, due_at, waits_in, waits_for, begins_at
+  )
+  select
+    g.request_id, 'pending', 0, g.org_id, g.user_id, g.fingerprint, g.body, g.refusal, g.session_id,
+    g.reply_to, g.correlation_id, g.traceparent, g.deadline_at, g.deadline_at, coalesce(g.org_id, ''), g.waits_for,
+    coalesce(g.not_before, now())
+  from unnest(
+    $1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::text[], $7::text[],
+    $8::text[], $9::text[], $10::text[], $11::timestamptz[], $12::text[], $13::timestamptz[]
+  ) as g (
+    request_id, org_id, user_id, fingerprint, body, refusal, session_id,
+    reply_to, correlation_id, traceparent, deadline_at, waits_for, not_before
+  )
+  on conflict (request_id) do nothing
+  returning request_id, waits_in, begins_at
+)
+select coalesce(array_agg(request_id), '{}') as waiting, join_lines(array_agg(waits_in), array_agg(begins_at))
+from waiting
+
+-- name: claim_waiting
+-- Requests that waited and may begin, at most so many, into one lease of this worker's.
+select
+  r.request_id, r.status, r.attempt, r.org_id, r.user_id, r.session_id, r.body, r.refusal, r.response, r.error_code,
+  r.deadline_at, coalesce(r.deadline_at <= now(), false) as late, r.reply_to, r.correlation_id, r.traceparent, r.lease,
+  r.received_at, r.worker, tried.*
+from claim_waiting($2, $1, $3, $4) as r left join lateral (
+  select
+    count(*) filter (where a.kind in ('raised', 'timeout')) as errors,
+    count(*) filter (where a.kind = 'retry_later') as put_offs,
+    count(*) filter (where a.kind = 'worker_lost') as crashes,
+    min(a.at) filter (where a.kind in ('raised', 'timeout')) as since,
+    coalesce(bool_or(a.attempt = r.attempt), false) as attempt_over
+  from attempts a where a.request_id = r.request_id
+) as tried on true
+
+-- name: next_in_line
+-- Seconds until something that waits may begin: zero or below when something may now, null when nothing waits.
+select case
+  when exists (select from lines where asleep_until is null) then 0
+  else (select extract(epoch from min(asleep_until) - now()) from lines where asleep_until < 'infinity')
+end::double precision as seconds
+
+-- name: lines_awake
+-- The organisations that have something waiting which may begin.
+select org_id from lines where asleep_until is null order by pass limit $1
+
+-- name: count_waiting
+-- How many wait, by reason, counted up to a bound, and for how many seconds the oldest could have begun.
+select
+  case
+    when exists (select from pauses p where p.scope = 'all' and coalesce(p.ends_at > now(), true))
+      or exists (
+        select from pauses p where p.scope = 'org' and p.name = w.waits_in and coalesce(p.ends_at > now(), true)
+      ) then 'paused'
+    when w.waits_for = 'paused' or (w.waits_for = 'not_before' and w.since = 'due') then 'over_share'
+    else w.waits_for
+  end as reason,
+  sum(w.number)::bigint as waiting,
+  greatest(0, extract(epoch from now() - min(w.first)))::double precision as oldest_seconds
+from (
+  select
+    waits_in, waits_for, case when begins_at <= now() then 'due' else 'later' end as since,
+    count(*) as number, min(begins_at) as first
+  from (select waits_in, waits_for, begins_at from requests where waits_in is not null limit $1) as each_one
+  group by 1, 2, 3
+) as w
+group by 1
+
+-- name: rules_edition
+-- Changes with every change of limits and pauses, and when a pause ends by itself.
+select version, (select count(*) from pauses where coalesce(ends_at > now(), true)) as pauses from rules
+
+-- name: rules
+-- What is in force.
+select 'limit' as kind, scope, name, running, rate, burst, weight from limits_in_force
+union all
+select 'pause', scope, name, null, null, null, null from pauses where coalesce(ends_at > now(), true)
+
+-- name: settle_limits
+-- The limits of a worker's settings, in the place of those that were there before.
+with given as (
+  select * from unnest(
+    $1::text[], $2::text[], $3::integer[], $4::double precision[], $5::integer[], $6::double precision[]
+  ) as g (scope, name, running, rate, burst, weight)
+), gone as (
+  delete from limits where source = 'setting' and not exists (
+    select from given where given.scope = limits.scope and given.name = limits.name
+  )
+)
+insert into limits (scope, name, source, running, rate, burst, weight, set_by)
+select scope, name, 'setting', running, rate, burst, weight, 'WORKER_LIMITS' from given
+on conflict (scope, name, source) do update set
+  running = excluded.running, rate = excluded.rate, burst = excluded.burst, weight = excluded.weight, set_at = now()
+where (limits.running, limits.rate, limits.burst, limits.weight)
+  is distinct from (excluded.running, excluded.rate, excluded.burst, excluded.weight)
 
 -- name: register
 insert into workers (id, host, pid, version, handler, handler_build, settings)
@@ -346,7 +472,8 @@ returning leases.id, due.holder_silent, due.spends_attempt
 -- What such a lease holds and is not answered yet, and what was tried before.
 select
   r.request_id, r.status, r.attempt, r.org_id, r.user_id, r.session_id, r.body, r.refusal, r.response, r.error_code,
-  r.deadline_at, r.reply_to, r.correlation_id, r.traceparent, r.lease, r.received_at, r.worker, tried.*
+  r.deadline_at, coalesce(r.deadline_at <= now(), false) as late, r.reply_to, r.correlation_id, r.traceparent, r.lease,
+  r.received_at, r.worker, tried.*
 from requests r left join lateral (
   select
     count(*) filter (where a.kind in ('raised', 'timeout')) as errors,
@@ -395,8 +522,11 @@ select retired, reached from retire_requests(make_interval(secs => $1), $2, $3)
 select
   r.request_id, r.status, r.attempt, r.org_id, r.user_id, r.session_id, r.response, r.error_code, r.reply_to,
   r.correlation_id, r.deadline_at, r.received_at, r.started_at, r.due_at, r.finished_at, r.published_at,
-  r.undelivered, r.undelivered_at, r.answer_at, r.worker, l.lease_until, l.worker as lease_worker
-from requests r left join leases l on l.id = r.lease
+  r.undelivered, r.undelivered_at, r.answer_at, r.worker, l.lease_until, l.worker as lease_worker,
+  w.reason as waits_for, w.until as waits_until, w.pause_reason, w.paused_by
+from requests r
+left join leases l on l.id = r.lease
+left join waiting_requests w on w.request_id = r.request_id
 where r.request_id = $1
 
 -- name: history

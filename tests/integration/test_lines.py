@@ -1,0 +1,226 @@
+"""Requests that may not begin yet wait in Postgres, in the lines of their organisations."""
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+from support.handlers import steer
+from support.harness import (
+    Desk,
+    NewWorker,
+    eventually,
+    good_request,
+    metric_becomes,
+    response_in,
+    row_of,
+)
+
+from schemas import CreateSessionRequest
+from worker.handlers import Context
+
+PAUSE = "insert into pauses (scope, name, reason, paused_by) values ($1, $2, 'a test', 'me')"
+RESUME = "delete from pauses where scope = $1 and name = $2"
+LIMIT = (
+    "insert into limits (scope, name, source, running, rate, burst, weight, set_by) "
+    "values ($1, $2, 'command', $3, $4, $5, $6, 'me')"
+)
+
+
+def of_org(org: str, **payload: Any) -> dict[str, Any]:
+    return {**good_request(None, **payload), "org_id": org}
+
+
+async def settled(desk: Desk, db: asyncpg.Connection, waiting: int) -> None:
+    """Waits until so many requests wait in Postgres."""
+
+    async def look() -> bool:
+        return await db.fetchval("select count(*) from requests where waits_in is not null") == waiting
+
+    await eventually(look)
+
+
+async def in_force(db: asyncpg.Connection) -> None:
+    """Waits until every worker has looked at the rules since now."""
+    await asyncio.sleep(1)
+
+
+async def test_what_is_paused_waits_and_begins_when_it_is_resumed(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    await db.execute(PAUSE, "org", "held")
+    worker = await new_worker()
+    held, other = of_org("held"), of_org("other")
+    await desk.send(held)
+    assert (await desk.ask(other)).status == "completed"
+    await settled(desk, db, 1)
+
+    row = await row_of(db, held["request_id"])
+    assert (row["status"], row["attempt"], row["waits_for"], row["lease"]) == ("pending", 0, "paused", None)
+    await metric_becomes(1, worker, "worker_waiting_requests", reason="paused")
+    await db.execute(RESUME, "org", "held")
+
+    answer = response_in(await desk.next())
+    assert (str(answer.request_id), answer.status) == (held["request_id"], "completed")
+    row = await row_of(db, held["request_id"])
+    assert (row["status"], row["attempt"], row["waits_in"], row["waits_for"]) == ("completed", 1, None, None)
+    history = await db.fetch(
+        "select status, attempt from request_transitions where request_id = $1 order by at", UUID(held["request_id"])
+    )
+    assert [tuple(step) for step in history] == [("pending", 0), ("processing", 1), ("completed", 1)]
+    assert await db.fetchval("select count(*) from lines") == 0
+
+
+async def test_a_flood_is_shared_out_also_the_backlog_that_is_there(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    begun: list[str] = []
+
+    async def act(request: CreateSessionRequest, _context: Context) -> None:
+        begun.append(request.org_id)
+        await asyncio.sleep(0.02)
+
+    worker = await new_worker(handler=steer(act), handler_concurrency=4)
+    for _ in range(400):
+        await desk.send(of_org("flood"))
+    quiet = [of_org(f"quiet-{n}") for n in range(5)]
+    for one in quiet:
+        await desk.send(one)
+    order = [response_in(await desk.next()) for _ in range(405)]
+
+    assert {one.status for one in order} == {"completed"}
+    places = [place for place, one in enumerate(order) if str(one.request_id) in {q["request_id"] for q in quiet}]
+    print(places, Counter(begun))
+    assert max(places) < 250
+    await metric_becomes(0, worker, "worker_waiting_requests", reason="over_share")
+
+
+async def test_a_limit_of_running_requests_holds_on_all_workers(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    running, most = Counter[str](), Counter[str]()
+
+    async def act(request: CreateSessionRequest, _context: Context) -> None:
+        running[request.org_id] += 1
+        most[request.org_id] = max(most[request.org_id], running[request.org_id])
+        await asyncio.sleep(0.02)
+        running[request.org_id] -= 1
+
+    await db.execute(LIMIT, "org", "few", 2, None, None, None)
+    await new_worker(handler=steer(act))
+    await new_worker(handler=steer(act))
+    for _ in range(30):
+        await desk.send(of_org("few"))
+        await desk.send(of_org("many"))
+    answers = [response_in(await desk.next()) for _ in range(60)]
+
+    assert {one.status for one in answers} == {"completed"}
+    assert most["few"] == 2
+    assert most["many"] > 2
+
+
+async def test_a_rate_holds(new_worker: NewWorker, desk: Desk, db: asyncpg.Connection) -> None:
+    await db.execute(LIMIT, "org", "slow", None, 20.0, 5, None)
+    await new_worker()
+    clock = asyncio.get_running_loop().time
+    begun = clock()
+    for _ in range(25):
+        await desk.send(of_org("slow"))
+    answers = [response_in(await desk.next()) for _ in range(25)]
+    took = clock() - begun
+
+    assert {one.status for one in answers} == {"completed"}
+    assert took >= 20 / 20, "a burst of five, and then twenty a second"
+    assert took < 4
+
+
+async def test_a_deadline_reaches_a_request_that_waits(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    await db.execute(PAUSE, "all", "")
+    await new_worker()
+    soon = datetime.now(UTC) + timedelta(seconds=1.5)
+    await desk.send(good_request(), headers={"deadline": soon.isoformat()})
+    answer = response_in(await desk.next())
+
+    assert answer.metadata["code"] == "deadline_exceeded"
+    assert datetime.now(UTC) >= soon
+    assert await db.fetchval("select count(*) from requests where waits_in is not null") == 0
+
+
+async def test_a_cancel_reaches_a_request_that_waits(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    await db.execute(PAUSE, "all", "")
+    await new_worker()
+    request = good_request()
+    await desk.send(request)
+    await settled(desk, db, 1)
+    cancel = {"operation": "cancel_session", "request_id": request["request_id"], "reason": "no need"}
+    await desk.send(cancel)
+    answer = response_in(await desk.next())
+
+    assert answer.metadata["code"] == "cancelled"
+    assert await db.fetchval("select count(*) from requests where waits_in is not null") == 0
+
+
+async def test_a_retry_of_a_paused_organisation_joins_its_line(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    calls = Counter[int]()
+
+    async def act(_request: CreateSessionRequest, context: Context) -> None:
+        calls[context.attempt] += 1
+        if context.attempt == 1:
+            await db.execute(PAUSE, "org", "org-1")
+            raise RuntimeError
+
+    await new_worker(handler=steer(act), retry_base_seconds=0.02, retry_cap_seconds=0.05)
+    await desk.send(good_request())
+    await settled(desk, db, 1)
+    assert calls == {1: 1}
+    await db.execute(RESUME, "org", "org-1")
+    answer = response_in(await desk.next())
+
+    assert answer.status == "completed"
+    assert calls == {1: 1, 2: 1}
+
+
+async def test_beyond_the_bound_requests_stay_in_the_queue_and_begin_later(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    await db.execute(PAUSE, "org", "held")
+    await new_worker(max_waiting=3)
+    for _ in range(5):
+        await desk.send(of_org("held"))
+    await settled(desk, db, 3)
+    assert (await desk.ask(of_org("other"))).status == "completed"
+    assert await db.fetchval("select count(*) from requests where org_id = 'held'") == 3
+    await db.execute(RESUME, "org", "held")
+    answers = [response_in(await desk.next()) for _ in range(5)]
+
+    assert {one.status for one in answers} == {"completed"}
+
+
+async def test_shares_follow_weights(new_worker: NewWorker, desk: Desk, db: asyncpg.Connection) -> None:
+    begun: list[str] = []
+
+    async def act(request: CreateSessionRequest, _context: Context) -> None:
+        begun.append(request.org_id)
+        await asyncio.sleep(0.01)
+
+    await db.execute(PAUSE, "all", "")
+    await db.execute(LIMIT, "org", "double", None, None, None, 2.0)
+    await new_worker(handler=steer(act), handler_concurrency=2)
+    for _ in range(100):
+        await desk.send(of_org("double"))
+        await desk.send(of_org("single"))
+    await settled(desk, db, 200)
+    await db.execute(RESUME, "all", "")
+    for _ in range(200):
+        await desk.next()
+
+    first = Counter(begun[:90])
+    assert 56 <= first["double"] <= 64, first
