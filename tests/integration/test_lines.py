@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import asyncpg
 from support.handlers import steer
@@ -42,11 +42,6 @@ async def settled(desk: Desk, db: asyncpg.Connection, waiting: int) -> None:
     await eventually(look)
 
 
-async def in_force(db: asyncpg.Connection) -> None:
-    """Waits until every worker has looked at the rules since now."""
-    await asyncio.sleep(1)
-
-
 async def test_what_is_paused_waits_and_begins_when_it_is_resumed(
     new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
 ) -> None:
@@ -67,7 +62,8 @@ async def test_what_is_paused_waits_and_begins_when_it_is_resumed(
     row = await row_of(db, held["request_id"])
     assert (row["status"], row["attempt"], row["waits_in"], row["waits_for"]) == ("completed", 1, None, None)
     history = await db.fetch(
-        "select status, attempt from request_transitions where request_id = $1 order by at", UUID(held["request_id"])
+        "select status, attempt from request_transitions where request_id = $1 order by at",
+        UUID(held["request_id"]),
     )
     assert [tuple(step) for step in history] == [("pending", 0), ("processing", 1), ("completed", 1)]
     assert await db.fetchval("select count(*) from lines") == 0
@@ -91,7 +87,9 @@ async def test_a_flood_is_shared_out_also_the_backlog_that_is_there(
     order = [response_in(await desk.next()) for _ in range(405)]
 
     assert {one.status for one in order} == {"completed"}
-    places = [place for place, one in enumerate(order) if str(one.request_id) in {q["request_id"] for q in quiet}]
+    places = [
+        place for place, one in enumerate(order) if str(one.request_id) in {q["request_id"] for q in quiet}
+    ]
     print(places, Counter(begun))
     assert max(places) < 250
     await metric_becomes(0, worker, "worker_waiting_requests", reason="over_share")
@@ -169,16 +167,20 @@ async def test_a_cancel_reaches_a_request_that_waits(
 async def test_a_retry_of_a_paused_organisation_joins_its_line(
     new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
 ) -> None:
-    calls = Counter[int]()
+    calls, begun, paused = Counter[int](), asyncio.Event(), asyncio.Event()
 
     async def act(_request: CreateSessionRequest, context: Context) -> None:
         calls[context.attempt] += 1
         if context.attempt == 1:
-            await db.execute(PAUSE, "org", "org-1")
+            begun.set()
+            await paused.wait()
             raise RuntimeError
 
     await new_worker(handler=steer(act), retry_base_seconds=0.02, retry_cap_seconds=0.05)
     await desk.send(good_request())
+    await begun.wait()
+    await db.execute(PAUSE, "org", "org-1")
+    paused.set()
     await settled(desk, db, 1)
     assert calls == {1: 1}
     await db.execute(RESUME, "org", "org-1")
