@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import asyncpg
 import pytest
@@ -31,10 +32,10 @@ async def test_submit_returns_when_the_request_is_safe(responder: Responder, cli
 
 @pytest.mark.parametrize("name", ["not_before", "deadline"])
 async def test_a_time_without_a_zone_is_refused(responder: Responder, client: Client, name: str) -> None:
-    naive = datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=1)
+    given: dict[str, Any] = {name: datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=1)}
 
     with pytest.raises(ValueError, match=f"{name} has no time zone"):
-        await client.submit(org_id="org-1", **{name: naive})
+        await client.submit(org_id="org-1", **given)
 
     await client.submit(org_id="org-1", key="next")
     assert request_id_of(await responder.next()) == request_id_for("org-1", "next"), "nothing came before"
