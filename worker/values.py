@@ -96,7 +96,7 @@ class Arrival(NamedTuple):
     request: Requested | None = None
     refusal: Refusal | None = None
     deadline_at: datetime | None = None
-    not_before: datetime | None = None  # in the future when it was read
+    not_before: datetime | None = None  # it may not begin earlier; None when it may begin now
     contents: tuple[
         str, ...
     ] = ()  # what else its fingerprint may have been made from: another key, an older form

@@ -1,6 +1,7 @@
 """Each command is run on real servers; its output and exit code are checked."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -9,6 +10,7 @@ import pytest
 from support.commands import Shell, line_with
 from support.handlers import steer
 from support.harness import Desk, NewWorker, declare_topology, eventually, good_request
+from support.responder import Responder, completed
 
 from schemas import CreateSessionRequest
 from worker.handlers import Context, RetryLater
@@ -119,6 +121,37 @@ async def test_submitted_and_taken_from_the_response_queue(shell: Shell, new_wor
     none_left = await shell.run("responses")
     assert (none_left.code, none_left.out) == (0, "")
     assert "no responses in the queue" in none_left.err
+
+
+@pytest.mark.parametrize(
+    ("given", "count"),
+    [
+        ("--no-wait", 1),
+        ("--timeout 90", 1),
+        ("--no-wait --count 3", 3),
+        ("--timeout 90 --count 3", 3),
+        ("--timeout 90 --file requests.jsonl", 2),
+        ("--no-wait --file requests.jsonl --checkpoint done", 2),
+    ],
+)
+async def test_requests_that_begin_later(
+    shell: Shell, responder: Responder, tmp_path: Path, given: str, count: int
+) -> None:
+    responder.rule = completed
+    (tmp_path / "requests.jsonl").write_text('{"name": "a"}\n{"payload": {}, "key": "b"}\n')
+    words = [str(tmp_path / word) if word in ("requests.jsonl", "done") else word for word in given.split()]
+    begins_at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=60)
+
+    outcome = await shell.run("request", "--not-before", begins_at.isoformat(), *words)
+
+    assert outcome.code == 0, outcome.err
+
+    async def all_taken() -> bool:
+        return len(responder.taken) == count
+
+    await eventually(all_taken)
+    times = {message.headers["not_before"] for message in responder.taken}
+    assert times == {begins_at.timestamp() * 1000}
 
 
 async def test_reading_some_responses_again_and_again_costs_the_others_nothing(

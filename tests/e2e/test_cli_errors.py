@@ -30,6 +30,8 @@ NOBODY = "127.0.0.1:1"
         (["request", "--count", "2", "--key", "k"], {}, "--count does not go with"),
         (["request", "--file", "/nowhere"], {"AMQP_URL": "amqp://localhost/"}, "No such file"),
         (["request", "--metadata", "[]"], {}, "is not a JSON object"),
+        (["request", "--not-before", "tomorrow"], {}, "--not-before: is neither ISO 8601 nor milliseconds"),
+        (["request", "--not-before", "9999-12-31"], {}, "--timeout only 30 s: add --no-wait"),
         (["cancel", "17"], {}, "invalid UUID"),
         (["status", "17"], {}, "DATABASE_URL: is not set"),
         (

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -26,6 +27,7 @@ class Bad(NamedTuple):
 ID = str(uuid4())  # each test has a database of its own
 GOOD = good_request(UUID(ID), name=MARK)
 TEXT = json.dumps(GOOD)
+TOMORROW = int((time.time() + 86_400) * 1000)
 BY_CORRELATION = {"correlation_id": ID}
 
 
@@ -119,6 +121,25 @@ ABOUT_A_PROPERTY = [
         properties={"headers": {"deadline": bytearray(b"\xff\xfe")}},
     ),
     Bad("an endless deadline", TEXT, "header `deadline`", properties={"headers": {"deadline": 2**62}}),
+    Bad(
+        "a beginning of words", TEXT, "`not_before` is neither", properties={"headers": {"not_before": MARK}}
+    ),
+    Bad("a beginning that is true", TEXT, "is neither", properties={"headers": {"not_before": True}}),
+    # As a float, RabbitMQ takes it from nobody.
+    Bad("no number", TEXT, "is neither", properties={"headers": {"not_before": "NaN"}}),
+    Bad("years ahead", TEXT, "more than 366 days", properties={"headers": {"not_before": "9999-12-31"}}),
+    Bad(
+        "a beginning after the deadline",
+        TEXT,
+        "`not_before` is not earlier than the deadline",
+        properties={"headers": {"not_before": TOMORROW, "deadline": TOMORROW}},
+    ),
+    Bad(
+        "a beginning after the expiration",
+        TEXT,
+        "`not_before` is not earlier than the deadline",
+        properties={"headers": {"not_before": TOMORROW}, "expiration": 3600},
+    ),
 ]
 
 

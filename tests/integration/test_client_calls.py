@@ -6,7 +6,7 @@ import random
 import socket
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -114,6 +114,21 @@ async def test_a_request_without_a_timeout_has_no_deadline(responder: Responder,
     await client.create_session(org_id="org-1", timeout=None)
 
     assert "deadline" not in responder.taken[0].headers
+
+
+async def test_a_call_waits_for_a_time_to_begin_within_its_timeout_alone(
+    responder: Responder, client: Client
+) -> None:
+    responder.rule = completed
+    begins_at = datetime.now(UTC) + timedelta(seconds=60)
+
+    with pytest.raises(ValueError, match="a longer timeout"):
+        await client.create_session(org_id="org-1", not_before=begins_at)
+    assert responder.taken == []
+
+    for timeout in (90, None):
+        await client.create_session(org_id="org-1", not_before=begins_at, timeout=timeout)
+        assert responder.taken.pop().headers["not_before"] == int(begins_at.timestamp() * 1000)
 
 
 async def test_the_same_key_is_the_same_request(responder: Responder, client: Client) -> None:

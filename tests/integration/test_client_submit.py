@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import asyncpg
 import pytest
@@ -13,14 +14,62 @@ from worker.client import Client, Request, RequestUnroutable, SessionFailed, req
 
 
 async def test_submit_returns_when_the_request_is_safe(responder: Responder, client: Client) -> None:
-    deadline = datetime.now(UTC) + timedelta(hours=1)
+    begins_at = datetime.now(UTC) + timedelta(minutes=1)
+    deadline = begins_at + timedelta(hours=1)
 
-    request_id = await client.submit(org_id="org-1", key="order-17", deadline=deadline, reply_to="somewhere")
+    request_id = await client.submit(
+        org_id="org-1", key="order-17", not_before=begins_at, deadline=deadline, reply_to="somewhere"
+    )
 
     message = await responder.next()
     assert request_id == request_id_of(message) == request_id_for("org-1", "order-17")
     assert message.reply_to == "somewhere"
-    assert message.headers["deadline"] == int(deadline.timestamp() * 1000)
+    assert message.headers == {
+        "not_before": int(begins_at.timestamp() * 1000),
+        "deadline": int(deadline.timestamp() * 1000),
+    }
+
+
+@pytest.mark.parametrize("name", ["not_before", "deadline"])
+async def test_a_time_without_a_zone_is_refused(responder: Responder, client: Client, name: str) -> None:
+    given: dict[str, Any] = {name: datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=1)}
+
+    with pytest.raises(ValueError, match=f"{name} has no time zone"):
+        await client.submit(org_id="org-1", **given)
+
+    await client.submit(org_id="org-1", key="next")
+    assert request_id_of(await responder.next()) == request_id_for("org-1", "next"), "nothing came before"
+
+
+async def test_what_could_not_begin_in_time_is_not_sent(responder: Responder, client: Client) -> None:
+    now = datetime.now(UTC)
+    soon = now + timedelta(hours=1)
+
+    with pytest.raises(ValueError, match="is not earlier than the deadline"):
+        await client.submit(org_id="org-1", not_before=soon, deadline=soon)
+    past = Request(org_id="org-1", key="past", not_before=now, deadline=now - timedelta(seconds=1))
+    far = Request(org_id="org-1", key="far", not_before=now + timedelta(days=1000))
+    for request in (past, far):  # what is wrong with these is for a worker to say
+        await client.submit(request)
+        assert request_id_of(await responder.next()) == request_id_for("org-1", str(request.key))
+
+
+async def test_many_may_begin_at_times_of_their_own(responder: Responder, client: Client) -> None:
+    now = datetime.now(UTC)
+    times = {
+        request_id_for("org-1", f"order-{hours}"): now + timedelta(hours=hours) for hours in range(1, 20)
+    }
+    requests = (
+        Request(org_id="org-1", request_id=request_id, not_before=begins_at)
+        for request_id, begins_at in times.items()
+    )
+
+    assert [request_id async for request_id in client.submit_many(requests)] == list(times)
+
+    for _ in times:
+        message = await responder.next()
+        begins_at = times[request_id_of(message)]
+        assert message.headers == {"not_before": int(begins_at.timestamp() * 1000)}
 
 
 async def test_submit_many_confirms_in_order(responder: Responder, client: Client) -> None:

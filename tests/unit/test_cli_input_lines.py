@@ -3,6 +3,7 @@
 import argparse
 import io
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -26,6 +27,7 @@ async def read(text: str, *, flags: dict[str, Any] | None = None, **options: Any
             "request_id": None,
             "key": None,
             "metadata": None,
+            "not_before": None,
             **options,
         }
     )
@@ -62,6 +64,14 @@ async def test_flags_win_over_the_document() -> None:
     assert request is not None
     assert request.payload == {"name": "b", "status": "active"}
     assert request.identity() == request_id_for("p", "k")
+
+
+async def test_each_line_gets_the_time_to_begin() -> None:
+    begins_at = datetime(2030, 1, 31, 8, tzinfo=UTC)
+
+    lines = await read('{"name": "a"}\n{"payload": {}}\n', not_before=begins_at)
+
+    assert [line.request and line.request.not_before for line in lines] == [begins_at] * 2
 
 
 async def test_lines_are_numbered_without_the_empty_ones() -> None:

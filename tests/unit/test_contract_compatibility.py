@@ -161,6 +161,8 @@ _BREAKING: dict[str, Callable[[Documents], object]] = {
     "a property of a response goes": lambda all_: _message(all_, "CreateSessionResponse", "x-amqp-properties")["properties"].pop("message_id"),
     "a request needs a header": lambda all_: _required(_message(all_, "CreateSessionRequest", "headers"), "deadline"),
     "a header of a request goes": lambda all_: _message(all_, "CreateSessionRequest", "headers")["properties"].pop("deadline"),
+    "a request needs a time to begin": lambda all_: _required(_message(all_, "CreateSessionRequest", "headers"), "not_before"),
+    "a time to begin may no longer be a text": lambda all_: _message(all_, "CreateSessionRequest", "headers")["properties"].update(not_before={"type": "number"}),
     "a header of a dead letter goes": lambda all_: _message(all_, "UnreadableMessage", "headers")["properties"].pop("x-reason"),
     "the reply goes elsewhere": lambda all_: all_[ASYNCAPI]["operations"]["createSession"]["reply"]["address"].update(location="$message.header#/answer_to"),
     "an operation goes": lambda all_: all_[ASYNCAPI]["operations"].pop("cancelSession"),

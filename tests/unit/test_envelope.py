@@ -3,8 +3,7 @@
 import base64
 import gzip
 import json
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -118,45 +117,6 @@ def test_a_stored_body_gives_the_request_back() -> None:
 
     assert request.whole() == made.request.whole()
     assert sealed == made.document
-
-
-@pytest.mark.parametrize(
-    ("header", "expected"),
-    [
-        ("2026-01-02T04:00:00+01:00", datetime(2026, 1, 2, 3, tzinfo=UTC)),
-        ("2026-01-02", datetime(2026, 1, 2, tzinfo=UTC)),
-        (" 1767322800000 ", datetime(2026, 1, 2, 3, tzinfo=UTC)),
-        (1767322800000, datetime(2026, 1, 2, 3, tzinfo=UTC)),
-        (-1, datetime(1969, 12, 31, 23, 59, 59, 999000, tzinfo=UTC)),
-        (bytearray(b"1767322800000"), datetime(2026, 1, 2, 3, tzinfo=UTC)),
-        (datetime(2026, 1, 2, 3), datetime(2026, 1, 2, 3, tzinfo=UTC)),  # noqa: DTZ001 — as some clients give it
-    ],
-)
-def test_a_deadline_is_read_in_every_form(header: object, expected: datetime) -> None:
-    assert arrival(REQUEST, headers={"deadline": header}).deadline_at == expected
-
-
-@pytest.mark.parametrize(
-    "header",
-    ["", "soon", "99999999999999999", [1], {"a": 1}, Decimal(1), float("nan"), float("inf"), 10**18, True],
-)
-def test_a_deadline_that_cannot_be_read_is_refused_and_burns_no_id(header: object) -> None:
-    made = read(REQUEST, headers={"deadline": header})
-
-    assert isinstance(made, Unrecorded)
-    assert (made.request_id, made.refusal.code) == (ID, FailureCode.INVALID_REQUEST)
-    assert [error["field"] for error in made.refusal.errors or []] == ["deadline"]
-
-
-def test_the_expiration_counts_from_when_it_was_sent_and_never_from_the_future() -> None:
-    sent = NOW - timedelta(seconds=10)
-
-    assert arrival(REQUEST, expiration="60000", timestamp=sent).deadline_at == sent + timedelta(minutes=1)
-    assert arrival(REQUEST, expiration="60000").deadline_at == NOW + timedelta(minutes=1)
-    ahead = NOW + timedelta(days=1)
-    assert arrival(REQUEST, expiration="60000", timestamp=ahead).deadline_at == NOW + timedelta(minutes=1)
-    assert code(read(REQUEST, expiration="x")) is FailureCode.INVALID_REQUEST
-    assert code(read(REQUEST, expiration="9" * 30)) is FailureCode.INVALID_REQUEST
 
 
 @pytest.mark.parametrize(

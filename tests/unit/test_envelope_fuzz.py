@@ -40,7 +40,8 @@ PROPERTIES = st.fixed_dictionaries(
         "content_encoding": st.sampled_from([None, "", "gzip", "utf-8"]),
         "expiration": st.one_of(st.none(), st.text(max_size=10), st.integers().map(str)),
         "headers": st.one_of(
-            st.none(), st.dictionaries(st.sampled_from(["deadline", "traceparent", "x"]), HEADER_VALUES)
+            st.none(),
+            st.dictionaries(st.sampled_from(["deadline", "not_before", "traceparent", "x"]), HEADER_VALUES),
         ),
     }
 )

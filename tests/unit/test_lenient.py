@@ -13,6 +13,7 @@ from worker.rabbitmq import lenient_reading
 
 MOST = 131_072 - 200  # what a frame leaves for them
 DEADLINE = {b"deadline": b"l" + struct.pack(">q", 1767322800000)}
+NOT_BEFORE = {b"not_before": b"l" + struct.pack(">q", 1767319200000)}
 BROKER = {b"x-delivery-count": b"l" + struct.pack(">q", 3)}
 TOO_LATE = b"T" + struct.pack(">Q", 1 << 63)
 
@@ -39,7 +40,7 @@ LARGE = {
 
 @pytest.mark.parametrize("entries", LARGE.values(), ids=LARGE)
 def test_a_large_table_is_read_in_little_time_and_what_matters_is_found(entries: dict[bytes, bytes]) -> None:
-    raw = table(entries | DEADLINE | BROKER)
+    raw = table(entries | DEADLINE | NOT_BEFORE | BROKER)
     assert len(raw) <= MOST
     spent = []
     for _ in range(5):
@@ -49,6 +50,7 @@ def test_a_large_table_is_read_in_little_time_and_what_matters_is_found(entries:
 
     assert size == len(raw)
     assert found["deadline"] == 1767322800000
+    assert found["not_before"] == 1767319200000
     assert found["x-delivery-count"] == 3
     assert min(spent) < 0.05
 

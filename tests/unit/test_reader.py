@@ -7,7 +7,7 @@ import sys
 import time
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -89,6 +89,15 @@ async def test_it_reads_and_restores_as_the_worker_itself_does(reading: Reader) 
                 requested, document = await reading.restore(read.body, ID)
                 mine, my_document = restore(read.body, ID, KEYS)
                 assert (requested.whole(), document) == (mine.whole(), my_document)
+
+
+async def test_a_time_to_begin_comes_back_from_there(reading: Reader) -> None:
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+
+    for headers, expected in (({"not_before": tomorrow}, tomorrow), ({"not_before": NOW}, None)):
+        read = await reading.read(message(request(), 3, headers=headers))
+        assert isinstance(read, Arrival)
+        assert (read.refusal, read.not_before) == (None, expected)
 
 
 async def test_what_kills_its_reader_is_refused_and_the_next_message_is_read(reading: Reader) -> None:

@@ -6,6 +6,7 @@ from schemas import FailureCode
 
 REQUEST_ID = "0b9fd3a3-6f0e-4a5b-9d70-6d1c0d2c7a11"
 _OTHER_ID = "6f9f1c0e-6c0b-4a55-9d5e-0f4b8f5f5c11"
+_THIRD_ID = "1f0e8d6a-2c3b-4d5e-8f90-a1b2c3d4e5f6"
 _TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 Example = dict[str, Any]
@@ -43,6 +44,17 @@ REQUESTS: list[Example] = [
             },
             "timestamp": "2026-01-02T03:04:05Z",
             "metadata": {"source": "web"},
+        },
+    },
+    {
+        "name": "scheduled",
+        "summary": "One that may begin at nine, and is not wanted after noon.",
+        "headers": {"not_before": "2026-01-03T09:00:00+01:00", "deadline": "2026-01-03T12:00:00+01:00"},
+        "payload": {
+            "request_id": _THIRD_ID,
+            "org_id": "org-1",
+            "operation": "create_session",
+            "payload": {"name": "Follow-up call", "assistant_id": "asst_1"},
         },
     },
 ]  # fmt: skip

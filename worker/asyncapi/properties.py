@@ -16,6 +16,13 @@ def _object(properties: dict[str, Schema], *required: str) -> Schema:
     return made | {"required": list(required)} if required else made
 
 
+def _moment(description: str) -> Schema:
+    return {
+        "description": f"{description} ISO 8601, or milliseconds since 1970 as a number or its digits.",
+        "oneOf": [{"type": "string"}, {"type": "number"}],
+    }
+
+
 _TRACEPARENT = _text("W3C trace context; passed on from a request to its response.", maxLength=LONGEST_TEXT)
 _PERSISTENT: Schema = {
     "type": "integer",
@@ -63,11 +70,11 @@ def of_request(message_type: str) -> Schema:
 def headers_of_request() -> Schema:
     return _object(
         {
-            "deadline": {
-                "description": "After it no session is created and the answer is `deadline_exceeded`. "
-                "ISO 8601, or milliseconds since 1970 as a number or its digits.",
-                "oneOf": [{"type": "string"}, {"type": "number"}],
-            },
+            "deadline": _moment("After it no session is created and the answer is `deadline_exceeded`."),
+            "not_before": _moment(
+                "No worker begins the request earlier. In the past, it is as if absent; more than 366 days "
+                "ahead, or not earlier than the deadline, the answer is `invalid_request`."
+            ),
             "traceparent": _TRACEPARENT,
         }
     )

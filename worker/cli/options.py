@@ -1,6 +1,9 @@
 """Options that several commands have, and what the value of an option may be."""
 
 import argparse
+from datetime import datetime
+
+from worker.messages import moments
 
 
 def json_option(parser: argparse.ArgumentParser) -> None:
@@ -19,3 +22,11 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return number
+
+
+def moment(text: str) -> datetime:
+    """Read a time as the headers of a request have it."""
+    try:
+        return moments.moment(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"is {error}") from error

@@ -128,6 +128,7 @@ class Client:
         request_id: UUID | None = None,
         key: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        not_before: datetime | None = None,
         traceparent: str | None = None,
         timeout: float | None = 30,  # noqa: ASYNC109 — it travels with the request, as its deadline
     ) -> CreateSessionResponse:
@@ -137,7 +138,8 @@ class Client:
 
         `key` is the caller's own name for the request, unique in the organisation, such as an order's number:
         whoever asks with it again gets the same session. After `timeout` a worker does not begin the request
-        any more; None waits for ever.
+        any more; None waits for ever. No worker begins it before `not_before`. The call waits for that too,
+        so a `timeout` that ends earlier is a ValueError, and nothing is sent; `submit` waits for no response.
 
         >>> async def main():
         ...     async with Client(url) as client:
@@ -166,7 +168,8 @@ class Client:
         message = message_of(
             Request(
                 org_id=org_id, payload=payload or {}, user_id=user_id, request_id=request_id, key=key,
-                metadata=metadata or {}, deadline=_deadline(timeout), traceparent=traceparent,
+                metadata=metadata or {}, not_before=not_before, deadline=_deadline(timeout),
+                traceparent=traceparent,
             )
         )  # fmt: skip
         response = await self._ask(message, timeout)
@@ -220,12 +223,15 @@ class Client:
         **fields: Any,  # noqa: ANN401 — those of Request, which checks them
     ) -> UUID:
         """Publish a request and return its id once the broker has confirmed it: it will be answered, at its
-        `reply_to` or else in the response queue. Takes a Request or its fields.
+        `reply_to` or else in the response queue. Takes a Request or its fields. The `timeout` is that of the
+        confirmation alone: it says nothing of `not_before` and `deadline`.
 
         >>> async def main():
         ...     async with Client(url) as client:
         ...         request_id = await client.submit(org_id="org-1", key="order-17")
         ...         print(request_id == request_id_for("org-1", "order-17"))
+        ...         tomorrow = datetime.now(UTC) + timedelta(days=1)
+        ...         await client.submit(org_id="org-1", key="order-18", not_before=tomorrow)
         >>> asyncio.run(main())
         True
         """

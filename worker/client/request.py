@@ -39,6 +39,9 @@ class Request:
     A payload that is a dict goes out as it is: what is wrong with it is for the worker to say, as it
     does for every other producer.
 
+    No worker begins it before `not_before`, up to 366 days ahead; one in the past means now. None begins it
+    after `deadline`, which has to be later than that. Both need a time zone.
+
     >>> Request(org_id="org-1", key="order-17").identity() == request_id_for("org-1", "order-17")
     True
     >>> Request(org_id="org-1").identity() == Request(org_id="org-1").identity()
@@ -51,6 +54,7 @@ class Request:
     request_id: UUID | None = None
     key: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    not_before: datetime | None = None
     deadline: datetime | None = None
     reply_to: str | None = None
     traceparent: str | None = None
@@ -110,9 +114,7 @@ def message_of(request: Request) -> RequestMessage:
         # No part of the content. From here on the worker's metrics count, so it is finer than AMQP's seconds.
         "timestamp": datetime.now(UTC).isoformat(timespec="microseconds"),
     }
-    headers: dict[str, Any] = {}
-    if request.deadline is not None:
-        headers["deadline"] = int(request.deadline.timestamp() * 1000)
+    headers = _moments(request)
     if request.traceparent is not None:
         if len(request.traceparent) > LONGEST_TEXT:
             raise ValueError(f"traceparent has more than {LONGEST_TEXT} characters")
@@ -128,8 +130,27 @@ def message_of(request: Request) -> RequestMessage:
     return RequestMessage(request_id, body, headers, request.reply_to, str(request_id))
 
 
+def _moments(request: Request) -> dict[str, Any]:
+    """Make the headers that say when a request may begin and when it is too late for it."""
+    begins_at, deadline = request.not_before, request.deadline
+    given = {"not_before": begins_at, "deadline": deadline}
+    headers = {name: _milliseconds(name, moment) for name, moment in given.items() if moment is not None}
+    if begins_at and deadline and begins_at >= deadline and begins_at > datetime.now(UTC):
+        raise ValueError(
+            f"not_before ({begins_at.isoformat()}) is not earlier than the deadline "
+            f"({deadline.isoformat()}): give a later deadline or, to a call that waits, a longer timeout"
+        )
+    return headers
+
+
+def _milliseconds(name: str, moment: datetime) -> int:
+    if moment.utcoffset() is None:
+        raise ValueError(f"{name} has no time zone: give it one, as datetime.now(UTC) has")
+    return int(moment.timestamp() * 1000)
+
+
 def cancellation(request_id: UUID, reason: str | None) -> RequestMessage:
-    """Make the message of a cancellation. It has no deadline: the request is cancelled anyhow."""
+    """Make the message of a cancellation. It has no times: the request is cancelled now, or when it comes."""
     cancel = CancelSessionRequest(request_id=request_id, operation="cancel_session", reason=reason)
     body = cancel.model_dump_json(exclude_none=True).encode()
     return RequestMessage(request_id, body, {}, None, f"cancel-{uuid4()}", CANCEL_KEY, CANCEL_TYPE)

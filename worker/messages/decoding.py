@@ -14,9 +14,9 @@ from schemas.secret import may_hold_secrets
 from schemas.wire import RESPONSE_TYPE
 from worker.errors import SealError
 from worker.messages.canonical import canonical
-from worker.messages.deadline import Misread, deadline
 from worker.messages.envelope import Message, route_of
 from worker.messages.json_body import Malformed, compact, parse, parse_loosely
+from worker.messages.moments import Misread, deadline, not_before
 from worker.messages.refusing import Incoming, invalid_body, invalid_field, invalid_fields, invalid_property
 from worker.messages.request_ids import id_in_text, id_of
 from worker.messages.sealing import MAX_SECRETS, SealKeys, Secrets, look_for_secrets
@@ -44,7 +44,7 @@ def decode(message: Message, limits: Limits, keys: SealKeys, now: datetime) -> R
     refusal = Refusal(
         code=FailureCode.DEADLINE_EXCEEDED, reason="the message expired before a worker could take it"
     )
-    return read._replace(refusal=refusal, body=None, document=None)
+    return read._replace(refusal=refusal, body=None, document=None, not_before=None)
 
 
 def refuse_killer(message: Message, keys: SealKeys, now: datetime) -> Read:
@@ -111,9 +111,10 @@ def _of_document(incoming: Incoming, document: dict[str, Any]) -> Read:
     del document  # the request holds what is needed of it
     try:
         deadline_at = deadline(incoming.message.properties, incoming.now)
+        begins_at = not_before(incoming.message.properties, deadline_at, incoming.now)
     except Misread as error:
         return incoming.unrecorded(request.request_id, invalid_property(error.field, str(error)))
-    return _accepted(incoming, request, deadline_at)
+    return _accepted(incoming, request, deadline_at, begins_at)
 
 
 def _is_response(document: dict[str, Any]) -> bool:
@@ -136,7 +137,12 @@ def _cancellation(incoming: Incoming, document: dict[str, Any]) -> Read:
     return Cancellation(request_id=request.request_id, reason=request.reason or None, route=incoming.route)
 
 
-def _accepted(incoming: Incoming, request: CreateSessionRequest, deadline_at: datetime | None) -> Read:
+def _accepted(
+    incoming: Incoming,
+    request: CreateSessionRequest,
+    deadline_at: datetime | None,
+    begins_at: datetime | None,
+) -> Read:
     request_id, keys = request.request_id, incoming.keys
     rest = request.model_dump(mode="json", exclude_unset=True, exclude={"request_id"})
     stamp = rest.pop("timestamp", None)
@@ -178,6 +184,7 @@ def _accepted(incoming: Incoming, request: CreateSessionRequest, deadline_at: da
         request=requested,
         refusal=None,
         deadline_at=deadline_at,
+        not_before=begins_at,
         route=incoming.route,
         contents=contents,
     )

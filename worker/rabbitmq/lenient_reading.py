@@ -14,7 +14,10 @@ _SMALL_TABLE = 1024
 _MOST_ENTRIES = 500
 _LONGEST_VALUE = 1024
 _CONTAINERS_BYTES = 4096  # of arrays and tables in a large table, all together
-_WANTED = {b"deadline", b"traceparent", b"x-delivery-count", b"x-first-death-reason", b"timestamp_in_ms"}
+_WANTED = {
+    *(b"deadline", b"not_before", b"traceparent"),
+    *(b"timestamp_in_ms", b"x-delivery-count", b"x-first-death-reason"),
+}
 _CONTAINERS = {b"A", b"F"}
 _COUNTED = {b"S", b"x", *_CONTAINERS}  # four bytes say how many follow
 _SIZES = {

@@ -136,6 +136,7 @@ def _refused_by_postgres(arrival: Arrival, error: NotStorable) -> Arrival | None
         document=None,
         request=None,
         deadline_at=None,
+        not_before=None,
         refusal=Refusal(FailureCode.INVALID_REQUEST, reason, errors),
     )
 

@@ -42,6 +42,7 @@ def request_in(text: str, options: argparse.Namespace, flags: dict[str, Any]) ->
             **_object(given.get("metadata") or {}, "has metadata that are not an object"),
             **(options.metadata or {}),
         },
+        not_before=options.not_before,
     )
 
 

@@ -51,7 +51,7 @@ def from_options(
 
 
 def request_options(options: argparse.Namespace) -> dict[str, Any]:
-    """The options that change the request that a line makes."""
+    """The options that change the content of the request that a line makes."""
     return {name: getattr(options, name) for name in (*_PAYLOAD_FLAGS, "org_id", "user_id", "metadata")}
 
 

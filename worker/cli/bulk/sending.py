@@ -125,7 +125,7 @@ async def _response(
             return await client.create_session(
                 org_id=request.org_id, payload=request.payload, user_id=request.user_id,
                 request_id=request.request_id, key=request.key, metadata=request.metadata,
-                timeout=None if resumable else seconds,
+                not_before=request.not_before, timeout=None if resumable else seconds,
             )  # fmt: skip
     except TimeoutError:
         raise RequestTimedOut(request.identity(), seconds) from None

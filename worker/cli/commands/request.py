@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,7 +14,7 @@ from worker.cli.bulk.input_lines import InputLine, from_options, request_options
 from worker.cli.bulk.progress import send_many
 from worker.cli.bulk.sending import Result, send_one
 from worker.cli.exits import CommandError
-from worker.cli.options import json_option, positive, wait_option
+from worker.cli.options import json_option, moment, positive, wait_option
 from worker.cli.output import emit, show_client_log
 from worker.cli.servers import client_for, settings_for
 from worker.cli.tables import coloured, facts, people
@@ -35,6 +36,8 @@ EXAMPLES = """\
   session-worker request --file requests.jsonl --checkpoint requests.done \\
       --results responses.jsonl
       killed or cut off: again with the same words, and it goes on
+  session-worker request --no-wait --not-before "$(date -Is -d 'tomorrow 8:00')"
+      begun then; the response comes to the response queue
   session-worker request --count 1000
       a progress bar, then how long they took
 
@@ -71,6 +74,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="of many requests, N are in flight at a time (default 200)",
     )
+    how.add_argument(
+        "--not-before", type=moment, metavar="TIME",
+        help="no worker begins them before this, at most 366 days ahead: ISO 8601, in UTC unless it has an "
+        "offset, or milliseconds since 1970",
+    )  # fmt: skip
     how.add_argument("--no-wait", action="store_true", help="end when the broker has confirmed them")
     how.add_argument(
         "--checkpoint", type=Path, metavar="FILE",
@@ -101,8 +109,21 @@ def execute(options: argparse.Namespace) -> int:
         and (options.file or options.key or options.request_id)
     ):
         raise CommandError(exits.USAGE, "--count does not go with --file, --key or --request-id")
+    if options.not_before is not None and not options.no_wait:
+        _refuse_to_end_before(options.not_before, options.timeout)
     show_client_log()
     return event_loop.run(_request(options))
+
+
+def _refuse_to_end_before(begins_at: datetime, seconds: float) -> None:
+    """Refuse to wait for responses that cannot be there in time, before anything is sent."""
+    wait = (begins_at - datetime.now(UTC)).total_seconds()
+    if wait >= max(seconds, 0):
+        raise CommandError(
+            exits.USAGE,
+            f"--not-before is {wait:.0f} s ahead and --timeout only {seconds:g} s: add --no-wait, "
+            "or give a longer --timeout",
+        )
 
 
 async def _request(options: argparse.Namespace) -> int:
