@@ -108,7 +108,7 @@ class Pipeline:
         return len(self._held)
 
     def take_held(self) -> list[tuple[Delivery, Read]]:
-        """Take those that are held, to look at them anew. Those of a lost channel come again by themselves."""
+        """Take those that are held, to look at them anew. Those of a lost channel come again anyway."""
         held, self._held = self._held, []
         return [(delivery, read) for delivery, read in held if delivery.session.open]
 
