@@ -303,9 +303,13 @@ select version, (select count(*) from pauses where coalesce(ends_at > now(), tru
 
 -- name: rules
 -- What is in force.
-select 'limit' as kind, scope, name, running, rate, burst, weight from limits_in_force
+select
+  'limit' as kind, scope, name, running, rate, burst, weight,
+  null as reason, null as paused_by, null::timestamptz as paused_at, null::timestamptz as ends_at
+from limits_in_force
 union all
-select 'pause', scope, name, null, null, null, null from pauses where coalesce(ends_at > now(), true)
+select 'pause', scope, name, null, null, null, null, reason, paused_by, paused_at, ends_at
+from pauses where coalesce(ends_at > now(), true)
 
 -- name: settle_limits
 -- The limits of a worker's settings, in the place of those that were there before.
