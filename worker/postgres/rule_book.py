@@ -20,9 +20,10 @@ class RuleBook:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def edition(self) -> Edition:
+    async def edition(self) -> tuple[Edition, bool]:
+        """Return the edition that is in force, and whether any line has something that may begin."""
         row = (await self._database.call("rules_edition", aside=True))[0]
-        return Edition(row["version"], row["pauses"])
+        return Edition(row["version"], row["pauses"]), row["any_in_line"]
 
     async def read(self) -> Rules:
         rows = await self._database.call("rules", aside=True)

@@ -66,7 +66,7 @@ class WaitingLine:
         return [held_in(row) for row in rows]
 
     async def next_in(self) -> float | None:
-        """Return the seconds until something may begin; 0 or below: something may now. None: nothing waits."""
+        """Return the seconds until something may begin; 0: something may now. None: nothing waits."""
         seconds: float | None = (await self._database.call("next_in_line", aside=True))[0]["seconds"]
         return seconds
 

@@ -53,11 +53,12 @@ class Ruling:
 
     async def look(self) -> None:
         """Learn the rules, if they have changed, and who is in line."""
-        if (edition := await self._book.edition()) != self._edition:
+        edition, any_in_line = await self._book.edition()
+        if edition != self._edition:
             self._tell(await self._book.read())
             self._edition = edition
         was_paused = self._gate.worker_paused
-        self._gate.learn(self._rules, await self._line.awake())
+        self._gate.learn(self._rules, await self._line.awake() if any_in_line else ())
         if was_paused != self._gate.worker_paused:
             self._readiness.nudge()
 

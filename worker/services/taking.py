@@ -21,7 +21,7 @@ from worker.steps.slots import Line, Slots
 from worker.values import Path
 
 LOOK_SECONDS = 0.5  # at the latest: what other workers store rings no alarm here
-_PASSED_BY_SECONDS = 0.02  # another worker is taking what may begin
+_PASSED_BY_SECONDS = 0.02  # more each time: another worker is taking what may begin, or a limit is reached
 _log = structlog.get_logger(__name__)
 
 
@@ -85,6 +85,7 @@ class Taking:
         self._is_paused = is_paused
         self._suspects = asyncio.Lock()
         self._stopping = False
+        self._in_vain = 0
         self.running = Running()
 
     async def run(self) -> None:
@@ -116,7 +117,9 @@ class Taking:
             paused = self._is_paused()
             held = [] if self._stopping else await self._source.take(lease, slots.count, late_ones=paused)
             if not held:
-                return most if paused or self._stopping else _PASSED_BY_SECONDS
+                self._in_vain += 1
+                return most if paused or self._stopping else min(most, _PASSED_BY_SECONDS * self._in_vain)
+            self._in_vain = 0
             slots.keep(min(slots.count, len(held)))  # at once: others may have a use for the rest
             await self._fail_point.reach(Gap.AFTER_CLAIM)
             self.running.begin(self._begin(held, lease, slots, batch.pop_all()))

@@ -180,10 +180,13 @@ with mine as (
   limit greatest(0, $4 - (select count(*) from mine))
   for update skip locked
 ), lined as (
-  update requests set waits_in = coalesce(found.org_id, ''), waits_for = why.reason, begins_at = now(),
+  update requests set waits_in = coalesce(held_back.org_id, ''), waits_for = held_back.reason, begins_at = now(),
     due_at = requests.deadline_at
-  from found cross join lateral why_waiting(found.org_id) as why (reason)
-  where requests.request_id = found.request_id and found.may_begin and why.reason is not null
+  from (
+    select request_id, org_id, why_waiting(org_id) as reason from found
+    where may_begin and (exists (select from pauses) or exists (select from limits))
+  ) as held_back
+  where requests.request_id = held_back.request_id and held_back.reason is not null
   returning requests.request_id, requests.waits_in, requests.begins_at
 ), due as (
   select request_id from found where request_id not in (select request_id from lined)
@@ -267,6 +270,8 @@ from claim_waiting($2, $1, $3, $4) as r left join lateral (
 -- name: next_in_line
 -- Seconds until something that waits may begin: zero or below when something may now, null when nothing waits.
 select case
+  when exists (select from pauses where scope = 'all' and coalesce(ends_at > now(), true))
+    then (select extract(epoch from ends_at - now()) from pauses where scope = 'all')
   when exists (select from lines where asleep_until is null) then 0
   else (select extract(epoch from min(asleep_until) - now()) from lines where asleep_until < 'infinity')
 end::double precision as seconds
@@ -298,8 +303,11 @@ from (
 group by 1
 
 -- name: rules_edition
--- Changes with every change of limits and pauses, and when a pause ends by itself.
-select version, (select count(*) from pauses where coalesce(ends_at > now(), true)) as pauses from rules
+-- Changes with every change of limits and pauses, and when a pause ends by itself. And whether anybody is in line.
+select
+  version, (select count(*) from pauses where coalesce(ends_at > now(), true)) as pauses,
+  exists (select from lines where asleep_until is null) as any_in_line
+from rules
 
 -- name: rules
 -- What is in force.

@@ -145,8 +145,9 @@ begin
 end $$;
 
 -- The limits that count for an organisation: its own, and for what they leave open those of each.
-create function limit_of(org text, out running integer, out rate double precision, out burst integer,
-  out weight double precision) language sql stable as $$
+create function limit_of(org text)
+  returns table (running integer, rate double precision, burst integer, weight double precision)
+  language sql stable as $$
   select
     coalesce(own.running, of_each.running),
     coalesce(own.rate, of_each.rate),
@@ -236,9 +237,9 @@ begin
   if room <= 0 then
     return;
   end if;
-  select array_agg(org_id order by pass, org_id) into chosen from (
+  select array_agg(org_id order by pass) into chosen from (
     select org_id, pass from lines where asleep_until is null
-    order by pass, org_id limit room for no key update skip locked
+    order by pass limit room for no key update skip locked
   ) as next;
   if chosen is null then
     return;
@@ -303,7 +304,7 @@ begin
       case
         when paused.name is not null then 'paused'
         when of_it.running <= (select count(*) from requests r where r.runs_in = l.org_id) then 'running'
-        when tokens(of_it.rate, of_it.burst, l.full_at) < 1 then 'rate'
+        when of_it.rate is not null and tokens(of_it.rate, of_it.burst, l.full_at) < 1 then 'rate'
       end as why
     from lines l
     cross join lateral limit_of(l.org_id) as of_it
