@@ -62,5 +62,5 @@ def _paused(pause: Pause) -> dict[str, str | None]:
         "scope": pause.scope,
         "reason": pause.reason,
         "by": pause.paused_by,
-        "until": pause.ends_at and pause.ends_at.isoformat(),
+        "until": pause.ends_at.isoformat() if pause.ends_at else None,
     }

@@ -115,7 +115,7 @@ class Ruling:
         if pause:
             _log.warning(
                 "worker.paused", scope=pause.scope, reason=pause.reason, by=pause.paused_by,
-                until=pause.ends_at and pause.ends_at.isoformat(),
+                until=pause.ends_at.isoformat() if pause.ends_at else None,
             )  # fmt: skip
         else:
             _log.info("worker.resumed")
