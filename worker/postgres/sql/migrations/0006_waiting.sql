@@ -17,11 +17,44 @@ drop index concurrently if exists requests_counted;
 create index concurrently requests_counted on requests (runs_in) where runs_in is not null;
 -- migrate: one transaction
 alter table requests
-  add constraint waits_for_a_reason
-    check (waits_in is null or coalesce(waits_for, '') in ('paused', 'over_share', 'rate', 'not_before', 'breaker'))
-    not valid,
+  add constraint waits_for_a_reason check (
+    (waits_in is null) = (waits_for is null)
+    and waits_for in ('paused', 'over_share', 'rate', 'not_before', 'breaker')
+  ) not valid,
   add constraint waits_unfinished check (waits_in is null or (finished_at is null and lease is null)) not valid,
-  add constraint waits_in_order check (waits_in is null or begins_at is not null) not valid;
+  add constraint waits_in_order check (waits_in is null or begins_at is not null) not valid,
+  add constraint runs_under_a_lease check (runs_in is null or (finished_at is null and lease is not null)) not valid;
+
+-- As it was, and when one began, or could have, is no different later either.
+drop trigger requests_edge on requests;
+create trigger requests_edge before update of
+  request_id, status, attempt, org_id, user_id, fingerprint, body, refusal, session_id, response, error_code,
+  reply_to, correlation_id, traceparent, worker, deadline_at, received_at, started_at, finished_at,
+  waits_in, waits_for, begins_at, runs_in
+  on requests for each row
+  when (
+    new.request_id <> old.request_id or new.session_id <> old.session_id
+    or new.fingerprint <> old.fingerprint or new.received_at <> old.received_at
+    or (
+      old.finished_at is not null
+      and (
+        old.status, old.attempt, old.org_id, old.user_id, old.body, old.refusal, old.response, old.error_code,
+        old.reply_to, old.correlation_id, old.traceparent, old.worker, old.deadline_at, old.started_at, old.finished_at,
+        old.waits_in, old.waits_for, old.begins_at, old.runs_in
+      ) is distinct from (
+        new.status, new.attempt, new.org_id, new.user_id, new.body, new.refusal, new.response, new.error_code,
+        new.reply_to, new.correlation_id, new.traceparent, new.worker, new.deadline_at, new.started_at, new.finished_at,
+        new.waits_in, new.waits_for, new.begins_at, new.runs_in
+      )
+    )
+    or not (
+      (new.status = old.status and new.attempt = old.attempt)
+      or (old.status = 'pending' and new.status = 'processing' and new.attempt = 1)
+      or (old.status = 'processing' and new.status = 'processing' and new.attempt = old.attempt + 1)
+      or (old.status = 'processing' and new.status in ('completed', 'failed') and new.attempt = old.attempt)
+    )
+  )
+  execute function refuse_request_change();
 
 -- Lines. One row for each organisation that has something waiting.
 -- pass: the share that it has had. The line with the smallest is next, and what is taken from it counts by its weight.
