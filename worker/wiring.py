@@ -200,5 +200,10 @@ def _creation(settings: Settings, metrics: Metrics) -> Creation:
     )
     handler = load_handler(settings.handler)
     return HandlerCreation(
-        handler, settings.handler_concurrency, settings.handler_timeout_seconds, rule, metrics.handler_calls
+        handler,
+        settings.handler_concurrency,
+        settings.handler_timeout_seconds,
+        rule,
+        metrics.handler_calls,
+        settings.breaker_share,
     )
