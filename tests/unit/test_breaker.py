@@ -76,16 +76,27 @@ def test_after_it_has_closed_the_failures_before_it_count_for_nothing() -> None:
     assert judge.failed(IDS[LEAST_REQUESTS]) == Opened(LEAST_REQUESTS, LEAST_REQUESTS + 1)
 
 
-def test_the_handler_is_to_blame_once_others_fail_too() -> None:
+@pytest.mark.parametrize(
+    ("failed", "blamed"),
+    [
+        (IDS[:1], False),
+        (IDS[:1] * 3, False),  # it may be the request
+        (IDS[:2], True),
+        ([IDS[0], IDS[1], None, IDS[0]], False),  # the other one failed before a success
+    ],
+)
+def test_the_handler_is_to_blame_once_others_fail_too(failed: list[UUID | None], blamed: bool) -> None:
     judge = Judge(0.5)
-    fail(judge, IDS[0], IDS[0])
-    assert not judge.blames_handler, "it may be the request"
-    fail(judge, IDS[1])
-    assert judge.blames_handler
-    judge.answered(IDS[2])
-    assert not judge.blames_handler
-    fail(judge, IDS[0])
-    assert not judge.blames_handler, "the others failed before a success"
+    for request_id in failed:
+        if request_id is None:
+            judge.answered(IDS[9])
+        else:
+            judge.failed(request_id)
+
+    assert judge.blames_handler == blamed
+
+
+def test_while_it_is_open_the_handler_is_to_blame() -> None:
     assert open_judge().blames_handler
 
 
