@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
@@ -17,6 +18,7 @@ from worker.steps import breaker
 from worker.steps.breaker import LAST_CALLS, LEAST_REQUESTS, NEVER, Judge, Opened
 from worker.steps.creating import BuiltInCreation, HandlerCreation
 from worker.steps.retry_rule import RetryRule
+from worker.steps.slots import Slots
 from worker.values import Completed, Failed, PutOff, Requested, Route, Tried, Verdict, Work
 
 LIMIT = 10
@@ -149,9 +151,13 @@ class Service:
             request=Requested.of(request),
             tried=tried,
         )._replace(**changes)  # type: ignore[arg-type]  # the fields that a test names
-        with await self.creation.reserve(1) as slots:
+        with await self.calls(1) as slots:
             (verdict,) = [one async for group in self.creation.create([made], slots) for one in group]
         return verdict
+
+    async def calls(self, most: int) -> Slots:
+        """Waits for free calls, not for ever."""
+        return await asyncio.wait_for(self.creation.reserve(most), 5)
 
     async def until_open(self) -> None:
         for number in range(LEAST_REQUESTS):
@@ -177,9 +183,9 @@ async def test_while_it_is_open_one_call_runs_at_once_and_after_a_success_all() 
     assert not service.creation.breaker_open
     await service.until_open()
 
-    with await service.creation.reserve(LIMIT) as slots:
+    with await service.calls(LIMIT) as slots:
         assert slots.count == 1
-        others = asyncio.create_task(service.creation.reserve(LIMIT))
+        others = asyncio.create_task(service.calls(LIMIT))
         await asyncio.sleep(0)
         assert not others.done()
     with await others:
@@ -188,7 +194,7 @@ async def test_while_it_is_open_one_call_runs_at_once_and_after_a_success_all() 
     assert isinstance(await service.call(), Completed)
 
     assert not service.creation.breaker_open
-    assert (await service.creation.reserve(LIMIT)).count == LIMIT
+    assert (await service.calls(LIMIT)).count == LIMIT
 
 
 async def test_calls_that_run_when_it_opens_go_on_and_no_other_begins_until_they_have_ended() -> None:
@@ -207,7 +213,7 @@ async def test_calls_that_run_when_it_opens_go_on_and_no_other_begins_until_they
     await all_run.wait()
     service.creation._handler = service.act
     await service.until_open()
-    waiting = asyncio.create_task(service.creation.reserve(LIMIT))
+    waiting = asyncio.create_task(service.calls(LIMIT))
     await asyncio.sleep(0.05)
     assert not waiting.done()
 
@@ -234,7 +240,7 @@ async def test_an_answer_of_a_call_that_ran_before_closes_it_at_once(answer: Rej
     await long
 
     assert not service.creation.breaker_open
-    assert (await service.creation.reserve(LIMIT)).count == LIMIT, "also during a pause"
+    assert (await service.calls(LIMIT)).count == LIMIT, "also during a pause"
     await asyncio.sleep(0.02)  # by then the pause would be over
     assert not service.creation.breaker_open
 
@@ -343,6 +349,7 @@ async def test_a_handler_that_asks_for_later_keeps_it_open_and_spends_as_ever() 
 
 
 async def test_it_is_told_once_when_it_opens_and_when_it_closes() -> None:
+    structlog.reset_defaults()  # a test before may have raised the level
     service = Service()
     with capture_logs() as events:
         await service.until_open()
@@ -377,7 +384,7 @@ async def test_without_a_share_below_all_it_never_opens_and_spares_nobody() -> N
 
     assert not service.creation.breaker_open
     assert isinstance(await service.call(0, failed_before()), Failed)
-    assert (await service.creation.reserve(LIMIT)).count == LIMIT
+    assert (await service.calls(LIMIT)).count == LIMIT
 
 
 def test_the_built_in_creation_has_none() -> None:
