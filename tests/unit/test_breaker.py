@@ -240,9 +240,10 @@ async def test_an_answer_of_a_call_that_ran_before_closes_it_at_once(answer: Rej
     await long
 
     assert not service.creation.breaker_open
-    assert (await service.calls(LIMIT)).count == LIMIT, "also during a pause"
-    await asyncio.sleep(0.02)  # by then the pause would be over
-    assert not service.creation.breaker_open
+    for _ in range(2):
+        with await service.calls(LIMIT) as slots:
+            assert slots.count == LIMIT, "neither the pause nor its end says otherwise"
+        await asyncio.sleep(0.02)  # by then it would be over
 
 
 async def test_the_pauses_grow_and_do_not_exceed_the_time_of_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,19 +334,21 @@ async def test_calls_that_their_requests_deadlines_end_say_nothing_of_the_handle
     assert service.creation.breaker_open, "a call that takes too long is a failure"
 
 
-async def test_a_handler_that_asks_for_later_keeps_it_open_and_spends_as_ever() -> None:
-    service = Service()
-    await service.until_open()
-
+async def test_a_handler_that_asks_for_later_neither_opens_nor_closes_it_and_spends_as_ever() -> None:
     async def later(_request: CreateSessionRequest, _context: Context) -> None:
         raise RetryLater(1, "busy")
 
-    service.creation._handler = later
-    verdict = await service.call(0, failed_before())
+    closed, opened = Service(), Service()
+    await opened.until_open()
+    for service in (closed, opened):
+        service.creation._handler = later
+        for number in range(2 * LEAST_REQUESTS):
+            verdict = await service.call(number, failed_before())
+            assert isinstance(verdict, PutOff)
+            assert verdict.failure is not None
 
-    assert isinstance(verdict, PutOff)
-    assert verdict.failure is not None
-    assert service.creation.breaker_open
+    assert not closed.creation.breaker_open
+    assert opened.creation.breaker_open
 
 
 async def test_it_is_told_once_when_it_opens_and_when_it_closes() -> None:
