@@ -167,7 +167,15 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
     )
     recovery = Recovery(leases, attempting, gate, alive, readiness, metrics)
     ruling = Ruling(
-        RuleBook(pool), waiting, line, gate, readiness, metrics, most_counted=settings.max_waiting + 1
+        RuleBook(pool),
+        waiting,
+        line,
+        gate,
+        taking,
+        readiness,
+        metrics,
+        me=str(given.me.worker),
+        most_counted=settings.max_waiting + 1,
     )
 
     def take(kind: Kind, source: Source) -> Taking:
