@@ -176,6 +176,7 @@ class Settings(BaseSettings):
         description="Limits and shares, for all workers together: `all: running=200; each: rate=50/s "
         "burst=100; org-7: weight=2 running=10`. `session-worker limits` changes them while workers run, and "
         "counts before this.",
+    )
     breaker_share: float = Field(
         default=0.5,
         gt=0,
