@@ -110,16 +110,44 @@ create table rules (
 );
 insert into rules default values;
 
--- The lines that they hold back are looked at anew.
+-- One change at a time, and none while a worker lays lines to rest by the rules that were: `claim_waiting` has the
+-- other half of this lock. It is taken first, before any row is.
+create function take_turn_with_rules() returns trigger language plpgsql
+  security definer set search_path from current as $$
+begin
+  perform pg_advisory_xact_lock('rules'::regclass::oid::bigint);
+  return null;
+end $$;
+revoke execute on function take_turn_with_rules from public;
+create trigger limits_change before insert or update or delete on limits for each statement
+  execute function take_turn_with_rules();
+create trigger pauses_change before insert or update or delete on pauses for each statement
+  execute function take_turn_with_rules();
+
+-- The lines that they hold back are looked at anew. What a rate that was lower before makes them wait is forgotten, but
+-- for as long as an empty burst needs now.
 create function raise_rules_version() returns trigger language plpgsql
   security definer set search_path from current as $$
 begin
-  update lines set asleep_until = null, asleep_for = null
-  where org_id in (
-    select l.org_id from lines l where l.asleep_for in ('paused', 'rate', 'running')
-    order by l.org_id for no key update
-  );
-  update rules set version = version + 1;
+  update lines set
+    asleep_until = null, asleep_for = null,
+    full_at = case
+      when lines.full_at > now() then least(lines.full_at, now() + make_interval(secs => held_back.seconds))
+    end
+  from (
+    select l.org_id, coalesce(of_it.burst, ceil(of_it.rate)) / of_it.rate as seconds
+    from lines l cross join lateral limit_of(l.org_id) as of_it
+    where l.asleep_for in ('paused', 'rate', 'running') or l.full_at > now()
+    order by l.org_id for no key update of l
+  ) as held_back
+  where lines.org_id = held_back.org_id;
+  update rules set
+    version = version + 1,
+    full_at = case
+      when full_at > now() then least(full_at, now() + make_interval(secs => (
+        select coalesce(burst, ceil(rate)) / rate from limits_in_force where scope = 'all'
+      )))
+    end;
   return null;
 end $$;
 revoke execute on function raise_rules_version from public;
@@ -218,11 +246,13 @@ $$;
 -- and of each the oldest. Other workers pass by the lines that this one is looking at. Returns all that the lease holds,
 -- so that it may be repeated when an answer was lost.
 -- Each statement sees what was committed before it began, and not only before this function did: the locks come first.
+-- Once it has locked a line it waits for nobody any more, so that nobody waits in a circle.
 create function claim_waiting(claimer uuid, claim bigint, lease_seconds double precision, most integer)
   returns setof requests language plpgsql
   set search_path from current as $$
 declare
   room integer := most;
+  settled boolean; -- nobody changes the rules at this moment
   whole limits_in_force%rowtype;
   whole_full_at timestamptz;
   chosen text[];
@@ -241,6 +271,23 @@ begin
   if exists (select from pauses where scope = 'all' and coalesce(ends_at > now(), true)) then
     return;
   end if;
+  settled := pg_try_advisory_xact_lock_shared('rules'::regclass::oid::bigint);
+  select * into whole from limits_in_force where scope = 'all';
+  if whole.running is not null then
+    -- One worker counts and takes at a time.
+    perform 1 from rules for no key update;
+    room := least(room, whole.running - (select count(*) from requests where runs_in is not null));
+  end if;
+  if whole.rate is not null then
+    if not settled then
+      return;  -- nobody is counted by a rate that is no more
+    end if;
+    select full_at into whole_full_at from rules for no key update;
+    room := least(room, tokens(whole.rate, whole.burst, whole_full_at));
+  end if;
+  if room <= 0 then
+    return;
+  end if;
   update lines set
     asleep_until = null, asleep_for = null,
     -- What it had before it slept is forgotten: it neither loses nor gains by that.
@@ -257,19 +304,6 @@ begin
       and coalesce(of_it.running > (select count(*) from requests r where r.runs_in = l.org_id), true)
     limit 1000 for no key update of l skip locked
   );
-  select * into whole from limits_in_force where scope = 'all';
-  if whole.running is not null then
-    -- One worker counts and takes at a time.
-    perform 1 from rules for no key update;
-    room := least(room, whole.running - (select count(*) from requests where runs_in is not null));
-  end if;
-  if whole.rate is not null then
-    select full_at into whole_full_at from rules for no key update;
-    room := least(room, tokens(whole.rate, whole.burst, whole_full_at));
-  end if;
-  if room <= 0 then
-    return;
-  end if;
   select array_agg(org_id order by pass) into chosen from (
     select org_id, pass from lines where asleep_until is null
     order by pass limit room for no key update skip locked
@@ -278,13 +312,16 @@ begin
     return;
   end if;
   insert into leases (id, worker, lease_until) values (claim, claimer, now() + make_interval(secs => lease_seconds))
-  on conflict (id) do update set lease_until = excluded.lease_until;
+  on conflict (id) do update set lease_until = excluded.lease_until where leases.worker = excluded.worker;
+  if not found then
+    return;  -- taken over in this moment
+  end if;
 
   with line as (
     select
       l.org_id, l.pass, place.position, of_it.weight, of_it.running, of_it.rate, of_it.burst, l.full_at,
       case
-        when paused.name is not null then 0
+        when paused.name is not null or (of_it.rate is not null and not settled) then 0
         else least(
           ceil(room * of_it.weight / sum(of_it.weight) over ()),
           of_it.running - case
@@ -350,7 +387,7 @@ begin
     when 'running' then now() + interval '1 second' -- or as soon as a worker that has finished one looks
     when 'rate' then stopped.full_at - make_interval(secs => (stopped.burst - 1) / stopped.rate)
   end
-  from stopped where lines.org_id = stopped.org_id and stopped.why is not null;
+  from stopped where lines.org_id = stopped.org_id and stopped.why is not null and settled;
   select array_agg(org_id) into emptied from (
     select l.org_id from lines l
     where l.org_id = any (chosen) and l.asleep_until is null and not exists (
