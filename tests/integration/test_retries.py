@@ -155,7 +155,7 @@ async def test_calls_that_retries_have_no_use_for_are_the_others_at_once(
     assert response_in(await desk.next()).status == "completed"
 
 
-async def test_an_outage_of_what_the_handler_calls_uses_up_no_attempts(
+async def test_without_a_breaker_an_outage_of_what_the_handler_calls_fails_nothing_either(
     new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
 ) -> None:
     away, failed = True, Counter[UUID]()
@@ -165,7 +165,7 @@ async def test_an_outage_of_what_the_handler_calls_uses_up_no_attempts(
             failed[request.request_id] += 1
             raise ConnectionError("nobody listens")
 
-    await new_worker(handler=steer(act), max_attempts=3, retry_seconds=3600, **QUICK)
+    await new_worker(handler=steer(act), max_attempts=3, retry_seconds=3600, breaker_share=1, **QUICK)
     requests = [good_request() for _ in range(40)]
     for request in requests:
         await desk.send(request)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from worker.postgres.database import Database
-from worker.rules import Limit, Rules, rules_of
+from worker.rules import Limit, Pause, Rules, rules_of
 
 
 class Edition(NamedTuple):
@@ -40,7 +40,18 @@ class RuleBook:
                 for row in rows
                 if row["kind"] == "limit"
             ],
-            [(row["scope"], row["name"]) for row in rows if row["kind"] == "pause"],
+            [
+                Pause(
+                    scope=row["scope"],
+                    name=row["name"],
+                    reason=row["reason"],
+                    paused_by=row["paused_by"],
+                    paused_at=row["paused_at"],
+                    ends_at=row["ends_at"],
+                )
+                for row in rows
+                if row["kind"] == "pause"
+            ],
         )
 
     async def settle(self, limits: Sequence[Limit]) -> None:
