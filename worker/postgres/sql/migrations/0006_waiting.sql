@@ -311,12 +311,6 @@ begin
   if chosen is null then
     return;
   end if;
-  insert into leases (id, worker, lease_until) values (claim, claimer, now() + make_interval(secs => lease_seconds))
-  on conflict (id) do update set lease_until = excluded.lease_until where leases.worker = excluded.worker;
-  if not found then
-    return;  -- taken over in this moment
-  end if;
-
   with line as (
     select
       l.org_id, l.pass, place.position, of_it.weight, of_it.running, of_it.rate, of_it.burst, l.full_at,
@@ -343,8 +337,14 @@ begin
       order by r.begins_at limit greatest(line.allowed, 0) for update skip locked
     ) as next
     order by line.position limit room
+  ), mine as (
+    -- Not if it was taken over in this moment.
+    insert into leases (id, worker, lease_until)
+    select claim, claimer, now() + make_interval(secs => lease_seconds) where exists (select from picked)
+    on conflict (id) do update set lease_until = excluded.lease_until where leases.worker = excluded.worker
+    returning id
   ), counts as (
-    select org_id, weight, rate, count(*) as number from picked group by org_id, weight, rate
+    select org_id, weight, rate, count(*) as number from picked, mine group by org_id, weight, rate
   ), charged as (
     update lines set
       pass = lines.pass + counts.number / counts.weight,
@@ -355,12 +355,12 @@ begin
     from counts where lines.org_id = counts.org_id
   ), begun as (
     update requests set
-      status = 'processing', lease = claim, waits_in = null, waits_for = null, due_at = null,
+      status = 'processing', lease = mine.id, waits_in = null, waits_for = null, due_at = null,
       attempt = case requests.status when 'pending' then 1 else requests.attempt end,
       worker = case requests.status when 'pending' then claimer else requests.worker end,
       started_at = coalesce(requests.started_at, now()),
       runs_in = case when picked.counted or whole.running is not null then picked.org_id end
-    from picked where requests.request_id = picked.request_id
+    from picked, mine where requests.request_id = picked.request_id
     returning requests.request_id
   )
   select count(*) into taken from begun;
