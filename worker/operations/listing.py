@@ -112,8 +112,8 @@ async def matching(database: Database, wanted: Filter, shown: Page, *, at_least:
 
 
 def _ways(wanted: Filter) -> Sequence[tuple[str, str | None]]:
-    """Choose the index that leads to the fewest. The next one is taken where that leads to too many, in no order,
-    or to none: what is stuck may have no lease.
+    """Choose the index that leads to the fewest. The next one is taken where that leads to too many, in no
+    order, or to none: what is stuck may have no lease.
     """
     of_org = wanted.org is not None
     by_time: list[tuple[str, str | None]] = [("org" if of_org else "newest", None)]

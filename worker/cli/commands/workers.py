@@ -61,7 +61,8 @@ def table_of(found: list[LiveWorker], now: datetime) -> Table:
         build = f"@{each.build}" if each.build else ""
         table.add_row(
             plain(f"{each.host}:{each.pid}"), Text(each.state, _STYLES[each.state]), plain(handler + build),
-            plain(each.version), str(each.in_hand), f"{each.silent_seconds:.0f} s", _span(now - each.started_at),
+            plain(each.version), str(each.in_hand), f"{each.silent_seconds:.0f} s",
+            _span(now - each.started_at),
         )  # fmt: skip
     return table
 

@@ -41,6 +41,10 @@ async def _show(options: argparse.Namespace) -> int:
         return exits.OK
     people().print(render(record))
     if options.payload:
-        text = json.dumps(body, indent=2, ensure_ascii=False) if body else "it was refused at the door"
+        text = (
+            json.dumps(body, indent=2, ensure_ascii=False)
+            if body is not None
+            else "it was refused at the door"
+        )
         people().print(facts("asked for", [("", text)]))
     return exits.OK
