@@ -9,7 +9,6 @@ from worker.operations.record import Record, Row
 from worker.operations.waits import waits
 from worker.postgres.database import Database
 
-
 _LONGEST = 500  # characters of an error: the record itself has all of them
 
 
