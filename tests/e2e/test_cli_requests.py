@@ -150,10 +150,13 @@ async def test_orgs_workers_and_queues(shell: Shell, new_worker: NewWorker, desk
     orgs = await shell.run("orgs", "--json")
     workers = await shell.run("workers", "--json")
     queues = await shell.run("queues", "--json")
+    top = await shell.run("top")
 
     assert (nobody.code, missing.code) == (1, 1)
     assert missing.records[0]["ready"] is None
     assert [(each["org"], each["completed"], each["recent"]) for each in orgs.records] == [("org-1", 1, 1)]
     assert [(each["state"], workers.code) for each in workers.records] == [("ready", 0)]
+    assert "completed 1  failed 0" in top.out
+    assert "org-1" in top.out
     requests = next(each for each in queues.records if each["queue"].endswith(".requests"))
     assert (requests["ready"], requests["consumers"], queues.code) == (0, 1, 0)
