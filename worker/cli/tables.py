@@ -11,6 +11,7 @@ _COLOURS = {
     "completed": "green", "active": "green", "failed": "red", "timed_out": "yellow", "processing": "cyan",
 }  # fmt: skip
 _LONGEST_NAME = 36
+_LONG_SECONDS = 1_000
 NARROWEST = 100  # columns, where the output is no terminal: an id must not be broken over lines
 
 
@@ -52,6 +53,15 @@ def plain(value: object) -> Text:
 def cut(name: str) -> str:
     """Cut a name that is too long for a table."""
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+
+
+def took(seconds: float | None) -> str:
+    """Show how long something took, shortly."""
+    if seconds is None:
+        return ""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < _LONG_SECONDS else f"{seconds / 60:.0f} min"
 
 
 def facts(title: str, rows: Iterable[tuple[str, object]]) -> Table:

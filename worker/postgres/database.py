@@ -129,7 +129,7 @@ class Database:
         self._size = pool_size
         self._tls = tls
         self._readiness = readiness
-        self._queries = load_queries()
+        self._queries = load_queries() | load_queries("operations.sql")
         self._schema: str | None = None
         self._pool: asyncpg.Pool | None = None
         self._outage = Outage()
@@ -147,6 +147,11 @@ class Database:
         self._pool = await self.reach(self._connect)
         self._watching = asyncio.create_task(self._watch())
         self._readiness.up(PART)
+
+    @property
+    def schema(self) -> str | None:
+        """The schema in which all names are looked for."""
+        return self._schema
 
     async def reach(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Return what the attempt returns; it is repeated while Postgres is not there or lets nobody in."""

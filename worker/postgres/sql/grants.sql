@@ -11,7 +11,8 @@ begin
   execute format('grant usage on schema %I to %I', here, worker);
   foreach existing in array array[
     'schema_migrations', 'installation', 'requests', 'request_transitions', 'attempts', 'sessions', 'leases', 'workers',
-    'other_answers', 'lines', 'limits', 'limits_in_force', 'pauses', 'rules', 'waiting_requests'
+    'other_answers', 'lines', 'limits', 'limits_in_force', 'pauses', 'rules', 'waiting_requests',
+    'count_changes', 'request_counts', 'request_totals', 'unfolded_changes', 'listed_requests'
   ] loop
     if no_more then
       execute format('revoke all on %I.%I from %I', here, existing, worker);
@@ -31,6 +32,7 @@ begin
     'correlation_id, traceparent, worker, lease, deadline_at, started_at, due_at, waits_in, waits_for, begins_at) on %I.requests to %I', here, worker
   );
   execute format('grant execute on function %I.claim_installation to %I', here, worker);
+  execute format('grant execute on function %I.fold_counts(integer) to %I', here, worker);
   execute format('grant execute on function %I.retire_requests(interval, integer) to %I', here, worker);
   execute format('grant execute on function %I.retire_requests(interval, integer, timestamptz) to %I', here, worker);
 end $$
