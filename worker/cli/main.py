@@ -21,6 +21,7 @@ COMMANDS = {
     "cancel": "take a request back that is not finished",
     "responses": "show the responses that arrive in the response queue",
     "status": "one request: its state, history, session and response",
+    "requests": "find requests, explain them, and act on them",
     "pause": "hold requests back: all, those of an organisation, or a worker",
     "resume": "end a pause",
     "limits": "how many requests run or begin, for all and for organisations",
