@@ -2,13 +2,15 @@
 
 import json
 import secrets
-from collections.abc import AsyncIterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from schemas.wire import DIRECT_REPLY
 from worker.errors import WorkerError
+from worker.operations import listing
+from worker.operations.filters import MOST_LISTED, Filter, Page
 from worker.postgres.database import Database
 
 Action = Literal["retry", "resend", "cancel"]
@@ -92,6 +94,17 @@ class Link(NamedTuple):
     retried_as: UUID
     selection: str
     at: datetime
+
+
+async def matching(database: Database, wanted: Filter) -> AsyncGenerator[list[UUID], None]:
+    """Find all requests that match, some at a time, the last ones first: none that arrives meanwhile."""
+    after = None
+    while True:
+        found = await listing.matching(database, wanted, Page(limit=MOST_LISTED, after=after))
+        yield found.ids
+        after = found.more
+        if after is None:
+            return
 
 
 async def freeze(

@@ -193,3 +193,53 @@ left join retries t on s.action = 'retry' and t.request_id = i.request_id
 left join requests r on r.request_id = case s.action when 'retry' then t.retried_as else i.request_id end
 where s.id = $1
 group by 1, 2 order by 3 desc
+
+-- The history, for export
+
+-- name: requests_by_arrival
+-- Requests of an organisation (null: of all), in the order of their arrival after ($2, $3), and before $4.
+(
+  select request_id, received_at, finished_at from requests
+  where $1::text is null and received_at >= $2::timestamptz and received_at < $4::timestamptz
+    and (received_at > $2 or request_id > $3::uuid)
+  order by received_at, request_id limit $5::integer
+)
+union all
+(
+  select request_id, received_at, finished_at from requests
+  where org_id = $1 and received_at >= $2 and received_at < $4 and (received_at > $2 or request_id > $3)
+  order by received_at, request_id limit $5
+)
+
+-- name: changes_of
+-- All that changed in these requests between two times, with who made it: an operator, where one did.
+select
+  step.at, r.request_id, r.org_id, r.user_id, step.attempt, step.before as from_status, step.status as to_status,
+  case when step.status = 'failed' then r.error_code end as code,
+  case
+    when step.status = 'failed' then r.response::json ->> 'error'
+    when step.before = 'processing' then (
+      select a.reason from attempts a where a.request_id = r.request_id and a.attempt = step.attempt - 1
+    )
+  end as reason,
+  case
+    when step.status = 'pending' then (
+      select s.who from retries t join selections s on s.id = t.selection where t.retried_as = r.request_id
+    )
+    when r.error_code = 'cancelled' and step.status = 'failed' then (
+      select s.who from selection_items i join selections s on s.id = i.selection
+      where i.request_id = r.request_id and s.action = 'cancel' and i.state = 'done' order by i.at limit 1
+    )
+  end as actor,
+  coalesce(w.host || ':' || w.pid, step.worker::text) as worker, w.handler_build as build, r.session_id
+from unnest($1::uuid[]) as given (request_id)
+join requests r on r.request_id = given.request_id
+cross join lateral (
+  select
+    t.at, t.attempt, t.status, t.worker,
+    lag(t.status) over (order by t.at, t.attempt, t.status = 'processing' desc) as before
+  from request_transitions t where t.request_id = r.request_id
+) as step
+left join workers w on w.id = step.worker
+where step.at >= $2 and step.at < $3
+order by step.at, r.request_id, step.attempt

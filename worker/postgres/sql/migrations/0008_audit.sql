@@ -58,6 +58,7 @@ create table selection_items (
   at         timestamptz,
   primary key (selection, request_id)
 );
+create index selection_items_by_request on selection_items (request_id);
 create index selection_items_left on selection_items (selection, request_id) where state = 'waiting';
 
 -- A request that failed is retried once, as another one; the record of the old one stays as it is. What failed of that
