@@ -12,6 +12,7 @@ begin
   foreach existing in array array[
     'schema_migrations', 'installation', 'requests', 'request_transitions', 'attempts', 'sessions', 'leases', 'workers',
     'other_answers', 'lines', 'limits', 'limits_in_force', 'pauses', 'rules', 'waiting_requests',
+    'count_changes', 'request_counts', 'request_totals', 'unfolded_changes', 'listed_requests',
     'audit', 'selections', 'selection_items', 'retries'
   ] loop
     if no_more then
@@ -36,6 +37,7 @@ begin
     'correlation_id, traceparent, worker, lease, deadline_at, started_at, due_at, waits_in, waits_for, begins_at) on %I.requests to %I', here, worker
   );
   execute format('grant execute on function %I.claim_installation to %I', here, worker);
+  execute format('grant execute on function %I.fold_counts(integer) to %I', here, worker);
   execute format('grant execute on function %I.retire_requests(interval, integer) to %I', here, worker);
   execute format('grant execute on function %I.retire_requests(interval, integer, timestamptz) to %I', here, worker);
 end $$

@@ -575,15 +575,15 @@ select
 from sessions s left join requests r on r.request_id = s.request_id
 where s.id between $1 and $2 and starts_with(s.id, $1) order by s.id limit $3
 
--- name: look_through
--- Those of the newest requests that have this correlation id, or this session id reserved; how many were looked
--- at, $2 at most, and since when.
-select
-  count(*) as looked, min(received_at) as since,
-  coalesce((array_agg(request_id) filter (where correlation_id = $1 or session_id = $1))[:$3], '{}') as found
-from (
-  select request_id, correlation_id, session_id, received_at from requests order by received_at desc limit $2
-) as newest
+-- name: by_correlation
+-- Requests whose correlation ids lie between these.
+select request_id, status, org_id, session_id, correlation_id, received_at from requests
+where correlation_id ~>=~ $1 and correlation_id ~<=~ $2 order by received_at limit $3
+
+-- name: by_failed_session
+-- Failed requests for which a session id between these was reserved.
+select request_id, status, org_id, session_id, correlation_id, received_at from requests
+where error_code is not null and session_id ~>=~ $1 and session_id ~<=~ $2 order by received_at limit $3
 
 -- name: workers
 -- The workers that have been heard of within a day, and whether each lives: it was within a lease.
@@ -743,3 +743,6 @@ from limits l
 join limits_in_force held on held.scope = l.scope and held.name = l.name
 cross join lateral limit_of(l.name) as of_it
 order by l.scope, l.name, l.source
+
+-- name: fold_counts
+select fold_counts($1)
