@@ -1,4 +1,4 @@
-"""What the commands have in common that act on many requests: choose, look, ask, work, and say what came of it."""
+"""What the commands have in common that act on many requests: choose, look, ask, work, and tell."""
 
 import argparse
 import asyncio
@@ -46,7 +46,7 @@ class There(NamedTuple):
 def bulk_options(parser: argparse.ArgumentParser, *, reason_required: bool = False) -> None:
     parser.add_argument(
         "ids", nargs="*", metavar="ID",
-        help="requests, by their id or their session's, or the first characters of it; in their place, filters",
+        help="requests, by their or their session's id, or the first characters of it; else use filters",
     )  # fmt: skip
     filter_options(parser)
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
@@ -246,7 +246,8 @@ def _shown(selection: Selection) -> Generator[Callable[[Selection], None], None,
     console = bystanders()
     if not console.is_terminal:
         yield lambda now: say(
-            f"selection {now.id}: {now.chosen - now.left}/{now.chosen}" + (f", failed {now.failed}" if now.failed else "")
+            f"selection {now.id}: {now.chosen - now.left}/{now.chosen}"
+            + (f", failed {now.failed}" if now.failed else "")
         )
         return
     with progress_bar(console) as progress:
@@ -282,9 +283,7 @@ def _show(
         people().print(plain(line), soft_wrap=True)
 
 
-def as_record(
-    selection: Selection, outcomes: Sequence[Outcome], found: Sequence[Result]
-) -> dict[str, Any]:
+def as_record(selection: Selection, outcomes: Sequence[Outcome], found: Sequence[Result]) -> dict[str, Any]:
     return {
         **selection._asdict(),
         "outcomes": [outcome._asdict() for outcome in outcomes],
@@ -318,5 +317,9 @@ def _exit_code(selection: Selection, found: Sequence[Result], options: argparse.
         return exits.OK
     if any(result.status not in _FINISHED for result in found):
         return exits.TIMED_OUT
-    wanted = (lambda one: one.code == "cancelled") if selection.action == "cancel" else (lambda one: one.code is None)
+    wanted = (
+        (lambda one: one.code == "cancelled")
+        if selection.action == "cancel"
+        else (lambda one: one.code is None)
+    )
     return exits.OK if all(wanted(result) for result in found) else exits.FAILED

@@ -75,9 +75,7 @@ class Acting:
         message = RequestMessage(
             new, body, trace, self._way_back(row["reply_to"]), row["correlation_id"] or str(new)
         )
-        return Outgoing(
-            self._names.requests, message.routing_key, body, message.properties(APP_ID, None)
-        )
+        return Outgoing(self._names.requests, message.routing_key, body, message.properties(APP_ID, None))
 
     def _way_back(self, reply_to: str | None) -> str | None:
         """Return where the answer of a retry goes; None: to the response queue."""
@@ -101,9 +99,7 @@ class Acting:
             route=Route(reply_to, row["correlation_id"], row["traceparent"]),
         )
         exchange, key = ("", reply_to) if reply_to else (self._names.responses, row["status"])
-        return Outgoing(
-            exchange, key, answer.body.encode(), response_properties(answer, datetime.now(UTC))
-        )
+        return Outgoing(exchange, key, answer.body.encode(), response_properties(answer, datetime.now(UTC)))
 
     def _cancel(self, row: Row) -> Outgoing | Left:
         if row["status"] in _FINISHED:

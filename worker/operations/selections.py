@@ -150,9 +150,7 @@ async def selections(database: Database, selection_id: str | None = None) -> lis
     """List the newest selections, or only this one."""
     rows = await database.call("selections", selection_id, SILENT_SECONDS, _LISTED, aside=True)
     return [
-        Selection(
-            **{**row, "chosen_by": json.loads(row["chosen_by"]), "options": json.loads(row["options"])}
-        )
+        Selection(**{**row, "chosen_by": json.loads(row["chosen_by"]), "options": json.loads(row["options"])})
         for row in rows
     ]
 

@@ -1,4 +1,4 @@
-"""Finished requests are deleted with their history after a while. Sessions stay. So is the audit, much later."""
+"""What is old enough is deleted: finished requests with their history, and the audit. Sessions stay."""
 
 import asyncio
 from datetime import datetime

@@ -36,9 +36,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--until", type=moment_or_time_ago, metavar="TIME", help="before")
     parser.add_argument("--limit", type=positive, default=50, metavar="N", help="the newest N (default 50)")
     parser.add_argument("--after", type=positive, metavar="NUMBER", help="go on after this one")
-    form = parser.add_mutually_exclusive_group()
-    csv_option(form)
-    json_option(form)
+    csv_option(parser)
+    json_option(parser)
     wait_option(parser, 10)
 
 
@@ -56,9 +55,8 @@ async def _list(options: argparse.Namespace) -> int:
             options.wait,
         )  # fmt: skip
     if options.csv:
-        print_csv(
-            audit.Entry._fields, [entry._replace(about=json.dumps(entry.about)) for entry in found]
-        )
+        rows = [(*entry[:6], json.dumps(entry.about), entry.touched) for entry in found]
+        print_csv(audit.Entry._fields, rows)
     elif options.json:
         for entry in found:
             emit(entry._asdict())
@@ -72,7 +70,9 @@ async def _list(options: argparse.Namespace) -> int:
 
 
 def table_of(found: list[audit.Entry]) -> Table:
-    table = grid("", "at", "who", "action", "about", "touched", "reason", wrap=["who", "action", "about", "reason"])
+    table = grid(
+        "", "at", "who", "action", "about", "touched", "reason", wrap=["who", "action", "about", "reason"]
+    )
     for entry in found:
         table.add_row(
             at(entry.at)[:19], plain(entry.who), plain(entry.action), plain(_about(entry)),

@@ -4,7 +4,7 @@ import argparse
 from datetime import UTC, datetime
 
 from worker.cli import event_loop, exits
-from worker.cli.csv_output import print_csv, print_csv_rows
+from worker.cli.csv_output import print_csv, print_rows
 from worker.cli.exits import CommandError
 from worker.cli.filter_options import moment_or_time_ago
 from worker.cli.looking import looked_up
@@ -54,7 +54,7 @@ async def _export(options: argparse.Namespace) -> int:
         until = options.until or datetime.now(UTC)
         async for part in changes(database, options.org, options.since, until):
             if options.csv:
-                print_csv_rows(part)
+                print_rows(part)
                 continue
             for change in part:
                 emit(dict(zip(COLUMNS, change, strict=True)))

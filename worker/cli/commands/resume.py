@@ -36,9 +36,7 @@ async def _resume(options: argparse.Namespace) -> int:
         database = there.database
         place = place_of(options, there, may_be_gone=True)
         ended = await database.look(
-            lambda: steering.resume(
-                database, place.scope, place.name, by=options.by, reason=options.reason
-            ),
+            lambda: steering.resume(database, place.scope, place.name, by=options.by, reason=options.reason),
             options.wait,
         )
         left = await database.look(lambda: steering.pauses(database), options.wait)

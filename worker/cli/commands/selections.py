@@ -6,8 +6,8 @@ from rich.table import Table
 
 from worker.cli import event_loop, exits
 from worker.cli.exits import CommandError
-from worker.cli.lookup_database import LookupDatabase
 from worker.cli.looking import looked_up
+from worker.cli.lookup_database import LookupDatabase
 from worker.cli.options import json_option, wait_option, words
 from worker.cli.output import emit
 from worker.cli.record_tables import at
