@@ -13,6 +13,7 @@ from support.handlers import steer
 from support.harness import Desk, NewWorker, eventually, good_request, response_in
 
 from schemas import CreateSessionRequest
+from worker.cli.commands import history
 from worker.handlers import Context, Rejected
 from worker.messages.sealing import parse_seal_keys
 
@@ -241,15 +242,13 @@ async def test_what_waits_is_cancelled_and_who_did_it_is_in_the_export(
     answers = [response_in(await desk.next()) for _ in waiting]
     assert {answer.error for answer in answers} == {"cancelled: +a flood"}
     export = await shell.run("history", "export", "--org", "org-7", "--since", "1h", "--csv")
-    lines = [line.split(",") for line in export.out.splitlines()]
-    assert lines[0] == (
-        "at,request_id,org_id,user_id,attempt,from,to,code,reason,actor,worker,build,session_id".split(",")
-    )
-    of_cancelled = [line for line in lines[1:] if line[7] == "cancelled"]
+    header, *lines = [line.split(",") for line in export.out.splitlines()]
+    assert tuple(header) == history.COLUMNS
+    of_cancelled = [line for line in lines if line[7] == "cancelled"]
     assert [(line[3], line[5], line[6], line[9]) for line in of_cancelled] == [
         ("'=cmd()", "processing", "failed", "'@bob")
     ] * 3
-    assert len(lines) == 1 + 3 + 3 * 3  # each is accepted, begun and ended
+    assert len(lines) == 3 + 3 * 3  # each is accepted, begun and ended
     audit = await shell.run("audit", "list", "--by", "@bob", "--csv")
     assert "'@bob" in audit.out
     assert "'+a flood" in audit.out

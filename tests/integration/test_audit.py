@@ -1,4 +1,4 @@
-"""Each change by an operator is one row of the audit, in the transaction of the change; none is ever changed."""
+"""Each change by an operator is one row of the audit, in its transaction, and no row ever changes."""
 
 from collections.abc import AsyncIterator
 from typing import Any
