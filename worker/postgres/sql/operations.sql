@@ -387,7 +387,7 @@ where selection = $1 and state <> 'waiting' group by 1, 2 order by 3 desc, 2 lim
 -- name: results_of_selection
 -- How the requests stand that it has sent or cancelled; those that were retried, as the new ones. Without a status: not
 -- accepted yet.
-select r.status, r.error_code, count(*) as number
+select r.status, r.error_code as code, count(*) as number
 from selections s
 join selection_items i on i.selection = s.id and i.state = 'done'
 left join retries t on s.action = 'retry' and t.request_id = i.request_id
