@@ -327,6 +327,12 @@ where request_id = any ($1::uuid[])
 union
 select request_id, retried_as, selection, at from retries where retried_as = any ($1)
 
+-- name: note_resent
+-- Responses that the broker has confirmed once more wait no longer, wherever they went.
+update requests set
+  published_at = coalesce(published_at, now()), due_at = null, answer_at = null, undelivered = null, undelivered_at = null
+where request_id = any ($1::uuid[]) and finished_at is not null
+
 -- name: note_of_selection
 -- What came of some of it. What is noted already stays, so that it may be repeated.
 with noted as (
