@@ -25,6 +25,7 @@ COMMANDS = {
     "orgs": "the busiest organisations: what waits, runs and failed, and how long it took",
     "workers": "the workers: which live, what each has in hand, and its build",
     "queues": "the queues: how much each holds, and who reads it",
+    "top": "what comes and goes in a second, of whom, and what fails, on one screen",
     "selections": "what was chosen to be retried, resent or cancelled: list, stop, continue",
     "pause": "hold requests back: all, those of an organisation, or a worker",
     "resume": "end a pause",

@@ -9,6 +9,8 @@ from worker.operations.record import Record, Row
 from worker.operations.waits import waits
 from worker.postgres.database import Database
 
+_LONGEST = 500  # characters of an error: the record itself has all of them
+
 
 class Event(NamedTuple):
     """Something that happened to a request."""
@@ -45,7 +47,7 @@ def explained(record: Record, places: dict[UUID, str]) -> Explanation:
         elif step["status"] in ("completed", "failed"):
             events.append(Event(step["at"], step["status"], _ended(record, step["at"])))
     for attempt in record["attempts"]:
-        at_place = f", at {attempt['place']}" if attempt["place"] else ""
+        at_place = f", at {attempt['place'].rpartition('/')[2]}" if attempt["place"] else ""
         text = f"attempt {attempt['attempt']}: {attempt['reason'] or attempt['kind']}{at_place}"
         events.append(Event(attempt["at"], attempt["kind"], text))
     if request["published_at"] is not None:
@@ -73,8 +75,8 @@ def _ended(record: Record, at: datetime) -> str:
     took = f"+{_seconds(at - request['received_at'])}"
     if request["status"] == "completed":
         return f"{took}, session {request['session_id']}"
-    error = (record["response"] or {}).get("error")
-    return f"{took}, {request['error_code']}: {error}"
+    error = str((record["response"] or {}).get("error"))
+    return f"{took}, {request['error_code']}: {error[:_LONGEST]}"
 
 
 def _next(request: Row, places: dict[UUID, str]) -> tuple[str, bool]:

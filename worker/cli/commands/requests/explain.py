@@ -59,7 +59,8 @@ async def _explain(options: argparse.Namespace) -> int:
 
 def table_of(told: Explanation) -> Table:
     """Lay out a line for each event."""
-    table = grid("", "time", "event", "", wrap=[""])
+    day = f"{told.events[0].at:%Y-%m-%d}"
+    table = grid(day, "time", "event", "", wrap=[""])
     for event in told.events:
-        table.add_row(at(event.at)[:-1], plain(event.what), plain(event.text))
+        table.add_row(at(event.at)[:-1].removeprefix(day).strip(), plain(event.what), plain(event.text))
     return table
