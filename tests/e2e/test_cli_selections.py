@@ -103,6 +103,9 @@ async def test_what_has_failed_is_retried_as_another_request_and_once(
         assert opened["phone_number"]["twilio_auth_token"] == "made-up-token-17"
         assert "made-up-token-17" not in body
 
+    shown = (await shell.run("requests", "show", str(links[0]["retried_as"]), "--json")).records[0]
+    assert shown["request"]["retry_of"] == str(links[0]["request_id"])
+
     again = await shell.run(*of_org, "--yes", "--json")
     assert (again.code, again.records[0]["skipped"]) == (0, 3)
     assert again.records[0]["outcomes"][0]["outcome"] == "it was retried before, by another selection"

@@ -87,15 +87,6 @@ class Result(NamedTuple):
     number: int
 
 
-class Link(NamedTuple):
-    """A request that was retried as another one."""
-
-    request_id: UUID
-    retried_as: UUID
-    selection: str
-    at: datetime
-
-
 async def matching(database: Database, wanted: Filter) -> AsyncGenerator[list[UUID], None]:
     """Find all requests that match, some at a time, the last ones first: none that arrives meanwhile."""
     after = None
@@ -169,8 +160,3 @@ async def outcomes(database: Database, selection_id: str, most: int = 20) -> lis
 async def results(database: Database, selection_id: str) -> list[Result]:
     """Tell how the requests stand that were cancelled, or sent anew, by now."""
     return [Result(**row) for row in await database.call("results_of_selection", selection_id, aside=True)]
-
-
-async def links(database: Database, request_ids: Sequence[UUID]) -> list[Link]:
-    """List as what these requests were retried, and of what they are retries themselves."""
-    return [Link(**row) for row in await database.call("retried_as", request_ids, aside=True)]

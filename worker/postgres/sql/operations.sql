@@ -320,13 +320,6 @@ select request_id from noted
 union
 select request_id from retries where request_id = any ($2) and selection = $1
 
--- name: retried_as
--- Links from these, or to these: which request was retried as which.
-select request_id, retried_as, selection, at from retries
-where request_id = any ($1::uuid[])
-union
-select request_id, retried_as, selection, at from retries where retried_as = any ($1)
-
 -- name: note_resent
 -- Responses that the broker has confirmed once more wait no longer, wherever they went.
 update requests set
