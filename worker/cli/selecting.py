@@ -22,7 +22,7 @@ from worker.cli.tables import bystanders, people, plain
 from worker.errors import PublishInterrupted
 from worker.messages.sealing import parse_seal_keys
 from worker.monitoring import log
-from worker.operations import search, selections
+from worker.operations import listing, search, selections
 from worker.operations.acting import Acting
 from worker.operations.bulk import LEAST_A_SECOND, MOST_A_SECOND, Bulk, NotOurs
 from worker.operations.filters import Filter
@@ -102,12 +102,17 @@ async def _act(
         database = there.database
         ids = [await _the_one(database, text, options) for text in options.ids]
         named = {name: value for name, value in chosen_by._asdict().items() if value is not None}
-        selection = await selections.freeze(
-            database, action, _these(ids) if ids else selections.matching(database, chosen_by),
-            chosen_by={"ids": ids} if ids else named,
-            options={name: value for name, value in kept.items() if value is not None},
-            who=options.by, reason=options.why, rate=options.rate,
-        )  # fmt: skip
+        try:
+            selection = await selections.freeze(
+                database, action, _these(ids) if ids else selections.matching(database, chosen_by),
+                chosen_by={"ids": ids} if ids else named,
+                options={name: value for name, value in kept.items() if value is not None},
+                who=options.by, reason=options.why, rate=options.rate,
+            )  # fmt: skip
+        except listing.GoneError:
+            raise CommandError(
+                exits.FAILED, "requests were deleted as old while they were looked for: try it again"
+            ) from None
         going_on = False
         try:
             preview = await selections.preview(database, selection.id)
@@ -231,8 +236,8 @@ async def work_on(there: There, selection: Selection, options: argparse.Namespac
         raise CommandError(exits.FAILED, str(error)) from None
     except PublishInterrupted as error:
         raise CommandError(exits.UNREACHABLE, f"RabbitMQ cannot be reached: {error}\n{go_on}") from None
-    except asyncio.CancelledError:
-        say(f"selection {selection.id} is stopped: {go_on}")
+    except BaseException:
+        say(f"selection {selection.id} was left before its end: {go_on}")
         raise
     outcomes = await selections.outcomes(there.database, ended.id)
     found = await _followed(there, ended, options)

@@ -3,6 +3,7 @@
 import json
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
@@ -115,17 +116,22 @@ async def freeze(
         "make_selection", selection_id, action, json.dumps(chosen_by, default=str), json.dumps(options), who,
         reason, rate, aside=True,
     )  # fmt: skip
-    number = 0
-    async for part in chosen:
-        for start in range(0, len(part), _ADDED_AT_ONCE):
-            rows = await database.call(
-                "add_to_selection", selection_id, part[start : start + _ADDED_AT_ONCE], aside=True
-            )
-            number = rows[0]["chosen"]
-        if number > MOST_CHOSEN:
+    try:
+        async for part in chosen:
+            await _add(database, selection_id, part)
+    except BaseException:
+        with suppress(Exception):  # a part of what was meant is not to be worked on
             await drop(database, selection_id)
-            raise TooManyChosen
+        raise
     return (await selections(database, selection_id))[0]
+
+
+async def _add(database: Database, selection_id: str, part: Sequence[UUID]) -> None:
+    for start in range(0, len(part), _ADDED_AT_ONCE):
+        added = part[start : start + _ADDED_AT_ONCE]
+        rows = await database.call("add_to_selection", selection_id, added, aside=True)
+        if rows[0]["chosen"] > MOST_CHOSEN:
+            raise TooManyChosen
 
 
 async def preview(database: Database, selection_id: str) -> Preview:

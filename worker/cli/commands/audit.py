@@ -24,6 +24,7 @@ Each change that an operator made is a row, written with the change itself:
 pauses, limits, and what was done to requests. WORKER_AUDIT_DAYS says how long
 it is kept. Nobody can change a row, or delete one before its time.
 """
+_LONGEST = 100  # characters of a value
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,24 +71,21 @@ async def _list(options: argparse.Namespace) -> int:
 
 
 def table_of(found: list[audit.Entry]) -> Table:
-    table = grid(
-        "", "at", "who", "action", "about", "touched", "reason", wrap=["who", "action", "about", "reason"]
-    )
+    table = grid("", "at", "who", "action", "about, and why", wrap=["action", "about, and why"], cut=["who"])
     for entry in found:
-        table.add_row(
-            at(entry.at)[:19], plain(entry.who), plain(entry.action), plain(_about(entry)),
-            f"{entry.touched:,}", plain(entry.reason or ""),
-        )  # fmt: skip
+        about = _about(entry) + (f": {entry.reason}" if entry.reason else "")
+        table.add_row(at(entry.at)[:16], plain(entry.who), plain(entry.action), plain(about))
     return table
 
 
 def _about(entry: audit.Entry) -> str:
+    """Say what a change was about. The whole of it is in --json."""
     parts = {name: value for name, value in entry.about.items() if value not in ("", {})}
     if parts.get("scope") == "org":
         parts = {name: value for name, value in parts.items() if name not in ("scope", "name")}
-    return ", ".join(f"{name} {_short(value)}" for name, value in parts.items())
-
-
-def _short(value: object) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 200 else f"{text[:199]}…"  # noqa: PLR2004 — some lines of a table
+    if chosen := parts.pop("chosen_by", None):
+        parts.pop("org", None)
+        parts |= {"requests": len(chosen["ids"])} if "ids" in chosen else chosen
+    if entry.touched != 1:
+        parts["touched"] = f"{entry.touched:,}"
+    return ", ".join(f"{name} {str(value)[:_LONGEST]}" for name, value in parts.items())

@@ -107,14 +107,11 @@ async def _the_one(database: LookupDatabase, options: argparse.Namespace) -> Sel
 
 
 def table_of(found: list[Selection]) -> Table:
-    table = grid(
-        "", "selection", "action", "state", "chosen", "left", "failed", "made", "by", "reason",
-        wrap=["by", "reason"],
-    )  # fmt: skip
+    table = grid("", "selection", "action", "state", "chosen", "left", "made", "by", cut=["by"])
     for one in found:
         silent = one.state == "running" and not one.alive
         table.add_row(
             one.id, one.action, "SILENT" if silent else one.state, f"{one.chosen:,}", f"{one.left:,}",
-            f"{one.failed:,}", at(one.made_at)[:16], plain(one.who), plain(one.reason or ""),
+            at(one.made_at)[5:16], plain(one.who),
         )  # fmt: skip
     return table
