@@ -140,6 +140,9 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
     if settings.retention_days:
         keeping = retention.Retention(parts.database, given.metrics, settings.retention_days)
         services.append(every(retention.INTERVAL_SECONDS, "retention", keeping.run_once))
+    if settings.audit_days:
+        of_audit = retention.AuditRetention(parts.database, settings.audit_days)
+        services.append(every(retention.AUDIT_INTERVAL_SECONDS, "audit_retention", of_audit.run_once))
     return services
 
 

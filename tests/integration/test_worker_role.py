@@ -22,6 +22,7 @@ from worker.services import expiry, retention
 from worker.settings import Settings
 
 OLD = timedelta(days=40)
+STATEMENTS = load_queries() | load_queries("operations.sql")
 BEFORE_GRANTS = """
 grant usage on schema public to {role};
 grant select on schema_migrations to {role};
@@ -126,6 +127,11 @@ FORGED = {
     "a session's name": "update sessions set name = 'other'",
     "a session's document": "update sessions set document = '[]'",
     "a session deleted": "delete from sessions",
+    "an operator's deed of long ago": "insert into audit (at, who, action) values ('1999-01-01', 'me', 'x')",
+    "an operator's deed as another role": "insert into audit (role, who, action) values ('other', 'me', 'x')",
+    "the audit changed": "update audit set who = 'other'",
+    "the audit deleted": "delete from audit",
+    "a retry's link": "update retries set retried_as = gen_random_uuid()",
     "whose tables these are": "update installation set prefix = 'other'",
     "a migration": "insert into schema_migrations values (999, 'x', 'x')",
     "the guard": "alter table requests disable trigger all",
@@ -234,10 +240,10 @@ async def test_what_is_noted_of_the_delivery_of_a_finished_request_may_change(
     assert (row["published_at"], row["lease"]) == (None, None)
 
 
-@pytest.mark.parametrize("query", load_queries())
+@pytest.mark.parametrize("query", STATEMENTS)
 async def test_the_role_may_execute_every_statement(as_worker: asyncpg.Connection, query: str) -> None:
     """To explain a statement Postgres begins to execute it, and so checks the rights."""
-    assert await as_worker.execute(f"explain (generic_plan) {load_queries()[query]}") == "EXPLAIN"
+    assert await as_worker.execute(f"explain (generic_plan) {STATEMENTS[query]}") == "EXPLAIN"
 
 
 async def _fails_once(_request: CreateSessionRequest, context: Context) -> None:

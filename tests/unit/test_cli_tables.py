@@ -11,16 +11,18 @@ from schemas import CreateSessionResponse
 from worker.cli import looking, record_tables
 from worker.cli.bulk.progress import progress_bar, show_totals
 from worker.cli.bulk.sending import Totals
-from worker.cli.commands import demo, limits, orgs, pause, queues, verify, workers
+from worker.cli.commands import audit, demo, limits, orgs, pause, queues, selections, verify, workers
 from worker.cli.commands.requests import explain
 from worker.cli.commands.requests import list as list_command
 from worker.cli.demo.scenes import Seen
+from worker.operations.audit import Entry
 from worker.operations.explaining import explained
 from worker.operations.listing import Listed
 from worker.operations.overview import LiveWorker, Org, QueueDepth
 from worker.operations.promises import Violation
 from worker.operations.record import Record
 from worker.operations.search import Match
+from worker.operations.selections import Selection
 from worker.operations.steering import LimitOnRecord, PauseOnRecord
 from worker.rules import Limit, Pause
 
@@ -78,7 +80,19 @@ WORKER = LiveWorker(
     id=ID, host="worker-7f9c5d", pid=12345, version="0.8.0", handler="rooms.creation:create", build="3f2c1ab",
     started_at=AT, silent_seconds=47, lives=False, paused=False, in_hand=512,
 )  # fmt: skip
+DEED = Entry(
+    number=17, at=AT, who="ann@operations.example", role="sw_worker", action="requests.retry (continued)",
+    reason="rooms are back since noon", touched=100_000,
+    about={"selection": "7f3a90c1", "chosen_by": {"org": "an-org", "status": "failed"}, "org": "an-org"},
+)  # fmt: skip
+SELECTION = Selection(
+    id="7f3a90c1", action="resend", chosen_by={}, options={}, who="ann@ops.example",
+    reason="the queue is back", rate=50, made_at=AT, state="prepared", ended_at=None, chosen=100_000, done=0,
+    skipped=0, failed=0, alive=False,
+)  # fmt: skip
 TABLES: dict[str, RenderableType] = {
+    "audit": audit.table_of([DEED]),
+    "selections": selections.table_of([SELECTION]),
     "list": list_command.table_of([LISTED], AT),
     "explain": explain.table_of(explained(FOUND, {})),
     "orgs": orgs.table_of([Org("an-organisation" * 3, 9, 10, 1_000_000, 3_000, 10_000, 700, 0.0124, 1200)]),
@@ -125,6 +139,9 @@ TABLES: dict[str, RenderableType] = {
 }
 
 
+_WITHOUT_ID = ("orgs", "workers", "queues", "audit", "selections")
+
+
 def shown(what: RenderableType, columns: int) -> list[str]:
     console = Console(width=columns, highlight=False, force_terminal=True, color_system=None)
     with console.capture() as capture:
@@ -140,7 +157,7 @@ def test_a_table_fits_and_breaks_no_word(name: str) -> None:
     known = {word for line in wide for word in line.split() if not word.startswith("─")}
     broken = {word for line in narrow for word in line.split() if not word.startswith("─")} - known
     assert {word for word in broken if not word.endswith("…")} == set()
-    assert str(ID) in "\n".join(narrow) or name in ("orgs", "workers", "queues")
+    assert str(ID) in "\n".join(narrow) or name in _WITHOUT_ID
 
 
 def test_what_became_of_many_fits(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,8 +10,13 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 def print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a line with the names of the columns, then the rows."""
+    csv.writer(sys.stdout, lineterminator="\n").writerow(columns)
+    print_rows(rows)
+
+
+def print_rows(rows: Iterable[Sequence[object]]) -> None:
+    """Print more rows of the same."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(columns)
     for row in rows:
         writer.writerow([_cell(value) for value in row])
 

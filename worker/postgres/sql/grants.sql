@@ -12,7 +12,8 @@ begin
   foreach existing in array array[
     'schema_migrations', 'installation', 'requests', 'request_transitions', 'attempts', 'sessions', 'leases', 'workers',
     'other_answers', 'lines', 'limits', 'limits_in_force', 'pauses', 'rules', 'waiting_requests',
-    'count_changes', 'request_counts', 'request_totals', 'unfolded_changes', 'listed_requests'
+    'count_changes', 'request_counts', 'request_totals', 'unfolded_changes', 'listed_requests',
+    'audit', 'selections', 'selection_items', 'retries'
   ] loop
     if no_more then
       execute format('revoke all on %I.%I from %I', here, existing, worker);
@@ -23,6 +24,10 @@ begin
     'grant insert, update, delete on %I.leases, %I.workers, %I.other_answers to %I', here, here, here, worker
   );
   execute format('grant insert, update, delete on %I.lines, %I.limits, %I.pauses to %I', here, here, here, worker);
+  execute format('grant insert (who, action, reason, about, touched) on %I.audit to %I', here, worker);
+  execute format('grant insert, update, delete on %I.selections, %I.selection_items to %I', here, here, worker);
+  execute format('grant insert on %I.retries to %I', here, worker);
+  execute format('grant execute on function %I.retire_audit(interval, integer) to %I', here, worker);
   execute format('grant update (full_at) on %I.rules to %I', here, worker);
   execute format('grant insert on %I.attempts to %I', here, worker);
   execute format('grant insert, update (status, updated_at) on %I.sessions to %I', here, worker);

@@ -200,3 +200,246 @@ select
     where l.worker = w.id and r.finished_at is null
   ) as in_hand
 from workers w order by w.host, w.pid, w.heartbeat desc
+
+-- Of the audit.
+
+-- name: append_audit
+-- For a change that is made by more than one statement, or elsewhere; others have this in their own statement.
+insert into audit (who, action, reason, about, touched)
+values ($1::text, $2::text, $3::text, $4::jsonb, $5::bigint)
+
+-- name: list_audit
+-- The newest first; $5: those before this one.
+select number, at, who, role, action, reason, about, touched from audit
+where coalesce(about ->> 'org' = $1::text, $1 is null) and coalesce(who = $2::text, $2 is null)
+  and coalesce(at >= $3::timestamptz, true) and coalesce(at < $4::timestamptz, true)
+  and coalesce(number < $5::bigint, true)
+order by number desc limit $6
+
+-- name: retire_audit
+select retire_audit(make_interval(secs => $1), $2) as gone
+
+-- Of selections.
+
+-- name: make_selection
+-- A selection without anything in it yet. It may be repeated.
+insert into selections (id, action, chosen_by, options, who, reason, rate)
+values ($1, $2, $3::jsonb, $4::jsonb, $5, $6, $7)
+on conflict (id) do nothing
+
+-- name: add_to_selection
+-- Only while nothing has been done with it.
+with mine as (
+  select id from selections where id = $1 and state = 'prepared' for update
+), added as (
+  insert into selection_items (selection, request_id)
+  select mine.id, given.request_id from mine, unnest($2::uuid[]) as given (request_id)
+  on conflict do nothing
+  returning request_id
+)
+update selections set chosen = chosen + (select count(*) from added) where id = $1 and state = 'prepared'
+returning chosen
+
+-- name: drop_selection
+-- One that nobody wanted after a look at it.
+delete from selections where id = $1 and state = 'prepared'
+
+-- name: preview_selection
+-- What is in it: how many, of whom, since when, and where their answers go.
+with chosen as (
+  select r.org_id, r.status, r.received_at, r.reply_to, strpos(r.body, '"sealed:v1:') > 0 as has_secrets,
+    exists (select from retries t where t.request_id = i.request_id) as retried
+  from selection_items i join requests r on r.request_id = i.request_id
+  where i.selection = $1
+), by_org as (
+  select coalesce(org_id, '') as org_id, count(*) as number from chosen group by 1
+)
+select
+  count(*) as requests, min(received_at) as oldest, count(*) filter (where has_secrets) as with_secrets,
+  count(*) filter (where status = 'failed') as failed, count(*) filter (where status = 'completed') as completed,
+  count(*) filter (where retried) as retried,
+  count(*) filter (where reply_to is null) as to_response_queue,
+  count(*) filter (where starts_with(reply_to, $2)) as to_direct_replies,
+  count(distinct reply_to) filter (where not starts_with(reply_to, $2)) as reply_queues,
+  (select count(*) from by_org) as orgs,
+  coalesce((
+    select array_agg(org_id order by number desc, org_id)
+    from (select * from by_org order by number desc, org_id limit 5) as most
+  ), '{}') as first_orgs
+from chosen
+
+-- name: begin_selection
+-- Lets one process work on it: no other does, unless that one was not seen for so many seconds. One row of the audit.
+with before as (
+  select id, state, runner from selections
+  where id = $1 and (
+    state in ('prepared', 'stopped')
+    or (state = 'running' and (runner = $2 or runner_seen < now() - make_interval(secs => $5)))
+  )
+  for update
+), begun as (
+  update selections set state = 'running', runner = $2, runner_seen = now(), ended_at = null
+  from before where selections.id = before.id
+  returning selections.*, before.state as state_before, before.runner as runner_before
+), noted as (
+  insert into audit (who, action, reason, about, touched)
+  select
+    $3::text, 'requests.' || action || case state_before when 'prepared' then '' else ' (continued)' end,
+    coalesce($4::text, reason),
+    jsonb_build_object('selection', id, 'chosen_by', chosen_by, 'org', chosen_by ->> 'org') || options,
+    chosen - done - skipped - failed
+  from begun where state_before <> 'running' or runner_before <> $2
+)
+select id from begun
+
+-- name: next_of_selection
+-- What is next to be done, as it is on record. No row: somebody else has it, or has stopped it; one row without a
+-- request: nothing is left.
+with mine as (
+  update selections set runner_seen = now() where id = $1 and runner = $2 and state = 'running' returning id
+)
+select
+  i.request_id, r.status, r.org_id, r.body, r.refusal is not null as refused, r.response, r.error_code, r.reply_to,
+  r.correlation_id, r.traceparent, r.finished_at
+from mine
+left join lateral (
+  select n.request_id from selection_items n
+  where n.selection = mine.id and n.state = 'waiting' order by n.request_id limit $3
+) as i on true
+left join requests r on r.request_id = i.request_id
+
+-- name: link_retries
+-- Notes as which request each of these is retried, and returns those that this selection has noted, now or before.
+with noted as (
+  insert into retries (request_id, retried_as, selection)
+  select request_id, retried_as, $1 from unnest($2::uuid[], $3::uuid[]) as given (request_id, retried_as)
+  on conflict (request_id) do nothing
+  returning request_id
+)
+select request_id from noted
+union
+select request_id from retries where request_id = any ($2) and selection = $1
+
+-- name: note_resent
+-- Responses that the broker has confirmed once more wait no longer, wherever they went.
+update requests set
+  published_at = coalesce(published_at, now()), due_at = null, answer_at = null, undelivered = null, undelivered_at = null
+where request_id = any ($1::uuid[]) and finished_at is not null
+
+-- name: note_of_selection
+-- What came of some of it. What is noted already stays, so that it may be repeated.
+with noted as (
+  update selection_items i set state = given.state, outcome = given.outcome, at = now()
+  from unnest($3::uuid[], $4::text[], $5::text[]) as given (request_id, state, outcome)
+  where i.selection = $1 and i.request_id = given.request_id and i.state = 'waiting'
+  returning i.state
+), counted as (
+  select
+    count(*) filter (where state = 'done') as done, count(*) filter (where state = 'skipped') as skipped,
+    count(*) filter (where state = 'failed') as failed
+  from noted
+)
+update selections s set
+  done = s.done + counted.done, skipped = s.skipped + counted.skipped, failed = s.failed + counted.failed,
+  runner_seen = case when s.runner = $2 then now() else s.runner_seen end
+from counted where s.id = $1
+
+-- name: seen_with_selection
+update selections set runner_seen = now() where id = $1 and runner = $2
+
+-- name: end_selection
+-- Its runner leaves it: as done if nothing is left, else as stopped.
+update selections set
+  state = case when done + skipped + failed = chosen then 'done' else 'stopped' end,
+  runner = null, ended_at = now()
+where id = $1 and runner = $2
+
+-- name: stop_selection
+-- Its runner finds out with what is next. One row of the audit.
+with stopped as (
+  update selections set state = 'stopped', runner = null, ended_at = now()
+  where id = $1 and state = 'running'
+  returning *
+), noted as (
+  insert into audit (who, action, reason, about, touched)
+  select
+    $2::text, 'selections.stop', $3::text,
+    jsonb_build_object('selection', id, 'action', action, 'org', chosen_by ->> 'org'),
+    chosen - done - skipped - failed
+  from stopped
+)
+select id from stopped
+
+-- name: selections
+-- One, or the newest ones. `alive`: its runner was seen within so many seconds.
+select
+  id, action, chosen_by, options, who, reason, rate, made_at, state, ended_at, chosen, done, skipped, failed,
+  coalesce(runner_seen > now() - make_interval(secs => $2), false) and state = 'running' as alive
+from selections where coalesce(id = $1::text, $1 is null)
+order by made_at desc limit $3
+
+-- name: outcomes_of_selection
+-- What came of its requests so far, the most frequent first: why they were skipped or could not be sent.
+select state, outcome, count(*) as number from selection_items
+where selection = $1 and state <> 'waiting' group by 1, 2 order by 3 desc, 2 limit $2
+
+-- name: results_of_selection
+-- How the requests stand that it has sent or cancelled; those that were retried, as the new ones. Without a status: not
+-- accepted yet.
+select r.status, r.error_code as code, count(*) as number
+from selections s
+join selection_items i on i.selection = s.id and i.state = 'done'
+left join retries t on s.action = 'retry' and t.request_id = i.request_id
+left join requests r on r.request_id = case s.action when 'retry' then t.retried_as else i.request_id end
+where s.id = $1
+group by 1, 2 order by 3 desc
+
+-- Of the history, for export.
+
+-- name: requests_by_arrival
+-- Requests of an organisation (null: of all), in the order of their arrival after ($2, $3), and before $4.
+(
+  select request_id, received_at, finished_at from requests
+  where $1::text is null and received_at >= $2::timestamptz and received_at < $4::timestamptz
+    and (received_at > $2 or request_id > $3::uuid)
+  order by received_at, request_id limit $5::integer
+)
+union all
+(
+  select request_id, received_at, finished_at from requests
+  where org_id = $1 and received_at >= $2 and received_at < $4 and (received_at > $2 or request_id > $3)
+  order by received_at, request_id limit $5
+)
+
+-- name: changes_of
+-- All that changed in these requests between two times, with who made it: an operator, where one did.
+select
+  step.at, r.request_id, r.org_id, r.user_id, step.attempt, step.before as from_status, step.status as to_status,
+  case when step.status = 'failed' then r.error_code end as code,
+  case
+    when step.status = 'failed' then r.response::json ->> 'error'
+    when step.before = 'processing' then (
+      select a.reason from attempts a where a.request_id = r.request_id and a.attempt = step.attempt - 1
+    )
+  end as reason,
+  case
+    when step.status = 'pending' then (
+      select s.who from retries t join selections s on s.id = t.selection where t.retried_as = r.request_id
+    )
+    when r.error_code = 'cancelled' and step.status = 'failed' then (
+      select s.who from selection_items i join selections s on s.id = i.selection
+      where i.request_id = r.request_id and s.action = 'cancel' and i.state = 'done' order by i.at limit 1
+    )
+  end as actor,
+  coalesce(w.host || ':' || w.pid, step.worker::text) as worker, w.handler_build as build, r.session_id
+from unnest($1::uuid[]) as given (request_id)
+join requests r on r.request_id = given.request_id
+cross join lateral (
+  select
+    t.at, t.attempt, t.status, t.worker,
+    lag(t.status) over (order by t.at, t.attempt, t.status = 'processing' desc) as before
+  from request_transitions t where t.request_id = r.request_id
+) as step
+left join workers w on w.id = step.worker
+where step.at >= $2 and step.at < $3
+order by step.at, r.request_id, step.attempt

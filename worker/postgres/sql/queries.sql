@@ -541,7 +541,9 @@ select
   r.request_id, r.status, r.attempt, r.org_id, r.user_id, r.session_id, r.response, r.error_code, r.reply_to,
   r.correlation_id, r.deadline_at, r.received_at, r.started_at, r.due_at, r.finished_at, r.published_at,
   r.undelivered, r.undelivered_at, r.answer_at, r.worker, l.lease_until, l.worker as lease_worker,
-  w.reason as waits_for, w.until as waits_until, w.pause_reason, w.paused_by
+  w.reason as waits_for, w.until as waits_until, w.pause_reason, w.paused_by,
+  (select t.request_id from retries t where t.retried_as = r.request_id) as retry_of,
+  (select t.retried_as from retries t where t.request_id = r.request_id) as retried_as
 from requests r
 left join leases l on l.id = r.lease
 left join waiting_requests w on w.request_id = r.request_id
@@ -611,19 +613,39 @@ with before as (
   for update skip locked
 ), gone as (
   delete from pauses using old where pauses.scope = old.scope and pauses.name = old.name
+), made as (
+  insert into pauses (scope, name, reason, paused_by, ends_at)
+  select $1, $2, $3::text, $4::text, ends_at from given where coalesce(ends_at > now(), true)
+  on conflict (scope, name) do update set
+    reason = excluded.reason, paused_by = excluded.paused_by, paused_at = now(), ends_at = excluded.ends_at
+  returning reason, paused_by, paused_at, ends_at
+), noted as (
+  insert into audit (who, action, reason, about)
+  select
+    paused_by, 'pause', reason,
+    jsonb_build_object('scope', $1, 'name', $2, 'org', case when $1 = 'org' then $2 end, 'until', ends_at)
+  from made
 )
-insert into pauses (scope, name, reason, paused_by, ends_at)
-select $1, $2, $3::text, $4::text, ends_at from given where coalesce(ends_at > now(), true)
-on conflict (scope, name) do update set
-  reason = excluded.reason, paused_by = excluded.paused_by, paused_at = now(), ends_at = excluded.ends_at
-returning
+select
   reason, paused_by, paused_at, ends_at, (select before.reason from before) as old_reason,
   (select before.paused_by from before) as old_paused_by, (select before.paused_at from before) as old_paused_at,
   (select before.ends_at from before) as old_ends_at
+from made
 
 -- name: resume
-delete from pauses where scope = $1 and name = $2
-returning reason, paused_by, paused_at, ends_at, coalesce(ends_at > now(), true) as held
+with ended as (
+  delete from pauses where scope = $1::text and name = $2::text
+  returning reason, paused_by, paused_at, ends_at, coalesce(ends_at > now(), true) as held
+), noted as (
+  insert into audit (who, action, reason, about)
+  select
+    $3::text, 'resume', $4::text,
+    jsonb_build_object(
+      'scope', $1, 'name', $2, 'org', case when $1 = 'org' then $2 end, 'paused_by', paused_by, 'paused_at', paused_at
+    )
+  from ended where held
+)
+select * from ended
 
 -- name: pauses
 -- What is paused now, and of a worker where it runs.
@@ -650,23 +672,44 @@ from found
 
 -- name: set_limit
 -- Sets what is given of a limit, and keeps the rest of what was in force. A burst goes with its rate.
-insert into limits as l (scope, name, source, running, rate, burst, weight, reason, set_by)
-select
-  $1::text, $2::text, 'command', coalesce($3::integer, before.running), coalesce($4::double precision, before.rate),
-  case when $4 is null then before.burst else $5::integer end, coalesce($6::double precision, before.weight),
-  $7::text, $8::text
-from (select) as once left join limits_in_force before on before.scope = $1 and before.name = $2
-on conflict (scope, name, source) do update set
-  running = coalesce($3, l.running), rate = coalesce($4, l.rate),
-  burst = case when $4 is null then l.burst else $5 end, weight = coalesce($6, l.weight),
-  reason = excluded.reason, set_by = excluded.set_by, set_at = now()
-returning running, rate, burst, weight
+with made as (
+  insert into limits as l (scope, name, source, running, rate, burst, weight, reason, set_by)
+  select
+    $1::text, $2::text, 'command', coalesce($3::integer, before.running), coalesce($4::double precision, before.rate),
+    case when $4 is null then before.burst else $5::integer end, coalesce($6::double precision, before.weight),
+    $7::text, $8::text
+  from (select) as once left join limits_in_force before on before.scope = $1 and before.name = $2
+  on conflict (scope, name, source) do update set
+    running = coalesce($3, l.running), rate = coalesce($4, l.rate),
+    burst = case when $4 is null then l.burst else $5 end, weight = coalesce($6, l.weight),
+    reason = excluded.reason, set_by = excluded.set_by, set_at = now()
+  returning running, rate, burst, weight
+), noted as (
+  insert into audit (who, action, reason, about)
+  select
+    $8, 'limits.set', $7,
+    jsonb_build_object(
+      'scope', $1, 'name', $2, 'org', case when $1 = 'org' then $2 end, 'running', running, 'rate', rate,
+      'burst', burst, 'weight', weight
+    )
+  from made
+)
+select * from made
 
 -- name: clear_limit
 -- Removes a limit that was set by command; returns it, and the one of a setting that counts from now on.
 with gone as (
-  delete from limits where scope = $1 and name = $2 and source = 'command'
+  delete from limits where scope = $1::text and name = $2::text and source = 'command'
   returning source, running, rate, burst, weight
+), noted as (
+  insert into audit (who, action, reason, about)
+  select
+    $3::text, 'limits.clear', $4::text,
+    jsonb_build_object(
+      'scope', $1, 'name', $2, 'org', case when $1 = 'org' then $2 end, 'running', running, 'rate', rate,
+      'burst', burst, 'weight', weight
+    )
+  from gone
 )
 select * from gone
 union all

@@ -11,6 +11,9 @@ SUBCOMMANDS = {
     "show": "all that is on record about one",
     "explain": "one, event by event: what happened, what happens next, and whether all is well",
     "watch": "each change of those that match, as it happens",
+    "retry": "send what has failed anew, as new requests",
+    "resend": "send responses on record again, here or elsewhere",
+    "cancel": "take those back that are not finished",
 }
 
 EXAMPLES = """\
