@@ -16,8 +16,8 @@ from worker.postgres.sql import setup_query
 
 _RESERVED = ("public", "information_schema")
 _TABLES = (
-    "attempts", "installation", "leases", "limits", "lines", "other_answers", "pauses", "request_transitions",
-    "requests", "rules", "schema_migrations", "sessions", "workers",
+    "attempts", "dead_letters", "installation", "leases", "limits", "lines", "other_answers", "pauses",
+    "request_transitions", "requests", "rules", "schema_migrations", "sessions", "workers",
 )  # fmt: skip
 
 

@@ -11,7 +11,8 @@ begin
   execute format('grant usage on schema %I to %I', here, worker);
   foreach existing in array array[
     'schema_migrations', 'installation', 'requests', 'request_transitions', 'attempts', 'sessions', 'leases', 'workers',
-    'other_answers', 'lines', 'limits', 'limits_in_force', 'pauses', 'rules', 'waiting_requests'
+    'other_answers', 'lines', 'limits', 'limits_in_force', 'pauses', 'rules', 'waiting_requests',
+    'dead_letters'
   ] loop
     if no_more then
       execute format('revoke all on %I.%I from %I', here, existing, worker);
@@ -22,6 +23,10 @@ begin
     'grant insert, update, delete on %I.leases, %I.workers, %I.other_answers to %I', here, here, here, worker
   );
   execute format('grant insert, update, delete on %I.lines, %I.limits, %I.pauses to %I', here, here, here, worker);
+  execute format('grant insert, delete on %I.dead_letters to %I', here, worker);
+  execute format(
+    'grant update (state, ended_at, ended_by, ended_reason, sent_to) on %I.dead_letters to %I', here, worker
+  );
   execute format('grant update (full_at) on %I.rules to %I', here, worker);
   execute format('grant insert on %I.attempts to %I', here, worker);
   execute format('grant insert, update (status, updated_at) on %I.sessions to %I', here, worker);

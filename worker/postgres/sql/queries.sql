@@ -702,3 +702,90 @@ from limits l
 join limits_in_force held on held.scope = l.scope and held.name = l.name
 cross join lateral limit_of(l.name) as of_it
 order by l.scope, l.name, l.source
+
+-- name: keep_dead_letters
+-- Takes dead letters into custody. One that is there already came again.
+insert into dead_letters (
+  id, body, sealed_by, size, properties, headers, reason, kind, message_id, app_id, user_id, exchange, routing_key,
+  request_id, died_at
+)
+select
+  g.id, g.body, g.sealed_by, g.size, g.properties::jsonb, g.headers::jsonb, g.reason, g.kind, g.message_id, g.app_id,
+  g.user_id, g.exchange, g.routing_key, g.request_id, g.died_at
+from unnest(
+  $1::uuid[], $2::bytea[], $3::text[], $4::integer[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+  $10::text[], $11::text[], $12::text[], $13::text[], $14::uuid[], $15::timestamptz[]
+) as g (
+  id, body, sealed_by, size, properties, headers, reason, kind, message_id, app_id, user_id, exchange, routing_key,
+  request_id, died_at
+)
+on conflict (id) do nothing
+returning id
+
+-- name: count_dead_letters
+-- How many are in custody, counted up to a bound: what was replayed or dropped takes no room.
+select count(*) as kept from (select from dead_letters where state = 'kept' limit $1) as counted
+
+-- name: retire_dead_letters
+-- Deletes some that were kept for long enough (null: they are kept for ever), or were replayed or dropped long ago.
+delete from dead_letters where id in (
+  (
+    select id from dead_letters
+    where state = 'kept' and died_at < now() - make_interval(secs => $1) and kept_at < now() - make_interval(secs => $1)
+    limit $3
+  ) union all (
+    select id from dead_letters where ended_at < now() - make_interval(secs => $2) limit $3
+  )
+)
+returning state
+
+-- name: dead_letter_ids
+-- Those that a filter finds, the oldest first.
+select id from dead_letters_that($1, $2, $3, $4, $5, $6, $7, $8) order by died_at, id
+
+-- name: dead_letter_list
+-- The newest of those that a filter finds, without their bodies; and how many it finds.
+select
+  id, size, reason, kind, app_id, user_id, exchange, routing_key, request_id, died_at, kept_at, state, ended_at,
+  ended_by, ended_reason, sent_to, count(*) over () as found
+from dead_letters_that($1, $2, $3, $4, $5, $6, $7, $8) order by died_at desc, id limit $9
+
+-- name: dead_letter_groups
+-- Those that a filter finds, grouped, the largest group first; each with an example.
+select
+  name, count(*) as messages, min(died_at) as first_at, max(died_at) as last_at,
+  array_agg(distinct app_id) filter (where app_id is not null) as apps, (array_agg(id order by died_at, id))[1] as example
+from (
+  select d.*, case $9
+    when 'reason' then kind
+    when 'app' then coalesce(app_id, '')
+    when 'field' then coalesce(substring(reason from 'not valid: ([^ ,;]+)'), '')
+    when 'hour' then to_char(died_at at time zone 'UTC', 'YYYY-MM-DD HH24":00Z"')
+  end as name
+  from dead_letters_that($1, $2, $3, $4, $5, $6, $7, $8) as d
+) as named
+group by name order by messages desc, name
+
+-- name: find_dead_letters
+-- Those of which people have an id: its own, or its request's, or the beginning of one; or a whole message id.
+select id from dead_letters
+where id between $1 and $2 or request_id between $1 and $2 or message_id = $3
+order by died_at, id limit $4
+
+-- name: dead_letters
+-- These, with all that is known of them, the oldest first.
+select * from dead_letters where id = any ($1) order by died_at, id
+
+-- name: end_dead_letters
+-- Notes that these were replayed or dropped, unless somebody else has done either meanwhile.
+update dead_letters
+set state = $2, ended_at = now(), ended_by = $3, ended_reason = $4, sent_to = $5
+where id = any ($1) and state = 'kept'
+returning id
+
+-- name: restore_dead_letters
+-- Puts back what was dropped not too long ago.
+update dead_letters
+set state = 'kept', ended_at = null, ended_by = null, ended_reason = null
+where id = any ($1) and state = 'dropped' and ended_at > now() - make_interval(secs => $2)
+returning id
