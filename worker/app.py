@@ -18,7 +18,7 @@ from worker.rabbitmq import intake, serving, topology
 from worker.rabbitmq.eager_reading import read_eagerly
 from worker.rabbitmq.lenient_reading import read_leniently
 from worker.rabbitmq.reconnecting import serve_together
-from worker.services import custody, expiry, peers, retention, ruling
+from worker.services import counting, custody, expiry, peers, retention, ruling
 from worker.services.periodic import every
 from worker.settings import Settings
 from worker.steps.answering import UNBURIED_SECONDS
@@ -137,6 +137,7 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
         every(ruling.COUNT_SECONDS, "waiting", parts.ruling.count, at_once=True),
         every(UNBURIED_SECONDS, "unburied", parts.burying.bury_held),
         every(expiry.INTERVAL_SECONDS, "expiry", ageing.run_once),
+        every(counting.INTERVAL_SECONDS, "counts", counting.Counting(parts.database).run_once),
         every(retention.INTERVAL_SECONDS, "workers", parts.alive.forget_the_silent),
     ]
     if settings.max_dead_letters:
@@ -144,6 +145,9 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
     if settings.retention_days:
         keeping = retention.Retention(parts.database, given.metrics, settings.retention_days)
         services.append(every(retention.INTERVAL_SECONDS, "retention", keeping.run_once))
+    if settings.audit_days:
+        of_audit = retention.AuditRetention(parts.database, settings.audit_days)
+        services.append(every(retention.AUDIT_INTERVAL_SECONDS, "audit_retention", of_audit.run_once))
     return services
 
 

@@ -205,6 +205,12 @@ class Settings(BaseSettings):
         le=3650,
         description="Dead letters in Postgres older than this are deleted; 0 keeps them for ever.",
     )
+    audit_days: float = Field(
+        default=365,
+        ge=0,
+        le=3650,
+        description="What operators did is kept on record for so long; 0 keeps it for ever.",
+    )
     http_host: str = Field(
         default="0.0.0.0",  # noqa: S104 — a probe comes from outside the container
         description="Address of `/livez`, `/readyz` and `/metrics`.",

@@ -15,6 +15,10 @@ def json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for programs: one JSON object a line on stdout")
 
 
+def csv_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--csv", action="store_true", help="for spreadsheets; no cell of it is a formula")
+
+
 def wait_option(parser: argparse.ArgumentParser, seconds: float = 30) -> None:
     parser.add_argument(
         "--wait", type=float, default=seconds, metavar="SECONDS",

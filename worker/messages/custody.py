@@ -100,14 +100,21 @@ def bare(letter: Letter) -> Letter:
     )  # fmt: skip
 
 
+def without_properties(message: Message) -> Message:
+    """Leave out what may be why a message cannot be stored as it is."""
+    return message._replace(properties=spec.Basic.Properties())
+
+
 def open_body(body: bytes, sealed_by: str | None, letter_id: UUID, keys: SealKeys) -> bytes:
     """Open the body of a letter; raises SealError if its key is not there."""
     return keys.open_bytes(body, sealed_by, letter_id.bytes + _PLACE)
 
 
-def properties_to_send(properties: Mapping[str, Any], headers: Mapping[str, Any]) -> spec.Basic.Properties:
-    """Make the properties of a message that is sent again, from what is stored: without the notes about its
-    death, and without its expiration, which has passed.
+def message_to_send(
+    letter_id: UUID, body: bytes, properties: Mapping[str, Any], headers: Mapping[str, Any]
+) -> Message:
+    """Make the message that is sent again, from what is stored: without the notes about its death, and
+    without its expiration, which has passed.
     """
     kept: HeadersType = {
         name: value
@@ -118,7 +125,9 @@ def properties_to_send(properties: Mapping[str, Any], headers: Mapping[str, Any]
     if "x-original-message-id" in headers:  # the worker's dead letter: these were the producer's
         own["message_id"] = headers["x-original-message-id"] or own.get("message_id")
         own["app_id"] = headers.get("x-original-app-id") or None
-    return spec.Basic.Properties(**own, delivery_mode=2, headers=kept or None)
+    own["message_id"] = own.get("message_id") or str(letter_id)
+    made = spec.Basic.Properties(**own, delivery_mode=2, headers=kept or None)
+    return Message(body=body, properties=made, taken_by_broker=None)
 
 
 def shape(body: bytes) -> str:

@@ -1,7 +1,7 @@
 """Looks into the custody of dead letters, and drops or restores some."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
@@ -9,7 +9,7 @@ from uuid import UUID
 from worker.messages.custody import open_body
 from worker.messages.sealing import SealKeys
 from worker.postgres.database import Database
-from worker.postgres.dead_letters import RESTORABLE_SECONDS
+from worker.postgres.dead_letters import RESTORABLE_SECONDS, Custody
 
 State = Literal["kept", "replayed", "dropped"]
 Grouping = Literal["reason", "app", "field", "hour"]
@@ -123,29 +123,29 @@ async def read(database: Database, ids: Sequence[UUID], keys: SealKeys) -> list[
     ]
 
 
-async def drop(database: Database, ids: Sequence[UUID], *, reason: str, by: str) -> list[UUID]:
-    """Drop these; for a week they can be restored. Return those that were still kept."""
-    return await end(database, ids, "dropped", by=by, reason=reason)
-
-
-async def restore(database: Database, ids: Sequence[UUID]) -> list[UUID]:
-    """Put back what was dropped, and return those that were restored."""
-    rows = await database.call("restore_dead_letters", list(ids), RESTORABLE_SECONDS, aside=True)
-    return [row["id"] for row in rows]
-
-
-async def end(
-    database: Database,
-    ids: Sequence[UUID],
-    state: State,
-    *,
-    by: str,
-    reason: str | None,
-    sent_to: str | None = None,
+async def drop(
+    database: Database, ids: Sequence[UUID], *, reason: str, by: str, about: Mapping[str, Any]
 ) -> list[UUID]:
-    """Note that these were replayed or dropped. All changes but a restore go through here."""
-    rows = await database.call("end_dead_letters", list(ids), state, by, reason, sent_to, aside=True)
+    """Drop these; for a week they can be restored. Return those that were still kept. `about`: how they were
+    chosen, for the audit.
+    """
+    rows = await database.call("drop_dead_letters", list(ids), by, reason, json.dumps(about), aside=True)
     return [row["id"] for row in rows]
+
+
+async def restore(
+    database: Database, ids: Sequence[UUID], *, reason: str | None, by: str, about: Mapping[str, Any]
+) -> list[UUID]:
+    """Put back what was dropped, and return those that were restored."""
+    rows = await database.call(
+        "restore_dead_letters", list(ids), by, reason, json.dumps(about), RESTORABLE_SECONDS, aside=True
+    )
+    return [row["id"] for row in rows]
+
+
+async def count(database: Database, most: int) -> int:
+    """Count those in custody, up to `most`."""
+    return await Custody(database).count(most)
 
 
 def _given(which: Filter) -> tuple[object, ...]:

@@ -4,20 +4,19 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from pamqp import commands as spec
 
 from schemas.wire import CANCEL_TYPE, RESPONSE_TYPE
 from worker.errors import PublishInterrupted
-from worker.messages.custody import properties_to_send
+from worker.messages.custody import message_to_send
 from worker.messages.decoding import Limits, decode, is_response
 from worker.messages.envelope import Message, property_text
 from worker.messages.json_body import parse_loosely
 from worker.messages.mending import Edit, Unmendable, mended
 from worker.messages.sealing import SealKeys, is_same_request
-from worker.operations import dead_letters
+from worker.operations import audit, dead_letters
 from worker.operations.dead_letters import Whole
 from worker.postgres.database import Database
 from worker.rabbitmq.connection import Broker
@@ -101,14 +100,27 @@ class Replaying:
             yield await self._judge([letter for letter in letters if letter.about.state == "kept"])
 
     async def replay(
-        self, broker: Broker, ids: Sequence[UUID], *, rate: float, by: str, reason: str | None, seconds: float
+        self,
+        broker: Broker,
+        ids: Sequence[UUID],
+        *,
+        rate: float,
+        by: str,
+        reason: str | None,
+        about: Mapping[str, Any],
+        seconds: float,
     ) -> AsyncIterator[list[Sent]]:
         """Send these at most at this rate, and tell of each part of them what became of it. Raises
         PublishInterrupted when the broker is lost: what was not confirmed is still kept.
+
+        The audit gets one row before anything is sent; each dead letter says itself who sent it, when and
+        where to.
         """
         connection = await broker.connect()
         try:
             line = await open_proven_line(connection, seconds)
+            action = "dead replay" if self._to is None else "dead redirect"
+            await audit.append(self._database, action, who=by, reason=reason, about=about, touched=len(ids))
             clock = asyncio.get_running_loop().time
             begun, sent = clock(), 0
             size = max(1, min(AT_ONCE, int(rate)))
@@ -166,7 +178,7 @@ class Replaying:
             if sent.left is None:
                 places.setdefault(one.outgoing.exchange or one.outgoing.routing_key, []).append(sent.id)
         for place, ids in places.items():
-            await dead_letters.end(self._database, ids, "replayed", by=by, reason=reason, sent_to=place)
+            await self._database.call("note_replayed", ids, by, reason, place, aside=True)
 
     async def _judge(self, letters: Sequence[Whole]) -> list[Judged]:
         now = datetime.now(UTC)
@@ -189,28 +201,22 @@ class Replaying:
 
     def _read(self, letter: Whole, now: datetime) -> tuple[Judged, Arrival | None]:
         """Find out where a letter belongs and whether a worker could read it, as it is after the edits."""
-        properties = properties_to_send(letter.properties, letter.headers)
-        if properties.message_id is None:
-            properties.message_id = str(letter.about.id)
-        if self._to is not None:
-            return Judged(letter, Outgoing("", self._to, letter.body, properties), Prospect.REDIRECTED), None
-        body = self._bodies.get(letter.about.id, letter.body)
+        about = letter.about
+        body = self._bodies.get(about.id, letter.body)
         why = None
         try:
             body = mended(body, self._edits)
         except Unmendable as error:
             why = f"the edit does not fit: {error}"
-        outgoing = self._where(body, properties)
+        message = message_to_send(about.id, body, letter.properties, letter.headers)
+        if self._to is not None:
+            return Judged(letter, Outgoing("", self._to, body, message.properties), Prospect.REDIRECTED), None
+        outgoing = self._where(message)
         if why is not None:
             return Judged(letter, outgoing, Prospect.UNREADABLE, why), None
         if outgoing.exchange != self._names.requests:
             return Judged(letter, outgoing, Prospect.RESPONSE), None
-        message = Message(
-            body=body,
-            properties=properties,
-            taken_by_broker=None,
-            sent_to_cancel=outgoing.routing_key == CANCEL_KEY,
-        )
+        message = message._replace(sent_to_cancel=outgoing.routing_key == CANCEL_KEY)
         read = decode(message, self._limits, self._keys, now)
         if (why := _unreadable(read)) is not None:
             return Judged(letter, outgoing, Prospect.UNREADABLE, why), None
@@ -233,10 +239,11 @@ class Replaying:
         self._new[arrival.request_id] = arrival.fingerprint
         return one
 
-    def _where(self, body: bytes, properties: spec.Basic.Properties) -> Outgoing:
+    def _where(self, message: Message) -> Outgoing:
         """Find out where a message belongs, by what it is. A response is never sent as a request: it would be
         answered, to somebody who was told the truth before.
         """
+        body, properties = message.body, message.properties
         document = _object_in(body)
         if properties.message_type == RESPONSE_TYPE or is_response(document):
             if reader := property_text(properties.reply_to):

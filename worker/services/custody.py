@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import structlog
-from pamqp import commands as spec
 
 from worker.errors import NotStorable
-from worker.messages.custody import Letter, bare, letter_of
+from worker.messages.custody import Letter, bare, letter_of, without_properties
 from worker.messages.envelope import Message
 from worker.messages.sealing import SealKeys
 from worker.monitoring.metrics import Metrics
@@ -137,4 +136,4 @@ class TakingIntoCustody:
             return letter_of(message, self._keys, now)
         except Exception:  # noqa: BLE001 — logged; nothing that somebody sent may keep the others out
             _log.exception("custody.misread")
-            return bare(letter_of(message._replace(properties=spec.Basic.Properties()), self._keys, now))
+            return letter_of(without_properties(message), self._keys, now)

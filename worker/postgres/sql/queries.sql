@@ -575,15 +575,15 @@ select
 from sessions s left join requests r on r.request_id = s.request_id
 where s.id between $1 and $2 and starts_with(s.id, $1) order by s.id limit $3
 
--- name: look_through
--- Those of the newest requests that have this correlation id, or this session id reserved; how many were looked
--- at, $2 at most, and since when.
-select
-  count(*) as looked, min(received_at) as since,
-  coalesce((array_agg(request_id) filter (where correlation_id = $1 or session_id = $1))[:$3], '{}') as found
-from (
-  select request_id, correlation_id, session_id, received_at from requests order by received_at desc limit $2
-) as newest
+-- name: by_correlation
+-- Requests whose correlation ids lie between these.
+select request_id, status, org_id, session_id, correlation_id, received_at from requests
+where correlation_id ~>=~ $1 and correlation_id ~<=~ $2 order by received_at limit $3
+
+-- name: by_failed_session
+-- Failed requests for which a session id between these was reserved.
+select request_id, status, org_id, session_id, correlation_id, received_at from requests
+where error_code is not null and session_id ~>=~ $1 and session_id ~<=~ $2 order by received_at limit $3
 
 -- name: workers
 -- The workers that have been heard of within a day, and whether each lives: it was within a lease.
@@ -611,19 +611,39 @@ with before as (
   for update skip locked
 ), gone as (
   delete from pauses using old where pauses.scope = old.scope and pauses.name = old.name
+), made as (
+  insert into pauses (scope, name, reason, paused_by, ends_at)
+  select $1, $2, $3::text, $4::text, ends_at from given where coalesce(ends_at > now(), true)
+  on conflict (scope, name) do update set
+    reason = excluded.reason, paused_by = excluded.paused_by, paused_at = now(), ends_at = excluded.ends_at
+  returning reason, paused_by, paused_at, ends_at
+), noted as (
+  insert into audit (who, action, reason, about)
+  select
+    paused_by, 'pause', reason,
+    jsonb_build_object('scope', $1, 'name', $2, 'org', case when $1 = 'org' then $2 end, 'until', ends_at)
+  from made
 )
-insert into pauses (scope, name, reason, paused_by, ends_at)
-select $1, $2, $3::text, $4::text, ends_at from given where coalesce(ends_at > now(), true)
-on conflict (scope, name) do update set
-  reason = excluded.reason, paused_by = excluded.paused_by, paused_at = now(), ends_at = excluded.ends_at
-returning
+select
   reason, paused_by, paused_at, ends_at, (select before.reason from before) as old_reason,
   (select before.paused_by from before) as old_paused_by, (select before.paused_at from before) as old_paused_at,
   (select before.ends_at from before) as old_ends_at
+from made
 
 -- name: resume
-delete from pauses where scope = $1 and name = $2
-returning reason, paused_by, paused_at, ends_at, coalesce(ends_at > now(), true) as held
+with ended as (
+  delete from pauses where scope = $1::text and name = $2::text
+  returning reason, paused_by, paused_at, ends_at, coalesce(ends_at > now(), true) as held
+), noted as (
+  insert into audit (who, action, reason, about)
+  select
+    $3::text, 'resume', $4::text,
+    jsonb_build_object(
+      'scope', $1, 'name', $2, 'org', case when $1 = 'org' then $2 end, 'paused_by', paused_by, 'paused_at', paused_at
+    )
+  from ended where held
+)
+select * from ended
 
 -- name: pauses
 -- What is paused now, and of a worker where it runs.
@@ -650,23 +670,44 @@ from found
 
 -- name: set_limit
 -- Sets what is given of a limit, and keeps the rest of what was in force. A burst goes with its rate.
-insert into limits as l (scope, name, source, running, rate, burst, weight, reason, set_by)
-select
-  $1::text, $2::text, 'command', coalesce($3::integer, before.running), coalesce($4::double precision, before.rate),
-  case when $4 is null then before.burst else $5::integer end, coalesce($6::double precision, before.weight),
-  $7::text, $8::text
-from (select) as once left join limits_in_force before on before.scope = $1 and before.name = $2
-on conflict (scope, name, source) do update set
-  running = coalesce($3, l.running), rate = coalesce($4, l.rate),
-  burst = case when $4 is null then l.burst else $5 end, weight = coalesce($6, l.weight),
-  reason = excluded.reason, set_by = excluded.set_by, set_at = now()
-returning running, rate, burst, weight
+with made as (
+  insert into limits as l (scope, name, source, running, rate, burst, weight, reason, set_by)
+  select
+    $1::text, $2::text, 'command', coalesce($3::integer, before.running), coalesce($4::double precision, before.rate),
+    case when $4 is null then before.burst else $5::integer end, coalesce($6::double precision, before.weight),
+    $7::text, $8::text
+  from (select) as once left join limits_in_force before on before.scope = $1 and before.name = $2
+  on conflict (scope, name, source) do update set
+    running = coalesce($3, l.running), rate = coalesce($4, l.rate),
+    burst = case when $4 is null then l.burst else $5 end, weight = coalesce($6, l.weight),
+    reason = excluded.reason, set_by = excluded.set_by, set_at = now()
+  returning running, rate, burst, weight
+), noted as (
+  insert into audit (who, action, reason, about)
+  select
+    $8, 'limits.set', $7,
+    jsonb_build_object(
+      'scope', $1, 'name', $2, 'org', case when $1 = 'org' then $2 end, 'running', running, 'rate', rate,
+      'burst', burst, 'weight', weight
+    )
+  from made
+)
+select * from made
 
 -- name: clear_limit
 -- Removes a limit that was set by command; returns it, and the one of a setting that counts from now on.
 with gone as (
-  delete from limits where scope = $1 and name = $2 and source = 'command'
+  delete from limits where scope = $1::text and name = $2::text and source = 'command'
   returning source, running, rate, burst, weight
+), noted as (
+  insert into audit (who, action, reason, about)
+  select
+    $3::text, 'limits.clear', $4::text,
+    jsonb_build_object(
+      'scope', $1, 'name', $2, 'org', case when $1 = 'org' then $2 end, 'running', running, 'rate', rate,
+      'burst', burst, 'weight', weight
+    )
+  from gone
 )
 select * from gone
 union all
@@ -703,6 +744,9 @@ join limits_in_force held on held.scope = l.scope and held.name = l.name
 cross join lateral limit_of(l.name) as of_it
 order by l.scope, l.name, l.source
 
+-- name: fold_counts
+select fold_counts($1)
+
 -- name: keep_dead_letters
 -- Takes dead letters into custody. One that is there already came again.
 insert into dead_letters (
@@ -738,54 +782,3 @@ delete from dead_letters where id in (
   )
 )
 returning state
-
--- name: dead_letter_ids
--- Those that a filter finds, the oldest first.
-select id from dead_letters_that($1, $2, $3, $4, $5, $6, $7, $8) order by died_at, id
-
--- name: dead_letter_list
--- The newest of those that a filter finds, without their bodies; and how many it finds.
-select
-  id, size, reason, kind, app_id, user_id, exchange, routing_key, request_id, died_at, kept_at, state, ended_at,
-  ended_by, ended_reason, sent_to, count(*) over () as found
-from dead_letters_that($1, $2, $3, $4, $5, $6, $7, $8) order by died_at desc, id limit $9
-
--- name: dead_letter_groups
--- Those that a filter finds, grouped, the largest group first; each with an example.
-select
-  name, count(*) as messages, min(died_at) as first_at, max(died_at) as last_at,
-  array_agg(distinct app_id) filter (where app_id is not null) as apps, (array_agg(id order by died_at, id))[1] as example
-from (
-  select d.*, case $9
-    when 'reason' then kind
-    when 'app' then coalesce(app_id, '')
-    when 'field' then coalesce(substring(reason from 'not valid: ([^ ,;]+)'), '')
-    when 'hour' then to_char(died_at at time zone 'UTC', 'YYYY-MM-DD HH24":00Z"')
-  end as name
-  from dead_letters_that($1, $2, $3, $4, $5, $6, $7, $8) as d
-) as named
-group by name order by messages desc, name
-
--- name: find_dead_letters
--- Those of which people have an id: its own, or its request's, or the beginning of one; or a whole message id.
-select id from dead_letters
-where id between $1 and $2 or request_id between $1 and $2 or message_id = $3
-order by died_at, id limit $4
-
--- name: dead_letters
--- These, with all that is known of them, the oldest first.
-select * from dead_letters where id = any ($1) order by died_at, id
-
--- name: end_dead_letters
--- Notes that these were replayed or dropped, unless somebody else has done either meanwhile.
-update dead_letters
-set state = $2, ended_at = now(), ended_by = $3, ended_reason = $4, sent_to = $5
-where id = any ($1) and state = 'kept'
-returning id
-
--- name: restore_dead_letters
--- Puts back what was dropped not too long ago.
-update dead_letters
-set state = 'kept', ended_at = null, ended_by = null, ended_reason = null
-where id = any ($1) and state = 'dropped' and ended_at > now() - make_interval(secs => $2)
-returning id

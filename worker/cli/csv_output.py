@@ -1,0 +1,28 @@
+"""Prints a list as CSV for spreadsheets, in which no cell is a formula."""
+
+import csv
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a line with the names of the columns, then the rows."""
+    csv.writer(sys.stdout, lineterminator="\n").writerow(columns)
+    print_rows(rows)
+
+
+def print_rows(rows: Iterable[Sequence[object]]) -> None:
+    """Print more rows of the same."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    for row in rows:
+        writer.writerow([_cell(value) for value in row])
+
+
+def _cell(value: object) -> object:
+    """Make a cell of it. A text that a spreadsheet would carry out gets a ' in front."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

@@ -1,0 +1,453 @@
+-- What operators ask for and do: the statements of worker/operations, a section for each of its modules.
+
+-- Of finding.
+
+-- name: place_of
+-- Where a request stands in each order.
+select
+  received_at, extract(epoch from finished_at)::double precision as finished,
+  extract(epoch from took)::double precision as took
+from listed_requests where request_id = $1
+
+-- name: matching
+-- Requests that match, at most so many, the last ones first; how many were looked at for them, which was the last of
+-- those, and how many match. $1: which index leads to them; only its part is carried out. $2 to $6 are what that one
+-- goes by, and $7 is how many are looked at. The rest has to be true of what was looked at.
+-- $4, $5: no later than this one, which is not among them. $22: the order, in which $19 and $20 were shown last.
+with looked as (
+  (
+    select l.* from listed_requests l
+    where $1::text = 'newest' and l.received_at between $3::timestamptz and $4::timestamptz
+      and (l.received_at < $4 or l.request_id < $5::uuid)
+    order by l.received_at desc, l.request_id desc limit $7::integer
+  )
+  union all
+  (
+    select l.* from listed_requests l
+    where $1 = 'org' and l.org_id = $2::text and l.received_at between $3 and $4
+      and (l.received_at < $4 or l.request_id < $5)
+    order by l.received_at desc, l.request_id desc limit $7
+  )
+  union all
+  (
+    select l.* from listed_requests l
+    where $1 = 'failed' and l.code is not null and l.received_at between $3 and $4
+      and (l.received_at < $4 or l.request_id < $5)
+    order by l.received_at desc, l.request_id desc limit $7
+  )
+  union all
+  (
+    select l.* from listed_requests l
+    where $1 = 'failed_of_org' and l.code is not null and l.org_id = $2 and l.received_at between $3 and $4
+      and (l.received_at < $4 or l.request_id < $5)
+    order by l.received_at desc, l.request_id desc limit $7
+  )
+  union all
+  (
+    select l.* from listed_requests l
+    where $1 = 'code' and l.code = $6::text and l.received_at between $3 and $4
+      and (l.received_at < $4 or l.request_id < $5)
+    order by l.received_at desc, l.request_id desc limit $7
+  )
+  union all
+  (select l.* from listed_requests l where $1 = 'correlation' and l.correlation_id = $6 limit $7)
+  union all
+  (
+    select l.* from listed_requests l
+    where $1 = 'session' and l.request_id = any (array(
+      select request_id from sessions where id = $6
+      union all
+      select request_id from requests where session_id = $6 and error_code is not null
+    ))
+  )
+  union all
+  (select l.* from listed_requests l where $1 = 'waiting' and l.waits_in is not null limit $7)
+  union all
+  (select l.* from listed_requests l where $1 = 'waiting_of_org' and l.waits_in = $2 limit $7)
+  union all
+  (select l.* from listed_requests l where $1 = 'retrying' and l.due_at is not null limit $7)
+  union all
+  (
+    select l.* from leases join listed_requests l on l.lease = leases.id
+    where $1 = 'processing' limit $7
+  )
+), matched as (
+  select l.*, coalesce(case $22::text
+    when 'finished' then extract(epoch from l.finished_at)
+    when 'took' then extract(epoch from l.took)
+    else extract(epoch from l.received_at)
+  end, '-infinity')::double precision as place
+  from looked l
+  where l.received_at between $3 and $4 and (l.received_at < $4 or l.request_id < $5)
+    and ($2 is null or l.org_id = $2)
+    and ($8::text is null or l.user_id = $8)
+    and ($9::text is null or l.state = $9)
+    and ($10::text is null or l.code = $10)
+    and ($11::text is null or l.worker::text = $11 or l.worker = any (array(
+      select id from workers where host || ':' || pid = $11
+    )))
+    and ($12::text is null or l.worker = any (array(select id from workers where handler_build = $12)))
+    and ($13::text is null or l.session_id = $13)
+    and ($14::text is null or l.correlation_id = $14)
+    and ($15::text is null or l.reply_to = $15)
+    and ($16::text is null or l.delivered = $16)
+    and ($17::integer is null or l.attempt >= $17)
+    and ($18::text is null or strpos(lower(failure_of(l.request_id)), lower($18)) > 0)
+)
+select
+  (select count(*) from looked) as looked,
+  (select request_id from looked order by received_at, request_id limit 1) as reached,
+  (select count(*) from matched) as matching,
+  array(
+    select request_id from matched
+    where $19::double precision is null or (place, request_id) < ($19, $20::uuid)
+    order by place desc, request_id desc limit $21::integer
+  ) as found
+
+-- name: listed
+-- These requests, in this order, as a list shows them.
+select
+  l.request_id, l.org_id, l.user_id, l.state as status, l.code, l.attempt, failure_of(l.request_id) as reason,
+  l.received_at, l.finished_at, extract(epoch from l.took)::double precision as took_seconds,
+  l.delivered as response, l.session_id, l.correlation_id, l.reply_to,
+  coalesce(w.host || ':' || w.pid, l.worker::text) as worker, w.handler_build as build
+from unnest($1::uuid[]) with ordinality as wanted (request_id, position)
+join listed_requests l on l.request_id = wanted.request_id
+left join workers w on w.id = l.worker
+order by wanted.position
+
+-- name: grouped
+-- Why these failed, and by which build.
+select 'reason' as by, failure_of(request_id) as name, count(*) as number from unnest($1::uuid[]) as g (request_id)
+group by 2 having failure_of(request_id) is not null
+union all
+select 'build', w.handler_build, count(*) from requests r join workers w on w.id = r.worker
+where r.request_id = any ($1) and w.handler_build <> '' group by 2
+order by 1, 3 desc, 2
+
+-- name: counts
+-- How many there are: of all (null), or of one organisation.
+select status, code, sum(number)::bigint as number from (
+  select status, code, number from request_totals where $1::text is null
+  union all
+  select status, code, number from request_counts where org_id = $1
+  union all
+  select status, code, number from unfolded_changes where $1 is null or org_id = $1
+) as kept
+group by 1, 2 having sum(number) <> 0
+
+-- Of the audit.
+
+-- name: append_audit
+-- For a change that is made by more than one statement, or elsewhere; others have this in their own statement.
+insert into audit (who, action, reason, about, touched)
+values ($1::text, $2::text, $3::text, $4::jsonb, $5::bigint)
+
+-- name: list_audit
+-- The newest first; $5: those before this one.
+select number, at, who, role, action, reason, about, touched from audit
+where coalesce(about ->> 'org' = $1::text, $1 is null) and coalesce(who = $2::text, $2 is null)
+  and coalesce(at >= $3::timestamptz, true) and coalesce(at < $4::timestamptz, true)
+  and coalesce(number < $5::bigint, true)
+order by number desc limit $6
+
+-- name: retire_audit
+select retire_audit(make_interval(secs => $1), $2) as gone
+
+-- Of selections.
+
+-- name: make_selection
+-- A selection without anything in it yet. It may be repeated.
+insert into selections (id, action, chosen_by, options, who, reason, rate)
+values ($1, $2, $3::jsonb, $4::jsonb, $5, $6, $7)
+on conflict (id) do nothing
+
+-- name: add_to_selection
+-- Only while nothing has been done with it.
+with mine as (
+  select id from selections where id = $1 and state = 'prepared' for update
+), added as (
+  insert into selection_items (selection, request_id)
+  select mine.id, given.request_id from mine, unnest($2::uuid[]) as given (request_id)
+  on conflict do nothing
+  returning request_id
+)
+update selections set chosen = chosen + (select count(*) from added) where id = $1 and state = 'prepared'
+returning chosen
+
+-- name: drop_selection
+-- One that nobody wanted after a look at it.
+delete from selections where id = $1 and state = 'prepared'
+
+-- name: preview_selection
+-- What is in it: how many, of whom, since when, and where their answers go.
+with chosen as (
+  select r.org_id, r.status, r.received_at, r.reply_to, strpos(r.body, '"sealed:v1:') > 0 as has_secrets,
+    exists (select from retries t where t.request_id = i.request_id) as retried
+  from selection_items i join requests r on r.request_id = i.request_id
+  where i.selection = $1
+), by_org as (
+  select coalesce(org_id, '') as org_id, count(*) as number from chosen group by 1
+)
+select
+  count(*) as requests, min(received_at) as oldest, count(*) filter (where has_secrets) as with_secrets,
+  count(*) filter (where status = 'failed') as failed, count(*) filter (where status = 'completed') as completed,
+  count(*) filter (where retried) as retried,
+  count(*) filter (where reply_to is null) as to_response_queue,
+  count(*) filter (where starts_with(reply_to, $2)) as to_direct_replies,
+  count(distinct reply_to) filter (where not starts_with(reply_to, $2)) as reply_queues,
+  (select count(*) from by_org) as orgs,
+  coalesce((
+    select array_agg(org_id order by number desc, org_id)
+    from (select * from by_org order by number desc, org_id limit 5) as most
+  ), '{}') as first_orgs
+from chosen
+
+-- name: begin_selection
+-- Lets one process work on it: no other does, unless that one was not seen for so many seconds. One row of the audit.
+with before as (
+  select id, state, runner from selections
+  where id = $1 and (
+    state in ('prepared', 'stopped')
+    or (state = 'running' and (runner = $2 or runner_seen < now() - make_interval(secs => $5)))
+  )
+  for update
+), begun as (
+  update selections set state = 'running', runner = $2, runner_seen = now(), ended_at = null
+  from before where selections.id = before.id
+  returning selections.*, before.state as state_before, before.runner as runner_before
+), noted as (
+  insert into audit (who, action, reason, about, touched)
+  select
+    $3::text, 'requests.' || action || case state_before when 'prepared' then '' else ' (continued)' end,
+    coalesce($4::text, reason),
+    jsonb_build_object('selection', id, 'chosen_by', chosen_by, 'org', chosen_by ->> 'org') || options,
+    chosen - done - skipped - failed
+  from begun where state_before <> 'running' or runner_before <> $2
+)
+select id from begun
+
+-- name: next_of_selection
+-- What is next to be done, as it is on record. No row: somebody else has it, or has stopped it; one row without a
+-- request: nothing is left.
+with mine as (
+  update selections set runner_seen = now() where id = $1 and runner = $2 and state = 'running' returning id
+)
+select
+  i.request_id, r.status, r.org_id, r.body, r.refusal is not null as refused, r.response, r.error_code, r.reply_to,
+  r.correlation_id, r.traceparent, r.finished_at
+from mine
+left join lateral (
+  select n.request_id from selection_items n
+  where n.selection = mine.id and n.state = 'waiting' order by n.request_id limit $3
+) as i on true
+left join requests r on r.request_id = i.request_id
+
+-- name: link_retries
+-- Notes as which request each of these is retried, and returns those that this selection has noted, now or before.
+with noted as (
+  insert into retries (request_id, retried_as, selection)
+  select request_id, retried_as, $1 from unnest($2::uuid[], $3::uuid[]) as given (request_id, retried_as)
+  on conflict (request_id) do nothing
+  returning request_id
+)
+select request_id from noted
+union
+select request_id from retries where request_id = any ($2) and selection = $1
+
+-- name: retried_as
+-- Links from these, or to these: which request was retried as which.
+select request_id, retried_as, selection, at from retries
+where request_id = any ($1::uuid[])
+union
+select request_id, retried_as, selection, at from retries where retried_as = any ($1)
+
+-- name: note_of_selection
+-- What came of some of it. What is noted already stays, so that it may be repeated.
+with noted as (
+  update selection_items i set state = given.state, outcome = given.outcome, at = now()
+  from unnest($3::uuid[], $4::text[], $5::text[]) as given (request_id, state, outcome)
+  where i.selection = $1 and i.request_id = given.request_id and i.state = 'waiting'
+  returning i.state
+), counted as (
+  select
+    count(*) filter (where state = 'done') as done, count(*) filter (where state = 'skipped') as skipped,
+    count(*) filter (where state = 'failed') as failed
+  from noted
+)
+update selections s set
+  done = s.done + counted.done, skipped = s.skipped + counted.skipped, failed = s.failed + counted.failed,
+  runner_seen = case when s.runner = $2 then now() else s.runner_seen end
+from counted where s.id = $1
+
+-- name: seen_with_selection
+update selections set runner_seen = now() where id = $1 and runner = $2
+
+-- name: end_selection
+-- Its runner leaves it: as done if nothing is left, else as stopped.
+update selections set
+  state = case when done + skipped + failed = chosen then 'done' else 'stopped' end,
+  runner = null, ended_at = now()
+where id = $1 and runner = $2
+
+-- name: stop_selection
+-- Its runner finds out with what is next. One row of the audit.
+with stopped as (
+  update selections set state = 'stopped', runner = null, ended_at = now()
+  where id = $1 and state = 'running'
+  returning *
+), noted as (
+  insert into audit (who, action, reason, about, touched)
+  select
+    $2::text, 'selections.stop', $3::text,
+    jsonb_build_object('selection', id, 'action', action, 'org', chosen_by ->> 'org'),
+    chosen - done - skipped - failed
+  from stopped
+)
+select id from stopped
+
+-- name: selections
+-- One, or the newest ones. `alive`: its runner was seen within so many seconds.
+select
+  id, action, chosen_by, options, who, reason, rate, made_at, state, ended_at, chosen, done, skipped, failed,
+  coalesce(runner_seen > now() - make_interval(secs => $2), false) and state = 'running' as alive
+from selections where coalesce(id = $1::text, $1 is null)
+order by made_at desc limit $3
+
+-- name: outcomes_of_selection
+-- What came of its requests so far, the most frequent first: why they were skipped or could not be sent.
+select state, outcome, count(*) as number from selection_items
+where selection = $1 and state <> 'waiting' group by 1, 2 order by 3 desc, 2 limit $2
+
+-- name: results_of_selection
+-- How the requests stand that it has sent or cancelled; those that were retried, as the new ones. Without a status: not
+-- accepted yet.
+select r.status, r.error_code, count(*) as number
+from selections s
+join selection_items i on i.selection = s.id and i.state = 'done'
+left join retries t on s.action = 'retry' and t.request_id = i.request_id
+left join requests r on r.request_id = case s.action when 'retry' then t.retried_as else i.request_id end
+where s.id = $1
+group by 1, 2 order by 3 desc
+
+-- Of the history, for export.
+
+-- name: requests_by_arrival
+-- Requests of an organisation (null: of all), in the order of their arrival after ($2, $3), and before $4.
+(
+  select request_id, received_at, finished_at from requests
+  where $1::text is null and received_at >= $2::timestamptz and received_at < $4::timestamptz
+    and (received_at > $2 or request_id > $3::uuid)
+  order by received_at, request_id limit $5::integer
+)
+union all
+(
+  select request_id, received_at, finished_at from requests
+  where org_id = $1 and received_at >= $2 and received_at < $4 and (received_at > $2 or request_id > $3)
+  order by received_at, request_id limit $5
+)
+
+-- name: changes_of
+-- All that changed in these requests between two times, with who made it: an operator, where one did.
+select
+  step.at, r.request_id, r.org_id, r.user_id, step.attempt, step.before as from_status, step.status as to_status,
+  case when step.status = 'failed' then r.error_code end as code,
+  case
+    when step.status = 'failed' then r.response::json ->> 'error'
+    when step.before = 'processing' then (
+      select a.reason from attempts a where a.request_id = r.request_id and a.attempt = step.attempt - 1
+    )
+  end as reason,
+  case
+    when step.status = 'pending' then (
+      select s.who from retries t join selections s on s.id = t.selection where t.retried_as = r.request_id
+    )
+    when r.error_code = 'cancelled' and step.status = 'failed' then (
+      select s.who from selection_items i join selections s on s.id = i.selection
+      where i.request_id = r.request_id and s.action = 'cancel' and i.state = 'done' order by i.at limit 1
+    )
+  end as actor,
+  coalesce(w.host || ':' || w.pid, step.worker::text) as worker, w.handler_build as build, r.session_id
+from unnest($1::uuid[]) as given (request_id)
+join requests r on r.request_id = given.request_id
+cross join lateral (
+  select
+    t.at, t.attempt, t.status, t.worker,
+    lag(t.status) over (order by t.at, t.attempt, t.status = 'processing' desc) as before
+  from request_transitions t where t.request_id = r.request_id
+) as step
+left join workers w on w.id = step.worker
+where step.at >= $2 and step.at < $3
+order by step.at, r.request_id, step.attempt
+
+-- Of dead letters.
+
+-- name: dead_letter_ids
+-- Those that a filter finds, the oldest first.
+select id from dead_letters_that($1, $2, $3, $4, $5, $6, $7, $8) order by died_at, id
+
+-- name: dead_letter_list
+-- The newest of those that a filter finds, without their bodies; and how many it finds.
+select
+  id, size, reason, kind, app_id, user_id, exchange, routing_key, request_id, died_at, kept_at, state, ended_at,
+  ended_by, ended_reason, sent_to, count(*) over () as found
+from dead_letters_that($1, $2, $3, $4, $5, $6, $7, $8) order by died_at desc, id limit $9
+
+-- name: dead_letter_groups
+-- Those that a filter finds, grouped, the largest group first; each with an example.
+select
+  name, count(*) as messages, min(died_at) as first_at, max(died_at) as last_at,
+  array_agg(distinct app_id) filter (where app_id is not null) as apps, (array_agg(id order by died_at, id))[1] as example
+from (
+  select d.*, case $9
+    when 'reason' then kind
+    when 'app' then coalesce(app_id, '')
+    when 'field' then coalesce(substring(reason from 'not valid: ([^ ,;]+)'), '')
+    when 'hour' then to_char(died_at at time zone 'UTC', 'YYYY-MM-DD HH24":00Z"')
+  end as name
+  from dead_letters_that($1, $2, $3, $4, $5, $6, $7, $8) as d
+) as named
+group by name order by messages desc, name
+
+-- name: find_dead_letters
+-- Those of which people have an id: its own, or its request's, or the beginning of one; or a whole message id.
+select id from dead_letters
+where id between $1 and $2 or request_id between $1 and $2 or message_id = $3
+order by died_at, id limit $4
+
+-- name: dead_letters
+-- These, with all that is known of them, the oldest first.
+select * from dead_letters where id = any ($1) order by died_at, id
+
+-- name: note_replayed
+-- Notes that these were sent, unless somebody else has done that meanwhile.
+update dead_letters
+set state = 'replayed', ended_at = now(), ended_by = $2, ended_reason = $3, sent_to = $4
+where id = any ($1) and state = 'kept'
+returning id
+
+-- name: drop_dead_letters
+-- Drops these, unless somebody else has done anything to them meanwhile. One row of the audit.
+with dropped as (
+  update dead_letters
+  set state = 'dropped', ended_at = now(), ended_by = $2, ended_reason = $3
+  where id = any ($1) and state = 'kept'
+  returning id
+), audited as (
+  insert into audit (who, action, reason, about, touched)
+  select $2, 'dead drop', $3, $4::jsonb, count(*) from dropped having count(*) > 0
+)
+select id from dropped
+
+-- name: restore_dead_letters
+-- Puts back what was dropped not too long ago. One row of the audit.
+with restored as (
+  update dead_letters
+  set state = 'kept', ended_at = null, ended_by = null, ended_reason = null
+  where id = any ($1) and state = 'dropped' and ended_at > now() - make_interval(secs => $5)
+  returning id
+), audited as (
+  insert into audit (who, action, reason, about, touched)
+  select $2, 'dead restore', $3, $4::jsonb, count(*) from restored having count(*) > 0
+)
+select id from restored
