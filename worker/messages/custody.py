@@ -64,7 +64,7 @@ def letter_of(message: Message, keys: SealKeys, now: datetime) -> Letter:
     given = {name: getattr(properties, name) for name in _KEPT_PROPERTIES}
     named = {name: value for name, value in given.items() if value is not None}
     headers = {name: value for name, value in (properties.headers or {}).items() if name not in _COUNTS}
-    whole = json.dumps([_as_json(named), _as_json(headers)], sort_keys=True)
+    whole = json.dumps([_members(named), _members(headers)], sort_keys=True)
     digest = hashlib.sha256(len(whole).to_bytes(8) + whole.encode() + body)
     letter_id = UUID(bytes=digest.digest()[:16], version=5)
     sealed_by, kept = keys.seal_bytes(body, letter_id.bytes + _PLACE)
@@ -74,9 +74,9 @@ def letter_of(message: Message, keys: SealKeys, now: datetime) -> Letter:
         body=kept,
         sealed_by=sealed_by,
         size=len(body),
-        properties=json.dumps(_as_json(named)),
+        properties=json.dumps(_members(named)),
         headers=json.dumps(
-            _as_json({name: value for name, value in headers.items() if not is_secret_name(name)})
+            _members({name: value for name, value in headers.items() if not is_secret_name(name)})
         ),
         reason=reason,
         kind=_kind(reason, body),
@@ -117,11 +117,11 @@ def message_to_send(
     without its expiration, which has passed.
     """
     kept: HeadersType = {
-        name: value
-        for name, value in _from_json(dict(headers)).items()
+        name: _from_json(value)
+        for name, value in headers.items()
         if name not in _REASONS and not name.startswith(_NOTES)
     }
-    own = _from_json(dict(properties))
+    own = {name: _from_json(value) for name, value in properties.items()}
     if "x-original-message-id" in headers:  # the worker's dead letter: these were the producer's
         own["message_id"] = headers["x-original-message-id"] or own.get("message_id")
         own["app_id"] = headers.get("x-original-app-id") or None

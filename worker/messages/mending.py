@@ -3,6 +3,9 @@
 import json
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
+from uuid import UUID
+
+OWN_ID = "@id"
 
 
 class Edit(NamedTuple):
@@ -39,9 +42,10 @@ def edit_from(do: Literal["set", "rename", "delete"], text: str) -> Edit:
         return Edit(do, path, right)
 
 
-def mended(body: bytes, edits: Sequence[Edit]) -> bytes:
+def mended(body: bytes, edits: Sequence[Edit], own_id: UUID) -> bytes:
     """Return the body with these changes, in their order. Raises Unmendable; without edits it stays as it is,
-    byte by byte.
+    byte by byte. `@id` stands for the dead letter's own id: so each gets a request id of its own, and the
+    same one whenever it is mended.
     """
     if not edits:
         return body
@@ -53,7 +57,7 @@ def mended(body: bytes, edits: Sequence[Edit]) -> bytes:
         place = _place(document, edit)
         *_, name = edit.path
         if edit.do == "set":
-            place[name] = edit.value
+            place[name] = str(own_id) if edit.value == OWN_ID else edit.value
         elif name not in place:
             raise Unmendable(f"it has no {'.'.join(edit.path)}")
         elif edit.do == "delete":

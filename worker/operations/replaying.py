@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
 
-
 from schemas.wire import CANCEL_TYPE, RESPONSE_TYPE
 from worker.errors import PublishInterrupted
 from worker.messages.custody import message_to_send
@@ -205,7 +204,7 @@ class Replaying:
         body = self._bodies.get(about.id, letter.body)
         why = None
         try:
-            body = mended(body, self._edits)
+            body = mended(body, self._edits, about.id)
         except Unmendable as error:
             why = f"the edit does not fit: {error}"
         message = message_to_send(about.id, body, letter.properties, letter.headers)

@@ -23,7 +23,8 @@ EXAMPLES = """\
 The dry run says of each: new | answered from the record | conflict | still
 unreadable. The last two are left in custody. A message keeps its request id,
 so one that is sent twice is answered once: after an interruption say the same
-again. --set takes JSON, or else a text; PATH is names with full stops between.
+again. PATH is names with full stops between. --set takes JSON, or else a text;
+@id is an id of the message's own: --set request_id=@id.
 """
 
 
