@@ -8,11 +8,16 @@ from rich.console import Console, RenderableType
 from rich.progress import Progress
 
 from schemas import CreateSessionResponse
-from worker.cli import record_tables
+from worker.cli import looking, record_tables
 from worker.cli.bulk.progress import progress_bar, show_totals
 from worker.cli.bulk.sending import Totals
-from worker.cli.commands import demo, status, verify
+from worker.cli.commands import demo, orgs, queues, verify, workers
+from worker.cli.commands.requests import explain
+from worker.cli.commands.requests import list as list_command
 from worker.cli.demo.scenes import Seen
+from worker.operations.explaining import explained
+from worker.operations.listing import Listed
+from worker.operations.overview import LiveWorker, Org, QueueDepth
 from worker.operations.promises import Violation
 from worker.operations.record import Record
 from worker.operations.search import Match
@@ -62,9 +67,23 @@ SEEN = [
     Seen("its id with other content", "completed", CODE, False, 1.2, ID, response(CONFLICT, CODE)),
     Seen("no reply queue: the response queue", "completed", "no response", False, 1.2, ID, None),
 ]
+LISTED = Listed(
+    request_id=ID, org_id="an-organisation" * 3, user_id=None, status="processing", code=CODE, attempt=5,
+    reason="no room", received_at=AT, finished_at=AT, took_seconds=7.9, response="unpublishable",
+    session_id=SESSION, correlation_id=None, reply_to=None, worker=None, build=None,
+)  # fmt: skip
+WORKER = LiveWorker(
+    id=ID, host="worker-7f9c5d", pid=12345, version="0.8.0", handler="rooms.creation:create", build="3f2c1ab",
+    started_at=AT, silent_seconds=47, lives=False, paused=False, in_hand=512,
+)  # fmt: skip
 TABLES: dict[str, RenderableType] = {
+    "list": list_command.table_of([LISTED], AT),
+    "explain": explain.table_of(explained(FOUND, {})),
+    "orgs": orgs.table_of([Org("an-organisation" * 3, 9, 10, 1_000_000, 3_000, 10_000, 700, 0.0124, 1200)]),
+    "workers": workers.table_of([WORKER], AT),
+    "queues": queues.table_of([QueueDepth("prod.requests" * 4, 1_000_000, 17)]),
     "status": record_tables.render(FOUND),
-    "matches": status.table_of([Match(ID, "processing", "an-organisation" * 3, SESSION, "c", AT)]),
+    "matches": looking.table_of([Match(ID, "processing", "an-organisation" * 3, SESSION, "c", AT)]),
     "demo": demo.scenes_table(SEEN),
     "verify": verify.table_of(
         [Violation("the response is true", str(ID), f"completed, with the session {SESSION}")]
@@ -87,7 +106,7 @@ def test_a_table_fits_and_breaks_no_word(name: str) -> None:
     known = {word for line in wide for word in line.split() if not word.startswith("─")}
     broken = {word for line in narrow for word in line.split() if not word.startswith("─")} - known
     assert {word for word in broken if not word.endswith("…")} == set()
-    assert str(ID) in "\n".join(narrow)
+    assert str(ID) in "\n".join(narrow) or name in ("orgs", "workers", "queues")
 
 
 def test_what_became_of_many_fits(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ from worker.cli.servers import settings_for
 from worker.cli.tables import coloured, grid, people, plain
 from worker.monitoring import log
 from worker.operations import search
+from worker.operations.record import Record, find
 from worker.settings import Settings
 
 
@@ -55,6 +56,18 @@ async def the_one(database: LookupDatabase, options: argparse.Namespace) -> UUID
     _list(matches[: search.MOST_FOUND], as_json=options.json)
     some = len(matches) if len(matches) <= search.MOST_FOUND else f"more than {search.MOST_FOUND}"
     raise CommandError(exits.USAGE, f"{some} requests match {options.id}: give the id of one of them")
+
+
+async def the_record(database: LookupDatabase, options: argparse.Namespace) -> Record:
+    """Read what is on record about the one request that has the id, or raise."""
+    whole = whole_id(options.id)
+    record = await database.look(lambda: find(database, whole), options.wait) if whole else None
+    if record is None:
+        request_id = await the_one(database, options)
+        record = await database.look(lambda: find(database, request_id), options.wait)
+    if record is None:
+        raise unknown(options.id)
+    return record
 
 
 def whole_id(text: str) -> UUID | None:

@@ -10,6 +10,7 @@ from rich.text import Text
 _COLOURS = {
     "completed": "green", "active": "green", "failed": "red", "timed_out": "yellow", "processing": "cyan",
 }  # fmt: skip
+_LONG_SECONDS = 1_000
 NARROWEST = 100  # columns, where the output is no terminal: an id must not be broken over lines
 
 
@@ -46,6 +47,15 @@ def plain(value: object) -> Text:
             each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}" for each in str(value)
         )
     )
+
+
+def took(seconds: float | None) -> str:
+    """Show how long something took, shortly."""
+    if seconds is None:
+        return ""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < _LONG_SECONDS else f"{seconds / 60:.0f} min"
 
 
 def facts(title: str, rows: Iterable[tuple[str, object]]) -> Table:

@@ -92,7 +92,7 @@ class Bulk:
         receipts = dict(zip(messages, await self._publish(list(messages.values()), patience), strict=True))
         sent = [request_id for request_id, receipt in receipts.items() if receipt is Receipt.CONFIRMED]
         if self._selection.action == "resend" and sent:
-            await self._database.call("note", sent, [], self._runner, aside=True)
+            await self._database.call("note_resent", sent, aside=True)
         left |= {key: Left("failed", _WHY[receipt]) for key, receipt in receipts.items() if key not in sent}
         ids = [row["request_id"] for row in rows]
         await self._database.call(

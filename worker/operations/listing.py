@@ -10,7 +10,7 @@ from worker.operations.filters import Filter, Page
 from worker.postgres.database import Database
 
 LOOKED_AT = 10_000  # requests for one page: enough for most, and soon done
-_GROUPED = 1_000
+GROUPED = 1_000  # of those that match: why they failed
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _LAST_ID = UUID(int=(1 << 128) - 1)
 _UNORDERED = ("waiting", "waiting_of_org", "retrying", "processing")
@@ -64,10 +64,10 @@ class Listing(NamedTuple):
 
 async def page(database: Database, wanted: Filter, shown: Page) -> Listing:
     """List what matches, and count it: by the kept counts where they tell it, else among those looked at."""
-    found = await matching(database, wanted, shown, at_least=_GROUPED)
+    found = await matching(database, wanted, shown, at_least=GROUPED)
     rows = await database.call("listed", found.ids[: shown.limit], aside=True)
     groups: dict[str, list[tuple[str, int]]] = {"reason": [], "build": []}
-    for by, name, number in await database.call("grouped", found.ids[:_GROUPED], aside=True):
+    for by, name, number in await database.call("grouped", found.ids[:GROUPED], aside=True):
         groups[by].append((name, number))
     kept = await _kept(database, wanted)
     return Listing(
@@ -101,7 +101,7 @@ async def matching(database: Database, wanted: Filter, shown: Page, *, at_least:
             *_conditions(wanted), place, shown.after, number, shown.sort, aside=True,
         )  # fmt: skip
         looked, reached, count, ids = rows[0]
-        if looked < LOOKED_AT or way not in _UNORDERED:
+        if 0 < looked < LOOKED_AT or way not in _UNORDERED:
             break
     more = None
     if len(ids) > shown.limit:
@@ -112,7 +112,9 @@ async def matching(database: Database, wanted: Filter, shown: Page, *, at_least:
 
 
 def _ways(wanted: Filter) -> Sequence[tuple[str, str | None]]:
-    """Choose the index that leads to the fewest; where that leads to too many, in no order, the next one."""
+    """Choose the index that leads to the fewest. The next one is taken where that leads to too many, in no
+    order, or to none: what is stuck may have no lease.
+    """
     of_org = wanted.org is not None
     by_time: list[tuple[str, str | None]] = [("org" if of_org else "newest", None)]
     if wanted.session is not None:

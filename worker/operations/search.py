@@ -30,6 +30,8 @@ async def by_id(database: Database, text: str) -> list[Match]:
     """
     text = text.strip()
     found = await _rows(database, "by_correlation", text, _end(text, _LAST_OF_ALL))
+    if whole := [each for each in found if each.correlation_id == text]:
+        return whole
     if len(text) >= SHORTEST:
         small = text.lower()
         digits = small.replace("-", "")

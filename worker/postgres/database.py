@@ -148,6 +148,11 @@ class Database:
         self._watching = asyncio.create_task(self._watch())
         self._readiness.up(PART)
 
+    @property
+    def schema(self) -> str | None:
+        """The schema in which all names are looked for."""
+        return self._schema
+
     async def reach(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Return what the attempt returns; it is repeated while Postgres is not there or lets nobody in."""
         waits = delays(0.5, 5)

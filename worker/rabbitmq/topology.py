@@ -69,6 +69,13 @@ class Topology(NamedTuple):
         return (*self.exchanges, *self.queues)
 
 
+class Depth(NamedTuple):
+    """So many messages lie ready in a queue, and so many consumers read it."""
+
+    ready: int
+    consumers: int
+
+
 class Comparison(NamedTuple):
     """Problems are what is missing or differs; notes are what differs and is served all the same."""
 
@@ -163,12 +170,18 @@ async def verify(connection: AbstractConnection, topology: Topology) -> Comparis
 
 async def in_use(connection: AbstractConnection, names: Names) -> bool:
     """Return whether there is a request queue that holds a message or has a consumer."""
+    found = await depth(connection, names.requests)
+    return found is not None and bool(found.ready or found.consumers)
+
+
+async def depth(connection: AbstractConnection, queue: str) -> Depth | None:
+    """Look how much a queue holds, and change nothing; None: it is not there."""
     try:
         async with _channel(connection) as channel:
-            found = await channel.queue_declare(names.requests, passive=True)
+            found = await channel.queue_declare(queue, passive=True)
     except ChannelNotFoundEntity:
-        return False
-    return bool(found.message_count or found.consumer_count)
+        return None
+    return Depth(found.message_count or 0, found.consumer_count or 0)
 
 
 async def _look_for(connection: AbstractConnection, thing: Exchange | Queue) -> None:

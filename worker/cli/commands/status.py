@@ -10,7 +10,7 @@ from rich.live import Live
 
 from worker.cli import event_loop, exits
 from worker.cli.exits import CommandError
-from worker.cli.looking import id_argument, looked_up, the_one, unknown, whole_id
+from worker.cli.looking import id_argument, looked_up, the_one, the_record, whole_id
 from worker.cli.lookup_database import LookupDatabase
 from worker.cli.options import json_option, wait_option
 from worker.cli.output import emit
@@ -53,11 +53,7 @@ async def _status(options: argparse.Namespace) -> int:
         whole = whole_id(options.id)
         if options.watch:
             return await _watch(database, whole or await the_one(database, options), options)
-        record = await _look_up(database, whole, options) if whole else None
-        if record is None:
-            record = await _look_up(database, await the_one(database, options), options)
-        if record is None:
-            raise unknown(options.id)
+        record = await the_record(database, options)
         if options.json:
             emit(record)
         else:

@@ -136,6 +136,71 @@ select status, code, sum(number)::bigint as number from (
 ) as kept
 group by 1, 2 having sum(number) <> 0
 
+-- name: worker_places
+select id, host || ':' || pid as place from workers where id = any ($1::uuid[])
+
+-- name: body_of
+select body from requests where request_id = $1
+
+-- name: busiest_orgs
+-- The organisations with the most requests, at most so many. What is kept of each is exact; times and the number of
+-- those that failed are of the newest requests since some time, at most $2 of all organisations; and at most as many
+-- of one are counted as waiting.
+with kept as (
+  select org_id, status, sum(number)::bigint as number from (
+    select org_id, status, number from request_counts
+    union all
+    select org_id, status, number from unfolded_changes
+  ) as each_one group by 1, 2
+), of_org as (
+  select
+    org_id, sum(number) filter (where status = 'completed') as completed,
+    sum(number) filter (where status = 'failed') as failed,
+    sum(number) filter (where status in ('pending', 'processing')) as unfinished, sum(number) as all_of_it
+  from kept group by 1 having sum(number) > 0
+), newest as (
+  select coalesce(org_id, '') as org_id, code, extract(epoch from took)::double precision as took
+  from listed_requests where received_at >= $1 order by received_at desc limit $2::integer
+), recent as (
+  select
+    org_id, count(*) as received, count(code) as failed,
+    percentile_cont(0.5) within group (order by took) as p50_seconds,
+    percentile_cont(0.99) within group (order by took) as p99_seconds
+  from newest group by 1
+)
+select
+  o.org_id as org, coalesce(waiting.number, 0) as waiting,
+  coalesce(greatest(o.unfinished - waiting.number, 0), 0)::bigint as running,
+  coalesce(o.completed, 0)::bigint as completed, coalesce(o.failed, 0)::bigint as failed,
+  coalesce(r.received, 0) as recent, coalesce(r.failed, 0) as recent_failed, r.p50_seconds, r.p99_seconds
+from (
+  select o.* from of_org o left join recent r using (org_id)
+  order by r.received desc nulls last, o.all_of_it desc, o.org_id limit $3::integer
+) as o
+left join recent r using (org_id)
+left join lateral (
+  select count(*) as number from (select from requests q where q.waits_in = o.org_id limit $2) as its
+) as waiting on true
+order by r.received desc nulls last, o.all_of_it desc, o.org_id
+
+-- name: live_workers
+-- The workers that have been heard of within a day, and what each has in hand.
+select
+  w.id, w.host, w.pid, w.version, w.handler, w.handler_build as build, w.started_at,
+  extract(epoch from now() - w.heartbeat)::double precision as silent_seconds,
+  w.heartbeat > now() - make_interval(
+    secs => coalesce((w.settings ->> 'lease_seconds')::double precision, $1) / 2
+  ) as lives,
+  exists (
+    select from pauses p where coalesce(p.ends_at > now(), true)
+      and (p.scope = 'all' or (p.scope = 'worker' and p.name = w.id::text))
+  ) as paused,
+  (
+    select count(*) from leases l join requests r on r.lease = l.id
+    where l.worker = w.id and r.finished_at is null
+  ) as in_hand
+from workers w order by w.host, w.pid, w.heartbeat desc
+
 -- Of the audit.
 
 -- name: append_audit
@@ -262,6 +327,12 @@ where request_id = any ($1::uuid[])
 union
 select request_id, retried_as, selection, at from retries where retried_as = any ($1)
 
+-- name: note_resent
+-- Responses that the broker has confirmed once more wait no longer, wherever they went.
+update requests set
+  published_at = coalesce(published_at, now()), due_at = null, answer_at = null, undelivered = null, undelivered_at = null
+where request_id = any ($1::uuid[]) and finished_at is not null
+
 -- name: note_of_selection
 -- What came of some of it. What is noted already stays, so that it may be repeated.
 with noted as (
@@ -322,7 +393,7 @@ where selection = $1 and state <> 'waiting' group by 1, 2 order by 3 desc, 2 lim
 -- name: results_of_selection
 -- How the requests stand that it has sent or cancelled; those that were retried, as the new ones. Without a status: not
 -- accepted yet.
-select r.status, r.error_code, count(*) as number
+select r.status, r.error_code as code, count(*) as number
 from selections s
 join selection_items i on i.selection = s.id and i.state = 'done'
 left join retries t on s.action = 'retry' and t.request_id = i.request_id

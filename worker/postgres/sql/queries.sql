@@ -578,7 +578,7 @@ where s.id between $1 and $2 and starts_with(s.id, $1) order by s.id limit $3
 -- name: by_correlation
 -- Requests whose correlation ids lie between these.
 select request_id, status, org_id, session_id, correlation_id, received_at from requests
-where correlation_id ~>=~ $1 and correlation_id ~<=~ $2 order by received_at limit $3
+where correlation_id ~>=~ $1 and correlation_id ~<=~ $2 order by correlation_id using ~<~ limit $3
 
 -- name: by_failed_session
 -- Failed requests for which a session id between these was reserved.
@@ -735,7 +735,7 @@ select
       select from limits_in_force whole where whole.scope = 'all' and whole.running is not null
     )) then (select count(*) from requests r where r.runs_in = l.name)
   end as running_now,
-  case when l.source = held.source and l.scope = 'org' then
+  case when l.source = held.source and exists (select from lines where l.scope = 'org' and lines.org_id = l.name) then
     of_it.weight
     / (of_it.weight + coalesce((select sum(weight) from in_line where in_line.org_id <> l.name), 0))
   end as share

@@ -8,6 +8,9 @@ from worker.cli.exits import MEANINGS
 
 SUBCOMMANDS = {
     "list": "those that match, the last ones first, and what they failed of",
+    "show": "all that is on record about one",
+    "explain": "one, event by event: what happened, what happens next, and whether all is well",
+    "watch": "each change of those that match, as it happens",
     "retry": "send what has failed anew, as new requests",
     "resend": "send responses on record again, here or elsewhere",
     "cancel": "take those back that are not finished",

@@ -13,7 +13,7 @@ from worker.cli.looking import looked_up
 from worker.cli.options import csv_option, json_option, wait_option
 from worker.cli.output import emit
 from worker.cli.record_tables import at
-from worker.cli.tables import coloured, grid, people, plain
+from worker.cli.tables import coloured, grid, people, plain, took
 from worker.operations import listing
 from worker.operations.filters import Filter
 from worker.operations.listing import GoneError, Listed, Listing
@@ -31,7 +31,6 @@ orders of --sort are those of the 10,000.
 """
 _GROUPS_SHOWN = 5
 _DAY_SECONDS = 86_400
-_LONG_SECONDS = 1_000
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,24 +82,26 @@ def table_of(requests: list[Listed], now: datetime) -> Table:
     for each in requests:
         table.add_row(
             str(each.request_id), coloured(each.status), plain(each.code or ""), plain(each.org_id or ""),
-            str(each.attempt), _moment(each.received_at, now), _took(each.took_seconds), each.response,
+            str(each.attempt), _moment(each.received_at, now), took(each.took_seconds), each.response,
         )  # fmt: skip
     return table
 
 
 def told(wanted: Filter, found: Listing) -> list[str]:
     """Say how many there are, where they go on, and what they have in common."""
-    lines = []
+    looked = found.more is not None and found.looked >= listing.LOOKED_AT
+    among = f" among the {found.looked:,} that were looked at" if looked else ""
     if found.number == 0:
-        lines.append("no request matches")
+        lines = [f"no request matches{among}"]
+    elif found.exact:
+        lines = [f"{found.number:,} match; {len(found.requests)} shown"]
     else:
-        how_many = f"{found.number:,}" if found.exact else f"{found.number:,} or more"
-        lines.append(f"{how_many} match; {len(found.requests)} shown")
+        lines = [f"{found.number:,} match{among}, there may be more; {len(found.requests)} shown"]
     if found.more is not None:
-        looked = f" ({found.looked:,} were looked at)" if found.looked >= listing.LOOKED_AT else ""
-        lines.append(f"for more{looked}: --after {found.more}")
-    lines += _groups("by reason", found.reasons)
-    lines += _groups("by build", found.builds)
+        lines.append(f"go on: --after {found.more}")
+    of = f" (of {listing.GROUPED:,})" if found.number > listing.GROUPED else ""
+    lines += _groups(f"by reason{of}", found.reasons)
+    lines += _groups(f"by build{of}", found.builds)
     if found.requests and wanted.status == "failed":
         lines.append(f"next: session-worker requests explain {found.requests[0].request_id}")
     return lines
@@ -117,11 +118,3 @@ def _groups(title: str, groups: list[tuple[str, int]]) -> list[str]:
 def _moment(moment: datetime, now: datetime) -> str:
     text = at(moment)
     return text[11:19] if (now - moment).total_seconds() < _DAY_SECONDS else text[:10]
-
-
-def _took(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    return f"{seconds:.1f} s" if seconds < _LONG_SECONDS else f"{seconds / 60:.0f} min"

@@ -152,10 +152,13 @@ create view listed_requests as
     r.finished_at - r.received_at as took
   from requests r;
 
--- Why a request failed, or its last attempt did; null where nothing has.
+-- Why a request failed, or its last attempt did, in no more words than an attempt has; null where nothing has.
 create function failure_of(request uuid) returns text language sql stable as $$
   select coalesce(
     (select a.reason from attempts a where a.request_id = request order by a.attempt desc limit 1),
-    (select r.response::json ->> 'error' from requests r where r.request_id = request and r.error_code is not null)
+    (
+      select left(r.response::json ->> 'error', 500) from requests r
+      where r.request_id = request and r.error_code is not null
+    )
   )
 $$;
