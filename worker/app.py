@@ -18,7 +18,7 @@ from worker.rabbitmq import intake, serving, topology
 from worker.rabbitmq.eager_reading import read_eagerly
 from worker.rabbitmq.lenient_reading import read_leniently
 from worker.rabbitmq.reconnecting import serve_together
-from worker.services import counting, expiry, peers, retention, ruling
+from worker.services import counting, custody, expiry, peers, retention, ruling
 from worker.services.periodic import every
 from worker.settings import Settings
 from worker.steps.answering import UNBURIED_SECONDS
@@ -101,9 +101,12 @@ async def _run(settings: Settings, given: Given, parts: Parts, stop: asyncio.Eve
 
 
 def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[None, None, None]]:
+    declared = asyncio.Event()
+
     async def consume(connection: AbstractConnection) -> None:
         for note in await topology.apply(connection, given.design):
             _log.warning("topology.delivery_limit_low", note=note)
+        declared.set()
         await serve_together(parts.cancels.serve(connection), parts.taking.serve(connection))
 
     async def flush_notes() -> None:
@@ -137,6 +140,8 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
         every(counting.INTERVAL_SECONDS, "counts", counting.Counting(parts.database).run_once),
         every(retention.INTERVAL_SECONDS, "workers", parts.alive.forget_the_silent),
     ]
+    if settings.max_dead_letters:
+        services += _custody(given, parts, declared)
     if settings.retention_days:
         keeping = retention.Retention(parts.database, given.metrics, settings.retention_days)
         services.append(every(retention.INTERVAL_SECONDS, "retention", keeping.run_once))
@@ -144,6 +149,22 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
         of_audit = retention.AuditRetention(parts.database, settings.audit_days)
         services.append(every(retention.AUDIT_INTERVAL_SECONDS, "audit_retention", of_audit.run_once))
     return services
+
+
+def _custody(given: Given, parts: Parts, declared: asyncio.Event) -> list[Coroutine[None, None, None]]:
+    """Take dead letters, on a connection of their own: whatever happens to their queue, requests go on."""
+
+    async def consume(connection: AbstractConnection) -> None:
+        await declared.wait()
+        await parts.dead_letters.serve(connection)
+
+    own = Readiness((custody.PART,))  # the worker is ready without
+    return [
+        serving.keep_open(custody.PART, given.broker, consume, own),
+        parts.custody.run(),
+        every(custody.COUNT_SECONDS, "dead_letters_count", parts.custody.count, at_once=True),
+        every(retention.INTERVAL_SECONDS, "dead_letters_retention", parts.custody.retire),
+    ]
 
 
 async def _drain(parts: Parts, feed: "asyncio.Task[None]", grace_seconds: float) -> None:
@@ -164,6 +185,7 @@ async def _drain(parts: Parts, feed: "asyncio.Task[None]", grace_seconds: float)
             for taking in parts.takings:
                 await taking.running.drain()
             await parts.lanes.give_back_held()
+            await parts.custody.stop()
             await parts.cancels.flush()
             await parts.taking.flush()
             if parts.leases.has_notes:

@@ -32,6 +32,7 @@ COMMANDS = {
     "limits": "how many requests run or begin, for all and for organisations",
     "audit": "what operators did: who, when, why, and to what",
     "history": "export each change of an organisation's requests",
+    "dead": "messages that no worker could read: look, mend, send again or drop",
     "verify": "check the promises: what was confirmed, what came back, what is on record",
     "up": "RabbitMQ, Postgres and a worker on this machine, in the foreground",
     "demo": "the whole path, shown and checked",

@@ -85,6 +85,24 @@ class SealKeys:
         )
         return opened
 
+    def seal_bytes(self, data: bytes, bound_to: bytes) -> tuple[str | None, bytes]:
+        """Seal any bytes, and name the key; without keys they stay as they are, and the name is None."""
+        if self._current is None:
+            return None, data
+        nonce = os.urandom(_NONCE_BYTES)
+        return self._current, nonce + self._ciphers[self._current].encrypt(nonce, data, bound_to)
+
+    def open_bytes(self, data: bytes, key: str | None, bound_to: bytes) -> bytes:
+        """Open what `seal_bytes` has sealed."""
+        if key is None:
+            return data
+        if key not in self._ciphers:
+            raise SealError(f"it is sealed with the key {key!r}: add that to WORKER_SEAL_KEYS")
+        try:
+            return self._ciphers[key].decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], bound_to)
+        except (InvalidTag, ValueError):
+            raise SealError(f"it does not open with the key {key!r} that is set") from None
+
     def fingerprint(self, canonical: str, *, has_secrets: bool, key: str | None = None) -> bytes:
         """Makes the mark that tells a repeated request from another. It is keyed if secrets went in, so that
         a reader of the database cannot brute-force them.

@@ -443,3 +443,75 @@ cross join lateral (
 left join workers w on w.id = step.worker
 where step.at >= $2 and step.at < $3
 order by step.at, r.request_id, step.attempt
+
+-- Of dead letters.
+
+-- name: dead_letter_ids
+-- Those that a filter finds, the oldest first.
+select id from dead_letters_that($1, $2, $3, $4, $5, $6, $7, $8) order by died_at, id
+
+-- name: dead_letter_list
+-- The newest of those that a filter finds, without their bodies; and how many it finds.
+select
+  id, size, reason, kind, app_id, user_id, exchange, routing_key, request_id, died_at, kept_at, state, ended_at,
+  ended_by, ended_reason, sent_to, count(*) over () as found
+from dead_letters_that($1, $2, $3, $4, $5, $6, $7, $8) order by died_at desc, id limit $9
+
+-- name: dead_letter_groups
+-- Those that a filter finds, grouped, the largest group first; each with an example.
+select
+  name, count(*) as messages, min(died_at) as first_at, max(died_at) as last_at,
+  array_agg(distinct app_id) filter (where app_id is not null) as apps, (array_agg(id order by died_at, id))[1] as example
+from (
+  select d.*, case $9
+    when 'reason' then kind
+    when 'app' then coalesce(app_id, '')
+    when 'field' then coalesce(substring(reason from 'not valid: ([^ ,;]+)'), '')
+    when 'hour' then to_char(died_at at time zone 'UTC', 'YYYY-MM-DD HH24":00Z"')
+  end as name
+  from dead_letters_that($1, $2, $3, $4, $5, $6, $7, $8) as d
+) as named
+group by name order by messages desc, name
+
+-- name: find_dead_letters
+-- Those of which people have an id: its own, or its request's, or the beginning of one; or a whole message id.
+select id from dead_letters
+where id between $1 and $2 or request_id between $1 and $2 or message_id = $3
+order by died_at, id limit $4
+
+-- name: dead_letters
+-- These, with all that is known of them, the oldest first.
+select * from dead_letters where id = any ($1) order by died_at, id
+
+-- name: note_replayed
+-- Notes that these were sent, unless somebody else has done that meanwhile.
+update dead_letters
+set state = 'replayed', ended_at = now(), ended_by = $2, ended_reason = $3, sent_to = $4
+where id = any ($1) and state = 'kept'
+returning id
+
+-- name: drop_dead_letters
+-- Drops these, unless somebody else has done anything to them meanwhile. One row of the audit.
+with dropped as (
+  update dead_letters
+  set state = 'dropped', ended_at = now(), ended_by = $2, ended_reason = $3
+  where id = any ($1) and state = 'kept'
+  returning id
+), audited as (
+  insert into audit (who, action, reason, about, touched)
+  select $2, 'dead drop', $3, $4::jsonb, count(*) from dropped having count(*) > 0
+)
+select id from dropped
+
+-- name: restore_dead_letters
+-- Puts back what was dropped not too long ago. One row of the audit.
+with restored as (
+  update dead_letters
+  set state = 'kept', ended_at = null, ended_by = null, ended_reason = null
+  where id = any ($1) and state = 'dropped' and ended_at > now() - make_interval(secs => $5)
+  returning id
+), audited as (
+  insert into audit (who, action, reason, about, touched)
+  select $2, 'dead restore', $3, $4::jsonb, count(*) from restored having count(*) > 0
+)
+select id from restored

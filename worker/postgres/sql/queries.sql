@@ -751,3 +751,39 @@ order by l.scope, l.name, l.source
 
 -- name: fold_counts
 select fold_counts($1)
+
+-- name: keep_dead_letters
+-- Takes dead letters into custody. One that is there already came again.
+insert into dead_letters (
+  id, body, sealed_by, size, properties, headers, reason, kind, message_id, app_id, user_id, exchange, routing_key,
+  request_id, died_at
+)
+select
+  g.id, g.body, g.sealed_by, g.size, g.properties::jsonb, g.headers::jsonb, g.reason, g.kind, g.message_id, g.app_id,
+  g.user_id, g.exchange, g.routing_key, g.request_id, g.died_at
+from unnest(
+  $1::uuid[], $2::bytea[], $3::text[], $4::integer[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+  $10::text[], $11::text[], $12::text[], $13::text[], $14::uuid[], $15::timestamptz[]
+) as g (
+  id, body, sealed_by, size, properties, headers, reason, kind, message_id, app_id, user_id, exchange, routing_key,
+  request_id, died_at
+)
+on conflict (id) do nothing
+returning id
+
+-- name: count_dead_letters
+-- How many are in custody, counted up to a bound: what was replayed or dropped takes no room.
+select count(*) as kept from (select from dead_letters where state = 'kept' limit $1) as counted
+
+-- name: retire_dead_letters
+-- Deletes some that were kept for long enough (null: they are kept for ever), or were replayed or dropped long ago.
+delete from dead_letters where id in (
+  (
+    select id from dead_letters
+    where state = 'kept' and died_at < now() - make_interval(secs => $1) and kept_at < now() - make_interval(secs => $1)
+    limit $3
+  ) union all (
+    select id from dead_letters where ended_at < now() - make_interval(secs => $2) limit $3
+  )
+)
+returning state
