@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import ChannelNotFoundEntity
@@ -29,9 +30,7 @@ class Depths:
                 if self._connection is None:
                     self._connection = await self._broker.connect()
                 return await self._ask(self._connection)
-        except (Exception, asyncio.CancelledError):  # any of them may say that the connection is lost
-            if own_task.is_being_cancelled():
-                raise
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001 — the client library says by any of them that a connection is lost
             await self.close()
             return []
 
@@ -50,11 +49,9 @@ class Depths:
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        try:
+        with suppress(Exception, asyncio.CancelledError):  # it may be past closing in order
             async with asyncio.timeout(_CLOSE_SECONDS):
-                await connection.close()
-        except (Exception, asyncio.CancelledError):  # as above: it may be past closing in order
-            if own_task.is_being_cancelled():
-                raise
+                if connection is not None:
+                    await connection.close()
+        if own_task.is_being_cancelled():  # now, or in what led here
+            raise asyncio.CancelledError
