@@ -11,14 +11,16 @@ from worker.console.health import serve_health
 from worker.monitoring import loop_lag
 from worker.monitoring.readiness import Readiness
 from worker.postgres import database
+from worker.postgres.election import Election
 from worker.postgres.leases import Leases
 from worker.postgres.migrate import settle
 from worker.postgres.rule_book import RuleBook
 from worker.rabbitmq import intake, serving, topology
+from worker.rabbitmq.depths import Depths
 from worker.rabbitmq.eager_reading import read_eagerly
 from worker.rabbitmq.lenient_reading import read_leniently
 from worker.rabbitmq.reconnecting import serve_together
-from worker.services import counting, custody, expiry, peers, retention, ruling
+from worker.services import counting, custody, expiry, peers, retention, ruling, watching
 from worker.services.periodic import every
 from worker.settings import Settings
 from worker.steps.answering import UNBURIED_SECONDS
@@ -37,6 +39,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
     read_leniently()
     given = given_by(settings, eager=read_eagerly())
     me, readiness = given.me, given.readiness
+    given.metrics.crowd.show_build(settings.prefix, me.version, given.profile)
     async with AsyncExitStack() as opened:
         port = await opened.enter_async_context(
             serve_health(settings.http_host, settings.http_port, readiness, given.metrics)
@@ -120,7 +123,15 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
             await given.readiness.until_down()
             _log.warning("worker.not_ready", reasons=given.readiness.reasons)
 
-    others = peers.Peers(parts.database, given.me.worker, given.profile, settings.lease_seconds)
+    others = peers.Peers(
+        parts.database, given.me.worker, given.profile, settings.lease_seconds, given.metrics.crowd
+    )
+    watch = watching.Watching(
+        Election(parts.database),
+        Depths(given.broker, given.design.names),
+        given.readiness,
+        given.metrics.watched,
+    )
     ageing = expiry.Expiry(parts.database, given.metrics)
     services = [
         tell_readiness(),
@@ -129,6 +140,8 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
         serving.keep_open(intake.PART, given.broker, consume, given.readiness),
         every(parts.alive.interval, "heartbeat", parts.alive.beat),
         every(parts.alive.interval, "peers", others.compare, at_once=True),
+        every(peers.CENSUS_SECONDS, "census", others.count, at_once=True),
+        every(watching.LOOK_SECONDS, "watching", watch.run_once, at_once=True),
         every(_NOTE_SECONDS, "notes", flush_notes),
         every(_RECOVERY_SECONDS, "recovery", parts.recovery.run_once),
         *(taking.run() for taking in parts.takings),

@@ -168,6 +168,7 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
         answering,
         settings.max_attempts,
         reading,
+        metrics,
     )
     recovery = Recovery(leases, attempting, gate, alive, readiness, metrics)
     ruling = Ruling(

@@ -6,8 +6,8 @@ statement here is written to be repeated: after a lost connection nobody knows w
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -199,6 +199,23 @@ class Database:
                 await self._pool.close()
         except TimeoutError:
             self._pool.terminate()
+
+    @asynccontextmanager
+    async def apart(self) -> AsyncIterator[asyncpg.Connection]:
+        """Open a connection beside the pool's, for what belongs to one connection."""
+        connection = await asyncpg.connect(
+            self._url,
+            timeout=_CONNECT_SECONDS,
+            command_timeout=_CALL_SECONDS,
+            server_settings=self._settings,
+            **({"ssl": self._tls} if self._tls else {}),
+        )
+        try:
+            await self._prepare(connection)
+            yield connection
+        finally:
+            with suppress(*_DRIVER_ERRORS):  # it is gone already, or Postgres is
+                await connection.close(timeout=_CLOSE_SECONDS)
 
     async def call(
         self,

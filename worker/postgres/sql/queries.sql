@@ -370,6 +370,20 @@ select host, pid, handler, handler_build, settings from workers
 where id <> $1 and heartbeat > now() - make_interval(secs => $2) and handler is not null
 order by host, pid
 
+-- name: census
+-- How many workers live, and how many went silent a short time ago without a word: one that stops signs off.
+select
+  count(*) filter (where heartbeat > now() - lease) as live,
+  count(*) filter (where heartbeat <= now() - lease and heartbeat > now() - lease - make_interval(secs => $2)) as silent
+from (
+  select heartbeat, make_interval(secs => coalesce((settings ->> 'lease_seconds')::double precision, $1)) as lease
+  from workers
+) as each_one
+
+-- name: is_vacant
+-- Whether nobody is elected. The lock is free again at the end of this statement.
+select pg_try_advisory_xact_lock($1, hashtext(current_schema())) as vacant
+
 -- name: sign_off
 with gone as (delete from workers where id = $1)
 update leases set worker = null, lease_until = now(), spends_attempt = false where worker = $1
