@@ -16,7 +16,8 @@ from worker.cli.lookup_database import LookupDatabase, open_database
 from worker.cli.options import json_option, wait_option, words
 from worker.cli.output import emit, say
 from worker.cli.record_tables import at
-from worker.cli.servers import broker_for, settings_for
+from worker.cli.needed_settings import settings_for
+from worker.cli.servers import broker_for
 from worker.cli.steering import by_option
 from worker.cli.tables import bystanders, people, plain
 from worker.errors import PublishInterrupted

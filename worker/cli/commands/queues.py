@@ -10,7 +10,8 @@ from worker.cli.exits import CommandError
 from worker.cli.options import csv_option, json_option, wait_option
 from worker.cli.output import emit
 from worker.cli.reaching import reach
-from worker.cli.servers import broker_for, design_for, settings_for
+from worker.cli.needed_settings import settings_for
+from worker.cli.servers import broker_for, design_for
 from worker.cli.tables import grid, people
 from worker.operations import overview
 from worker.operations.overview import QueueDepth
