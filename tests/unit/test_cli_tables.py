@@ -11,9 +11,13 @@ from schemas import CreateSessionResponse
 from worker.cli import looking, record_tables
 from worker.cli.bulk.progress import progress_bar, show_totals
 from worker.cli.bulk.sending import Totals
+<<<<<<< HEAD
 from worker.cli.commands import demo, orgs, queues, verify, workers
 from worker.cli.commands.requests import explain
 from worker.cli.commands.requests import list as list_command
+=======
+from worker.cli.commands import demo, limits, pause, status, verify
+>>>>>>> waiting
 from worker.cli.demo.scenes import Seen
 from worker.operations.explaining import explained
 from worker.operations.listing import Listed
@@ -21,6 +25,8 @@ from worker.operations.overview import LiveWorker, Org, QueueDepth
 from worker.operations.promises import Violation
 from worker.operations.record import Record
 from worker.operations.search import Match
+from worker.operations.steering import LimitOnRecord, PauseOnRecord
+from worker.rules import Limit, Pause
 
 ID = UUID("01a21313-193a-7ec2-957d-c1cec8248b24")
 SESSION = "ts_261125_1os3m392s538n"
@@ -83,7 +89,43 @@ TABLES: dict[str, RenderableType] = {
     "workers": workers.table_of([WORKER], AT),
     "queues": queues.table_of([QueueDepth("prod.requests" * 4, 1_000_000, 17)]),
     "status": record_tables.render(FOUND),
+<<<<<<< HEAD
     "matches": looking.table_of([Match(ID, "processing", "an-organisation" * 3, SESSION, "c", AT)]),
+=======
+    "matches": status.table_of([Match(ID, "processing", "an-organisation" * 3, SESSION, "c", AT)]),
+    "pauses": pause.table_of(
+        [
+            PauseOnRecord(Pause("worker", str(ID), "the reason is this " * 5, "someone@host", AT, AT), None),
+            PauseOnRecord(Pause("org", "an-org" * 42, "a reason", "someone@a-host", AT, None), None),
+        ]
+    ),
+    "limits": limits.table_of(
+        [
+            LimitOnRecord(
+                Limit("all", "", 100, 0.05, 1_000),
+                "setting",
+                None,
+                "WORKER_LIMITS",
+                AT,
+                False,
+                None,
+                None,
+                None,
+            ),
+            LimitOnRecord(
+                Limit("org", str(ID), 2**31 - 1, 1e6, 10, 0.125),
+                "command",
+                "too many errors there " * 3,
+                "someone@a-host",
+                AT,
+                True,
+                100_000,
+                1_000,
+                0.3,
+            ),
+        ]
+    ),
+>>>>>>> waiting
     "demo": demo.scenes_table(SEEN),
     "verify": verify.table_of(
         [Violation("the response is true", str(ID), f"completed, with the session {SESSION}")]
