@@ -11,13 +11,9 @@ from schemas import CreateSessionResponse
 from worker.cli import looking, record_tables
 from worker.cli.bulk.progress import progress_bar, show_totals
 from worker.cli.bulk.sending import Totals
-<<<<<<< HEAD
-from worker.cli.commands import demo, orgs, queues, verify, workers
+from worker.cli.commands import demo, limits, orgs, pause, queues, verify, workers
 from worker.cli.commands.requests import explain
 from worker.cli.commands.requests import list as list_command
-=======
-from worker.cli.commands import demo, limits, pause, status, verify
->>>>>>> waiting
 from worker.cli.demo.scenes import Seen
 from worker.operations.explaining import explained
 from worker.operations.listing import Listed
@@ -89,10 +85,7 @@ TABLES: dict[str, RenderableType] = {
     "workers": workers.table_of([WORKER], AT),
     "queues": queues.table_of([QueueDepth("prod.requests" * 4, 1_000_000, 17)]),
     "status": record_tables.render(FOUND),
-<<<<<<< HEAD
     "matches": looking.table_of([Match(ID, "processing", "an-organisation" * 3, SESSION, "c", AT)]),
-=======
-    "matches": status.table_of([Match(ID, "processing", "an-organisation" * 3, SESSION, "c", AT)]),
     "pauses": pause.table_of(
         [
             PauseOnRecord(Pause("worker", str(ID), "the reason is this " * 5, "someone@host", AT, AT), None),
@@ -125,7 +118,6 @@ TABLES: dict[str, RenderableType] = {
             ),
         ]
     ),
->>>>>>> waiting
     "demo": demo.scenes_table(SEEN),
     "verify": verify.table_of(
         [Violation("the response is true", str(ID), f"completed, with the session {SESSION}")]

@@ -10,11 +10,8 @@ from rich.text import Text
 _COLOURS = {
     "completed": "green", "active": "green", "failed": "red", "timed_out": "yellow", "processing": "cyan",
 }  # fmt: skip
-<<<<<<< HEAD
 _LONG_SECONDS = 1_000
-=======
 _LONGEST_NAME = 36
->>>>>>> waiting
 NARROWEST = 100  # columns, where the output is no terminal: an id must not be broken over lines
 
 
@@ -53,7 +50,6 @@ def plain(value: object) -> Text:
     )
 
 
-<<<<<<< HEAD
 def took(seconds: float | None) -> str:
     """Show how long something took, shortly."""
     if seconds is None:
@@ -61,11 +57,11 @@ def took(seconds: float | None) -> str:
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     return f"{seconds:.1f} s" if seconds < _LONG_SECONDS else f"{seconds / 60:.0f} min"
-=======
+
+
 def cut(name: str) -> str:
     """Cut a name that is too long for a table."""
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
->>>>>>> waiting
 
 
 def facts(title: str, rows: Iterable[tuple[str, object]]) -> Table:
