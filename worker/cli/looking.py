@@ -10,6 +10,7 @@ from rich.table import Table
 from worker.cli import exits
 from worker.cli.exits import CommandError
 from worker.cli.lookup_database import LookupDatabase, open_database
+from worker.cli.options import encodable
 from worker.cli.output import emit
 from worker.cli.record_tables import at
 from worker.cli.servers import settings_for
@@ -34,7 +35,7 @@ async def looked_up(options: argparse.Namespace) -> AsyncIterator[tuple[LookupDa
 
 def id_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "id", metavar="ID",
+        "id", metavar="ID", type=encodable,
         help="a request's id, its session's id or its correlation id; the first "
         f"{search.SHORTEST} characters or more of one are enough",
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from worker.messages import moments
@@ -33,6 +34,27 @@ def positive(text: str) -> int:
     return number
 
 
+def positive_up_to(most: int) -> Callable[[str], int]:
+    """Make what reads a number that is not larger than this."""
+
+    def number(text: str) -> int:
+        value = positive(text)
+        if value > most:
+            raise argparse.ArgumentTypeError(f"must be at most {most}")
+        return value
+
+    return number
+
+
+def encodable(text: str) -> str:
+    """Read a text that is looked for; it may be empty."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError("is not in UTF-8") from None
+    return text
+
+
 def moment(text: str) -> datetime:
     """Read a time as the headers of a request have it."""
     try:
@@ -60,8 +82,4 @@ def words(text: str) -> str:
         raise argparse.ArgumentTypeError("must not be empty")
     if len(text) > _LONGEST_WORDS:
         raise argparse.ArgumentTypeError(f"has more than {_LONGEST_WORDS} characters")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise argparse.ArgumentTypeError("is not in UTF-8") from None
-    return text
+    return encodable(text)

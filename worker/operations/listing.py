@@ -140,13 +140,15 @@ def _conditions(wanted: Filter) -> tuple[Any, ...]:
 
 def _until(wanted: Filter) -> datetime:
     """Return the last time at which a request may have been received."""
-    return _LAST if wanted.until is None else wanted.until - timedelta(microseconds=1)
+    if wanted.until is None:
+        return _LAST
+    return _FIRST if wanted.until <= _FIRST else wanted.until - timedelta(microseconds=1)
 
 
 async def _kept(database: Database, wanted: Filter) -> int | None:
     """Count what matches by the kept counts; None where they do not tell it."""
     others = wanted._replace(org=None, status=None, code=None)
-    if others != Filter() or wanted.status in ("waiting", "processing", "retrying"):
+    if others != Filter() or wanted.org == "" or wanted.status in ("waiting", "processing", "retrying"):
         return None
     return sum(
         each.number

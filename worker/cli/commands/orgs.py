@@ -9,10 +9,11 @@ from worker.cli import event_loop, exits
 from worker.cli.csv_output import print_csv
 from worker.cli.filter_options import moment_or_time_ago
 from worker.cli.looking import looked_up
-from worker.cli.options import csv_option, json_option, positive, wait_option
+from worker.cli.options import csv_option, json_option, positive_up_to, wait_option
 from worker.cli.output import emit
 from worker.cli.tables import grid, people, plain, took
 from worker.operations import overview
+from worker.operations.filters import MOST_LISTED
 from worker.operations.listing import LOOKED_AT
 from worker.operations.overview import Org
 
@@ -34,7 +35,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="a time, or how long ago (default 1h)",
     )
-    parser.add_argument("--limit", type=positive, default=20, metavar="N", help="so many (default 20)")
+    parser.add_argument(
+        "--limit", type=positive_up_to(MOST_LISTED), default=20, metavar="N", help="so many (default 20)"
+    )
     json_option(parser)
     csv_option(parser)
     wait_option(parser, 10)

@@ -46,13 +46,21 @@ async def _top(options: argparse.Namespace) -> None:
                 now = await database.look(lambda: load.look(database, settings.lease_seconds), options.wait)
                 rates = load.rates(before, now) if before else None
                 if options.json:
-                    emit({**now.counts._asdict(), **(rates._asdict() if rates else {}), "at": now.at})
+                    emit(as_record(now, rates))
                 else:
                     live.update(screen_of(now, rates), refresh=True)
                     if not console.is_terminal:
                         return
                 before = now
                 await asyncio.sleep(_LOOK_SECONDS)
+
+
+def as_record(now: Load, rates: Rates | None) -> dict[str, object]:
+    return {
+        "at": now.at, "counts": now.counts._asdict(), "per_second": rates._asdict() if rates else None,
+        "orgs": [each._asdict() for each in now.orgs], "reasons": dict(now.reasons),
+        "workers": [{**each._asdict(), "state": each.state} for each in now.workers],
+    }  # fmt: skip
 
 
 def screen_of(now: Load, rates: Rates | None) -> RenderableType:

@@ -580,7 +580,8 @@ where s.id between $1 and $2 and starts_with(s.id, $1) order by s.id limit $3
 -- name: by_correlation
 -- Requests whose correlation ids lie between these.
 select request_id, status, org_id, session_id, correlation_id, received_at from requests
-where correlation_id ~>=~ $1 and correlation_id ~<=~ $2 order by correlation_id using ~<~ limit $3
+where correlation_id ~>=~ $1 and correlation_id ~<=~ $2
+order by correlation_id using ~<~, received_at, request_id limit $3
 
 -- name: by_failed_session
 -- Failed requests for which a session id between these was reserved.
