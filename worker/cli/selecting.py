@@ -5,7 +5,7 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from worker.cli import event_loop, exits
@@ -15,8 +15,8 @@ from worker.cli.filter_options import filter_of, filter_options
 from worker.cli.lookup_database import LookupDatabase, open_database
 from worker.cli.options import json_option, wait_option, words
 from worker.cli.output import emit, say
-from worker.cli.record_tables import at
 from worker.cli.needed_settings import settings_for
+from worker.cli.selection_words import as_record, in_words, told
 from worker.cli.servers import broker_for
 from worker.cli.steering import by_option
 from worker.cli.tables import bystanders, people, plain
@@ -34,7 +34,6 @@ from worker.settings import Settings
 
 _LOOK_SECONDS = 0.5
 _FINISHED = ("completed", "failed")
-_DONE = {"retry": "sent anew", "resend": "sent again", "cancel": "asked to be cancelled"}
 
 
 class There(NamedTuple):
@@ -118,7 +117,8 @@ async def _act(
         try:
             preview = await selections.preview(database, selection.id)
             _tell(selection, preview, options)
-            going_on = bool(selection.chosen) and not options.dry_run and (bool(ids) or _may_go_on(options))
+            if selection.chosen and not options.dry_run:
+                going_on = bool(ids) or await _may_go_on(options)
         finally:
             if not going_on:
                 await selections.drop(database, selection.id)
@@ -165,61 +165,18 @@ def _tell(selection: Selection, preview: Preview, options: argparse.Namespace) -
         say("nothing was done: --dry-run")
 
 
-def in_words(selection: Selection, preview: Preview) -> list[str]:
-    """Say what is in a selection, and what would be done."""
-    if not selection.chosen:
-        return ["no request matches: nothing to do"]
-    lines = [
-        f"selection {selection.id} (frozen {at(selection.made_at)[11:19]}): "
-        f"{_counted(preview.requests, 'request')}, {_orgs(preview)}, oldest "
-        + (at(preview.oldest)[:19] if preview.oldest else "unknown")
-    ]
-    if selection.action == "retry":
-        secrets = f", {preview.with_secrets} with secrets (opened and sealed anew)"
-        lines.append(
-            f"each of {preview.failed - preview.retried} that failed becomes a new request, linked to the old"
-            + (secrets if preview.with_secrets else "")
-        )
-        if left := preview.requests - preview.failed + preview.retried:
-            lines.append(f"{left} did not fail, or were retried before, and are left alone")
-    if selection.action in ("retry", "resend"):
-        lines.append(_answers(selection, preview))
-    if (seconds := preview.requests / selection.rate) > 1:
-        lines.append(f"at {selection.rate:g}/s about {seconds:.0f} s")
-    return lines
-
-
-def _answers(selection: Selection, preview: Preview) -> str:
-    if to := selection.options.get("to"):
-        return f"all answers go to {to}"
-    if selection.options.get("answer") == "none":
-        return "all answers go to the response queue"
-    own = preview.requests - preview.to_response_queue - preview.to_direct_replies
-    parts = [f"{own} to {_counted(preview.reply_queues, 'reply queue')} of requesters"] if own else []
-    if preview.to_response_queue:
-        parts.append(f"{preview.to_response_queue} to the response queue")
-    if preview.to_direct_replies:
-        to = "are left alone" if selection.action == "resend" else "to the response queue"
-        parts.append(f"{preview.to_direct_replies} of calls that wait no more {to}")
-    return "answers: " + ", ".join(parts)
-
-
-def _orgs(preview: Preview) -> str:
-    names = ", ".join(org or "(none)" for org in preview.first_orgs)
-    more = ", …" if preview.orgs > len(preview.first_orgs) else ""
-    return f"{_counted(preview.orgs, 'org')} ({names}{more})"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def _may_go_on(options: argparse.Namespace) -> bool:
+async def _may_go_on(options: argparse.Namespace) -> bool:
     if options.yes:
         return True
     if not sys.stdin.isatty():
         raise CommandError(exits.USAGE, "nobody is there to be asked: --yes goes on, --dry-run only looks")
     print("Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+    loop, answered = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(sys.stdin, answered.set)  # to read without looking first would be deaf to Ctrl-C
+    try:
+        await answered.wait()
+    finally:
+        loop.remove_reader(sys.stdin)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
@@ -287,33 +244,6 @@ def _show(
         return
     for line in told(selection, outcomes, found):
         people().print(plain(line), soft_wrap=True)
-
-
-def as_record(selection: Selection, outcomes: Sequence[Outcome], found: Sequence[Result]) -> dict[str, Any]:
-    return {
-        **selection._asdict(),
-        "outcomes": [outcome._asdict() for outcome in outcomes],
-        "results": [result._asdict() for result in found],
-    }
-
-
-def told(selection: Selection, outcomes: Sequence[Outcome], found: Sequence[Result]) -> list[str]:
-    """Say what became of a selection."""
-    parts = [f"{selection.done} {_DONE[selection.action]}"]
-    parts += [f"{number} {name}" for name in ("skipped", "failed") if (number := getattr(selection, name))]
-    if selection.left:
-        parts.append(f"{selection.left} left")
-    lines = [f"selection {selection.id}, {selection.state}: " + ", ".join(parts)]
-    lines += [f"  {one.number} {one.state}: {one.outcome}" for one in outcomes if one.state != "done"]
-    if found:
-        what = {"retry": "the new requests", "cancel": "the requests"}[selection.action]
-        lines.append(f"{what}: " + ", ".join(_stands(result) for result in found))
-    return lines
-
-
-def _stands(result: Result) -> str:
-    code = f" ({result.code})" if result.code else ""
-    return f"{result.number} {result.status or 'not accepted yet'}{code}"
 
 
 def _exit_code(selection: Selection, found: Sequence[Result], options: argparse.Namespace) -> int:

@@ -9,11 +9,12 @@ from worker.cli import event_loop, exits
 from worker.cli.csv_output import print_csv
 from worker.cli.filter_options import moment_or_time_ago
 from worker.cli.looking import looked_up
-from worker.cli.options import csv_option, json_option, positive, wait_option
+from worker.cli.options import csv_option, encodable, json_option, positive_up_to, wait_option
 from worker.cli.output import emit
 from worker.cli.record_tables import at
 from worker.cli.tables import grid, people, plain
 from worker.operations import audit
+from worker.operations.filters import MOST_LISTED
 
 EXAMPLES = """\
   session-worker audit list
@@ -24,19 +25,26 @@ Each change that an operator made is a row, written with the change itself:
 pauses, limits, and what was done to requests. WORKER_AUDIT_DAYS says how long
 it is kept. Nobody can change a row, or delete one before its time.
 """
+_LAST_NUMBER = (1 << 63) - 1
 _LONGEST = 100  # characters of a value
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("list",))
-    parser.add_argument("--org", metavar="ORG", help="what was done to this organisation alone")
-    parser.add_argument("--by", metavar="WHO", help="what this operator did")
+    parser.add_argument(
+        "--org", type=encodable, metavar="ORG", help="what was done to this organisation alone"
+    )
+    parser.add_argument("--by", type=encodable, metavar="WHO", help="what this operator did")
     parser.add_argument(
         "--since", type=moment_or_time_ago, metavar="TIME", help="then or later: a time, or 1h, 2d"
     )
     parser.add_argument("--until", type=moment_or_time_ago, metavar="TIME", help="before")
-    parser.add_argument("--limit", type=positive, default=50, metavar="N", help="the newest N (default 50)")
-    parser.add_argument("--after", type=positive, metavar="NUMBER", help="go on after this one")
+    parser.add_argument(
+        "--limit", type=positive_up_to(MOST_LISTED), default=50, metavar="N", help="the newest N (default 50)"
+    )
+    parser.add_argument(
+        "--after", type=positive_up_to(_LAST_NUMBER), metavar="NUMBER", help="go on after this one"
+    )
     csv_option(parser)
     json_option(parser)
     wait_option(parser, 10)

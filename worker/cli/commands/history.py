@@ -8,7 +8,7 @@ from worker.cli.csv_output import print_csv, print_rows
 from worker.cli.exits import CommandError
 from worker.cli.filter_options import moment_or_time_ago
 from worker.cli.looking import looked_up
-from worker.cli.options import csv_option, json_option, wait_option
+from worker.cli.options import csv_option, encodable, json_option, wait_option
 from worker.cli.output import emit
 from worker.operations.history import changes
 
@@ -28,7 +28,9 @@ COLUMNS = (
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("export",))
-    parser.add_argument("--org", metavar="ORG", help="of this organisation's requests (default: of all)")
+    parser.add_argument(
+        "--org", type=encodable, metavar="ORG", help="of this organisation's requests (default: of all)"
+    )
     parser.add_argument(
         "--since", type=moment_or_time_ago, required=True, metavar="TIME",
         help="changes from then on: a time, or 1h, 2d",

@@ -8,10 +8,11 @@ from worker.cli import event_loop, exits
 from worker.cli.exits import CommandError
 from worker.cli.looking import looked_up
 from worker.cli.lookup_database import LookupDatabase
-from worker.cli.options import json_option, wait_option, words
+from worker.cli.options import encodable, json_option, wait_option, words
 from worker.cli.output import emit
 from worker.cli.record_tables import at
-from worker.cli.selecting import as_record, follow_options, in_words, installation, told, work_on
+from worker.cli.selecting import follow_options, installation, work_on
+from worker.cli.selection_words import as_record, in_words, told
 from worker.cli.steering import by_option
 from worker.cli.tables import grid, people, plain
 from worker.operations import selections
@@ -31,7 +32,7 @@ matched then, and no other. One process at a time works on it.
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("list", "show", "stop", "continue"))
-    parser.add_argument("id", nargs="?", metavar="ID", help="the selection")
+    parser.add_argument("id", nargs="?", type=encodable, metavar="ID", help="the selection")
     parser.add_argument("--because", dest="why", type=words, metavar="TEXT", help="why; the audit keeps it")
     by_option(parser)
     follow_options(parser)
