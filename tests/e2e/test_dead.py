@@ -107,7 +107,8 @@ async def test_garbage_of_six_kinds_is_grouped_mended_replayed_dropped_and_resto
     assert (sent.code, sent.out) == (0, f"{OF_EACH} sent\n")
 
     async def all_completed() -> bool:
-        return await db.fetchval("select count(*) from requests where status = 'completed'") == OF_EACH
+        done: int = await db.fetchval("select count(*) from requests where status = 'completed'")
+        return done == OF_EACH
 
     await eventually(all_completed)
     recorded = {str(row["request_id"]) for row in await db.fetch("select request_id from requests")}
@@ -239,9 +240,10 @@ async def test_one_message_is_mended_in_an_editor(
     assert (failing.code, sent.code) == (1, 0)
 
     async def completed() -> bool:
-        return (
-            await db.fetchval("select status from requests where request_id = $1", request_id) == "completed"
+        status: str | None = await db.fetchval(
+            "select status from requests where request_id = $1", request_id
         )
+        return status == "completed"
 
     await eventually(completed)
 

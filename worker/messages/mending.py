@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
+Do = Literal["set", "rename", "delete"]
 OWN_ID = "@id"
 
 
 class Edit(NamedTuple):
     """One change. `value` is what is set there, or the member's new name."""
 
-    do: Literal["set", "rename", "delete"]
+    do: Do
     path: tuple[str, ...]
     value: Any = None
 
@@ -20,7 +21,7 @@ class Unmendable(Exception):
     """The edits do not fit this body. The message says why, in words for people."""
 
 
-def edit_from(do: Literal["set", "rename", "delete"], text: str) -> Edit:
+def edit_from(do: Do, text: str) -> Edit:
     """Read an edit as it is typed: `payload.name="x"` or `org_id=org-7`, `id=request_id`, `payload.extra`.
 
     What is set is JSON, or else a text as it stands. Raises ValueError.

@@ -68,10 +68,7 @@ async def _list(options: argparse.Namespace) -> int:
 
 def _show_groups(options: argparse.Namespace, groups: list[Group]) -> None:
     if options.csv:
-        rows = [
-            (*group._replace(apps=(), example=group.example)[:4], " ".join(group.apps), str(group.example))
-            for group in groups
-        ]
+        rows = [(*group[:4], " ".join(group.apps), str(group.example)) for group in groups]
         print_csv(Group._fields, rows)
     elif options.json:
         for group in groups:

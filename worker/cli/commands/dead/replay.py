@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from worker.cli import event_loop, exits
@@ -12,7 +13,7 @@ from worker.cli.dead_letters import selection_options
 from worker.cli.exits import CommandError
 from worker.cli.options import json_option, wait_option
 from worker.cli.replaying import rate_option, replay
-from worker.messages.mending import Edit, edit_from
+from worker.messages.mending import Do, Edit, edit_from
 
 EXAMPLES = """\
   session-worker dead replay --reason "request_id is required" --dry-run
@@ -30,11 +31,12 @@ again. PATH is names with full stops between. --set takes JSON, or else a text;
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     selection_options(parser)
-    for do, form, summary in (
+    forms: tuple[tuple[Do, str, str], ...] = (
         ("set", "PATH=VALUE", "set a member of each body"),
         ("rename", "PATH=NAME", "give a member another name"),
         ("delete", "PATH", "leave a member out"),
-    ):
+    )
+    for do, form, summary in forms:
         parser.add_argument(
             f"--{do}", dest="edits", action="append", metavar=form,
             type=_edit(do), default=[], help=f"{summary}; may be given several times",
@@ -51,10 +53,10 @@ def execute(options: argparse.Namespace) -> int:
     return event_loop.run(replay(options, edits=options.edits, edit=_in_editor if options.editor else None))
 
 
-def _edit(do: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 — what argparse wants
+def _edit(do: Do) -> Callable[[str], Edit]:
     def read(text: str) -> Edit:
         try:
-            return edit_from(do, text)  # type: ignore[arg-type]  # one of the three
+            return edit_from(do, text)
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
