@@ -168,9 +168,9 @@ create view waiting_requests as
       else r.waits_for
     end as reason,
     case
-      when a.scope is not null then greatest(a.ends_at, case when r.begins_at > now() then r.begins_at end)
-      when o.scope is not null then greatest(o.ends_at, case when r.begins_at > now() then r.begins_at end)
-      when r.begins_at > now() then r.begins_at
+      when (a.scope is not null and a.ends_at is null) or (o.scope is not null and o.ends_at is null) then null
+      when a.scope is not null or o.scope is not null or r.begins_at > now() then
+        greatest(a.ends_at, o.ends_at, r.begins_at)
       when l.asleep_for = 'rate' then l.asleep_until
     end as until,
     coalesce(a.reason, o.reason) as pause_reason,
@@ -184,15 +184,21 @@ create view waiting_requests as
 -- Makes sure that each of these lines is there, and awake when the first of its requests may begin.
 -- Whoever puts requests in line holds a lock of the weakest kind on it until his commit. Whoever finds a line empty,
 -- and lays it to rest, needs the strongest, and passes it by while he cannot have it: so nobody is overlooked.
+-- What is locked is read again by a later statement: a lock of the weakest kind may show what was before the last change.
 create function join_lines(orgs text[], begins timestamptz[]) returns void language plpgsql
   set search_path from current as $$
+declare
+  locked text[];
 begin
+  select array_agg(org_id) into locked from (
+    select l.org_id from lines l where l.org_id = any (orgs) order by l.org_id for key share
+  ) as there;
   with wanted as (
     select org_id, min(begins_at) as first_at from unnest(orgs, begins) as given (org_id, begins_at) group by org_id
   ), awake as (
     select l.org_id from lines l join wanted using (org_id)
-    where l.asleep_until is null or (l.asleep_for <> 'not_before' or l.asleep_until <= wanted.first_at)
-    order by l.org_id for key share of l
+    where l.org_id = any (locked)
+      and (l.asleep_until is null or l.asleep_for <> 'not_before' or l.asleep_until <= wanted.first_at)
   )
   insert into lines (org_id, pass, asleep_until, asleep_for)
   select
@@ -253,6 +259,7 @@ create function claim_waiting(claimer uuid, claim bigint, lease_seconds double p
   set search_path from current as $$
 declare
   room integer := most;
+  settled boolean; -- nobody is changing the rules at this moment: only then a line is laid to rest by them
   whole limits_in_force%rowtype;
   whole_full_at timestamptz;
   chosen text[];
@@ -268,9 +275,7 @@ begin
     return query select * from requests where lease = claim and published_at is null;
     return;  -- claimed before, by a try whose answer was lost
   end if;
-  if not pg_try_advisory_xact_lock_shared('rules'::regclass::oid::bigint) then
-    return;  -- somebody is changing pauses or limits: see raise_rules_version
-  end if;
+  settled := pg_try_advisory_xact_lock_shared('rules'::regclass::oid::bigint);
   if exists (select from pauses where scope = 'all' and coalesce(ends_at > now(), true)) then
     return;
   end if;
@@ -281,6 +286,9 @@ begin
     room := least(room, whole.running - (select count(*) from requests where runs_in is not null));
   end if;
   if whole.rate is not null then
+    if not settled then
+      return;
+    end if;
     select full_at into whole_full_at from rules for no key update;
     room := least(room, tokens(whole.rate, whole.burst, whole_full_at));
   end if;
@@ -303,9 +311,12 @@ begin
       and coalesce(of_it.running > (select count(*) from requests r where r.runs_in = l.org_id), true)
     limit 1000 for no key update of l skip locked
   );
+  -- Of the lines that no other worker is looking at, those that have had least; but none that is far ahead of others.
+  -- A line costs more than a request, so some requests are taken of each.
   select array_agg(org_id order by pass) into chosen from (
-    select org_id, pass from lines where asleep_until is null
-    order by pass limit greatest(1, (room + 3) / 4) for no key update skip locked -- a line costs more than a request
+    select org_id, pass from lines
+    where asleep_until is null and pass <= room + 8 + (select min(pass) from lines where asleep_until is null)
+    order by pass limit greatest(1, (room + 3) / 4) for no key update skip locked
   ) as next;
   if chosen is null then
     return;
@@ -314,7 +325,7 @@ begin
     select
       l.org_id, l.pass, place.position, of_it.weight, of_it.running, of_it.rate, of_it.burst, l.full_at,
       case
-        when paused.name is not null then 0
+        when paused.name is not null or (of_it.rate is not null and not settled) then 0
         else least(
           ceil(room * of_it.weight / sum(of_it.weight) over ()),
           of_it.running - case
@@ -368,7 +379,7 @@ begin
   end if;
 
   -- Lines that cannot go on are laid to rest; nobody is looking for them until it is their time.
-  if exists (select from limits) or exists (select from pauses) then
+  if settled and (exists (select from limits) or exists (select from pauses)) then
     with stopped as (
       select l.org_id, l.full_at, of_it.rate, coalesce(of_it.burst, ceil(of_it.rate)) as burst, paused.ends_at,
         case
