@@ -54,7 +54,7 @@ async def test_each_fault_that_is_planted_is_told(
             there = await prometheus.ask("worker_queue_messages and on () worker_live_workers == 1")
             return bool(there) and not await prometheus.alerts()
 
-        await eventually(is_quiet)
+        await eventually(is_quiet, PATIENCE_SECONDS)
 
         other = WorkerProcess(scene.environ | {"WORKER_MAX_ATTEMPTS": "7"})
         await other.start()

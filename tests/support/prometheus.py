@@ -26,7 +26,7 @@ _REMEDY = (
     "the alerts need them."
 )
 _CONFIGURATION = """
-global: {{scrape_interval: 250ms, scrape_timeout: 250ms, evaluation_interval: 500ms}}
+global: {{scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}}
 rule_files: ['{rules}']
 scrape_configs: [{{job_name: session-worker, static_configs: [{{targets: {targets}}}]}}]
 """
