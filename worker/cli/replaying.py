@@ -10,9 +10,9 @@ from worker.cli.dead_letters import about, agreed, preview, selected
 from worker.cli.exits import CommandError
 from worker.cli.looking import looked_up
 from worker.cli.lookup_database import LookupDatabase
+from worker.cli.needed_settings import settings_for
 from worker.cli.output import emit, say
 from worker.cli.reaching import reach
-from worker.cli.needed_settings import settings_for
 from worker.cli.servers import broker_for
 from worker.cli.tables import grid, people, plain
 from worker.errors import PublishInterrupted

@@ -13,9 +13,9 @@ from worker.cli.bulk.progress import progress_bar
 from worker.cli.exits import CommandError
 from worker.cli.filter_options import filter_of, filter_options
 from worker.cli.lookup_database import LookupDatabase, open_database
+from worker.cli.needed_settings import settings_for
 from worker.cli.options import json_option, wait_option, words
 from worker.cli.output import emit, say
-from worker.cli.needed_settings import settings_for
 from worker.cli.selection_words import as_record, in_words, told
 from worker.cli.servers import broker_for
 from worker.cli.steering import by_option

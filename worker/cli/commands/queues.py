@@ -7,10 +7,10 @@ from rich.table import Table
 from worker.cli import event_loop, exits
 from worker.cli.csv_output import print_csv
 from worker.cli.exits import CommandError
+from worker.cli.needed_settings import settings_for
 from worker.cli.options import csv_option, json_option, wait_option
 from worker.cli.output import emit
 from worker.cli.reaching import reach
-from worker.cli.needed_settings import settings_for
 from worker.cli.servers import broker_for, design_for
 from worker.cli.tables import grid, people
 from worker.operations import overview
