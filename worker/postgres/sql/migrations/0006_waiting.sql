@@ -76,9 +76,9 @@ create table limits (
   name    text not null default '',
   source  text not null check (source in ('setting', 'command')),
   running integer check (running > 0),
-  rate    double precision check (rate > 0 and rate < 'infinity'), -- requests a second
+  rate    double precision check (rate between 0.001 and 1000000), -- requests a second
   burst   integer check (burst > 0),
-  weight  double precision check (weight > 0 and weight < 'infinity'),
+  weight  double precision check (weight between 0.001 and 1000000),
   reason  text,
   set_by  text not null,
   set_at  timestamptz not null default now(),
@@ -110,16 +110,26 @@ create table rules (
 );
 insert into rules default values;
 
--- The lines that they hold back are looked at anew.
+-- The lines that they hold back are looked at anew, and nobody claims anything until this is committed: else a claim
+-- could lay a line to rest by what counts no more. A bucket is at most empty under the new rate.
 create function raise_rules_version() returns trigger language plpgsql
   security definer set search_path from current as $$
 begin
-  update lines set asleep_until = null, asleep_for = null
-  where org_id in (
-    select l.org_id from lines l where l.asleep_for in ('paused', 'rate', 'running')
-    order by l.org_id for no key update
-  );
-  update rules set version = version + 1;
+  perform pg_advisory_xact_lock('rules'::regclass::oid::bigint);
+  update lines set
+    asleep_until = case when lines.asleep_for = 'not_before' then lines.asleep_until end,
+    asleep_for = case when lines.asleep_for = 'not_before' then lines.asleep_for end,
+    full_at = case when lines.full_at > now() then least(lines.full_at, now() + held.longest) end
+  from (
+    select l.org_id, make_interval(secs => coalesce(of_it.burst, ceil(of_it.rate)) / of_it.rate) as longest
+    from lines l cross join lateral limit_of(l.org_id) as of_it
+    where l.asleep_for in ('paused', 'rate', 'running') or l.full_at > now()
+    order by l.org_id for no key update of l
+  ) as held
+  where lines.org_id = held.org_id;
+  update rules set version = version + 1, full_at = case when full_at > now() then least(full_at, now() + (
+    select make_interval(secs => coalesce(burst, ceil(rate)) / rate) from limits_in_force where scope = 'all'
+  )) end;
   return null;
 end $$;
 revoke execute on function raise_rules_version from public;
@@ -237,6 +247,9 @@ begin
   if room < most then
     return query select * from requests where lease = claim and published_at is null;
     return;  -- claimed before, by a try whose answer was lost
+  end if;
+  if not pg_try_advisory_xact_lock_shared('rules'::regclass::oid::bigint) then
+    return;  -- somebody is changing pauses or limits: see raise_rules_version
   end if;
   if exists (select from pauses where scope = 'all' and coalesce(ends_at > now(), true)) then
     return;
