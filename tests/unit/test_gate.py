@@ -8,12 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import FailureCode
-from worker.rules import NOTHING, Limit, Rules, rules_of
+from worker.rules import NOTHING, Limit, Pause, PauseScope, Rules, rules_of
 from worker.steps.gate import Divided, Gate
 from worker.values import Arrival, Refusal, Route, Waiting
 
 NOBODY = Route(None, None, None)
 REFUSAL = Refusal(FailureCode.INVALID_REQUEST, "wrong")
+
+
+def paused(scope: PauseScope, name: str) -> Pause:
+    return Pause(scope, name, "a test", "me", datetime(2026, 1, 1, tzinfo=UTC), None)
 
 
 def arrival(number: int, org: str | None = "a", **given: object) -> Arrival:
@@ -78,17 +82,17 @@ def test_turns_follow_weights() -> None:
 def test_a_refused_request_begins_without_a_slot_whatever_the_rules() -> None:
     refused = arrival(1, refusal=REFUSAL, body=None)
 
-    assert gate(rules=rules_of([], [("all", "")])).divide([refused], 0).begin == [refused]
+    assert gate(rules=rules_of([], [paused("all", "")])).divide([refused], 0).begin == [refused]
 
 
 def test_what_waits_for_its_time_waits_and_so_does_what_a_rule_holds_back() -> None:
     later = arrival(1, not_before=datetime(2030, 1, 1, tzinfo=UTC))
-    paused = arrival(2, "held")
-    rules = rules_of([Limit("org", "slow", rate=1.0)], [("org", "held")])
-    divided = gate(rules=rules).divide([later, paused, arrival(3, "slow"), arrival(4)], 9)
+    held = arrival(2, "held")
+    rules = rules_of([Limit("org", "slow", rate=1.0)], [paused("org", "held")])
+    divided = gate(rules=rules).divide([later, held, arrival(3, "slow"), arrival(4)], 9)
 
     assert divided.begin == [arrival(4)]
-    assert divided.wait[:2] == [Waiting(later, "not_before"), Waiting(paused, "paused")]
+    assert divided.wait[:2] == [Waiting(later, "not_before"), Waiting(held, "paused")]
     assert reasons(divided) == {"not_before": 1, "paused": 1, "rate": 1}
 
 
@@ -126,7 +130,7 @@ def test_shares_that_differ_by_chance_are_no_reason_to_wait() -> None:
 
 
 def test_without_room_in_postgres_what_may_not_begin_is_held() -> None:
-    full = gate(rules=rules_of([], [("org", "held")]), most=1, in_line=("a",), backlog=True)
+    full = gate(rules=rules_of([], [paused("org", "held")]), most=1, in_line=("a",), backlog=True)
     divided = full.divide([*some("held", "held"), arrival(3)], 3)
 
     assert (len(divided.wait), len(divided.hold)) == (1, 1)

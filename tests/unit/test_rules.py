@@ -1,8 +1,14 @@
 """Limits are read from what people write, and say who waits."""
 
+from datetime import UTC, datetime
+
 import pytest
 
-from worker.rules import Limit, Rules, limits_in, rules_of
+from worker.rules import Limit, Pause, PauseScope, Rules, limits_in, rules_of
+
+
+def paused(scope: PauseScope, name: str) -> Pause:
+    return Pause(scope, name, "a test", "me", datetime(2026, 1, 1, tzinfo=UTC), None)
 
 
 @pytest.mark.parametrize(
@@ -33,10 +39,10 @@ def test_limits_are_read(text: str, limits: list[Limit]) -> None:
         ("org-7: running=0", "session-worker pause --org org-7"),
         ("each: rate=0/s", "lets nothing begin"),
         ("all: running=0", "session-worker pause`"),
-        ("org-7: weight=0", "no number above 0"),
-        ("org-7: weight=-1", "no number above 0"),
-        ("org-7: weight=nan", "no number above 0"),
-        ("org-7: rate=inf", "no number above 0"),
+        ("org-7: weight=0", "is not a number from"),
+        ("org-7: weight=-1", "is not a number from"),
+        ("org-7: weight=nan", "is not a number from"),
+        ("org-7: rate=inf", "is not a number from"),
         ("org-7: running=9999999999", "not a whole number"),
         ("org-7: burst=5", "a burst is of a rate"),
         ("all: weight=2", "beside others"),
@@ -54,11 +60,11 @@ def test_what_is_wrong_is_said(text: str, says: str) -> None:
     ("rules", "org", "reason"),
     [
         (Rules(), "a", None),
-        (rules_of([], [("all", "")]), "a", "paused"),
-        (rules_of([], [("org", "a")]), "a", "paused"),
-        (rules_of([], [("org", "a")]), "b", None),
-        (rules_of([], [("org", "")]), None, "paused"),
-        (rules_of([], [("worker", "w")]), "a", None),
+        (rules_of([], [paused("all", "")]), "a", "paused"),
+        (rules_of([], [paused("org", "a")]), "a", "paused"),
+        (rules_of([], [paused("org", "a")]), "b", None),
+        (rules_of([], [paused("org", "")]), None, "paused"),
+        (rules_of([], [paused("worker", "w")]), "a", None),
         (rules_of([Limit("all", running=5)], []), "a", "over_share"),
         (rules_of([Limit("all", rate=5.0)], []), "a", "rate"),
         (rules_of([Limit("org", "a", running=5)], []), "a", "over_share"),
@@ -67,7 +73,7 @@ def test_what_is_wrong_is_said(text: str, says: str) -> None:
         (rules_of([Limit("each", rate=5.0)], []), "a", "rate"),
         (rules_of([Limit("each", rate=5.0), Limit("org", "a", weight=2.0)], []), "a", "rate"),
         (rules_of([Limit("each", running=5), Limit("org", "a", rate=2.0)], []), "a", "rate"),
-        (rules_of([Limit("org", "a", running=5)], [("org", "a")]), "a", "paused"),
+        (rules_of([Limit("org", "a", running=5)], [paused("org", "a")]), "a", "paused"),
     ],
 )
 def test_who_waits(rules: Rules, org: str | None, reason: str | None) -> None:

@@ -273,6 +273,12 @@ select case
   when exists (select from pauses where scope = 'all' and coalesce(ends_at > now(), true))
     then (select extract(epoch from ends_at - now()) from pauses where scope = 'all')
   when exists (select from lines where asleep_until is null) then 0
+  -- Of some that had as many running as they may, one has fewer now. For the others a second is enough.
+  when exists (
+    select from (select org_id from lines where asleep_for = 'running' limit 100) as l
+    cross join lateral limit_of(l.org_id) as of_it
+    where coalesce(of_it.running > (select count(*) from requests r where r.runs_in = l.org_id), true)
+  ) then 0
   else (select extract(epoch from min(asleep_until) - now()) from lines where asleep_until < 'infinity')
 end::double precision as seconds
 
