@@ -2,13 +2,19 @@
 
 import math
 import re
+import shlex
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Final, Literal, NamedTuple
 
 WaitReason = Literal["paused", "over_share", "rate", "not_before", "breaker"]
 Scope = Literal["all", "each", "org"]
+PauseScope = Literal["all", "org", "worker"]
 NO_ORG: Final = ""  # the name of those requests that have no organisation
 LONGEST_ORG = 255
+# The arithmetic of rates and shares stays within what Postgres can count and date.
+_LEAST, _MOST = 0.001, 1_000_000.0
+_MOST_AT_ONCE = 2**31 - 1
 _ITEM = re.compile(r"(running|rate|burst|weight)=(\S+)")
 
 
@@ -41,12 +47,23 @@ class Limit(NamedTuple):
         return f"{self.name or self.scope}: {' '.join(words)}"
 
 
+class Pause(NamedTuple):
+    """A pause of everything, of one organisation or of one worker."""
+
+    scope: PauseScope
+    name: str  # of the organisation, or the id of the worker
+    reason: str
+    paused_by: str
+    paused_at: datetime
+    ends_at: datetime | None
+
+
 class Rules(NamedTuple):
     """All that is in force."""
 
-    all_paused: bool = False
+    all_paused: Pause | None = None
     paused_orgs: frozenset[str] = frozenset()
-    paused_workers: frozenset[str] = frozenset()
+    paused_workers: Mapping[str, Pause] = {}
     of_all: Limit | None = None
     of_each: Limit | None = None
     of_orgs: Mapping[str, Limit] = {}
@@ -77,18 +94,22 @@ class Rules(NamedTuple):
                 return limit.weight
         return 1.0
 
+    def pause_of_worker(self, worker: str) -> Pause | None:
+        """Return the pause because of which this worker begins nothing."""
+        return self.paused_workers.get(worker) or self.all_paused
+
 
 NOTHING: Final = Rules()
 
 
-def rules_of(limits: Iterable[Limit], pauses: Iterable[tuple[str, str]]) -> Rules:
-    """Make the rules of these limits and of these pauses, each a scope and a name."""
+def rules_of(limits: Iterable[Limit], pauses: Iterable[Pause]) -> Rules:
+    """Make the rules of these limits and pauses."""
     by_place = {(limit.scope, limit.name): limit for limit in limits}
-    paused = set(pauses)
+    paused = {(pause.scope, pause.name): pause for pause in pauses}
     return Rules(
-        all_paused=("all", "") in paused,
+        all_paused=paused.get(("all", "")),
         paused_orgs=frozenset(name for scope, name in paused if scope == "org"),
-        paused_workers=frozenset(name for scope, name in paused if scope == "worker"),
+        paused_workers={name: pause for (scope, name), pause in paused.items() if scope == "worker"},
         of_all=by_place.get(("all", "")),
         of_each=by_place.get(("each", "")),
         of_orgs={name: limit for (scope, name), limit in by_place.items() if scope == "org"},
@@ -114,54 +135,82 @@ def limits_in(text: str) -> list[Limit]:
                     f"{name}: {item!r} is none of running=N rate=N/s burst=N weight=N, each once"
                 )
             given[found[1]] = found[2]
-        limit = limit_of(name, **given)
+        scope: Scope = "all" if name == "all" else "each" if name == "each" else "org"
+        limit = limit_of(scope, name if scope == "org" else NO_ORG, **given)
         if limits.setdefault((limit.scope, limit.name), limit) is not limit:
             raise ValueError(f"{name} is there twice")
     return list(limits.values())
 
 
 def limit_of(
-    name: str,
+    scope: Scope,
+    name: str = NO_ORG,
     running: str | None = None,
     rate: str | None = None,
     burst: str | None = None,
     weight: str | None = None,
 ) -> Limit:
     """Read one limit from what people write. Raises ValueError with what is wrong."""
-    scope: Scope = "all" if name == "all" else "each" if name == "each" else "org"
-    if len(name) > LONGEST_ORG:
-        raise ValueError(f"an organisation's id has at most {LONGEST_ORG} characters")
+    if scope == "org":
+        check_org(name)
+    whose = name or scope
     if burst is not None and rate is None:
-        raise ValueError(f"{name}: a burst is of a rate: give both")
+        raise ValueError(f"{whose}: a burst is of a rate: give both")
     if scope == "all" and weight is not None:
         raise ValueError("all: a weight is for an organisation, beside others")
     if running is None and rate is None and weight is None:
-        raise ValueError(f"{name}: say one of running, rate and weight")
+        raise ValueError(f"{whose}: say one of running, rate and weight")
+    _refuse_zero(scope, name, running=running, rate=rate and rate.removesuffix("/s"))
     return Limit(
         scope=scope,
-        name=name if scope == "org" else NO_ORG,
-        running=None if running is None else _whole(name, "running", running),
-        rate=None if rate is None else _positive(name, "rate", rate.removesuffix("/s"), "as 20/s"),
-        burst=None if burst is None else _whole(name, "burst", burst),
-        weight=None if weight is None else _positive(name, "weight", weight, "as 2"),
+        name=name,
+        running=None if running is None else _whole(whose, "running", running),
+        rate=None if rate is None else _number(whose, "rate", rate.removesuffix("/s"), "20/s"),
+        burst=None if burst is None else _whole(whose, "burst", burst),
+        weight=None if weight is None else _number(whose, "weight", weight, "2"),
     )
 
 
-def _whole(name: str, what: str, text: str) -> int:
-    number = _positive(name, what, text, "a whole number")
-    if not number.is_integer() or number > 2**31 - 1:
-        raise ValueError(f"{name}: {what}={text} is not a whole number of 1 or more")
+def check_org(name: str) -> None:
+    """Raise ValueError where no request can have this for its organisation."""
+    if not name:
+        raise ValueError("an organisation's id is not empty")
+    if len(name) > LONGEST_ORG:
+        raise ValueError(f"an organisation's id has at most {LONGEST_ORG} characters, and not {len(name)}")
+    if not name.isascii():
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise ValueError("the organisation's id is not in UTF-8") from None
+
+
+def _refuse_zero(scope: Scope, name: str, **given: str | None) -> None:
+    whom = {"all": "", "each": " --org ORG", "org": f" --org {shlex.quote(name)}"}[scope]
+    for what, text in given.items():
+        if text is not None and _read(text) == 0:
+            raise ValueError(
+                f"{name or scope}: {what}={text} lets nothing begin: that is `session-worker pause{whom}`"
+            )
+
+
+def _whole(whose: str, what: str, text: str) -> int:
+    number = _read(text)
+    if not (1 <= number <= _MOST_AT_ONCE and number.is_integer()):
+        raise ValueError(f"{whose}: {what}={text} is not a whole number from 1 to {_MOST_AT_ONCE}")
     return int(number)
 
 
-def _positive(name: str, what: str, text: str, such_as: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if number == 0 and what in ("running", "rate"):
-        whom = "" if name == "all" else " --org ORG" if name == "each" else f" --org {name}"
-        raise ValueError(f"{name}: {what}=0 lets nothing begin: that is `session-worker pause{whom}`")
-    if not 0 < number < math.inf:
-        raise ValueError(f"{name}: {what}={text} is no number above 0 ({such_as})")
+def _number(whose: str, what: str, text: str, such_as: str) -> float:
+    number = _read(text)
+    if not _LEAST <= number <= _MOST:
+        raise ValueError(
+            f"{whose}: {what}={text} is not a number from {_LEAST:g} to {_MOST:.0f}, such as {such_as}"
+        )
     return number
+
+
+def _read(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

@@ -177,6 +177,14 @@ class Settings(BaseSettings):
         "burst=100; org-7: weight=2 running=10`. `session-worker limits` changes them while workers run, and "
         "counts before this.",
     )
+    breaker_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="When more than this share of the handler's last calls failed (it raises, or takes too "
+        "long), the worker makes one call at a time until one succeeds, and a request that failed before "
+        "spends no further attempt. 1: never.",
+    )
     retention_days: float = Field(
         default=30,
         ge=0,

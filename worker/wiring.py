@@ -126,7 +126,7 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
         fair=settings.fair_shares,
         max_waiting=settings.max_waiting,
         is_backlogged=lambda: taking.is_full,
-        breaker_is_open=lambda: False,
+        breaker_is_open=lambda: given.creation.breaker_open,
     )
     answers = outbound(
         settings, given.me, names, given.broker, pool, leases, readiness, metrics, given.fail_point
@@ -167,7 +167,15 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
     )
     recovery = Recovery(leases, attempting, gate, alive, readiness, metrics)
     ruling = Ruling(
-        RuleBook(pool), waiting, line, gate, readiness, metrics, most_counted=settings.max_waiting + 1
+        RuleBook(pool),
+        waiting,
+        line,
+        gate,
+        taking,
+        readiness,
+        metrics,
+        me=str(given.me.worker),
+        most_counted=settings.max_waiting + 1,
     )
 
     def take(kind: Kind, source: Source) -> Taking:
@@ -245,5 +253,10 @@ def _creation(settings: Settings, metrics: Metrics) -> Creation:
     )
     handler = load_handler(settings.handler)
     return HandlerCreation(
-        handler, settings.handler_concurrency, settings.handler_timeout_seconds, rule, metrics.handler_calls
+        handler,
+        settings.handler_concurrency,
+        settings.handler_timeout_seconds,
+        rule,
+        metrics.handler_calls,
+        settings.breaker_share,
     )

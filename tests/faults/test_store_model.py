@@ -202,7 +202,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(worker=WORKER, some=SOME, meanwhile=MEANWHILE)
     def what_is_due_is_taken(self, worker: int, some: int, meanwhile: str) -> None:
         self.run(self._become_due(some))
-        self.run(self.lines[worker].next_due())
+        self.run(self.lines[worker].next_in())
         self._lose(worker, meanwhile)
         self.run(self._take_due(worker))
 
@@ -549,7 +549,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     async def _take_due(self, worker: int) -> None:
         lease = self.leases[worker].new()
-        held = await self.lines[worker].take_due(lease, 100)
+        held = await self.lines[worker].take(lease, 100)
         if not held:
             self.leases[worker].done(lease)
             return

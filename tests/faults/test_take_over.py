@@ -39,6 +39,7 @@ from worker.steps import verdicts
 from worker.steps.attempting import Attempting
 from worker.steps.creating import BuiltInCreation
 from worker.steps.finishing import Finishing
+from worker.steps.gate import Gate
 from worker.values import Answer, Arrival, Completed, Failed, PutOff, Work, first_work
 
 KEYS = parse_seal_keys("")
@@ -138,7 +139,10 @@ def recovery(holder: Holder, published: Published) -> Recovery:
         5,
         cast("Any", None),
     )
-    return Recovery(holder.leases, attempting, parts, readiness, Metrics())
+    gate = Gate(
+        "me", fair=True, max_waiting=1, is_backlogged=lambda: False, breaker_is_open=lambda: False
+    )  # fmt: skip
+    return Recovery(holder.leases, attempting, gate, parts, readiness, Metrics())
 
 
 async def test_what_the_former_holder_finishes_in_that_moment_is_answered_by_the_new_one(

@@ -241,3 +241,21 @@ async def test_what_may_not_begin_before_a_time_begins_then(
     row = await row_of(db, later["request_id"])
     assert at <= row["started_at"] < at + timedelta(seconds=1)
     assert row["begins_at"] == at
+
+
+async def test_the_next_one_under_a_limit_begins_as_soon_as_there_is_room(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    async def act(_request: CreateSessionRequest, _context: Context) -> None:
+        await asyncio.sleep(0.01)  # the work
+
+    await db.execute(LIMIT, "org", "one", 1, None, None, None)
+    await new_worker(handler=steer(act))
+    clock = asyncio.get_running_loop().time
+    begun = clock()
+    for _ in range(15):
+        await desk.send(of_org("one"))
+    for _ in range(15):
+        await desk.next()
+
+    assert clock() - begun < 5, "each took its time, and no second of waiting"

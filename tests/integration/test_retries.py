@@ -27,7 +27,7 @@ from support.harness import (
 from schemas import CreateSessionRequest
 from worker import app
 from worker.handlers import Context, RetryLater
-from worker.services import retries
+from worker.services import ruling, taking
 from worker.settings import Settings
 from worker.steps import attempting
 
@@ -51,7 +51,7 @@ async def test_what_is_due_is_worked_off_at_once_and_not_some_at_each_look(
     requests = [good_request() for _ in range(400)]
     for request in requests:
         await desk.send(request)
-    monkeypatch.setattr(retries, "LOOK_SECONDS", 3600)
+    monkeypatch.setattr(taking, "LOOK_SECONDS", 3600)
     monkeypatch.setattr(app, "_RECOVERY_SECONDS", 3600)
 
     worker = await new_worker(handler=steer(once_more))
@@ -155,7 +155,7 @@ async def test_calls_that_retries_have_no_use_for_are_the_others_at_once(
     assert response_in(await desk.next()).status == "completed"
 
 
-async def test_an_outage_of_what_the_handler_calls_uses_up_no_attempts(
+async def test_without_a_breaker_an_outage_of_what_the_handler_calls_fails_nothing_either(
     new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
 ) -> None:
     away, failed = True, Counter[UUID]()
@@ -165,7 +165,7 @@ async def test_an_outage_of_what_the_handler_calls_uses_up_no_attempts(
             failed[request.request_id] += 1
             raise ConnectionError("nobody listens")
 
-    await new_worker(handler=steer(act), max_attempts=3, retry_seconds=3600, **QUICK)
+    await new_worker(handler=steer(act), max_attempts=3, retry_seconds=3600, breaker_share=1, **QUICK)
     requests = [good_request() for _ in range(40)]
     for request in requests:
         await desk.send(request)
@@ -323,7 +323,7 @@ async def test_what_an_older_version_has_put_off_is_tried_again(
 async def test_retries_that_wait_for_a_free_call_are_shown(
     new_worker: NewWorker, desk: Desk, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retries, "MEASURE_SECONDS", 0.05)
+    monkeypatch.setattr(ruling, "COUNT_SECONDS", 0.05)
     go_on = asyncio.Event()
 
     async def act(request: CreateSessionRequest, context: Context) -> None:
@@ -375,16 +375,16 @@ async def test_the_reasons_stay_as_they_are_and_go_with_their_request(
 async def test_a_look_that_fails_is_told_and_the_next_one_comes(
     new_worker: NewWorker, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retries, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(taking, "LOOK_SECONDS", 0.05)
     wrong: Any = iter([True] * 3)
-    look = retries.Retries._look
+    look = taking.Taking._look
 
-    async def fails_at_first(self: retries.Retries) -> float:
-        if next(wrong, False):
+    async def fails_at_first(self: taking.Taking) -> float:
+        if self._kind is taking.PUT_OFF and next(wrong, False):
             raise ZeroDivisionError
         return await look(self)
 
-    monkeypatch.setattr(retries.Retries, "_look", fails_at_first)
+    monkeypatch.setattr(taking.Taking, "_look", fails_at_first)
     with capture_logs() as events:
         await new_worker(handler=steer(once_more))
         assert (await desk.ask(good_request())).status == "completed"

@@ -24,6 +24,12 @@ select $1, $2, $3, '\\x01', '{}', $4, $5, now() - interval '1 h', case when $6 t
   case when $7 then now() end, case when $7 then '{}' end, case when $8 then 'rejected' end
 """
 PUT_LEASE = "insert into leases (id, worker, lease_until, spends_attempt) values ($1, $2, $3, $4)"
+IN_LINE = """
+update requests set lease = null, waits_in = '', waits_for = 'paused', begins_at = now(), due_at = now(),
+  deadline_at = now()
+where finished_at is null
+"""
+LINE = "insert into lines (org_id) values ('') on conflict do nothing"
 HISTORY = "select status, attempt from request_transitions where request_id = $1 order by at, attempt"
 
 
@@ -56,6 +62,15 @@ def accept(lease: int, request_ids: list[UUID], done: list[int]) -> Arguments:
     ]  # fmt: skip
 
 
+def wait(request_ids: list[UUID]) -> Arguments:
+    none: list[None] = [None for _ in request_ids]
+    texts, sessions = ["{}" for _ in request_ids], [f"ts_{one}" for one in request_ids]
+    fingerprints, reasons = [b"\1" for _ in request_ids], ["paused" for _ in request_ids]
+    return [
+        request_ids, none, none, fingerprints, texts, none, sessions, none, none, none, none, reasons, none,
+    ]  # fmt: skip
+
+
 def finish(places: dict[UUID, int]) -> Arguments:
     """Completes every second one, and fails the others."""
     given = list(zip(places.items(), cycle(sorted(law.FINISHED))))
@@ -79,11 +94,14 @@ def finish(places: dict[UUID, int]) -> Arguments:
 OF_REQUESTS: dict[str, Callable[[dict[UUID, int]], Arguments]] = {
     "accept": lambda places: accept(LEASE, [uuid4(), *places], []),
     "begin_pending": lambda places: [ME, list(places)],
+    "claim_waiting": lambda _places: [LEASE_OF_A_BATCH, ME, 60.0, 10],
     "claim_again": lambda places: [
         ME, list(places), list(places.values()), LEASE, [None for _ in places], [False for _ in places], "",
     ],
     "finish": finish,
     "retire_requests": lambda _places: [0.0, 100, None],
+    "take_due": lambda _places: [LEASE_OF_A_BATCH, ME, 60.0, 10, False],
+    "wait": lambda places: wait([uuid4(), *places]),
 }  # fmt: skip
 
 
@@ -93,6 +111,9 @@ async def test_a_statement_takes_the_steps_of_a_request_that_the_law_has_for_it(
 ) -> None:
     before = {await put_request(db, status): status for status in law.STATES for _ in range(2)}
     await put_lease(db, law.HELD, ME)
+    if statement in ("claim_waiting", "take_due"):
+        await db.execute(IN_LINE)
+        await db.execute(LINE)
     places = {one: int(law.STATES[status].started) for one, status in before.items()}
 
     await db.fetch(QUERIES[statement], *OF_REQUESTS[statement](places))
@@ -124,7 +145,8 @@ async def test_a_session_is_made_where_the_law_wants_one_and_nowhere_else(db: as
 # How to ask for it, each way that it has to do with a lease.
 OF_LEASES: dict[str, list[Arguments]] = {
     "accept": [accept(LEASE, [], []), accept(LEASE_OF_A_BATCH, [], [LEASE])],
-    "take_due": [[LEASE, ME, 60.0, 10]],
+    "claim_waiting": [[LEASE, ME, 60.0, 10]],
+    "take_due": [[LEASE, ME, 60.0, 10, False]],
     "heartbeat": [[ME, "host", 1, "1", 60.0, [LEASE], None, None, None]],
     "note": [[[], [LEASE], ME]],
     "sign_off": [[ME]],
@@ -136,7 +158,7 @@ OF_LEASES: dict[str, list[Arguments]] = {
 async def test_a_statement_takes_the_steps_of_a_lease_that_the_law_has_for_it(
     db: asyncpg.Connection, statement: str
 ) -> None:
-    put_off = await put_request(db, "processing")
+    await put_request(db, "processing")
     taken: dict[UUID, set[tuple[str, str]]] = {ME: set(), OTHER: set()}
 
     for holder, steps in taken.items():
@@ -145,7 +167,8 @@ async def test_a_statement_takes_the_steps_of_a_lease_that_the_law_has_for_it(
                 continue  # it is nobody's
             for arguments in OF_LEASES[statement]:
                 await db.execute("delete from leases")
-                await db.execute("update requests set due_at = now() where request_id = $1", put_off)
+                await db.execute(IN_LINE)
+                await db.execute(LINE)
                 if place != law.BEGIN:
                     await put_lease(db, place, holder)
                 before = await db.fetchrow("select * from leases where id = $1", LEASE)

@@ -14,7 +14,9 @@ _COMMENT = re.compile(r"--.*")
 _INSERT = r"\binsert into {table}\s*\((?P<columns>[^)]*)\)"
 _UPDATE = r"\bupdate {table}\s+set\b(?P<assignments>.*?)(?=\bwhere\b|\Z)"
 _DELETE = r"\bdelete from {table}\b"
-_RETIRES = re.compile(r"\bretire_requests\(")  # the one function of the tables that deletes requests
+# The functions of the tables that insert, delete or move requests, and those that write leases.
+_MOVES = re.compile(r"\b(retire_requests|claim_waiting)\(")
+_LEASES = re.compile(r"\bclaim_waiting\(")
 
 
 class Method(NamedTuple):
@@ -74,17 +76,18 @@ def moves_requests(sql: str) -> bool:
     return bool(
         _found(_INSERT, "requests", text)
         or _found(_DELETE, "requests", text)
-        or _RETIRES.search(text)
+        or _MOVES.search(text)
         or any(re.search(r"\b(status|attempt)\s*=", assignments) for assignments in sets)
     )
 
 
 def that_write_leases() -> set[str]:
     """Return the statements that insert, update or delete a lease."""
+    texts = {name: _COMMENT.sub("", sql) for name, sql in load_queries().items()}
     return {
         name
-        for name, sql in load_queries().items()
-        if any(_found(form, "leases", _COMMENT.sub("", sql)) for form in (_INSERT, _UPDATE, _DELETE))
+        for name, text in texts.items()
+        if _LEASES.search(text) or any(_found(form, "leases", text) for form in (_INSERT, _UPDATE, _DELETE))
     }
 
 

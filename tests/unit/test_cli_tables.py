@@ -40,7 +40,7 @@ FOUND: Record = {
         "session_id": SESSION, "error_code": None, "reply_to": "amq.gen-Sw-XWJr9jw17b-_VLRvTZw",
         "correlation_id": str(ID), "deadline_at": AT, "received_at": AT, "finished_at": AT,
         "published_at": None, "undelivered": "unroutable", "undelivered_at": AT, "answer_at": None,
-        "worker": ID, "lease_worker": ID,
+        "worker": ID, "lease_worker": ID, "waits_for": None, "waits_until": None,
     },
     "history": [
         {"at": AT, "status": step, "attempt": 1, "worker": ID} for step in ("pending", "processing")

@@ -31,6 +31,7 @@ def test_each_statement_that_writes_a_lease_is_in_the_law_and_no_other() -> None
         ("insert into requests (request_id) values ($1)", True),
         ("delete from requests where true", True),
         ("select retired from retire_requests($1, 2)", True),
+        ("select * from claim_waiting($1, 2, 3, 4)", True),
         ("update requests set lease = null where status = 'failed'", False),
         ("insert into other_answers (status) values ($1)", False),
         ("-- update requests set status = 'failed'\nselect 1", False),

@@ -2,6 +2,10 @@
 
 import asyncio
 from collections import Counter
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from worker.steps.slots import Line, Turns
 
@@ -74,3 +78,83 @@ async def test_what_is_taken_over_stands_in_no_other_line() -> None:
     for one in of_the_dead:
         one.cancel()
     await asyncio.gather(*of_the_dead, return_exceptions=True)
+
+
+async def test_a_lower_limit_holds_once_those_that_are_out_are_back() -> None:
+    turns = Turns(10)
+    assert await turns.reserve(10, Line.FIRST) == 10
+    turns.resize(1)
+    waiting = [asyncio.create_task(turns.reserve(10, line)) for line in Line]
+    turns.give_back(9)
+    await asyncio.sleep(0)
+    assert not any(one.done() for one in waiting), "one is still out"
+
+    for _ in Line:  # one line after the other
+        turns.give_back(1)
+        await asyncio.sleep(0)
+    assert [one.result() for one in waiting] == [1] * len(Line)
+
+    waits = asyncio.create_task(turns.reserve(10, Line.FIRST))
+    await asyncio.sleep(0)
+    turns.resize(10)
+    assert await asyncio.wait_for(waits, 5) == 9
+
+
+async def test_with_a_limit_of_nothing_nobody_gets_any_until_it_is_raised() -> None:
+    turns = Turns(3)
+    turns.resize(0)
+    waits = asyncio.create_task(turns.reserve(3, Line.AGAIN))
+    await asyncio.sleep(0)
+    assert not waits.done()
+
+    turns.resize(2)
+    assert await asyncio.wait_for(waits, 5) == 2
+
+
+_STEPS = st.one_of(
+    st.tuples(st.just("reserve"), st.integers(1, 8), st.sampled_from(Line)),
+    st.tuples(st.just("give back"), st.integers(1, 8)),
+    st.tuples(st.just("resize"), st.integers(0, 8)),
+    st.tuples(st.just("cancel"), st.integers(0, 20)),
+)
+
+
+@given(st.lists(_STEPS, max_size=60))
+def test_whatever_is_done_no_grant_exceeds_the_limit_and_none_is_lost(steps: list[Any]) -> None:
+    async def all_of_them() -> None:
+        turns, limit, out = Turns(5), 5, 0
+        waiting: list[asyncio.Task[int]] = []
+
+        async def collect() -> None:
+            nonlocal out
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            granted = [one.result() for one in waiting if one.done() and not one.cancelled()]
+            waiting[:] = [one for one in waiting if not one.done()]
+            out += sum(granted)
+            assert not granted or out <= limit
+            assert out >= limit or not waiting, "none is free while somebody waits"
+
+        for name, *values in steps:
+            match name:
+                case "reserve":
+                    waiting.append(asyncio.create_task(turns.reserve(values[0], values[1])))
+                case "give back":
+                    back = min(values[0], out)
+                    out -= back
+                    turns.give_back(back)
+                case "resize":
+                    limit = values[0]
+                    turns.resize(limit)
+                case "cancel" if waiting:
+                    waiting[values[0] % len(waiting)].cancel()
+            await collect()
+
+        for one in waiting:
+            one.cancel()
+        await collect()
+        turns.give_back(out)
+        turns.resize(5)
+        assert await asyncio.wait_for(turns.reserve(9, Line.FIRST), 5) == 5
+
+    asyncio.run(all_of_them())

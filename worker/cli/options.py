@@ -1,9 +1,14 @@
 """Options that several commands have, and what the value of an option may be."""
 
 import argparse
-from datetime import datetime
+import re
+from datetime import datetime, timedelta
 
 from worker.messages import moments
+
+_FROM_NOW = re.compile(r"\+(\d{1,5})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_LONGEST_WORDS = 500
 
 
 def json_option(parser: argparse.ArgumentParser) -> None:
@@ -30,3 +35,29 @@ def moment(text: str) -> datetime:
         return moments.moment(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"is {error}") from error
+
+
+def moment_or_time_from_now(text: str) -> datetime | timedelta:
+    """Read a time as `moment` does, or how far ahead it is, as +30m, +2h or +1d."""
+    if found := _FROM_NOW.fullmatch(text.strip()):
+        return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    try:
+        return moments.moment(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"is {error}, nor a time from now such as +30m, +2h or +1d"
+        ) from None
+
+
+def words(text: str) -> str:
+    """Read what one person tells others."""
+    text = text.strip()
+    if not text:
+        raise argparse.ArgumentTypeError("must not be empty")
+    if len(text) > _LONGEST_WORDS:
+        raise argparse.ArgumentTypeError(f"has more than {_LONGEST_WORDS} characters")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError("is not in UTF-8") from None
+    return text

@@ -9,9 +9,10 @@ from rich.text import Text
 from worker.cli.tables import coloured, facts, grid, plain
 from worker.operations.delivery import delivery
 from worker.operations.record import Record, Row
+from worker.operations.waits import COLUMNS, waits
 
 _STYLES = {"confirmed": "green", "unconfirmed": "yellow", "undelivered": "bold red"}
-_DELIVERY_PLACE = 2  # below the request's status
+_NEWS_PLACE = 2  # below the request's status
 
 
 def render(record: Record) -> RenderableType:
@@ -32,10 +33,13 @@ def at(moment: datetime) -> str:
 
 def _request(request: Row) -> RenderableType:
     rows: list[tuple[str, object]] = [
-        (name, coloured(value) if name == "status" else _in_text(value)) for name, value in request.items()
+        (name, coloured(value) if name == "status" else _in_text(value))
+        for name, value in request.items()
+        if name not in COLUMNS
     ]
     if told := delivery(request):
-        rows.insert(_DELIVERY_PLACE, ("delivery", Text(told.text, _STYLES[told.state])))
+        rows.insert(_NEWS_PLACE, ("delivery", Text(told.text, _STYLES[told.state])))
+    rows.insert(_NEWS_PLACE, ("waits", waits(request)))
     return facts("request", rows)
 
 

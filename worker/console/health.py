@@ -11,6 +11,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from worker.errors import SettingsError
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.readiness import Readiness
+from worker.rules import Pause
 
 
 @asynccontextmanager
@@ -21,9 +22,10 @@ async def serve_health(host: str, port: int, readiness: Readiness, metrics: Metr
         return web.json_response({"status": "alive"})
 
     async def readyz(_request: web.Request) -> web.Response:
-        if readiness.ready:
-            return web.json_response({"status": "ready"})
-        return web.json_response({"status": "not ready", "reasons": readiness.reasons}, status=503)
+        if not readiness.ready:
+            return web.json_response({"status": "not ready", "reasons": readiness.reasons}, status=503)
+        # 200: whoever watches it shall neither restart a paused worker nor take it for one that failed.
+        return web.json_response(_paused(readiness.pause) if readiness.pause else {"status": "ready"})
 
     async def show_metrics(_request: web.Request) -> web.Response:
         metrics.show_readiness(readiness)
@@ -52,3 +54,13 @@ async def serve_health(host: str, port: int, readiness: Readiness, metrics: Metr
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()
+
+
+def _paused(pause: Pause) -> dict[str, str | None]:
+    return {
+        "status": "paused",
+        "scope": pause.scope,
+        "reason": pause.reason,
+        "by": pause.paused_by,
+        "until": pause.ends_at.isoformat() if pause.ends_at else None,
+    }

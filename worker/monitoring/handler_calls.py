@@ -30,6 +30,14 @@ class HandlerCalls:
         self.limit = Gauge(
             "worker_handler_limit", "Calls that may run at once; 0 without a handler.", registry=registry
         )
+        self.breaker_open = Gauge(
+            "worker_breaker_open",
+            "1 while one call at a time is made, since too many failed; else 0.",
+            registry=registry,
+        )
+        self.breaker_opened = Counter(
+            "worker_breaker_opened", "How often too many calls failed.", registry=registry
+        )
         self._errors = Counter(
             "worker_handler_errors",
             "Calls that raised what they should not, by its type.",

@@ -10,7 +10,8 @@ from worker.settings import Settings
 BUILT_IN = "built-in"
 _AGREED = (
     "prefix", "max_attempts", "retry_seconds", "max_put_offs", "retry_base_seconds", "retry_cap_seconds",
-    "lease_seconds", "handler_timeout_seconds", "max_body_bytes", "queue_limits", "retention_days",
+    "lease_seconds", "handler_timeout_seconds", "breaker_share", "max_body_bytes", "queue_limits",
+    "retention_days",
 )  # fmt: skip
 
 

@@ -3,12 +3,16 @@
 import asyncio
 from collections.abc import Iterable
 
+from worker.rules import Pause
+
 
 class Readiness:
     """The state of the parts that a worker needs. Each part says when it is up, and why it is down."""
 
     def __init__(self, parts: Iterable[str]) -> None:
         self.parts = tuple(parts)
+        self.pause: Pause | None = None
+        """The pause because of which the worker begins nothing. It is ready all the same."""
         self._reasons: dict[str, str] = dict.fromkeys(self.parts, "starting")
         self._changed = asyncio.Event()
 

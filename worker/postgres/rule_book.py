@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from worker.postgres.database import Database
-from worker.rules import Limit, Rules, rules_of
+from worker.rules import Limit, Pause, Rules, rules_of
 
 
 class Edition(NamedTuple):
@@ -20,9 +20,10 @@ class RuleBook:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def edition(self) -> Edition:
+    async def edition(self) -> tuple[Edition, bool]:
+        """Return the edition that is in force, and whether any line has something that may begin."""
         row = (await self._database.call("rules_edition", aside=True))[0]
-        return Edition(row["version"], row["pauses"])
+        return Edition(row["version"], row["pauses"]), row["any_in_line"]
 
     async def read(self) -> Rules:
         rows = await self._database.call("rules", aside=True)
@@ -39,7 +40,18 @@ class RuleBook:
                 for row in rows
                 if row["kind"] == "limit"
             ],
-            [(row["scope"], row["name"]) for row in rows if row["kind"] == "pause"],
+            [
+                Pause(
+                    scope=row["scope"],
+                    name=row["name"],
+                    reason=row["reason"],
+                    paused_by=row["paused_by"],
+                    paused_at=row["paused_at"],
+                    ends_at=row["ends_at"],
+                )
+                for row in rows
+                if row["kind"] == "pause"
+            ],
         )
 
     async def settle(self, limits: Sequence[Limit]) -> None:

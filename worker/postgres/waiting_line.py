@@ -1,6 +1,7 @@
 """Requests wait in the lines of their organisations, and are claimed in the order of fair shares."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -54,7 +55,16 @@ class WaitingLine:
             [row.reason for row in rows],
             [one.not_before for one in arrivals],
         )
-        return set(answer[0]["waiting"])
+        joined = set(answer[0]["waiting"])
+        now = datetime.now(UTC)
+        begins = [
+            (row.arrival.not_before - now).total_seconds() if row.arrival.not_before else 0.0
+            for row in rows
+            if row.reason != "paused" and row.arrival.request_id in joined
+        ]
+        if begins:
+            self.alarm.set(max(0.0, min(begins)))
+        return joined
 
     async def take(self, lease: int, most: int, *, late_ones: bool = False) -> list[Held]:
         """Claim requests that may begin: they are this worker's first attempts, or its next ones, under this
@@ -66,7 +76,7 @@ class WaitingLine:
         return [held_in(row) for row in rows]
 
     async def next_in(self) -> float | None:
-        """Return the seconds until something may begin; 0 or below: something may now. None: nothing waits."""
+        """Return the seconds until something may begin; 0: something may now. None: nothing waits."""
         seconds: float | None = (await self._database.call("next_in_line", aside=True))[0]["seconds"]
         return seconds
 

@@ -1,5 +1,6 @@
 """Says who this worker is: it signs its leases, its dead letters and its sign of life with that."""
 
+import getpass
 import os
 import socket
 from importlib.metadata import PackageNotFoundError, version
@@ -22,6 +23,15 @@ class Identity(NamedTuple):
 def new_identity() -> Identity:
     """Make the identity of this start: a worker that comes back has no claim on what it held before."""
     return Identity(uuid4(), socket.gethostname(), os.getpid(), package_version())
+
+
+def operator() -> str:
+    """Return who uses this program: `user@host`."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in many a container
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 def package_version() -> str:

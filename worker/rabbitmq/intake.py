@@ -25,6 +25,7 @@ from worker.rabbitmq.topology import CANCEL_KEY, Names
 PART = "requests"
 _NEEDED = ("postgres", "responses")  # without these a delivery is left where it is
 _BATCH_BYTES = 1 << 20
+_CANCEL_SECONDS = 5
 _FULL = 0.9  # of the deliveries that it may hold
 _SHED_SECONDS = 0.05  # between two looks for room, while there is something to give back
 _SHED_PATIENCE = 1.0  # for what was given back to come again; another worker may have it
@@ -79,6 +80,8 @@ class Intake:
         self._short_of_room = asyncio.Event()
         self._sessions: list[ChannelSession] = []
         self._stopping = False
+        self._going, self._held_back = asyncio.Event(), asyncio.Event()  # one of them is set
+        self._going.set()
         if metrics:  # looked at when they are asked for
             metrics.buffered.set_function(lambda: self.buffered)
             metrics.in_flight.set_function(self._taken)
@@ -91,7 +94,10 @@ class Intake:
         session = ChannelSession(line.channel, self._bounds.deliveries // 4)
         self._sessions.append(session)
         try:
-            await serve_together(self._consume(line, session), self._give_back_shed(session))
+            receivers = await self._set_up(session)
+            await serve_together(
+                line.last(), self._consume(session, receivers), self._give_back_shed(session)
+            )
         finally:
             if self._part:
                 self._readiness.down(self._part, "not consuming")
@@ -105,7 +111,7 @@ class Intake:
             if not self._buffer:
                 self._arrived.clear()
                 await self._arrived.wait()
-            elif self._readiness.are_up(*_NEEDED):
+            elif self._readiness.are_up(*_NEEDED) and not self._held_back.is_set():
                 return len(self._buffer)
             else:
                 await self._readiness.change()
@@ -137,7 +143,8 @@ class Intake:
         """
         batch: list[Delivery] = []
         size = 0
-        while self._buffer and len(batch) < most and size < _BATCH_BYTES and not self._stopping:
+        off = self._stopping or self._held_back.is_set()
+        while self._buffer and len(batch) < most and size < _BATCH_BYTES and not off:
             delivery = self._buffer.popleft()
             if delivery.session.open:
                 batch.append(delivery)
@@ -159,6 +166,21 @@ class Intake:
         for session, tags in by_session(deliveries):
             await session.give_back(tags)
 
+    def hold_back(self) -> None:
+        """Stop consuming until `go_on`, and give back what is buffered: others may be free for it. What was
+        taken stays in hand. A new connection changes nothing about it.
+        """
+        self._going.clear()
+        self._held_back.set()
+
+    def go_on(self) -> None:
+        """Consume again, unless it is stopped."""
+        if self._stopping:
+            return
+        self._held_back.clear()
+        self._going.set()
+        self._readiness.nudge()
+
     async def stop(self) -> None:
         """Stop consuming, and give back what is buffered at once: others may be free for it."""
         self._stopping = True
@@ -167,10 +189,17 @@ class Intake:
         for session in self._sessions:
             if session.open:
                 try:
-                    for tag in list(session.channel.consumers):
-                        await session.channel.basic_cancel(tag, timeout=5)
+                    await self._leave_off(session)
                 except Exception:  # noqa: BLE001 — a lost connection ends what waits on it with a bare one, too
                     _log.info("intake.cancel_unanswered")
+        await self._give_all_back()
+
+    async def _leave_off(self, session: ChannelSession) -> None:
+        for tag in list(session.channel.consumers):
+            await session.channel.basic_cancel(tag, timeout=_CANCEL_SECONDS)
+
+    async def _give_all_back(self) -> None:
+        """Give back what is not taken."""
         waiting, self._buffer = self._buffer, deque()
         # By hand: to RabbitMQ from 4.3 on that is no sign of a message that kills, a closed channel is.
         await self.give_back(waiting)
@@ -189,20 +218,34 @@ class Intake:
                 except Exception:  # noqa: BLE001 — as above
                     _log.info("intake.flush_unanswered")
 
-    async def _consume(self, line: Line, session: ChannelSession) -> None:
-        channel = line.channel
+    async def _set_up(self, session: ChannelSession) -> dict[str, eager_reading.Receive]:
+        """Prepare the channel; return for each queue what receives its deliveries."""
         async with asyncio.timeout(SETUP_SECONDS):
-            await channel.basic_qos(prefetch_count=self._bounds.deliveries)
-            receivers = {source.queue: self._receiver(session, source) for source in self._sources}
-            if self._eager:
-                eager_reading.divert_deliveries(channel, receivers, self._body_for)
-            for queue, receiver in receivers.items():
-                await channel.basic_consume(queue, receiver, consumer_tag=queue)  # type: ignore[arg-type] # it takes both
+            await session.channel.basic_qos(prefetch_count=self._bounds.deliveries)
+        receivers = {source.queue: self._receiver(session, source) for source in self._sources}
+        if self._eager:
+            eager_reading.divert_deliveries(session.channel, receivers, self._body_for)
+        return receivers
+
+    async def _consume(self, session: ChannelSession, receivers: dict[str, eager_reading.Receive]) -> None:
+        """Consume, but for the times when this intake is held back."""
+        while True:
+            if self._held_back.is_set():
+                self._up()  # it could consume
+                await self._going.wait()
+            async with asyncio.timeout(SETUP_SECONDS):
+                for queue, receiver in receivers.items():
+                    await session.channel.basic_consume(queue, receiver, consumer_tag=queue)  # type: ignore[arg-type] # it takes both
+            self._up()
+            queue = self._sources[-1].queue
+            _log.info("intake.consuming", queue=queue, prefetch=self._bounds.deliveries)
+            await self._held_back.wait()
+            await self._leave_off(session)
+            await self._give_all_back()
+
+    def _up(self) -> None:
         if self._part:
             self._readiness.up(self._part)
-        queue = self._sources[-1].queue
-        _log.info("intake.consuming", queue=queue, prefetch=self._bounds.deliveries)
-        await line.last()
 
     def _body_for(self, header: ContentHeader) -> Body:
         """Choose what takes the pieces of a body. A response that strayed here is kept, however large: it

@@ -10,7 +10,8 @@ from worker.postgres import database
 from worker.postgres.put_off import PutOffLine
 from worker.postgres.rule_book import Edition, RuleBook
 from worker.postgres.waiting_line import WaitingLine
-from worker.rules import NOTHING, Rules
+from worker.rabbitmq.intake import Intake
+from worker.rules import NOTHING, Pause, Rules
 from worker.steps.gate import Gate
 
 LOOK_SECONDS = 0.4  # what is decided is in force within a second, on every worker
@@ -29,16 +30,21 @@ class Ruling:
         line: WaitingLine,
         put_off: PutOffLine,
         gate: Gate,
+        intake: Intake,
         readiness: Readiness,
         metrics: Metrics,
+        *,
+        me: str,
         most_counted: int,
     ) -> None:
         self._book = book
         self._line = line
         self._put_off = put_off
         self._gate = gate
+        self._intake = intake
         self._readiness = readiness
         self._metrics = metrics
+        self._me = me
         self._most_counted = most_counted
         self._edition: Edition | None = None
         self._rules = NOTHING
@@ -47,11 +53,12 @@ class Ruling:
 
     async def look(self) -> None:
         """Learn the rules, if they have changed, and who is in line."""
-        if (edition := await self._book.edition()) != self._edition:
+        edition, any_in_line = await self._book.edition()
+        if edition != self._edition:
             self._tell(await self._book.read())
             self._edition = edition
         was_paused = self._gate.worker_paused
-        self._gate.learn(self._rules, await self._line.awake())
+        self._gate.learn(self._rules, await self._line.awake() if any_in_line else ())
         if was_paused != self._gate.worker_paused:
             self._readiness.nudge()
 
@@ -82,14 +89,34 @@ class Ruling:
                 _log.info("waiting.has_room", waiting=waiting)
 
     def _tell(self, rules: Rules) -> None:
-        self._metrics.paused.labels("all").set(rules.all_paused)
+        self._metrics.paused.labels("all").set(bool(rules.all_paused))
         self._metrics.paused.labels("org").set(bool(rules.paused_orgs))
-        self._metrics.paused.labels("worker").set(self._gate.is_paused_by(rules))
+        self._metrics.paused.labels("worker").set(self._me in rules.paused_workers)
         if rules != self._rules:
             _log.info(
-                "rules.changed", all_paused=rules.all_paused, paused_orgs=len(rules.paused_orgs),
+                "rules.changed", all_paused=bool(rules.all_paused), paused_orgs=len(rules.paused_orgs),
                 paused_workers=len(rules.paused_workers), limits=sum(
                     1 for limit in (rules.of_all, rules.of_each) if limit
                 ) + len(rules.of_orgs),
             )  # fmt: skip
+        self._steer(rules.pause_of_worker(self._me))
         self._rules = rules
+
+    def _steer(self, pause: Pause | None) -> None:
+        """Hold this worker back while it is paused itself. While all are, it goes on taking requests: what
+        may not begin waits in Postgres then, where a deadline and a cancellation reach it.
+        """
+        if pause and pause.scope == "worker":
+            self._intake.hold_back()
+        else:
+            self._intake.go_on()
+        if pause == self._readiness.pause:
+            return
+        if pause:
+            _log.warning(
+                "worker.paused", scope=pause.scope, reason=pause.reason, by=pause.paused_by,
+                until=pause.ends_at.isoformat() if pause.ends_at else None,
+            )  # fmt: skip
+        else:
+            _log.info("worker.resumed")
+        self._readiness.pause = pause

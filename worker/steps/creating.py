@@ -17,6 +17,7 @@ from worker.handlers import Context, Handler, Rejected, RetryLater
 from worker.monitoring.handler_calls import HandlerCalls
 from worker.process import own_task
 from worker.steps import failure
+from worker.steps.breaker import NEVER, Breaker
 from worker.steps.retry_rule import RetryRule
 from worker.steps.slots import Line, Slots, Turns, unlimited
 from worker.steps.verdicts import LONGEST_REASON, completed, exhausted, failed, refused, too_late
@@ -32,6 +33,8 @@ class _TooMuchReturned(Exception):
 
 class BuiltInCreation:
     """Makes every session at once, from the request alone."""
+
+    breaker_open = False  # it calls nothing that could be away
 
     async def reserve(self, most: int, line: Line = Line.FIRST) -> Slots:  # noqa: ARG002 — there is no line to wait in
         """Reserve nothing: this work takes no time."""
@@ -55,6 +58,7 @@ class HandlerCreation:
         timeout_seconds: float,
         rule: RetryRule,
         calls: HandlerCalls | None = None,
+        breaker_share: float = NEVER,
     ) -> None:
         self._handler = handler
         self._calls = calls or HandlerCalls()
@@ -62,6 +66,11 @@ class HandlerCreation:
         self._timeout = timeout_seconds
         self._rule = rule
         self._turns = Turns(concurrency)
+        self._breaker = Breaker(breaker_share, self._turns, concurrency, timeout_seconds, self._calls)
+
+    @property
+    def breaker_open(self) -> bool:
+        return self._breaker.open
 
     async def reserve(self, most: int, line: Line = Line.FIRST) -> Slots:
         """Reserve as many calls as are free. A request that would have to wait stays with the broker, or in
@@ -125,37 +134,52 @@ class HandlerCreation:
                 verdict = completed(work, datetime.now(UTC), dict(extra or {}))
                 if len(verdict.response) > _LONGEST_RESPONSE:
                     raise _TooMuchReturned
+                self._breaker.answered(work.request_id)
                 return verdict
         except Rejected as error:
-            return failed(work, Refusal(FailureCode.REJECTED, error.reason[:LONGEST_REASON] or "rejected"))
+            refusal = Refusal(FailureCode.REJECTED, error.reason[:LONGEST_REASON] or "rejected")
+            self._breaker.answered(work.request_id)
+            return failed(work, refusal)
         except RetryLater as error:
             after = None if error.after is None else error.after.total_seconds()
-            return self._again(work, failure.put_off(error, error.reason, self._handler), after)
+            why = failure.put_off(error, error.reason, self._handler)
+            self._breaker.put_off(work.request_id)
+            return self._again(work, why, after)
         except TimeoutError as error:
             if not limit.expired():
                 raise  # the handler's own time-out, not this one
-            return self._failed(work, failure.timed_out(error, self._handler, self._timeout))
+            why = failure.timed_out(error, self._handler, self._timeout)
+            return self._failed(work, why, judged=remaining >= self._timeout)
 
-    def _failed(self, work: Work, why: Failure) -> Verdict:
+    def _failed(self, work: Work, why: Failure, *, judged: bool = True) -> Verdict:
+        """Not judged: the request's own deadline ended the call, which says nothing of the handler."""
         _log.warning(
             "handler.failed", request_id=str(work.request_id), attempt=work.attempt, org_id=work.org_id,
             error=why.error_type, kind=why.kind, place=why.place,
         )  # fmt: skip
-        return self._again(work, why, None)
+        if judged:
+            self._breaker.failed(work.request_id, why.error_type)
+        spared = self._breaker.blames_handler and self._rule.spares(work.tried, datetime.now(UTC))
+        return self._again(work, why, None, spared=spared)
 
-    def _again(self, work: Work, why: Failure, after: float | None) -> Verdict:
+    def _again(self, work: Work, why: Failure, after: float | None, *, spared: bool = False) -> Verdict:
         now = datetime.now(UTC)
+        noted = None if spared else why
         if late := too_late(work, now):
-            return failed(work, late)._replace(failure=why)
+            return failed(work, late)._replace(failure=noted)
         tried = work.tried.and_(why.kind, now)
-        if self._rule.gives_up(tried, now):
+        if not spared and self._rule.gives_up(tried, now):
             return exhausted(work, why, tried)
-        delay = self._rule.delay(why.kind, tried, after)
+        if spared:
+            delay = self._rule.spared_delay(work.tried, now)
+        else:
+            delay = self._rule.delay(why.kind, tried, after)
         if (
             work.deadline_at is not None
         ):  # it is told at its deadline that it is too late, not at the next attempt
             delay = min(delay, (work.deadline_at - now).total_seconds())
-        return PutOff(work, delay, why.reason, why)
+        reason = f"{why.reason}, as for other requests: no attempt was spent" if spared else why.reason
+        return PutOff(work, delay, reason, noted)
 
 
 Creation = BuiltInCreation | HandlerCreation

@@ -44,11 +44,7 @@ class Gate:
 
     @property
     def worker_paused(self) -> bool:
-        return self.is_paused_by(self._rules)
-
-    def is_paused_by(self, rules: Rules) -> bool:
-        """Return whether these rules pause this worker."""
-        return self._me in rules.paused_workers
+        return self._me in self._rules.paused_workers
 
     @property
     def full(self) -> bool:

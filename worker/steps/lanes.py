@@ -96,8 +96,11 @@ class Lanes:
                 await self._cancels.give_back(batch)
 
     async def look_at_held(self) -> None:
-        """Take what is held for want of room through the gate again."""
+        """Take what is held for want of room through the gate again. A paused worker gives it back."""
         if not self._pipeline.held:
+            return
+        if self._gate.worker_paused:
+            await self.give_back_held()
             return
         with self._creation.reserve_now(min(self._pipeline.held, self._batch_size)) as slots:
             held = self._pipeline.take_held()

@@ -7,6 +7,7 @@ from worker.backoff import jittered
 from worker.values import Tried
 
 _LONGEST_DELAY_SECONDS = 365 * 86_400.0  # what Postgres' calendar has room for
+_SPARED_SECONDS = 86_400.0  # longer than most outages; but not for ever, since each request is answered
 
 
 class RetryRule(NamedTuple):
@@ -29,6 +30,17 @@ class RetryRule(NamedTuple):
             return True
         enough = tried.since is not None and (now - tried.since).total_seconds() >= self.retry_seconds
         return enough and tried.errors >= self.max_attempts
+
+    def spares(self, tried: Tried, now: datetime) -> bool:
+        """Return whether a further failure, for which the handler is to blame, spends no attempt."""
+        return tried.since is not None and (now - tried.since).total_seconds() < _SPARED_SECONDS
+
+    def spared_delay(self, tried: Tried, now: datetime) -> float:
+        """Return the seconds until the next call after such a failure. Since no attempts are counted, it is
+        the time since the first error that makes it longer.
+        """
+        since = 0.0 if tried.since is None else (now - tried.since).total_seconds()
+        return jittered(1, max(self.base_seconds, since), self.cap_seconds)
 
     def delay(self, kind: str, tried: Tried, after: float | None) -> float:
         """Return the seconds until the next attempt: those that the handler asked for, else more with each

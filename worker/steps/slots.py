@@ -59,7 +59,8 @@ class Turns:
     """
 
     def __init__(self, limit: int) -> None:
-        self._free = limit
+        self._limit = limit
+        self._free = limit  # below zero while more are out than a lower limit allows
         self._lines: list[deque[_Waiting]] = [deque() for _ in Line]
         self._next = 0  # the line whose turn it is
 
@@ -84,6 +85,12 @@ class Turns:
     def give_back(self, unused: int) -> None:
         """Make these free for whoever waits."""
         self._free += unused
+        self._grant()
+
+    def resize(self, limit: int) -> None:
+        """Set how many may be out from now on. Those that are out already come back as ever."""
+        self._free += limit - self._limit
+        self._limit = limit
         self._grant()
 
     def _grant(self) -> None:

@@ -229,7 +229,7 @@ class Expected:
         seconds = rows[0]["seconds"]
         assert (seconds is None, seconds is not None and seconds <= 0) == (not put_off, any(put_off))
 
-    def _take_due(self, rows: Any, lease: int, me: UUID, _seconds: Any, most: int) -> None:
+    def _take_due(self, rows: Any, lease: int, me: UUID, _seconds: Any, most: int, _late_ones: bool) -> None:
         requests, held = self.state.requests, self.state.leases.get(lease)
         mine = {
             one for one, row in requests.items()

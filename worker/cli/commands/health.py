@@ -39,7 +39,9 @@ class Address(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A worker's answer: its status in its own word, and for each part that is down the reason."""
+    """A worker's answer: its status in its own word, and the reason: of a pause, or of each part that is
+    down.
+    """
 
     ok: bool
     url: str
@@ -98,6 +100,9 @@ def _ask(address: Address, path: str, seconds: float) -> Answer:
         response = connection.getresponse()
         page: Any = json.loads(response.read())
         reasons = {str(part): str(reason) for part, reason in page.get("reasons", {}).items()}
+        if page["status"] == "paused":
+            until = f", until {page['until']}" if page["until"] else ""
+            reasons = {str(page["scope"]): f"by {page['by']}{until}: {page['reason']}"}
         return Answer(response.status == HTTPStatus.OK, address.url, str(page["status"]), reasons)
     except TimeoutError:
         reason = f"no answer in {seconds:g} s"

@@ -180,10 +180,13 @@ with mine as (
   limit greatest(0, $4 - (select count(*) from mine))
   for update skip locked
 ), lined as (
-  update requests set waits_in = coalesce(found.org_id, ''), waits_for = why.reason, begins_at = now(),
+  update requests set waits_in = coalesce(held_back.org_id, ''), waits_for = held_back.reason, begins_at = now(),
     due_at = requests.deadline_at
-  from found cross join lateral why_waiting(found.org_id) as why (reason)
-  where requests.request_id = found.request_id and found.may_begin and why.reason is not null
+  from (
+    select request_id, org_id, why_waiting(org_id) as reason from found
+    where may_begin and (exists (select from pauses) or exists (select from limits))
+  ) as held_back
+  where requests.request_id = held_back.request_id and held_back.reason is not null
   returning requests.request_id, requests.waits_in, requests.begins_at
 ), due as (
   select request_id from found where request_id not in (select request_id from lined)
@@ -267,7 +270,15 @@ from claim_waiting($2, $1, $3, $4) as r left join lateral (
 -- name: next_in_line
 -- Seconds until something that waits may begin: zero or below when something may now, null when nothing waits.
 select case
+  when exists (select from pauses where scope = 'all' and coalesce(ends_at > now(), true))
+    then (select extract(epoch from ends_at - now()) from pauses where scope = 'all')
   when exists (select from lines where asleep_until is null) then 0
+  -- Of some that had as many running as they may, one has fewer now. For the others a second is enough.
+  when exists (
+    select from (select org_id from lines where asleep_for = 'running' limit 100) as l
+    cross join lateral limit_of(l.org_id) as of_it
+    where coalesce(of_it.running > (select count(*) from requests r where r.runs_in = l.org_id), true)
+  ) then 0
   else (select extract(epoch from min(asleep_until) - now()) from lines where asleep_until < 'infinity')
 end::double precision as seconds
 
@@ -298,14 +309,21 @@ from (
 group by 1
 
 -- name: rules_edition
--- Changes with every change of limits and pauses, and when a pause ends by itself.
-select version, (select count(*) from pauses where coalesce(ends_at > now(), true)) as pauses from rules
+-- Changes with every change of limits and pauses, and when a pause ends by itself. And whether anybody is in line.
+select
+  version, (select count(*) from pauses where coalesce(ends_at > now(), true)) as pauses,
+  exists (select from lines where asleep_until is null) as any_in_line
+from rules
 
 -- name: rules
 -- What is in force.
-select 'limit' as kind, scope, name, running, rate, burst, weight from limits_in_force
+select
+  'limit' as kind, scope, name, running, rate, burst, weight,
+  null as reason, null as paused_by, null::timestamptz as paused_at, null::timestamptz as ends_at
+from limits_in_force
 union all
-select 'pause', scope, name, null, null, null, null from pauses where coalesce(ends_at > now(), true)
+select 'pause', scope, name, null, null, null, null, reason, paused_by, paused_at, ends_at
+from pauses where coalesce(ends_at > now(), true)
 
 -- name: settle_limits
 -- The limits of a worker's settings, in the place of those that were there before.
@@ -566,3 +584,121 @@ select
 from (
   select request_id, correlation_id, session_id, received_at from requests order by received_at desc limit $2
 ) as newest
+
+-- name: workers
+-- The workers that have been heard of within a day, and whether each lives: it was within a lease.
+select
+  id, host, pid,
+  heartbeat > now() - make_interval(secs => coalesce((settings ->> 'lease_seconds')::double precision, $1)) as lives
+from workers order by host, pid, heartbeat desc
+
+-- name: pause
+-- Pauses all, an organisation or a worker, in the place of a pause that is there; does nothing where the end is past.
+-- $5: its end; $6: or how long it lasts. Pauses that have ended are cleared away, and those of workers long gone.
+with before as (
+  select reason, paused_by, paused_at, ends_at from pauses
+  where scope = $1::text and name = $2::text and coalesce(ends_at > now(), true)
+), given as (
+  select coalesce(now() + $6::interval, $5::timestamptz) as ends_at
+), old as (
+  select scope, name from pauses p
+  where (scope <> $1 or name <> $2) and (
+    ends_at <= now() or (
+      scope = 'worker' and paused_at < now() - interval '1 day'
+      and not exists (select from workers w where w.id::text = p.name)
+    )
+  )
+  for update skip locked
+), gone as (
+  delete from pauses using old where pauses.scope = old.scope and pauses.name = old.name
+)
+insert into pauses (scope, name, reason, paused_by, ends_at)
+select $1, $2, $3::text, $4::text, ends_at from given where coalesce(ends_at > now(), true)
+on conflict (scope, name) do update set
+  reason = excluded.reason, paused_by = excluded.paused_by, paused_at = now(), ends_at = excluded.ends_at
+returning
+  reason, paused_by, paused_at, ends_at, (select before.reason from before) as old_reason,
+  (select before.paused_by from before) as old_paused_by, (select before.paused_at from before) as old_paused_at,
+  (select before.ends_at from before) as old_ends_at
+
+-- name: resume
+delete from pauses where scope = $1 and name = $2
+returning reason, paused_by, paused_at, ends_at, coalesce(ends_at > now(), true) as held
+
+-- name: pauses
+-- What is paused now, and of a worker where it runs.
+select p.scope, p.name, p.reason, p.paused_by, p.paused_at, p.ends_at, w.host, w.pid
+from pauses p left join workers w on p.scope = 'worker' and w.id::text = p.name
+where coalesce(p.ends_at > now(), true)
+order by p.scope, p.paused_at, p.name
+
+-- name: waiting_of
+-- How many wait, of this organisation or (null) of all, counted up to a bound; and whether any request of this
+-- organisation waits or is among the newest.
+with found as (
+  select
+    (
+      select count(*) from (select from requests where $1::text is null and waits_in is not null limit $2) as whole
+    ) + (select count(*) from (select from requests where waits_in = $1 limit $2) as its) as waiting
+)
+select
+  waiting,
+  waiting > 0 or exists (
+    select from (select org_id from requests order by received_at desc limit $3) as newest where org_id = $1
+  ) as seen
+from found
+
+-- name: set_limit
+-- Sets what is given of a limit, and keeps the rest of what was in force. A burst goes with its rate.
+insert into limits as l (scope, name, source, running, rate, burst, weight, reason, set_by)
+select
+  $1::text, $2::text, 'command', coalesce($3::integer, before.running), coalesce($4::double precision, before.rate),
+  case when $4 is null then before.burst else $5::integer end, coalesce($6::double precision, before.weight),
+  $7::text, $8::text
+from (select) as once left join limits_in_force before on before.scope = $1 and before.name = $2
+on conflict (scope, name, source) do update set
+  running = coalesce($3, l.running), rate = coalesce($4, l.rate),
+  burst = case when $4 is null then l.burst else $5 end, weight = coalesce($6, l.weight),
+  reason = excluded.reason, set_by = excluded.set_by, set_at = now()
+returning running, rate, burst, weight
+
+-- name: clear_limit
+-- Removes a limit that was set by command; returns it, and the one of a setting that counts from now on.
+with gone as (
+  delete from limits where scope = $1 and name = $2 and source = 'command'
+  returning source, running, rate, burst, weight
+)
+select * from gone
+union all
+select source, running, rate, burst, weight from limits where scope = $1 and name = $2 and source = 'setting'
+
+-- name: limits
+-- The limits as they are set, and what waits and runs under those that are in force, counted up to a bound. The share
+-- of an organisation is that beside all that have something waiting which may begin now.
+with in_line as (
+  select l.org_id, of_it.weight
+  from (select org_id from lines where asleep_until is null order by pass limit $1) as l
+  cross join lateral limit_of(l.org_id) as of_it
+)
+select
+  l.scope, l.name, l.source, l.running, l.rate, l.burst, l.weight, l.reason, l.set_by, l.set_at,
+  l.source = held.source as in_force,
+  case when l.source = held.source and l.scope <> 'each' then (
+    select count(*) from (select from requests r where l.scope = 'all' and r.waits_in is not null limit $1) as whole
+  ) + (select count(*) from (select from requests r where l.scope = 'org' and r.waits_in = l.name limit $1) as its)
+  end as waiting,
+  case
+    when l.source <> held.source then null
+    when l.scope = 'all' and l.running is not null then (select count(*) from requests r where r.runs_in is not null)
+    when l.scope = 'org' and (of_it.running is not null or exists (
+      select from limits_in_force whole where whole.scope = 'all' and whole.running is not null
+    )) then (select count(*) from requests r where r.runs_in = l.name)
+  end as running_now,
+  case when l.source = held.source and l.scope = 'org' then
+    of_it.weight
+    / (of_it.weight + coalesce((select sum(weight) from in_line where in_line.org_id <> l.name), 0))
+  end as share
+from limits l
+join limits_in_force held on held.scope = l.scope and held.name = l.name
+cross join lateral limit_of(l.name) as of_it
+order by l.scope, l.name, l.source

@@ -17,11 +17,44 @@ drop index concurrently if exists requests_counted;
 create index concurrently requests_counted on requests (runs_in) where runs_in is not null;
 -- migrate: one transaction
 alter table requests
-  add constraint waits_for_a_reason
-    check (waits_in is null or coalesce(waits_for, '') in ('paused', 'over_share', 'rate', 'not_before', 'breaker'))
-    not valid,
+  add constraint waits_for_a_reason check (
+    (waits_in is null) = (waits_for is null)
+    and waits_for in ('paused', 'over_share', 'rate', 'not_before', 'breaker')
+  ) not valid,
   add constraint waits_unfinished check (waits_in is null or (finished_at is null and lease is null)) not valid,
-  add constraint waits_in_order check (waits_in is null or begins_at is not null) not valid;
+  add constraint waits_in_order check (waits_in is null or begins_at is not null) not valid,
+  add constraint runs_under_a_lease check (runs_in is null or (finished_at is null and lease is not null)) not valid;
+
+-- As it was, and when one began, or could have, is no different later either.
+drop trigger requests_edge on requests;
+create trigger requests_edge before update of
+  request_id, status, attempt, org_id, user_id, fingerprint, body, refusal, session_id, response, error_code,
+  reply_to, correlation_id, traceparent, worker, deadline_at, received_at, started_at, finished_at,
+  waits_in, waits_for, begins_at, runs_in
+  on requests for each row
+  when (
+    new.request_id <> old.request_id or new.session_id <> old.session_id
+    or new.fingerprint <> old.fingerprint or new.received_at <> old.received_at
+    or (
+      old.finished_at is not null
+      and (
+        old.status, old.attempt, old.org_id, old.user_id, old.body, old.refusal, old.response, old.error_code,
+        old.reply_to, old.correlation_id, old.traceparent, old.worker, old.deadline_at, old.started_at, old.finished_at,
+        old.waits_in, old.waits_for, old.begins_at, old.runs_in
+      ) is distinct from (
+        new.status, new.attempt, new.org_id, new.user_id, new.body, new.refusal, new.response, new.error_code,
+        new.reply_to, new.correlation_id, new.traceparent, new.worker, new.deadline_at, new.started_at, new.finished_at,
+        new.waits_in, new.waits_for, new.begins_at, new.runs_in
+      )
+    )
+    or not (
+      (new.status = old.status and new.attempt = old.attempt)
+      or (old.status = 'pending' and new.status = 'processing' and new.attempt = 1)
+      or (old.status = 'processing' and new.status = 'processing' and new.attempt = old.attempt + 1)
+      or (old.status = 'processing' and new.status in ('completed', 'failed') and new.attempt = old.attempt)
+    )
+  )
+  execute function refuse_request_change();
 
 -- Lines. One row for each organisation that has something waiting.
 -- pass: the share that it has had. The line with the smallest is next, and what is taken from it counts by its weight.
@@ -43,9 +76,9 @@ create table limits (
   name    text not null default '',
   source  text not null check (source in ('setting', 'command')),
   running integer check (running > 0),
-  rate    double precision check (rate > 0 and rate < 'infinity'), -- requests a second
+  rate    double precision check (rate between 0.001 and 1000000), -- requests a second
   burst   integer check (burst > 0),
-  weight  double precision check (weight > 0 and weight < 'infinity'),
+  weight  double precision check (weight between 0.001 and 1000000),
   reason  text,
   set_by  text not null,
   set_at  timestamptz not null default now(),
@@ -77,16 +110,45 @@ create table rules (
 );
 insert into rules default values;
 
--- The lines that they hold back are looked at anew.
+-- One change at a time, and none while a worker lays lines to rest by the rules that were: `claim_waiting` has the
+-- other half of this lock. It is taken first, before any row is.
+create function take_turn_with_rules() returns trigger language plpgsql
+  security definer set search_path from current as $$
+begin
+  perform pg_advisory_xact_lock('rules'::regclass::oid::bigint);
+  return null;
+end $$;
+revoke execute on function take_turn_with_rules from public;
+create trigger limits_change before insert or update or delete on limits for each statement
+  execute function take_turn_with_rules();
+create trigger pauses_change before insert or update or delete on pauses for each statement
+  execute function take_turn_with_rules();
+
+-- The lines that they hold back are looked at anew. What a rate that was lower before makes them wait is forgotten, but
+-- for as long as an empty burst needs now.
 create function raise_rules_version() returns trigger language plpgsql
   security definer set search_path from current as $$
 begin
-  update lines set asleep_until = null, asleep_for = null
-  where org_id in (
-    select l.org_id from lines l where l.asleep_for in ('paused', 'rate', 'running')
-    order by l.org_id for no key update
-  );
-  update rules set version = version + 1;
+  update lines set
+    asleep_until = case when lines.asleep_for = 'not_before' then lines.asleep_until end,
+    asleep_for = case when lines.asleep_for = 'not_before' then lines.asleep_for end,
+    full_at = case
+      when lines.full_at > now() then least(lines.full_at, now() + make_interval(secs => held_back.seconds))
+    end
+  from (
+    select l.org_id, coalesce(of_it.burst, ceil(of_it.rate)) / of_it.rate as seconds
+    from lines l cross join lateral limit_of(l.org_id) as of_it
+    where l.asleep_for in ('paused', 'rate', 'running') or l.full_at > now()
+    order by l.org_id for no key update of l
+  ) as held_back
+  where lines.org_id = held_back.org_id;
+  update rules set
+    version = version + 1,
+    full_at = case
+      when full_at > now() then least(full_at, now() + make_interval(secs => (
+        select coalesce(burst, ceil(rate)) / rate from limits_in_force where scope = 'all'
+      )))
+    end;
   return null;
 end $$;
 revoke execute on function raise_rules_version from public;
@@ -145,8 +207,9 @@ begin
 end $$;
 
 -- The limits that count for an organisation: its own, and for what they leave open those of each.
-create function limit_of(org text, out running integer, out rate double precision, out burst integer,
-  out weight double precision) language sql stable as $$
+create function limit_of(org text)
+  returns table (running integer, rate double precision, burst integer, weight double precision)
+  language sql stable as $$
   select
     coalesce(own.running, of_each.running),
     coalesce(own.rate, of_each.rate),
@@ -184,6 +247,7 @@ $$;
 -- and of each the oldest. Other workers pass by the lines that this one is looking at. Returns all that the lease holds,
 -- so that it may be repeated when an answer was lost.
 -- Each statement sees what was committed before it began, and not only before this function did: the locks come first.
+-- Once it has locked a line it waits for nobody any more, so that nobody waits in a circle.
 create function claim_waiting(claimer uuid, claim bigint, lease_seconds double precision, most integer)
   returns setof requests language plpgsql
   set search_path from current as $$
@@ -204,7 +268,23 @@ begin
     return query select * from requests where lease = claim and published_at is null;
     return;  -- claimed before, by a try whose answer was lost
   end if;
+  if not pg_try_advisory_xact_lock_shared('rules'::regclass::oid::bigint) then
+    return;  -- somebody is changing pauses or limits: see raise_rules_version
+  end if;
   if exists (select from pauses where scope = 'all' and coalesce(ends_at > now(), true)) then
+    return;
+  end if;
+  select * into whole from limits_in_force where scope = 'all';
+  if whole.running is not null then
+    -- One worker counts and takes at a time.
+    perform 1 from rules for no key update;
+    room := least(room, whole.running - (select count(*) from requests where runs_in is not null));
+  end if;
+  if whole.rate is not null then
+    select full_at into whole_full_at from rules for no key update;
+    room := least(room, tokens(whole.rate, whole.burst, whole_full_at));
+  end if;
+  if room <= 0 then
     return;
   end if;
   update lines set
@@ -223,29 +303,13 @@ begin
       and coalesce(of_it.running > (select count(*) from requests r where r.runs_in = l.org_id), true)
     limit 1000 for no key update of l skip locked
   );
-  select * into whole from limits_in_force where scope = 'all';
-  if whole.running is not null then
-    -- One worker counts and takes at a time.
-    perform 1 from rules for no key update;
-    room := least(room, whole.running - (select count(*) from requests where runs_in is not null));
-  end if;
-  if whole.rate is not null then
-    select full_at into whole_full_at from rules for no key update;
-    room := least(room, tokens(whole.rate, whole.burst, whole_full_at));
-  end if;
-  if room <= 0 then
-    return;
-  end if;
-  select array_agg(org_id order by pass, org_id) into chosen from (
+  select array_agg(org_id order by pass) into chosen from (
     select org_id, pass from lines where asleep_until is null
-    order by pass, org_id limit room for no key update skip locked
+    order by pass limit room for no key update skip locked
   ) as next;
   if chosen is null then
     return;
   end if;
-  insert into leases (id, worker, lease_until) values (claim, claimer, now() + make_interval(secs => lease_seconds))
-  on conflict (id) do update set lease_until = excluded.lease_until;
-
   with line as (
     select
       l.org_id, l.pass, place.position, of_it.weight, of_it.running, of_it.rate, of_it.burst, l.full_at,
@@ -272,8 +336,14 @@ begin
       order by r.begins_at limit greatest(line.allowed, 0) for update skip locked
     ) as next
     order by line.position limit room
+  ), mine as (
+    -- Not if it was taken over in this moment.
+    insert into leases (id, worker, lease_until)
+    select claim, claimer, now() + make_interval(secs => lease_seconds) where exists (select from picked)
+    on conflict (id) do update set lease_until = excluded.lease_until where leases.worker = excluded.worker
+    returning id
   ), counts as (
-    select org_id, weight, rate, count(*) as number from picked group by org_id, weight, rate
+    select org_id, weight, rate, count(*) as number from picked, mine group by org_id, weight, rate
   ), charged as (
     update lines set
       pass = lines.pass + counts.number / counts.weight,
@@ -284,12 +354,12 @@ begin
     from counts where lines.org_id = counts.org_id
   ), begun as (
     update requests set
-      status = 'processing', lease = claim, waits_in = null, waits_for = null, due_at = null,
+      status = 'processing', lease = mine.id, waits_in = null, waits_for = null, due_at = null,
       attempt = case requests.status when 'pending' then 1 else requests.attempt end,
       worker = case requests.status when 'pending' then claimer else requests.worker end,
       started_at = coalesce(requests.started_at, now()),
       runs_in = case when picked.counted or whole.running is not null then picked.org_id end
-    from picked where requests.request_id = picked.request_id
+    from picked, mine where requests.request_id = picked.request_id
     returning requests.request_id
   )
   select count(*) into taken from begun;
@@ -303,7 +373,7 @@ begin
       case
         when paused.name is not null then 'paused'
         when of_it.running <= (select count(*) from requests r where r.runs_in = l.org_id) then 'running'
-        when tokens(of_it.rate, of_it.burst, l.full_at) < 1 then 'rate'
+        when of_it.rate is not null and tokens(of_it.rate, of_it.burst, l.full_at) < 1 then 'rate'
       end as why
     from lines l
     cross join lateral limit_of(l.org_id) as of_it
