@@ -137,7 +137,7 @@ def tables(compared: Compared) -> str:
 
 
 def _rows(compared: Compared) -> list[list[str]]:
-    alone = times_of(compared.alone)
+    alone = times_of([one for one in compared.alone if one.at >= 0])  # without the first, of a cold start
     rows = [_row("alone", alone, None)]
     for name, run in (("with fair shares", compared.shared), ("without", compared.unshared)):
         until, after = _divided(run)
