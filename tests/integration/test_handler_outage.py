@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import pytest
 from structlog.testing import capture_logs
 from support.handlers import steer
 from support.harness import (
@@ -23,14 +24,19 @@ from schemas import CreateSessionRequest
 from worker.handlers import Context
 from worker.monitoring import log
 from worker.settings import Settings
+from worker.steps import breaker
 from worker.steps.breaker import LAST_CALLS
 
-# No pause is longer than a call may be.
-QUICK = {"retry_base_seconds": 0.02, "retry_cap_seconds": 0.05, "handler_timeout_seconds": 0.2}
+QUICK = {"retry_base_seconds": 0.02, "retry_cap_seconds": 0.05}
 MOST_ERRORS = (
     "select coalesce(max(errors), 0) from (select count(*) as errors from attempts "
     "where kind in ('raised', 'timeout') group by request_id) as each_request"
 )
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(breaker, "_LONGEST_PAUSE_SECONDS", 0.02)
 
 
 class Service:
@@ -78,20 +84,23 @@ async def test_an_outage_costs_each_request_one_attempt_at_most(
     log.configure(settings.model_copy(update={"log_level": "info"}))
     service = Service()
     service.away = False
-    worker = await new_worker(handler=steer(service.act), max_attempts=2, retry_seconds=0, **QUICK)
+    worker = await new_worker(
+        handler=steer(service.act), handler_concurrency=4, max_attempts=2, retry_seconds=0, **QUICK
+    )
     for _ in range(LAST_CALLS):
         assert (await desk.ask(good_request())).status == "completed"
     await metric_becomes(0, worker, "worker_breaker_open")
 
-    service.away, service.most_running = True, 0
+    service.away = True
     requests = [good_request() for _ in range(40)]
     with capture_logs() as events:
         for request in requests:
             await desk.send(request)
         opened = await told(events, "breaker.opened", 1)
         await metric_becomes(1, worker, "worker_breaker_open")
+        await service.called(4)  # those that ran when it opened have ended before the last of these
         service.most_running = 0
-        await service.called(20)
+        await service.called(2 * len(requests))
         assert service.most_running == 1
         assert desk.arrived.empty(), "nobody was given up"
 
@@ -189,7 +198,7 @@ async def test_a_worker_stops_soon_while_its_breaker_is_open(
         worker = await new_worker(handler=steer(service.act), grace_seconds=60, **QUICK)
         await told(events, "breaker.opened", 1)
         await service.called(5)
-    await asyncio.wait_for(worker.stop(), 15)
+    await asyncio.wait_for(worker.stop(), 5)
 
     assert await db.fetchval("select count(*) from leases") == 0
     service.away = False

@@ -17,7 +17,7 @@ from worker.process.failpoint import FailPoint, Gap
 from worker.services.running import Running
 from worker.steps.attempting import NEEDED, Attempting
 from worker.steps.creating import Creation
-from worker.steps.slots import Line, Slots
+from worker.steps.slots import Line, Slots, unlimited
 from worker.values import Path
 
 LOOK_SECONDS = 0.5  # at the latest: what other workers store rings no alarm here
@@ -110,20 +110,34 @@ class Taking:
         next_in = await self._source.next_in()
         if next_in is None or next_in > 0:
             return most if next_in is None else min(next_in, most)
+        paused = self._is_paused()
+        slots = unlimited(self._batch_size) if paused else self._creation.reserve_now(self._batch_size)
+        if paused or not slots.count:  # what is too late needs no slot, and waits for none
+            if await self._take(unlimited(self._batch_size), late_ones=True):
+                return 0
+            if paused:
+                return most
+            slots = await self._creation.reserve(self._batch_size, self._kind.line)
+        if not await self._take(slots, late_ones=False):
+            self._in_vain += 1
+            return min(most, _PASSED_BY_SECONDS * self._in_vain)
+        self._in_vain = 0
+        return 0
+
+    async def _take(self, slots: Slots, *, late_ones: bool) -> bool:
+        """Take a batch, and begin it; return whether there was anything to take."""
         async with AsyncExitStack() as batch:  # the batch's task gets all of it, or else it is given back
-            await batch.enter_async_context(self._lanes)
-            slots = batch.enter_context(await self._creation.reserve(self._batch_size, self._kind.line))
+            batch.enter_context(slots)
+            if not late_ones:
+                await batch.enter_async_context(self._lanes)
             lease = batch.enter_context(self._leases.take())
-            paused = self._is_paused()
-            held = [] if self._stopping else await self._source.take(lease, slots.count, late_ones=paused)
+            held = [] if self._stopping else await self._source.take(lease, slots.count, late_ones=late_ones)
             if not held:
-                self._in_vain += 1
-                return most if paused or self._stopping else min(most, _PASSED_BY_SECONDS * self._in_vain)
-            self._in_vain = 0
+                return False
             slots.keep(min(slots.count, len(held)))  # at once: others may have a use for the rest
             await self._fail_point.reach(Gap.AFTER_CLAIM)
             self.running.begin(self._begin(held, lease, slots, batch.pop_all()))
-        return 0
+        return True
 
     async def _begin(self, held: list[Held], lease: int, slots: Slots, batch: AsyncExitStack) -> None:
         try:

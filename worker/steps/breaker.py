@@ -46,7 +46,7 @@ class Judge:
 
     @property
     def blames_handler(self) -> bool:
-        """Whether a failure now says more of the handler than of the request: others fail too."""
+        """Return whether a failure now says more of the handler than of its request: others fail too."""
         others = {call.request_id for call in takewhile(lambda call: call.failed, reversed(self._last))}
         return self.open or (self.share < NEVER and len(others) > 1)
 

@@ -76,9 +76,9 @@ create table limits (
   name    text not null default '',
   source  text not null check (source in ('setting', 'command')),
   running integer check (running > 0),
-  rate    double precision check (rate > 0 and rate < 'infinity'), -- requests a second
+  rate    double precision check (rate between 0.001 and 1000000), -- requests a second
   burst   integer check (burst > 0),
-  weight  double precision check (weight > 0 and weight < 'infinity'),
+  weight  double precision check (weight between 0.001 and 1000000),
   reason  text,
   set_by  text not null,
   set_at  timestamptz not null default now(),
@@ -130,7 +130,8 @@ create function raise_rules_version() returns trigger language plpgsql
   security definer set search_path from current as $$
 begin
   update lines set
-    asleep_until = null, asleep_for = null,
+    asleep_until = case when lines.asleep_for = 'not_before' then lines.asleep_until end,
+    asleep_for = case when lines.asleep_for = 'not_before' then lines.asleep_for end,
     full_at = case
       when lines.full_at > now() then least(lines.full_at, now() + make_interval(secs => held_back.seconds))
     end
@@ -252,7 +253,6 @@ create function claim_waiting(claimer uuid, claim bigint, lease_seconds double p
   set search_path from current as $$
 declare
   room integer := most;
-  settled boolean; -- nobody changes the rules at this moment
   whole limits_in_force%rowtype;
   whole_full_at timestamptz;
   chosen text[];
@@ -268,10 +268,12 @@ begin
     return query select * from requests where lease = claim and published_at is null;
     return;  -- claimed before, by a try whose answer was lost
   end if;
+  if not pg_try_advisory_xact_lock_shared('rules'::regclass::oid::bigint) then
+    return;  -- somebody is changing pauses or limits: see raise_rules_version
+  end if;
   if exists (select from pauses where scope = 'all' and coalesce(ends_at > now(), true)) then
     return;
   end if;
-  settled := pg_try_advisory_xact_lock_shared('rules'::regclass::oid::bigint);
   select * into whole from limits_in_force where scope = 'all';
   if whole.running is not null then
     -- One worker counts and takes at a time.
@@ -279,9 +281,6 @@ begin
     room := least(room, whole.running - (select count(*) from requests where runs_in is not null));
   end if;
   if whole.rate is not null then
-    if not settled then
-      return;  -- nobody is counted by a rate that is no more
-    end if;
     select full_at into whole_full_at from rules for no key update;
     room := least(room, tokens(whole.rate, whole.burst, whole_full_at));
   end if;
@@ -315,7 +314,7 @@ begin
     select
       l.org_id, l.pass, place.position, of_it.weight, of_it.running, of_it.rate, of_it.burst, l.full_at,
       case
-        when paused.name is not null or (of_it.rate is not null and not settled) then 0
+        when paused.name is not null then 0
         else least(
           ceil(room * of_it.weight / sum(of_it.weight) over ()),
           of_it.running - case
@@ -387,7 +386,7 @@ begin
     when 'running' then now() + interval '1 second' -- or as soon as a worker that has finished one looks
     when 'rate' then stopped.full_at - make_interval(secs => (stopped.burst - 1) / stopped.rate)
   end
-  from stopped where lines.org_id = stopped.org_id and stopped.why is not null and settled;
+  from stopped where lines.org_id = stopped.org_id and stopped.why is not null;
   select array_agg(org_id) into emptied from (
     select l.org_id from lines l
     where l.org_id = any (chosen) and l.asleep_until is null and not exists (
