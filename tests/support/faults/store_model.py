@@ -248,7 +248,7 @@ class Expected:
                 self.state.leases.setdefault(lease, Lease(me)).due = False
             self._compare_held(rows, found)
             running = Counter(row.counted for row in requests.values() if row.counted is not None)
-            for org in {requests[one].org for one in found if requests[one].counted is not None}:
+            for org in {own for one in found if (own := requests[one].counted) is not None}:
                 assert running[org] <= self.in_force.running.get(org, len(requests))
             if found:
                 assert running.total() <= self.in_force.running.get(ALL, len(requests))
