@@ -208,7 +208,7 @@ def _some_wait(request_id: UUID) -> dict[str, str]:
     if request_id.int % _NOT_BEFORE_IN == 0:
         headers["not_before"] = (now + timedelta(seconds=1 + request_id.int % 5)).isoformat()
     if request_id.int % _DEADLINE_IN == 1:
-        headers["deadline"] = (now + timedelta(seconds=8)).isoformat()
+        headers["deadline"] = (now + timedelta(seconds=2)).isoformat()
     return headers
 
 
