@@ -38,13 +38,14 @@ class Limit(NamedTuple):
             return "rate"
         return "over_share" if self.running is not None else None
 
-    def __str__(self) -> str:
-        words = [
-            f"{name}={value:g}{'/s' if name == 'rate' else ''}"
+    @property
+    def values(self) -> str:
+        """Return what it says, as people write it."""
+        return " ".join(
+            f"{name}={value:.10g}{'/s' if name == 'rate' else ''}"
             for name in ("rate", "burst", "running", "weight")
             if (value := getattr(self, name)) is not None
-        ]
-        return f"{self.name or self.scope}: {' '.join(words)}"
+        )
 
 
 class Pause(NamedTuple):

@@ -12,6 +12,7 @@ from worker.cli.lookup_database import LookupDatabase, open_database
 from worker.cli.options import words
 from worker.cli.record_tables import at
 from worker.cli.servers import settings_for
+from worker.cli.tables import plain
 from worker.monitoring import log
 from worker.operations import steering
 from worker.operations.steering import Worker
@@ -71,7 +72,7 @@ async def steered(options: argparse.Namespace) -> AsyncIterator[Steered]:
 
 def place_options(parser: argparse.ArgumentParser) -> None:
     whom = parser.add_mutually_exclusive_group()
-    whom.add_argument("--org", help="the requests of this organisation (their org_id)")
+    whom.add_argument("--org", type=org, help="the requests of this organisation (their org_id)")
     whom.add_argument("--worker", metavar="ID|HOST:PID", help="this worker alone")
 
 
@@ -79,18 +80,10 @@ def by_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by", type=words, default=operator(), help="who does it (default: you, user@host)")
 
 
-def checked_org(name: str) -> str:
-    try:
-        check_org(name)
-    except ValueError as error:
-        raise CommandError(exits.USAGE, str(error)) from None
-    return name
-
-
 def place_of(options: argparse.Namespace, there: Steered, *, may_be_gone: bool = False) -> Place:
     """Find out what the options name. `may_be_gone`: also a worker that lives no more."""
     if options.org is not None:
-        return Place("org", checked_org(options.org))
+        return Place("org", options.org)
     if options.worker is None:
         return Place("all", NO_ORG)
     candidates = there.workers if may_be_gone else there.live
@@ -121,8 +114,33 @@ def as_record(pause: Pause, where: str | None = None) -> dict[str, object]:
 
 
 def counted(number: int, what: str) -> str:
-    more = "more than " if number >= steering.MOST_COUNTED else ""
-    return f"{more}{number:,} {what}{'' if number == 1 else 's'}"
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def wait_now(place: Place, waiting: int) -> str:
+    """Say how many wait, of all or of one organisation."""
+    of_it = "" if place.scope == "all" else f" of {place.name}"
+    if waiting == 0:
+        return f"no request{of_it} waits now"
+    more = " or more" if waiting >= steering.MOST_COUNTED else ""
+    return (
+        f"{waiting:,}{more} request{'s' if waiting > 1 else ''}{of_it} wait{'' if waiting > 1 else 's'} now"
+    )
+
+
+def say_lines(*lines: str) -> None:
+    """Print sentences as they are, without anything that a terminal would obey."""
+    for line in lines:
+        print(plain(line).plain)
+
+
+def org(text: str) -> str:
+    """Read the id of an organisation."""
+    try:
+        check_org(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _uuid(text: str) -> UUID | None:

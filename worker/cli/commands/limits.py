@@ -9,7 +9,7 @@ from worker.cli.exits import CommandError
 from worker.cli.options import json_option, wait_option, words
 from worker.cli.output import emit
 from worker.cli.record_tables import at
-from worker.cli.steering import by_option, checked_org, counted, steered
+from worker.cli.steering import by_option, org, say_lines, steered
 from worker.cli.tables import grid, people, plain
 from worker.operations import steering
 from worker.operations.steering import LimitOnRecord
@@ -34,7 +34,7 @@ _VALUES = ("rate", "burst", "running", "weight")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("set", "clear", "list"))
-    parser.add_argument("org", nargs="?", metavar="ORG", help="an organisation (its org_id)")
+    parser.add_argument("org", nargs="?", type=org, metavar="ORG", help="an organisation (its org_id)")
     parser.add_argument("--all", action="store_true", help="all requests together, in the place of ORG")
     parser.add_argument(
         "--each", action="store_true", help="each organisation that has no such limit of its own"
@@ -63,7 +63,7 @@ def execute(options: argparse.Namespace) -> int:
     if options.action == "list":
         return event_loop.run(_list(options))
     scope: Scope = "all" if options.all else "each" if options.each else "org"
-    name = NO_ORG if options.org is None else checked_org(options.org)
+    name = NO_ORG if options.org is None else options.org
     if options.action == "clear":
         return event_loop.run(_clear(options, scope, name))
     try:
@@ -82,7 +82,7 @@ async def _set(options: argparse.Namespace, change: Limit) -> int:
     if options.json:
         emit({**limit._asdict(), "reason": options.reason, "by": options.by, "workers": len(there.live)})
     else:
-        people().print(plain(f"set: {limit}\n{there.in_force}"))
+        say_lines(f"set for {_whose(limit)}: {limit.values}", there.in_force)
     return exits.OK
 
 
@@ -93,7 +93,9 @@ async def _clear(options: argparse.Namespace, scope: Scope, name: str) -> int:
     removed, setting = cleared
     if removed is None and setting is not None:
         raise CommandError(
-            exits.FAILED, f"no command has set a limit here; WORKER_LIMITS has {setting}: change it there"
+            exits.FAILED,
+            f"no command has set a limit for {_whose(setting)}: it is that of WORKER_LIMITS "
+            f"({setting.values}), which is to be changed there",
         )
     if options.json:
         emit(
@@ -103,12 +105,11 @@ async def _clear(options: argparse.Namespace, scope: Scope, name: str) -> int:
         )
         return exits.OK
     if removed is None:
-        lines = [f"nothing to do: {name or scope} has no limit"]
+        say_lines(f"nothing to do: {_whose(Limit(scope, name))} has no limit")
     else:
-        lines = [f"cleared: {removed}", there.in_force]
+        say_lines(f"cleared for {_whose(removed)}: {removed.values}", there.in_force)
     if setting:
-        lines.append(f"WORKER_LIMITS counts again: {setting}")
-    people().print(plain("\n".join(lines)))
+        say_lines(f"that of WORKER_LIMITS counts again: {setting.values}")
     return exits.OK
 
 
@@ -133,13 +134,17 @@ def table_of(found: list[LimitOnRecord]) -> Table:
     )  # fmt: skip
     for one in found:
         table.add_row(
-            plain(f"org {one.limit.name}" if one.limit.name else one.limit.scope),
-            str(one.limit).rpartition(": ")[2],
+            plain(_whose(one.limit)),
+            one.limit.values,
             one.source if one.in_force else f"{one.source}, not in force",
-            "" if one.waiting is None else counted(one.waiting, "").rstrip("s "),
+            "" if one.waiting is None else f"{one.waiting:,}",
             "" if one.running_now is None else f"{one.running_now:,}",
             "" if one.share is None else f"{one.share:.0%}",
             plain(f"{at(one.set_at)[:19]} {one.set_by}"),
             plain(one.reason or ""),
         )  # fmt: skip
     return table
+
+
+def _whose(limit: Limit) -> str:
+    return {"all": "all requests", "each": "each organisation", "org": f"org {limit.name}"}[limit.scope]

@@ -18,8 +18,10 @@ from worker.cli.steering import (
     counted,
     place_of,
     place_options,
+    say_lines,
     steered,
     told,
+    wait_now,
 )
 from worker.cli.tables import grid, people, plain
 from worker.operations import steering
@@ -87,8 +89,7 @@ async def _pause(options: argparse.Namespace) -> int:
             | {"workers": 1 if place.scope == "worker" else len(there.live)}
         )
         return exits.OK
-    for line in _told(place, paused, waiting, there, others):
-        people().print(plain(line))
+    say_lines(*_told(place, paused, waiting, there, others))
     return exits.OK
 
 
@@ -110,10 +111,10 @@ def _told(place: Place, paused: Paused, waiting: steering.Waiting, there: Steere
         else:
             lines.append("no other live worker can take what comes: it stays in the queue")
         return lines
-    lines.append(f"{there.in_force}; {counted(waiting.waiting, 'request')} of it waiting now")
+    lines.append(f"{there.in_force}; {wait_now(place, waiting.waiting)}")
     if place.scope == "org" and not waiting.seen:
         lines.append(
-            f"no request of {place.name} waits, or is among the newest {steering.NEWEST:,}: "
+            f"none of the newest {steering.NEWEST:,} requests is of {place.name}: "
             "the pause holds when one comes"
         )
     return lines

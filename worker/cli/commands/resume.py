@@ -5,8 +5,7 @@ import argparse
 from worker.cli import event_loop, exits
 from worker.cli.options import json_option, wait_option
 from worker.cli.output import emit
-from worker.cli.steering import Place, as_record, counted, place_of, place_options, steered, told
-from worker.cli.tables import people, plain
+from worker.cli.steering import Place, as_record, place_of, place_options, say_lines, steered, told, wait_now
 from worker.operations import steering
 
 EXAMPLES = """\
@@ -53,11 +52,10 @@ async def _resume(options: argparse.Namespace) -> int:
     else:
         lines = [
             f"resumed: {place}, paused {told(ended)}",
-            f"{there.in_force}; {counted(waiting.waiting, 'request')} of it waiting now",
+            f"{there.in_force}; {wait_now(place, waiting.waiting)}",
         ]
     lines += [
         f"still paused: {Place(pause.scope, pause.name, where)}, {told(pause)}" for pause, where in left
     ]
-    for line in lines:
-        people().print(plain(line))
+    say_lines(*lines)
     return exits.OK

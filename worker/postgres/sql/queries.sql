@@ -694,7 +694,7 @@ select
       select from limits_in_force whole where whole.scope = 'all' and whole.running is not null
     )) then (select count(*) from requests r where r.runs_in = l.name)
   end as running_now,
-  case when l.source = held.source and l.scope = 'org' then
+  case when l.source = held.source and exists (select from lines where l.scope = 'org' and lines.org_id = l.name) then
     of_it.weight
     / (of_it.weight + coalesce((select sum(weight) from in_line where in_line.org_id <> l.name), 0))
   end as share
