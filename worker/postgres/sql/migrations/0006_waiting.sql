@@ -253,6 +253,7 @@ create function claim_waiting(claimer uuid, claim bigint, lease_seconds double p
   set search_path from current as $$
 declare
   room integer := most;
+  settled boolean; -- nobody is changing the rules at this moment: only then a line is laid to rest by them
   whole limits_in_force%rowtype;
   whole_full_at timestamptz;
   chosen text[];
@@ -268,9 +269,7 @@ begin
     return query select * from requests where lease = claim and published_at is null;
     return;  -- claimed before, by a try whose answer was lost
   end if;
-  if not pg_try_advisory_xact_lock_shared('rules'::regclass::oid::bigint) then
-    return;  -- somebody is changing pauses or limits: see raise_rules_version
-  end if;
+  settled := pg_try_advisory_xact_lock_shared('rules'::regclass::oid::bigint);
   if exists (select from pauses where scope = 'all' and coalesce(ends_at > now(), true)) then
     return;
   end if;
@@ -281,6 +280,9 @@ begin
     room := least(room, whole.running - (select count(*) from requests where runs_in is not null));
   end if;
   if whole.rate is not null then
+    if not settled then
+      return;
+    end if;
     select full_at into whole_full_at from rules for no key update;
     room := least(room, tokens(whole.rate, whole.burst, whole_full_at));
   end if;
@@ -314,7 +316,7 @@ begin
     select
       l.org_id, l.pass, place.position, of_it.weight, of_it.running, of_it.rate, of_it.burst, l.full_at,
       case
-        when paused.name is not null then 0
+        when paused.name is not null or (of_it.rate is not null and not settled) then 0
         else least(
           ceil(room * of_it.weight / sum(of_it.weight) over ()),
           of_it.running - case
@@ -368,7 +370,7 @@ begin
   end if;
 
   -- Lines that cannot go on are laid to rest; nobody is looking for them until it is their time.
-  if exists (select from limits) or exists (select from pauses) then
+  if settled and (exists (select from limits) or exists (select from pauses)) then
     with stopped as (
       select l.org_id, l.full_at, of_it.rate, coalesce(of_it.burst, ceil(of_it.rate)) as burst, paused.ends_at,
         case
