@@ -1,11 +1,14 @@
 """`python -m bench` measures this worker beside its peers and under strain, on servers of its own.
 
-python -m bench                                   every suite, as in docs/performance.md: about an hour
+python -m bench                                   every suite, as in docs/performance.md: over an hour
 python -m bench throughput                        the table of the peers
 python -m bench throughput --rounds 1 --only "this worker" "aio-pika echo, no database"
 python -m bench latency flood                     some of the suites
 python -m bench retries --requests 10000 --rate 100 --seconds 40
 python -m bench flat --queued 100000 --rows 1000000
+python -m bench fairness                          about ten minutes
+python -m bench fairness --quick                  small, to see that it works; nothing is saved
+python -m bench fairness --before ../as-it-was    only its throughput, beside that of another checkout
 """
 
 import argparse
@@ -13,13 +16,14 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
-from bench import flat, flood, latency, retries, throughput
+from bench import fairness, flat, flood, latency, retries, throughput
 from bench.stage import Servers, say
 from worker.rabbitmq import eager_reading
 from worker.stack import local_stack
 
-SUITES = (throughput.SUITE, latency.SUITE, flood.SUITE, flat.SUITE, retries.SUITE)
+SUITES = (throughput.SUITE, latency.SUITE, flood.SUITE, flat.SUITE, retries.SUITE, fairness.SUITE)
 
 
 def main() -> int:
@@ -35,9 +39,18 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=10_000_000, help="the full table")
     parser.add_argument("--rate", type=float, default=100, help="requests a second that each ask for a retry")
     parser.add_argument("--seconds", type=float, default=40, help="for so long")
+    parser.add_argument("--quick", action="store_true", help="fairness: small sizes, and nothing is saved")
+    parser.add_argument(
+        "--before",
+        type=Path,
+        metavar="CHECKOUT",
+        help="fairness: only throughput, in turn with this other checkout's",
+    )
     given = parser.parse_args()
     if unknown := set(given.suites) - set(SUITES):
         parser.error(f"no such suite: {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}")
+    if given.before and not (given.before / "worker" / "__main__.py").is_file():
+        parser.error(f"{given.before} is no checkout of this project: it has no worker/__main__.py")
     asyncio.run(_run(given))
     return 0
 
@@ -53,6 +66,13 @@ async def _run(given: argparse.Namespace) -> None:
             flood.SUITE: lambda: flood.run(servers, given.flood),
             retries.SUITE: lambda: retries.run(servers, given.requests, given.rate, given.seconds),
             flat.SUITE: lambda: flat.run(servers, given.requests, given.rounds, given.queued, given.rows),
+            fairness.SUITE: lambda: fairness.run(
+                servers,
+                given.requests,
+                given.rounds,
+                given.before and given.before.resolve(),
+                quick=given.quick,
+            ),
         }
         for name in given.suites or SUITES:
             say(f"— {name}")

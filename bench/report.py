@@ -44,14 +44,22 @@ def bars(suite: str, names: Sequence[str], values: Sequence[float], label: str) 
 
 
 def lines(
-    suite: str, curves: Mapping[str, Sequence[tuple[float, float]]], labels: tuple[str, str], top: float = 0
+    suite: str,
+    curves: Mapping[str, Sequence[tuple[float, float]]],
+    labels: tuple[str, str],
+    top: float = 0,
+    *,
+    log: bool = False,
 ) -> None:
     figure, axes = plt.subplots(figsize=(9, 3.6))
     for name, points in curves.items():
         axes.plot([x for x, _ in points], [y for _, y in points], label=name)
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
-    axes.set_ylim(0, top or None)
+    if log:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(0, top or None)
     if len(curves) > 1:
         axes.legend(frameon=False)
     _finish(figure, axes, suite)

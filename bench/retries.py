@@ -13,7 +13,19 @@ from aiormq.abc import DeliveredMessage
 from bench import report
 from bench.contenders import THIS_WORKER
 from bench.peers.fill import bodies
-from bench.stage import Servers, a_site, cost, fill, listening, publish, running, say, underlying, until_quiet
+from bench.stage import (
+    Servers,
+    a_site,
+    cost,
+    fill,
+    listening,
+    publish,
+    running,
+    say,
+    underlying,
+    until_quiet,
+    until_up,
+)
 
 SUITE = "retries"
 _RETRY_SECONDS = 1.0  # what the handler asks for
@@ -86,7 +98,7 @@ async def _paced(servers: Servers, rate: float, seconds: float) -> dict[str, flo
             running(THIS_WORKER, site.environ) as process,
             listening(site.connection, site.names.responses, heard),
         ):
-            await _until_up(db)
+            await until_up(site.database_url)
             watching = asyncio.create_task(watch())
             channel = await underlying(site.connection, confirms=True)
             documents = bodies(total)
@@ -127,21 +139,14 @@ async def _as_fast_as_can_be(servers: Servers, requests: int, retry_seconds: flo
     async with a_site(servers, **environ) as site:
         await fill(site.connection, site.names.requests, requests)
         await until_quiet()
-        db = await asyncpg.connect(site.database_url)
         async with (
             listening(site.connection, site.names.responses, heard),
             running(THIS_WORKER, site.environ) as process,
         ):
-            await _until_up(db)
+            await until_up(site.database_url)
             begun = time.perf_counter()
             async with asyncio.timeout(1800):
                 await done.wait()
             seconds = time.perf_counter() - begun
             assert psutil.pid_exists(process.pid)
-        await db.close()
     return requests / seconds
-
-
-async def _until_up(db: asyncpg.Connection) -> None:
-    while not await db.fetchval("select count(*) from workers"):  # noqa: ASYNC110 — another program sends no event
-        await asyncio.sleep(0.05)

@@ -6,9 +6,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from itertools import islice
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from itertools import islice, repeat
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
@@ -21,7 +21,7 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from aiormq.channel import Channel
 from pamqp import commands as spec
 
-from bench.peers.fill import bodies
+from bench.peers.fill import ORG, bodies
 from worker.messages.large_bodies import Whole
 from worker.postgres.migrate import migrate
 from worker.rabbitmq import topology
@@ -29,6 +29,7 @@ from worker.rabbitmq.eager_reading import divert_deliveries
 from worker.rabbitmq.writing import Outgoing, write_batch
 
 PEERS = Path(__file__).parent / "peers"
+ROOT = PEERS.parent.parent
 _FILL_BATCH = 200
 _QUIET = 0.1  # of a core
 
@@ -60,12 +61,17 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def a_site(servers: Servers, **environ: str) -> AbstractAsyncContextManager[Site]:
+    return a_site_of(ROOT, servers, environ)
+
+
 @asynccontextmanager
-async def a_site(servers: Servers, **environ: str) -> AsyncIterator[Site]:
+async def a_site_of(checkout: Path, servers: Servers, environ: Mapping[str, str]) -> AsyncIterator[Site]:
+    """Makes the site of a worker of this checkout of the project, or of another one."""
     tag = f"b{uuid4().hex[:10]}"
     connection = await aio_pika.connect(servers.amqp_url)
     try:
-        async with a_database(servers.database_url) as database_url:
+        async with a_database(servers, checkout) as database_url:
             design = topology.design(tag, limits_from_policy=True)
             await topology.apply(connection, design)
             yield Site(
@@ -84,7 +90,7 @@ async def a_site(servers: Servers, **environ: str) -> AsyncIterator[Site]:
                     "WORKER_HTTP_HOST": "127.0.0.1",
                     "WORKER_HTTP_PORT": "0",
                     "WORKER_LOG_FORMAT": "json",
-                    "PYTHONPATH": os.pathsep.join([str(PEERS), str(PEERS.parent.parent)]),
+                    "PYTHONPATH": os.pathsep.join([str(PEERS), str(checkout)]),
                     **environ,
                 },
             )
@@ -94,17 +100,35 @@ async def a_site(servers: Servers, **environ: str) -> AsyncIterator[Site]:
 
 
 @asynccontextmanager
-async def a_database(admin_url: str) -> AsyncIterator[str]:
+async def a_database(servers: Servers, checkout: Path) -> AsyncIterator[str]:
     name = f"bench_{uuid4().hex[:10]}"
-    admin = await asyncpg.connect(admin_url)
+    admin = await asyncpg.connect(servers.database_url)
     try:
         await admin.execute(f"create database {name}")
-        url = f"{admin_url.rpartition('/')[0]}/{name}"
-        await migrate(url)
+        url = f"{servers.database_url.rpartition('/')[0]}/{name}"
+        if checkout == ROOT:
+            await migrate(url)
+        else:
+            await _migrate_by(checkout, Servers(servers.amqp_url, url))
         yield url
     finally:
         await admin.execute(f"drop database if exists {name} with (force)")
         await admin.close()
+
+
+async def _migrate_by(checkout: Path, servers: Servers) -> None:
+    """Makes the tables that another checkout of the project has."""
+    environ = {
+        "AMQP_URL": servers.amqp_url,
+        "DATABASE_URL": servers.database_url,
+        "PYTHONPATH": str(checkout),
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "worker", "migrate", env={**os.environ, **environ}, cwd=PEERS,
+        stdout=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    if await process.wait():
+        raise AssertionError(f"the tables of {checkout} could not be made")
 
 
 @asynccontextmanager
@@ -133,27 +157,49 @@ async def underlying(connection: AbstractConnection, *, confirms: bool) -> Chann
     return channel
 
 
-async def fill(connection: AbstractConnection, queue: str, requests: int) -> list[str]:
-    """Publishes so many requests, each confirmed; returns their ids in that order."""
+async def until_up(database_url: str) -> None:
+    """Waits until a worker is there."""
+    database = await asyncpg.connect(database_url)
+    while not await database.fetchval("select count(*) from workers"):  # noqa: ASYNC110 — another program sends no event
+        await asyncio.sleep(0.05)
+    await database.close()
+
+
+async def fill(
+    connection: AbstractConnection,
+    queue: str,
+    requests: int,
+    orgs: Iterable[str] = repeat(ORG),
+    headers: Mapping[str, int] | None = None,
+) -> list[str]:
+    """Publishes so many requests, each confirmed, of these organisations in turn; returns their ids in that
+    order.
+    """
     channel = await underlying(connection, confirms=True)
     ids: list[str] = []
-    documents = bodies(requests)
+    documents = bodies(requests, orgs)
     while batch := list(islice(documents, _FILL_BATCH)):
-        await publish(channel, queue, batch)
+        await publish(channel, queue, batch, headers)
         ids += [str(body["request_id"]) for body in batch]
         if len(ids) % 100_000 == 0:
             say(f"  {len(ids):,} of {requests:,} queued")
     return ids
 
 
-async def publish(channel: AbstractChannel, exchange: str, batch: Sequence[dict[str, object]]) -> None:
+async def publish(
+    channel: AbstractChannel,
+    exchange: str,
+    batch: Sequence[dict[str, object]],
+    headers: Mapping[str, int] | None = None,
+) -> None:
     await write_batch(
         channel,
         [
             Outgoing(
                 exchange, "create", json.dumps(body).encode(),
                 spec.Basic.Properties(
-                    delivery_mode=2, message_id=str(body["request_id"]), content_type="application/json"
+                    delivery_mode=2, message_id=str(body["request_id"]), content_type="application/json",
+                    headers=dict(headers) if headers else None,
                 ),
             )
             for body in batch

@@ -76,7 +76,8 @@ async def measure(servers: Servers, contender: Contender, requests: int) -> Figu
         await _fill(site, contender, requests)
         await until_quiet()
         async with running(contender.command, site.environ) as process:
-            figures = await _time(site, contender.name, requests, process)
+            first, last = requests // 10, requests * 95 // 100
+            figures = await timed(site, contender.name, process, requests, first, last)
         if contender.records:
             await check_work(site.database_url, requests)
         return figures
@@ -97,9 +98,11 @@ async def _fill(site: Site, contender: Contender, requests: int) -> None:
         raise AssertionError(f"{contender.name} did not fill its queue")
 
 
-async def _time(site: Site, name: str, requests: int, process: psutil.Process) -> Figures:
+async def timed(
+    site: Site, name: str, process: psutil.Process, requests: int, first: int, last: int
+) -> Figures:
+    """Waits for the responses to so many requests; times them from the first of these two to the last."""
     marks: dict[int, tuple[float, Cost]] = {}
-    first, last = requests // 10, requests * 95 // 100
     done = asyncio.Event()
     clock = asyncio.get_running_loop().time
     count = 0
@@ -118,9 +121,9 @@ async def _time(site: Site, name: str, requests: int, process: psutil.Process) -
     ):
         await done.wait()
     (began, before), (ended, after) = marks[first], marks[last]
-    timed = last - first
-    own, broker, postgres = ((now - then) / timed * 1e6 for then, now in zip(before, after, strict=True))
-    return Figures(name, requests, timed / (ended - began), own, broker, postgres, rss_bytes(process) / 1e6)
+    number = last - first
+    own, broker, postgres = ((now - then) / number * 1e6 for then, now in zip(before, after, strict=True))
+    return Figures(name, requests, number / (ended - began), own, broker, postgres, rss_bytes(process) / 1e6)
 
 
 def _median(rounds: Sequence[Figures]) -> Figures:

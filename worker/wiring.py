@@ -125,7 +125,8 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
         str(given.me.worker),
         fair=settings.fair_shares,
         max_waiting=settings.max_waiting,
-        is_backlogged=lambda: taking.is_full,
+        quick=not settings.handler,
+        is_full=lambda: taking.is_full,
         breaker_is_open=lambda: given.creation.breaker_open,
     )
     answers = outbound(

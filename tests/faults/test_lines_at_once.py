@@ -118,7 +118,7 @@ async def connect(settings: Settings) -> AsyncIterator[NewConnection]:
 
 @pytest_asyncio.fixture
 async def connections(database_url: str) -> AsyncIterator[list[asyncpg.Connection]]:
-    opened = [await asyncpg.connect(database_url) for _ in range(3)]
+    opened = [await asyncpg.connect(database_url) for _ in range(4)]
     yield [*opened]
     for connection in opened:
         await connection.close()
@@ -127,8 +127,8 @@ async def connections(database_url: str) -> AsyncIterator[list[asyncpg.Connectio
 class Storm:
     """What all of them do at once, and what came of it."""
 
-    def __init__(self, db: asyncpg.Connection, connections: list[asyncpg.Connection]) -> None:
-        self.db, self.connections = db, connections
+    def __init__(self, connections: list[asyncpg.Connection]) -> None:
+        self.connections = connections
         self.put, self.claimed, self.cancelled, self.late = (
             set[UUID](),
             Counter[UUID](),
@@ -186,8 +186,9 @@ class Storm:
             await asyncio.sleep(random.random() / 20)  # noqa: S311
 
     async def cancels(self, worker: Worker) -> None:
+        connection = self.connections.pop()
         while not self.over.is_set():
-            rows = await self.db.fetch(
+            rows = await connection.fetch(
                 "select request_id from requests where status = 'pending' order by random() limit 3"
             )
             wanted = [row["request_id"] for row in rows]
@@ -221,25 +222,22 @@ async def test_of_many_at_once_nobody_is_overlooked_and_no_limit_is_exceeded(
 ) -> None:
     await db.execute(LIMIT, "org", "few", FEW, None, None, None)
     await db.execute(LIMIT, "org", "slow", None, RATE, BURST, None)
-    storm, begun = Storm(db, connections), asyncio.get_running_loop().time()
+    storm, begun = Storm(connections), asyncio.get_running_loop().time()
     workers = [await connect() for _ in range(9)]
     still = asyncio.Event()
 
     async with asyncio.TaskGroup() as tasks:
         for worker in workers[:3]:
             tasks.create_task(storm.puts(worker))
-        claiming = [
+        for worker in workers[3:7]:
             tasks.create_task(storm.claims(worker, keep_on=lambda: not still.is_set()))
-            for worker in workers[3:7]
-        ]
-        for _ in range(2):
-            tasks.create_task(storm.rules())
         tasks.create_task(storm.cancels(workers[7]))
         tasks.create_task(storm.deadlines(workers[8]))
         tasks.create_task(storm.looks())
+        deciding = [tasks.create_task(storm.rules()) for _ in range(2)]
         await asyncio.sleep(SECONDS)
         storm.over.set()
-        await asyncio.sleep(0)
+        await asyncio.wait(deciding)
         await db.execute("delete from pauses")
         await db.execute("delete from limits where name not in ('few', 'slow')")
         try:
@@ -248,14 +246,12 @@ async def test_of_many_at_once_nobody_is_overlooked_and_no_limit_is_exceeded(
             elapsed = asyncio.get_running_loop().time() - begun
             still.set()
 
-    print(storm.happened, len(storm.put), len(storm.claimed), len(storm.cancelled), len(storm.late))
-    assert claiming
     assert await overlooked(db) == []
     assert await over_limit(db) == []
     assert not [one for one, times in storm.claimed.items() if times > 1], "one was claimed twice"
     assert storm.claimed.keys() | storm.cancelled | storm.late == storm.put
     assert storm.slow <= BURST + RATE * elapsed
-    assert {what: number for what, number in storm.happened.items() if number < 50} == {}
+    assert {what: number for what, number in storm.happened.items() if number < 20} == {}
     assert min(len(storm.cancelled), len(storm.late)) > 20
 
 

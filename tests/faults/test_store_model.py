@@ -1,8 +1,9 @@
 """Workers that share the tables keep the promises in any order of steps: hypothesis drives a state machine.
 
-Two workers accept, finish, put off, answer and take over; leases run out under their hands, answers of the
-database get lost, workers die and stop. After each step the tables are compared with what each statement
-has to do (`store_model.py`), and every promise that the tables can show is checked.
+Two workers accept, put in line, claim, finish, put off, answer and take over; leases run out meanwhile,
+answers of the database get lost, workers die and stop, people pause and limit. After each step the tables are
+compared with what each statement has to do (`store_model.py`), and every promise that the tables can show is
+checked.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
@@ -21,7 +22,8 @@ from hypothesis import HealthCheck, Phase
 from hypothesis import settings as how_many
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
-from support.faults.store_model import Expected, State, WatchedDatabase, read
+from support.faults.lines import overlooked
+from support.faults.store_model import ALL, Expected, InForce, State, WatchedDatabase, read
 
 from schemas import FailureCode
 from worker import law
@@ -34,6 +36,7 @@ from worker.postgres.put_off import PutOffLine
 from worker.postgres.rows import Claim, Held, TakenOver
 from worker.postgres.store import Store
 from worker.postgres.waiting_answers import Undelivered, WaitingAnswers
+from worker.postgres.waiting_line import WaitingLine
 from worker.process.failpoint import FailPoint
 from worker.settings import Settings
 from worker.steps.finishing import Finishing
@@ -47,13 +50,21 @@ from worker.values import (
     Receipt,
     Route,
     Verdict,
+    Waiting,
     Work,
     first_work,
 )
 
-EXAMPLES, STEPS = int(os.environ.get("EXAMPLES", "250")), 50
+EXAMPLES, STEPS = int(os.environ.get("EXAMPLES", "200")), 50
 LEASE_SECONDS = 3600.0  # it runs out when a test says so
 T = TypeVar("T")
+PAUSE = """
+insert into pauses (scope, name, reason, paused_by) values ($1, $2, 'a test', 'me') on conflict do nothing
+"""
+LIMIT = """
+insert into limits (scope, name, source, running, set_by) values ($1, $2, 'command', $3, 'me')
+on conflict (scope, name, source) do update set running = excluded.running
+"""
 
 WORKER = st.integers(0, 1)
 BATCH = st.integers(
@@ -64,6 +75,12 @@ NUMBER = st.integers(1, 12)
 REQUESTS = st.lists(NUMBER, min_size=1, max_size=3, unique=True)
 VERDICT = st.sampled_from(["completed", "failed", "retry now", "retry much later", "retry with a key"])
 MEANWHILE = st.sampled_from([*["no loss"] * 6, "nothing", "lost lease", "finished by the other"])
+WHEN = st.sampled_from(["now", "now", "later", "with a deadline"])
+DECISION = st.tuples(
+    st.sampled_from(["pause", "resume", "resume", "limit", "clear"]),
+    st.sampled_from([ALL, "org-0", "org-1", "org-2"]),
+    SOME,
+)
 STEP = st.tuples(BATCH, st.integers(0, 11), SOME, VERDICT, MEANWHILE)
 
 
@@ -115,10 +132,11 @@ class World:
     async def clear(self) -> None:
         await self.admin.execute("set session_replication_role = replica")
         await self.admin.execute(
-            "truncate requests, request_transitions, attempts, sessions, leases, workers"
+            "truncate requests, request_transitions, attempts, sessions, leases, workers, "
+            "lines, pauses, limits"
         )
         await self.admin.execute("reset session_replication_role")
-        self.expected.state = State()
+        self.expected.state, self.expected.in_force = State(), InForce()
 
 
 def request_id(number: int) -> UUID:
@@ -132,7 +150,7 @@ def arrival(number: int, content: bytes) -> Arrival:
         fingerprint=content,
         session_id=f"ts_{number}",
         route=route,
-        org_id="org",
+        org_id=f"org-{number % 3}",
         body="{}",
         document="{}",
     )
@@ -149,6 +167,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.stores: list[Store] = [None, None]  # type: ignore[list-item]
         self.leases: list[Leases] = [None, None]  # type: ignore[list-item]
         self.lines: list[PutOffLine] = [None, None]  # type: ignore[list-item]
+        self.waiting: list[WaitingLine] = [None, None]  # type: ignore[list-item]
         self.finishing: list[Finishing] = [None, None]  # type: ignore[list-item]
         self.batches: list[Batch] = []
         self.on_their_way: list[tuple[Finishing, Batch]] = []
@@ -205,6 +224,24 @@ class StoreMachine(RuleBasedStateMachine):
         self.run(self.lines[worker].next_in())
         self._lose(worker, meanwhile)
         self.run(self._take_due(worker))
+
+    @rule(worker=WORKER, numbers=REQUESTS, when=WHEN, meanwhile=MEANWHILE)
+    def a_batch_waits(self, worker: int, numbers: list[int], when: str, meanwhile: str) -> None:
+        self._lose(worker, meanwhile)
+        self.run(self._put_in_line(worker, numbers, when))
+
+    @rule(worker=WORKER, most=SOME, meanwhile=MEANWHILE)
+    def what_waits_is_claimed(self, worker: int, most: int, meanwhile: str) -> None:
+        self._lose(worker, meanwhile)
+        self.run(self._claim_waiting(worker, most))
+
+    @rule(decision=DECISION)
+    def people_decide(self, decision: tuple[str, str, int]) -> None:
+        self.run(self._decide(*decision))
+
+    @rule(some=SOME)
+    def a_time_comes(self, some: int) -> None:
+        self.run(self._may_begin(some))
 
     @rule(worker=WORKER, number=NUMBER, queue=st.sampled_from(["second", None]), meanwhile=MEANWHILE)
     def another_asks_for_the_response(
@@ -299,6 +336,29 @@ class StoreMachine(RuleBasedStateMachine):
         ]
         assert sum(map(len, taken)) == len(set[UUID]().union(*taken)), "one request taken twice"
 
+    @rule(numbers=REQUESTS, when=WHEN, decision=DECISION)
+    def one_puts_in_line_while_the_other_claims(
+        self, numbers: list[int], when: str, decision: tuple[str, str, int]
+    ) -> None:
+        self._at_once([
+            self._put_in_line(0, numbers, when), self._claim_waiting(1, 2), self._decide(*decision),
+        ])  # fmt: skip
+
+    @rule(some=SOME)
+    def both_claim_what_waits(self, some: int) -> None:
+        before = len(self.batches)
+        self._at_once([self._claim_waiting(worker, some) for worker in (0, 1)])
+        taken = [{row.request_id for row in batch.todo} for batch in self.batches[before:]]
+        assert sum(map(len, taken)) == len(set[UUID]().union(*taken)), "one request claimed twice"
+
+    @rule(worker=WORKER, which=BATCH, some=SOME)
+    def one_cancels_what_the_other_claims(self, worker: int, which: int, some: int) -> None:
+        if unfinished := self._unfinished():
+            self._at_once([
+                self._cancel(worker, unfinished[which % len(unfinished)]),
+                self._claim_waiting(1 - worker, some),
+            ])  # fmt: skip
+
     @rule(worker=WORKER, which=BATCH, some=SOME)
     def one_cancels_what_the_other_takes_as_due(self, worker: int, which: int, some: int) -> None:
         self.run(self._become_due(some))
@@ -312,8 +372,10 @@ class StoreMachine(RuleBasedStateMachine):
     def the_tables_are_as_they_have_to_be(self) -> None:
         found = self.run(read(self.world.admin))
         assert self.world.expected.differences(found) == []
+        if any(row.line is not None for row in found.requests.values()):
+            assert self.run(overlooked(self.world.admin)) == []
         for one, row in found.requests.items():
-            assert row.status in {"processing"} | law.FINISHED
+            assert row.line is not None or row.status in {"processing"} | law.FINISHED
             recorded = Recorded(
                 row.status,
                 row.attempt,
@@ -326,7 +388,10 @@ class StoreMachine(RuleBasedStateMachine):
             assert illegal_history(recorded) is None
             assert row.attempt == sum(status == "processing" for status, _ in row.history)
             assert row.sessions == ([row.session_id] if row.status in law.WITH_SESSION else [])
-            looked_after = row.published or row.waits or row.lease in found.leases or row.due is not None
+            looked_after = (
+                row.published or row.waits or row.lease in found.leases or row.due is not None
+                or row.line is not None
+            )  # fmt: skip
             assert looked_after, f"{one} would be stuck if all workers died now"
             assert row.due is None or row.lease is None or row.finished, "put off, and held all the same"
             assert len(row.failed) <= row.attempt
@@ -342,6 +407,9 @@ class StoreMachine(RuleBasedStateMachine):
         for worker in (0, 1):
             self._forget(worker)
             self.run(self._new_worker(worker))
+        for scope in (ALL, "org-0", "org-1", "org-2"):
+            self.run(self._decide("resume", scope, 0))
+            self.run(self._decide("clear", scope, 0))
         self.run(self._finish_everything(0))
         self.run(self._send(0))
         self.run(self.leases[0].flush_notes())
@@ -362,6 +430,7 @@ class StoreMachine(RuleBasedStateMachine):
         leases = self.leases[worker] = Leases(database, uuid4(), LEASE_SECONDS)
         store = self.stores[worker] = Store(database, leases, FailPoint(""))
         line = self.lines[worker] = PutOffLine(database, leases)
+        self.waiting[worker] = WaitingLine(database, leases)
         self.finishing[worker] = Finishing(store, line, self.metrics)
         await self.leases[worker].register("host", 1, "1")
 
@@ -481,7 +550,9 @@ class StoreMachine(RuleBasedStateMachine):
         store = self.stores[worker]
         for row in await store.to_cancel([one]):
             if row.response is None:
-                work = Work(row.request_id, row.attempt, row.session_id, row.route)
+                if row.status == "pending":
+                    await store.begin_pending([one])
+                work = Work(row.request_id, max(1, row.attempt), row.session_id, row.route)
                 cancelled = self._verdict(work, "failed", worker)
                 assert isinstance(cancelled, Failed)
                 answers = await self.finishing[worker].finish_current([cancelled])
@@ -542,18 +613,73 @@ class StoreMachine(RuleBasedStateMachine):
         rows = self.world.expected.state.requests
         late = sorted(one for one, row in rows.items() if row.due is False)[:some]
         await self.world.admin.execute(
-            "update requests set due_at = now() - interval '1 s' where request_id = any ($1::uuid[])", late
+            "update requests set due_at = now() - interval '1 s', deadline_at = case "
+            "when waits_in is not null then now() - interval '1 s' else deadline_at end "
+            "where request_id = any ($1::uuid[])",
+            late,
         )
         for one in late:
             rows[one].due = True
+            rows[one].late |= rows[one].line is not None
+
+    async def _may_begin(self, some: int) -> None:
+        """Lets time pass until so many of those that wait for it may begin."""
+        rows = self.world.expected.state.requests
+        later = sorted(one for one, row in rows.items() if row.line is not None and not row.begins)[:some]
+        await self.world.admin.execute(
+            "update requests set begins_at = now() - interval '1 s' where request_id = any ($1::uuid[])",
+            later,
+        )
+        await self.world.admin.execute(
+            "update lines set asleep_until = now() - interval '1 s' where asleep_for = 'not_before' "
+            "and org_id = any ($1::text[])", [rows[one].line for one in later],
+        )  # fmt: skip
+        for one in later:
+            rows[one].begins = True
+
+    async def _put_in_line(self, worker: int, numbers: Sequence[int], when: str) -> None:
+        later = datetime.now(UTC) + timedelta(hours=1)
+        arrivals = [
+            arrival(number, b"content")._replace(
+                not_before=later if when == "later" else None,
+                deadline_at=later if when == "with a deadline" else None,
+            )
+            for number in numbers
+        ]
+        joined = await self.waiting[worker].put([Waiting(one, "over_share") for one in arrivals])
+        self.world.happened["put in line"] += len(joined)
+
+    async def _decide(self, what: str, scope: str, most: int) -> None:
+        """Pauses, resumes, sets a limit or clears it: of one organisation or of all."""
+        place = ("all", "") if scope == ALL else ("org", scope)
+        in_force, admin = self.world.expected.in_force, self.world.admin
+        match what:
+            case "pause":
+                in_force.paused.add(scope)
+                await admin.execute(PAUSE, *place)
+            case "resume":
+                in_force.paused.discard(scope)
+                await admin.execute("delete from pauses where (scope, name) = ($1, $2)", *place)
+            case "limit":
+                in_force.running[scope] = most
+                await admin.execute(LIMIT, *place, most)
+            case "clear":
+                in_force.running.pop(scope, None)
+                await admin.execute("delete from limits where (scope, name) = ($1, $2)", *place)
 
     async def _take_due(self, worker: int) -> None:
+        await self._take(worker, self.lines[worker], 100, "taken when due")
+
+    async def _claim_waiting(self, worker: int, most: int) -> None:
+        await self._take(worker, self.waiting[worker], most, "claimed from a line")
+
+    async def _take(self, worker: int, source: PutOffLine | WaitingLine, most: int, what: str) -> None:
         lease = self.leases[worker].new()
-        held = await self.lines[worker].take(lease, 100)
+        held = await source.take(lease, most)
         if not held:
             self.leases[worker].done(lease)
             return
-        self.world.happened["taken when due"] += len(held)
+        self.world.happened[what] += len(held)
         batch = Batch(worker, lease, taken=TakenOver(lease, holder_silent=False, spends_attempt=False))
         batch.answers = {row.request_id: row.response for row in held if row.response is not None}
         batch.todo = [row for row in held if row.response is None]
@@ -593,6 +719,7 @@ class StoreMachine(RuleBasedStateMachine):
             while batch.todo:
                 await self._claim(batch, 2)
         await self._take_due(worker)
+        await self._claim_waiting(worker, 100)
 
     async def _work_off(self, batch: Batch) -> None:
         if batch.unseen:
@@ -606,8 +733,11 @@ class StoreMachine(RuleBasedStateMachine):
 
     async def _finish_everything(self, worker: int) -> None:
         state = self.world.expected.state
-        while state.leases or any(row.due is not None for row in state.requests.values()):
+        while state.leases or any(
+            row.due is not None or row.line is not None for row in state.requests.values()
+        ):
             await self._run_out(list(state.leases))
+            await self._may_begin(len(state.requests))
             await self._become_due(len(state.requests))
             await self._recover(worker)
             for batch in list(self.batches):
@@ -650,6 +780,8 @@ def test_whatever_the_order_of_their_steps_workers_keep_the_promises(world: Worl
     for what in (
         "taken over",
         "taken when due",
+        "put in line",
+        "claimed from a line",
         "worker lost",
         "fenced off",
         "not claimed",

@@ -140,7 +140,7 @@ def recovery(holder: Holder, published: Published) -> Recovery:
         cast("Any", None),
     )
     gate = Gate(
-        "me", fair=True, max_waiting=1, is_backlogged=lambda: False, breaker_is_open=lambda: False
+        "me", fair=True, max_waiting=1, quick=False, is_full=lambda: False, breaker_is_open=lambda: False
     )  # fmt: skip
     return Recovery(holder.leases, attempting, gate, parts, readiness, Metrics())
 

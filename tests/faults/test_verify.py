@@ -391,6 +391,33 @@ async def test_a_request_still_being_processed_has_not_been_answered(case: Case)
     ]  # fmt: skip
 
 
+PENDING = """
+insert into requests (
+  request_id, fingerprint, body, session_id, org_id, waits_in, waits_for, begins_at, due_at, deadline_at
+)
+values ($1, '', '{}', 'ts_' || gen_random_uuid(), $2, $2, $3, $4, '2999-01-01Z', '2999-01-01Z')
+"""
+
+
+async def test_a_request_that_waits_has_not_been_answered_and_is_told_why(case: Case) -> None:
+    now, later = datetime.now(UTC), datetime(2998, 1, 2, 3, 4, 5, tzinfo=UTC)
+    paused, turn, scheduled = uuid4(), uuid4(), uuid4()
+    case.confirmed.extend((paused, turn, scheduled))
+    pause = "insert into pauses (scope, name, reason, paused_by) values ('org', 'held', 'audit', 'anna')"
+    await case.db.execute(pause)
+    await case.db.execute(PENDING, paused, "held", "over_share", now)
+    await case.db.execute(PENDING, turn, "free", "over_share", now)
+    await case.db.execute(PENDING, scheduled, "free", "not_before", later)
+
+    told = {request_id: found for _, request_id, found in await violations(case)}
+
+    await case.db.execute("delete from pauses")
+    still = "still pending (attempt 0, waits: "
+    assert told[str(paused)] == still + "paused (audit, by anna))"
+    assert told[str(turn)].startswith(still + "over_share")
+    assert told[str(scheduled)] == still + "not before 2998-01-02 03:04:05Z)"
+
+
 async def test_what_a_handler_adds_to_the_metadata_is_its_own_affair(case: Case) -> None:
     await case.rewrite(case.completed, lambda response: response.update(metadata={"code": "room-7"}))
 

@@ -145,12 +145,16 @@ async def test_every_function_looks_in_its_own_schema_and_last_in_that_of_tempor
         await migrate.migrate(empty_url, prefix=prefix)
 
     rows = await empty.fetch(
-        "select nspname, proname, proconfig from pg_proc join pg_namespace n on n.oid = pronamespace"
+        "select nspname, proname, proconfig, lanname = 'sql' and not prosecdef as within from pg_proc"
+        " join pg_namespace n on n.oid = pronamespace join pg_language l on l.oid = prolang"
         " where nspname in ('public', 'second-one')"
     )
 
+    # These are expressions: what calls them has such a path, and with one of their own they would cost more.
+    within = {row["proname"] for row in rows if row["within"]}
+    assert within == {"limit_of", "tokens", "why_waiting"}
     assert len(rows) >= 16
-    for row in rows:
+    for row in [row for row in rows if row["proname"] not in within]:
         assert f'search_path="{row["nspname"]}", pg_temp' in (row["proconfig"] or ()), row
 
 

@@ -77,7 +77,7 @@ async def test_a_flood_is_shared_out_also_the_backlog_that_is_there(
     new_worker: NewWorker, desk: Desk
 ) -> None:
     async def act(_request: CreateSessionRequest, _context: Context) -> None:
-        await asyncio.sleep(0.02)  # the work
+        await asyncio.sleep(0.05)  # the work
 
     worker = await new_worker(handler=steer(act), handler_concurrency=4)
     for _ in range(400):
@@ -90,7 +90,7 @@ async def test_a_flood_is_shared_out_also_the_backlog_that_is_there(
     assert {one.status for one in order} == {"completed"}
     ids = {one["request_id"] for one in quiet}
     last = max(place for place, one in enumerate(order) if str(one.request_id) in ids)
-    assert last < 250, "they came last, and the flood in front of them takes two seconds"
+    assert last < 300, "they came last, and the flood in front of them takes five seconds"
     await metric_becomes(0, worker, "worker_waiting_requests", reason="over_share")
 
 

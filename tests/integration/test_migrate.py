@@ -107,6 +107,60 @@ async def test_the_printed_sql_does_what_migrate_does(empty_url: str, empty: asy
     assert await migrate.migrate(empty_url) == []
 
 
+FULL = """
+with made as (
+  insert into requests (request_id, status, attempt, fingerprint, body, session_id, started_at)
+  select gen_random_uuid(), 'processing', 1, '1', '{}', 'ts_' || n, now() from generate_series(1, 50000) as n
+)
+select
+"""
+BEGIN = """
+insert into requests (request_id, status, attempt, fingerprint, body, session_id, started_at)
+values ($1, 'processing', 1, '1', '{}', 'ts_' || gen_random_uuid(), now())
+"""
+FINISH = """
+update requests set status = 'completed', response = '{}', finished_at = now() where request_id = $1
+"""
+
+
+async def test_a_full_database_learns_to_wait_while_the_version_before_is_at_work(
+    empty_url: str, empty: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = load_migrations()
+    before = [migration for migration in everything if migration.number < 6]
+    monkeypatch.setattr(migrate, "load_migrations", lambda: before)
+    await migrate.migrate(empty_url)
+    await empty.execute(FULL)
+    await empty.execute(FINISH.partition("where")[0])
+    monkeypatch.setattr(migrate, "load_migrations", lambda: everything)
+    place, older = await empty.fetchval("select pg_relation_filenode('requests')"), uuid4()
+    await empty.execute(BEGIN, older)
+    migrated, written, longest = asyncio.Event(), 0, 0.0
+    clock = asyncio.get_running_loop().time
+
+    async def writes() -> None:
+        nonlocal written, longest
+        while not migrated.is_set():
+            begun, request_id = clock(), uuid4()
+            await empty.execute(BEGIN, request_id)
+            await empty.execute(FINISH, request_id)
+            written, longest = written + 1, max(longest, clock() - begun)
+
+    writing = asyncio.create_task(writes())
+    assert await migrate.migrate(empty_url) == everything[len(before) :]
+    migrated.set()
+    await writing
+    await empty.execute(FINISH, older)
+
+    assert (
+        await empty.fetchval("select count(*) from requests where status = 'completed'") == 50_001 + written
+    )
+    assert written > 0
+    assert longest < 2, "nobody waited for long"
+    assert await empty.fetchval("select pg_relation_filenode('requests')") == place, "no row was rewritten"
+    assert await empty.fetchval("select count(*) from lines") == 0
+
+
 async def test_workers_go_on_while_a_migration_waits_for_a_table_that_is_in_use(
     empty_url: str, empty: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

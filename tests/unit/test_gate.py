@@ -39,12 +39,14 @@ def gate(
     fair: bool = True,
     most: int = 1000,
     broken: bool = False,
+    quick: bool = False,
 ) -> Gate:
     made = Gate(
         "me",
         fair=fair,
         max_waiting=most,
-        is_backlogged=lambda: backlog,
+        quick=quick,
+        is_full=lambda: backlog,
         breaker_is_open=lambda: broken,
     )
     made.learn(rules, in_line)

@@ -4,7 +4,7 @@ import json
 import ssl
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC
 from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from worker import law
+from worker.operations.waits import waits
 from worker.postgres.installation import connected
 from worker.postgres.sql import load_queries
 
@@ -43,7 +44,7 @@ class Recorded(NamedTuple):
     history: list[tuple[str, int]]
     sessions: list[str]
     failed_attempts: tuple[int, ...] = ()
-    put_off_until: datetime | None = None
+    waits: str | None = None  # what for, and until when
 
     @property
     def finished(self) -> bool:
@@ -111,8 +112,8 @@ def _check(
 
 def _broken_record(row: Recorded) -> Iterator[tuple[str, str]]:
     if not row.finished:
-        put_off = f", put off until {row.put_off_until:%Y-%m-%d %H:%M:%S}Z" if row.put_off_until else ""
-        yield "nothing lost", f"still {row.status} (attempt {row.attempt}{put_off})"
+        why = f", {row.waits}" if row.waits else ""
+        yield "nothing lost", f"still {row.status} (attempt {row.attempt}{why})"
     if beyond := [attempt for attempt in row.failed_attempts if attempt > row.attempt]:
         yield (
             "the record is true",
@@ -220,10 +221,17 @@ async def _read(connection: asyncpg.Connection, ids: Sequence[UUID]) -> dict[str
             history=history[row["request_id"]],
             sessions=sessions[row["request_id"]],
             failed_attempts=tuple(row["failed"]),
-            put_off_until=row["due_at"],
+            waits=_waits(row),
         )
         for row in rows
     }
+
+
+def _waits(row: asyncpg.Record) -> str | None:
+    if row["put_off_until"]:
+        return f"put off until {row['put_off_until'].astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+    reason = waits(row)
+    return f"waits: {reason}" if reason else None
 
 
 async def _sessions(

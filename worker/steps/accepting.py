@@ -59,7 +59,7 @@ class Accepting:
         lined = await in_halves(waiting, insert, _waiting_refused_by_postgres)
         for one in lined.values():
             self._metrics.put_in_line.labels(one.reason).inc()
-            _log.info(
+            _log.debug(
                 "request.waiting", request_id=str(one.arrival.request_id), org_id=one.arrival.org_id,
                 reason=one.reason,
             )  # fmt: skip

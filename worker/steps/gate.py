@@ -2,12 +2,17 @@
 
 import asyncio
 import math
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from worker.rules import NO_ORG, NOTHING, Rules, WaitReason
 from worker.values import Arrival, Waiting
+
+_PATIENCE_SECONDS = 3.0
+# How many more of one organisation than its share may be in a batch by chance: one in a million has more.
+_SIGMAS, _A_FEW = 5, 3
 
 
 class Divided(NamedTuple):
@@ -25,13 +30,16 @@ class Gate:
         *,
         fair: bool,
         max_waiting: int,
-        is_backlogged: Callable[[], bool],
+        quick: bool,
+        is_full: Callable[[], bool],
         breaker_is_open: Callable[[], bool],
     ) -> None:
         self._me = me
         self._fair = fair
         self._max_waiting = max_waiting
-        self._is_backlogged = is_backlogged
+        self._quick = quick  # a request is begun as quickly as it is put in line
+        self._is_full = is_full
+        self._full_since: float | None = None
         self._breaker_is_open = breaker_is_open
         self._rules = NOTHING
         self._in_line: set[str] = set()  # organisations that have something waiting which may begin
@@ -56,7 +64,31 @@ class Gate:
         """Return whether deliveries are taken that cannot begin: there is more behind them, or others are in
         line already, so that whose turn it is has to be found out.
         """
-        return self._fair and not self.full and bool(self._in_line or self._is_backlogged())
+        return self._fair and not self.full and bool(self._in_line or self._is_backlogged)
+
+    @property
+    def _is_backlogged(self) -> bool:
+        """Return whether there is more in the queue than this worker may hold. Where requests are begun as
+        quickly as they are put in line, that is worth its cost only if it lasts.
+        """
+        if not self._is_full():
+            self._full_since = None
+            return False
+        now = time.monotonic()
+        if self._full_since is None:
+            self._full_since = now
+        return not self._quick or now - self._full_since >= _PATIENCE_SECONDS
+
+    def _joins_its_line(self, org: str) -> bool:
+        """Return whether a request of this organisation waits behind those that are in line already. Where
+        requests are begun quickly, only if another organisation is in line as well: then it is to be exact.
+        """
+        return (
+            self._fair
+            and not self.full
+            and org in self._in_line
+            and (not self._quick or len(self._in_line) > 1)
+        )
 
     def learn(self, rules: Rules, in_line: Iterable[str]) -> None:
         """Take in the rules, and who is in line, as they are on record now."""
@@ -92,14 +124,14 @@ class Gate:
                 self._keep(divided, arrival, "not_before")
             elif self._rules.any_wait and (reason := self._rules.reason_to_wait(org)):
                 self._keep(divided, arrival, reason)
-            elif self._fair and org in self._in_line and not self.full:
+            elif self._joins_its_line(org):
                 self._keep(divided, arrival, "over_share")
             else:
                 candidates[org].append(arrival)
         if not candidates:
             return divided
         number = sum(map(len, candidates.values()))
-        if number > room or (self._fair and len(candidates) > 1 and self._is_backlogged() and not self.full):
+        if number > room or (self._fair and len(candidates) > 1 and not self.full and self._is_backlogged):
             self._share(candidates, min(room, number), divided)
         else:
             for some in candidates.values():
@@ -110,13 +142,16 @@ class Gate:
         """Let each organisation begin its share. What one leaves is shared out among the others, but for one
         that has more than chance explains: behind it in the queue may be others that have less.
         """
+        number = sum(map(len, candidates.values()))
         weights = {org: self._rules.weight_of(org) for org in candidates}
         total = sum(weights.values())
         turns: list[tuple[float, Arrival]] = []
         reason: WaitReason = "breaker" if self._breaker_is_open() else "over_share"
         for org, some in candidates.items():
-            share = max(1.0, room * weights[org] / total)
-            most = math.ceil(share) if len(some) > share + 3 * math.sqrt(share) else len(some)
+            part = weights[org] / total
+            share = max(1.0, room * part)
+            by_chance = number * part + _SIGMAS * math.sqrt(number * part * (1 - part)) + _A_FEW
+            most = math.ceil(share) if len(some) > by_chance else len(some)
             turns += [((place + 1) / weights[org], arrival) for place, arrival in enumerate(some[:most])]
             for arrival in some[most:]:
                 self._keep(divided, arrival, reason)

@@ -13,8 +13,11 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
+from uuid import UUID
 
+import asyncpg
 from support.faults.load import Books, Producers, keeping_books
 from support.faults.processes import WorkerProcess
 from support.faults.proxy import Proxy, proxy_to
@@ -28,6 +31,8 @@ PREFIX = "chaos"
 _ANSWER_SECONDS = 180
 _SECONDS_PER_FAULT = 6.0  # more than most take, with the outage after it: requests outlast the faults
 _OPEN_AT_MOST = 1_500
+_NOT_BEFORE_IN, _DEADLINE_IN = 10, 20  # of so many requests, one
+_WAITING = "select count(*) from requests where waits_in is not null"
 
 
 class Fault(NamedTuple):
@@ -50,6 +55,9 @@ class Report:
     faults: list[Fault] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
     attempts: dict[int, int] = field(default_factory=dict)
+    waited: int = 0  # requests that stood in a line
+    claims: int = 0  # leases into which they were taken
+    too_late: int = 0
 
     def text(self) -> str:
         kinds = Counter(fault.name for fault in self.faults)
@@ -57,6 +65,7 @@ class Report:
             f"seed {self.seed}, {self.workers} workers, {self.seconds:.0f} s",
             f"confirmed {self.confirmed}, answered {self.answered}, copies of responses {self.copies}",
             f"requests by attempts needed: {dict(sorted(self.attempts.items()))}",
+            f"waited {self.waited}, claimed {self.claims} times; past their deadline {self.too_late}",
             f"faults {len(self.faults)}: "
             + ", ".join(f"{name} {count}" for name, count in sorted(kinds.items())),
             f"in flight at a fault: at least {min((fault.in_flight for fault in self.faults), default=0)}",
@@ -106,6 +115,7 @@ async def run_chaos(
                 begun = time.monotonic()
                 dice = random.Random(seed)  # noqa: S311 — a schedule, no secret
                 producers = Producers(rabbit.url, PREFIX, books, open_at_most=_OPEN_AT_MOST)
+                producers.headers_for = _some_wait
                 stage = Stage(
                     rabbit, postgres, to_rabbit, to_postgres, crew, books, producers, dice, report, begun
                 )
@@ -192,6 +202,36 @@ async def _terminate_worker(stage: Stage) -> str:
     return f"exit code {code}"
 
 
+def _some_wait(request_id: UUID) -> dict[str, str]:
+    """Returns a request's headers: some may not begin yet, and some have a deadline."""
+    headers, now = {}, datetime.now(UTC)
+    if request_id.int % _NOT_BEFORE_IN == 0:
+        headers["not_before"] = (now + timedelta(seconds=1 + request_id.int % 5)).isoformat()
+    if request_id.int % _DEADLINE_IN == 1:
+        headers["deadline"] = (now + timedelta(seconds=2)).isoformat()
+    return headers
+
+
+def _holding_back(put: str, take_away: str) -> Callable[[Stage], Awaitable[str]]:
+    """Makes a fault of a pause or a limit: requests have to wait, and go on after it."""
+
+    async def hold_back(stage: Stage) -> str:
+        connection = await asyncpg.connect(stage.postgres.url)
+        try:
+            before = await connection.fetchval(_WAITING)
+            await connection.execute(put)
+            async with asyncio.timeout(60):
+                while (waiting := await connection.fetchval(_WAITING)) <= before:  # noqa: ASYNC110 — as below
+                    await asyncio.sleep(0.05)
+            await asyncio.sleep(stage.dice.uniform(1, 4))
+            await connection.execute(take_away)
+        finally:
+            await connection.close()
+        return f"{waiting} had to wait"
+
+    return hold_back
+
+
 def _server_faults(
     name: str, pick: Callable[[Stage], Faulty]
 ) -> dict[str, Callable[[Stage], Awaitable[str]]]:
@@ -264,7 +304,20 @@ def _network_faults(
     }
 
 
+_PAUSE = "insert into pauses (scope, name, reason, paused_by) values "
+_LIMIT = "insert into limits (scope, name, source, running, rate, burst, set_by) values "
 FAULTS: dict[str, Callable[[Stage], Awaitable[str]]] = {
+    "all paused": _holding_back(_PAUSE + "('all', '', 'chaos', 'me')", "delete from pauses"),
+    "some paused": _holding_back(
+        _PAUSE + "('org', 'org-1', 'chaos', 'me'), ('org', 'org-4', 'chaos', 'me')", "delete from pauses"
+    ),
+    "running limited": _holding_back(
+        _LIMIT + "('each', '', 'command', 4, null, null, 'me'), ('all', '', 'command', 20, null, null, 'me')",
+        "delete from limits",
+    ),
+    "rate limited": _holding_back(
+        _LIMIT + "('each', '', 'command', null, 30, 10, 'me')", "delete from limits"
+    ),
     "worker killed": _kill_worker,
     "worker frozen": _freeze_worker,
     "all workers killed": _kill_all_workers,
@@ -295,11 +348,15 @@ async def _check(report: Report, database_url: str, books: Books) -> None:
     report.confirmed, report.answered = len(books.confirmed), len(books.answered)
     report.copies = len(books.received)
     report.violations = await verify(database_url, books.confirmed, books.received)
-    import asyncpg  # noqa: PLC0415
-
     connection = await asyncpg.connect(database_url)
     rows = await connection.fetch("select attempt, count(*) from requests group by 1")
     report.attempts = {row["attempt"]: row["count"] for row in rows}
+    waited = await connection.fetchrow(
+        "select count(*) as waited, count(distinct lease) as claims, "
+        "count(*) filter (where error_code = 'deadline_exceeded') as too_late "
+        "from requests where begins_at is not null"
+    )
+    report.waited, report.claims, report.too_late = waited["waited"], waited["claims"], waited["too_late"]
     await connection.close()
 
 
@@ -316,7 +373,8 @@ def main() -> int:
     given = parser.parse_args()
     report = asyncio.run(run_chaos(given.seed, given.requests, given.faults, given.workers))
     print(report.text())
-    return 1 if report.violations or len(report.faults) < given.faults else 0
+    idle = len(report.faults) < given.faults or not report.waited or not report.claims
+    return 1 if report.violations or idle else 0
 
 
 if __name__ == "__main__":

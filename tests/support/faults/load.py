@@ -88,6 +88,7 @@ class Producers:
 
     def __init__(self, amqp_url: str, prefix: str, books: Books, open_at_most: int) -> None:
         self.per_second: float | None = None  # None: as fast as it goes
+        self.headers_for: Callable[[UUID], dict[str, str]] = lambda _: {}
         self._hosts = Hosts(amqp_url)
         self._exchange = names_for(prefix).requests
         self._books = books
@@ -129,7 +130,10 @@ class Producers:
                 routing_key="create",
                 mandatory=True,
                 properties=aio_pika.Message(
-                    body, message_id=str(request_id), delivery_mode=aio_pika.DeliveryMode.PERSISTENT
+                    body,
+                    message_id=str(request_id),
+                    delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+                    headers=dict(self.headers_for(request_id)),
                 ).properties,
             )
         self._sent_and_confirmed.add(request_id)

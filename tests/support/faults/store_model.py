@@ -4,6 +4,7 @@ The steps that a request and a lease may take are not said again: they are those
 """
 
 import copy
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -15,6 +16,8 @@ from worker import law
 from worker.monitoring.readiness import Readiness
 from worker.postgres.database import Database
 
+ALL = "(all)"
+
 
 @dataclass
 class Row:
@@ -22,8 +25,9 @@ class Row:
 
     fingerprint: bytes
     session_id: str
-    worker: UUID
+    worker: UUID | None
     lease: int | None
+    org: str
     reply_to: str | None = None
     status: str = law.BEGIN
     attempt: int = 0
@@ -31,7 +35,12 @@ class Row:
     error_code: str | None = None
     published: bool = False
     waits: bool = False  # its response, for a queue
-    due: bool | None = None  # put off: whether its time has come
+    due: bool | None = None  # put off, or in line with a deadline: whether its time has come
+    line: str | None = None  # of the organisation in whose line it waits
+    begins: bool | None = None  # it was put in line: whether it might have begun
+    counted: str | None = None  # the organisation under whose limit it runs
+    deadline: bool = False
+    late: bool = False  # its deadline has passed
     failed: list[tuple[int, str]] = field(default_factory=list)  # attempts, and of which kind they failed
     sessions: list[str] = field(default_factory=list)
     history: list[tuple[str, int]] = field(default_factory=list)
@@ -71,6 +80,14 @@ class Lease:
 
 
 @dataclass
+class InForce:
+    """What people have decided."""
+
+    paused: set[str] = field(default_factory=set)  # organisations, or ALL
+    running: dict[str, int] = field(default_factory=dict)  # at once, of an organisation, or of ALL
+
+
+@dataclass
 class State:
     requests: dict[UUID, Row] = field(default_factory=dict)
     leases: dict[int, Lease] = field(default_factory=dict)
@@ -79,7 +96,9 @@ class State:
 SNAPSHOT = """
 select r.request_id, r.fingerprint, r.session_id, r.worker, r.lease, r.reply_to, r.status, r.attempt,
   r.response, r.error_code, r.published_at is not null as published, r.answer_at is not null as waits,
-  r.due_at <= now() as due,
+  r.due_at <= now() as due, r.org_id as org, r.waits_in as line, r.begins_at <= now() as begins,
+  r.runs_in as counted, r.deadline_at is not null as deadline,
+  coalesce(r.deadline_at <= now(), false) as late,
   array(
     select a.attempt || ' ' || a.kind from attempts a where a.request_id = r.request_id order by a.attempt
   ) as failed,
@@ -112,6 +131,7 @@ class Expected:
 
     def __init__(self) -> None:
         self.state = State()
+        self.in_force = InForce()
 
     def apply(self, query: str, args: Sequence[Any], rows: Sequence[asyncpg.Record]) -> None:
         """Does what the statement does, and compares what it returned."""
@@ -161,12 +181,84 @@ class Expected:
         begun = set()
         for index, request_id in enumerate(ids):
             if held and request_id not in self.state.requests:
-                row = Row(columns[2][index], columns[5][index], me, lease, columns[6][index])
+                row = Row(
+                    columns[2][index], columns[5][index], me, lease, columns[0][index], columns[6][index]
+                )
                 for status in ("pending", "processing"):
                     row.go("accept", status)
                 self.state.requests[request_id] = row
                 begun.add(request_id)
         assert (set(rows[0]["begun"]), rows[0]["held"]) == (begun, held)
+
+    def _wait(self, rows: Any, ids: Any, *columns: Any) -> None:
+        joined = set()
+        for index, request_id in enumerate(ids):
+            if request_id not in self.state.requests:
+                row = self.state.requests[request_id] = Row(
+                    columns[2][index], columns[5][index], None, None, columns[0][index], columns[6][index]
+                )
+                row.go("wait", "pending")
+                row.line, row.begins = row.org, columns[11][index] is None
+                row.deadline = columns[9][index] is not None
+                row.due = False if row.deadline else None
+                joined.add(request_id)
+        assert set(rows[0]["waiting"]) == joined
+
+    def may_begin(self) -> set[UUID]:
+        """Return those in line that pauses and limits let begin now."""
+        rows, in_force = self.state.requests, self.in_force
+        running = Counter(row.counted for row in rows.values() if row.counted is not None)
+
+        def has_room(org: str, count: int) -> bool:
+            return org not in in_force.paused and in_force.running.get(org, count + 1) > count
+
+        if not has_room(ALL, running.total()):
+            return set()
+        return {
+            one
+            for one, row in rows.items()
+            if row.line is not None and row.begins and has_room(row.line, running[row.line])
+        }
+
+    def why_waiting(self, org: str) -> bool:
+        return bool({org, ALL} & (self.in_force.paused | self.in_force.running.keys()))
+
+    def _claim_waiting(self, rows: Any, lease: int, me: UUID, _seconds: Any, most: int) -> None:
+        """Which of them are next, tests of fairness ask: here, that some are, and none that may not be."""
+        requests, held = self.state.requests, self.state.leases.get(lease)
+        found = {row["request_id"] for row in rows}
+        mine = {one for one, row in requests.items() if row.lease == lease and not row.published}
+        if held and held.worker != me:
+            assert found == set()
+        elif mine:
+            self._compare_held(rows, mine)
+        else:
+            may_begin = self.may_begin()
+            assert found <= may_begin
+            assert len(found) <= most
+            assert bool(found) == bool(may_begin and most)
+            for one in found:
+                row = requests[one]
+                if row.status == "pending":
+                    row.go("claim_waiting", "processing")
+                    row.worker = me
+                counted = {str(row.line), ALL} & self.in_force.running.keys()
+                row.counted, row.lease, row.line, row.due = row.line if counted else None, lease, None, None
+            if found:
+                self.state.leases.setdefault(lease, Lease(me)).due = False
+            self._compare_held(rows, found)
+            running = Counter(row.counted for row in requests.values() if row.counted is not None)
+            for org in {own for one in found if (own := requests[one].counted) is not None}:
+                assert running[org] <= self.in_force.running.get(org, len(requests))
+            if found:
+                assert running.total() <= self.in_force.running.get(ALL, len(requests))
+
+    def _begin_pending(self, _: Any, me: UUID, ids: Any) -> None:
+        for one in ids:
+            row = self.state.requests[one]
+            if row.status == "pending":
+                row.go("begin_pending", "processing")
+                row.worker, row.line, row.due = me, None, False
 
     def _note(self, _: Any, published: Any, done: Any, me: UUID) -> None:
         self._publish(published)
@@ -202,7 +294,8 @@ class Expected:
                 continue
             row.go("finish", statuses[index])
             row.response, row.error_code, row.worker = responses[index], codes[index], me
-            row.due = None if row.due is None else False
+            row.due = None if row.due is None and row.line is None else False
+            row.line = row.counted = None
             row.sessions += [sessions[index]] if sessions[index] else []
             stored.add((request_id, row.reply_to))
         assert {(row["request_id"], row["reply_to"]) for row in rows} == stored
@@ -214,7 +307,7 @@ class Expected:
         for request_id, attempt, delay, kind in zip(ids, attempts, delays, kinds, strict=True):
             row = self.state.requests[request_id]
             if not row.finished and row.attempt == attempt:
-                row.lease, row.due = None, delay == 0
+                row.lease, row.due, row.counted = None, delay == 0, None
                 row.fail(kind)
                 moved.add(request_id)
         assert {row["request_id"] for row in rows} == moved
@@ -236,11 +329,20 @@ class Expected:
             if held and held.worker == me and row.lease == lease and not row.published
         }  # fmt: skip
         due = {one for one, row in requests.items() if row.due}
+        for one in [one for one in due if not (requests[one].finished or requests[one].late)]:
+            row = requests[one]
+            if self.why_waiting(row.org):
+                row.line, row.begins, row.due = row.org, True, False if row.deadline else None
+                due.remove(one)
         assert most - len(mine) >= len(due), "the model knows no order"
         if due and self.state.leases.setdefault(lease, Lease(me)).worker == me:
             self.state.leases[lease].due = False
             for one in due:
-                requests[one].lease, requests[one].due = lease, None
+                row = requests[one]
+                row.lease, row.due, row.line = lease, None, None
+                if row.status == "pending":
+                    row.go("take_due", "processing")
+                    row.worker = me
             mine |= due
         self._compare_held(rows, {one for one in mine if not requests[one].published})
 

@@ -1,11 +1,14 @@
 -- What the checker of the promises reads, from outside of any worker.
 
 -- name: requests
--- These requests as they stand now, and which of their attempts failed.
+-- These requests as they stand now, which of their attempts failed, and what each waits for.
 select
-  request_id, status, attempt, session_id, response, error_code, due_at at time zone 'utc' as due_at,
-  array(select attempt from attempts where attempts.request_id = requests.request_id) as failed
-from requests where request_id = any ($1::uuid[])
+  r.request_id, r.status, r.attempt, r.session_id, r.response, r.error_code,
+  array(select attempt from attempts where attempts.request_id = r.request_id) as failed,
+  case when r.waits_in is null then r.due_at end as put_off_until,
+  w.reason as waits_for, w.until as waits_until, w.pause_reason, w.paused_by
+from requests r left join waiting_requests w using (request_id)
+where r.request_id = any ($1::uuid[])
 
 -- name: transitions
 -- Their histories, each in order: the end of a request comes last of what happened at one time.

@@ -253,6 +253,7 @@ create function claim_waiting(claimer uuid, claim bigint, lease_seconds double p
   set search_path from current as $$
 declare
   room integer := most;
+  settled boolean; -- nobody is changing the rules at this moment: only then a line is laid to rest by them
   whole limits_in_force%rowtype;
   whole_full_at timestamptz;
   chosen text[];
@@ -268,9 +269,7 @@ begin
     return query select * from requests where lease = claim and published_at is null;
     return;  -- claimed before, by a try whose answer was lost
   end if;
-  if not pg_try_advisory_xact_lock_shared('rules'::regclass::oid::bigint) then
-    return;  -- somebody is changing pauses or limits: see raise_rules_version
-  end if;
+  settled := pg_try_advisory_xact_lock_shared('rules'::regclass::oid::bigint);
   if exists (select from pauses where scope = 'all' and coalesce(ends_at > now(), true)) then
     return;
   end if;
@@ -281,6 +280,9 @@ begin
     room := least(room, whole.running - (select count(*) from requests where runs_in is not null));
   end if;
   if whole.rate is not null then
+    if not settled then
+      return;
+    end if;
     select full_at into whole_full_at from rules for no key update;
     room := least(room, tokens(whole.rate, whole.burst, whole_full_at));
   end if;
@@ -305,7 +307,7 @@ begin
   );
   select array_agg(org_id order by pass) into chosen from (
     select org_id, pass from lines where asleep_until is null
-    order by pass limit room for no key update skip locked
+    order by pass limit greatest(1, (room + 3) / 4) for no key update skip locked -- a line costs more than a request
   ) as next;
   if chosen is null then
     return;
@@ -314,7 +316,7 @@ begin
     select
       l.org_id, l.pass, place.position, of_it.weight, of_it.running, of_it.rate, of_it.burst, l.full_at,
       case
-        when paused.name is not null then 0
+        when paused.name is not null or (of_it.rate is not null and not settled) then 0
         else least(
           ceil(room * of_it.weight / sum(of_it.weight) over ()),
           of_it.running - case
@@ -368,25 +370,27 @@ begin
   end if;
 
   -- Lines that cannot go on are laid to rest; nobody is looking for them until it is their time.
-  with stopped as (
-    select l.org_id, l.full_at, of_it.rate, coalesce(of_it.burst, ceil(of_it.rate)) as burst, paused.ends_at,
-      case
-        when paused.name is not null then 'paused'
-        when of_it.running <= (select count(*) from requests r where r.runs_in = l.org_id) then 'running'
-        when of_it.rate is not null and tokens(of_it.rate, of_it.burst, l.full_at) < 1 then 'rate'
-      end as why
-    from lines l
-    cross join lateral limit_of(l.org_id) as of_it
-    left join pauses paused on paused.scope = 'org' and paused.name = l.org_id
-      and coalesce(paused.ends_at > now(), true)
-    where l.org_id = any (chosen)
-  )
-  update lines set asleep_for = stopped.why, asleep_until = case stopped.why
-    when 'paused' then coalesce(stopped.ends_at, 'infinity')
-    when 'running' then now() + interval '1 second' -- or as soon as a worker that has finished one looks
-    when 'rate' then stopped.full_at - make_interval(secs => (stopped.burst - 1) / stopped.rate)
-  end
-  from stopped where lines.org_id = stopped.org_id and stopped.why is not null;
+  if settled and (exists (select from limits) or exists (select from pauses)) then
+    with stopped as (
+      select l.org_id, l.full_at, of_it.rate, coalesce(of_it.burst, ceil(of_it.rate)) as burst, paused.ends_at,
+        case
+          when paused.name is not null then 'paused'
+          when of_it.running <= (select count(*) from requests r where r.runs_in = l.org_id) then 'running'
+          when of_it.rate is not null and tokens(of_it.rate, of_it.burst, l.full_at) < 1 then 'rate'
+        end as why
+      from lines l
+      cross join lateral limit_of(l.org_id) as of_it
+      left join pauses paused on paused.scope = 'org' and paused.name = l.org_id
+        and coalesce(paused.ends_at > now(), true)
+      where l.org_id = any (chosen)
+    )
+    update lines set asleep_for = stopped.why, asleep_until = case stopped.why
+      when 'paused' then coalesce(stopped.ends_at, 'infinity')
+      when 'running' then now() + interval '1 second' -- or as soon as a worker that has finished one looks
+      when 'rate' then stopped.full_at - make_interval(secs => (stopped.burst - 1) / stopped.rate)
+    end
+    from stopped where lines.org_id = stopped.org_id and stopped.why is not null;
+  end if;
   select array_agg(org_id) into emptied from (
     select l.org_id from lines l
     where l.org_id = any (chosen) and l.asleep_until is null and not exists (
