@@ -11,11 +11,13 @@ from schemas import CreateSessionResponse
 from worker.cli import record_tables
 from worker.cli.bulk.progress import progress_bar, show_totals
 from worker.cli.bulk.sending import Totals
-from worker.cli.commands import demo, status, verify
+from worker.cli.commands import demo, limits, pause, status, verify
 from worker.cli.demo.scenes import Seen
 from worker.operations.promises import Violation
 from worker.operations.record import Record
 from worker.operations.search import Match
+from worker.operations.steering import LimitOnRecord, PauseOnRecord
+from worker.rules import Limit, Pause
 
 ID = UUID("01a21313-193a-7ec2-957d-c1cec8248b24")
 SESSION = "ts_261125_1os3m392s538n"
@@ -65,6 +67,38 @@ SEEN = [
 TABLES: dict[str, RenderableType] = {
     "status": record_tables.render(FOUND),
     "matches": status.table_of([Match(ID, "processing", "an-organisation" * 3, SESSION, "c", AT)]),
+    "pauses": pause.table_of(
+        [
+            PauseOnRecord(Pause("worker", str(ID), "the reason is this " * 5, "someone@host", AT, AT), None),
+            PauseOnRecord(Pause("org", "an-org" * 42, "a reason", "someone@a-host", AT, None), None),
+        ]
+    ),
+    "limits": limits.table_of(
+        [
+            LimitOnRecord(
+                Limit("all", "", 100, 0.05, 1_000),
+                "setting",
+                None,
+                "WORKER_LIMITS",
+                AT,
+                False,
+                None,
+                None,
+                None,
+            ),
+            LimitOnRecord(
+                Limit("org", str(ID), 2**31 - 1, 1e6, 10, 0.125),
+                "command",
+                "too many errors there " * 3,
+                "someone@a-host",
+                AT,
+                True,
+                100_000,
+                1_000,
+                0.3,
+            ),
+        ]
+    ),
     "demo": demo.scenes_table(SEEN),
     "verify": verify.table_of(
         [Violation("the response is true", str(ID), f"completed, with the session {SESSION}")]

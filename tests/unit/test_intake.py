@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from pamqp import commands as spec
 from pamqp.frame import unmarshal
 
-from worker.rabbitmq.channel_session import ChannelSession
+from worker.monitoring.readiness import Readiness
+from worker.rabbitmq.channel_session import ChannelSession, Delivery
+from worker.rabbitmq.intake import Bounds, Intake, Source
 
 
 def session_with(delivered: int, hold_back: int = 100) -> ChannelSession:
@@ -180,3 +182,15 @@ async def test_acknowledgements_that_wait_for_room_are_not_overtaken(lanes_a_tur
         await draining
     assert not broker.outstanding
     assert line.nacked == {tag for tag in range(1, count + 1) if tag % 50 in range(12)} - {0}
+
+
+def test_what_is_held_back_hands_out_nothing() -> None:
+    bounds = Bounds(deliveries=8, held_bytes=100, body_bytes=100)
+    intake = Intake([Source("queue")], bounds, Readiness([]), None, eager=False)
+    message: Any = SimpleNamespace(body=b"")
+    intake.take_over([Delivery(1, message, session_with(1), 0.0)])
+
+    intake.hold_back()
+    assert intake.take(5) == []
+    intake.go_on()
+    assert len(intake.take(5)) == 1

@@ -44,9 +44,7 @@ def moment_or_time_from_now(text: str) -> datetime | timedelta:
     try:
         return moments.moment(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"is {error}, nor a time from now such as +30m, +2h or +1d"
-        ) from None
+        raise argparse.ArgumentTypeError(f"is {error}, nor a time from now as +30m, +2h or +1d") from None
 
 
 def words(text: str) -> str:

@@ -20,12 +20,22 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401 — what argparse takes
         super().__init__(formatter_class=Help, **settings)
+        self._in_turns = False
 
     def parse_known_args(  # type: ignore[override] # argparse gives it a type for each kind of namespace
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Refuse what this parser does not know, with its own usage."""
-        options, unknown = super().parse_known_args(args, namespace)
+        """Refuse what this parser does not know, with its own usage. A command's options may stand anywhere:
+        left to itself, argparse takes a word that may be left out for left out where an option comes first.
+        """
+        if self._in_turns:
+            return super().parse_known_args(args, namespace)
+        if self._subparsers is None:
+            self._in_turns = True
+            options, unknown = self.parse_known_intermixed_args(args, namespace)
+            self._in_turns = False
+        else:
+            options, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}{self._meant(unknown)}")
         return options, []

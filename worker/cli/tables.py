@@ -10,6 +10,7 @@ from rich.text import Text
 _COLOURS = {
     "completed": "green", "active": "green", "failed": "red", "timed_out": "yellow", "processing": "cyan",
 }  # fmt: skip
+_LONGEST_NAME = 36
 NARROWEST = 100  # columns, where the output is no terminal: an id must not be broken over lines
 
 
@@ -46,6 +47,11 @@ def plain(value: object) -> Text:
             each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}" for each in str(value)
         )
     )
+
+
+def cut(name: str) -> str:
+    """Cut a name that is too long for a table."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
 def facts(title: str, rows: Iterable[tuple[str, object]]) -> Table:

@@ -10,7 +10,7 @@ from worker.cli.options import json_option, wait_option, words
 from worker.cli.output import emit
 from worker.cli.record_tables import at
 from worker.cli.steering import by_option, org, say_lines, steered
-from worker.cli.tables import grid, people, plain
+from worker.cli.tables import cut, grid, people, plain
 from worker.operations import steering
 from worker.operations.steering import LimitOnRecord
 from worker.rules import NO_ORG, Limit, Scope, limit_of
@@ -128,21 +128,15 @@ async def _list(options: argparse.Namespace) -> int:
 
 
 def table_of(found: list[LimitOnRecord]) -> Table:
-    table = grid(
-        "", "for", "limit", "source", "waiting", "running", "share", "set", "reason",
-        wrap=["limit", "source", "set", "reason"], cut=["for"],
-    )  # fmt: skip
+    table = grid("", "for", "limit", "now", wrap=["for"])
     for one in found:
-        table.add_row(
-            plain(_whose(one.limit)),
-            one.limit.values,
-            one.source if one.in_force else f"{one.source}, not in force",
-            "" if one.waiting is None else f"{one.waiting:,}",
-            "" if one.running_now is None else f"{one.running_now:,}",
-            "" if one.share is None else f"{one.share:.0%}",
-            plain(f"{at(one.set_at)[:19]} {one.set_by}"),
-            plain(one.reason or ""),
-        )  # fmt: skip
+        limit, source = one.limit, one.source if one.in_force else f"{one.source}, not in force"
+        whose = f"org {cut(limit.name)}" if limit.name else limit.scope
+        told = whose, f"{source}, {at(one.set_at)[:10]}", f"by {one.set_by}", one.reason
+        counts = (one.waiting, "waiting"), (one.running_now, "running")
+        now = [f"{number:,} {what}" for number, what in counts if number is not None]
+        now += [] if one.share is None else [f"share {one.share:.0%}"]
+        table.add_row(plain("\n".join(filter(None, told))), "\n".join(limit.values.split()), "\n".join(now))
     return table
 
 

@@ -23,7 +23,7 @@ from worker.cli.steering import (
     told,
     wait_now,
 )
-from worker.cli.tables import grid, people, plain
+from worker.cli.tables import cut, grid, people, plain
 from worker.operations import steering
 from worker.operations.steering import Paused, PauseOnRecord
 
@@ -134,11 +134,9 @@ async def _list(options: argparse.Namespace) -> int:
 
 
 def table_of(found: list[PauseOnRecord]) -> Table:
-    table = grid("", "paused", "until", "since", "by", "reason", wrap=["reason", "by"], cut=["paused"])
-    for one in found:
-        pause = one.pause
-        table.add_row(
-            plain(Place(pause.scope, pause.name, one.place)), at(pause.ends_at)[:19] if pause.ends_at else "",
-            at(pause.paused_at)[:19], plain(pause.paused_by), plain(pause.reason),
-        )  # fmt: skip
+    table = grid("", "paused", "why", wrap=["why"])
+    for pause, where in found:
+        until = f"\nuntil {at(pause.ends_at)[:19]}" if pause.ends_at else ""
+        why = f"{pause.reason}\nby {pause.paused_by}\nsince {at(pause.paused_at)[:19]}{until}"
+        table.add_row(plain(Place(pause.scope, cut(pause.name), where)), plain(why))
     return table
