@@ -389,8 +389,10 @@ async def test_shares_are_as_the_weights_say_however_many_claim(
 
     await asyncio.gather(*map(claims, workers))
 
-    for org, share in (("a", 1 / 7), ("b", 2 / 7), ("c", 4 / 7)):
-        assert abs(claimed[org] / claimed.total() - share) < 0.05, claimed
+    had = [claimed["a"], claimed["b"] / 2, claimed["c"] / 4]
+    assert max(had) - min(had) <= 20 + 8 + 20, (
+        "no line is farther ahead than a claim and a bit, and one claim more"
+    )
 
 
 def _to_wait(one: Arrival) -> list[list[Any]]:

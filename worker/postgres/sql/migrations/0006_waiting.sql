@@ -184,15 +184,21 @@ create view waiting_requests as
 -- Makes sure that each of these lines is there, and awake when the first of its requests may begin.
 -- Whoever puts requests in line holds a lock of the weakest kind on it until his commit. Whoever finds a line empty,
 -- and lays it to rest, needs the strongest, and passes it by while he cannot have it: so nobody is overlooked.
+-- What is locked is read again by a later statement: a lock of the weakest kind may show what was before the last change.
 create function join_lines(orgs text[], begins timestamptz[]) returns void language plpgsql
   set search_path from current as $$
+declare
+  locked text[];
 begin
+  select array_agg(org_id) into locked from (
+    select l.org_id from lines l where l.org_id = any (orgs) order by l.org_id for key share
+  ) as there;
   with wanted as (
     select org_id, min(begins_at) as first_at from unnest(orgs, begins) as given (org_id, begins_at) group by org_id
   ), awake as (
     select l.org_id from lines l join wanted using (org_id)
-    where l.asleep_until is null or (l.asleep_for <> 'not_before' or l.asleep_until <= wanted.first_at)
-    order by l.org_id for key share of l
+    where l.org_id = any (locked)
+      and (l.asleep_until is null or l.asleep_for <> 'not_before' or l.asleep_until <= wanted.first_at)
   )
   insert into lines (org_id, pass, asleep_until, asleep_for)
   select
@@ -305,9 +311,12 @@ begin
       and coalesce(of_it.running > (select count(*) from requests r where r.runs_in = l.org_id), true)
     limit 1000 for no key update of l skip locked
   );
+  -- Of the lines that no other worker is looking at, those that have had least; but none that is far ahead of others.
+  -- A line costs more than a request, so some requests are taken of each.
   select array_agg(org_id order by pass) into chosen from (
-    select org_id, pass from lines where asleep_until is null
-    order by pass limit greatest(1, (room + 3) / 4) for no key update skip locked -- a line costs more than a request
+    select org_id, pass from lines
+    where asleep_until is null and pass <= room + 8 + (select min(pass) from lines where asleep_until is null)
+    order by pass limit greatest(1, (room + 3) / 4) for no key update skip locked
   ) as next;
   if chosen is null then
     return;
