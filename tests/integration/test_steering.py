@@ -187,6 +187,29 @@ async def test_limits_show_what_waits_and_runs(database: Database, db: asyncpg.C
     assert shares["b"] == pytest.approx(2 / 3)
 
 
+async def test_until_when_something_waits(database: Database, db: asyncpg.Connection) -> None:
+    async def until(in_hours: float = 0) -> float | None:
+        """Returns for how many hours a request waits that may begin in so many."""
+        row = await db.fetchrow(
+            "update requests set begins_at = now() + make_interval(secs => $1) returning request_id",
+            in_hours * 3600 - 60,
+        )
+        seconds = await db.fetchval(
+            "select extract(epoch from until - now())::float8 from waiting_requests where request_id = $1",
+            row["request_id"],
+        )
+        return None if seconds is None else round(seconds / 3600, 1)
+
+    await put_in_line(db, "a")
+    assert (await until(), await until(3)) == (None, 3)
+    await steering.pause(database, "org", "a", reason="r", by=ME, until=timedelta(hours=2))
+    assert (await until(), await until(1), await until(3)) == (2, 2, 3)
+    await steering.pause(database, "all", "", reason="r", by=ME, until=timedelta(hours=1))
+    assert (await until(), await until(3)) == (2, 3)
+    await steering.pause(database, "all", "", reason="r", by=ME)
+    assert (await until(), await until(3)) == (None, None), "nobody has said when"
+
+
 async def operate(database: Database, number: int, orgs: list[str]) -> None:
     """Does all that an operator can do, again and again, to one organisation after the other."""
     me = f"operator {number}"
