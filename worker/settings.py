@@ -175,7 +175,7 @@ class Settings(BaseSettings):
         default="",
         description="Limits and shares, for all workers together: `all: running=200; each: rate=50/s "
         "burst=100; org-7: weight=2 running=10`. `session-worker limits` changes them while workers run, and "
-        "counts before this.",
+        "counts before this; an organisation that is called `all` or `each` needs it.",
     )
     breaker_share: float = Field(
         default=0.5,

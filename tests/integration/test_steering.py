@@ -171,7 +171,8 @@ async def test_limits_show_what_waits_and_runs(database: Database, db: asyncpg.C
     await limited(database, "each", rate=10.0)
     await put_in_line(db, "a", 5)
     await put_in_line(db, "b", 3)
-    assert await (await new_claimer(database)).claim(4) == 4
+    claimer = await new_claimer(database)
+    assert (await claimer.claim(4), await claimer.claim(2)) == (2, 2), "as many of the first as may run"
 
     shown = {one.limit.name or one.limit.scope: one for one in await steering.limits(database)}
 
@@ -184,6 +185,29 @@ async def test_limits_show_what_waits_and_runs(database: Database, db: asyncpg.C
     assert await limited(database, "org", "a", running=9)
     shares = {one.limit.name: one.share for one in await steering.limits(database)}
     assert shares["b"] == pytest.approx(2 / 3)
+
+
+async def test_until_when_something_waits(database: Database, db: asyncpg.Connection) -> None:
+    async def until(in_hours: float = 0) -> float | None:
+        """Returns for how many hours a request waits that may begin in so many."""
+        row = await db.fetchrow(
+            "update requests set begins_at = now() + make_interval(secs => $1) returning request_id",
+            in_hours * 3600 - 60,
+        )
+        seconds = await db.fetchval(
+            "select extract(epoch from until - now())::float8 from waiting_requests where request_id = $1",
+            row["request_id"],
+        )
+        return None if seconds is None else round(seconds / 3600, 1)
+
+    await put_in_line(db, "a")
+    assert (await until(), await until(3)) == (None, 3)
+    await steering.pause(database, "org", "a", reason="r", by=ME, until=timedelta(hours=2))
+    assert (await until(), await until(1), await until(3)) == (2, 2, 3)
+    await steering.pause(database, "all", "", reason="r", by=ME, until=timedelta(hours=1))
+    assert (await until(), await until(3)) == (2, 3)
+    await steering.pause(database, "all", "", reason="r", by=ME)
+    assert (await until(), await until(3)) == (None, None), "nobody has said when"
 
 
 async def operate(database: Database, number: int, orgs: list[str]) -> None:

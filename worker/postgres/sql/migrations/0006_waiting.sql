@@ -168,9 +168,9 @@ create view waiting_requests as
       else r.waits_for
     end as reason,
     case
-      when a.scope is not null then greatest(a.ends_at, case when r.begins_at > now() then r.begins_at end)
-      when o.scope is not null then greatest(o.ends_at, case when r.begins_at > now() then r.begins_at end)
-      when r.begins_at > now() then r.begins_at
+      when (a.scope is not null and a.ends_at is null) or (o.scope is not null and o.ends_at is null) then null
+      when a.scope is not null or o.scope is not null or r.begins_at > now() then
+        greatest(a.ends_at, o.ends_at, r.begins_at)
       when l.asleep_for = 'rate' then l.asleep_until
     end as until,
     coalesce(a.reason, o.reason) as pause_reason,
