@@ -14,6 +14,10 @@ from support.commands import Shell, line_with
 from support.harness import Desk, NewWorker, eventually, good_request, response_in
 
 PROMISED_SECONDS = 1.0
+SILENT = """
+insert into workers (id, host, pid, version, heartbeat)
+values (gen_random_uuid(), 'silent', 1, '1', now() - interval '1 h')
+"""
 
 
 def of_org(org: str) -> dict[str, Any]:
@@ -44,6 +48,7 @@ async def two_workers(shell: Shell) -> AsyncIterator[list[asyncio.subprocess.Pro
 async def test_a_pause_counts_within_a_second_on_each_worker_and_on_one_that_comes(
     shell: Shell, two_workers: list[asyncio.subprocess.Process], desk: Desk, db: asyncpg.Connection
 ) -> None:
+    await db.execute(SILENT)
     paused = await shell.run("pause", "--org", "größe 🙂", "--reason", "too many errors", "--by", "ops")
     await asyncio.sleep(PROMISED_SECONDS)
     for _ in range(20):
@@ -85,7 +90,8 @@ async def test_a_worker_is_paused_by_its_place_and_stops_in_order(
 ) -> None:
     first, second = two_workers
     row = await db.fetchrow("select id, host || ':' || pid as place from workers where pid = $1", first.pid)
-    unknown = await shell.run("pause", "--worker", "nowhere:1", "--reason", "r")
+    await db.execute(SILENT)
+    unknown = await shell.run("pause", "--worker", "silent:1", "--reason", "r")
     paused = await shell.run("pause", "--worker", row["place"], "--reason", "a look at its memory")
     await line_with(first.stderr, "worker.paused", "a look at its memory")
     for _ in range(5):
@@ -102,7 +108,7 @@ async def test_a_worker_is_paused_by_its_place_and_stops_in_order(
     assert await second.wait() == 0
 
     assert (unknown.code, unknown.out) == (1, "")
-    assert "no live worker is nowhere:1. Those that live:" in unknown.err
+    assert "no live worker is silent:1. Those that live:" in unknown.err
     assert f"{row['id']}  {row['place']}" in unknown.err
     assert "1 other live worker can take what comes" in paused.out
     assert [(one["scope"], one["name"], one["place"]) for one in listed.records] == [

@@ -675,8 +675,8 @@ select source, running, rate, burst, weight from limits where scope = $1 and nam
 -- name: limits
 -- The limits as they are set, and what waits and runs under those that are in force, counted up to a bound. The share
 -- of an organisation is that beside all that have something waiting which may begin now.
-with in_line as (
-  select l.org_id, of_it.weight
+with in_line as materialized (
+  select sum(of_it.weight) as weight
   from (select org_id from lines where asleep_until is null order by pass limit $1) as l
   cross join lateral limit_of(l.org_id) as of_it
 )
@@ -694,10 +694,13 @@ select
       select from limits_in_force whole where whole.scope = 'all' and whole.running is not null
     )) then (select count(*) from requests r where r.runs_in = l.name)
   end as running_now,
-  case when l.source = held.source and exists (select from lines where l.scope = 'org' and lines.org_id = l.name) then
-    of_it.weight
-    / (of_it.weight + coalesce((select sum(weight) from in_line where in_line.org_id <> l.name), 0))
-  end as share
+  case when l.source = held.source and l.scope = 'org' then (
+    select of_it.weight / case
+      when lines.asleep_until is null then in_line.weight
+      else coalesce(in_line.weight, 0) + of_it.weight
+    end
+    from lines cross join in_line where lines.org_id = l.name
+  ) end as share
 from limits l
 join limits_in_force held on held.scope = l.scope and held.name = l.name
 cross join lateral limit_of(l.name) as of_it
