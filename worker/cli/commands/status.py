@@ -12,10 +12,10 @@ from rich.table import Table
 from worker.cli import event_loop, exits
 from worker.cli.exits import CommandError
 from worker.cli.lookup_database import LookupDatabase, open_database
+from worker.cli.needed_settings import settings_for
 from worker.cli.options import json_option, positive, wait_option
 from worker.cli.output import emit, say
 from worker.cli.record_tables import at, render
-from worker.cli.servers import settings_for
 from worker.cli.tables import coloured, grid, people, plain
 from worker.monitoring import log
 from worker.operations import search

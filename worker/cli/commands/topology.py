@@ -3,10 +3,11 @@
 import argparse
 
 from worker.cli import event_loop, exits
+from worker.cli.needed_settings import settings_for
 from worker.cli.options import json_option, wait_option
 from worker.cli.output import emit
 from worker.cli.reaching import reach
-from worker.cli.servers import broker_for, design_for, settings_for
+from worker.cli.servers import broker_for, design_for
 from worker.cli.tables import grid, people
 from worker.rabbitmq import topology
 

@@ -12,10 +12,10 @@ from rich.table import Table
 
 from worker.cli import event_loop, exits
 from worker.cli.exits import CommandError
+from worker.cli.needed_settings import settings_for
 from worker.cli.options import json_option, wait_option
 from worker.cli.output import emit, say
 from worker.cli.reaching import reach
-from worker.cli.servers import settings_for
 from worker.cli.tables import grid, people, plain
 from worker.operations.promises import Received, Violation, verify
 from worker.postgres.migrate import require_current

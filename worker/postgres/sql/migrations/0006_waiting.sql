@@ -316,7 +316,7 @@ begin
   select array_agg(org_id order by pass) into chosen from (
     select org_id, pass from lines
     where asleep_until is null and pass <= room + 8 + (select min(pass) from lines where asleep_until is null)
-    order by pass limit greatest(1, (room + 3) / 4) for no key update skip locked
+    order by pass limit greatest(4, (room + 3) / 4) for no key update skip locked
   ) as next;
   if chosen is null then
     return;
