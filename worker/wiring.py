@@ -79,7 +79,6 @@ class Parts:
     recovery: Recovery
     ruling: Ruling
     takings: tuple[Taking, ...]
-    gate: Gate
     lanes: Lanes
     answers: Outbound
 
@@ -206,7 +205,6 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
         recovery=recovery,
         ruling=ruling,
         takings=(take(PUT_OFF, line), take(WAITING, waiting)),
-        gate=gate,
         lanes=Lanes(
             taking,
             cancels,
