@@ -112,10 +112,6 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
         declared.set()
         await serve_together(parts.cancels.serve(connection), parts.taking.serve(connection))
 
-    async def flush_notes() -> None:
-        if parts.leases.has_notes:
-            await parts.leases.flush_notes()
-
     async def tell_readiness() -> None:
         while True:
             await given.readiness.until_up()
@@ -142,7 +138,7 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
         every(parts.alive.interval, "peers", others.compare, at_once=True),
         every(peers.CENSUS_SECONDS, "census", others.count, at_once=True),
         every(watching.LOOK_SECONDS, "watching", watch.run_once, at_once=True),
-        every(_NOTE_SECONDS, "notes", flush_notes),
+        every(_NOTE_SECONDS, "notes", parts.leases.flush_notes),
         every(_RECOVERY_SECONDS, "recovery", parts.recovery.run_once),
         *(taking.run() for taking in parts.takings),
         every(ruling.LOOK_SECONDS, "rules", parts.ruling.look),
@@ -201,8 +197,7 @@ async def _drain(parts: Parts, feed: "asyncio.Task[None]", grace_seconds: float)
             await parts.custody.stop()
             await parts.cancels.flush()
             await parts.taking.flush()
-            if parts.leases.has_notes:
-                await parts.leases.flush_notes()
+            await parts.leases.flush_notes()
     except TimeoutError:
         consequence = "what is unfinished is given back"
         _log.warning("worker.grace_over", grace_seconds=grace_seconds, consequence=consequence)

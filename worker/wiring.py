@@ -80,7 +80,6 @@ class Parts:
     recovery: Recovery
     ruling: Ruling
     takings: tuple[Taking, ...]
-    gate: Gate
     lanes: Lanes
     dead_letters: intake.Intake
     custody: custody.TakingIntoCustody
@@ -219,7 +218,6 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
         recovery=recovery,
         ruling=ruling,
         takings=(take(PUT_OFF, line), take(WAITING, waiting)),
-        gate=gate,
         lanes=Lanes(
             taking,
             cancels,

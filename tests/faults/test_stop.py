@@ -16,7 +16,12 @@ from support.faults.processes import Event, WorkerProcess, worker_processes
 from support.faults.proxy import Proxy, proxy_to
 from support.faults.scene import Scene
 from support.faults.watching import assert_unharmed
+from support.handlers import steer
+from support.harness import Desk, NewWorker, eventually, good_request, response_in
 
+from schemas import CreateSessionRequest
+from worker import app
+from worker.handlers import Context, RetryLater
 from worker.operations.promises import verify
 
 BUSY = {"WORKER_HANDLER": "support.faults.handlers:takes_a_moment"}
@@ -30,6 +35,17 @@ GIVEN_BACK = (
     "and leases.worker is null and lease_until <= now() and not spends_attempt"
 )
 
+# Writes of notes wait for whoever holds this lock.
+NOTES_WAIT = """
+create function wait_to_delete() returns trigger language plpgsql as $$
+begin perform pg_advisory_xact_lock_shared(7); return old; end $$;
+create trigger wait_to_delete before delete on leases for each row execute function wait_to_delete()
+"""
+HOLD_NOTES = "select pg_advisory_xact_lock(7)"
+NOTE_WAITS = (
+    "select exists (select from pg_stat_activity where datname = current_database() "
+    "and wait_event_type = 'Lock' and wait_event = 'advisory')"
+)
 AT_WORK = "select count(*) > 0 from requests where status = 'processing'"
 
 pytestmark = pytest.mark.timeout(120)
@@ -109,6 +125,47 @@ async def test_what_outlasts_the_grace_is_given_back_and_costs_no_attempt(
             taken = await second.event("lease.taken_over")
             assert (taken["holder_silent"], taken["new_attempt"]) == (False, False)
     await assert_unharmed(scene.database_url, books)
+
+
+async def test_a_note_that_is_being_written_is_on_record_before_it_stops(
+    new_worker: NewWorker,
+    desk: Desk,
+    db: asyncpg.Connection,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else its lease would stay, and the next worker would publish the response again."""
+    monkeypatch.setattr(app, "_SIGN_OFF_SECONDS", 0.2)  # after which a worker that did not wait has ended
+    again, go_on = asyncio.Event(), asyncio.Event()
+
+    async def act(_request: CreateSessionRequest, context: Context) -> None:
+        if context.attempt == 1:
+            raise RetryLater
+        again.set()
+        await go_on.wait()
+
+    await db.execute(NOTES_WAIT)
+    worker = await new_worker(handler=steer(act), retry_base_seconds=0.02)
+    request = good_request()
+    await desk.send(request)
+    await again.wait()
+    await eventually(
+        lambda: db.fetchval("select count(*) = 1 from leases")
+    )  # the first one's note is written
+    holder = await asyncpg.connect(database_url)
+    async with holder.transaction():
+        await holder.execute(HOLD_NOTES)
+        go_on.set()
+        assert response_in(await desk.next()).status == "completed"
+        await eventually(lambda: holder.fetchval(NOTE_WAITS))
+        worker.stop_event.set()
+        ended, _ = await asyncio.wait([worker.task], timeout=2)
+    await holder.close()
+    await worker.task
+
+    assert not ended
+    assert await db.fetchval("select count(*) from leases") == 0
+    assert await db.fetchval("select published_at is not null from requests")
 
 
 async def test_a_second_signal_ends_it_at_once_and_nothing_is_lost(

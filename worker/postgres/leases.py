@@ -1,5 +1,6 @@
 """The leases of one worker: those it is busy with, those it is done with, and those it takes over."""
 
+import asyncio
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ class Leases:
         self._busy_with: set[int] = set()
         self._leaving: set[int] = set()  # done with, and perhaps still on record
         self._notes = Notes([], [])
+        self._writing = asyncio.Lock()
         self._shown: tuple[str | None, str | None, str | None] = (None, None, None)
 
     async def register(self, host: str, pid: int, version: str, profile: Profile | None = None) -> None:
@@ -110,14 +112,15 @@ class Leases:
         """Note that these responses are confirmed. The next batch writes it, or `flush_notes`."""
         self._notes.published.extend(request_ids)
 
-    @property
-    def has_notes(self) -> bool:
-        return bool(self._notes.published or self._notes.done)
-
     async def flush_notes(self) -> None:
-        """Write the notes now, when no batch follows soon."""
-        with self.notes() as notes:
-            await self._database.call("note", notes.published, notes.done, self.worker)
+        """Write the notes now, when no batch follows soon. Afterwards all are on record, also those that
+        another call was writing.
+        """
+        async with self._writing:
+            if not (self._notes.published or self._notes.done):
+                return
+            with self.notes() as notes:
+                await self._database.call("note", notes.published, notes.done, self.worker)
 
     @contextmanager
     def notes(self) -> Iterator[Notes]:

@@ -127,7 +127,7 @@ class Lanes:
         finally:
             self._in_hand -= 1
             self._free.release()
-        if not self._in_hand and not self._requests.buffered and self._leases.has_notes:
+        if not self._in_hand and not self._requests.buffered:
             # No request waits for this now; the next one would. The periodic service tells of an error.
             with suppress(Exception):
                 await self._leases.flush_notes()
