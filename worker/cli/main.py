@@ -23,7 +23,7 @@ COMMANDS = {
     "status": "one request: its state, history, session and response",
     "requests": "find requests, explain them, and act on them",
     "orgs": "the busiest organisations: what waits, runs and failed, and how long it took",
-    "workers": "the workers: which live, what each has in hand, and its build",
+    "workers": "the workers: which live, what each has in hand, its build; drain one",
     "queues": "the queues: how much each holds, and who reads it",
     "top": "what comes and goes in a second, of whom, and what fails, on one screen",
     "selections": "what was chosen to be retried, resent or cancelled: list, stop, continue",
