@@ -13,12 +13,13 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
+from support.commands import Shell
 from support.faults.processes import WorkerProcess
 from support.faults.scene import Scene
 from support.handlers import steer
 from support.harness import Desk, NewWorker, eventually, good_request, response_in
+from support.on_call import Operator
 from support.prometheus import prometheus_of
-from support.warm import Operator
 
 from schemas import CreateSessionRequest, CreateSessionResponse
 from worker.handlers import Context
@@ -56,6 +57,11 @@ class Customers:
     def read(self, message: AbstractIncomingMessage) -> CreateSessionResponse:
         self.received.append(Received(message.message_id or "", message.body))
         return response_in(message)
+
+
+@pytest.fixture
+def operator(shell: Shell) -> Operator:
+    return Operator(shell)
 
 
 @pytest_asyncio.fixture
@@ -187,6 +193,7 @@ async def end_unread(operator: Operator, customers: Customers, number: int) -> N
     assert (depths[queue]["ready"], depths[queue]["consumers"]) == (number, 0)
     taken = (await operator.says("responses", "--raw")).records
     assert len(taken) == number
+    await customers.desk.until_there_are(0, queue)
     customers.received += [Received(each["message_id"], each["body"].encode()) for each in taken]
 
 
