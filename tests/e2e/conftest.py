@@ -1,12 +1,7 @@
 """Fixtures for tests of the command line."""
 
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-
-import pytest
 import pytest_asyncio
 from support.commands import Shell
-from support.warm import Operator, one_process
 
 from worker.settings import Settings
 
@@ -21,16 +16,3 @@ async def shell(settings: Settings) -> Shell:
         WORKER_HTTP_HOST="127.0.0.1",
         WORKER_HTTP_PORT="0",
     )
-
-
-@pytest.fixture(scope="session")
-def process() -> Iterator[ProcessPoolExecutor]:
-    """A process that runs commands, for all tests."""
-    with one_process() as pool:
-        yield pool
-
-
-@pytest.fixture
-def operator(shell: Shell, process: ProcessPoolExecutor) -> Operator:
-    """Somebody who has the command line, and nothing else."""
-    return Operator(shell, process)

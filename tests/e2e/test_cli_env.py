@@ -2,12 +2,11 @@
 
 import shutil
 import subprocess
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
 from support.commands import Outcome, Shell
-from support.warm import Operator
+from support.on_call import Operator
 
 PASSWORD = "conspicuous-password"
 STRANGE = """org-7: weight=2; it's "so": rate=3/s; $HOME $(id) \\: running=1"""
@@ -20,15 +19,15 @@ GIVEN = {"worker_prefix": "prod", "WORKER_LIMITS": STRANGE, "WORKER_FAIR_SHARES"
 
 
 @pytest.fixture
-def operator(process: ProcessPoolExecutor) -> Operator:
+def operator() -> Operator:
     """Somebody without servers."""
-    return Operator(Shell(), process)
+    return Operator(Shell())
 
 
 @pytest.fixture
 def told(operator: Operator) -> Operator:
     """Somebody in whose environment there are these settings, and one that is none."""
-    operator.variables.update(SECRETS | GIVEN | {"WORKER_PREFECH": "7"})
+    operator.shell.variables.update(SECRETS | GIVEN | {"WORKER_PREFECH": "7"})
     return operator
 
 
@@ -70,9 +69,9 @@ async def test_the_settings_in_force_are_shown_and_written_without_a_secret(told
 
 
 async def test_what_is_missing_or_wrong_is_told(told: Operator) -> None:
-    told.variables.clear()
+    told.shell.variables.clear()
     shown = {each["variable"]: each for each in (await told.says("env", "--json")).records}
-    told.variables["WORKER_POOL_SIZE"] = "many"
+    told.shell.variables["WORKER_POOL_SIZE"] = "many"
     wrong = await told.says("env", code=2)
 
     assert (shown["AMQP_URL"]["value"], shown["AMQP_URL"]["source"]) == ("", "not set")
