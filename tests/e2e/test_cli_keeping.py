@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import pty
+import signal
 import sys
 from datetime import timedelta
 
@@ -88,6 +89,26 @@ async def test_which_rows_need_which_key_is_listed_checked_and_changed(
     assert traces_of(CANARY, str(everything)) == []
     audited = await db.fetch("select action, reason from audit order by number")
     assert [row["action"] for row in audited] == ["keys.reseal"] * 3 + ["keys.open"]
+
+
+async def test_an_exchange_of_keys_that_is_interrupted_goes_on(shell: Shell, db: asyncpg.Connection) -> None:
+    for _ in range(6):
+        await put_request(db, ring("k1"))
+    both = {"WORKER_SEAL_KEYS": ring_text("k2", "k1")}
+    words = ("keys", "reseal", "--from", "k1", "--reason", "r")
+
+    async with shell.start(*words, "--rate", "2/s", **both) as process:
+        await eventually(lambda: db.fetchval("select true from audit limit 1"), 60)
+        process.send_signal(signal.SIGINT)
+        _, err = await process.communicate()
+    done = await db.fetchval("select sum(touched) from audit")
+    again = await shell.run(*words, **both)
+
+    assert process.returncode == 130
+    assert f"{done} rows were sealed anew before the end: to go on, say the same again" in err.decode()
+    assert 0 < done < 6
+    assert again.out == f"{6 - done} rows that k1 had sealed are sealed with k2\n"
+    assert await db.fetchval("select sum(touched) from audit") == 6
 
 
 async def test_what_is_kept_is_shown_and_what_is_old_deleted(shell: Shell, db: asyncpg.Connection) -> None:

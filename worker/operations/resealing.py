@@ -62,6 +62,7 @@ class Resealing:
         Raises NotOwner before anything is done.
         """
         await require_owner(self._database, "seal stored secrets anew")
+        clock = asyncio.get_running_loop().time
         at_once = max(1, min(LOOKED_AT_ONCE, round(self._rate)))
         for pages in (self._requests, self._sessions, self._dead_letters):
             looked = 0
@@ -69,8 +70,11 @@ class Resealing:
                 looked += page.looked
                 self._so_far = self._so_far._replace(place=page.place, looked=looked)
                 for start in range(0, len(page.rows), at_once):
-                    await self._seal(page.place, page.rows[start : start + at_once])
+                    begun = clock()
+                    part = page.rows[start : start + at_once]
+                    await self._seal(page.place, part)
                     report(self._so_far)
+                    await asyncio.sleep(max(0, begun + len(part) / self._rate - clock()))
                 report(self._so_far)
         return self._so_far
 
@@ -101,8 +105,7 @@ class Resealing:
 
     async def _seal(self, place: Place, rows: Sequence[tuple[UUID, _Text]]) -> None:
         """Seal these anew; those that do not open stay as they are."""
-        clock = asyncio.get_running_loop().time
-        begun, now = clock(), self._so_far
+        now = self._so_far
         changes: dict[UUID, tuple[_Text, _Text]] = {}
         for row_id, before in rows:
             try:
@@ -120,7 +123,6 @@ class Resealing:
                 break
             await asyncio.sleep(pause)
         self._so_far = now._replace(sealed=now.sealed + wanted - len(changes), left=now.left + len(changes))
-        await asyncio.sleep(max(0, begun + wanted / self._rate - clock()))
 
     def _anew(self, place: Place, row_id: UUID, before: Any) -> _Text:  # noqa: ANN401 — as the place has it
         if place == "custody":
