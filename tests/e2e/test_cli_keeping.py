@@ -94,15 +94,14 @@ async def test_which_rows_need_which_key_is_listed_checked_and_changed(
 async def test_an_exchange_of_keys_that_is_interrupted_goes_on(shell: Shell, db: asyncpg.Connection) -> None:
     for _ in range(6):
         await put_request(db, ring("k1"))
-    both = {"WORKER_SEAL_KEYS": ring_text("k2", "k1")}
     words = ("keys", "reseal", "--from", "k1", "--reason", "r")
 
-    async with shell.start(*words, "--rate", "2/s", **both) as process:
+    async with shell.start(*words, "--rate", "2/s", WORKER_SEAL_KEYS=ring_text("k2", "k1")) as process:
         await eventually(lambda: db.fetchval("select true from audit limit 1"), 60)
         process.send_signal(signal.SIGINT)
         _, err = await process.communicate()
     done = await db.fetchval("select sum(touched) from audit")
-    again = await shell.run(*words, **both)
+    again = await shell.run(*words, WORKER_SEAL_KEYS=ring_text("k2", "k1"))
 
     assert process.returncode == 130
     assert f"{done} rows were sealed anew before the end: to go on, say the same again" in err.decode()
