@@ -13,6 +13,8 @@ from aiormq.exceptions import (
 )
 from yarl import URL
 
+Connection = AbstractConnection
+"""The type of a connection, for those who only hand it on."""
 REFUSED = (AuthenticationError, ProbableAuthenticationError, ConnectionNotAllowed)
 """The errors of a broker that does not know this user, password or vhost."""
 LOST = (AMQPError, OSError, TimeoutError, RuntimeError)

@@ -1,0 +1,5 @@
+"""Looks at the server of Postgres."""
+
+from worker.operations.doctor.finding import Check
+
+CHECKS: tuple[Check, ...] = ()

@@ -1,0 +1,5 @@
+"""Looks at the settings."""
+
+from worker.operations.doctor.finding import Check
+
+CHECKS: tuple[Check, ...] = ()

@@ -1,0 +1,5 @@
+"""Looks at the workers and their handlers."""
+
+from worker.operations.doctor.finding import Check
+
+CHECKS: tuple[Check, ...] = ()

@@ -1,0 +1,83 @@
+"""Carries out the checks: each by itself, in a time of its own, so that one that fails ends none of the others."""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from worker.operations.doctor.checks import ALL
+from worker.operations.doctor.checks.away import AWAY
+from worker.operations.doctor.finding import Check, Finding, Severity
+from worker.operations.doctor.site import AT_ONCE, SERVERS, Need, Site
+from worker.postgres.database import describe
+
+CHECK_SECONDS = 10
+
+
+class Unlooked(NamedTuple):
+    """A check that could not be done, which says nothing about what it looks for."""
+
+    check: str
+    why: str
+
+
+class Report(NamedTuple):
+    """What was found, the worst first, and what could not be looked at."""
+
+    checks: int
+    findings: list[Finding]
+    unlooked: list[Unlooked]
+    away: bool  # a server that was to be looked at is
+
+    def count(self, severity: Severity) -> int:
+        return sum(each.severity is severity for each in self.findings)
+
+
+def chosen(only: Collection[str]) -> list[Check]:
+    """Return the checks of these parts and with these ids, all of them where none is named. With them goes
+    what tells that a server they need is away. Raises ValueError for a name that no part and no check has.
+    """
+    known = {each.id for each in ALL} | {each.part.value for each in ALL}
+    if unknown := [name for name in only if name not in known]:
+        raise ValueError(f"{unknown[0]} is neither a part nor a check")
+    wanted = [each for each in ALL if not only or each.id in only or each.part.value in only]
+    needs = needs_of(wanted)
+    return wanted + [check for need, check in AWAY.items() if need in needs and check not in wanted]
+
+
+def needs_of(checks: Sequence[Check]) -> set[Need]:
+    """Return what has to be opened for these checks."""
+    return {need for check in checks for need in check.needs}
+
+
+async def run(site: Site, checks: Sequence[Check]) -> Report:
+    """Carry out these checks, some of them at once."""
+    turn = asyncio.Semaphore(AT_ONCE)
+    unlooked: list[Unlooked] = []
+
+    async def look(check: Check) -> list[Finding]:
+        lacking = [
+            f"{need}: {site.lacking[need]}" for need in Need if need in check.needs & site.lacking.keys()
+        ]
+        if lacking:
+            unlooked.append(Unlooked(check.id, lacking[0]))
+            return []
+        try:
+            async with turn, asyncio.timeout(CHECK_SECONDS):
+                return await check.look(site)
+        except Exception as error:  # noqa: BLE001 — whatever it is, the other checks go on
+            unlooked.append(Unlooked(check.id, describe(error)))
+            return [_failed(check, error)]
+
+    found = [finding for each in await asyncio.gather(*map(look, checks)) for finding in each]
+    away = any(need in site.lacking and need in needs_of(checks) for need in SERVERS)
+    return Report(
+        len(checks), sorted(found, key=lambda each: each.severity.rank),
+        sorted(unlooked, key=lambda each: [check.id for check in checks].index(each.check)), away,
+    )  # fmt: skip
+
+
+def _failed(check: Check, error: Exception) -> Finding:
+    return Finding(
+        check.id, Severity.WARNING, f"could not be looked at: {describe(error)}",
+        f"session-worker doctor --only {check.id}, once that is mended",
+    )  # fmt: skip

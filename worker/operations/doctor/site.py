@@ -1,0 +1,119 @@
+"""Opens what the checks look at: Postgres, and the broker, as far as they are there."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from worker.errors import MigrationError, SettingsError
+from worker.postgres.database import Database, describe
+from worker.postgres.looking import LookingDatabase
+from worker.postgres.migrate import require_current
+from worker.rabbitmq.connection import Broker, Connection
+from worker.settings import Settings
+from worker.tls import context_from
+
+AT_ONCE = 3  # checks; each has a connection to Postgres while it needs one
+_CLOSE_SECONDS = 2
+
+
+class Need(StrEnum):
+    """What a check cannot do without."""
+
+    POSTGRES = "Postgres"
+    TABLES = "the tables"  # of this prefix, and of this version
+    BROKER = "RabbitMQ"
+    MANAGEMENT = "the management API"
+
+
+SERVERS = (Need.POSTGRES, Need.BROKER)
+
+
+@dataclass(frozen=True)
+class Site:
+    """An installation as the checks see it. A check that says what it needs finds it here."""
+
+    settings: Settings
+    lacking: Mapping[Need, str] = field(default_factory=dict)
+    """What is not there, and why, in words."""
+    management_url: str | None = None
+    opened_database: Database | None = None
+    opened_broker: Connection | None = None
+
+    @property
+    def database(self) -> Database:
+        """The database: each call is one try, and waits for no lock for long."""
+        assert self.opened_database is not None, "the check needs Postgres"  # noqa: S101 — `run` looks first
+        return self.opened_database
+
+    @property
+    def broker(self) -> Connection:
+        assert self.opened_broker is not None, "the check needs the broker"  # noqa: S101 — as above
+        return self.opened_broker
+
+
+@asynccontextmanager
+async def visit(
+    settings: Settings, needs: Collection[Need], wait_seconds: float, management_url: str | None = None
+) -> AsyncIterator[Site]:
+    """Open as much of these as is there. What does not answer in time is lacking."""
+    lacking: dict[Need, str] = {}
+    tls = context_from(settings)
+    async with AsyncExitStack() as stack:
+        database = broker = None
+        if Need.POSTGRES in needs or Need.TABLES in needs:
+            database = await _postgres(settings, tls, wait_seconds, lacking)
+            if database is not None:
+                stack.push_async_callback(database.close)
+        if Need.BROKER in needs:
+            broker = await _broker(settings, tls, wait_seconds, lacking)
+            if broker is not None:
+                stack.push_async_callback(_close, broker)
+        if management_url is None:
+            lacking[Need.MANAGEMENT] = "its address was not given"
+        yield Site(settings, lacking, management_url, database, broker)
+
+
+async def _postgres(
+    settings: Settings, tls: ssl.SSLContext | None, wait_seconds: float, lacking: dict[Need, str]
+) -> Database | None:
+    """Open the tables of the settings' prefix. Where these are not there, the server is looked at alone."""
+    url, schema = settings.database_url.get_secret_value(), None
+    database = LookingDatabase(url, AT_ONCE, tls)
+    try:
+        async with asyncio.timeout(wait_seconds):
+            try:
+                schema = await require_current(url, tls, settings.prefix)
+            except MigrationError as error:
+                lacking[Need.TABLES] = str(error)
+            await database.open(schema)
+    except SettingsError:
+        raise
+    except Exception as error:  # noqa: BLE001 — whatever it is, the other checks go on
+        lacking[Need.POSTGRES] = lacking[Need.TABLES] = database.trouble or describe(error)
+        await database.close()
+        return None
+    return database
+
+
+async def _broker(
+    settings: Settings, tls: ssl.SSLContext | None, wait_seconds: float, lacking: dict[Need, str]
+) -> Connection | None:
+    url = settings.amqp_url.get_secret_value()
+    try:
+        broker = Broker(url, tls if url.startswith("amqps:") else None, "session-worker doctor")
+    except ValueError as error:
+        raise SettingsError(f"AMQP_URL: {error}") from None
+    try:
+        async with asyncio.timeout(wait_seconds):
+            return await broker.connect()
+    except Exception as error:  # noqa: BLE001 — as above
+        lacking[Need.BROKER] = describe(error)
+        return None
+
+
+async def _close(connection: Connection) -> None:
+    async with asyncio.timeout(_CLOSE_SECONDS):
+        await connection.close()
