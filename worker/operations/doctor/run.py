@@ -1,4 +1,4 @@
-"""Carries out the checks: each by itself, in a time of its own, so that one that fails ends none of the others."""
+"""Carries out the checks: each by itself, in its own time, so that one that fails ends none of the others."""
 
 import asyncio
 from collections.abc import Collection, Sequence
@@ -46,7 +46,8 @@ def chosen(only: Collection[str]) -> list[Check]:
 
 def needs_of(checks: Sequence[Check]) -> set[Need]:
     """Return what has to be opened for these checks."""
-    return {need for check in checks for need in check.needs}
+    asked_for = {need for need, check in AWAY.items() if check in checks}
+    return asked_for | {need for check in checks for need in check.needs}
 
 
 async def run(site: Site, checks: Sequence[Check]) -> Report:

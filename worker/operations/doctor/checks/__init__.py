@@ -1,6 +1,7 @@
 """The checks, by the part of an installation that they belong to."""
 
 from worker.operations.doctor.checks import (
+    connections,
     kept,
     keys,
     postgres,
@@ -15,7 +16,7 @@ from worker.operations.doctor.finding import Check
 
 ALL: tuple[Check, ...] = (
     *AWAY.values(),
-    *sessions.CHECKS,
+    *connections.CHECKS,
     *postgres.CHECKS,
     *tables.CHECKS,
     *requests.CHECKS,

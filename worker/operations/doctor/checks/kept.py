@@ -61,7 +61,8 @@ async def _retention(site: Site) -> list[Finding]:
         Finding(
             "retention-behind",
             Severity.WARNING,
-            f"{row[name]:,} {what} are older than {variable} ({days:g}) and a day, and are still there",
+            f"{what} older than {variable} ({days:g}) and a day are still there: {row[name]:,}"
+            + ("+" if row[name] >= _MOST_COUNTED else ""),
             "session-worker workers: retention runs in each of them; an unfinished one that old is told by "
             "stuck-requests; session-worker retention status",
         )

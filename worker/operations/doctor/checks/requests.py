@@ -74,28 +74,30 @@ async def _unanswered(site: Site) -> list[Finding]:
         Finding(
             "unanswered",
             Severity.WARNING,
-            f"{_bounded(row['number'])} responses wait on record for {_queue(site, row['queue'])} "
-            f"({row['state']}), the oldest for {span(row['seconds'])}",
+            f"{count(row['number'], 'response waits', 'responses wait')} on record for "
+            f"{_queue(site, row['queue'])} ({row['state']}), the oldest for {span(row['seconds'])}",
             "start what reads that queue, or give it room; they are sent by themselves then. Elsewhere: "
             f"session-worker requests resend --response {row['state']} --to QUEUE",
         )
         for row in waiting[:_SHOWN]
     ]
-    given_up = await site.database.call("given_up", _NEWEST, _GIVEN_UP_WITHIN_SECONDS, _GIVEN_UP_SECONDS)
-    for row in given_up[:_SHOWN]:
-        one, state = row["number"] == 1, row["state"]
+    rows = await site.database.call("given_up", _NEWEST, _GIVEN_UP_WITHIN_SECONDS, _GIVEN_UP_SECONDS)
+    for row in rows[:_SHOWN]:
+        state, queue = row["state"], _queue(site, row["queue"])
+        remedy = f"session-worker requests resend {row['example']}"
+        if state:
+            remedy = (
+                f"session-worker requests resend --response {state} --since 1h, once the queue is there; "
+                "requesters that are gone for good need nothing"
+            )
         found.append(
             Finding(
                 "unanswered",
                 Severity.WARNING,
-                f"{count(row['number'], 'response')} of the last hour for {_queue(site, row['queue'])} "
-                f"{'is' if one else 'are'} with nobody ({state or 'never sent'}) and "
-                f"{'waits' if one else 'wait'} for nothing: {row['example']}"
-                + ("" if one else " is one of them"),
-                f"session-worker requests resend --response {state} --since 1h, once the queue is there; "
-                "requesters that are gone for good need nothing"
-                if state
-                else f"session-worker requests resend {row['example']}",
+                f"{count(row['number'], 'response')} of the last hour for {queue} went to nobody "
+                f"({state or 'never sent'}), and nothing will be done by itself; one is of the request "
+                f"{row['example']}",
+                remedy,
             )
         )
     return found
@@ -103,10 +105,6 @@ async def _unanswered(site: Site) -> list[Finding]:
 
 def _queue(site: Site, reply_to: str) -> str:
     return reply_to or f"{site.settings.prefix}.responses"
-
-
-def _bounded(number: int) -> str:
-    return f"{number:,}" + ("+" if number >= _MOST_COUNTED else "")
 
 
 async def _line(site: Site) -> list[Finding]:

@@ -31,49 +31,39 @@ async def _lock(site: Site) -> list[Finding]:
 
 async def _idle(site: Site) -> list[Finding]:
     rows = await site.database.call("idle_in_transaction", _IDLE_SECONDS)
-    who = some([person(row["pid"], row["application"], row["role"]) for row in rows])
-    have = count(len(rows), "session has", "sessions have")
-    return (
-        [
-            Finding(
-                "pg-idle-tx",
-                Severity.WARNING,
-                f"{have} begun a transaction and been idle since, the longest for {span(rows[0]['seconds'])}, "
-                f"after {statement(rows[0]['query'])}: {who}",
-                "end that program's transaction, or its session: "
-                f"session-worker blockers --terminate {rows[0]['pid']}; "
-                "set idle_in_transaction_session_timeout for its role",
-            )
-        ]
-        if rows
-        else []
-    )
+    if not rows:
+        return []
+    first, who = rows[0], some([person(row["pid"], row["application"], row["role"]) for row in rows])
+    return [
+        Finding(
+            "pg-idle-tx",
+            Severity.WARNING,
+            f"{count(len(rows), 'session has', 'sessions have')} begun a transaction and been idle since, "
+            f"the longest for {span(first['seconds'])}, after {statement(first['query'])}: {who}",
+            f"end it in its program, or: session-worker blockers --terminate {first['pid']}; and set "
+            "idle_in_transaction_session_timeout for its role",
+        )
+    ]
 
 
 async def _snapshots(site: Site) -> list[Finding]:
     rows = await site.database.call("old_snapshots", _SNAPSHOT_SECONDS)
-    who = [
-        f"the prepared transaction {row['prepared']}"
-        if row["prepared"]
-        else person(row["pid"], row["application"], row["role"])
-        for row in rows
+    if not rows:
+        return []
+    first, names = rows[0], []
+    for row in rows:
+        known = person(row["pid"], row["application"], row["role"])
+        names.append(f"the prepared transaction {row['prepared']}" if row["prepared"] else known)
+    remedy = f"session-worker blockers --terminate {first['pid']}, unless it is a backup that ends soon"
+    return [
+        Finding(
+            "pg-xmin",
+            Severity.WARNING,
+            f"{count(len(rows), 'transaction has', 'transactions have')} been open for long, the oldest for "
+            f"{span(first['seconds'])}: vacuum leaves what was deleted since, and tables grow. {some(names)}",
+            f"rollback prepared '{first['prepared']}'" if first["prepared"] else remedy,
+        )
     ]
-    return (
-        [
-            Finding(
-                "pg-xmin",
-                Severity.WARNING,
-                f"{count(len(rows), 'transaction has', 'transactions have')} been open for long, the oldest "
-                f"for {span(rows[0]['seconds'])}: vacuum leaves what was deleted since, and tables grow. "
-                f"{some(who)}",
-                f"rollback prepared '{rows[0]['prepared']}'"
-                if rows[0]["prepared"]
-                else f"session-worker blockers --terminate {rows[0]['pid']}, unless it is a backup",
-            )
-        ]
-        if rows
-        else []
-    )
 
 
 async def _connections(site: Site) -> list[Finding]:
