@@ -1,6 +1,17 @@
 """The checks, by the part of an installation that they belong to."""
 
-from worker.operations.doctor.checks import keys, postgres, rabbitmq, requests, settings, tables, workers
+from worker.operations.doctor.checks import (
+    cluster,
+    keys,
+    policies,
+    postgres,
+    queues,
+    rabbitmq,
+    requests,
+    settings,
+    tables,
+    workers,
+)
 from worker.operations.doctor.checks.away import AWAY
 from worker.operations.doctor.finding import Check
 
@@ -10,6 +21,9 @@ ALL: tuple[Check, ...] = (
     *tables.CHECKS,
     *requests.CHECKS,
     *rabbitmq.CHECKS,
+    *policies.CHECKS,
+    *cluster.CHECKS,
+    *queues.CHECKS,
     *workers.CHECKS,
     *settings.CHECKS,
     *keys.CHECKS,
