@@ -185,10 +185,10 @@ async def test_what_lies_in_the_queues_and_who_reads_it_is_told(
                 "dead-rest",
             )  # fmt: skip
             (growing,) = found["requests-growing"]
-            assert "more each second, with 1 consumers" in growing.what
+            assert "more each second, with 1 consumer" in growing.what
             assert "at its limit of 1,000 in" in found["responses-filling"][0].what
-            assert "2 messages that were not delivered" in found["undelivered-rest"][0].what
-            assert "3 dead letters lie in" in found["dead-rest"][0].what
+            assert "2 undelivered messages in" in found["undelivered-rest"][0].what
+            assert "3 dead letters in" in found["dead-rest"][0].what
             assert "WORKER_MAX_DEAD_LETTERS is 0 here" in found["dead-rest"][0].what
 
             await admin.set_policy(here.prefix, names.responses, max_length=50)

@@ -2,12 +2,14 @@
 
 from worker.operations.doctor.checks import (
     cluster,
+    kept,
     keys,
     policies,
     postgres,
     queues,
     rabbitmq,
     requests,
+    sessions,
     settings,
     tables,
     workers,
@@ -17,9 +19,11 @@ from worker.operations.doctor.finding import Check
 
 ALL: tuple[Check, ...] = (
     *AWAY.values(),
+    *sessions.CHECKS,
     *postgres.CHECKS,
     *tables.CHECKS,
     *requests.CHECKS,
+    *kept.CHECKS,
     *rabbitmq.CHECKS,
     *policies.CHECKS,
     *cluster.CHECKS,

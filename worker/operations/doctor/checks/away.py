@@ -18,7 +18,7 @@ async def _away(check: str, server: Need, site: Site) -> list[Finding]:
             f"{server} cannot be reached: {site.lacking[server]}",
             f"start it, or mend {_VARIABLES[server]}; workers go on by themselves once it answers, and "
             "no attempt is spent meanwhile",
-        )  # fmt: skip
+        )
     ]
 
 

@@ -7,6 +7,7 @@ from worker.messages.sealing import parse_seal_keys
 from worker.operations import counts
 from worker.operations.doctor.finding import CannotLook, Check, Finding, Part, Severity
 from worker.operations.doctor.site import Need, Site
+from worker.operations.doctor.words import count, some
 from worker.operations.keys import PLACES, QUICK, Place, SealedRows, keys_of_workers, rows_by_key
 
 _NEEDS = frozenset({Need.TABLES})
@@ -55,8 +56,8 @@ async def _none(site: Site) -> list[Finding]:
     if not without or not refused:
         return []
     what = (
-        f"WORKER_SEAL_KEYS of {', '.join(without)} has no key, and {refused:,} requests on record were refused since "
-        "they carry credentials (secrets_refused)"
+        f"WORKER_SEAL_KEYS of {some(without)} has no key, and {count(refused, 'request')} on record, with "
+        "credentials, came to secrets_refused for it"
     )
     remedy = 'echo "k1:$(openssl rand -base64 32)" makes one: set it in WORKER_SEAL_KEYS of all workers'
     return [Finding("keys-none", Severity.WARNING, what, remedy)]
@@ -69,7 +70,7 @@ async def _rings(site: Site) -> dict[str, tuple[str, ...]]:
         alike.setdefault(names, []).append(worker)
     if not alike:
         return {_HERE: parse_seal_keys(site.settings.seal_keys.get_secret_value()).names}
-    return {", ".join(workers): names for names, workers in alike.items()}
+    return {some(workers): names for names, workers in alike.items()}
 
 
 async def _are_few(site: Site) -> bool:

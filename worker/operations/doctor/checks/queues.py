@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from worker.operations.doctor.finding import Check, Finding, Part, Severity
 from worker.operations.doctor.site import Need, Site
+from worker.operations.doctor.words import count, span
 from worker.rabbitmq import topology
 from worker.rabbitmq.topology import Depth, Names, names_for
 
@@ -36,12 +37,12 @@ async def _requests_growing(site: Site) -> list[Finding]:
     found = []
     for queue, looks in (await _looked_twice(site, queues)).items():
         if looks.then.ready and not looks.then.consumers:
-            what = f"{looks.then.ready:,} messages lie in {queue!r}, and nobody consumes it"
+            what = f"{count(looks.then.ready, 'message')} in {queue!r}, and nobody consumes it"
             remedy = "session-worker run; session-worker pause --list shows whether workers are paused"
         elif looks.grows:
             what = (
-                f"{looks.then.ready:,} messages lie in {queue!r}, {looks.a_second:,.0f} more each second, with "
-                f"{looks.then.consumers} consumers"
+                f"{looks.then.ready:,} messages in {queue!r}, {looks.a_second:,.0f} more each second, with "
+                f"{count(looks.then.consumers, 'consumer')}"
             )
             remedy = "session-worker top shows whose they are and what holds them up; run more workers"
         else:
@@ -55,7 +56,7 @@ async def _responses_no_consumer(site: Site) -> list[Finding]:
     now = await topology.depth(site.broker, queue)
     if now is None or not now.ready or now.consumers:
         return []
-    what = f"{now.ready:,} responses lie in {queue!r}, and nobody consumes it"
+    what = f"{count(now.ready, 'response')} in {queue!r}, and nobody consumes it"
     return [Finding("responses-no-consumer", Severity.WARNING, what, _READ)]
 
 
@@ -64,12 +65,10 @@ async def _responses_filling(site: Site) -> list[Finding]:
     looks = (await _looked_twice(site, [queue])).get(queue)
     if looks is None or not looks.grows:
         return []
-    what = f"{looks.then.ready:,} responses lie in {queue!r}, {looks.a_second:,.0f} more each second"
+    what = f"{looks.then.ready:,} responses in {queue!r}, {looks.a_second:,.0f} more each second"
     limit = await _limit_of(site, queue)
     if limit is not None and limit > looks.then.ready:
-        left = (limit - looks.then.ready) / looks.a_second
-        full_in = f"{left / 60:,.0f} min" if left >= 60 else f"{left:,.0f} s"
-        what += f": at its limit of {limit:,} in {full_in}"
+        what += f": at its limit of {limit:,} in {span((limit - looks.then.ready) / looks.a_second)}"
     return [Finding("responses-filling", Severity.WARNING, what, _READ)]
 
 
@@ -91,8 +90,8 @@ async def _undelivered_rest(site: Site) -> list[Finding]:
     if looks is None or not 0 < looks.first.ready <= looks.then.ready:
         return []
     what = (
-        f"{looks.then.ready:,} messages that were not delivered lie in {queue!r}, with {looks.then.consumers} "
-        "consumers: workers should answer them"
+        f"{count(looks.then.ready, 'undelivered message')} in {queue!r}, with "
+        f"{count(looks.then.consumers, 'consumer')}: workers should answer them"
     )
     remedy = "session-worker workers: run one, or end its pause; its log says why it takes none"
     return [Finding("undelivered-rest", Severity.WARNING, what, remedy)]
@@ -103,7 +102,7 @@ async def _dead_rest(site: Site) -> list[Finding]:
     now = await topology.depth(site.broker, queue)
     if now is None or not now.ready or now.consumers:
         return []
-    what = f"{now.ready:,} dead letters lie in {queue!r}, and nobody consumes it: "
+    what = f"{count(now.ready, 'dead letter')} in {queue!r}, and nobody consumes it: "
     if site.settings.max_dead_letters == 0:
         what += "WORKER_MAX_DEAD_LETTERS is 0 here, so no worker takes them into Postgres"
         remedy = "consume them; or set WORKER_MAX_DEAD_LETTERS, and then: session-worker dead list"

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from worker.operations.doctor.finding import Check, Finding, Part, Severity
 from worker.operations.doctor.site import Need, Site
+from worker.operations.doctor.words import size, some, word
 from worker.rabbitmq import topology, trial
 from worker.rabbitmq.connection import vhost_of
 from worker.rabbitmq.management import Node
@@ -12,9 +13,7 @@ from worker.rabbitmq.management import Node
 _NEEDS = frozenset({Need.BROKER})
 _OLDEST = (3, 10)  # at-least-once dead-lettering of quorum queues began with it
 _CONFIRM_SECONDS = 4
-_NAMED = 3
 _APPLY = "session-worker topology apply"
-_GIGABYTE = 1 << 30
 
 
 def designed(site: Site) -> topology.Topology:
@@ -82,8 +81,8 @@ async def _rights(site: Site) -> list[Finding]:
     return [
         Finding(
             "broker-rights", Severity.ERROR,
-            f"the user {user!r} may not do what a worker does: {_first(refused)}",
-            f"rabbitmqctl set_permissions -p {vhost_of(url)} {user} '^{prefix}\\..*' "
+            f"the user {user!r} may not do what a worker does: {some(refused)}",
+            f"rabbitmqctl set_permissions -p {word(vhost_of(url))} {word(user)} '^{prefix}\\..*' "
             f"'^({prefix}\\..*|amq\\.default)$' '^{prefix}\\..*'",
         )
     ]  # fmt: skip
@@ -115,8 +114,8 @@ def _of_node(node: Node) -> list[Finding]:
     if node.memory_alarm:
         found.append(
             alarm(
-                f"{node.name} takes no messages: it uses {_size(node.memory)} of memory, and its limit is "
-                f"{_size(node.memory_limit)}",
+                f"{node.name} takes no messages: it uses {size(node.memory)} of memory, and its limit is "
+                f"{size(node.memory_limit)}",
                 "let the queues be read, or raise vm_memory_high_watermark: rabbitmqctl "
                 "set_vm_memory_high_watermark 0.6",
             )
@@ -124,21 +123,12 @@ def _of_node(node: Node) -> list[Finding]:
     if node.disk_alarm:
         found.append(
             alarm(
-                f"{node.name} takes no messages: {_size(node.disk_free)} are free on its disk, and its limit "
-                f"is {_size(node.disk_limit)}",
+                f"{node.name} takes no messages: {size(node.disk_free)} are free on its disk, and its limit "
+                f"is {size(node.disk_limit)}",
                 "make room on its disk, or let the queues be read",
             )
         )
     return found
-
-
-def _first(refused: list[str]) -> str:
-    more = len(refused) - _NAMED
-    return "; ".join(refused[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
-
-
-def _size(number: int) -> str:
-    return f"{number / _GIGABYTE:.2f} GiB"
 
 
 CHECKS: tuple[Check, ...] = (

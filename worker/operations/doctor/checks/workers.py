@@ -12,12 +12,12 @@ from typing import NamedTuple
 from worker.monitoring.profile import Profile, differences
 from worker.operations.doctor.finding import Check, Finding, Part, Severity
 from worker.operations.doctor.site import Need, Site
+from worker.operations.doctor.words import count, some, span
 from worker.rabbitmq import topology
 
 _NEEDS = frozenset({Need.TABLES})
 _SILENT_SECONDS = 900.0  # one that was silent for longer, and holds nothing, has been given up
 _ROLLOUT = timedelta(hours=1)
-_NAMED = 3
 _LOOKED_AT = 1000  # requests
 _LONG_ENOUGH = 20  # of them: of fewer there is no 99th of a hundred to speak of
 _ACK_SECONDS = 1800  # RabbitMQ's consumer_timeout, unless it was changed
@@ -62,7 +62,7 @@ async def _none(site: Site) -> list[Finding]:
     what = f"no worker of {site.settings.prefix!r} lives"
     if site.opened_broker is not None:
         waiting = await topology.depth(site.broker, topology.names_for(site.settings.prefix).requests)
-        what += f"; {waiting.ready:,} requests lie in its queue" if waiting else ", and its queue is not there"
+        what += f"; {count(waiting.ready, 'request')} in its queue" if waiting else ", and its queue is not there"
     return [Finding("worker-none", Severity.ERROR, what, "session-worker run")]
 
 
@@ -70,8 +70,8 @@ async def _silent(site: Site) -> list[Finding]:
     return [
         Finding(
             "worker-silent", Severity.ERROR,
-            f"{each.place} has given no sign of life for {each.silent_seconds:,.0f} s, and holds {each.in_hand} "
-            "requests: frozen, killed, or without Postgres",
+            f"{each.place} has given no sign of life for {span(each.silent_seconds)}, and holds "
+            f"{count(each.in_hand, 'request')}: frozen, killed, or without Postgres",
             f"if it is frozen, kill it: kill -9 {each.place.rpartition(':')[2]} on {each.place.rpartition(':')[0]}; "
             "the others take over what it holds",
         )
@@ -91,8 +91,8 @@ async def _old(site: Site) -> list[Finding]:
     if age < _ROLLOUT:
         return []
     what = (
-        f"{_places([each.place for each in others])} run {', '.join(sorted({each.version for each in others}))}; "
-        f"{newest} has run for {age.total_seconds() / 3600:,.1f} hours"
+        f"{some([each.place for each in others])} run {', '.join(sorted({each.version for each in others}))}; "
+        f"{newest} has run for {span(age.total_seconds())}"
     )
     return [Finding("worker-old", Severity.WARNING, what, "replace them, or roll the others back")]
 
@@ -111,7 +111,7 @@ async def _differ(site: Site) -> list[Finding]:
     return [
         Finding(
             "settings-differ", Severity.WARNING,
-            f"{_places(places)} differ from {newest}, which started last: {shown}. It is chance which of them "
+            f"{some(places)}: not as {newest}, which started last: {shown}. It is chance which of them "
             "gets a request",
             "the same handler and settings for all workers of a prefix, or another prefix; then restart them",
         )
@@ -157,11 +157,6 @@ async def _time_out(site: Site) -> list[Finding]:
 
 def _number(profile: Profile, name: str) -> float:
     return float(profile.settings.get(name, 0))
-
-
-def _places(places: list[str]) -> str:
-    more = len(places) - _NAMED
-    return ", ".join(places[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 CHECKS: tuple[Check, ...] = (
