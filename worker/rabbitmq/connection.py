@@ -71,5 +71,10 @@ def split_hosts(url: str) -> list[URL]:
     return urls
 
 
+def vhost_of(url: str) -> str:
+    """Return the vhost of such a URL, as the client library reads it."""
+    return split_hosts(url)[0].path[1:].replace("%2F", "/") or "/"
+
+
 def _with_defaults(url: URL, name: str) -> URL:
     return url.update_query({"heartbeat": str(HEARTBEAT_SECONDS), **url.query, "name": name})

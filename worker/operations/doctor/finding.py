@@ -39,6 +39,10 @@ class Finding(NamedTuple):
     remedy: str
 
 
+class CannotLook(Exception):
+    """Raised by a check that cannot be done here, for a reason that is no fault; says why."""
+
+
 Look = Callable[[Site], Awaitable[list[Finding]]]
 
 

@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 from worker.operations.doctor.checks import ALL
 from worker.operations.doctor.checks.away import AWAY
-from worker.operations.doctor.finding import Check, Finding, Severity
+from worker.operations.doctor.finding import CannotLook, Check, Finding, Severity
 from worker.operations.doctor.site import AT_ONCE, SERVERS, Need, Site
 from worker.postgres.database import describe
 
 CHECK_SECONDS = 10
+_IS_ON = {Need.TABLES: Need.POSTGRES, Need.MANAGEMENT: Need.BROKER}
 
 
 class Unlooked(NamedTuple):
@@ -45,9 +46,10 @@ def chosen(only: Collection[str]) -> list[Check]:
 
 
 def needs_of(checks: Sequence[Check]) -> set[Need]:
-    """Return what has to be opened for these checks."""
-    asked_for = {need for need, check in AWAY.items() if check in checks}
-    return asked_for | {need for check in checks for need in check.needs}
+    """Return what has to be opened for these checks, and what has to be there for that."""
+    needs = {need for check in checks for need in check.needs}
+    needs |= {need for need, check in AWAY.items() if check in checks}
+    return needs | {_IS_ON[need] for need in needs & _IS_ON.keys()}
 
 
 async def run(site: Site, checks: Sequence[Check]) -> Report:
@@ -65,6 +67,9 @@ async def run(site: Site, checks: Sequence[Check]) -> Report:
         try:
             async with turn, asyncio.timeout(CHECK_SECONDS):
                 return await check.look(site)
+        except CannotLook as reason:
+            unlooked.append(Unlooked(check.id, str(reason)))
+            return []
         except Exception as error:  # noqa: BLE001 — whatever it is, the other checks go on
             unlooked.append(Unlooked(check.id, describe(error)))
             return [_failed(check, error)]

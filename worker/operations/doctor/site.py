@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -11,7 +11,8 @@ from worker.errors import MigrationError, SettingsError
 from worker.postgres.database import Database, describe
 from worker.postgres.looking import LookingDatabase
 from worker.postgres.migrate import require_current
-from worker.rabbitmq.connection import Broker, Connection
+from worker.rabbitmq.connection import Broker, Connection, vhost_of
+from worker.rabbitmq.management import Management, ManagementError, open_management
 from worker.settings import Settings
 from worker.tls import context_from
 
@@ -38,9 +39,9 @@ class Site:
     settings: Settings
     lacking: Mapping[Need, str] = field(default_factory=dict)
     """What is not there, and why, in words."""
-    management_url: str | None = None
     opened_database: Database | None = None
     opened_broker: Connection | None = None
+    opened_management: Management | None = None
 
     @property
     def database(self) -> Database:
@@ -53,6 +54,20 @@ class Site:
         assert self.opened_broker is not None, "the check needs the broker"  # noqa: S101 — as above
         return self.opened_broker
 
+    @asynccontextmanager
+    async def broker_apart(self) -> AsyncIterator[Connection]:
+        """Open a further connection, for what may block the one it is done on."""
+        connection = await _hosts(self.settings, context_from(self.settings)).connect()
+        try:
+            yield connection
+        finally:
+            await _close(connection)
+
+    @property
+    def management(self) -> Management:
+        assert self.opened_management is not None, "the check needs the management API"  # noqa: S101 — as above
+        return self.opened_management
+
 
 @asynccontextmanager
 async def visit(
@@ -62,7 +77,7 @@ async def visit(
     lacking: dict[Need, str] = {}
     tls = context_from(settings)
     async with AsyncExitStack() as stack:
-        database = broker = None
+        database = broker = management = None
         if Need.POSTGRES in needs or Need.TABLES in needs:
             database = await _postgres(settings, tls, wait_seconds, lacking)
             if database is not None:
@@ -71,9 +86,11 @@ async def visit(
             broker = await _broker(settings, tls, wait_seconds, lacking)
             if broker is not None:
                 stack.push_async_callback(_close, broker)
-        if management_url is None:
-            lacking[Need.MANAGEMENT] = "its address was not given"
-        yield Site(settings, lacking, management_url, database, broker)
+            if management_url is not None:
+                management = await _management(settings, tls, management_url, stack, lacking)
+            else:
+                lacking[Need.MANAGEMENT] = "give its address with --management"
+        yield Site(settings, lacking, database, broker, management)
 
 
 async def _postgres(
@@ -101,11 +118,7 @@ async def _postgres(
 async def _broker(
     settings: Settings, tls: ssl.SSLContext | None, wait_seconds: float, lacking: dict[Need, str]
 ) -> Connection | None:
-    url = settings.amqp_url.get_secret_value()
-    try:
-        broker = Broker(url, tls if url.startswith("amqps:") else None, "session-worker doctor")
-    except ValueError as error:
-        raise SettingsError(f"AMQP_URL: {error}") from None
+    broker = _hosts(settings, tls)
     try:
         async with asyncio.timeout(wait_seconds):
             return await broker.connect()
@@ -114,6 +127,27 @@ async def _broker(
         return None
 
 
+def _hosts(settings: Settings, tls: ssl.SSLContext | None) -> Broker:
+    url = settings.amqp_url.get_secret_value()
+    try:
+        return Broker(url, tls if url.startswith("amqps:") else None, "session-worker doctor")
+    except ValueError as error:
+        raise SettingsError(f"AMQP_URL: {error}") from None
+
+
+async def _management(
+    settings: Settings, tls: ssl.SSLContext | None, url: str, stack: AsyncExitStack, lacking: dict[Need, str]
+) -> Management | None:
+    vhost = vhost_of(settings.amqp_url.get_secret_value())
+    try:
+        return await stack.enter_async_context(open_management(url, vhost, tls))
+    except ManagementError as error:
+        lacking[Need.MANAGEMENT] = str(error)
+        return None
+
+
 async def _close(connection: Connection) -> None:
-    async with asyncio.timeout(_CLOSE_SECONDS):
-        await connection.close()
+    """Close a connection in order, if the broker still listens to it."""
+    with suppress(Exception):  # it is past closing in order
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await connection.close()

@@ -1,10 +1,13 @@
 """The checks, by the part of an installation that they belong to."""
 
 from worker.operations.doctor.checks import (
+    cluster,
     connections,
     kept,
     keys,
+    policies,
     postgres,
+    queues,
     rabbitmq,
     requests,
     settings,
@@ -22,6 +25,9 @@ ALL: tuple[Check, ...] = (
     *requests.CHECKS,
     *kept.CHECKS,
     *rabbitmq.CHECKS,
+    *policies.CHECKS,
+    *cluster.CHECKS,
+    *queues.CHECKS,
     *workers.CHECKS,
     *settings.CHECKS,
     *keys.CHECKS,
