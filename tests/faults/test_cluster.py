@@ -192,7 +192,7 @@ async def the_doctor_finds_what_ails(three: Cluster, database_url: str) -> None:
         gone = f'rabbit_quorum_queue:delete_member(<<"/">>, <<"{names.dead}">>, \'{third.name}\').'
         assert "ok" in await one.ctl("eval", gone)
         (few,) = (await planted(site, "broker-quorum"))["broker-quorum"]
-        assert f"{names.dead!r} has 2 of 3 nodes for members" in few.what
+        assert f"{names.dead!r} has members on 2 of 3 nodes" in few.what
         assert few.remedy == f"rabbitmq-queues grow {third.name} all"
 
         await two.ctl("set_vm_memory_high_watermark", "0.00001")

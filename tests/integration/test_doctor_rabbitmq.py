@@ -150,8 +150,9 @@ async def test_what_the_user_may_not_do_is_told_with_the_rights_to_give(
     (rights,) = found["broker-rights"]
     assert f"{user!r} may not do what a worker does: " in rights.what
     assert "amq.default" in rights.what
+    ours = f"'^{user}\\..*'"
     assert rights.remedy == (
-        f"rabbitmqctl set_permissions -p / {user} '^{user}\\..*' '^({user}\\..*|amq\\.default)$' '^{user}\\..*'"
+        f"rabbitmqctl set_permissions -p / {user} {ours} '^({user}\\..*|amq\\.default)$' {ours}"
     )
 
 

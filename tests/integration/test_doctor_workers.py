@@ -110,14 +110,14 @@ async def test_a_handler_that_takes_long_is_found_and_one_that_takes_too_long(
         for _ in range(20):
             await desk.next()
         (long,) = (await planted(site, "handler-slow"))["handler-slow"]
-        assert "1 in 100 of the newest 20 requests took 0." in long.what
+        assert "1 in 100 of the newest 20 requests of this hour took 0." in long.what
 
         await worker.stop()
         await new_worker(handler=steer(never), handler_timeout_seconds=0.1)
         await desk.send(good_request())
         await eventually(lambda: db.fetchval("select count(*) > 0 from attempts where kind = 'timeout'"))
         (too_long,) = (await planted(site, "handler-slow"))["handler-slow"]
-        assert "of the calls for the newest 21 requests took longer than" in too_long.what
+        assert "for the newest 21 requests of this hour took longer than" in too_long.what
 
 
 async def test_settings_that_are_for_tests_or_open_to_all_are_told_as_those_of_this_environment(

@@ -96,7 +96,7 @@ class Management:
                     return None
                 if told.status == HTTPStatus.UNAUTHORIZED:
                     raise ManagementError(
-                        "it does not tell this user: the user needs the tag monitoring, and rights in the vhost"
+                        "it does not tell this user: it needs the tag monitoring, and rights in the vhost"
                     )
                 if told.status != HTTPStatus.OK:
                     raise ManagementError(f"it answered {told.status} {told.reason}")

@@ -65,7 +65,7 @@ class Site:
 
     @property
     def management(self) -> Management:
-        assert self.opened_management is not None, "the check needs the management API"  # noqa: S101 — as above
+        assert self.opened_management is not None, "the check needs the API"  # noqa: S101 — as above
         return self.opened_management
 
 

@@ -313,11 +313,11 @@ where silent_seconds < $2::double precision or in_hand > 0
 order by started_at, place
 
 -- name: handler_times
--- Of the newest requests: how many calls for them took too long, how many have ended with
+-- Of the newest requests of an hour: how many calls for them took too long, how many have ended with
 -- their first attempt, and how long these took.
 with newest as (
   select request_id, case when attempt = 1 then finished_at - started_at end as took
-  from requests order by received_at desc limit $1::integer
+  from requests where received_at > now() - interval '1 hour' order by received_at desc limit $1::integer
 )
 select
   count(*) as looked, count(took) as ended,

@@ -23,7 +23,7 @@ async def _missing(site: Site) -> list[Finding]:
         for key, needed in _by_key(row for row in rows if row.key not in names).items():
             listed = ", ".join(f"{number:,} {where}" for where, number in needed.items())
             stuck = bool(needed.keys() & {*QUICK})
-            what = f"the key {key!r} is not in WORKER_SEAL_KEYS of {place}, and rows are sealed with it: {listed}"
+            what = f"the key {key!r} is not in WORKER_SEAL_KEYS of {place}, and rows need it: {listed}"
             remedy = (
                 f"put {key!r} behind the others in WORKER_SEAL_KEYS of all workers; what a lost key sealed "
                 "cannot be read again: session-worker keys list"
@@ -37,7 +37,8 @@ async def _missing(site: Site) -> list[Finding]:
 async def _unused(site: Site) -> list[Finding]:
     if not await _are_few(site):
         raise CannotLook(
-            f"more than {_MOST_READ:,} requests are on record, and to read them takes long: session-worker keys list"
+            f"more than {_MOST_READ:,} requests are on record, and to read them takes long: session-worker "
+            "keys list"
         )
     needed = {row.key for row in await rows_by_key(site.database)}
     found = []

@@ -33,8 +33,8 @@ async def _bindings(site: Site) -> list[Finding]:
         keys = await site.management.keys_between(binding.exchange, binding.queue)
         if keys and binding.key in keys:
             what = (
-                f"the queue {binding.queue!r} is bound with the key {binding.key!r} as an earlier version had "
-                "it: cancellations wait behind the requests"
+                f"the queue {binding.queue!r} is bound with the key {binding.key!r}, as an earlier version "
+                "had it: cancellations wait behind the requests"
             )
             found.append(Finding("bindings", Severity.WARNING, what, _APPLY))
     return found
@@ -64,7 +64,8 @@ def _taken_away(queue: Queue, has: QueueDetails) -> Iterator[Finding]:
             f"{policy['expires'] / 1000:g} s", remedy,
         )  # fmt: skip
     if "message-ttl" in policy:
-        what = f"{by} takes messages out of {queue.name!r} after {policy['message-ttl'] / 1000:g} s: each {goes}"
+        seconds = policy["message-ttl"] / 1000
+        what = f"{by} takes messages out of {queue.name!r} after {seconds:g} s: each {goes}"
         yield _policy(Severity.WARNING, what, remedy)
     limits = [f"{name} {policy[name]}" for name in ("max-length", "max-length-bytes") if name in policy]
     if limits and _effective(has, "overflow") != "reject-publish":
@@ -73,8 +74,8 @@ def _taken_away(queue: Queue, has: QueueDetails) -> Iterator[Finding]:
     limit = policy.get("delivery-limit", NEVER)
     if 0 <= limit < NEVER:
         what = (
-            f"{by} gives {queue.name!r} a delivery limit of {limit}: a message that is returned more often, as "
-            f"each stop and each lost connection of a reader does, {goes}"
+            f"{by} gives {queue.name!r} a delivery limit of {limit}: a message that is returned more often, "
+            f"as each stop and each lost connection of a reader does, {goes}"
         )
         yield _policy(Severity.WARNING, what, remedy)
 
@@ -85,11 +86,12 @@ def _not_given(queue: Queue, has: QueueDetails, *, gives_up: bool) -> Iterator[F
     for name in _FROM_POLICY:
         needed, value = queue.arguments.get(f"x-{name}"), _effective(has, name)
         if needed is not None and value != needed:
-            lost = "drops what it should dead-letter" if name == "dead-letter-exchange" else "can lose messages"
+            drops = name == "dead-letter-exchange"
+            lost = "drops what it should dead-letter" if drops else "can lose messages"
             what = f"{queue.name!r} has {name} {value!r} and not {needed!r}: it {lost}"
-            yield _policy(Severity.ERROR if "drops" in lost else Severity.WARNING, what, remedy)
+            yield _policy(Severity.ERROR if drops else Severity.WARNING, what, remedy)
     if gives_up and _effective(has, "delivery-limit") is None:
-        what = f"{queue.name!r} has no delivery limit, so RabbitMQ's own counts, 20: then a message {_goes(has)}"
+        what = f"{queue.name!r} has no delivery limit, so after 20 returns, RabbitMQ's own, each {_goes(has)}"
         yield _policy(Severity.WARNING, what, remedy)
 
 
@@ -113,6 +115,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "policies", Part.RABBITMQ, Severity.ERROR,
-        "a policy that overrules the limits of a queue, or lacks what the queue needs", _VERSION_TOO, _policies,
+        "a policy that overrules the limits of a queue, or lacks what the queue needs",
+        _VERSION_TOO, _policies,
     ),
 )  # fmt: skip

@@ -78,8 +78,8 @@ async def _responses_full(site: Site) -> list[Finding]:
     if now is None or limit is None or now.ready < limit:
         return []
     what = (
-        f"{queue!r} is full: {now.ready:,} responses, at its limit of {limit:,}. Responses without a reply_to "
-        "wait on record"
+        f"{queue!r} is full: {now.ready:,} responses, at its limit of {limit:,}. Responses without a "
+        "reply_to wait on record"
     )
     return [Finding("responses-full", Severity.ERROR, what, f"{_READ}; or raise max-length")]
 

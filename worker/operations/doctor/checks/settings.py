@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlsplit
 from worker.operations.doctor.checks.workers import live_profiles
 from worker.operations.doctor.finding import Check, Finding, Part, Severity
 from worker.operations.doctor.site import Need, Site
+from worker.operations.doctor.words import span
 from worker.settings import variable_name
 
 _OUTAGE_SECONDS = 300.0  # an ordinary outage of what a handler calls
@@ -27,9 +28,9 @@ async def _attempts(site: Site) -> list[Finding]:
     return [
         Finding(
             "attempts-too-few", Severity.WARNING,
-            f"WORKER_MAX_ATTEMPTS {attempts:g} and WORKER_RETRY_SECONDS {least:g} {where} give a request up after "
-            f"about {tried_for(int(attempts), least, base, cap):,.0f} s of errors: a short outage of what the "
-            "handler calls fails it for good",
+            f"WORKER_MAX_ATTEMPTS {attempts:g} and WORKER_RETRY_SECONDS {least:g} {where} give a request up "
+            f"after about {span(tried_for(int(attempts), least, base, cap))} of errors: a short outage of "
+            "what the handler calls fails it for good",
             "WORKER_RETRY_SECONDS=7200",
         )
         for (attempts, least, base, cap), where in found.items()
@@ -51,7 +52,7 @@ async def _http_open(site: Site) -> list[Finding]:
         f"WORKER_HTTP_HOST is {host!r} {_HERE}: whoever reaches this machine may read health and metrics, "
         "which are plain HTTP"
     )
-    remedy = "WORKER_HTTP_HOST=127.0.0.1, unless the probes come from outside and nobody else gets to that port"
+    remedy = "WORKER_HTTP_HOST=127.0.0.1, unless probes come from outside and nobody else gets to that port"
     return [Finding("http-open", Severity.NOTE, what, remedy)]
 
 
@@ -98,7 +99,8 @@ async def _log_format(site: Site) -> list[Finding]:
     if site.settings.log_format != "console":
         return []
     what = f"WORKER_LOG_FORMAT is 'console' {_HERE}: lines for people, which no program reads well"
-    return [Finding("log-format", Severity.NOTE, what, "WORKER_LOG_FORMAT=auto: JSON where there is no terminal")]
+    remedy = "WORKER_LOG_FORMAT=auto: JSON where there is no terminal"
+    return [Finding("log-format", Severity.NOTE, what, remedy)]
 
 
 _TABLES, _BOTH_URLS = frozenset({Need.TABLES}), frozenset({Need.POSTGRES, Need.BROKER})

@@ -1,7 +1,7 @@
 """Looks at the workers and their handlers, as far as the record tells.
 
-Of a handler that blocks the event loop, and of one whose calls are all in use, only a worker's own metrics tell,
-over a time: the rules in deploy/observability have them.
+Of a handler that blocks the event loop, and of one whose calls are all in use, only a worker's own metrics
+tell, over a time: the rules in deploy/observability have them.
 """
 
 import json
@@ -53,7 +53,8 @@ async def seen(site: Site) -> list[Seen]:
 
 async def live_profiles(site: Site) -> list[tuple[str, Profile]]:
     """Return of each live worker where it is and what it does; of an older version nothing is known."""
-    return [(each.place, each.profile) for each in await seen(site) if each.lives and each.profile is not None]
+    live = [each for each in await seen(site) if each.lives]
+    return [(each.place, each.profile) for each in live if each.profile is not None]
 
 
 async def _none(site: Site) -> list[Finding]:
@@ -62,7 +63,8 @@ async def _none(site: Site) -> list[Finding]:
     what = f"no worker of {site.settings.prefix!r} lives"
     if site.opened_broker is not None:
         waiting = await topology.depth(site.broker, topology.names_for(site.settings.prefix).requests)
-        what += f"; {count(waiting.ready, 'request')} in its queue" if waiting else ", and its queue is not there"
+        lie = f"; {count(waiting.ready, 'request')} in its queue" if waiting else ""
+        what += lie or ", and its queue is not there"
     return [Finding("worker-none", Severity.ERROR, what, "session-worker run")]
 
 
@@ -72,8 +74,7 @@ async def _silent(site: Site) -> list[Finding]:
             "worker-silent", Severity.ERROR,
             f"{each.place} has given no sign of life for {span(each.silent_seconds)}, and holds "
             f"{count(each.in_hand, 'request')}: frozen, killed, or without Postgres",
-            f"if it is frozen, kill it: kill -9 {each.place.rpartition(':')[2]} on {each.place.rpartition(':')[0]}; "
-            "the others take over what it holds",
+            "kill it if it is frozen: the others take over what it holds; then: session-worker workers",
         )
         for each in await seen(site)
         if not each.lives
@@ -91,7 +92,7 @@ async def _old(site: Site) -> list[Finding]:
     if age < _ROLLOUT:
         return []
     what = (
-        f"{some([each.place for each in others])} run {', '.join(sorted({each.version for each in others}))}; "
+        f"{some([each.place for each in others])} run {some(sorted({each.version for each in others}))}; "
         f"{newest} has run for {span(age.total_seconds())}"
     )
     return [Finding("worker-old", Severity.WARNING, what, "replace them, or roll the others back")]
@@ -121,42 +122,47 @@ async def _differ(site: Site) -> list[Finding]:
 
 async def _slow(site: Site) -> list[Finding]:
     """Look at the newest requests that are done: a call that runs takes as long as its request does."""
-    limits = [_number(profile, "handler_timeout_seconds") for _, profile in await live_profiles(site) if profile.handler]
-    if not limits:
+    limit = min(await _call_limits(site), default=None)
+    if limit is None:
         return []
-    limit = min(limits)
     (row,) = await site.database.call("handler_times", _LOOKED_AT, aside=True)
-    if row["timeouts"]:
+    if row["timeouts"] * 100 > row["looked"]:
         what = (
-            f"{row['timeouts']} of the calls for the newest {row['looked']:,} requests took longer than "
-            f"WORKER_HANDLER_TIMEOUT_SECONDS, {limit:g} s"
+            f"{count(row['timeouts'], 'call')} for the newest {count(row['looked'], 'request')} of this hour "
+            f"took longer than WORKER_HANDLER_TIMEOUT_SECONDS, {limit:g} s"
         )
     elif row["ended"] >= _LONG_ENOUGH and row["p99"] > limit / 2:
         what = (
-            f"1 in 100 of the newest {row['ended']:,} requests took {row['p99']:,.1f} s or more from its beginning "
-            f"to its end; a call may take {limit:g} s"
+            f"1 in 100 of the newest {row['ended']:,} requests of this hour took {row['p99']:,.1f} s or more "
+            f"from its beginning to its end; a call may take {limit:g} s"
         )
     else:
         return []
-    remedy = "session-worker requests list --sort took; make it faster, or raise WORKER_HANDLER_TIMEOUT_SECONDS"
+    remedy = (
+        "session-worker requests list --sort took; make it faster, or set a higher "
+        "WORKER_HANDLER_TIMEOUT_SECONDS"
+    )
     return [Finding("handler-slow", Severity.WARNING, what, remedy)]
 
 
 async def _time_out(site: Site) -> list[Finding]:
-    limits = {_number(profile, "handler_timeout_seconds") for _, profile in await live_profiles(site) if profile.handler}
-    held = _HELD_FOR_CALLS * max(limits, default=0)
+    longest = max(await _call_limits(site), default=0.0)
+    held = _HELD_FOR_CALLS * longest
     if held <= _ACK_SECONDS:
         return []
     what = (
-        f"a call of the handler may take {max(limits):,g} s, and a delivery is held for {held:,g} s then; RabbitMQ "
-        f"takes it back after {_ACK_SECONDS:,} s, unless its consumer_timeout was raised"
+        f"a call of the handler may take {longest:,g} s, and a delivery is held for {held:,g} s then; "
+        f"RabbitMQ takes it back after {_ACK_SECONDS:,} s, unless its consumer_timeout was raised"
     )
-    remedy = f"consumer_timeout = {int(held * 2000)} in rabbitmq.conf, or a lower WORKER_HANDLER_TIMEOUT_SECONDS"
+    milliseconds = int(held * 2000)
+    remedy = f"consumer_timeout = {milliseconds} in rabbitmq.conf, or a lower WORKER_HANDLER_TIMEOUT_SECONDS"
     return [Finding("broker-time-out", Severity.WARNING, what, remedy)]
 
 
-def _number(profile: Profile, name: str) -> float:
-    return float(profile.settings.get(name, 0))
+async def _call_limits(site: Site) -> list[float]:
+    """Return how long a call may take in each live worker that has a handler."""
+    profiles = [profile for _, profile in await live_profiles(site) if profile.handler]
+    return [float(profile.settings.get("handler_timeout_seconds", 0)) for profile in profiles]
 
 
 CHECKS: tuple[Check, ...] = (
