@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -17,7 +18,7 @@ from yarl import URL
 
 from worker.operations.doctor.checks import cluster, policies, queues, rabbitmq
 from worker.operations.doctor.finding import Severity
-from worker.operations.doctor.site import Need, visit
+from worker.operations.doctor.site import Need, Site, visit
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
 
@@ -98,6 +99,8 @@ async def test_what_is_missing_or_overruled_is_found_and_a_healthy_broker_has_no
             requests = await channel.get_queue(names.requests, ensure=False)
             await requests.unbind(names.requests, "create")
             await requests.bind(names.requests, "cancel")
+            for queue in (names.responses, names.dead):
+                await eventually(partial(policy_of, site, queue))
             found = await planted(site, "bindings", "policies")
         unbound, as_before = found["bindings"]
         assert (unbound.severity, as_before.severity) == (Severity.ERROR, Severity.WARNING)
@@ -171,42 +174,63 @@ async def test_what_lies_in_the_queues_and_who_reads_it_is_told(
             await fill(desk, {names.requests: ("create", 10), names.responses: ("completed", 10)})
 
         monkeypatch.setattr(queues, "a_moment", more)
-        await fill(desk, {names.requests: ("create", 1), names.undelivered: ("", 2), names.dead: ("", 3)})
-        (alone,) = (await planted(site, "requests-growing"))["requests-growing"]
-        assert "nobody consumes it" in alone.what
-
-        await desk.channel.set_qos(1)
-        reader = await desk.channel.get_queue(names.requests, ensure=False)
-        await reader.consume(lambda _: asyncio.sleep(0))
-        await fill(desk, {names.requests: ("create", 110), names.responses: ("completed", 110)})
         await admin.set_policy(here.prefix, names.responses, max_length=1000)
         try:
+            await fill(desk, {names.requests: ("create", 1), names.undelivered: ("", 2), names.dead: ("", 3)})
+            (alone,) = (await planted(site, "requests-growing"))["requests-growing"]
+            assert "nobody consumes it" in alone.what
+
+            await desk.channel.set_qos(1)
+            reader = await desk.channel.get_queue(names.requests, ensure=False)
+            await reader.consume(asyncio.Queue[Any]().put)
+            await fill(desk, {names.requests: ("create", 110), names.responses: ("completed", 110)})
+            await eventually(partial(policy_of, site, names.responses))
             found = await planted(
                 site, "requests-growing", "responses-no-consumer", "responses-filling", "undelivered-rest",
                 "dead-rest",
             )  # fmt: skip
-            (growing,) = found["requests-growing"]
-            assert "more each second, with 1 consumer" in growing.what
-            assert "at its limit of 1,000 in" in found["responses-filling"][0].what
-            assert "2 undelivered messages in" in found["undelivered-rest"][0].what
-            assert "3 dead letters in" in found["dead-rest"][0].what
-            assert "WORKER_MAX_DEAD_LETTERS is 0 here" in found["dead-rest"][0].what
-
-            await admin.set_policy(here.prefix, names.responses, max_length=50)
-            (full,) = (await planted(site, "responses-full"))["responses-full"]
-            assert "at its limit of 50" in full.what
         finally:
             await admin.delete("policies", "/", here.prefix)
+        (growing,) = found["requests-growing"]
+        assert "more each second, with 1 consumer" in growing.what
+        assert "at its limit of 1,000 in" in found["responses-filling"][0].what
+        assert "2 undelivered messages in" in found["undelivered-rest"][0].what
+        assert "3 dead letters in" in found["dead-rest"][0].what
+        assert "WORKER_MAX_DEAD_LETTERS is 0 here" in found["dead-rest"][0].what
+
+        await make_small(desk, 5)
+        await fill(desk, {names.responses: ("completed", 5)})
+        await desk.until_there_are(5, names.responses)
+        (full,) = (await planted(site, "responses-full"))["responses-full"]
+        assert "5 responses, at its limit of 5" in full.what
 
 
-async def test_without_the_management_api_the_rest_is_looked_at(here: Settings) -> None:
+async def make_small(desk: Desk, room: int) -> None:
+    """Replaces the response queue by a small one."""
+    responses = names_for(desk.prefix).responses
+    await desk.channel.queue_delete(responses)
+    limits: dict[str, Any] = {"x-queue-type": "quorum", "x-max-length": room, "x-overflow": "reject-publish"}
+    queue = await desk.channel.declare_queue(responses, durable=True, arguments=limits)
+    await queue.bind(responses, "#")
+
+
+async def test_without_the_management_api_the_rest_is_looked_at(
+    here: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queues, "a_moment", nothing)
     await declare_topology(here)
     async with visited(here, Need.BROKER) as site:
-        report = await examined(site, *(name for name in MINE if name not in ("requests-growing",)))
+        report = await examined(site, *MINE)
 
     unlooked = {check for check, _ in report.unlooked}
     assert unlooked == {"bindings", "policies", "broker-quorum", "broker-leader", "responses-full"}
     assert "give its address with --management" in report.unlooked[0].why
+
+
+async def policy_of(site: Site, queue: str) -> object:
+    """Returns what the API says of the policies of a queue; a change takes it some seconds."""
+    has = await site.management.queue(queue)
+    return has and has.policy
 
 
 async def fill(desk: Desk, wanted: dict[str, tuple[str, int]]) -> None:
@@ -217,7 +241,7 @@ async def fill(desk: Desk, wanted: dict[str, tuple[str, int]]) -> None:
         await asyncio.gather(
             *(exchange.publish(aio_pika.Message(b"{}", message_id=f"{one}"), key) for one in range(number))
         )
-        await eventually(lambda name=name, before=before: has_more(desk, name, before))
+        await eventually(partial(has_more, desk, name, before))
 
 
 async def has_more(desk: Desk, name: str, before: int) -> bool:

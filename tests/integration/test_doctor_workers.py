@@ -34,6 +34,11 @@ OLD_ONES = """
 update workers set version = '0.0.1', started_at = now() - interval '1 day' where handler = '';
 update workers set started_at = now() - interval '2 h' where handler <> '';
 """
+FROZEN = """
+insert into workers (id, host, pid, version, heartbeat)
+values (gen_random_uuid(), 'frozen', 7, '1', now() - interval '1 min'),
+  (gen_random_uuid(), 'given up', 8, '1', now() - interval '1 h')
+"""
 
 
 def new_key(name: str) -> str:
@@ -71,7 +76,7 @@ async def test_workers_that_are_gone_or_differ_are_found_and_healthy_ones_have_n
         report = await examined(site, *WITHOUT_MANAGEMENT)
         assert (report.findings, report.unlooked) == ([], [])
 
-        other = await new_worker(handler=steer(slow), handler_timeout_seconds=1000)
+        await new_worker(handler=steer(slow), handler_timeout_seconds=1000)
         await db.execute(OLD_ONES)
         found = await planted(
             site, "settings-differ", "worker-old", "broker-time-out", "attempts-too-few", "metrics-port"
@@ -87,10 +92,9 @@ async def test_workers_that_are_gone_or_differ_are_found_and_healthy_ones_have_n
         assert "after about 8 s" in few.what
         assert "2 workers live on" in found["metrics-port"][0].what
 
-        await other.vanish()
-        await db.execute("update workers set heartbeat = now() - interval '1 min' where handler <> ''")
+        await db.execute(FROZEN)
         (frozen,) = (await planted(site, "worker-silent"))["worker-silent"]
-        assert "has given no sign of life for 60 s, and holds 0 requests: " in frozen.what
+        assert "frozen:7 has given no sign of life for 60 s, and holds 0 requests: " in frozen.what
 
 
 @asynccontextmanager

@@ -30,9 +30,7 @@ async def _quorum(site: Site) -> list[Finding]:
             findings.append(found(Severity.WARNING, what, f"start the nodes {away}"))
         elif members and len(members) < min(_ENOUGH, len(nodes)):
             lacking = sorted(nodes - members)
-            what = (
-                f"{queue.name!r} has members on {len(members)} of {len(nodes)} nodes: it does not outlive them"
-            )
+            what = f"{queue.name!r} has members on {len(members)} of {len(nodes)} nodes: it is lost with them"
             remedy = "; ".join(f"rabbitmq-queues grow {node} all" for node in lacking)
             findings.append(found(Severity.WARNING, what, remedy))
     return findings
@@ -41,12 +39,12 @@ async def _quorum(site: Site) -> list[Finding]:
 async def _leader(site: Site) -> list[Finding]:
     queues = await _queues(site)
     leaders = {queue.leader for queue in queues}
-    running = sum(node.runs for node in await site.management.nodes())
-    if running < 2 or len(queues) < 2 or len(leaders) > 1:
+    others = {node.name for node in await site.management.nodes() if node.runs} - leaders
+    if not others or len(leaders) != 1:
         return []
     what = (
-        f"the leaders of all {len(queues)} queues are on {leaders.pop()}, one of {running} nodes: it does "
-        "all the work"
+        f"the leaders of all {len(queues)} queues are on {leaders.pop()}, one of {len(others) + 1} nodes: it "
+        "does all the work"
     )
     return [Finding("broker-leader", Severity.NOTE, what, "rabbitmq-queues rebalance quorum")]
 

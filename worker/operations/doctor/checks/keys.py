@@ -28,9 +28,7 @@ async def _missing(site: Site) -> list[Finding]:
                 f"put {key!r} behind the others in WORKER_SEAL_KEYS of all workers; what a lost key sealed "
                 "cannot be read again: session-worker keys list"
             )
-            found.append(
-                Finding("keys-missing", Severity.ERROR if stuck else Severity.WARNING, what, remedy)
-            )
+            found.append(Finding("keys-missing", Severity.ERROR if stuck else Severity.WARNING, what, remedy))
     return found
 
 

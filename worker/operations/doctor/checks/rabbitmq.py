@@ -3,6 +3,7 @@
 from functools import partial
 from urllib.parse import urlsplit
 
+from worker.errors import TopologyError
 from worker.operations.doctor.finding import Check, Finding, Part, Severity
 from worker.operations.doctor.site import Need, Site
 from worker.operations.doctor.words import size, some, word
@@ -27,7 +28,7 @@ async def _topology(site: Site) -> list[Finding]:
     for thing in designed(site).declared:
         try:
             await topology.declared_as_designed(site.broker, thing)
-        except topology.TopologyError as error:
+        except TopologyError as error:
             what, _, remedy = str(error).partition(". Remedy: ")
             what = what.partition(": run ")[0]
             found.append(Finding("topology", Severity.ERROR, what, remedy or _APPLY))
@@ -41,7 +42,7 @@ async def _delivery_limit(site: Site) -> list[Finding]:
     for queue in designed(site).queues:
         try:
             notes = await topology.declared_as_designed(site.broker, queue)
-        except (topology.TopologyError, *topology.REFUSED):
+        except (TopologyError, *topology.REFUSED):
             continue  # told by the others
         for note in notes:
             what = note.partition(". It is served")[0]
