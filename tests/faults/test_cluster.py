@@ -201,7 +201,6 @@ async def the_doctor_finds_what_ails(three: Cluster, database_url: str) -> None:
         assert "one was not confirmed within" in held.what
         short = f"{two.name} takes no messages: it uses "
         await eventually(lambda: said(site, "broker-alarm", short), 30)  # nodes tell each other now and then
-        await two.ctl("set_vm_memory_high_watermark", "0.4")
 
         await third.kill()
         lacks = await eventually(
