@@ -84,9 +84,12 @@ async def test_what_is_missing_or_overruled_is_found_and_a_healthy_broker_has_no
     amqp_url, management_url = managed
     names = names_for(here.prefix)
     async with visited(here, Need.BROKER, Need.MANAGEMENT, management_url=management_url) as site:
-        found = await planted(site, "topology")
-        assert len(found["topology"]) == 9, "each exchange and each queue is missing"
-        assert found["topology"][0].remedy == "session-worker topology apply"
+        (missing,) = (await planted(site, "topology"))["topology"]
+        assert missing.what.startswith(
+            f"9 exchanges and queues are missing: the exchange {names.requests!r}, "
+        )
+        assert missing.remedy == "session-worker topology apply"
+        assert (await examined(site, "bindings", "policies")).findings == []
 
         async with run_in_process(here) as new_worker:
             await new_worker()
@@ -117,7 +120,14 @@ async def test_what_is_missing_or_overruled_is_found_and_a_healthy_broker_has_no
 
     await delete_topology(amqp_url, here.prefix)
     await declare_topology(here, delivery_limit=20)
+    async with await aio_pika.connect(amqp_url) as connection:
+        channel = await connection.channel()
+        await channel.queue_delete(names.dead)
+        await channel.declare_queue(names.dead, durable=True)
     async with visited(here, Need.BROKER) as site:
+        (classic,) = (await planted(site, "topology"))["topology"]
+        assert f"the queue {names.dead!r} is not as this worker needs it: x-queue-type" in classic.what
+        assert classic.remedy.startswith("drain and delete it")
         low = (await planted(site, "delivery-limit"))["delivery-limit"]
         assert len(low) == 4
         assert "has a delivery limit of 20" in low[0].what

@@ -69,8 +69,11 @@ class Management:
 
     async def keys_between(self, exchange: str, queue: str) -> list[str] | None:
         """Return the keys with which a queue is bound to an exchange; None: one of them is not there."""
+        for kind, name in (("exchanges", exchange), ("queues", queue)):
+            if await self._get(kind, self._vhost, name) is None:
+                return None  # which not every version says of the bindings themselves
         told = await self._get("bindings", self._vhost, "e", exchange, "q", queue)
-        return None if told is None else [binding["routing_key"] for binding in told]
+        return [binding["routing_key"] for binding in told or []]
 
     async def nodes(self) -> list[Node]:
         return [

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from worker.errors import TopologyError
 from worker.operations.doctor.finding import Check, Finding, Part, Severity
 from worker.operations.doctor.site import Need, Site
-from worker.operations.doctor.words import size, some, word
+from worker.operations.doctor.words import count, size, some, word
 from worker.rabbitmq import topology, trial
 from worker.rabbitmq.connection import vhost_of
 from worker.rabbitmq.management import Node
@@ -24,16 +24,22 @@ def designed(site: Site) -> topology.Topology:
 
 async def _topology(site: Site) -> list[Finding]:
     """Compare what is declared; what our user may not ask for is told by `broker-rights`."""
-    found = []
+    found, missing = [], []
     for thing in designed(site).declared:
         try:
             await topology.declared_as_designed(site.broker, thing)
         except TopologyError as error:
             what, _, remedy = str(error).partition(". Remedy: ")
-            what = what.partition(": run ")[0]
-            found.append(Finding("topology", Severity.ERROR, what, remedy or _APPLY))
+            if remedy:
+                found.append(Finding("topology", Severity.ERROR, what, remedy))
+            else:
+                missing.append(what.partition(" is missing")[0])
         except topology.REFUSED:
             continue
+    if missing:
+        number = count(len(missing), "exchange or queue is", "exchanges and queues are")
+        what = f"{number} missing: {some(missing)}"
+        found.append(Finding("topology", Severity.ERROR, what, _APPLY))
     return found
 
 
