@@ -20,6 +20,7 @@ from worker.operations.doctor.finding import Part, Severity
 from worker.operations.doctor.run import run
 from worker.operations.doctor.site import SERVERS, Need, Site, visit
 from worker.postgres import migrate
+from worker.postgres.sql import setup_query
 from worker.settings import Settings
 
 OURS = [check for check in ALL if check.part in (Part.POSTGRES, Part.REQUESTS)]
@@ -89,6 +90,9 @@ async def test_who_holds_what_up(
         found = await planted(site, "pg-lock", "pg-idle-tx", "pg-xmin")
         monkeypatch.undo()
         young = await examined(site, "pg-lock", "pg-idle-tx", "pg-xmin")
+        monkeypatch.setattr("worker.postgres.looking.setup_query", lambda _: "set lock_timeout = '1ms'")
+        async with visited(settings, Need.POSTGRES, Need.TABLES) as impatient:
+            locked_out = await examined(impatient, "unanswered")
         await dump.execute("rollback")
         await waiting
         asleep.cancel()
@@ -104,6 +108,9 @@ async def test_who_holds_what_up(
     assert f"pid {pid} (dump, " in found["pg-idle-tx"][0].what
     assert "(report, " in found["pg-xmin"][0].what
     assert young.findings == []
+    assert locked_out.findings[0].what.startswith("could not be looked at: LockNotAvailableError: ")
+    assert [each.check for each in locked_out.unlooked] == ["unanswered"]
+    assert "lock_timeout = '2s'" in setup_query("wait_for_nobody")
 
 
 async def test_a_server_that_is_not_as_it_should_be(

@@ -35,7 +35,8 @@ values (gen_random_uuid(), 'x', '{}', 'ts_1', $1, $1, 'over_share', now() - inte
 DEAD_LETTER = """
 insert into dead_letters (id, body, size, properties, headers, reason, kind, died_at, kept_at)
 values (
-  gen_random_uuid(), '{}', 2, '{}', '{}', 'r', 'no id in it', now() - $1::text::interval, now() - $1::text::interval
+  gen_random_uuid(), '{}', 2, '{}', '{}', 'r', 'no id in it',
+  now() - $1::text::interval, now() - $1::text::interval
 )
 """
 SESSION = """

@@ -35,7 +35,7 @@ class Report(NamedTuple):
 
 def chosen(only: Collection[str]) -> list[Check]:
     """Return the checks of these parts and with these ids, all of them where none is named. With them goes
-    what tells that something they need is not there. Raises ValueError for a name that no part and no check has.
+    what tells that something they need is not there. Raises ValueError for a name that nothing has.
     """
     known = {each.id for each in ALL} | {each.part.value for each in ALL}
     if unknown := [name for name in only if name not in known]:
