@@ -48,21 +48,21 @@ def test_what_it_says_and_its_exit_codes(
     as_json = main(["doctor", "--only", "requests", "--json"])
     *found, summary = records(capsys.readouterr().out)
     environ.setenv("WORKER_PREFIX", "other")
-    wrong = main(["doctor", "--only", "pg-schema,paused"])
+    wrong = main(["doctor", "--only", "paused"])
     explained = capsys.readouterr().out
 
-    assert (well, said) == (0, "3 checks, nothing wrong\n")
+    assert (well, said) == (0, "4 checks, nothing wrong\n")
     assert (noted, as_json, wrong) == (0, 0, 1)
     assert told.startswith("NOTE     paused: the organisation ")
     assert "\x1b" not in told
     assert "         → session-worker resume --org " in told
-    assert told.endswith("\n2 checks, 1 note\n")
+    assert told.endswith("\n3 checks, 1 note\n")
     (paused,) = found
     assert set(paused) == {"check", "severity", "what", "remedy"}
     assert (paused["check"], paused["severity"]) == ("paused", "note")
-    assert summary == {"checks": 12, "not_looked_at": 0, "errors": 0, "warnings": 0, "notes": 1}
-    assert explained.startswith("ERROR    pg-schema: ")
-    assert "not looked at, since the tables: " in explained
+    assert summary == {"checks": 13, "not_looked_at": 0, "errors": 0, "warnings": 0, "notes": 1}
+    assert explained.startswith("ERROR    pg-tables: ")
+    assert "not looked at: paused (the tables: see pg-tables)\n" in explained
     assert explained.endswith("\n3 checks, 1 error, 1 could not be looked at\n")
 
 
@@ -82,8 +82,8 @@ def test_it_says_which_server_is_away(
     assert (code, as_json) == (3, 3)
     assert max(map(len, lines)) <= 80
     assert lines[0].startswith("ERROR    pg-away: Postgres cannot be reached: ")
-    assert any("not looked at, since Postgres: " in line for line in lines)
-    assert [each["check"] for each in found[:-1]] == ["pg-away", "paused"]
+    assert any(line.startswith("not looked at: pg-tables, pg-lock, ") for line in lines)
+    assert [each["check"] for each in found[:-1]] == ["pg-away", "paused", "pg-tables"]
     assert found[1]["not_looked_at"] == f"Postgres: {found[0]['what'].partition('reached: ')[2]}"
     assert found[-1]["errors"] == 1
     assert (broker, of_broker.startswith("ERROR    broker-away: RabbitMQ cannot be reached: ")) == (3, True)

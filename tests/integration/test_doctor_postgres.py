@@ -18,8 +18,9 @@ from support.harness import Desk, eventually, good_request, run_in_process
 from worker.operations.doctor.checks import ALL, connections, postgres, tables
 from worker.operations.doctor.finding import Part, Severity
 from worker.operations.doctor.run import run
-from worker.operations.doctor.site import Need, Site, visit
+from worker.operations.doctor.site import SERVERS, Need, Site, visit
 from worker.postgres import migrate
+from worker.postgres.sql import setup_query
 from worker.settings import Settings
 
 OURS = [check for check in ALL if check.part in (Part.POSTGRES, Part.REQUESTS)]
@@ -89,6 +90,9 @@ async def test_who_holds_what_up(
         found = await planted(site, "pg-lock", "pg-idle-tx", "pg-xmin")
         monkeypatch.undo()
         young = await examined(site, "pg-lock", "pg-idle-tx", "pg-xmin")
+        monkeypatch.setattr("worker.postgres.looking.setup_query", lambda _: "set lock_timeout = '1ms'")
+        async with visited(settings, Need.POSTGRES, Need.TABLES) as impatient:
+            locked_out = await examined(impatient, "unanswered")
         await dump.execute("rollback")
         await waiting
         asleep.cancel()
@@ -104,6 +108,9 @@ async def test_who_holds_what_up(
     assert f"pid {pid} (dump, " in found["pg-idle-tx"][0].what
     assert "(report, " in found["pg-xmin"][0].what
     assert young.findings == []
+    assert locked_out.findings[0].what.startswith("could not be looked at: LockNotAvailableError: ")
+    assert [each.check for each in locked_out.unlooked] == ["unanswered"]
+    assert "lock_timeout = '2s'" in setup_query("wait_for_nobody")
 
 
 async def test_a_server_that_is_not_as_it_should_be(
@@ -133,7 +140,7 @@ async def test_a_server_that_is_not_as_it_should_be(
     finally:
         await db.execute("select pg_drop_replication_slot($1)", slot)
 
-    full, wanted = found["pg-connections"]
+    wanted, full = found["pg-connections"]
     assert "connections are in use" in full.what
     assert (wanted.severity, "2 workers with 4 connections each want 8" in wanted.what) == (
         Severity.ERROR, True,
@@ -210,24 +217,29 @@ async def test_tables_that_are_not_there(settings: Settings, empty_url: str) -> 
     """The server is looked at all the same."""
     nothing = settings.model_copy(update={"database_url": SecretStr(empty_url)})
     async with visit(nothing, {Need.POSTGRES, Need.TABLES}, 10) as site:
-        found = await planted(site, "pg-schema")
+        found = await planted(site, "pg-tables")
         report = await run(site, OURS)
 
-    assert "the database lacks migrations" in found["pg-schema"][0].what
-    assert found["pg-schema"][0].remedy.endswith("session-worker migrate")
+    assert "the database lacks migrations" in found["pg-tables"][0].what
+    assert found["pg-tables"][0].remedy == f"WORKER_PREFIX={settings.prefix} session-worker migrate"
     assert {each.check for each in report.unlooked} == {
         check.id for check in OURS if Need.TABLES in check.needs
     }
     assert not report.away
 
 
-async def test_postgres_is_away(settings: Settings, database_url: str) -> None:
-    nowhere = SecretStr(database_url.rpartition("/")[0] + "/nowhere")
-    async with visit(settings.model_copy(update={"database_url": nowhere}), {Need.POSTGRES}, 10) as site:
-        found = await planted(site, "pg-away")
+async def test_a_server_that_is_away(settings: Settings, database_url: str) -> None:
+    nowhere = {
+        "database_url": SecretStr(database_url.rpartition("/")[0] + "/nowhere"),
+        "amqp_url": SecretStr("amqp://nobody:nothing@127.0.0.1:1/x"),
+    }
+    async with visit(settings.model_copy(update=nowhere), set(SERVERS), 10) as site:
+        found = await planted(site, "pg-away", "broker-away")
         report = await run(site, OURS)
 
     assert '"nowhere" does not exist' in found["pg-away"][0].what
+    assert found["broker-away"][0].what.startswith("RabbitMQ cannot be reached: ")
+    assert "nothing@" not in str(found), "no password"
     assert [each.check for each in report.findings] == ["pg-away"]
     assert len(report.unlooked) == len(OURS) - 1
     assert report.away

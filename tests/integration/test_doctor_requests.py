@@ -35,7 +35,8 @@ values (gen_random_uuid(), 'x', '{}', 'ts_1', $1, $1, 'over_share', now() - inte
 DEAD_LETTER = """
 insert into dead_letters (id, body, size, properties, headers, reason, kind, died_at, kept_at)
 values (
-  gen_random_uuid(), '{}', 2, '{}', '{}', 'r', 'no id in it', now() - $1::interval, now() - $1::interval
+  gen_random_uuid(), '{}', 2, '{}', '{}', 'r', 'no id in it',
+  now() - $1::text::interval, now() - $1::text::interval
 )
 """
 SESSION = """
@@ -91,12 +92,11 @@ async def test_requests_that_do_not_go_on(site: Site, db: asyncpg.Connection) ->
     await db.execute("insert into leases (id, lease_until) values (7, now() - interval '1 hour'), (8, now())")
     for org in ("gone", "asleep", "slow", "slow", "limited"):
         await db.execute(IN_LINE, org)
-    await db.execute("insert into lines (org_id) values ('slow'), ('limited')")
-    await db.execute("insert into lines values ('asleep', 0, 'infinity', 'paused')")
     await db.execute(
         "insert into limits (scope, name, source, rate, set_by) values ('org', 'limited', 'command', 1, 'x')"
     )
-
+    await db.execute("insert into lines (org_id) values ('slow'), ('limited')")
+    await db.execute("insert into lines values ('asleep', 0, 'infinity', 'paused')")
     found = await planted(
         site, "retries-overdue", "stuck-requests", "waiting-lost", "waiting-long", "waiting-full"
     )

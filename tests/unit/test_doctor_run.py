@@ -80,6 +80,7 @@ async def test_the_worst_comes_first() -> None:
 
 def test_parts_and_checks_are_chosen_with_what_tells_that_their_server_is_away() -> None:
     assert {each.id for each in chosen(["pg-lock"])} == {"pg-lock", "pg-away"}
+    assert {each.id for each in chosen(["paused"])} == {"paused", "pg-away", "pg-tables"}
     assert {each.part for each in chosen(["requests"])} == {Part.REQUESTS, Part.POSTGRES}
     assert needs_of(chosen(["requests"])) == {Need.POSTGRES, Need.TABLES}
     assert len({each.id for each in chosen(["requests", "paused"])}) == len(chosen(["requests"]))

@@ -3,6 +3,7 @@
 import argparse
 import os
 import textwrap
+from itertools import groupby
 
 from rich.console import Console
 from rich.text import Text
@@ -82,13 +83,15 @@ def _emit(report: Report) -> None:
 
 def _show(report: Report) -> None:
     console = people()
-    for finding in report.findings:
-        _print(console, _told(finding))
+    for (_, remedy), findings in groupby(report.findings, lambda each: (each.check, each.remedy)):
+        for finding in findings:
+            _print(console, _told(finding))
+        _print(console, plain(_wrapped(f"{_INDENT}→ ", remedy, f"{_INDENT}  ")))
     by_reason: dict[str, list[str]] = {}
     for check, why in report.unlooked:
         by_reason.setdefault(why, []).append(check)
     for why, checks in by_reason.items():
-        _print(console, plain(_wrapped("not looked at, since ", f"{why}: {', '.join(checks)}", "  ")))
+        _print(console, plain(_wrapped("not looked at: ", f"{', '.join(checks)} ({why})", "  ")))
     console.print(summary(report))
 
 
@@ -96,7 +99,7 @@ def _told(finding: Finding) -> Text:
     word = finding.severity.value.upper()
     text = plain(_wrapped(f"{word:<{len(_INDENT)}}", f"{finding.check}: {finding.what}", _INDENT))
     text.stylize(_STYLES[finding.severity], 0, len(word))
-    return text.append_text(plain("\n" + _wrapped(f"{_INDENT}→ ", finding.remedy, f"{_INDENT}  ")))
+    return text
 
 
 def _print(console: Console, text: Text) -> None:

@@ -35,7 +35,7 @@ class Report(NamedTuple):
 
 def chosen(only: Collection[str]) -> list[Check]:
     """Return the checks of these parts and with these ids, all of them where none is named. With them goes
-    what tells that a server they need is away. Raises ValueError for a name that no part and no check has.
+    what tells that something they need is not there. Raises ValueError for a name that nothing has.
     """
     known = {each.id for each in ALL} | {each.part.value for each in ALL}
     if unknown := [name for name in only if name not in known]:
@@ -58,11 +58,9 @@ async def run(site: Site, checks: Sequence[Check]) -> Report:
     unlooked: list[Unlooked] = []
 
     async def look(check: Check) -> list[Finding]:
-        lacking = [
-            f"{need}: {site.lacking[need]}" for need in Need if need in check.needs & site.lacking.keys()
-        ]
-        if lacking:
-            unlooked.append(Unlooked(check.id, lacking[0]))
+        if missing := [need for need in Need if need in check.needs & site.lacking.keys()]:
+            why = "see pg-tables" if missing[0] is Need.TABLES else site.lacking[missing[0]]
+            unlooked.append(Unlooked(check.id, f"{missing[0]}: {why}"))
             return []
         try:
             async with turn, asyncio.timeout(CHECK_SECONDS):

@@ -109,7 +109,7 @@ async def _postgres(
     except SettingsError:
         raise
     except Exception as error:  # noqa: BLE001 — whatever it is, the other checks go on
-        lacking[Need.POSTGRES] = lacking[Need.TABLES] = database.trouble or describe(error)
+        lacking[Need.POSTGRES] = lacking[Need.TABLES] = database.trouble or _words(error)
         await database.close()
         return None
     return database
@@ -123,7 +123,7 @@ async def _broker(
         async with asyncio.timeout(wait_seconds):
             return await broker.connect()
     except Exception as error:  # noqa: BLE001 — as above
-        lacking[Need.BROKER] = describe(error)
+        lacking[Need.BROKER] = _words(error)
         return None
 
 
@@ -144,6 +144,11 @@ async def _management(
     except ManagementError as error:
         lacking[Need.MANAGEMENT] = str(error)
         return None
+
+
+def _words(error: Exception) -> str:
+    """Say why a server cannot be reached, without names of this program's."""
+    return error.strerror if isinstance(error, OSError) and error.strerror else describe(error)
 
 
 async def _close(connection: Connection) -> None:

@@ -40,7 +40,7 @@ async def _idle(site: Site) -> list[Finding]:
             Severity.WARNING,
             f"{count(len(rows), 'session has', 'sessions have')} begun a transaction and been idle since, "
             f"the longest for {span(first['seconds'])}, after {statement(first['query'])}: {who}",
-            f"end it in its program, or: session-worker blockers --terminate {first['pid']}; and set "
+            f"end it in its program, or: select pg_terminate_backend({first['pid']}); and set "
             "idle_in_transaction_session_timeout for its role",
         )
     ]
@@ -54,7 +54,7 @@ async def _snapshots(site: Site) -> list[Finding]:
     for row in rows:
         known = person(row["pid"], row["application"], row["role"])
         names.append(f"the prepared transaction {row['prepared']}" if row["prepared"] else known)
-    remedy = f"session-worker blockers --terminate {first['pid']}, unless it is a backup that ends soon"
+    remedy = f"unless it is a backup that ends soon: select pg_terminate_backend({first['pid']})"
     return [
         Finding(
             "pg-xmin",

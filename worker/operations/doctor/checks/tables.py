@@ -16,15 +16,6 @@ _DAY_SECONDS = 86_400
 
 
 async def _schema(site: Site) -> list[Finding]:
-    if Need.TABLES in site.lacking:
-        return [
-            Finding(
-                "pg-schema",
-                Severity.ERROR,
-                site.lacking[Need.TABLES],
-                f"WORKER_PREFIX={word(site.settings.prefix)} session-worker migrate",
-            )
-        ]
     found = []
     if newer := await site.database.call("newer_migrations", load_migrations()[-1].number):
         names = some([f"{row['number']:04d}_{row['name']}" for row in newer])
@@ -42,9 +33,9 @@ async def _schema(site: Site) -> list[Finding]:
         ("index", there.indexes, "lookups read whole tables", "reindex index concurrently {}"),
         ("trigger", there.triggers, "what it refuses or keeps, is not", "alter table … enable trigger {}"),
     ):
-        names = {row["name"]: row["works"] for row in made if row["kind"] == kind}
-        missing = sorted(wanted - names.keys())
-        broken = sorted(name for name in wanted & names.keys() if not names[name])
+        works = {row["name"]: row["works"] for row in made if row["kind"] == kind}
+        missing = sorted(wanted - works.keys())
+        broken = sorted(name for name in wanted & works.keys() if not works[name])
         if missing:
             found.append(
                 Finding(
@@ -213,8 +204,8 @@ CHECKS: tuple[Check, ...] = (
         "pg-schema",
         Part.POSTGRES,
         Severity.ERROR,
-        "missing or newer migrations; indexes and triggers that are missing, invalid or disabled",
-        frozenset({Need.POSTGRES}),
+        "indexes and triggers that are missing, invalid or disabled; migrations newer than this version",
+        _TABLES,
         _schema,
     ),
     Check(
