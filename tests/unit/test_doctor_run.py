@@ -60,9 +60,7 @@ async def test_one_that_fails_or_takes_too_long_ends_none_of_the_others(
 
 
 async def test_what_needs_a_server_that_is_away_is_not_told_as_fine() -> None:
-    report = await carried_out(
-        check("of-tables", _raises, Need.POSTGRES, Need.TABLES), finds("other"), lacking=BOTH
-    )
+    report = await carried_out(check("of-tables", _raises, Need.TABLES), finds("other"), lacking=BOTH)
 
     assert (report.findings, report.away) == ([], True)
     assert [tuple(each) for each in report.unlooked] == [("of-tables", "Postgres: no route")]

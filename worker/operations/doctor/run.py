@@ -1,7 +1,7 @@
 """Carries out the checks: each by itself, in its own time, so that one that fails ends none of the others."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Sequence, Set
 from typing import NamedTuple
 
 from worker.operations.doctor.checks import ALL
@@ -49,7 +49,11 @@ def needs_of(checks: Sequence[Check]) -> set[Need]:
     """Return what has to be opened for these checks, and what has to be there for that."""
     needs = {need for check in checks for need in check.needs}
     needs |= {need for need, check in AWAY.items() if check in checks}
-    return needs | {_IS_ON[need] for need in needs & _IS_ON.keys()}
+    return _with_servers(needs)
+
+
+def _with_servers(needs: Set[Need]) -> set[Need]:
+    return {*needs, *(_IS_ON[need] for need in needs & _IS_ON.keys())}
 
 
 async def run(site: Site, checks: Sequence[Check]) -> Report:
@@ -58,7 +62,7 @@ async def run(site: Site, checks: Sequence[Check]) -> Report:
     unlooked: list[Unlooked] = []
 
     async def look(check: Check) -> list[Finding]:
-        if missing := [need for need in Need if need in check.needs & site.lacking.keys()]:
+        if missing := [need for need in Need if need in _with_servers(check.needs) & site.lacking.keys()]:
             why = "see pg-tables" if missing[0] is Need.TABLES else site.lacking[missing[0]]
             unlooked.append(Unlooked(check.id, f"{missing[0]}: {why}"))
             return []
