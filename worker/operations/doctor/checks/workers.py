@@ -1,7 +1,6 @@
 """Looks at the workers and their handlers, as far as the record tells.
 
-Of a handler that blocks the event loop, and of one whose calls are all in use, only a worker's own metrics
-tell, over a time: the rules in deploy/observability have them.
+Of a handler that blocks the event loop, and of one whose calls are all in use, only metrics tell.
 """
 
 import json
