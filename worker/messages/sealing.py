@@ -143,6 +143,23 @@ def _bound_to(request_id: UUID, path: str) -> bytes:
     return request_id.bytes + path.encode()
 
 
+def keys_of(document: dict[str, Any]) -> set[str]:
+    """Tells which keys have sealed the secrets of a stored document, by their names."""
+    found: set[str] = set()
+
+    def note(_path: str, value: Any) -> Any:  # noqa: ANN401 — any JSON
+        if isinstance(value, str) and value.startswith(_MARK):
+            found.add(_key_of(value))
+        return value
+
+    map_secrets(document, note)
+    return found
+
+
+def _key_of(sealed: str) -> str:
+    return sealed[len(_MARK) :].partition(":")[0]
+
+
 def key_of_fingerprint(fingerprint: bytes) -> str:
     """Reads the name of the key that a stored fingerprint was made with."""
     return fingerprint.partition(b":")[0].decode()

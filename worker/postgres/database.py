@@ -129,7 +129,7 @@ class Database:
         self._size = pool_size
         self._tls = tls
         self._readiness = readiness
-        self._queries = load_queries() | load_queries("operations.sql")
+        self._queries = load_queries() | load_queries("operations.sql") | load_queries("doctor.sql")
         self._schema: str | None = None
         self._pool: asyncpg.Pool | None = None
         self._outage = Outage()

@@ -515,3 +515,73 @@ with restored as (
   select $2, 'dead restore', $3, $4::jsonb, count(*) from restored having count(*) > 0
 )
 select id from restored
+
+-- Of keys.
+
+-- name: keys_of_unfinished
+-- Of the requests that a worker still has to open, counted up to a bound each way that leads to them: which keys have
+-- sealed their secrets. As below, a body comes along where it names several keys.
+with these as (
+  (select r.* from leases l join requests r on r.lease = l.id where r.finished_at is null limit $1::integer)
+  union all
+  (select * from requests where due_at is not null and finished_at is null and waits_in is null limit $1)
+  union all
+  (select * from requests where waits_in is not null limit $1)
+)
+select keys, case when cardinality(keys) > 1 then body end as text, count(*) as number
+from (
+  select keys_in(body) as keys, body from these
+  where body is not null and substring(fingerprint from 1 for 6) <> 'plain:'::bytea
+) as sealed
+group by 1, 2
+
+-- name: keys_of_requests
+-- Of the next requests in the order of their arrival, after ($1, $2): which keys have sealed their secrets, and which
+-- one made the fingerprint. Those that are alike come once, with how many they are. A body that names several keys
+-- comes along, since the place of a text says whether it is a secret. No row: that was the end.
+with page as (
+  select request_id, received_at, finished_at, fingerprint, body from requests
+  where received_at >= $1::timestamptz and (received_at > $1 or request_id > $2::uuid)
+  order by received_at, request_id limit $3::integer
+), alike as (
+  select finished, marked_by, keys, case when cardinality(keys) > 1 then body end as text, count(*) as number
+  from (
+    select
+      finished_at is not null as finished, keys_in(coalesce(body, '')) as keys, body,
+      encode(substring(fingerprint from 1 for greatest(position('\x3a'::bytea in fingerprint) - 1, 0)), 'escape')
+        as marked_by
+    from page where substring(fingerprint from 1 for 6) <> 'plain:'::bytea and fingerprint <> 'cancelled:'::bytea
+  ) as sealed
+  group by 1, 2, 3, 4
+)
+select (select count(*) from page) as looked, reached.received_at, reached.request_id, alike.*
+from (select received_at, request_id from page order by received_at desc, request_id desc limit 1) as reached
+left join alike on true
+
+-- name: keys_of_sessions
+-- Of the next sessions after $1, in the order of their ids: those in which there may be sealed texts.
+with page as (
+  select id, document from sessions where id > $1::text order by id limit $2::integer
+), texts as materialized (
+  select document::text as text from page
+)
+select (select count(*) from page) as looked, (select max(id) from page) as reached, sealed.text
+from (select from page limit 1) as there
+left join (select text from texts where strpos(text, '"sealed:v1:') > 0) as sealed on true
+
+-- name: keys_of_dead_letters
+-- Of the next dead letters after $1, in the order of their ids: which keys have sealed them.
+with page as (
+  select id, sealed_by from dead_letters where id > $1::uuid order by id limit $2::integer
+)
+select
+  (select count(*) from page) as looked, (select id from page order by id desc limit 1) as reached, sealed_by as key,
+  count(*) as number
+from page group by sealed_by
+
+-- name: keys_of_workers
+-- The names of the keys that each live worker has; one of an older version does not say.
+select host || ':' || pid as worker, settings ->> 'seal_keys' as keys from workers
+where settings ->> 'seal_keys' is not null
+  and heartbeat > now() - make_interval(secs => coalesce((settings ->> 'lease_seconds')::double precision, $1))
+order by 1
