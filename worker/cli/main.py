@@ -22,6 +22,7 @@ COMMANDS = {
     "responses": "show the responses that arrive in the response queue",
     "status": "one request: its state, history, session and response",
     "requests": "find requests, explain them, and act on them",
+    "doctor": "what is wrong, the worst first, each with a remedy",
     "orgs": "the busiest organisations: what waits, runs and failed, and how long it took",
     "workers": "the workers: which live, what each has in hand, and its build",
     "queues": "the queues: how much each holds, and who reads it",

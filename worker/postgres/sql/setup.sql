@@ -102,3 +102,8 @@ order by line.waiting, who.xact_start nulls last
 
 -- name: schema_exists
 select exists (select from pg_namespace where nspname = $1)
+
+-- name: wait_for_nobody
+-- On a connection of somebody who only looks.
+set lock_timeout = '2s';
+set statement_timeout = '8s'
