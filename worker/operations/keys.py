@@ -6,12 +6,13 @@ through, some at a time, in an order that never changes: nothing that was there 
 
 import json
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 from uuid import UUID
 
-from worker.messages.sealing import keys_of
+from worker.messages.sealing import SealKeys, keys_of
+from worker.operations import audit
 from worker.postgres.database import Database
 
 Place = Literal["unfinished", "finished", "sessions", "custody", "repeats"]
@@ -122,3 +123,41 @@ def _keys_of_body(row: dict[str, object]) -> Collection[str]:
     text, keys = row["text"], row["keys"]
     assert isinstance(keys, list)  # noqa: S101 — an array of Postgres
     return keys_of(json.loads(text)["payload"]) if isinstance(text, str) else keys
+
+
+class Lacking(NamedTuple):
+    """Rows need this key, and somebody has it not."""
+
+    key: str
+    place: Place
+    rows: int
+    here: bool  # it is not set here
+    workers: tuple[str, ...]  # these live workers lack it
+
+
+def lacking(
+    rows: Sequence[SealedRows], here: Collection[str], workers: Sequence[KeysOfWorker]
+) -> list[Lacking]:
+    """Find the keys that somebody lacks. What is set here counts if anything is, or if no worker tells."""
+    counts_here = bool(here) or not workers
+    found = [
+        Lacking(
+            *each, here=counts_here and each.key not in here,
+            workers=tuple(one.worker for one in workers if each.key not in one.keys),
+        )
+        for each in rows
+    ]  # fmt: skip
+    return [each for each in found if each.here or each.workers]
+
+
+async def opened(
+    database: Database, request_id: UUID, keys: SealKeys, *, who: str, reason: str
+) -> dict[str, Any] | None:
+    """Open the document of a request's session; None: there is none. It is a row of the audit first."""
+    rows = await database.call("session_of", request_id, aside=True)
+    if not rows:
+        return None
+    document = keys.open_document(json.loads(rows[0]["document"]), request_id)
+    about = {"session": rows[0]["id"], "org": rows[0]["org_id"]}
+    await audit.append(database, "keys.open", who=who, reason=reason, about=about)
+    return document

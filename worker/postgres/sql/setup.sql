@@ -93,7 +93,7 @@ with recursive line as (
 )
 select
   line.waiting, line.holder, who.application_name, who.usename as role, who.xact_start as begun_at,
-  wanted.waitstart as waits_since, wanted.relation::regclass::text as relation
+  who.state, who.query as statement, wanted.waitstart as waits_since, wanted.relation::regclass::text as relation
 from line
 left join pg_stat_activity as who on who.pid = line.holder
 left join pg_locks as wanted on wanted.pid = line.waiting and not wanted.granted

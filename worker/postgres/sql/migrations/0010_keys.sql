@@ -6,7 +6,8 @@ create function keys_in(content text) returns text[] language sql immutable as $
   select case
     when strpos(content, '"sealed:v1:') = 0 then '{}'
     else array(
-      select distinct found[1] from regexp_matches(content, '"sealed:v1:([A-Za-z0-9_.-]{1,32}):', 'g') as found order by 1
+      select distinct split_part(part, ':', 1) from unnest((string_to_array(content, '"sealed:v1:'))[2:]) as part
+      where part ~ '^[A-Za-z0-9_.-]{1,32}:' order by 1
     )
   end
 $$;
