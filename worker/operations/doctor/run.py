@@ -1,7 +1,8 @@
 """Carries out the checks: each by itself, in its own time, so that one that fails ends none of the others."""
 
 import asyncio
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Collection, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from worker.operations.doctor.checks import ALL
@@ -52,7 +53,7 @@ def needs_of(checks: Sequence[Check]) -> set[Need]:
     return _with_servers(needs)
 
 
-def _with_servers(needs: Set[Need]) -> set[Need]:
+def _with_servers(needs: AbstractSet[Need]) -> set[Need]:
     return {*needs, *(_IS_ON[need] for need in needs & _IS_ON.keys())}
 
 
