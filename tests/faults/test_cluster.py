@@ -66,6 +66,8 @@ async def cluster() -> AsyncIterator[Cluster]:
         await asyncio.gather(*(node.start() for node in nodes))
         for node in nodes[1:]:
             await node.join(nodes[0])
+        status = await nodes[0].ctl("cluster_status", "--formatter", "json")
+        assert sorted(json.loads(status)["running_nodes"]) == sorted(node.name for node in nodes)
         yield Cluster(nodes)
 
 

@@ -10,7 +10,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from support.prepared import start_worker
+
 PATIENCE_SECONDS = 60.0
+_LONGEST_LINE = 1 << 22
 _OURS = ("WORKER_", "AMQP_URL", "DATABASE_URL")
 
 
@@ -50,15 +53,20 @@ class Shell:
     ) -> AsyncIterator[asyncio.subprocess.Process]:
         """Runs a command while the context is open. Signals that it is started to ignore, such as
         "INT HUP", are those of `nohup` and of a shell's background."""
-        before = ("sh", "-c", f"trap '' {ignoring}; exec \"$@\"", "sh") if ignoring else ()
-        process = await asyncio.create_subprocess_exec(
-            *(*before, sys.executable, "-m", "worker", *words),
-            env={**self.environ(), **variables},
-            stdin=asyncio.subprocess.PIPE if piped else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            limit=1 << 22,
-        )
+        environ = {**self.environ(), **variables}
+        stdin = asyncio.subprocess.PIPE if piped else asyncio.subprocess.DEVNULL
+        if ignoring:
+            process = await asyncio.create_subprocess_exec(
+                *("sh", "-c", f"trap '' {ignoring}; exec \"$@\"", "sh"),
+                *(sys.executable, "-m", "worker", *words),
+                env=environ, stdin=stdin, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+                limit=_LONGEST_LINE,
+            )  # fmt: skip
+        else:
+            process = await start_worker(
+                words, environ, stdin=stdin, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+                limit=_LONGEST_LINE,
+            )  # fmt: skip
         try:
             yield process
         finally:
