@@ -154,6 +154,8 @@ async def test_what_the_user_may_not_do_is_told_with_the_rights_to_give(
         async with visited(theirs, Need.BROKER) as site:
             found = await planted(site, "broker-rights")
             assert (await examined(site, "topology", "delivery-limit", "broker-alarm")).findings == []
+            await admin.put("permissions", "/", user, configure=".*", write="^amq[.]default$", read=".*")
+            (writing,) = (await planted(site, "broker-rights"))["broker-rights"]
         untagged = str(URL(managed[1]).with_user(user).with_password("narrow"))
         async with visit(theirs, {Need.BROKER}, 10, untagged) as site:
             assert "the tag monitoring" in site.lacking[Need.MANAGEMENT]
@@ -162,7 +164,10 @@ async def test_what_the_user_may_not_do_is_told_with_the_rights_to_give(
 
     (rights,) = found["broker-rights"]
     assert f"{user!r} may not do what a worker does: " in rights.what
-    assert "amq.default" in rights.what
+    assert "exchange 'amq.default'" in rights.what
+    assert f"exchange '{user}.requests'" in rights.what
+    assert f"queue '{user}.requests'" in writing.what
+    assert "exchange" not in writing.what
     ours = f"'^{user}\\..*'"
     assert rights.remedy == (
         f"rabbitmqctl set_permissions -p / {user} {ours} '^({user}\\..*|amq\\.default)$' {ours}"
@@ -235,6 +240,9 @@ async def test_without_the_management_api_the_rest_is_looked_at(
     unlooked = {check for check, _ in report.unlooked}
     assert unlooked == {"bindings", "policies", "broker-quorum", "broker-leader", "responses-full"}
     assert "give its address with --management" in report.unlooked[0].why
+    for address in ("http://us:hidden@vm:port", "us:hidden@vm:15672", "http://us:hidden@127.0.0.1:1"):
+        async with visit(here, {Need.BROKER}, 10, address) as site:
+            assert "hidden" not in site.lacking[Need.MANAGEMENT]
 
 
 async def policy_of(site: Site, queue: str) -> object:

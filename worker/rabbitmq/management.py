@@ -111,8 +111,14 @@ class Management:
 @asynccontextmanager
 async def open_management(url: str, vhost: str, tls: ssl.SSLContext | None) -> AsyncIterator[Management]:
     """Open the API at this address, which has the user and the password; raise ManagementError if it does not
-    tell that user what nodes there are.
+    tell that user what nodes there are. No error shows a part of the address.
     """
+    try:
+        parts = URL(url)
+    except ValueError:
+        parts = URL()
+    if parts.scheme not in ("http", "https") or not parts.host:
+        raise ManagementError("its address is not http://user:password@host:15672")
     async with aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(total=_ANSWER_SECONDS),
         connector=aiohttp.TCPConnector(ssl=tls or True),
