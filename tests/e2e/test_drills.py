@@ -232,7 +232,7 @@ async def test_a_bad_build_a_frozen_worker_and_a_lock(
             await holder.execute("begin; lock table requests")
             await customers.send(120)
             await prometheus.tells(("LockWait", "page"), ("PartDown", "page"), ("NotProgressing", "page"))
-            await end_lock(operator, holder, worker.http_port)
+            await end_lock(operator, holder)
             assert {answer.status for answer in await customers.answers(120)} == {"completed"}
             await prometheus.is_quiet()
 
@@ -271,11 +271,13 @@ async def end_bad_build(operator: Operator, customers: Customers, bad: WorkerPro
     assert await bad.wait() == 0
 
 
-async def end_lock(operator: Operator, holder: asyncpg.Connection, port: int) -> None:
+async def end_lock(operator: Operator, holder: asyncpg.Connection) -> None:
     """Drill 5: somebody else's transaction holds a lock."""
-    told = await operator.says("health", "--ready", "--url", f"http://127.0.0.1:{port}", code=1)
-    assert f"pid {holder.get_server_pid()} (nightly backup" in told.err + told.out
-    await holder.close()
+    (told,) = (await operator.says("blockers", "--json", code=1)).records
+    assert (told["pid"], told["application"]) == (holder.get_server_pid(), "nightly backup")
+    await operator.says("blockers", "--terminate", str(told["pid"]), "--yes", "--reason", "a drill")
+    with pytest.raises(asyncpg.PostgresConnectionError):
+        await holder.execute("commit")
 
 
 async def test_a_flood_slow_calls_and_maintenance(
