@@ -214,6 +214,22 @@ async def test_what_is_rare_is_looked_for_some_at_a_time(
         await listing.page(database, Filter(), Page(after=uuid4()))
 
 
+async def test_where_counts_are_kept_few_are_looked_at_and_all_if_those_are_not_enough(
+    database: Database, rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "GROUPED", 20)
+    looked = {}
+    for wanted in (Filter(), Filter(status="failed"), Filter(status="completed"), Filter(user="u1")):
+        page = await listing.page(database, wanted, Page(limit=10))
+        looked[wanted.status or wanted.user] = page.looked
+        expected = [row for row in rows if meant(row, wanted)]
+        expected.sort(key=lambda row: (row["received_at"], row["request_id"]), reverse=True)
+        assert [each.request_id for each in page.requests] == [row["request_id"] for row in expected[:10]]
+        assert (page.number, page.exact) == (len(expected), True)
+
+    assert looked == {None: 40, "failed": 40, "completed": 210, "u1": 210}
+
+
 async def test_a_selection_is_of_all_that_match_and_of_too_many_it_is_none(
     database: Database, db: asyncpg.Connection, rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
