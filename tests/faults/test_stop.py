@@ -35,14 +35,14 @@ GIVEN_BACK = (
     "and leases.worker is null and lease_until <= now() and not spends_attempt"
 )
 
-# Writes of notes wait for whoever holds this lock.
-NOTES_WAIT = """
-create function wait_to_delete() returns trigger language plpgsql as $$
-begin perform pg_advisory_xact_lock_shared(7); return old; end $$;
-create trigger wait_to_delete before delete on leases for each row execute function wait_to_delete()
+# These writes wait for whoever holds the lock.
+LEASES_WAIT = """
+create function wait_in_line() returns trigger language plpgsql as $$
+begin perform pg_advisory_xact_lock_shared(7); return coalesce(new, old); end $$;
+create trigger wait_in_line before {} on leases for each row execute function wait_in_line()
 """
-HOLD_NOTES = "select pg_advisory_xact_lock(7)"
-NOTE_WAITS = (
+HOLD_LEASES = "select pg_advisory_xact_lock(7)"
+LEASE_WAITS = (
     "select exists (select from pg_stat_activity where datname = current_database() "
     "and wait_event_type = 'Lock' and wait_event = 'advisory')"
 )
@@ -127,45 +127,54 @@ async def test_what_outlasts_the_grace_is_given_back_and_costs_no_attempt(
     await assert_unharmed(scene.database_url, books)
 
 
-async def test_a_note_that_is_being_written_is_on_record_before_it_stops(
+@pytest.mark.parametrize(
+    ("statement", "attempt"),
+    [
+        pytest.param("delete", 2, id="a note that a lease is done with"),
+        pytest.param("insert", 1, id="a retry that is being taken"),
+    ],
+)
+async def test_what_is_being_written_is_on_record_before_it_stops(
     new_worker: NewWorker,
     desk: Desk,
     db: asyncpg.Connection,
     database_url: str,
     monkeypatch: pytest.MonkeyPatch,
+    statement: str,
+    attempt: int,
 ) -> None:
-    """Else its lease would stay, and the next worker would publish the response again."""
+    """Else a lease would stay: the next worker would publish the response again, or call this one lost."""
     monkeypatch.setattr(app, "_SIGN_OFF_SECONDS", 0.2)  # after which a worker that did not wait has ended
-    again, go_on = asyncio.Event(), asyncio.Event()
+    called, go_on = asyncio.Event(), asyncio.Event()
 
     async def act(_request: CreateSessionRequest, context: Context) -> None:
+        if context.attempt == attempt:
+            called.set()
+            await go_on.wait()
         if context.attempt == 1:
             raise RetryLater
-        again.set()
-        await go_on.wait()
 
-    await db.execute(NOTES_WAIT)
+    await db.execute(LEASES_WAIT.format(statement))
     worker = await new_worker(handler=steer(act), retry_base_seconds=0.02)
-    request = good_request()
-    await desk.send(request)
-    await again.wait()
+    await desk.send(good_request())
+    await called.wait()
     await eventually(
         lambda: db.fetchval("select count(*) = 1 from leases")
-    )  # the first one's note is written
+    )  # the note of the first is written
     holder = await asyncpg.connect(database_url)
     async with holder.transaction():
-        await holder.execute(HOLD_NOTES)
+        await holder.execute(HOLD_LEASES)
         go_on.set()
-        assert response_in(await desk.next()).status == "completed"
-        await eventually(lambda: holder.fetchval(NOTE_WAITS))
+        await eventually(lambda: holder.fetchval(LEASE_WAITS))
         worker.stop_event.set()
         ended, _ = await asyncio.wait([worker.task], timeout=2)
     await holder.close()
     await worker.task
 
     assert not ended
+    assert response_in(await desk.next()).status == "completed"
     assert await db.fetchval("select count(*) from leases") == 0
-    assert await db.fetchval("select published_at is not null from requests")
+    assert await db.fetchval("select published_at is not null and attempt = 2 from requests")
 
 
 async def test_a_second_signal_ends_it_at_once_and_nothing_is_lost(

@@ -19,7 +19,6 @@ import pytest
 from support.servers import faulty_postgres, faulty_rabbit, write_down
 
 from worker.stack import (
-    Family,
     PostgresServer,
     RabbitNode,
     Stack,
@@ -263,21 +262,6 @@ async def test_a_killed_postgres_comes_back_with_its_rows() -> None:
         assert not await postgres_answers(port)
         await postgres.thaw()
         assert await postgres_answers(port)
-
-
-async def test_three_nodes_become_one_cluster() -> None:
-    async with open_sandbox() as sandbox:
-        family = Family(sandbox, os.environ)
-        first, *others = nodes = [RabbitNode(family, name) for name in ("one", "two", "three")]
-        await asyncio.gather(*(node.start() for node in nodes))
-        for node in others:
-            await node.join(first)
-        await others[0].kill()
-        await others[0].start()
-        for node in nodes:
-            assert await rabbitmq_answers(node.port)
-        running = await first.ctl("cluster_status", "--formatter", "json")
-        assert all(node.name in running for node in nodes)
 
 
 async def test_postgres_starts_where_its_user_cannot_get_to_the_programs(

@@ -1,5 +1,6 @@
 """A worker's role has all rights that it needs, and none that could make the record untrue."""
 
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,11 +13,16 @@ import pytest_asyncio
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 from support.harness import Desk, eventually, good_request, response_in, row_of, run_in_process
+from support.sealed import put_request, ring
 
 from schemas import CreateSessionRequest, session_id
-from worker.errors import MigrationError
+from worker.errors import MigrationError, WorkerError
 from worker.handlers import Context, RetryLater
+from worker.monitoring.readiness import Readiness
+from worker.operations import retention as by_hand
+from worker.operations.resealing import Resealing
 from worker.postgres import migrate
+from worker.postgres.database import Database
 from worker.postgres.sql import load_queries
 from worker.services import expiry, retention
 from worker.settings import Settings
@@ -238,6 +244,64 @@ async def test_what_is_noted_of_the_delivery_of_a_finished_request_may_change(
 
     row = await row_of(db, request_id)
     assert (row["published_at"], row["lease"]) == (None, None)
+
+
+async def test_only_the_owner_seals_a_finished_request_anew_and_can_change_nothing_else_of_it(
+    db: asyncpg.Connection, as_worker: asyncpg.Connection
+) -> None:
+    request_id = await put_request(db, ring("k1"))
+    body = await db.fetchval("select body from requests")
+    change = "update requests set body = $1 where request_id = $2"
+    anew = ring("k1", "k2").reseal_text(body, json.loads(body)["payload"], request_id, old="k1", new="k2")
+    assert anew != body
+    refused = asyncpg.CheckViolationError
+    with pytest.raises(refused, match="the columns of a finished request never change"):
+        await as_worker.execute(change, anew, request_id)
+    for other in (
+        anew.replace('"org_id": "o"', '"org_id": "p"'),
+        body.replace("k1", "k 1"),
+        f"{anew} ",
+        body.replace(":k1:", ""),
+    ):
+        with pytest.raises(refused):
+            await db.execute(change, other, request_id)
+    with pytest.raises(refused):
+        await db.execute(
+            "update requests set body = $1, org_id = 'x' where request_id = $2", anew, request_id
+        )
+
+    await db.execute(change, anew, request_id)
+
+    assert await db.fetchval("select body from requests") == anew
+    assert await db.fetchval("select count(*) from request_transitions") == 3
+
+
+async def test_what_is_for_the_owner_is_refused_in_words(db: asyncpg.Connection, role_url: str) -> None:
+    old = await completed(db, ago=timedelta(hours=2))
+    database = Database(role_url, 1, None, Readiness(["postgres"]))
+    await database.open()
+    both = ring("k2", "k1")
+    forbidden = [
+        Resealing(database, both, old="k1", new="k2", who="me", reason="r", rate=1).run(lambda _: None),
+        by_hand.retire_sessions(
+            database, datetime.now(UTC), lambda _: None, who="me", reason=None, rate=1
+        ),
+        by_hand.run(database, timedelta(hours=1), lambda _: None, who="me", reason=None, rate=1),
+    ]  # fmt: skip
+    for each in forbidden:
+        with pytest.raises(WorkerError, match="only the owner of the tables may"):
+            await each
+    await database.close()
+    assert await db.fetchval("select request_id from requests") == old
+
+
+OF_THE_OWNER = load_queries("owner.sql")
+
+
+@pytest.mark.parametrize("query", OF_THE_OWNER.keys() - {"reseal_requests"})  # there the guard is in the way
+async def test_nor_does_it_without_words(as_worker: asyncpg.Connection, query: str) -> None:
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await as_worker.execute(f"explain (generic_plan) {OF_THE_OWNER[query]}")
 
 
 @pytest.mark.parametrize("query", STATEMENTS)

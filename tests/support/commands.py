@@ -1,25 +1,20 @@
-"""Runs commands as people and programs do, and returns their output and exit code."""
+"""Runs commands as people and programs do: as a process with its output and exit code."""
 
 import asyncio
-import io
 import json
 import os
 import signal
 import sys
-import traceback
 from collections.abc import AsyncIterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import asynccontextmanager, redirect_stderr, redirect_stdout
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import cache
-from multiprocessing import get_context
 from typing import Any
 
-from worker.cli.main import main
+from support.prepared import start_worker
 
 PATIENCE_SECONDS = 60.0
+_LONGEST_LINE = 1 << 22
 _OURS = ("WORKER_", "AMQP_URL", "DATABASE_URL")
-_OWN_PROCESS = ("run", "up", "demo")  # a process has the metrics of one worker
 
 
 @dataclass(frozen=True)
@@ -45,19 +40,7 @@ class Shell:
         return {**rest, **self.variables}
 
     async def run(self, *words: str, stdin: str | None = None, **variables: str) -> Outcome:
-        """Runs a command to its end. Its standard input is empty unless something is piped in.
-
-        Most run in a process that stays, for which no second of processor goes into starting it.
-        """
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            if stdin is None and words and words[0] not in _OWN_PROCESS:
-                environ = {**self.environ(), **variables}
-                loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(_processes(), _run_here, words, environ)
-            return await self.run_apart(*words, stdin=stdin, **variables)
-
-    async def run_apart(self, *words: str, stdin: str | None = None, **variables: str) -> Outcome:
-        """Runs a command to its end in a process of its own."""
+        """Runs a command to its end. Its standard input is empty unless something is piped in."""
         async with self.start(*words, piped=stdin is not None, **variables) as process:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 out, err = await process.communicate(stdin.encode() if stdin is not None else None)
@@ -70,15 +53,20 @@ class Shell:
     ) -> AsyncIterator[asyncio.subprocess.Process]:
         """Runs a command while the context is open. Signals that it is started to ignore, such as
         "INT HUP", are those of `nohup` and of a shell's background."""
-        before = ("sh", "-c", f"trap '' {ignoring}; exec \"$@\"", "sh") if ignoring else ()
-        process = await asyncio.create_subprocess_exec(
-            *(*before, sys.executable, "-m", "worker", *words),
-            env={**self.environ(), **variables},
-            stdin=asyncio.subprocess.PIPE if piped else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            limit=1 << 22,
-        )
+        environ = {**self.environ(), **variables}
+        stdin = asyncio.subprocess.PIPE if piped else asyncio.subprocess.DEVNULL
+        if ignoring:
+            process = await asyncio.create_subprocess_exec(
+                *("sh", "-c", f"trap '' {ignoring}; exec \"$@\"", "sh"),
+                *(sys.executable, "-m", "worker", *words),
+                env=environ, stdin=stdin, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+                limit=_LONGEST_LINE,
+            )  # fmt: skip
+        else:
+            process = await start_worker(
+                words, environ, stdin=stdin, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+                limit=_LONGEST_LINE,
+            )  # fmt: skip
         try:
             yield process
         finally:
@@ -95,26 +83,3 @@ async def line_with(stream: asyncio.StreamReader | None, *wanted: str) -> str:
             if all(word in line.decode() for word in wanted):
                 return line.decode()
     raise AssertionError(f"it ended without a line with {wanted}")
-
-
-@cache
-def _processes() -> ProcessPoolExecutor:
-    """Starts the processes that stay: two, for what two people do at once."""
-    return ProcessPoolExecutor(2, mp_context=get_context("spawn"))
-
-
-def _run_here(words: tuple[str, ...], environ: Mapping[str, str]) -> Outcome:
-    """Runs a command in this process, with these variables and no others."""
-    os.environ.clear()
-    os.environ.update(environ)
-    out, err = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        try:
-            code = main(words)
-        except SystemExit as end:  # of argparse
-            code = int(end.code or 0)
-        except Exception:  # noqa: BLE001 — as the interpreter does
-            traceback.print_exc()
-            code = 1
-    assert isinstance(out.buffer, io.BytesIO)
-    return Outcome(code, out.buffer.getvalue().decode(), err.getvalue())

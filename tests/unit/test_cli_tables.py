@@ -11,16 +11,33 @@ from schemas import CreateSessionResponse
 from worker.cli import looking, record_tables
 from worker.cli.bulk.progress import progress_bar, show_totals
 from worker.cli.bulk.sending import Totals
-from worker.cli.commands import audit, demo, limits, orgs, pause, queues, selections, verify, workers
+from worker.cli.commands import (
+    audit,
+    blockers,
+    demo,
+    limits,
+    orgs,
+    pause,
+    queues,
+    selections,
+    verify,
+    workers,
+)  # fmt: skip
+from worker.cli.commands.keys import list as keys_list
 from worker.cli.commands.requests import explain
 from worker.cli.commands.requests import list as list_command
+from worker.cli.commands.retention import status as retention_status
 from worker.cli.demo.scenes import Seen
+from worker.cli.sealed_rows import Counted
 from worker.operations.audit import Entry
+from worker.operations.blockers import Blocker
 from worker.operations.explaining import Beside, explained
+from worker.operations.keys import KeysOfWorker, SealedRows
 from worker.operations.listing import Listed
 from worker.operations.overview import LiveWorker, Org, QueueDepth
 from worker.operations.promises import Violation
 from worker.operations.record import Record
+from worker.operations.retention import Kept
 from worker.operations.search import Match
 from worker.operations.selections import Selection
 from worker.operations.steering import LimitOnRecord, PauseOnRecord
@@ -98,7 +115,22 @@ SELECTION = Selection(
     reason="the queue is back", rate=50, made_at=AT, state="prepared", ended_at=None, chosen=100_000, done=0,
     skipped=0, failed=0, alive=False,
 )  # fmt: skip
+BLOCKER = Blocker(
+    pid=4_194_303, user="a_role_of_a_backup_service", application="pg_dump of the night", since=AT,
+    state="idle in transaction", statement="lock table requests, sessions in access exclusive mode; …",
+    relations=("request_transitions", "requests_by_correlation", "sessions"), waiting=1_000,
+    longest_seconds=7200.0,
+)  # fmt: skip
+SEALED = Counted(
+    rows=[SealedRows("k" * 32, "unfinished", 10_000_000)], here=("k2",),
+    workers=[KeysOfWorker("vm:1", ("k2",))] * 1_000,
+)  # fmt: skip
 TABLES: dict[str, RenderableType] = {
+    "blockers": blockers.render([BLOCKER]),
+    "keys": keys_list.table_of(SEALED),
+    "retention": retention_status.table_of(
+        [Kept("request_transitions", 30_000_000, 999_999_999_999, 999_999_999, AT, 8_640_000.0, 2.6e10)]
+    ),
     "audit": audit.table_of([DEED]),
     "selections": selections.table_of([SELECTION]),
     "list": list_command.table_of([LISTED], AT),
@@ -147,7 +179,7 @@ TABLES: dict[str, RenderableType] = {
 }
 
 
-_WITHOUT_ID = ("orgs", "workers", "queues", "audit", "selections")
+_WITHOUT_ID = ("orgs", "workers", "queues", "audit", "selections", "blockers", "keys", "retention")
 
 
 def shown(what: RenderableType, columns: int) -> list[str]:

@@ -2,13 +2,13 @@
 
 import argparse
 import asyncio
-import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import NamedTuple
 from uuid import UUID
 
 from worker.cli import event_loop, exits
+from worker.cli.asking import may_go_on
 from worker.cli.bulk.progress import progress_bar
 from worker.cli.exits import CommandError
 from worker.cli.filter_options import filter_of, filter_options
@@ -112,7 +112,7 @@ async def _act(
             preview = await selections.preview(database, selection.id)
             _tell(selection, preview, options)
             if selection.chosen and not options.dry_run:
-                going_on = bool(ids) or await _may_go_on(options)
+                going_on = bool(ids) or await may_go_on(options)
         finally:
             if not going_on:
                 await selections.drop(database, selection.id)
@@ -157,21 +157,6 @@ def _tell(selection: Selection, preview: Preview, options: argparse.Namespace) -
         bystanders().print(plain(line), soft_wrap=True)
     if options.dry_run:
         say("nothing was done: --dry-run")
-
-
-async def _may_go_on(options: argparse.Namespace) -> bool:
-    if options.yes:
-        return True
-    if not sys.stdin.isatty():
-        raise CommandError(exits.USAGE, "nobody is there to be asked: --yes goes on, --dry-run only looks")
-    print("Go on? [y/N] ", end="", file=sys.stderr, flush=True)
-    loop, answered = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(sys.stdin, answered.set)  # to read without looking first would be deaf to Ctrl-C
-    try:
-        await answered.wait()
-    finally:
-        loop.remove_reader(sys.stdin)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 async def work_on(there: There, selection: Selection, options: argparse.Namespace) -> int:

@@ -110,6 +110,11 @@ def open_body(body: bytes, sealed_by: str | None, letter_id: UUID, keys: SealKey
     return keys.open_bytes(body, sealed_by, letter_id.bytes + _PLACE)
 
 
+def reseal_body(body: bytes, letter_id: UUID, keys: SealKeys, *, old: str, new: str) -> bytes:
+    """Seal the body of a letter anew, that the old key has sealed."""
+    return keys.seal_bytes(open_body(body, old, letter_id, keys), letter_id.bytes + _PLACE, new)[1]
+
+
 def message_to_send(
     letter_id: UUID, body: bytes, properties: Mapping[str, Any], headers: Mapping[str, Any]
 ) -> Message:

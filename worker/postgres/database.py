@@ -130,7 +130,11 @@ class Database:
         self._size = pool_size
         self._tls = tls
         self._readiness = readiness
-        self._queries = load_queries() | load_queries("operations.sql")
+        self._queries = {
+            name: sql
+            for file in ("queries.sql", "operations.sql", "owner.sql", "doctor.sql")
+            for name, sql in load_queries(file).items()
+        }
         self._schema: str | None = None
         self._pool: asyncpg.Pool | None = None
         self._outage = Outage()

@@ -119,3 +119,8 @@ def belongs_to_another(place: Place, prefix: str) -> MigrationError:
         f"the tables in schema {place.schema} belong to prefix {place.prefix}, not to {prefix}: "
         f"run `WORKER_PREFIX={prefix} session-worker migrate` first, which makes a schema for {prefix}"
     )
+
+
+def table_names() -> tuple[str, ...]:
+    """Return the names of the tables of an installation."""
+    return _TABLES

@@ -46,8 +46,9 @@ class Recovery:
         room = _LEASES_AT_ONCE - len(self.running)
         if self._stopping or self._gate.worker_paused or not self._readiness.are_up(*NEEDED) or room <= 0:
             return
-        for taken in await self._leases.take_over(room, from_silent_holders=self._heartbeat.steady):
-            self.running.begin(self._recover(taken))
+        async with self.running.taking:
+            for taken in await self._leases.take_over(room, from_silent_holders=self._heartbeat.steady):
+                self.running.begin(self._recover(taken))
 
     def stop(self) -> None:
         """Take nothing more."""

@@ -5,10 +5,13 @@ from collections.abc import Coroutine
 
 
 class Running:
-    """Keeps the tasks of a service until they have ended."""
+    """Keeps the tasks of a service until they have ended. Whoever takes work that it then begins holds
+    `taking` meanwhile: what is taken has to be begun, or it would be nobody's.
+    """
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
+        self.taking = asyncio.Lock()
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -19,7 +22,9 @@ class Running:
         task.add_done_callback(self._tasks.discard)
 
     async def drain(self) -> None:
-        """Wait for all that is running."""
+        """Wait for what is being taken, and for all that is running."""
+        async with self.taking:
+            pass
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def cancel(self) -> None:

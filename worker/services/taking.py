@@ -131,12 +131,15 @@ class Taking:
             if not late_ones:
                 await batch.enter_async_context(self._lanes)
             lease = batch.enter_context(self._leases.take())
-            held = [] if self._stopping else await self._source.take(lease, slots.count, late_ones=late_ones)
-            if not held:
-                return False
-            slots.keep(min(slots.count, len(held)))  # at once: others may have a use for the rest
-            await self._fail_point.reach(Gap.AFTER_CLAIM)
-            self.running.begin(self._begin(held, lease, slots, batch.pop_all()))
+            async with self.running.taking:
+                if self._stopping:
+                    return False
+                held = await self._source.take(lease, slots.count, late_ones=late_ones)
+                if not held:
+                    return False
+                slots.keep(min(slots.count, len(held)))  # at once: others may have a use for the rest
+                await self._fail_point.reach(Gap.AFTER_CLAIM)
+                self.running.begin(self._begin(held, lease, slots, batch.pop_all()))
         return True
 
     async def _begin(self, held: list[Held], lease: int, slots: Slots, batch: AsyncExitStack) -> None:

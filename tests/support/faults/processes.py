@@ -4,11 +4,12 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+
+from support.prepared import start_worker
 
 Event = dict[str, Any]
 _TESTS = str(Path(__file__).parents[2])  # where WORKER_HANDLER finds the handlers
@@ -51,11 +52,14 @@ class WorkerProcess:
 
     async def start(self, *, until_ready: bool = True) -> None:
         self.events = []
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "worker", "run", *self._options,
-            env=self._environ, stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, limit=1 << 22,
-        )  # fmt: skip
+        self._process = await start_worker(
+            ["run", *self._options],
+            self._environ,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            limit=1 << 22,
+        )
         self._reading = asyncio.create_task(self._read())
         if until_ready:
             await self.event("worker.ready")

@@ -553,3 +553,242 @@ with restored as (
   select $2, 'dead.restore', $3, $4::jsonb, count(*) from restored having count(*) > 0
 )
 select id from restored
+
+-- Of keys.
+
+-- name: keys_of_unfinished
+-- Of the requests that a worker still has to open, counted up to a bound each way that leads to them: which keys have
+-- sealed their secrets. As below, a body comes along where it names several keys.
+with these as (
+  (select r.* from leases l join requests r on r.lease = l.id where r.finished_at is null limit $1::integer)
+  union all
+  (select * from requests where due_at is not null and finished_at is null and waits_in is null limit $1)
+  union all
+  (select * from requests where waits_in is not null limit $1)
+)
+select keys, case when cardinality(keys) > 1 then body end as text, count(*) as number
+from (
+  select keys_in(body) as keys, body from these
+  where body is not null and substring(fingerprint from 1 for 6) <> 'plain:'::bytea
+) as sealed
+group by 1, 2
+
+-- name: keys_of_requests
+-- Of the next requests in the order of their arrival, after ($1, $2): which keys have sealed their secrets, and which
+-- one made the fingerprint. Those that are alike come once, with how many they are. A body that names several keys
+-- comes along, since the place of a text says whether it is a secret. No row: that was the end.
+with page as (
+  select request_id, received_at, finished_at, fingerprint, body from requests
+  where received_at >= $1::timestamptz and (received_at > $1 or request_id > $2::uuid)
+  order by received_at, request_id limit $3::integer
+), alike as (
+  select finished, marked_by, keys, case when cardinality(keys) > 1 then body end as text, count(*) as number
+  from (
+    select
+      finished_at is not null as finished, keys_in(coalesce(body, '')) as keys, body,
+      encode(substring(fingerprint from 1 for greatest(position('\x3a'::bytea in fingerprint) - 1, 0)), 'escape')
+        as marked_by
+    from page where substring(fingerprint from 1 for 6) <> 'plain:'::bytea and fingerprint <> 'cancelled:'::bytea
+  ) as sealed
+  group by 1, 2, 3, 4
+)
+select (select count(*) from page) as looked, reached.received_at, reached.request_id, alike.*
+from (select received_at, request_id from page order by received_at desc, request_id desc limit 1) as reached
+left join alike on true
+
+-- name: keys_of_sessions
+-- Of the next sessions after $1, in the order of their ids: those in which there may be sealed texts.
+with page as (
+  select id, document from sessions where id > $1::text order by id limit $2::integer
+), texts as materialized (
+  select document::text as text from page
+)
+select (select count(*) from page) as looked, (select max(id) from page) as reached, sealed.text
+from (select from page limit 1) as there
+left join (select text from texts where strpos(text, '"sealed:v1:') > 0) as sealed on true
+
+-- name: keys_of_dead_letters
+-- Of the next dead letters after $1, in the order of their ids: which keys have sealed them.
+with page as (
+  select id, sealed_by from dead_letters where id > $1::uuid order by id limit $2::integer
+)
+select
+  (select count(*) from page) as looked, (select id from page order by id desc limit 1) as reached, sealed_by as key,
+  count(*) as number
+from page group by sealed_by
+
+-- name: keys_of_workers
+-- The names of the keys that each live worker has; one of an older version does not say.
+select host || ':' || pid as worker, settings ->> 'seal_keys' as keys from workers
+where settings ->> 'seal_keys' is not null
+  and heartbeat > now() - make_interval(secs => coalesce((settings ->> 'lease_seconds')::double precision, $1))
+order by 1
+
+-- name: requests_sealed_with
+-- Of the next requests in the order of their arrival, after ($1, $2): those with a text that the key $4 has sealed.
+-- No row: that was the end.
+with page as (
+  select request_id, received_at, body from requests
+  where received_at >= $1::timestamptz and (received_at > $1 or request_id > $2::uuid)
+  order by received_at, request_id limit $3::integer
+)
+select (select count(*) from page) as looked, reached.received_at, reached.request_id, sealed.id, sealed.text
+from (select received_at, request_id from page order by received_at desc, request_id desc limit 1) as reached
+left join (
+  select request_id as id, body as text from page where strpos(body, '"sealed:v1:' || $4::text || ':') > 0
+) as sealed on true
+
+-- name: sessions_sealed_with
+-- As above, of the next sessions after $1.
+with page as (
+  select id, request_id, document from sessions where id > $1::text order by id limit $2::integer
+), texts as materialized (
+  select request_id as id, document::text as text from page
+)
+select (select count(*) from page) as looked, (select max(id) from page) as reached, sealed.id, sealed.text
+from (select from page limit 1) as there
+left join (
+  select id, text from texts where strpos(text, '"sealed:v1:' || $3::text || ':') > 0
+) as sealed on true
+
+-- name: dead_letters_sealed_with
+-- As above, of the next dead letters after $1.
+with page as (
+  select id, sealed_by, body from dead_letters where id > $1::uuid order by id limit $2::integer
+)
+select (select count(*) from page) as looked, reached.id as reached, sealed.id, sealed.body
+from (select id from page order by id desc limit 1) as reached
+left join (select id, body from page where sealed_by = $3::text) as sealed on true
+
+-- name: ownership
+-- Who asks, and whether these are his tables.
+select current_user as role, has_table_privilege('requests'::regclass, 'trigger with grant option') as owner
+
+-- Of retention.
+
+-- name: kept
+-- What is kept: each table with its bytes and about how many rows, since when, and how many rows are of the last day,
+-- counted up to a bound ($1). Where no index says the last two, they are null.
+with since as (
+  select 'requests' as name, (select min(received_at) from requests) as since
+  union all
+  select 'sessions', (select created_at from sessions order by id limit 1) -- an id begins with its day
+  union all
+  select 'audit', (select min(at) from audit)
+  union all
+  select 'selections', (select min(made_at) from selections)
+  union all
+  select 'retries', (select min(at) from retries)
+  union all
+  select 'dead_letters', least(
+    (select min(died_at) from dead_letters where state = 'kept'),
+    (select min(died_at) from dead_letters where state = 'replayed'),
+    (select min(died_at) from dead_letters where state = 'dropped')
+  )
+  union all
+  select 'other_answers', least(
+    (select min(answer_at) from other_answers where status = 'completed'),
+    (select min(answer_at) from other_answers where status = 'failed')
+  )
+), of_the_last_day as (
+  select 'requests' as name, count(*) as rows, min(at) as first
+  from (select received_at as at from requests where received_at > now() - interval '1 day' order by 1 desc limit $1::integer) as r
+  union all
+  select 'audit', count(*), min(at)
+  from (select at from audit where at > now() - interval '1 day' order by at desc limit $1) as a
+  union all
+  select 'dead_letters', count(*), min(at)
+  from (
+    select died_at as at from dead_letters
+    where state in ('kept', 'replayed', 'dropped') and died_at > now() - interval '1 day' limit $1
+  ) as d
+)
+select
+  c.relname as name, pg_table_size(c.oid) as table_bytes, pg_indexes_size(c.oid) as index_bytes,
+  nullif(c.reltuples, -1)::bigint as rows, since.since, day.rows as day_rows,
+  -- Where there are more than were counted: in how many seconds these came.
+  case when day.rows = $1 then extract(epoch from now() - day.first) else 86400 end::double precision as day_seconds
+from pg_class c
+left join since on since.name = c.relname
+left join of_the_last_day as day on day.name = c.relname
+where c.relnamespace = current_schema()::regnamespace and c.relkind = 'r'
+order by pg_total_relation_size(c.oid) desc, c.relname
+
+-- name: old_requests
+-- Of the next requests after $1, in the order of their arrival: how many are finished and older than so many seconds.
+-- As retire_requests looks at them. No row: that was the end.
+with page as (
+  select received_at, finished_at from requests
+  where received_at > $1::timestamptz and received_at < now() - make_interval(secs => $2)
+  order by received_at fetch first ($3::integer) rows with ties
+)
+select
+  count(*) as looked, max(received_at) as reached,
+  count(*) filter (where finished_at < now() - make_interval(secs => $2)) as old
+from page having count(*) > 0
+
+-- name: ended_sessions
+-- Of the next sessions after $1: how many ended before $2, and of how many of these the request is on record. No row:
+-- that was the end.
+with page as (
+  select id, request_id, status = 'completed' and updated_at < $2::timestamptz as ended
+  from sessions where id > $1::text order by id limit $3::integer
+)
+select
+  count(*) as looked, max(id) as reached,
+  count(*) filter (
+    where ended and not exists (select from requests r where r.request_id = page.request_id)
+  ) as gone,
+  count(*) filter (
+    where ended and exists (select from requests r where r.request_id = page.request_id)
+  ) as kept
+from page having count(*) > 0
+
+-- name: retire_by_hand
+-- Deletes some old requests as a worker does. One row of the audit.
+with gone as (
+  select retired, reached from retire_requests(make_interval(secs => $1), $2, $3)
+), noted as (
+  insert into audit (who, action, reason, about, touched)
+  select $4::text, 'retention.run', $5::text, $6::jsonb, retired from gone where retired > 0
+)
+select retired, reached from gone
+
+-- name: kept_at_least
+-- For how many seconds others than the owner have to keep requests.
+select extract(epoch from coalesce((select kept_at_least from installation), '1 day'))::double precision as seconds
+
+-- name: retention_of_workers
+-- How many days each live worker keeps requests, where it says so.
+select distinct (settings ->> 'retention_days')::double precision as days from workers
+where settings ->> 'retention_days' is not null
+  and heartbeat > now() - make_interval(secs => coalesce((settings ->> 'lease_seconds')::double precision, $1))
+order by 1
+
+-- Of blockers.
+
+-- name: waiting_for_locks
+-- The statements of this installation that wait for a lock, each with for how many seconds: they want one of its
+-- tables, or are a worker's or a command's. Advisory locks are for waiting.
+select
+  l.pid, max(extract(epoch from clock_timestamp() - coalesce(l.waitstart, a.query_start)))::double precision as seconds
+from pg_locks l join pg_stat_activity a on a.pid = l.pid
+where not l.granted and l.locktype <> 'advisory' and a.datname = current_database()
+  and (
+    starts_with(a.application_name, 'session-worker ')
+    or l.relation in (select oid from pg_class where relnamespace = current_schema()::regnamespace)
+  )
+group by l.pid
+
+-- name: terminate_blocker
+-- Ends the connection with this pid, unless it has begun another transaction since $2. One row of the audit, if it is
+-- ended.
+with found as (
+  select pid from pg_stat_activity where pid = $1::integer and xact_start is not distinct from $2::timestamptz
+), ended as materialized (
+  select pg_terminate_backend(pid) as done from found
+), noted as (
+  insert into audit (who, action, reason, about) select $3::text, 'blockers.terminate', $4::text, $5::jsonb
+  from ended where done
+)
+select done from ended
