@@ -197,11 +197,14 @@ async def test_an_id_that_several_have_or_none(shell: Shell, db: asyncpg.Connect
     gone = await shell.run("requests", "list", "--after", str(uuid4()))
     wrong = await shell.run("requests", "list", "--since", "yesterday")
     nothing = await shell.run("requests", "list", "--org", "nobody")
+    nowhere = {"DATABASE_URL": "postgresql://a:b@127.0.0.1:1/x"}
+    away = await shell.run("requests", "explain", "6f9f1c0e", "--wait", "0.5", **nowhere)
     for option, value in (("--org", "\udcff"), ("--attempt", "99999999999"), ("--limit", "10001")):
         assert (await shell.run("requests", "list", option, value)).code == 2
     assert (await shell.run("requests", "list", "--until", "0001-01-01")).out == nothing.out
 
     assert (several.code, none.code, gone.code, wrong.code, nothing.code) == (2, 1, 1, 2, 0)
+    assert (away.code, "Postgres cannot be reached" in away.err) == (3, True)
     assert "2 requests match 6f9f1c0e" in several.err
     assert (retried.code, "several requests match 6f9f1c0e" in retried.err) == (2, True)
     assert "dead letters with this id: 0" in none.err

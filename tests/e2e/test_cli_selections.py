@@ -250,6 +250,13 @@ async def test_a_response_is_sent_again_with_its_bytes_and_elsewhere(
     nothing = await shell.run("requests", "resend", "--org", "nobody", "--yes")
     unknown = await shell.run("requests", "resend", "ffffffff-0000")
     neither = await shell.run("requests", "resend")
+    nowhere = {"AMQP_URL": "amqp://a:b@127.0.0.1:1/x"}
+    away = await shell.run("requests", "resend", key, "--wait", "0.5", **nowhere)
+    (left,) = [row["id"] for row in await db.fetch("select id from selections where state = 'stopped'")]
+    goes_on = await shell.run("selections", "continue", left)
+    assert (away.code, f"`session-worker selections continue {left}` goes on" in away.err) == (3, True)
+    assert "RabbitMQ cannot be reached" in away.err
+    assert (goes_on.code, (await desk.next()).body) == (0, first.body)
     assert (nothing.code, "no request matches" in nothing.err) == (0, True)
     assert (unknown.code, neither.code) == (1, 2)
     assert await db.fetchval("select count(*) from selections where state <> 'done'") == 0
