@@ -148,6 +148,7 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
         every(expiry.INTERVAL_SECONDS, "expiry", ageing.run_once),
         every(counting.INTERVAL_SECONDS, "counts", counting.Counting(parts.database).run_once),
         every(retention.INTERVAL_SECONDS, "workers", parts.alive.forget_the_silent),
+        every(retention.INTERVAL_SECONDS, "dead_letters_retention", parts.custody.retire),
     ]
     if settings.max_dead_letters:
         services += _custody(given, parts, declared)
@@ -172,7 +173,6 @@ def _custody(given: Given, parts: Parts, declared: asyncio.Event) -> list[Corout
         serving.keep_open(custody.PART, given.broker, consume, own),
         parts.custody.run(),
         every(custody.COUNT_SECONDS, "dead_letters_count", parts.custody.count, at_once=True),
-        every(retention.INTERVAL_SECONDS, "dead_letters_retention", parts.custody.retire),
     ]
 
 

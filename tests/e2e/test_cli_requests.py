@@ -2,13 +2,59 @@
 
 import csv
 import io
+import shlex
 from uuid import UUID, uuid4
 
 import asyncpg
 from support.commands import Shell, line_with
 from support.harness import Desk, NewWorker, eventually, good_request
 
-HOSTILE = "=cmd|' /C calc'!A0\x1b]0;owned\x07<b>[red]"
+from worker.rabbitmq.topology import names_for
+
+HOSTILE = "=cmd|' /C calc'!A0\x1b]0;owned\x07\x9b2J\r<b>[red]"
+CONTROL = set("\x1b\x07\x9b\r")
+LETTER = """
+insert into dead_letters (id, request_id, body, size, properties, headers, reason, kind, died_at)
+values ($1, $2, '', 0, '{}', '{}', 'r', 'k', now())
+"""
+PLANT = """
+with worker as (
+  insert into workers (id, host, pid, version, handler, handler_build, heartbeat)
+  values (gen_random_uuid(), $2::text, 7, $2, $2, $2, now() - interval '1 hour')
+  returning id
+), request as (
+  insert into requests (request_id, status, attempt, org_id, user_id, fingerprint, body, session_id, reply_to,
+    correlation_id, worker, started_at, finished_at, error_code, response, undelivered, undelivered_at)
+  select $1, 'failed', 1, $2, $2, '\\x00',
+    json_build_object('payload', json_build_object($2, $3::text, 'token', 'sealed:k1:a')),
+    'ts_' || $2, $2, $2, id, now(), now(), 'rejected', json_build_object('error', $3), 'unroutable', now()
+  from worker returning request_id, worker
+), attempt as (
+  insert into attempts (request_id, attempt, worker, kind, error_type, reason, place)
+  select request_id, 1, worker, 'raised', $2, left($3, 500), $2 from request
+), history as (
+  insert into request_transitions (request_id, attempt, status, worker)
+  select request_id, 1, status, worker
+  from request cross join (values ('processing'), ('failed')) as step (status)
+), letter as (
+  insert into dead_letters (id, body, size, properties, headers, reason, kind, message_id, app_id, user_id,
+    exchange, routing_key, request_id, died_at)
+  select $1, convert_to($3, 'UTF8'), 7, jsonb_build_object('correlation_id', $2),
+    jsonb_build_object($2, left($3, 100000)), left($3, 500), $2, $2, $2, $2, $2, $2, request_id, now()
+  from request
+), kept as (
+  insert into request_counts (org_id, status, code, number) values ($2, 'failed', 'rejected', 1)
+), pause as (
+  insert into pauses (scope, name, reason, paused_by) values ('org', $2, $2, $2)
+), limited as (
+  insert into limits (scope, name, source, running, reason, set_by) values ('org', $2, 'command', 1, $2, $2)
+), selection as (
+  insert into selections (id, action, chosen_by, options, who, reason, rate)
+  values ('0000abcd', 'retry', jsonb_build_object('org', $2), jsonb_build_object('to', $2), $2, $2, 1)
+)
+insert into audit (who, action, reason, about)
+values ($2, $2, left($3, 500), jsonb_build_object('org', $2, $2, left($3, 100000)))
+"""
 
 
 async def finish(db: asyncpg.Connection, request_id: UUID, error: str = "rooms answered 503") -> None:
@@ -72,6 +118,13 @@ async def test_an_answer_that_nobody_got_is_explained(
     assert "the queue nobody.s is not there" in told["events"][-1]["text"]
     assert told["by_itself"] is False
     assert told["next"].startswith("nothing will happen by itself")
+    program, *words = shlex.split(told["command"])
+    assert program == "session-worker"
+    assert (await shell.run(*words)).code == 0, "the command that it names ends it"
+    answer = await desk.take_from(names_for(desk.prefix).responses)
+    assert answer.message_id == request["request_id"]
+    over = (await shell.run("requests", "explain", request["request_id"], "--json")).records[0]
+    assert (over["next"], over["command"]) == ("nothing: it is answered", None)
 
 
 async def test_a_record_that_breaks_a_promise_is_told(shell: Shell, db: asyncpg.Connection) -> None:
@@ -97,22 +150,39 @@ async def test_a_record_that_breaks_a_promise_is_told(shell: Shell, db: asyncpg.
 
 
 async def test_what_others_have_written_does_no_harm(shell: Shell, db: asyncpg.Connection) -> None:
+    """Escapes, markup, formulas and a mebibyte, in each text that is shown."""
     request_id = uuid4()
-    await finish(db, request_id, error=HOSTILE + "x" * (1 << 20))
+    await db.execute("set session_replication_role = replica")  # triggers are off
+    await db.execute(PLANT, request_id, HOSTILE, HOSTILE + "x" * (1 << 20))
+    await db.execute("reset session_replication_role")
+    key = str(request_id)
 
     for words in (
-        ("requests", "list"), ("requests", "explain", str(request_id)), ("orgs",),
-        ("requests", "show", str(request_id), "--payload"),
+        ("requests", "list"), ("requests", "explain", key), ("requests", "show", key, "--payload"),
+        ("requests", "retry", "--status", "failed", "--dry-run"), ("orgs",), ("workers",), ("top",),
+        ("pause", "--list"), ("limits", "list"), ("audit", "list"), ("selections", "list"),
+        ("selections", "show", "0000abcd"), ("dead", "list"), ("dead", "list", "--group", "none"),
+        ("dead", "show", key), ("dead", "drop", "--all", "--because", "x", "--dry-run"),
+        ("dead", "replay", "--all", "--dry-run"),
     ):  # fmt: skip
         outcome = await shell.run(*words)
-        assert outcome.code == (words[1:2] == ("explain",))
-        assert "\x1b" not in outcome.out
-        assert "\x07" not in outcome.out
-        assert "sealed:" not in outcome.out
-    as_csv = await shell.run("requests", "list", "--csv")
-    (row,) = csv.DictReader(io.StringIO(as_csv.out))
-    assert row["org_id"] == f"'{HOSTILE}"
-    assert row["reason"] == f"'{HOSTILE}{'x' * (500 - len(HOSTILE))}"
+        shown = outcome.out + outcome.err
+        assert outcome.code == (words[0] == "workers" or "explain" in words), shown[:2000]
+        assert set(shown) & CONTROL == set(), words
+        assert "sealed:" not in shown
+        assert "[red]" in shown or words[1:2] != ("show",) or words[0] == "selections", words
+        as_json = (await shell.run(*words, "--json")).out if words[0] in ("workers", "dead") else ""
+        assert set(as_json) & CONTROL == set(), words
+    for words in (
+        ("requests", "list"), ("orgs",), ("workers",), ("audit", "list"), ("dead", "list"),
+        ("dead", "list", "--group", "none"), ("history", "export", "--since", "1d"),
+    ):  # fmt: skip
+        header, *lines = csv.reader(io.StringIO((await shell.run(*words, "--csv")).out, newline=""))
+        assert {len(line) for line in lines} == {len(header)}, words
+        cells = [cell for line in lines for cell in line]
+        assert [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))] == [], words
+        assert [cell for cell in cells if cell.startswith("'=cmd|' /C calc'!A0")], words
+        assert set("".join(cells)) & CONTROL == set(), words
 
 
 async def test_an_id_that_several_have_or_none(shell: Shell, db: asyncpg.Connection) -> None:
@@ -121,15 +191,24 @@ async def test_an_id_that_several_have_or_none(shell: Shell, db: asyncpg.Connect
 
     several = await shell.run("requests", "explain", "6f9f1c0e")
     none = await shell.run("requests", "show", str(uuid4()))
+    await db.execute(LETTER, letter := uuid4(), of := uuid4())
+    buried = await shell.run("requests", "explain", str(of))
+    retried = await shell.run("requests", "retry", "6f9f1c0e")
     gone = await shell.run("requests", "list", "--after", str(uuid4()))
     wrong = await shell.run("requests", "list", "--since", "yesterday")
     nothing = await shell.run("requests", "list", "--org", "nobody")
+    nowhere = {"DATABASE_URL": "postgresql://a:b@127.0.0.1:1/x"}
+    away = await shell.run("requests", "explain", "6f9f1c0e", "--wait", "0.5", **nowhere)
     for option, value in (("--org", "\udcff"), ("--attempt", "99999999999"), ("--limit", "10001")):
         assert (await shell.run("requests", "list", option, value)).code == 2
     assert (await shell.run("requests", "list", "--until", "0001-01-01")).out == nothing.out
 
     assert (several.code, none.code, gone.code, wrong.code, nothing.code) == (2, 1, 1, 2, 0)
+    assert (away.code, "Postgres cannot be reached" in away.err) == (3, True)
     assert "2 requests match 6f9f1c0e" in several.err
+    assert (retried.code, "several requests match 6f9f1c0e" in retried.err) == (2, True)
+    assert "dead letters with this id: 0" in none.err
+    assert (buried.code, f"session-worker dead show {letter}" in buried.err) == (1, True)
     assert "is not on record any more" in gone.err
     assert "nor how long ago" in wrong.err
     assert nothing.out == "no request matches\n"

@@ -11,12 +11,13 @@ from pydantic import SecretStr
 from support.commands import Shell, line_with
 from support.contract.secret_payloads import PHONE
 from support.handlers import steer
-from support.harness import Desk, NewWorker, eventually, good_request, response_in
+from support.harness import Desk, NewWorker, eventually, good_request, metric_becomes, response_in
 
 from schemas import CreateSessionRequest
 from worker.cli.commands import history
 from worker.handlers import Context, Rejected
 from worker.messages.sealing import parse_seal_keys
+from worker.rabbitmq.topology import REQUEST_KEY, names_for
 
 KEYS = "k1:" + "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY="
 OLD = "select * from requests where request_id = any ($1::uuid[]) order by request_id"
@@ -67,7 +68,7 @@ async def test_what_has_failed_is_retried_as_another_request_and_once(
     }
     old = await failed_requests(desk, 3, **secret)
     await failed_requests(desk, 1, org_id="org-8")
-    before = await db.fetch(OLD, old)
+    on_record = await db.fetch(OLD, old)
     mended.set()
     of_org = ("requests", "retry", "--org", "org-7", "--status", "failed")
 
@@ -94,7 +95,7 @@ async def test_what_has_failed_is_retried_as_another_request_and_once(
     assert told["results"] == [{"status": "completed", "code": None, "number": 3}]
     assert await retried(desk, 3) == {"order-0": 1, "order-1": 1, "order-2": 1}
     assert tokens == ["made-up-token-17"] * 3
-    assert await db.fetch(OLD, old) == before  # a failure is a result
+    assert await db.fetch(OLD, old) == on_record  # a failure is a result
     links = await db.fetch("select * from retries order by request_id")
     assert [link["request_id"] for link in links] == sorted(old)
     for link in links:
@@ -103,8 +104,15 @@ async def test_what_has_failed_is_retried_as_another_request_and_once(
         assert opened["phone_number"]["twilio_auth_token"] == "made-up-token-17"
         assert "made-up-token-17" not in body
 
-    shown = (await shell.run("requests", "show", str(links[0]["retried_as"]), "--json")).records[0]
-    assert shown["request"]["retry_of"] == str(links[0]["request_id"])
+    before, after = str(links[0]["request_id"]), str(links[0]["retried_as"])
+    shown = (await shell.run("requests", "show", after, "--json")).records[0]
+    assert shown["request"]["retry_of"] == before
+    of_old = (await shell.run("requests", "explain", before, "--json")).records[0]
+    of_new = (await shell.run("requests", "explain", after, "--json")).records[0]
+    assert of_old["command"] == f"session-worker requests explain {after}"
+    said = {event["what"]: event["text"] for event in of_old["events"] + of_new["events"]}
+    assert said["retried"] == f"as {after}, selection {told['id']} by ann@ops"
+    assert said["retry"] == f"it is the retry of {before}, selection {told['id']} by ann@ops"
 
     again = await shell.run(*of_org, "--yes", "--json")
     assert (again.code, again.records[0]["skipped"]) == (0, 3)
@@ -114,6 +122,31 @@ async def test_what_has_failed_is_retried_as_another_request_and_once(
         "requests.retry", 3, "ann@ops", "rooms are back",
     )  # fmt: skip
     assert audit[1]["about"]["chosen_by"] == {"org": "org-7", "status": "failed"}
+
+
+async def test_what_could_not_be_sent_is_retried_by_another_selection_as_the_same_request(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection, shell: Shell
+) -> None:
+    mended, _ = await failing_until_told(new_worker)
+    (key,) = await failed_requests(desk, 1)
+    mended.set()
+    names = names_for(desk.prefix)
+    queue = await desk.channel.get_queue(names.requests, ensure=False)
+
+    await queue.unbind(names.requests, REQUEST_KEY)
+    unsent = await shell.run("requests", "retry", str(key))
+    await queue.bind(names.requests, REQUEST_KEY)
+    noted = await db.fetchrow("select * from retries")
+    looked = await shell.run("requests", "retry", "--status", "failed", "--dry-run", "--json")
+    sent = await shell.run("requests", "retry", str(key), "--json")
+    again = await shell.run("requests", "retry", str(key), "--json")
+
+    assert (unsent.code, "1 failed: no queue there" in unsent.out) == (1, True)
+    assert (looked.records[0]["failed"], looked.records[0]["retried"]) == (1, 0)
+    assert (sent.code, sent.records[0]["done"]) == (0, 1), sent.err
+    assert (await desk.next()).message_id == str(noted["retried_as"])
+    assert await db.fetchrow("select * from retries") == noted
+    assert again.records[0]["skipped"] == 1
 
 
 async def test_a_retry_killed_half_way_goes_on_and_doubles_nothing(
@@ -217,6 +250,13 @@ async def test_a_response_is_sent_again_with_its_bytes_and_elsewhere(
     nothing = await shell.run("requests", "resend", "--org", "nobody", "--yes")
     unknown = await shell.run("requests", "resend", "ffffffff-0000")
     neither = await shell.run("requests", "resend")
+    nowhere = {"AMQP_URL": "amqp://a:b@127.0.0.1:1/x"}
+    away = await shell.run("requests", "resend", key, "--wait", "0.5", **nowhere)
+    (left,) = [row["id"] for row in await db.fetch("select id from selections where state = 'stopped'")]
+    goes_on = await shell.run("selections", "continue", left)
+    assert (away.code, f"`session-worker selections continue {left}` goes on" in away.err) == (3, True)
+    assert "RabbitMQ cannot be reached" in away.err
+    assert (goes_on.code, (await desk.next()).body) == (0, first.body)
     assert (nothing.code, "no request matches" in nothing.err) == (0, True)
     assert (unknown.code, neither.code) == (1, 2)
     assert await db.fetchval("select count(*) from selections where state <> 'done'") == 0
@@ -225,9 +265,10 @@ async def test_a_response_is_sent_again_with_its_bytes_and_elsewhere(
 async def test_what_waits_is_cancelled_and_who_did_it_is_in_the_export(
     new_worker: NewWorker, desk: Desk, shell: Shell
 ) -> None:
-    await new_worker()
+    worker = await new_worker()
     done = await desk.ask({**good_request(), "org_id": "org-7"})
     await shell.run("pause", "--org", "org-7", "--reason", "a flood", "--by", "ann@ops")
+    await metric_becomes(1, worker, "worker_paused", scope="org")
     waiting = [{**good_request(), "org_id": "org-7", "user_id": "=cmd()"} for _ in range(3)]
     for request in waiting:
         await desk.send(request)
@@ -238,6 +279,9 @@ async def test_what_waits_is_cancelled_and_who_did_it_is_in_the_export(
         return bool(counted.records[0]["requests"] == 3)
 
     await eventually(wait, 20)
+    told = (await shell.run("requests", "explain", str(waiting[0]["request_id"]), "--json")).records[0]
+    assert (told["waits"], told["by_itself"]) == ("paused (a flood, by ann@ops)", True)
+    assert told["command"] == "session-worker resume --org org-7"
     cancel = ("requests", "cancel", "--org", "org-7", "--because", "+a flood", "--by", "@bob", "--json")
     cancelled = await shell.run(*cancel, "--status", "waiting", "--yes")
     late = await shell.run(*cancel[:2], str(done.request_id), *cancel[4:])

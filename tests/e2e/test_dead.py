@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from support.commands import Shell, line_with
 from support.harness import Desk, NewWorker, eventually, good_request, response_in
 
+from worker.cli import exits
 from worker.rabbitmq.topology import names_for
 
 KEY = "k1:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
@@ -123,11 +124,13 @@ async def test_garbage_of_six_kinds_is_grouped_mended_replayed_dropped_and_resto
     assert restored.out == f"{OF_EACH} restored\n"
     states = await db.fetch("select state, count(*) from dead_letters group by state order by state")
     assert dict(states) == {"dropped": OF_EACH, "kept": 4 * OF_EACH, "replayed": OF_EACH}
-    audited = await db.fetch("select who, action, reason, touched from audit order by number")
-    assert [(row["action"], row["reason"], row["touched"]) for row in audited] == [
-        ("dead replay", "billing 2.1 named it id", OF_EACH),
-        ("dead drop", "a producer's test", 2 * OF_EACH),
-        ("dead restore", None, OF_EACH),
+    audited = await db.fetch(
+        "select action, reason, sum(touched)::integer, count(*) from audit group by 1, 2 order by min(number)"
+    )
+    assert [tuple(row) for row in audited] == [
+        ("dead.replay", "billing 2.1 named it id", OF_EACH, 3),  # a row for each part that was sent
+        ("dead.drop", "a producer's test", 2 * OF_EACH, 1),
+        ("dead.restore", None, OF_EACH, 1),
     ]
 
 
@@ -219,6 +222,40 @@ async def test_a_replay_that_is_killed_half_way_goes_on_without_doubling(
     assert {answer.status for answer in answers} == {"completed"}
     assert await db.fetchval("select count(*) from sessions") == 30
     assert await db.fetchval("select count(*) from dead_letters where state = 'kept'") == 0
+
+
+async def test_of_two_who_send_the_same_one_does_and_each_part_is_noted_with_its_row_of_the_audit(
+    there: Shell, desk: Desk, db: asyncpg.Connection
+) -> None:
+    for number in range(30):
+        await bury(desk, b"%d" % number, message_id=str(number))
+    await until_in_custody(db, 30)
+    queue = await desk.channel.declare_queue(exclusive=True)
+    redirect = ("dead", "redirect", "--all", "--to", queue.name, "--yes", "--rate", "10000")
+    kept = "select count(*) from dead_letters where state = 'kept'"
+    refused = "alter table audit add constraint refused check (action <> 'dead.redirect')"
+
+    await db.execute(refused)
+    unnoted = await there.run(*redirect)
+    assert (unnoted.code, await db.fetchval(kept)) == (exits.UNEXPECTED, 30), unnoted.err
+    await db.execute("alter table audit drop constraint refused")
+    await desk.until_there_are(20, queue.name)
+    await queue.purge()
+
+    await asyncio.gather(*(there.run(*redirect) for _ in range(2)))
+    bodies = [(await queue.get()).body for _ in range(30)]
+    assert sorted(map(int, bodies)) == list(range(30))
+    assert await queue.get(fail=False) is None
+    assert await db.fetchval(kept) == 0
+    assert await db.fetchval("select sum(touched) from audit") == 30
+
+    for number in range(2):
+        await bury(desk, b"%d" % number, message_id=f"late {number}")
+    await until_in_custody(db, 2)
+    async with db.transaction():
+        await db.execute("select from dead_letters where message_id = 'late 0' for update")
+        passed_by = await there.run(*redirect)
+    assert passed_by.out == "no longer there to be sent: 1; somebody else was quicker\n1 sent\n"
 
 
 async def test_one_message_is_mended_in_an_editor(

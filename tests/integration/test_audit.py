@@ -1,14 +1,16 @@
 """Each change by an operator is one row of the audit, in its transaction, and no row ever changes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 import pytest_asyncio
 
+from worker.errors import NotStorable
 from worker.monitoring.readiness import Readiness
-from worker.operations import audit, steering
+from worker.operations import audit, dead_letters, selections, steering
 from worker.postgres.database import Database
 from worker.rules import Limit
 from worker.services.retention import AuditRetention
@@ -20,6 +22,24 @@ FORGED = (
     "delete from audit",
     "truncate audit",
 )
+DEAD_LETTERS = """
+insert into dead_letters
+  (id, body, size, properties, headers, reason, kind, died_at, state, ended_at, ended_by)
+values
+  ('00000000-0000-0000-0000-000000000001', '', 0, '{}', '{}', 'r', 'k', now(), 'kept', null, null),
+  ('00000000-0000-0000-0000-000000000002', '', 0, '{}', '{}', 'r', 'k', now(), 'dropped', now(), 'me')
+"""
+ALL_STATES = """
+select
+  array(select (scope, name, reason)::text from pauses order by 1) as pauses,
+  array(select (scope, name, source, running)::text from limits order by 1) as limits,
+  array(select (id, state)::text from dead_letters order by 1) as dead_letters,
+  array(select (id, state, runner)::text from selections order by 1) as selections
+"""
+
+
+async def chosen() -> AsyncIterator[Sequence[UUID]]:
+    yield [uuid4()]
 
 
 @pytest_asyncio.fixture
@@ -42,10 +62,10 @@ async def test_pauses_and_limits_are_rows_and_what_changed_nothing_is_none(datab
     await steering.set_limit(database, Limit("each", "", running=3), reason="slow", by=ANN)
     await steering.clear_limit(database, "each", by="bob")
     await steering.clear_limit(database, "each", by="bob")
-    await audit.append(database, "dead.drop", who=ANN, reason="garbage", about={"org": "b"}, touched=17)
+    await audit.append(database, "keys.reseal", who=ANN, reason="garbage", about={"org": "b"}, touched=17)
 
     assert await rows(database) == [
-        ("dead.drop", ANN, "garbage", "b", 17),
+        ("keys.reseal", ANN, "garbage", "b", 17),
         ("limits.clear", "bob", None, None, 1),
         ("limits.set", ANN, "slow", None, 1),
         ("resume", "bob", "mended", "a", 1),
@@ -57,16 +77,39 @@ async def test_pauses_and_limits_are_rows_and_what_changed_nothing_is_none(datab
     assert newest.about["paused_by"] == ANN
 
 
-async def test_a_change_that_is_rolled_back_has_no_row(database: Database, db: asyncpg.Connection) -> None:
-    transaction = db.transaction()
-    await transaction.start()
-    await db.execute(
-        "with made as (insert into pauses (scope, reason, paused_by) values ('all', 'r', 'me')) "
-        "insert into audit (who, action) values ('me', 'pause')"
-    )
-    await transaction.rollback()
+async def test_without_its_row_nothing_is_changed(database: Database, db: asyncpg.Connection) -> None:
+    """The row and the change are one transaction: where Postgres takes no row, all stays as it was."""
+    await steering.pause(database, "org", "a", reason="errors", by=ANN)
+    await steering.set_limit(database, Limit("each", "", running=3), reason=None, by=ANN)
+    await db.execute(DEAD_LETTERS)
+    selections_made = []
+    for state in ("prepared", "running"):
+        made = await selections.freeze(
+            database, "retry", chosen(), chosen_by={}, options={}, who=ANN, reason=None, rate=1
+        )
+        selections_made.append(made.id)
+        if state == "running":
+            await database.call("begin_selection", made.id, uuid4(), ANN, None, 15.0)
+    await db.execute("alter table audit add check (who <> 'nobody')")
+    before = await db.fetchrow(ALL_STATES)
+    kept, dropped = UUID(int=1), UUID(int=2)
+    prepared, running = selections_made
 
-    assert await audit.entries(database) == []
+    for change in (
+        steering.pause(database, "all", "", reason="r", by="nobody"),
+        steering.resume(database, "org", "a", by="nobody"),
+        steering.set_limit(database, Limit("all", "", running=1), reason=None, by="nobody"),
+        steering.clear_limit(database, "each", by="nobody"),
+        dead_letters.drop(database, [kept], reason="r", by="nobody", about={}),
+        dead_letters.restore(database, [dropped], reason="r", by="nobody", about={}),
+        database.call("begin_selection", prepared, uuid4(), "nobody", None, 15.0, aside=True),
+        selections.stop(database, running, by="nobody", reason=None),
+    ):
+        with pytest.raises(NotStorable):
+            await change
+
+    assert await db.fetchrow(ALL_STATES) == before
+    assert {row[1] for row in await rows(database)} == {ANN}
 
 
 async def test_it_is_append_only_and_goes_when_it_is_old(database: Database, db: asyncpg.Connection) -> None:

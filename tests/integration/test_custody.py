@@ -212,7 +212,7 @@ async def test_what_is_old_is_deleted(
         )  # fmt: skip
     monkeypatch.setattr(retention, "INTERVAL_SECONDS", 0.05)
     with capture_logs() as events:
-        await new_worker(max_dead_letters=100, dead_letter_days=10, retention_days=0)
+        await new_worker(max_dead_letters=0, dead_letter_days=10, retention_days=0)  # also when it is off
         await told(events, "dead_letters.retired", 1)
 
     left = {row["id"] for row in await db.fetch("select id from dead_letters")}

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from worker.monitoring.readiness import Readiness
-from worker.operations import counts, listing, overview, search
+from worker.operations import counts, listing, overview, search, selections
 from worker.operations.filters import Filter, Page, Sort
 from worker.operations.watching import Watch
 from worker.postgres.database import SERVER_SETTINGS, Database
@@ -212,6 +212,42 @@ async def test_what_is_rare_is_looked_for_some_at_a_time(
         assert len(set(found)) == len(found)
     with pytest.raises(listing.GoneError, match="is not on record any more"):
         await listing.page(database, Filter(), Page(after=uuid4()))
+
+
+async def test_where_counts_are_kept_few_are_looked_at_and_all_if_those_are_not_enough(
+    database: Database, rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "GROUPED", 20)
+    looked = {}
+    for wanted in (Filter(), Filter(status="failed"), Filter(status="completed"), Filter(user="u1")):
+        page = await listing.page(database, wanted, Page(limit=10))
+        looked[wanted.status or wanted.user] = page.looked
+        expected = [row for row in rows if meant(row, wanted)]
+        expected.sort(key=lambda row: (row["received_at"], row["request_id"]), reverse=True)
+        assert [each.request_id for each in page.requests] == [row["request_id"] for row in expected[:10]]
+        assert (page.number, page.exact) == (len(expected), True)
+
+    assert looked == {None: 40, "failed": 40, "completed": 210, "u1": 210}
+
+
+async def test_a_selection_is_of_all_that_match_and_of_too_many_it_is_none(
+    database: Database, db: asyncpg.Connection, rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selections, "MOST_LISTED", 17)
+    monkeypatch.setattr(selections, "_ADDED_AT_ONCE", 7)
+    wanted = Filter(status="failed")
+    named: dict[str, Any] = {"chosen_by": {}, "options": {}, "who": "me", "reason": None, "rate": 50}
+
+    made = await selections.freeze(database, "retry", selections.matching(database, wanted), **named)
+    monkeypatch.setattr(selections, "MOST_CHOSEN", 41)
+    with pytest.raises(selections.TooManyChosen, match="more than 41 requests match, and nothing was done"):
+        await selections.freeze(database, "retry", selections.matching(database, wanted), **named)
+
+    ids = {row["request_id"] for row in rows if meant(row, wanted)}
+    chosen = await db.fetch("select request_id from selection_items")
+    assert {row["request_id"] for row in chosen} == ids
+    assert (made.chosen, len(chosen), len(ids)) == (42, 42, 42)
+    assert [each.id for each in await selections.selections(database)] == [made.id]
 
 
 async def test_what_failed_is_grouped_and_the_last_attempt_says_why(

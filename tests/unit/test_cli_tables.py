@@ -31,7 +31,7 @@ from worker.cli.demo.scenes import Seen
 from worker.cli.sealed_rows import Counted
 from worker.operations.audit import Entry
 from worker.operations.blockers import Blocker
-from worker.operations.explaining import explained
+from worker.operations.explaining import Beside, explained
 from worker.operations.keys import KeysOfWorker, SealedRows
 from worker.operations.listing import Listed
 from worker.operations.overview import LiveWorker, Org, QueueDepth
@@ -82,6 +82,14 @@ FOUND: Record = {
     "session": None,
     "response": response(CONFLICT, "request_id_conflict").model_dump(mode="json"),
 }  # fmt: skip
+BESIDE = Beside(
+    places={ID: "worker-7f9c5d:12345 rooms.creation:create@3f2c1ab"},
+    retries={
+        "refused": False, "retry_of": ID, "retry_selection": "7f3a90c1", "retry_by": "ann@operations.example",
+        "retried_as": ID, "retried_at": AT, "retried_selection": "7f3a90c1", "retried_by": None,
+    },
+    dead_letters=[{"id": ID, "state": "kept", "reason": "it is no JSON " * 9, "died_at": AT}],
+)  # fmt: skip
 SEEN = [
     Seen("an assistant both ways: the id wins", "completed", "completed", True, 0.02, ID, response()),
     Seen("its id with other content", CODE, CODE, True, 1.2, ID, response(CONFLICT, CODE)),
@@ -126,7 +134,7 @@ TABLES: dict[str, RenderableType] = {
     "audit": audit.table_of([DEED]),
     "selections": selections.table_of([SELECTION]),
     "list": list_command.table_of([LISTED], AT),
-    "explain": explain.table_of(explained(FOUND, {})),
+    "explain": explain.table_of(explained(FOUND, BESIDE, "prod.responses")),
     "orgs": orgs.table_of([Org("an-organisation" * 3, 9, 10, 1_000_000, 3_000, 10_000, 700, 0.0124, 1200)]),
     "workers": workers.table_of([WORKER], AT),
     "queues": queues.table_of([QueueDepth("prod.requests" * 4, 1_000_000, 17)]),

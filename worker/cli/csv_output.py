@@ -1,11 +1,13 @@
 """Prints a list as CSV for spreadsheets, in which no cell is a formula."""
 
 import csv
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # a terminal would obey it, and \r end the line
 
 
 def print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -25,4 +27,7 @@ def _cell(value: object) -> object:
     """Make a cell of it. A text that a spreadsheet would carry out gets a ' in front."""
     if isinstance(value, datetime):
         return value.isoformat()
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    if not isinstance(value, str):
+        return value
+    text = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", value)
+    return f"'{text}" if text.startswith(_FORMULA) else text

@@ -10,13 +10,14 @@ from worker.cli import exits
 from worker.cli.exits import CommandError
 from worker.cli.filter_options import moment_or_time_ago
 from worker.cli.lookup_database import LookupDatabase
-from worker.cli.options import words
+from worker.cli.options import encodable, words
 from worker.cli.output import emit, say
 from worker.cli.record_tables import at
 from worker.cli.steering import by_option
 from worker.cli.tables import bystanders, grid, plain
-from worker.operations import dead_letters
-from worker.operations.dead_letters import MOST_FOUND, SHORTEST, Filter, Group, State
+from worker.operations import dead_letters, search
+from worker.operations.dead_letters import Filter, Group, State
+from worker.operations.search import MOST_FOUND, SHORTEST
 
 _MOST_GROUPS = 10  # that a preview shows
 
@@ -25,10 +26,16 @@ def filter_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group(
         "filters", "which messages: all that is given has to be true"
     ).add_argument
-    add("--app", metavar="APP", help="this application sent it (its app_id)")
-    add("--user", metavar="USER", help="this user of the broker sent it")
-    add("--reason", metavar="TEXT", help="this is part of the reason why it is here, or of its body's shape")
-    add("--like", metavar="ID", help="it is in the same group as this one, as `dead list` shows them")
+    add("--app", type=encodable, metavar="APP", help="this application sent it (its app_id)")
+    add("--user", type=encodable, metavar="USER", help="this user of the broker sent it")
+    add(
+        "--reason", type=encodable, metavar="TEXT",
+        help="this is part of the reason why it is here, or of its body's shape",
+    )  # fmt: skip
+    add(
+        "--like", type=encodable, metavar="ID",
+        help="it is in the same group as this one, as `dead list` shows them",
+    )  # fmt: skip
     add(
         "--since", type=moment_or_time_ago, metavar="TIME", help="here since then or later: a time, or 1h, 2d"
     )
@@ -38,7 +45,7 @@ def filter_options(parser: argparse.ArgumentParser) -> None:
 def selection_options(parser: argparse.ArgumentParser, *, reason_required: bool = False) -> None:
     """Add what names the messages to act on, and what is noted about it."""
     parser.add_argument(
-        "ids", nargs="*", metavar="ID",
+        "ids", nargs="*", type=encodable, metavar="ID",
         help=f"messages, by the first {SHORTEST} characters or more of their id or their request's; else use "
         "filters",
     )  # fmt: skip
@@ -91,7 +98,7 @@ async def selected(
 
 async def the_one(database: LookupDatabase, text: str, wait_seconds: float) -> UUID:
     """Find the one message that has this id; where several do, list them and raise."""
-    found = await database.look(lambda: dead_letters.by_id(database, text), wait_seconds)
+    found = await database.look(lambda: search.dead_letters(database, text), wait_seconds)
     if not found:
         raise CommandError(
             exits.FAILED,
@@ -164,7 +171,7 @@ def told(
 
 
 async def _about(database: LookupDatabase, text: str) -> list[dead_letters.Listed]:
-    found = await dead_letters.by_id(database, text)
+    found = await search.dead_letters(database, text)
     for state in ("kept", "replayed", "dropped"):
         letters = (await dead_letters.page(database, Filter(state=state, ids=tuple(found)), 1)).letters
         if letters:

@@ -45,7 +45,7 @@ async def the_one(database: LookupDatabase, options: argparse.Namespace) -> UUID
     """Find the one request that has the id; where several do, list them and raise."""
     matches = await database.look(lambda: search.by_id(database, options.id), options.wait)
     if not matches:
-        raise unknown(options.id)
+        raise await _unknown(database, options)
     if len(matches) == 1:
         if matches[0].status is None:
             raise CommandError(
@@ -67,7 +67,7 @@ async def the_record(database: LookupDatabase, options: argparse.Namespace) -> R
         request_id = await the_one(database, options)
         record = await database.look(lambda: find(database, request_id), options.wait)
     if record is None:
-        raise unknown(options.id)
+        raise await _unknown(database, options)
     return record
 
 
@@ -79,10 +79,13 @@ def whole_id(text: str) -> UUID | None:
         return None
 
 
-def unknown(text: str) -> CommandError:
+async def _unknown(database: LookupDatabase, options: argparse.Namespace) -> CommandError:
+    letters = await database.look(lambda: search.dead_letters(database, options.id), options.wait)
+    shown = f" (`session-worker dead show {letters[0]}`)" if letters else ""
     return CommandError(
         exits.FAILED,
-        f"no request {text} is on record: it has not been accepted yet, or was deleted as old",
+        f"no request {options.id} is on record: it has not been accepted yet, or was deleted as old; dead "
+        f"letters with this id: {len(letters)}{shown}",
     )
 
 

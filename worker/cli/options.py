@@ -81,3 +81,9 @@ def words(text: str) -> str:
     if len(text) > _LONGEST_WORDS:
         raise argparse.ArgumentTypeError(f"has more than {_LONGEST_WORDS} characters")
     return encodable(text)
+
+
+def queue_name(text: str) -> str:
+    if not 0 < len(encodable(text).encode()) <= 255:  # noqa: PLR2004 — the protocol's
+        raise argparse.ArgumentTypeError("must be the name of a queue, of at most 255 bytes")
+    return text

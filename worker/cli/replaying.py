@@ -138,6 +138,8 @@ async def _send(
     if not options.json:
         for why, number in left.most_common():
             people().print(plain(f"left in custody: {number:,} {why}"))
+        if gone := len(ids) - sent - left.total():
+            print(f"no longer there to be sent: {gone:,}; somebody else was quicker")
         print(f"{sent:,} sent")
     return exits.OK if sent else exits.FAILED
 

@@ -14,7 +14,7 @@ from worker.cli.exits import CommandError
 from worker.cli.filter_options import filter_of, filter_options
 from worker.cli.lookup_database import LookupDatabase, open_database
 from worker.cli.needed_settings import settings_for
-from worker.cli.options import json_option, wait_option, words
+from worker.cli.options import encodable, json_option, wait_option, words
 from worker.cli.output import emit, say
 from worker.cli.selection_words import as_record, in_words, told
 from worker.cli.servers import broker_for
@@ -45,7 +45,7 @@ class There(NamedTuple):
 
 def bulk_options(parser: argparse.ArgumentParser, *, reason_required: bool = False) -> None:
     parser.add_argument(
-        "ids", nargs="*", metavar="ID",
+        "ids", nargs="*", type=encodable, metavar="ID",
         help="requests, by their or their session's id, or the first characters of it; else use filters",
     )  # fmt: skip
     filter_options(parser)
@@ -79,12 +79,6 @@ def rate(text: str) -> float:
     if not LEAST_A_SECOND <= number <= MOST_A_SECOND:
         raise argparse.ArgumentTypeError(f"must be {LEAST_A_SECOND:g}/s to {MOST_A_SECOND:g}/s")
     return number
-
-
-def queue_name(text: str) -> str:
-    if not 0 < len(text.encode()) <= 255:  # noqa: PLR2004 — the protocol's
-        raise argparse.ArgumentTypeError("must be the name of a queue, of at most 255 bytes")
-    return text
 
 
 def act(options: argparse.Namespace, action: Action, **kept: str | None) -> int:

@@ -12,6 +12,7 @@ _COLOURS = {
 }  # fmt: skip
 _LONGEST_NAME = 36
 _LONG_SECONDS = 1_000
+_LONGEST_VALUE = 100_000
 NARROWEST = 100  # columns, where the output is no terminal: an id must not be broken over lines
 
 
@@ -41,12 +42,13 @@ def coloured(status: str) -> Text:
     return Text(status, style=_COLOURS.get(status, ""))
 
 
-def plain(value: object) -> Text:
+def plain(value: object, style: str = "") -> Text:
     """Show a text of unknown origin without markup, and without anything that a terminal would obey."""
     return Text(
         "".join(
             each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}" for each in str(value)
-        )
+        ),
+        style,
     )
 
 
@@ -65,14 +67,23 @@ def took(seconds: float | None) -> str:
 
 
 def facts(title: str, rows: Iterable[tuple[str, object]]) -> Table:
-    """A table of names and values; a name without a value is left out."""
+    """A table of names and values; a name without a value is left out, and so is the rest of a long value."""
     table = Table(title=title, title_justify="left", show_header=False, box=box.SIMPLE, pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows:
         if value is not None and value != "":
-            table.add_row(name, value if isinstance(value, Text) else plain(value))
+            table.add_row(plain(name), value if isinstance(value, Text) else plain(_shortened(str(value))))
     return table
+
+
+def _shortened(text: str) -> str:
+    """Leave out what nobody would read, and what would take seconds to lay out."""
+    if len(text) <= _LONGEST_VALUE:
+        return text
+    return (
+        f"{text[:_LONGEST_VALUE]}\n… {len(text) - _LONGEST_VALUE:,} characters more: --json has all of them"
+    )
 
 
 def grid(title: str, *columns: str, wrap: Collection[str] = (), cut: Collection[str] = ()) -> Table:

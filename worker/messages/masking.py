@@ -10,9 +10,10 @@ from worker.messages.json_body import parse_loosely
 MASK = "(masked)"
 _DUMPED_BYTES = 512
 _PER_LINE = 16
-# A name, then a colon or an equals sign, then a value in quotes or one word (of `Bearer x` two).
+# A name, then a colon or an equals sign, then a value in quotes or one word (of `Bearer x` two). Each name is
+# read once, from its beginning: a mebibyte of letters takes no longer than one of words.
 _PAIR = re.compile(
-    r"""(?P<name>[A-Za-z0-9_.-]{2,64})(?P<between>["']?\s*[:=]\s*)"""
+    r"""(?<![A-Za-z0-9_.-])(?P<name>[A-Za-z0-9_.-]{2,}+)(?P<between>["']?\s*[:=]\s*)"""
     r"""(?P<value>"(?:[^"\\]|\\.)*"?|'[^']*'?|(?:(?:bearer|basic|token)\s+)?[^\s"',;&<>{}\[\]]+)""",
     re.ASCII | re.IGNORECASE,
 )

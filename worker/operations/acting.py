@@ -45,13 +45,15 @@ class Acting:
         self._to: str | None = selection.options.get("to")
         self._own_answer: bool = selection.options.get("answer") != "none"
 
-    def plan(self, row: Row) -> Outgoing | Left:
-        """Say what to publish for this request, or why nothing is."""
+    def plan(self, row: Row, as_which: UUID | None = None) -> Outgoing | Left:
+        """Say what to publish for this request, or why nothing is. `as_which`: the id of its retry, where
+        another selection gave it one.
+        """
         if row["status"] is None:
             return Left("skipped", "not on record, or deleted as old")
         match self._selection.action:
             case "retry":
-                return self._retry(row)
+                return self._retry(row, as_which or self.retry_id(row["request_id"]))
             case "resend":
                 return self._resend(row)
             case "cancel":
@@ -61,12 +63,11 @@ class Acting:
         """Return the id of its retry: each run of the same selection has the same."""
         return uuid5(_RETRIES, f"{self._selection.id}:{request_id}")
 
-    def _retry(self, row: Row) -> Outgoing | Left:
+    def _retry(self, row: Row, new: UUID) -> Outgoing | Left:
         if row["status"] != "failed":
             return Left("skipped", f"it is {row['status']}: only what has failed is retried")
         if row["refused"]:
             return Left("skipped", "its content was refused, and is not kept: there is nothing to send again")
-        new = self.retry_id(row["request_id"])
         try:
             body = _with_id(row["body"], row["request_id"], new, self._keys)
         except SealError as error:

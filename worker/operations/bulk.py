@@ -77,23 +77,19 @@ class Bulk:
         return True
 
     async def _act(self, rows: Sequence[Row], patience: float) -> None:
-        left: dict[UUID, Left] = {}
-        messages: dict[UUID, Outgoing] = {}
-        for row in rows:
-            plan = self._acting.plan(row)
-            if isinstance(plan, Left):
-                left[row["request_id"]] = plan
-            else:
-                messages[row["request_id"]] = plan
+        plans = {row["request_id"]: self._acting.plan(row) for row in rows}
         if self._selection.action == "retry":
-            for request_id in messages.keys() - await self._linked(list(messages)):
-                del messages[request_id]
-                left[request_id] = Left("skipped", "it was retried before, by another selection")
+            plans |= await self._linked(
+                [row for row in rows if isinstance(plans[row["request_id"]], Outgoing)]
+            )
+        messages = {key: plan for key, plan in plans.items() if isinstance(plan, Outgoing)}
+        left = {key: plan for key, plan in plans.items() if isinstance(plan, Left)}
         receipts = dict(zip(messages, await self._publish(list(messages.values()), patience), strict=True))
-        sent = [request_id for request_id, receipt in receipts.items() if receipt is Receipt.CONFIRMED]
-        if self._selection.action == "resend" and sent:
-            await self._database.call("note_resent", sent, aside=True)
-        left |= {key: Left("failed", _WHY[receipt]) for key, receipt in receipts.items() if key not in sent}
+        left |= {
+            key: Left("failed", _WHY[receipt])
+            for key, receipt in receipts.items()
+            if receipt is not Receipt.CONFIRMED
+        }
         ids = [row["request_id"] for row in rows]
         await self._database.call(
             "note_of_selection", self._selection.id, self._runner, ids,
@@ -102,13 +98,20 @@ class Bulk:
             aside=True,
         )  # fmt: skip
 
-    async def _linked(self, request_ids: list[UUID]) -> set[UUID]:
-        """Note their new ids, before anything is sent: of two selections one retries a request."""
-        rows = await self._database.call(
-            "link_retries", self._selection.id, request_ids,
-            [self._acting.retry_id(request_id) for request_id in request_ids], aside=True,
-        )  # fmt: skip
-        return {row["request_id"] for row in rows}
+    async def _linked(self, rows: Sequence[Row]) -> dict[UUID, Outgoing | Left]:
+        """Note their new ids, before anything is sent, and plan them with these: of two selections one
+        retries a request. One that another selection has noted, and never sent, keeps that id.
+        """
+        ids = [row["request_id"] for row in rows]
+        new = [self._acting.retry_id(request_id) for request_id in ids]
+        noted = await self._database.call("link_retries", self._selection.id, ids, new, aside=True)
+        as_which = {row["request_id"]: row["retried_as"] for row in noted}
+        return {
+            row["request_id"]: self._acting.plan(row, as_which[row["request_id"]])
+            if row["request_id"] in as_which
+            else Left("skipped", "it was retried before, by another selection")
+            for row in rows
+        }
 
     async def _publish(self, messages: list[Outgoing], patience: float) -> list[Receipt]:
         waits, clock = delays(0.2, 2), asyncio.get_running_loop().time

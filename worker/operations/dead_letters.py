@@ -13,8 +13,6 @@ from worker.postgres.dead_letters import RESTORABLE_SECONDS, Custody
 
 State = Literal["kept", "replayed", "dropped"]
 Grouping = Literal["reason", "app", "field", "hour"]
-SHORTEST = 8  # characters of an id that are looked for
-MOST_FOUND = 10
 
 
 class Filter(NamedTuple):
@@ -98,16 +96,6 @@ async def page(database: Database, which: Filter, most: int) -> Page:
 async def select(database: Database, which: Filter) -> list[UUID]:
     """Freeze a selection: the ids of those that the filter finds now, the oldest first."""
     return [row["id"] for row in await database.call("dead_letter_ids", *_given(which), aside=True)]
-
-
-async def by_id(database: Database, text: str) -> list[UUID]:
-    """Find dead letters by an id of theirs or of their request, its beginning, or a message id."""
-    text = text.strip()
-    digits = text.lower().replace("-", "")
-    is_part = SHORTEST <= len(digits) <= 32 and not set(digits) - set("0123456789abcdef")  # noqa: PLR2004 — digits of a UUID
-    first, last = (UUID(f"{digits:0<32}"), UUID(f"{digits:f<32}")) if is_part else (None, None)
-    rows = await database.call("find_dead_letters", first, last, text, MOST_FOUND + 1, aside=True)
-    return [row["id"] for row in rows]
 
 
 async def read(database: Database, ids: Sequence[UUID], keys: SealKeys) -> list[Whole]:

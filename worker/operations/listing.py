@@ -94,13 +94,16 @@ async def matching(database: Database, wanted: Filter, shown: Page, *, at_least:
         else:
             place = finished if shown.sort == "finished" else took
             place = float("-inf") if place is None else place
+    number = max(shown.limit + 1, at_least)
     for way, key in _ways(wanted):
-        number = max(shown.limit + 1, at_least)
-        rows = await database.call(
-            "matching", way, wanted.org, wanted.since or _FIRST, last, last_id, key, LOOKED_AT,
-            *_conditions(wanted), place, shown.after, number, shown.sort, aside=True,
-        )  # fmt: skip
-        looked, reached, count, ids = rows[0]
+        for most in _looks(wanted, shown, number):
+            rows = await database.call(
+                "matching", way, wanted.org, wanted.since or _FIRST, last, last_id, key, most,
+                *_conditions(wanted), place, shown.after, number, shown.sort, aside=True,
+            )  # fmt: skip
+            looked, reached, count, ids = rows[0]
+            if looked < most or len(ids) == number:
+                break
         if 0 < looked < LOOKED_AT or way not in _UNORDERED:
             break
     more = None
@@ -131,6 +134,14 @@ def _ways(wanted: Filter) -> Sequence[tuple[str, str | None]]:
     return by_time
 
 
+def _looks(wanted: Filter, shown: Page, number: int) -> Sequence[int]:
+    """Choose at how many to look: where the kept counts tell how many match, first whether few are enough."""
+    few = 2 * number
+    if _is_kept(wanted) and shown.sort == "received" and few < LOOKED_AT:
+        return (few, LOOKED_AT)
+    return (LOOKED_AT,)
+
+
 def _conditions(wanted: Filter) -> tuple[Any, ...]:
     return (
         wanted.user, wanted.status, wanted.code, wanted.worker, wanted.build, wanted.session,
@@ -147,11 +158,16 @@ def _until(wanted: Filter) -> datetime:
 
 async def _kept(database: Database, wanted: Filter) -> int | None:
     """Count what matches by the kept counts; None where they do not tell it."""
-    others = wanted._replace(org=None, status=None, code=None)
-    if others != Filter() or wanted.org == "" or wanted.status in ("waiting", "processing", "retrying"):
+    if not _is_kept(wanted):
         return None
     return sum(
         each.number
         for each in await counts.kept(database, wanted.org)
         if (wanted.status in (None, each.status)) and (wanted.code in (None, each.code))
     )
+
+
+def _is_kept(wanted: Filter) -> bool:
+    others = wanted._replace(org=None, status=None, code=None)
+    unfinished = wanted.status in ("waiting", "processing", "retrying")
+    return others == Filter() and wanted.org != "" and not unfinished

@@ -1,6 +1,7 @@
 """Sends dead letters again: to where they belong, or to a queue of somebody's choice."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -15,9 +16,10 @@ from worker.messages.envelope import Message, property_text
 from worker.messages.json_body import parse_loosely
 from worker.messages.mending import Edit, Unmendable, mended
 from worker.messages.sealing import SealKeys, is_same_request
-from worker.operations import audit, dead_letters
+from worker.operations import dead_letters
 from worker.operations.dead_letters import Whole
 from worker.postgres.database import Database
+from worker.postgres.transactions import Transactions
 from worker.rabbitmq.connection import Broker
 from worker.rabbitmq.line import Line
 from worker.rabbitmq.topology import CANCEL_KEY, REQUEST_KEY, Names
@@ -66,7 +68,8 @@ class Sent(NamedTuple):
 
 class Replaying:
     """Judges dead letters, and sends those that have a prospect. One is noted as replayed only after the
-    broker has confirmed it. Whoever is killed in between sends some again: their request ids tell.
+    broker has confirmed it. Whoever is killed in between sends some again: their request ids tell. Of two
+    who send the same at once, one does.
     """
 
     def __init__(
@@ -109,25 +112,28 @@ class Replaying:
         about: Mapping[str, Any],
         seconds: float,
     ) -> AsyncIterator[list[Sent]]:
-        """Send these at most at this rate, and tell of each part of them what became of it. Raises
-        PublishInterrupted when the broker is lost: what was not confirmed is still kept.
+        """Send these at most at this rate, and tell of each part of them what became of it; what somebody
+        else sends now, or is no longer kept, is not told of. Raises PublishInterrupted when the broker is
+        lost: what was not confirmed is still kept.
 
-        The audit gets one row before anything is sent; each dead letter says itself who sent it, when and
-        where to.
+        A part is held, sent and noted in one transaction, with a row of the audit.
         """
         connection = await broker.connect()
         try:
             line = await open_proven_line(connection, seconds)
-            action = "dead replay" if self._to is None else "dead redirect"
-            await audit.append(self._database, action, who=by, reason=reason, about=about, touched=len(ids))
+            noted = {**about, "selected": len(ids)}
             clock = asyncio.get_running_loop().time
             begun, sent = clock(), 0
             size = max(1, min(AT_ONCE, int(rate)))
-            for start in range(0, len(ids), size):
-                async for judged in self.judged(ids[start : start + size]):
+            async with self._database.transactions() as transactions:
+                for start in range(0, len(ids), size):
                     await asyncio.sleep(begun + sent / rate - clock())
-                    done = await self._send(line, judged, seconds)
-                    await self._note(judged, done, by=by, reason=reason)
+                    async with transactions.one():
+                        part = ids[start : start + size]
+                        held = [row["id"] for row in await transactions.call("hold_dead_letters", part)]
+                        judged = [one async for some in self.judged(held) for one in some]
+                        done = await self._send(line, judged, seconds)
+                        await self._note(transactions, judged, done, by=by, reason=reason, about=noted)
                     sent += sum(one.left is None for one in done)
                     yield done
         finally:
@@ -170,14 +176,25 @@ class Replaying:
         )
 
     async def _note(
-        self, judged: Sequence[Judged], done: Sequence[Sent], *, by: str, reason: str | None
+        self,
+        transactions: Transactions,
+        judged: Sequence[Judged],
+        done: Sequence[Sent],
+        *,
+        by: str,
+        reason: str | None,
+        about: Mapping[str, Any],
     ) -> None:
-        places: dict[str, list[UUID]] = {}
-        for one, sent in zip(judged, done, strict=True):
-            if sent.left is None:
-                places.setdefault(one.outgoing.exchange or one.outgoing.routing_key, []).append(sent.id)
-        for place, ids in places.items():
-            await self._database.call("note_replayed", ids, by, reason, place, aside=True)
+        places = {
+            sent.id: one.outgoing.exchange or one.outgoing.routing_key
+            for one, sent in zip(judged, done, strict=True)
+            if sent.left is None
+        }
+        if places:
+            action = "dead.replay" if self._to is None else "dead.redirect"
+            await transactions.call(
+                "note_replayed", list(places), list(places.values()), by, reason, action, json.dumps(about)
+            )
 
     async def _judge(self, letters: Sequence[Whole]) -> list[Judged]:
         now = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""Finds a request by what people have of it: an id, the beginning of one, or a correlation id."""
+"""Finds a request, or a dead letter, by what people have of it: an id of some kind, or its beginning."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -8,6 +8,7 @@ from worker.postgres.database import Database
 
 SHORTEST = 8  # characters of an id that are looked for
 MOST_FOUND = 10
+_DIGITS = 32
 _LAST_CHARACTER = "z"  # of those that ids are made of
 _LAST_OF_ALL = "\U0010ffff"
 
@@ -23,6 +24,13 @@ class Match(NamedTuple):
     received_at: datetime
 
 
+class _Ids(NamedTuple):
+    """The first and the last of the ids that begin so."""
+
+    first: UUID
+    last: UUID
+
+
 async def by_id(database: Database, text: str) -> list[Match]:
     """Find requests whose id, session's id or correlation id is this or, from a length on, begins with it.
 
@@ -32,15 +40,30 @@ async def by_id(database: Database, text: str) -> list[Match]:
     found = await _rows(database, "by_correlation", text, _end(text, _LAST_OF_ALL))
     if whole := [each for each in found if each.correlation_id == text]:
         return whole
-    if len(text) >= SHORTEST:
-        small = text.lower()
-        digits = small.replace("-", "")
-        if len(digits) <= 32 and not set(digits) - set("0123456789abcdef"):  # noqa: PLR2004 — digits of a UUID
-            found += await _between(database, UUID(f"{digits:0<32}"), UUID(f"{digits:f<32}"))
-        if small.startswith("ts_"):
-            found += await _rows(database, "by_session_id", small, _end(small, _LAST_CHARACTER))
-            found += await _rows(database, "by_failed_session", small, _end(small, _LAST_OF_ALL))
+    if ids := _ids(text):
+        rows = await database.call("by_request_id", *ids, MOST_FOUND + 1, aside=True)
+        found += [Match(**row) for row in rows]
+    small = text.lower()
+    if len(text) >= SHORTEST and small.startswith("ts_"):
+        found += await _rows(database, "by_session_id", small, _end(small, _LAST_CHARACTER))
+        found += await _rows(database, "by_failed_session", small, _end(small, _LAST_OF_ALL))
     return list({each.request_id: each for each in found}.values())
+
+
+async def dead_letters(database: Database, text: str) -> list[UUID]:
+    """Find dead letters by an id of theirs or of their request, its beginning, or a message id."""
+    text = text.strip()
+    first, last = _ids(text) or (None, None)
+    rows = await database.call("find_dead_letters", first, last, text, MOST_FOUND + 1, aside=True)
+    return [row["id"] for row in rows]
+
+
+def _ids(text: str) -> _Ids | None:
+    """Return between which ids those lie that begin with the text; None if none does, or it is too short."""
+    digits = text.lower().replace("-", "")
+    if SHORTEST <= len(digits) <= _DIGITS and not set(digits) - set("0123456789abcdef"):
+        return _Ids(UUID(f"{digits:0<{_DIGITS}}"), UUID(f"{digits:f<{_DIGITS}}"))
+    return None
 
 
 def _end(text: str, last: str) -> str:
@@ -50,7 +73,3 @@ def _end(text: str, last: str) -> str:
 
 async def _rows(database: Database, query: str, first: str, last: str) -> list[Match]:
     return [Match(**row) for row in await database.call(query, first, last, MOST_FOUND + 1)]
-
-
-async def _between(database: Database, first: UUID, last: UUID) -> list[Match]:
-    return [Match(**row) for row in await database.call("by_request_id", first, last, MOST_FOUND + 1)]

@@ -20,6 +20,7 @@ from worker.monitoring.readiness import Readiness
 from worker.postgres.installation import use_schema
 from worker.postgres.locks import lock_holders
 from worker.postgres.sql import load_queries
+from worker.postgres.transactions import Transactions
 
 T = TypeVar("T")
 Fetching = Awaitable[Sequence[asyncpg.Record]]
@@ -220,6 +221,12 @@ class Database:
         finally:
             with suppress(*_DRIVER_ERRORS):  # it is gone already, or Postgres is
                 await connection.close(timeout=_CLOSE_SECONDS)
+
+    @asynccontextmanager
+    async def transactions(self) -> AsyncIterator[Transactions]:
+        """Open such a connection for statements that belong into one transaction."""
+        async with self.apart() as connection:
+            yield Transactions(connection, self._queries)
 
     async def call(
         self,

@@ -60,7 +60,7 @@ class Election:
                 await connection.execute(_queries()["bounds"])
                 if await connection.fetchval(_queries()["elect"], _KEY):
                     await work(Elected(connection))
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except Exception as error:  # the driver says by any of its errors that a connection is lost
             if not is_transient(error):
                 raise
 

@@ -13,7 +13,7 @@ begin
     'schema_migrations', 'installation', 'requests', 'request_transitions', 'attempts', 'sessions', 'leases', 'workers',
     'other_answers', 'lines', 'limits', 'limits_in_force', 'pauses', 'rules', 'waiting_requests',
     'count_changes', 'request_counts', 'request_totals', 'unfolded_changes', 'listed_requests',
-    'audit', 'selections', 'selection_items', 'retries',
+    'audit', 'selections', 'selection_items', 'retries', 'retries_noted',
     'dead_letters'
   ] loop
     if no_more then

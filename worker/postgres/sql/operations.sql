@@ -136,8 +136,32 @@ select status, code, sum(number)::bigint as number from (
 ) as kept
 group by 1, 2 having sum(number) <> 0
 
+-- Of explaining.
+
 -- name: worker_places
-select id, host || ':' || pid as place from workers where id = any ($1::uuid[])
+-- Where these workers run, and which build of which handler.
+select
+  id, host || ':' || pid || case when handler <> '' then ' ' || handler || coalesce('@' || handler_build, '') else '' end
+    as place
+from workers where id = any ($1::uuid[])
+
+-- name: retries_of
+-- Of what it is a retry, and as what it was retried, with who did either; and whether its content was refused.
+select
+  r.refusal is not null as refused, old.request_id as retry_of, old.selection as retry_selection, (
+    select s.who from selections s where s.id = old.selection
+  ) as retry_by,
+  new.retried_as, new.at as retried_at, new.selection as retried_selection, (
+    select s.who from selections s where s.id = new.selection
+  ) as retried_by
+from requests r
+left join retries old on old.retried_as = r.request_id
+left join retries new on new.request_id = r.request_id
+where r.request_id = $1
+
+-- name: dead_letters_of
+-- The newest dead letters in which its id was found.
+select id, state, reason, died_at from dead_letters where request_id = $1 order by died_at desc, id limit $2
 
 -- name: body_of
 select body from requests where request_id = $1
@@ -248,7 +272,7 @@ delete from selections where id = $1 and state = 'prepared'
 -- What is in it: how many, of whom, since when, and where their answers go.
 with chosen as (
   select r.org_id, r.status, r.received_at, r.reply_to, strpos(r.body, '"sealed:v1:') > 0 as has_secrets,
-    exists (select from retries t where t.request_id = i.request_id) as retried
+    exists (select from retries_noted t where t.request_id = i.request_id and t.sent) as retried
   from selection_items i join requests r on r.request_id = i.request_id
   where i.selection = $1
 ), by_org as (
@@ -309,30 +333,33 @@ left join lateral (
 left join requests r on r.request_id = i.request_id
 
 -- name: link_retries
--- Notes as which request each of these is retried, and returns those that this selection has noted, now or before.
+-- Notes as which request each of these is retried. Returns those that may be sent, with that id: those that this
+-- selection has noted, now or before, and those that another one has noted and never sent.
 with noted as (
   insert into retries (request_id, retried_as, selection)
   select request_id, retried_as, $1 from unnest($2::uuid[], $3::uuid[]) as given (request_id, retried_as)
   on conflict (request_id) do nothing
-  returning request_id
+  returning request_id, retried_as
 )
-select request_id from noted
+select request_id, retried_as from noted
 union
-select request_id from retries where request_id = any ($2) and selection = $1
-
--- name: note_resent
--- Responses that the broker has confirmed once more wait no longer, wherever they went.
-update requests set
-  published_at = coalesce(published_at, now()), due_at = null, answer_at = null, undelivered = null, undelivered_at = null
-where request_id = any ($1::uuid[]) and finished_at is not null
+select request_id, retried_as from retries_noted where request_id = any ($2) and (selection = $1 or not sent)
 
 -- name: note_of_selection
--- What came of some of it. What is noted already stays, so that it may be repeated.
+-- What came of some of it. What is noted already stays, so that it may be repeated. Responses that the broker has
+-- confirmed once more wait no longer, wherever they went.
 with noted as (
   update selection_items i set state = given.state, outcome = given.outcome, at = now()
   from unnest($3::uuid[], $4::text[], $5::text[]) as given (request_id, state, outcome)
   where i.selection = $1 and i.request_id = given.request_id and i.state = 'waiting'
-  returning i.state
+  returning i.request_id, i.state
+), resent as (
+  update requests r set
+    published_at = coalesce(r.published_at, now()),
+    due_at = null, answer_at = null, undelivered = null, undelivered_at = null
+  from noted, selections s
+  where s.id = $1 and s.action = 'resend' and noted.state = 'done' and r.request_id = noted.request_id
+    and r.finished_at is not null
 ), counted as (
   select
     count(*) filter (where state = 'done') as done, count(*) filter (where state = 'skipped') as skipped,
@@ -417,7 +444,7 @@ select
   step.at, r.request_id, r.org_id, r.user_id, step.attempt, step.before as from_status, step.status as to_status,
   case when step.status = 'failed' then r.error_code end as code,
   case
-    when step.status = 'failed' then r.response::json ->> 'error'
+    when step.status = 'failed' then left(r.response::json ->> 'error', 500)
     when step.before = 'processing' then (
       select a.reason from attempts a where a.request_id = r.request_id and a.attempt = step.attempt - 1
     )
@@ -483,12 +510,23 @@ order by died_at, id limit $4
 -- These, with all that is known of them, the oldest first.
 select * from dead_letters where id = any ($1) order by died_at, id
 
+-- name: hold_dead_letters
+-- Holds those of these that are still kept until the transaction ends. Those that somebody else holds are left out.
+select id from dead_letters where id = any ($1) and state = 'kept' order by id for update skip locked
+
 -- name: note_replayed
--- Notes that these were sent, unless somebody else has done that meanwhile.
-update dead_letters
-set state = 'replayed', ended_at = now(), ended_by = $2, ended_reason = $3, sent_to = $4
-where id = any ($1) and state = 'kept'
-returning id
+-- Notes where these were sent. One row of the audit.
+with sent as (
+  update dead_letters d
+  set state = 'replayed', ended_at = now(), ended_by = $3, ended_reason = $4, sent_to = given.place
+  from unnest($1::uuid[], $2::text[]) as given (id, place)
+  where d.id = given.id and d.state = 'kept'
+  returning d.id
+), audited as (
+  insert into audit (who, action, reason, about, touched)
+  select $3, $5, $4, $6::jsonb, count(*) from sent having count(*) > 0
+)
+select id from sent
 
 -- name: drop_dead_letters
 -- Drops these, unless somebody else has done anything to them meanwhile. One row of the audit.
@@ -499,7 +537,7 @@ with dropped as (
   returning id
 ), audited as (
   insert into audit (who, action, reason, about, touched)
-  select $2, 'dead drop', $3, $4::jsonb, count(*) from dropped having count(*) > 0
+  select $2, 'dead.drop', $3, $4::jsonb, count(*) from dropped having count(*) > 0
 )
 select id from dropped
 
@@ -512,7 +550,7 @@ with restored as (
   returning id
 ), audited as (
   insert into audit (who, action, reason, about, touched)
-  select $2, 'dead restore', $3, $4::jsonb, count(*) from restored having count(*) > 0
+  select $2, 'dead.restore', $3, $4::jsonb, count(*) from restored having count(*) > 0
 )
 select id from restored
 

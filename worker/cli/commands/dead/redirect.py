@@ -4,7 +4,7 @@ import argparse
 
 from worker.cli import event_loop
 from worker.cli.dead_letters import selection_options
-from worker.cli.options import json_option, wait_option
+from worker.cli.options import json_option, queue_name, wait_option
 from worker.cli.replaying import rate_option, replay
 
 EXAMPLES = """\
@@ -18,7 +18,9 @@ as replayed then. What no queue takes stays in custody.
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     selection_options(parser)
-    parser.add_argument("--to", required=True, metavar="QUEUE", help="the queue to send them to")
+    parser.add_argument(
+        "--to", type=queue_name, required=True, metavar="QUEUE", help="the queue to send them to"
+    )
     rate_option(parser)
     json_option(parser)
     wait_option(parser, 10)

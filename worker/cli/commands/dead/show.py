@@ -7,7 +7,7 @@ from worker.cli import event_loop, exits
 from worker.cli.dead_letters import the_one
 from worker.cli.exits import CommandError
 from worker.cli.looking import looked_up
-from worker.cli.options import json_option, wait_option
+from worker.cli.options import encodable, json_option, wait_option
 from worker.cli.output import emit
 from worker.cli.record_tables import at
 from worker.cli.tables import facts, people
@@ -27,7 +27,9 @@ _LONGEST = 20_000  # characters of a body
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", help="its id, its request's, or the message id that a log names")
+    parser.add_argument(
+        "id", type=encodable, metavar="ID", help="its id, its request's, or the message id that a log names"
+    )
     parser.add_argument("--raw", action="store_true", help="the body alone, as it is, to a file or a pipe")
     json_option(parser)
     wait_option(parser, 10)

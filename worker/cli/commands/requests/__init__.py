@@ -1,10 +1,6 @@
 """`session-worker requests` finds requests and acts on them: each of its subcommands is a module here."""
 
-import argparse
-import importlib
-from typing import Protocol, cast
-
-from worker.cli.exits import MEANINGS
+from worker.cli.subcommands import Subcommands
 
 SUBCOMMANDS = {
     "list": "those that match, the last ones first, and what they failed of",
@@ -23,34 +19,5 @@ EXAMPLES = """\
 `session-worker requests SUBCOMMAND --help` shows the options of each.
 """
 
-
-class _Subcommand(Protocol):
-    """A module of a subcommand."""
-
-    EXAMPLES: str
-
-    def arguments(self, parser: argparse.ArgumentParser) -> None: ...
-
-    def execute(self, options: argparse.Namespace) -> int: ...
-
-
-def arguments(parser: argparse.ArgumentParser) -> None:
-    subcommands = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=True)
-    for name, summary in SUBCOMMANDS.items():
-        module = _load(name)
-        sub = subcommands.add_parser(
-            name,
-            help=summary,
-            description=f"{summary[0].upper()}{summary[1:]}.",
-            epilog=f"examples:\n{module.EXAMPLES}\n{MEANINGS}",
-        )
-        sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-        module.arguments(sub)
-
-
-def execute(options: argparse.Namespace) -> int:
-    return _load(options.subcommand).execute(options)
-
-
-def _load(name: str) -> _Subcommand:
-    return cast("_Subcommand", importlib.import_module(f"{__name__}.{name}"))
+_subcommands = Subcommands(__name__, SUBCOMMANDS)
+arguments, execute = _subcommands.arguments, _subcommands.execute

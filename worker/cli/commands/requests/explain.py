@@ -12,6 +12,7 @@ from worker.cli.record_tables import at
 from worker.cli.tables import grid, people, plain
 from worker.operations import explaining, promises
 from worker.operations.explaining import Explanation
+from worker.rabbitmq.topology import names_for
 from worker.tls import context_from
 
 EXAMPLES = """\
@@ -38,7 +39,8 @@ async def _explain(options: argparse.Namespace) -> int:
     async with looked_up(options) as (database, settings):
         record = await the_record(database, options)
         request_id = record["request"]["request_id"]
-        told = await database.look(lambda: explaining.explain(database, record), options.wait)
+        responses = names_for(settings.prefix).responses
+        told = await database.look(lambda: explaining.explain(database, record, responses), options.wait)
         url, tls = settings.database_url.get_secret_value(), context_from(settings)
         broken = await database.look(
             lambda: promises.judge(url, request_id, tls, database.schema), options.wait
@@ -49,11 +51,13 @@ async def _explain(options: argparse.Namespace) -> int:
         emit(
             {"request_id": request_id, "events": [event._asdict() for event in told.events]}
             | {"verdict": verdict, "broken": [each._asdict() for each in broken]}
-            | {"next": told.next, "by_itself": told.by_itself}
+            | {"waits": told.waits, "next": told.next, "by_itself": told.by_itself, "command": told.command}
         )
     else:
         people().print(table_of(told))
-        people().print(plain(f"verdict  {verdict}\nnext     {told.next}"))
+        people().print(plain(in_words(told, verdict)))
+        if told.command:
+            print(plain(told.command))  # whole, however narrow the terminal is: it is to be copied
     return exits.FAILED if broken else exits.OK
 
 
@@ -64,3 +68,12 @@ def table_of(told: Explanation) -> Table:
     for event in told.events:
         table.add_row(at(event.at)[:-1].removeprefix(day).strip(), plain(event.what), plain(event.text))
     return table
+
+
+def in_words(told: Explanation, verdict: str) -> str:
+    """Say how it stands with the request now."""
+    lines = [f"verdict  {verdict}"]
+    if told.waits:
+        lines.append(f"waits    {told.waits}")
+    lines.append(f"next     {told.next}" + (":" if told.command else ""))
+    return "\n".join(lines)

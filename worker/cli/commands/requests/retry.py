@@ -2,7 +2,8 @@
 
 import argparse
 
-from worker.cli.selecting import act, bulk_options, follow_options, queue_name
+from worker.cli.options import queue_name
+from worker.cli.selecting import act, bulk_options, follow_options
 
 EXAMPLES = """\
   session-worker requests retry 6f9f1c0e

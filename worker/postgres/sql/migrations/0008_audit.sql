@@ -71,9 +71,21 @@ create table retries (
 );
 create index retries_by_time on retries (at);
 
+-- Retries, and whether each was sent: one is noted first. What could not be sent, or was stopped before, may be retried
+-- by another selection, as the same request.
+create view retries_noted as
+  select t.request_id, t.retried_as, t.selection, t.at,
+    not coalesce(i.state = 'failed' or (i.state = 'waiting' and s.state = 'stopped'), false) or exists (
+      select from selection_items d join selections by on by.id = d.selection
+      where d.request_id = t.request_id and d.state = 'done' and by.action = 'retry'
+    ) as sent
+  from retries t
+  left join selections s on s.id = t.selection
+  left join selection_items i on i.selection = t.selection and i.request_id = t.request_id;
+
 -- Deletes some of what is older. Selections that are not done with stay, and so do links of requests on record.
 create function retire_audit(age interval, most integer) returns integer language plpgsql
-  security definer set search_path from current set session_worker.retiring = 'audit' as $$
+  security definer set search_path from current as $$
 declare
   least_age interval := coalesce((select kept_at_least from installation), '1 day');
   gone integer;
@@ -82,10 +94,12 @@ begin
   if not has_table_privilege(session_user, 'audit', 'trigger with grant option') then
     age := greatest(age, least_age, interval '0');
   end if;
+  perform set_config('session_worker.retiring', 'audit', true);
   delete from audit where number in (
     select number from audit where at < now() - age order by at limit most for update skip locked
   );
   get diagnostics gone = row_count;
+  perform set_config('session_worker.retiring', '', true);
   delete from selections where id in (
     select id from selections where made_at < now() - age and state in ('prepared', 'done')
     order by made_at limit 10 for update skip locked

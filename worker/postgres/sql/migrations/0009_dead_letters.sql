@@ -27,6 +27,8 @@ create table dead_letters (
 );
 create index dead_letters_in_state on dead_letters (state, died_at);
 create index dead_letters_ended on dead_letters (ended_at) where ended_at is not null;
+create index dead_letters_of_request on dead_letters (request_id) where request_id is not null;
+create index dead_letters_by_message_id on dead_letters (message_id) where message_id is not null;
 
 -- What a filter finds; null leaves a column open. `part` is looked for in the reason, in either case.
 create function dead_letters_that(
