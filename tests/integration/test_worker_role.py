@@ -298,8 +298,7 @@ async def test_what_is_for_the_owner_is_refused_in_words(db: asyncpg.Connection,
 OF_THE_OWNER = load_queries("owner.sql")
 
 
-# Without reseal_requests: there the guard is in the way.
-@pytest.mark.parametrize("query", sorted(OF_THE_OWNER.keys() - {"reseal_requests"}))
+@pytest.mark.parametrize("query", sorted(OF_THE_OWNER.keys() - {"reseal_requests"}))  # that has the guard
 async def test_nor_does_it_without_words(as_worker: asyncpg.Connection, query: str) -> None:
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await as_worker.execute(f"explain (generic_plan) {OF_THE_OWNER[query]}")

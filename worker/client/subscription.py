@@ -209,6 +209,8 @@ class Subscription:
                 await round_.line.channel.basic_cancel(round_.consumer)
                 for tag in round_.held:
                     await round_.line.channel.basic_ack(tag, wait=False)
+                # Its answer comes after them: what a connection has not written is lost when it closes.
+                await round_.line.channel.basic_qos(prefetch_count=round_.prefetch)
 
     def _is_repeat(self, delivery: _Delivery) -> bool:
         return delivery.message_id is not None and delivery.message_id in self._seen

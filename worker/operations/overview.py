@@ -41,6 +41,10 @@ class LiveWorker(NamedTuple):
     in_hand: int  # requests that are not finished
 
     @property
+    def place(self) -> str:
+        return f"{self.host}:{self.pid}"
+
+    @property
     def state(self) -> str:
         if not self.lives:
             return "SILENT"
