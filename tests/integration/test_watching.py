@@ -60,8 +60,8 @@ async def test_one_is_elected_and_the_next_one_once_its_connection_is_lost(
     first = asyncio.create_task(Election(opened).hold(stay))
     await elected.get()
     holder = (
-        "select pid from pg_locks join pg_database on pg_database.oid = database "
-        "where datname = current_database() and locktype = 'advisory' and objsubid = 2 and granted"
+        "select pid from pg_locks join pg_database d on d.oid = database where datname = current_database() "
+        "and locktype = 'advisory' and objsubid = 2 and granted"
     )
     pid = await db.fetchval(holder)
     await Election(opened).hold(stay)  # returns at once: another one is elected
