@@ -161,7 +161,8 @@ async def test_no_secret_leaves_the_worker(
         await eventually(all_answered)
         answers += [desk.arrived.get_nowait() for _ in range(desk.arrived.qsize())]
         metrics = await worker.metrics()
-        buried = sum(map(float, re.findall(r"^worker_dead_letters_total(?:{.*})? (\S+)$", metrics, re.MULTILINE)))
+        counts = re.findall(r"^worker_dead_letters_total(?:{.*})? (\S+)$", metrics, re.MULTILINE)
+        buried = sum(map(float, counts))
 
         async def all_in_custody() -> bool:
             return bool(await db.fetchval("select count(*) = $1 from dead_letters", int(buried)))

@@ -83,6 +83,18 @@ async def completed(db: asyncpg.Connection, *, ago: timedelta = timedelta(0)) ->
     return request_id
 
 
+async def carried_out(url: str, sql: str) -> bool:
+    """Tries this on a connection of its own: what it made for a time is gone afterwards."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(sql)
+    except (asyncpg.InsufficientPrivilegeError, asyncpg.CheckViolationError):
+        return False
+    finally:
+        await connection.close()
+    return True
+
+
 async def everything(db: asyncpg.Connection) -> list[Any]:
     tables = "requests", "request_transitions", "sessions"
     return [await db.fetch(f"select * from {table} order by 1, 2, 3") for table in tables]  # noqa: S608 — our own
@@ -147,39 +159,32 @@ FORGED = {
 }
 
 
-@pytest.mark.parametrize("what", FORGED)
-async def test_the_role_cannot_forge_skip_or_wipe(db: asyncpg.Connection, role_url: str, what: str) -> None:
+async def test_the_role_cannot_forge_skip_or_wipe(db: asyncpg.Connection, role_url: str) -> None:
     request_id = await completed(db)
     before = await everything(db)
-    connection = await asyncpg.connect(role_url)
-
-    with pytest.raises((asyncpg.InsufficientPrivilegeError, asyncpg.CheckViolationError)):
-        await connection.execute(FORGED[what].format(id=request_id))
-
-    await connection.close()
-    assert await everything(db) == before
+    for what, sql in FORGED.items():
+        assert not await carried_out(role_url, sql.format(id=request_id)), what
+        assert await everything(db) == before, what
 
 
 WORST = [what for what in FORGED if any(word in what for word in ("history", "requests", "deleted"))]
 
 
-@pytest.mark.parametrize("what", WORST)
-async def test_nor_can_a_role_that_was_given_more(db: asyncpg.Connection, role_url: str, what: str) -> None:
+async def test_nor_can_a_role_that_was_given_more(db: asyncpg.Connection, role_url: str) -> None:
     """It was set up before `--grant` existed: with the rights that the docs listed, and temporary tables."""
     role = urlsplit(role_url).username
     await db.execute(BEFORE_GRANTS.format(role=role))
     await db.execute(TEMPORARY.format("grant", role, "to"))
-    request_id = await completed(db)
-    before = await everything(db)
-    connection = await asyncpg.connect(role_url)
-    try:
-        done = await connection.execute(FORGED[what].format(id=request_id))
-    except (asyncpg.InsufficientPrivilegeError, asyncpg.CheckViolationError):
-        assert await everything(db) == before
-    else:
-        assert what == "a temporary table in place of the history", done
-        assert (await everything(db))[1] == before[1]
-    await connection.close()
+    done = []
+    for what in WORST:
+        request_id = await completed(db)
+        before = await everything(db)
+        if await carried_out(role_url, FORGED[what].format(id=request_id)):
+            done.append(what)
+            assert (await everything(db))[1] == before[1], what
+        else:
+            assert await everything(db) == before, what
+    assert done == ["a temporary table in place of the history"]
 
 
 async def test_a_temporary_table_does_not_stand_in_for_the_history(
@@ -298,16 +303,22 @@ async def test_what_is_for_the_owner_is_refused_in_words(db: asyncpg.Connection,
 OF_THE_OWNER = load_queries("owner.sql")
 
 
-@pytest.mark.parametrize("query", sorted(OF_THE_OWNER.keys() - {"reseal_requests"}))  # that has the guard
-async def test_nor_does_it_without_words(as_worker: asyncpg.Connection, query: str) -> None:
-    with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        await as_worker.execute(f"explain (generic_plan) {OF_THE_OWNER[query]}")
+async def test_nor_does_it_without_words(as_worker: asyncpg.Connection) -> None:
+    for query in OF_THE_OWNER.keys() - {"reseal_requests"}:  # that has the guard
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await as_worker.execute(f"explain (generic_plan) {OF_THE_OWNER[query]}")
 
 
-@pytest.mark.parametrize("query", STATEMENTS)
-async def test_the_role_may_execute_every_statement(as_worker: asyncpg.Connection, query: str) -> None:
+async def test_the_role_may_execute_every_statement(as_worker: asyncpg.Connection) -> None:
     """To explain a statement Postgres begins to execute it, and so checks the rights."""
-    assert await as_worker.execute(f"explain (generic_plan) {STATEMENTS[query]}") == "EXPLAIN"
+    refused = {}
+    for query, sql in STATEMENTS.items():
+        try:
+            await as_worker.execute(f"explain (generic_plan) {sql}")
+        except asyncpg.PostgresError as error:
+            refused[query] = str(error)
+    assert len(STATEMENTS) > 100
+    assert refused == {}
 
 
 async def _fails_once(_request: CreateSessionRequest, context: Context) -> None:
