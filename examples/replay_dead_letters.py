@@ -1,5 +1,8 @@
 """Send the dead letters on, once the cause is gone: each to where it belongs. Needs only pika.
 
+For workers that leave them in their queue (WORKER_MAX_DEAD_LETTERS=0). Otherwise they are in Postgres, and
+`session-worker dead replay` does this.
+
 AMQP_URL=amqp://user:password@host:5672/%2F python replay_dead_letters.py           # all that lie there now
 AMQP_URL=… python replay_dead_letters.py 10                                         # the ten oldest
 """

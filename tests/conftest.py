@@ -11,12 +11,12 @@ from support.databases import made_database
 from support.faults.scene import Scene
 from support.harness import Desk, NewWorker, delete_topology, open_desk, run_in_process
 from support.responder import Responder, responder_at
-from support.servers import servers
+from support.servers import rabbit_node, servers
 
 from worker.monitoring import log
 from worker.postgres.migrate import migrate
 from worker.settings import Settings
-from worker.stack import Stack
+from worker.stack import Stack, open_sandbox
 
 SLOW_FIRST = ("faults", "e2e", "integration", "unit")
 
@@ -45,6 +45,18 @@ async def stack() -> AsyncIterator[Stack]:
     """RabbitMQ and Postgres, which all tests of this process share."""
     async with servers() as running:
         yield running
+
+
+@pytest_asyncio.fixture(scope="session")
+async def managed(stack: Stack) -> AsyncIterator[tuple[str, str]]:
+    """The URLs of a broker and its management API: the run's if it has one, else one of its own."""
+    if stack.management_url is not None:
+        yield stack.amqp_url, stack.management_url
+        return
+    async with open_sandbox() as sandbox:
+        node = await rabbit_node(sandbox)
+        await node.start()
+        yield node.url, node.management_url
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -96,6 +108,7 @@ async def settings(stack: Stack, database_url: str, prefix: str) -> Settings:
         http_port=0,
         log_level="warning",
         mode="test",
+        max_dead_letters=0,  # most tests look for dead letters in their queue
         retry_seconds=0,  # tests that count attempts do not wait for hours
     )
     log.configure(made)

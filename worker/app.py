@@ -11,14 +11,16 @@ from worker.console.health import serve_health
 from worker.monitoring import loop_lag
 from worker.monitoring.readiness import Readiness
 from worker.postgres import database
+from worker.postgres.election import Election
 from worker.postgres.leases import Leases
 from worker.postgres.migrate import settle
 from worker.postgres.rule_book import RuleBook
 from worker.rabbitmq import intake, serving, topology
+from worker.rabbitmq.depths import Depths
 from worker.rabbitmq.eager_reading import read_eagerly
 from worker.rabbitmq.lenient_reading import read_leniently
 from worker.rabbitmq.reconnecting import serve_together
-from worker.services import expiry, peers, retention, ruling
+from worker.services import counting, custody, expiry, peers, retention, ruling, watching
 from worker.services.periodic import every
 from worker.settings import Settings
 from worker.steps.answering import UNBURIED_SECONDS
@@ -37,6 +39,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
     read_leniently()
     given = given_by(settings, eager=read_eagerly())
     me, readiness = given.me, given.readiness
+    given.metrics.crowd.show_build(settings.prefix, me.version, given.profile)
     async with AsyncExitStack() as opened:
         port = await opened.enter_async_context(
             serve_health(settings.http_host, settings.http_port, readiness, given.metrics)
@@ -101,9 +104,12 @@ async def _run(settings: Settings, given: Given, parts: Parts, stop: asyncio.Eve
 
 
 def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[None, None, None]]:
+    declared = asyncio.Event()
+
     async def consume(connection: AbstractConnection) -> None:
         for note in await topology.apply(connection, given.design):
             _log.warning("topology.delivery_limit_low", note=note)
+        declared.set()
         await serve_together(parts.cancels.serve(connection), parts.taking.serve(connection))
 
     async def tell_readiness() -> None:
@@ -113,7 +119,15 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
             await given.readiness.until_down()
             _log.warning("worker.not_ready", reasons=given.readiness.reasons)
 
-    others = peers.Peers(parts.database, given.me.worker, given.profile, settings.lease_seconds)
+    others = peers.Peers(
+        parts.database, given.me.worker, given.profile, settings.lease_seconds, given.metrics.crowd
+    )
+    watch = watching.Watching(
+        Election(parts.database),
+        Depths(given.broker, given.design.names),
+        given.readiness,
+        given.metrics.watched,
+    )
     ageing = expiry.Expiry(parts.database, given.metrics)
     services = [
         tell_readiness(),
@@ -122,6 +136,8 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
         serving.keep_open(intake.PART, given.broker, consume, given.readiness),
         every(parts.alive.interval, "heartbeat", parts.alive.beat),
         every(parts.alive.interval, "peers", others.compare, at_once=True),
+        every(peers.CENSUS_SECONDS, "census", others.count, at_once=True),
+        every(watching.LOOK_SECONDS, "watching", watch.run_once, at_once=True),
         every(_NOTE_SECONDS, "notes", parts.leases.flush_notes),
         every(_RECOVERY_SECONDS, "recovery", parts.recovery.run_once),
         *(taking.run() for taking in parts.takings),
@@ -130,12 +146,34 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
         every(ruling.COUNT_SECONDS, "waiting", parts.ruling.count, at_once=True),
         every(UNBURIED_SECONDS, "unburied", parts.burying.bury_held),
         every(expiry.INTERVAL_SECONDS, "expiry", ageing.run_once),
+        every(counting.INTERVAL_SECONDS, "counts", counting.Counting(parts.database).run_once),
         every(retention.INTERVAL_SECONDS, "workers", parts.alive.forget_the_silent),
+        every(retention.INTERVAL_SECONDS, "dead_letters_retention", parts.custody.retire),
     ]
+    if settings.max_dead_letters:
+        services += _custody(given, parts, declared)
     if settings.retention_days:
         keeping = retention.Retention(parts.database, given.metrics, settings.retention_days)
         services.append(every(retention.INTERVAL_SECONDS, "retention", keeping.run_once))
+    if settings.audit_days:
+        of_audit = retention.AuditRetention(parts.database, settings.audit_days)
+        services.append(every(retention.AUDIT_INTERVAL_SECONDS, "audit_retention", of_audit.run_once))
     return services
+
+
+def _custody(given: Given, parts: Parts, declared: asyncio.Event) -> list[Coroutine[None, None, None]]:
+    """Take dead letters, on a connection of their own: whatever happens to their queue, requests go on."""
+
+    async def consume(connection: AbstractConnection) -> None:
+        await declared.wait()
+        await parts.dead_letters.serve(connection)
+
+    own = Readiness((custody.PART,))  # the worker is ready without
+    return [
+        serving.keep_open(custody.PART, given.broker, consume, own),
+        parts.custody.run(),
+        every(custody.COUNT_SECONDS, "dead_letters_count", parts.custody.count, at_once=True),
+    ]
 
 
 async def _drain(parts: Parts, feed: "asyncio.Task[None]", grace_seconds: float) -> None:
@@ -156,6 +194,7 @@ async def _drain(parts: Parts, feed: "asyncio.Task[None]", grace_seconds: float)
             for taking in parts.takings:
                 await taking.running.drain()
             await parts.lanes.give_back_held()
+            await parts.custody.stop()
             await parts.cancels.flush()
             await parts.taking.flush()
             await parts.leases.flush_notes()

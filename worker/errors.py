@@ -38,6 +38,16 @@ class NotStorable(WorkerError):
         return self.sqlstate == "23505"
 
 
+class NotOwner(WorkerError):
+    """The role may not do this: it is for the owner of the tables."""
+
+    def __init__(self, role: str, what: str) -> None:
+        super().__init__(
+            f"only the owner of the tables may {what}, so that no worker can, and {role} is not: set "
+            "DATABASE_URL to the role that runs `session-worker migrate`"
+        )
+
+
 class LeaseLost(WorkerError):
     """Another worker has taken this batch over. What is not recorded yet comes again from the broker."""
 

@@ -191,6 +191,26 @@ class Settings(BaseSettings):
         le=3650,
         description="Finished requests older than this are deleted; 0 keeps them for ever.",
     )
+    max_dead_letters: int = Field(
+        default=100_000,
+        ge=0,
+        le=10_000_000,
+        description="Most dead letters that workers take into Postgres, where `session-worker dead` shows, "
+        "mends and replays them; beyond it they stay in `<prefix>.dead`. 0: all stay there, for a consumer "
+        "of yours.",
+    )
+    dead_letter_days: float = Field(
+        default=30,
+        ge=0,
+        le=3650,
+        description="Dead letters in Postgres older than this are deleted; 0 keeps them for ever.",
+    )
+    audit_days: float = Field(
+        default=365,
+        ge=0,
+        le=3650,
+        description="What operators did is kept on record for so long; 0 keeps it for ever.",
+    )
     http_host: str = Field(
         default="0.0.0.0",  # noqa: S104 — a probe comes from outside the container
         description="Address of `/livez`, `/readyz` and `/metrics`.",

@@ -11,6 +11,7 @@ from worker.monitoring.profile import Profile, profile_of
 from worker.monitoring.readiness import Readiness
 from worker.outbound import Outbound, outbound
 from worker.postgres import database
+from worker.postgres.dead_letters import Custody
 from worker.postgres.leases import Leases
 from worker.postgres.put_off import PutOffLine
 from worker.postgres.rule_book import RuleBook
@@ -23,7 +24,7 @@ from worker.rabbitmq.connection import Broker
 from worker.reading.protocol import ReaderSettings
 from worker.reading.reader import Reader
 from worker.rules import Limit, limits_in
-from worker.services import heartbeat
+from worker.services import custody, heartbeat
 from worker.services.recovery import Recovery
 from worker.services.ruling import Ruling
 from worker.services.taking import PUT_OFF, WAITING, Kind, Source, Taking
@@ -80,6 +81,8 @@ class Parts:
     ruling: Ruling
     takings: tuple[Taking, ...]
     lanes: Lanes
+    dead_letters: intake.Intake
+    custody: custody.TakingIntoCustody
     answers: Outbound
 
 
@@ -164,6 +167,7 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
         answering,
         settings.max_attempts,
         reading,
+        metrics,
     )
     recovery = Recovery(leases, attempting, gate, alive, readiness, metrics)
     ruling = Ruling(
@@ -176,6 +180,15 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
         metrics,
         me=str(given.me.worker),
         most_counted=settings.max_waiting + 1,
+    )
+
+    dead_letters = intake.Intake(
+        intake.sources_of_dead_letters(names),
+        intake.Bounds(custody.AT_ONCE, custody.HELD_BYTES, custody.LARGEST_BODY),
+        readiness,
+        metrics=None,
+        part=None,
+        eager=given.eager,
     )
 
     def take(kind: Kind, source: Source) -> Taking:
@@ -217,6 +230,15 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
             settings.batch_size,
         ),
         answers=answers,
+        dead_letters=dead_letters,
+        custody=custody.TakingIntoCustody(
+            dead_letters,
+            Custody(pool),
+            given.keys,
+            metrics,
+            most=settings.max_dead_letters,
+            days=settings.dead_letter_days,
+        ),
     )
 
 

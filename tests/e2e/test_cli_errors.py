@@ -59,7 +59,7 @@ NOBODY = "127.0.0.1:1"
         (["limits", "set", "a", "--rate", "1e-9"], {}, "a: rate=1e-9 is not a number from 0.001 to 1000000"),
         (["limits", "set", "", "--rate", "1"], {}, "an organisation's id is not empty"),
         (["limits", "clear"], {}, "takes one of ORG, --all and --each"),
-        (["limits", "clear", "a", "--rate", "1"], {}, "takes no limit and no --reason"),
+        (["limits", "clear", "a", "--rate", "1"], {}, "takes no limit"),
         (["limits", "list", "a"], {}, "it takes no ORG"),
         (["nonsense"], {}, "invalid choice"),
         ([], {}, "required"),

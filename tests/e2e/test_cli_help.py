@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from support.commands import Outcome, Shell
 
+from schemas.documents import CONTRACT_VERSION
 from worker.cli.main import COMMANDS, main
 from worker.cli.version import commit_of
 from worker.process.identity import package_version
@@ -60,7 +61,7 @@ async def test_the_version() -> None:
 
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.startswith(f"session-worker {package_version()},")
-    assert outcome.out.endswith(f"Python {platform.python_version()}\n")
+    assert outcome.out.endswith(f", contract {CONTRACT_VERSION}, Python {platform.python_version()}\n")
     told = re.findall(r"commit ([0-9a-f]+)", outcome.out)
     known = commit_of(Path(__file__).parents[2])
     assert told == ([known[:12]] if known else [])

@@ -48,7 +48,6 @@ async def test_by_each_of_its_ids(shell: Shell, new_worker: NewWorker, desk: Des
         assert outcome.records[0]["request"]["request_id"] == good["request_id"]
     by_reserved = await shell.run("status", failed.payload.session_id, "--json")
     assert by_reserved.records[0]["request"]["request_id"] == bad["request_id"]
-    assert "looking through the newest 500,000" in by_reserved.err
 
 
 async def test_several_are_listed(shell: Shell, db: asyncpg.Connection) -> None:
@@ -68,33 +67,6 @@ async def test_several_are_listed(shell: Shell, db: asyncpg.Connection) -> None:
     many = await shell.run("status", start, "--json")
     assert (many.code, len(many.records)) == (2, 10)
     assert "more than 10 requests match" in many.err
-
-
-async def test_no_farther_back_than_told(shell: Shell, db: asyncpg.Connection) -> None:
-    await record(db, uuid4(), "old", age="50 days")
-    for age in ("1 s", "2 minutes", "1 hour"):
-        await record(db, uuid4(), "other", age)
-
-    far = await shell.run("status", "old")
-    near = await shell.run("status", "old", "--look-through", "3")
-    none = await shell.run("status", "nobody's")
-
-    assert (far.code, near.code, none.code) == (0, 1, 1)
-    assert "only those of 3 requests since" in near.err
-    assert "--look-through" not in none.err, "all were looked through"
-
-
-async def test_a_look_through_reads_what_is_new_and_not_the_table(db: asyncpg.Connection) -> None:
-    """It uses the index on the time of arrival that retention has."""
-    from worker.postgres.sql import load_queries  # noqa: PLC0415 — the statement itself is looked at here
-
-    await db.execute("set enable_seqscan = off")
-    await db.execute("set plan_cache_mode = force_generic_plan")
-    await db.execute(f"prepare look as {load_queries()['look_through']}")
-    plan = "\n".join(row[0] for row in await db.fetch("explain execute look ('x', 10, 10)"))
-
-    assert "Index Scan Backward using requests_by_time" in plan
-    assert "Sort" not in plan
 
 
 async def test_of_a_deleted_request_the_session_is_told(

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -16,11 +15,9 @@ import pytest_asyncio
 from support.contract.documents import ROOT
 from support.harness import Desk, NewWorker, delete_topology, eventually, good_request, open_desk, row_of
 from support.node_js import NODE, project_at
-from support.servers import rabbit_node
 
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
-from worker.stack import Stack, open_sandbox
 from worker.stack.install import install
 
 _EXAMPLES = ROOT / "examples"
@@ -108,18 +105,6 @@ async def test_it_takes_as_many_as_it_says_and_returns_none(
 
 async def _holds(desk: Desk, queue: str, count: int) -> bool:
     return await desk.count(queue) == count
-
-
-@pytest_asyncio.fixture
-async def managed(stack: Stack) -> AsyncIterator[tuple[str, str]]:
-    """Yields the URLs of a broker and its management API: the run's if it has one, else one of its own."""
-    if stack.management_url is not None:
-        yield stack.amqp_url, stack.management_url
-        return
-    async with open_sandbox() as sandbox:
-        node = await rabbit_node(sandbox)
-        await node.start()
-        yield node.url, node.management_url
 
 
 @pytest_asyncio.fixture

@@ -12,15 +12,19 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 from aiormq import Channel
+from support.doctor import examined, planted, visited
 from support.faults.load import Books, Producers, keeping_books
 from support.faults.processes import worker_processes
 from support.faults.scene import Scene
-from support.harness import Desk, NewWorker, eventually, good_request
+from support.harness import Desk, NewWorker, declare_topology, eventually, good_request
 from support.servers import write_down
 
+from worker.operations.doctor.finding import Finding, Severity
+from worker.operations.doctor.site import Need, Site
 from worker.operations.promises import verify
 from worker.rabbitmq import intake, topology
 from worker.rabbitmq.topology import names_for
+from worker.settings import Settings
 from worker.stack import Family, RabbitNode, open_sandbox
 from worker.stack.install import ensure_rabbitmq
 
@@ -152,6 +156,7 @@ async def test_a_cluster_that_loses_its_leader_and_then_its_quorum_loses_no_requ
             "an outage of the broker is no attempt"
         )
         assert (await three.queues(three.nodes[0]))[names_for(PREFIX).dead]["online"]
+        await the_doctor_finds_what_ails(three, database_url)
 
 
 @pytest.mark.parametrize("step", ["declare", "consume"])
@@ -173,6 +178,47 @@ async def test_a_node_that_answers_nothing_is_left_for_the_next(
     await worker.readiness.until_up()
 
     assert (await desk.ask(good_request())).status == "completed"
+
+
+async def the_doctor_finds_what_ails(three: Cluster, database_url: str) -> None:
+    """Plants what only a cluster can have, on queues of their own."""
+    one, two, third = three.nodes
+    settings = Settings(amqp_url=one.url, database_url=database_url, prefix="led")
+    names = names_for("led")
+    await declare_topology(settings)
+    async with visited(settings, Need.BROKER, Need.MANAGEMENT, management_url=one.management_url) as site:
+        (led,) = (await planted(site, "broker-leader"))["broker-leader"]
+        assert f"all 5 queues are on {one.name}, one of 3 nodes" in led.what
+        assert (await examined(site, "broker-quorum", "broker-alarm")).findings == []
+
+        gone = f'rabbit_quorum_queue:delete_member(<<"/">>, <<"{names.dead}">>, \'{third.name}\').'
+        assert "ok" in await one.ctl("eval", gone)
+        (few,) = (await planted(site, "broker-quorum"))["broker-quorum"]
+        assert f"{names.dead!r} has members on 2 of 3 nodes" in few.what
+        assert few.remedy == f"rabbitmq-queues grow {third.name} all"
+
+        await two.ctl("set_vm_memory_high_watermark", "0.00001")
+        async with visited(settings, Need.BROKER) as by_amqp_alone:
+            (held,) = (await planted(by_amqp_alone, "broker-alarm"))["broker-alarm"]
+        assert "one was not confirmed within" in held.what
+        short = f"{two.name} takes no messages: it uses "
+        await eventually(lambda: said(site, "broker-alarm", short), 30)  # nodes tell each other now and then
+
+        await third.kill()
+        lacks = await eventually(
+            lambda: said(site, "broker-quorum", "2 of its 3 members are online; without 1 more"), 30
+        )
+        assert {each.severity for each in lacks} == {Severity.WARNING}
+        await two.kill()
+        lost = await eventually(
+            lambda: said(site, "broker-quorum", "1 of its 3 members are online, which is no majority"), 30
+        )
+        assert {each.severity for each in lost} == {Severity.ERROR}
+
+
+async def said(site: Site, check: str, words: str) -> list[Finding]:
+    """Returns what the doctor finds with these words."""
+    return [each for each in (await examined(site, check)).findings if words in each.what]
 
 
 async def no_quorum(books: Books) -> None:

@@ -138,6 +138,7 @@ def recovery(holder: Holder, published: Published) -> Recovery:
         cast("Any", published),
         5,
         cast("Any", None),
+        Metrics(),
     )
     gate = Gate(
         "me", fair=True, max_waiting=1, quick=False, is_full=lambda: False, breaker_is_open=lambda: False

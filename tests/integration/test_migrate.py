@@ -118,6 +118,11 @@ BEGIN = """
 insert into requests (request_id, status, attempt, fingerprint, body, session_id, started_at)
 values ($1, 'processing', 1, '1', '{}', 'ts_' || gen_random_uuid(), now())
 """
+KEPT = """
+select sum(number) filter (where status = 'completed') from (
+  select status, number from request_totals union all select status, number from unfolded_changes
+) as kept having count(*) filter (where number < 0 and status = 'completed') = 0
+"""
 FINISH = """
 update requests set status = 'completed', response = '{}', finished_at = now() where request_id = $1
 """
@@ -159,6 +164,7 @@ async def test_a_full_database_learns_to_wait_while_the_version_before_is_at_wor
     assert longest < 2, "nobody waited for long"
     assert await empty.fetchval("select pg_relation_filenode('requests')") == place, "no row was rewritten"
     assert await empty.fetchval("select count(*) from lines") == 0
+    assert await empty.fetchval(KEPT) == await empty.fetchval("select count(*) from requests")
 
 
 async def test_workers_go_on_while_a_migration_waits_for_a_table_that_is_in_use(

@@ -104,8 +104,8 @@ async def test_a_pause_is_replaced_and_ends_once(database: Database) -> None:
     assert (first.before, first.pause.ends_at) == (None, until)
     assert (second.before, second.pause.reason, second.pause.ends_at) == (first.pause, "second", None)
     assert [one.pause for one in await steering.pauses(database)] == [second.pause]
-    assert await steering.resume(database, "org", "a") == second.pause
-    assert await steering.resume(database, "org", "a") is None
+    assert await steering.resume(database, "org", "a", by=ME) == second.pause
+    assert await steering.resume(database, "org", "a", by=ME) is None
 
 
 async def test_a_pause_that_is_over_is_none(database: Database, db: asyncpg.Connection) -> None:
@@ -116,7 +116,7 @@ async def test_a_pause_that_is_over_is_none(database: Database, db: asyncpg.Conn
     await db.execute("update pauses set ends_at = now() - interval '1 s'")
 
     assert await steering.pauses(database) == []
-    assert await steering.resume(database, "org", "a") is None
+    assert await steering.resume(database, "org", "a", by=ME) is None
     again = await steering.pause(database, "org", "b", reason="soon", by=ME)
     assert again is not None
     assert again.before is None
@@ -146,10 +146,10 @@ async def test_a_limit_keeps_what_is_not_named(database: Database, db: asyncpg.C
     assert await limited(database, "org", "a", running=10) == Limit("org", "a", 10, 20, 40, 2)
     assert await limited(database, "org", "a", rate=5.0) == Limit("org", "a", 10, 5, None, 2)
     assert await limited(database, "org", "a", weight=0.5) == Limit("org", "a", 10, 5, None, 0.5)
-    removed, setting = await steering.clear_limit(database, "org", "a")
+    removed, setting = await steering.clear_limit(database, "org", "a", by=ME)
     assert removed == Limit("org", "a", 10, 5, None, 0.5)
     assert setting == Limit("org", "a", None, 20, 40, 2)
-    assert (await steering.clear_limit(database, "org", "a")).removed is None
+    assert (await steering.clear_limit(database, "org", "a", by=ME)).removed is None
 
 
 async def test_two_who_change_a_limit_at_once_both_do(database: Database, db: asyncpg.Connection) -> None:
@@ -220,9 +220,9 @@ async def operate(database: Database, number: int, orgs: list[str]) -> None:
         await limited(database, "all", rate=500.0 + turn)
         if turn % 5 == number % 5:
             await steering.pause(database, "all", "", reason=f"turn {turn}", by=me)
-            await steering.resume(database, "all", "")
-        await steering.clear_limit(database, "org", org)
-        await steering.resume(database, "org", org)
+            await steering.resume(database, "all", "", by=me)
+        await steering.clear_limit(database, "org", org, by=me)
+        await steering.resume(database, "org", org, by=me)
 
 
 async def test_many_operators_at_once_do_no_harm(
@@ -252,7 +252,7 @@ async def test_many_operators_at_once_do_no_harm(
     await asyncio.gather(*(operate(database, number, orgs) for number in range(6)))
     over.set()
     joined, *claimed = await others
-    await steering.clear_limit(database, "all")
+    await steering.clear_limit(database, "all", by=ME)
 
     assert await db.fetchval("select count(*) from pauses") == 0
     assert await db.fetchval("select count(*) from limits") == 0

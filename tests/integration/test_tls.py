@@ -32,7 +32,8 @@ from worker.stack.install import ensure_rabbitmq
 from worker.stack.ports import LOOPBACK
 
 CLIENT = "client"  # the name in the client's certificate
-CONNECTIONS = (2, 3)  # no worker waits for the one of the direct replies
+# No worker waits for those of the direct replies, of the dead letters and of the queues' depths.
+CONNECTIONS = (2, 3, 4, 5)
 SSL_REQUEST = struct.pack("!II", 8, 80877103)  # with it, a client of Postgres asks for TLS
 
 

@@ -1,6 +1,6 @@
 """Starts the servers that the tests run on, in one of three ways.
 
-- environment: those that AMQP_URL and DATABASE_URL name;
+- environment: those that AMQP_URL and DATABASE_URL name, and MANAGEMENT_URL of RabbitMQ's management API;
 - containers: testcontainers, where a Docker engine answers and has the images;
 - programs: RabbitMQ and Postgres on this machine, as `session-worker up` starts them.
 
@@ -85,7 +85,7 @@ async def servers() -> AsyncIterator[Stack]:
     match await way():
         case "environment":
             urls = os.environ["AMQP_URL"], os.environ["DATABASE_URL"]
-            yield Stack(*urls, kind="environment")
+            yield Stack(*urls, kind="environment", management_url=os.environ.get("MANAGEMENT_URL"))
         case "containers":
             with ExitStack() as exits:
                 yield await asyncio.to_thread(_testcontainers, exits)

@@ -8,14 +8,38 @@ from rich.console import Console, RenderableType
 from rich.progress import Progress
 
 from schemas import CreateSessionResponse
-from worker.cli import record_tables
+from worker.cli import looking, record_tables
 from worker.cli.bulk.progress import progress_bar, show_totals
 from worker.cli.bulk.sending import Totals
-from worker.cli.commands import demo, limits, pause, status, verify
+from worker.cli.commands import (
+    audit,
+    blockers,
+    demo,
+    limits,
+    orgs,
+    pause,
+    queues,
+    selections,
+    verify,
+    workers,
+)  # fmt: skip
+from worker.cli.commands.keys import list as keys_list
+from worker.cli.commands.requests import explain
+from worker.cli.commands.requests import list as list_command
+from worker.cli.commands.retention import status as retention_status
 from worker.cli.demo.scenes import Seen
+from worker.cli.sealed_rows import Counted
+from worker.operations.audit import Entry
+from worker.operations.blockers import Blocker
+from worker.operations.explaining import Beside, explained
+from worker.operations.keys import KeysOfWorker, SealedRows
+from worker.operations.listing import Listed
+from worker.operations.overview import LiveWorker, Org, QueueDepth
 from worker.operations.promises import Violation
 from worker.operations.record import Record
+from worker.operations.retention import Kept
 from worker.operations.search import Match
+from worker.operations.selections import Selection
 from worker.operations.steering import LimitOnRecord, PauseOnRecord
 from worker.rules import Limit, Pause
 
@@ -58,15 +82,63 @@ FOUND: Record = {
     "session": None,
     "response": response(CONFLICT, "request_id_conflict").model_dump(mode="json"),
 }  # fmt: skip
+BESIDE = Beside(
+    places={ID: "worker-7f9c5d:12345 rooms.creation:create@3f2c1ab"},
+    retries={
+        "refused": False, "retry_of": ID, "retry_selection": "7f3a90c1", "retry_by": "ann@operations.example",
+        "retried_as": ID, "retried_at": AT, "retried_selection": "7f3a90c1", "retried_by": None,
+    },
+    dead_letters=[{"id": ID, "state": "kept", "reason": "it is no JSON " * 9, "died_at": AT}],
+)  # fmt: skip
 SEEN = [
     Seen("an assistant both ways: the id wins", "completed", "completed", True, 0.02, ID, response()),
     Seen("its id with other content", CODE, CODE, True, 1.2, ID, response(CONFLICT, CODE)),
     Seen("its id with other content", "completed", CODE, False, 1.2, ID, response(CONFLICT, CODE)),
     Seen("no reply queue: the response queue", "completed", "no response", False, 1.2, ID, None),
 ]
+LISTED = Listed(
+    request_id=ID, org_id="an-organisation" * 3, user_id=None, status="processing", code=CODE, attempt=5,
+    reason="no room", received_at=AT, finished_at=AT, took_seconds=7.9, response="unpublishable",
+    session_id=SESSION, correlation_id=None, reply_to=None, worker=None, build=None,
+)  # fmt: skip
+WORKER = LiveWorker(
+    id=ID, host="worker-7f9c5d", pid=12345, version="0.8.0", handler="rooms.creation:create", build="3f2c1ab",
+    started_at=AT, silent_seconds=47, lives=False, paused=False, in_hand=512,
+)  # fmt: skip
+DEED = Entry(
+    number=17, at=AT, who="ann@operations.example", role="sw_worker", action="requests.retry (continued)",
+    reason="rooms are back since noon", touched=100_000,
+    about={"selection": "7f3a90c1", "chosen_by": {"org": "an-org", "status": "failed"}, "org": "an-org"},
+)  # fmt: skip
+SELECTION = Selection(
+    id="7f3a90c1", action="resend", chosen_by={}, options={}, who="ann@ops.example",
+    reason="the queue is back", rate=50, made_at=AT, state="prepared", ended_at=None, chosen=100_000, done=0,
+    skipped=0, failed=0, alive=False,
+)  # fmt: skip
+BLOCKER = Blocker(
+    pid=4_194_303, user="a_role_of_a_backup_service", application="pg_dump of the night", since=AT,
+    state="idle in transaction", statement="lock table requests, sessions in access exclusive mode; …",
+    relations=("request_transitions", "requests_by_correlation", "sessions"), waiting=1_000,
+    longest_seconds=7200.0,
+)  # fmt: skip
+SEALED = Counted(
+    rows=[SealedRows("k" * 32, "unfinished", 10_000_000)], here=("k2",),
+    workers=[KeysOfWorker("vm:1", ("k2",))] * 1_000,
+)  # fmt: skip
 TABLES: dict[str, RenderableType] = {
+    "blockers": blockers.render([BLOCKER]),
+    "keys": keys_list.table_of(SEALED),
+    "retention": retention_status.table_of(
+        [Kept("request_transitions", 30_000_000, 999_999_999_999, 999_999_999, AT, 8_640_000.0, 2.6e10)]
+    ),
+    "audit": audit.table_of([DEED]),
+    "selections": selections.table_of([SELECTION]),
+    "list": list_command.table_of([LISTED], AT),
+    "explain": explain.table_of(explained(FOUND, BESIDE, "prod.responses")),
+    "orgs": orgs.table_of([Org("an-organisation" * 3, 9, 10, 1_000_000, 3_000, 10_000, 700, 0.0124, 1200)]),
+    "workers": workers.table_of([WORKER], AT),
+    "queues": queues.table_of([QueueDepth("prod.requests" * 4, 1_000_000, 17)]),
     "status": record_tables.render(FOUND),
-    "matches": status.table_of([Match(ID, "processing", "an-organisation" * 3, SESSION, "c", AT)]),
     "pauses": pause.table_of(
         [
             PauseOnRecord(Pause("worker", str(ID), "the reason is this " * 5, "someone@host", AT, AT), None),
@@ -99,11 +171,15 @@ TABLES: dict[str, RenderableType] = {
             ),
         ]
     ),
+    "matches": looking.table_of([Match(ID, "processing", "an-organisation" * 3, SESSION, "c", AT)]),
     "demo": demo.scenes_table(SEEN),
     "verify": verify.table_of(
         [Violation("the response is true", str(ID), f"completed, with the session {SESSION}")]
     ),
 }
+
+
+_WITHOUT_ID = ("orgs", "workers", "queues", "audit", "selections", "blockers", "keys", "retention")
 
 
 def shown(what: RenderableType, columns: int) -> list[str]:
@@ -121,7 +197,7 @@ def test_a_table_fits_and_breaks_no_word(name: str) -> None:
     known = {word for line in wide for word in line.split() if not word.startswith("─")}
     broken = {word for line in narrow for word in line.split() if not word.startswith("─")} - known
     assert {word for word in broken if not word.endswith("…")} == set()
-    assert str(ID) in "\n".join(narrow)
+    assert str(ID) in "\n".join(narrow) or name in _WITHOUT_ID
 
 
 def test_what_became_of_many_fits(capsys: pytest.CaptureFixture[str]) -> None:

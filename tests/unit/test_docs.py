@@ -129,7 +129,7 @@ def test_the_readme_names_every_command() -> None:
 
 def test_the_operating_page_has_every_metric_with_its_labels_and_no_other() -> None:
     metrics = Metrics()
-    made = [vars(metrics), vars(metrics.handler_calls)]
+    made = [vars(metrics), vars(metrics.handler_calls), vars(metrics.watched), vars(metrics.crowd)]
     there = {
         sample_name(metric): set(metric._labelnames)
         for part in made

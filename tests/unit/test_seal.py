@@ -3,13 +3,14 @@
 import base64
 import json
 import os
+import re
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
 from worker.errors import SealError, SettingsError
-from worker.messages.sealing import SealKeys, key_of_fingerprint, parse_seal_keys
+from worker.messages.sealing import SealKeys, key_of_fingerprint, keys_of, parse_seal_keys
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 ME = UUID("6f1f6a52-8f0a-4c6c-9f4a-0d6a7f2b1c3d")
@@ -137,3 +138,24 @@ def test_wrong_keys_are_named_by_their_place_and_never_shown(text: str, problem:
 
 def test_no_keys_at_all_are_an_empty_ring() -> None:
     assert parse_seal_keys("").names == parse_seal_keys(" , ").names == ()
+
+
+def test_what_one_key_has_sealed_is_sealed_anew_and_nothing_else_changes(keys: SealKeys) -> None:
+    both = parse_seal_keys(f"k1:{KEY},k2:{base64.b64encode(os.urandom(32)).decode()}")
+    payload = keys.seal_document(DOCUMENT, ME)
+    text = json.dumps({"z": "ü", "payload": payload | {"note": "sealed:v1:k1:AAAA", "a": [1.50, 1e3]}})
+    other = both.seal_document({"token": "of another key"}, ME)
+    assert keys_of(json.loads(text)["payload"]) == {"k1"}, "a note is no place for a secret"
+
+    anew = both.reseal_text(text, json.loads(text)["payload"], ME, old="k1", new="k2")
+
+    assert keys_of(json.loads(anew)["payload"]) == {"k2"}
+    opened = both.open_document(json.loads(anew)["payload"], ME)
+    assert opened == DOCUMENT | {"note": "sealed:v1:k1:AAAA", "a": [1.50, 1e3]}
+    pattern = r'"sealed:v1:k[12]:[A-Za-z0-9+/]{30,}=*"'
+    assert re.sub(pattern, "", anew) == re.sub(pattern, "", text)
+    assert both.reseal_text(anew, json.loads(anew)["payload"], ME, old="k1", new="k2") == anew
+    assert both.reseal_text(json.dumps(other), other, ME, old="k2", new="k1") == json.dumps(other)
+    with pytest.raises(SealError, match="does not open"):
+        both.reseal_text(text, json.loads(text)["payload"], uuid4(), old="k1", new="k2")
+    assert both.seal_bytes(b"body", b"here", "k2")[0] == "k2"

@@ -4,7 +4,7 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, cast
 
 from worker.cli import exits
@@ -21,13 +21,28 @@ COMMANDS = {
     "cancel": "take a request back that is not finished",
     "responses": "show the responses that arrive in the response queue",
     "status": "one request: its state, history, session and response",
+    "requests": "find requests, explain them, and act on them",
+    "doctor": "what is wrong, the worst first, each with a remedy",
+    "orgs": "the busiest organisations: what waits, runs and failed, and how long it took",
+    "workers": "the workers: which live, what each has in hand, its build; drain one",
+    "queues": "the queues: how much each holds, and who reads it",
+    "top": "what comes and goes in a second, of whom, and what fails, on one screen",
+    "selections": "what was chosen to be retried, resent or cancelled: list, stop, continue",
     "pause": "hold requests back: all, those of an organisation, or a worker",
     "resume": "end a pause",
     "limits": "how many requests run or begin, for all and for organisations",
+    "audit": "what operators did: who, when, why, and to what",
+    "history": "export each change of an organisation's requests",
+    "dead": "messages that no worker could read: look, mend, send again or drop",
+    "blockers": "who holds a lock that the workers wait for; end that",
+    "keys": "which rows need which key; seal them anew with another",
+    "retention": "what is kept since when and how it grows; delete what is old",
     "verify": "check the promises: what was confirmed, what came back, what is on record",
     "up": "RabbitMQ, Postgres and a worker on this machine, in the foreground",
     "demo": "the whole path, shown and checked",
     "schema": "print the JSON Schemas of the contract",
+    "env": "the settings in force, and where each comes from; also as files of settings",
+    "completion": "a script that lets a shell complete commands and options",
 }
 _LOCAL = ("up", "demo")  # these also need what starts servers
 _OTHERS = ("help", "--help", "--version")
@@ -74,10 +89,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         words = [*words[1:2], "--help"]
     name = next((word for word in words if not word.startswith("-")), "")
     try:
-        command = _load(name) if name in COMMANDS else None
+        command = load(name) if name in COMMANDS else None
     except ModuleNotFoundError as error:
         return _say(_missing(name, error), exits.USAGE)
-    parser = _parser(name, command)
+    parser = parser_of({name: command} if command else {})
     if name and command is None:
         parser.error(f"invalid choice: {name!r} is no command{did_you_mean(name, (*COMMANDS, *_OTHERS))}")
     options = parser.parse_args(words)
@@ -109,11 +124,13 @@ def _open_standard_streams() -> None:
     sys.stderr = sys.stderr or os.fdopen(2, "w")
 
 
-def _load(name: str) -> Command:
+def load(name: str) -> Command:
+    """Import the module of a command."""
     return cast("Command", importlib.import_module(f"worker.cli.commands.{name}"))
 
 
-def _parser(name: str, command: Command | None) -> Parser:
+def parser_of(asked_for: Mapping[str, Command]) -> Parser:
+    """Make the parser of all commands; only these have their options in it, since an import takes time."""
     parser = Parser(
         prog="session-worker",
         description="Turns create-session requests from RabbitMQ into sessions in Postgres,\n"
@@ -123,16 +140,16 @@ def _parser(name: str, command: Command | None) -> Parser:
     parser.add_argument("--version", action=_Version, nargs=0, help="show it, with the commit if it is known")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for each, summary in COMMANDS.items():
-        asked_for = command if each == name else None
+        command = asked_for.get(each)
         sub = commands.add_parser(
             each,
             help=summary,
             description=f"{summary[0].upper()}{summary[1:]}.",
-            epilog=f"examples:\n{asked_for.EXAMPLES}\n{exits.MEANINGS}" if asked_for else None,
+            epilog=f"examples:\n{command.EXAMPLES}\n{exits.MEANINGS}" if command else None,
         )
         sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        if asked_for:
-            asked_for.arguments(sub)
+        if command:
+            command.arguments(sub)
     return parser
 
 

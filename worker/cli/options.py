@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from worker.messages import moments
@@ -13,6 +14,10 @@ _LONGEST_WORDS = 500
 
 def json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for programs: one JSON object a line on stdout")
+
+
+def csv_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--csv", action="store_true", help="for spreadsheets; no cell of it is a formula")
 
 
 def wait_option(parser: argparse.ArgumentParser, seconds: float = 30) -> None:
@@ -27,6 +32,27 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return number
+
+
+def positive_up_to(most: int) -> Callable[[str], int]:
+    """Make what reads a number that is not larger than this."""
+
+    def number(text: str) -> int:
+        value = positive(text)
+        if value > most:
+            raise argparse.ArgumentTypeError(f"must be at most {most}")
+        return value
+
+    return number
+
+
+def encodable(text: str) -> str:
+    """Read a text that is looked for; it may be empty."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError("is not in UTF-8") from None
+    return text
 
 
 def moment(text: str) -> datetime:
@@ -54,8 +80,10 @@ def words(text: str) -> str:
         raise argparse.ArgumentTypeError("must not be empty")
     if len(text) > _LONGEST_WORDS:
         raise argparse.ArgumentTypeError(f"has more than {_LONGEST_WORDS} characters")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise argparse.ArgumentTypeError("is not in UTF-8") from None
+    return encodable(text)
+
+
+def queue_name(text: str) -> str:
+    if not 0 < len(encodable(text).encode()) <= 255:  # noqa: PLR2004 — the protocol's
+        raise argparse.ArgumentTypeError("must be the name of a queue, of at most 255 bytes")
     return text

@@ -9,13 +9,16 @@ from typing import Any
 
 from worker.process.stderr import stderr
 
+_CONTROL = {code: f"\\u{code:04x}" for code in range(0x80, 0xA0)}  # which a terminal would obey
+
 
 def emit(record: Mapping[str, Any]) -> None:
     print(as_json(record), flush=True)
 
 
 def as_json(record: Mapping[str, Any]) -> str:
-    return json.dumps(record, ensure_ascii=False, default=_as_text)
+    text = json.dumps(record, ensure_ascii=False, default=_as_text)
+    return text if text.isascii() else text.translate(_CONTROL)
 
 
 def say(text: str) -> None:

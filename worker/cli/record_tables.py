@@ -4,7 +4,6 @@ import json
 from datetime import datetime
 
 from rich.console import Group, RenderableType
-from rich.text import Text
 
 from worker.cli.tables import coloured, facts, grid, plain
 from worker.operations.delivery import delivery
@@ -38,7 +37,7 @@ def _request(request: Row) -> RenderableType:
         if name not in COLUMNS
     ]
     if told := delivery(request):
-        rows.insert(_NEWS_PLACE, ("delivery", Text(told.text, _STYLES[told.state])))
+        rows.insert(_NEWS_PLACE, ("delivery", plain(told.text, _STYLES[told.state])))
     rows.insert(_NEWS_PLACE, ("waits", waits(request)))
     return facts("request", rows)
 

@@ -42,6 +42,7 @@ class Steered(NamedTuple):
 
     database: LookupDatabase
     workers: list[Worker]
+    lease_seconds: float
 
     @property
     def live(self) -> list[Worker]:
@@ -65,7 +66,7 @@ async def steered(options: argparse.Namespace) -> AsyncIterator[Steered]:
         workers = await database.look(
             lambda: steering.workers(database, settings.lease_seconds), options.wait
         )
-        yield Steered(database, workers)
+        yield Steered(database, workers, settings.lease_seconds)
     finally:
         await database.close()
 

@@ -6,6 +6,7 @@ import re
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+from schemas.documents import CONTRACT_VERSION
 from worker.process.identity import package_version
 
 _COMMIT = re.compile(r"[0-9a-f]{40,64}")
@@ -13,10 +14,11 @@ _CHECKOUT = Path(__file__).parents[2]
 
 
 def version_line() -> str:
-    """The versions of the program and of Python; from a repository or a checkout, the commit as well."""
+    """The versions of the program, its contract and Python; from a repository or a checkout, its commit."""
     commit = _installed_commit() or commit_of(_CHECKOUT)
     built = f", commit {commit[:12]}" if commit else ""
-    return f"session-worker {package_version()}{built}, Python {platform.python_version()}"
+    contract, python = f"contract {CONTRACT_VERSION}", f"Python {platform.python_version()}"
+    return f"session-worker {package_version()}{built}, {contract}, {python}"
 
 
 def _installed_commit() -> str | None:

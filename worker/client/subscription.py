@@ -207,8 +207,8 @@ class Subscription:
         with suppress(*LOST):
             async with asyncio.timeout(_ACK_SECONDS):
                 await round_.line.channel.basic_cancel(round_.consumer)
-                for tag in round_.held:
-                    await round_.line.channel.basic_ack(tag, wait=False)
+                # All at once: when the channel closes, a slow quorum queue forgets the last of many.
+                await round_.line.channel.basic_ack(round_.held[-1], multiple=True, wait=False)
 
     def _is_repeat(self, delivery: _Delivery) -> bool:
         return delivery.message_id is not None and delivery.message_id in self._seen

@@ -100,7 +100,7 @@ def _malformed(incoming: Incoming, error: Malformed) -> Read:
 
 
 def _of_document(incoming: Incoming, document: dict[str, Any]) -> Read:
-    if _is_response(document):
+    if is_response(document):
         return Unreadable(_A_RESPONSE)
     if document.get("operation") == "cancel_session":
         return _cancellation(incoming, document)
@@ -117,7 +117,7 @@ def _of_document(incoming: Incoming, document: dict[str, Any]) -> Read:
     return _accepted(incoming, request, deadline_at, begins_at)
 
 
-def _is_response(document: dict[str, Any]) -> bool:
+def is_response(document: dict[str, Any]) -> bool:
     """Tells whether a worker once sent this as an answer. No request, however wrong, looks like that."""
     payload = document.get("payload")
     return (

@@ -27,6 +27,7 @@ _UNKEYED = "plain"  # in the place of the key's name
 _UNKEYED_MARK = f"{_UNKEYED}:".encode()
 _MARK = "sealed:v1:"
 _KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,32}")
+_SEALED_TEXT = re.compile(r'"(sealed:v1:[A-Za-z0-9_.-]{1,32}:[A-Za-z0-9+/]+=*)"')  # in a JSON text
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
 
@@ -85,6 +86,43 @@ class SealKeys:
         )
         return opened
 
+    def reseal_text(
+        self, text: str, document: dict[str, Any], request_id: UUID, *, old: str, new: str
+    ) -> str:
+        """Seals those secrets of a stored JSON text anew that the old key has sealed; all the rest keeps its
+        bytes. `document`: what is in the text and has the secrets.
+        """
+        anew: dict[str, str] = {}
+
+        def seal(path: str, value: Any) -> Any:  # noqa: ANN401 — any JSON
+            if isinstance(value, str) and value.startswith(_MARK) and _key_of(value) == old:
+                anew[value] = self._seal(self._open(value, request_id, path), request_id, path, new)
+            return value
+
+        map_secrets(document, seal)
+        return _SEALED_TEXT.sub(lambda found: f'"{anew.get(found[1], found[1])}"', text)
+
+    def seal_bytes(self, data: bytes, bound_to: bytes, key: str | None = None) -> tuple[str | None, bytes]:
+        """Seal any bytes, and name the key: this one, else the first. Without keys they stay as they are, and
+        the name is None.
+        """
+        name = key or self._current
+        if name is None:
+            return None, data
+        nonce = os.urandom(_NONCE_BYTES)
+        return name, nonce + self._ciphers[name].encrypt(nonce, data, bound_to)
+
+    def open_bytes(self, data: bytes, key: str | None, bound_to: bytes) -> bytes:
+        """Open what `seal_bytes` has sealed."""
+        if key is None:
+            return data
+        if key not in self._ciphers:
+            raise SealError(f"it is sealed with the key {key!r}: add that to WORKER_SEAL_KEYS")
+        try:
+            return self._ciphers[key].decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], bound_to)
+        except (InvalidTag, ValueError):
+            raise SealError(f"it does not open with the key {key!r} that is set") from None
+
     def fingerprint(self, canonical: str, *, has_secrets: bool, key: str | None = None) -> bytes:
         """Makes the mark that tells a repeated request from another. It is keyed if secrets went in, so that
         a reader of the database cannot brute-force them.
@@ -98,12 +136,13 @@ class SealKeys:
         digest = hmac.digest(self._fingerprint_keys[name], data, hashlib.sha256)
         return name.encode() + b":" + digest[:16]
 
-    def _seal(self, text: str, request_id: UUID, path: str) -> str:
-        if self._current is None:
+    def _seal(self, text: str, request_id: UUID, path: str, key: str | None = None) -> str:
+        name = key or self._current
+        if name is None:
             raise SealError("no key to seal secrets with: set WORKER_SEAL_KEYS")
         nonce = os.urandom(_NONCE_BYTES)
-        sealed = self._ciphers[self._current].encrypt(nonce, text.encode(), _bound_to(request_id, path))
-        return f"{_MARK}{self._current}:{base64.b64encode(nonce + sealed).decode()}"
+        sealed = self._ciphers[name].encrypt(nonce, text.encode(), _bound_to(request_id, path))
+        return f"{_MARK}{name}:{base64.b64encode(nonce + sealed).decode()}"
 
     def _open(self, text: object, request_id: UUID, path: str) -> str:
         if not isinstance(text, str) or not text.startswith(_MARK):
@@ -123,6 +162,23 @@ class SealKeys:
 def _bound_to(request_id: UUID, path: str) -> bytes:
     """Makes what a sealed text is bound to: it opens in its own row and place and nowhere else."""
     return request_id.bytes + path.encode()
+
+
+def keys_of(document: dict[str, Any]) -> set[str]:
+    """Tells which keys have sealed the secrets of a stored document, by their names."""
+    found: set[str] = set()
+
+    def note(_path: str, value: Any) -> Any:  # noqa: ANN401 — any JSON
+        if isinstance(value, str) and value.startswith(_MARK):
+            found.add(_key_of(value))
+        return value
+
+    map_secrets(document, note)
+    return found
+
+
+def _key_of(sealed: str) -> str:
+    return sealed[len(_MARK) :].partition(":")[0]
 
 
 def key_of_fingerprint(fingerprint: bytes) -> str:

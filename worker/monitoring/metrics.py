@@ -11,10 +11,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from schemas import FailureCode
+from worker.monitoring.crowd import Crowd
 from worker.monitoring.handler_calls import SECONDS, HandlerCalls
 from worker.monitoring.readiness import Readiness
+from worker.monitoring.watched import Watched
 from worker.rules import WaitReason
-from worker.values import Answer
+from worker.values import Answer, Receipt
 
 _REMEMBERED = 10_000  # twice as many at most
 STAGES = ("decode", "wait", "accept", "create", "finish", "publish", "settle")
@@ -44,6 +47,10 @@ class Metrics:
         self.lost_fences = counter(
             "worker_lost_fences", "Verdicts not stored, since another worker has claimed the request."
         )
+        self.unopened = counter(
+            "worker_unopened_requests",
+            "Requests on record that could not be opened, and were put off: a key is missing, or are newer.",
+        )
         self.dead_letters = counter("worker_dead_letters", "Messages in which no request id was found.")
         self.expired_sessions = counter("worker_expired_sessions", "Sessions past their lifetime.")
         self.retired_requests = counter("worker_retired_requests", "Old requests deleted.")
@@ -51,6 +58,10 @@ class Metrics:
         # Further attempts.
         self.retries = counter("worker_retries", "Attempts put off until later.")
         self.retried = counter("worker_retried", "Put-off requests that were tried again when they were due.")
+        self.dead_letters_kept = gauge(
+            "worker_dead_letters_in_custody",
+            "Dead letters in Postgres that are neither replayed nor dropped.",
+        )
         self.retries_due = gauge(
             "worker_retries_due",
             "Put-off requests that are due and not begun, of all workers; counted up to 10,000.",
@@ -79,9 +90,6 @@ class Metrics:
             "worker_oldest_waiting_seconds", "For how long the oldest of them could have begun."
         )
         self.paused = gauge("worker_paused", "1 while there is a pause of this kind, else 0.", ["scope"])
-        for reason in get_args(WaitReason):
-            self.waiting.labels(reason)
-            self.put_in_line.labels(reason)
 
         # Responses.
         self.responses = counter(
@@ -100,8 +108,10 @@ class Metrics:
         self.oldest_unanswered = gauge(
             "worker_oldest_unanswered_seconds", "How long the oldest of them has waited."
         )
-        for state in ("refused", "unroutable"):
-            self.unanswered.labels(state)
+
+        # The installation.
+        self.crowd = Crowd(registry)
+        self.watched = Watched(registry)
 
         # Times.
         self.stage = seconds("worker_stage_seconds", "Time of each stage of a batch.", ["stage"])
@@ -132,6 +142,22 @@ class Metrics:
         self._ways: dict[tuple[str, str], Histogram] = {}
         self._timed: set[UUID] = set()  # the latest requests whose answers are in the end-to-end times
         self._timed_before: set[UUID] = set()
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """Make the series that are known: whoever asks how much one has risen leaves out its first value."""
+        self.requests.labels("completed", "")
+        for code in FailureCode:
+            self.requests.labels("failed", code.value)
+        for kind in ("answered_again", "in_progress", "conflict"):
+            self.duplicates.labels(kind)
+        for receipt in Receipt:
+            self.responses.labels(receipt.value)
+        for state in ("refused", "unroutable"):
+            self.unanswered.labels(state)
+        for reason in get_args(WaitReason):
+            self.waiting.labels(reason)
+            self.put_in_line.labels(reason)
 
     def show_readiness(self, readiness: Readiness) -> None:
         for part in readiness.parts:

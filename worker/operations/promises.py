@@ -94,6 +94,20 @@ async def verify(
     return violations
 
 
+async def judge(
+    database_url: str, request_id: UUID, tls: ssl.SSLContext | None = None, schema: str | None = None
+) -> list[Violation]:
+    """Find every violation that the record of one request shows, whether it is finished or not."""
+    async with connected(database_url, tls, schema) as connection:
+        row = (await _read(connection, [request_id])).get(str(request_id))
+    if row is None:
+        return [Violation("nothing lost", str(request_id), "no record of it")]
+    broken = [*_untrue_record(row), *_broken_sessions(row)]
+    if row.response is not None and (problem := _wrong_response(row.response, row)):
+        broken.append(("the response is true", problem))
+    return [Violation(promise, str(request_id), found) for promise, found in broken]
+
+
 def _check(
     key: str, row: Recorded | None, copies: Sequence[Received], *, promised: bool, refused: bool
 ) -> Iterator[Violation]:
@@ -114,6 +128,10 @@ def _broken_record(row: Recorded) -> Iterator[tuple[str, str]]:
     if not row.finished:
         why = f", {row.waits}" if row.waits else ""
         yield "nothing lost", f"still {row.status} (attempt {row.attempt}{why})"
+    yield from _untrue_record(row)
+
+
+def _untrue_record(row: Recorded) -> Iterator[tuple[str, str]]:
     if beyond := [attempt for attempt in row.failed_attempts if attempt > row.attempt]:
         yield (
             "the record is true",

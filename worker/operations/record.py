@@ -43,6 +43,12 @@ async def find(database: Database, request_id: UUID) -> Record | None:
     )
 
 
+async def body_of(database: Database, request_id: UUID) -> Any:  # noqa: ANN401 — any JSON
+    """Read a request as it was accepted, with `SEALED` for credentials; None: it was refused at the door."""
+    rows = await _rows(database, "body_of", request_id)
+    return _without_secrets(json.loads(rows[0]["body"])) if rows and rows[0]["body"] is not None else None
+
+
 async def _rows(database: Database, query: str, request_id: UUID) -> list[Row]:
     return [dict(row) for row in await database.call(query, request_id, aside=True)]
 

@@ -1,4 +1,4 @@
-"""Finds a request by what people have of it: an id, the beginning of one, or a correlation id."""
+"""Finds a request, or a dead letter, by what people have of it: an id of some kind, or its beginning."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -8,7 +8,9 @@ from worker.postgres.database import Database
 
 SHORTEST = 8  # characters of an id that are looked for
 MOST_FOUND = 10
+_DIGITS = 32
 _LAST_CHARACTER = "z"  # of those that ids are made of
+_LAST_OF_ALL = "\U0010ffff"
 
 
 class Match(NamedTuple):
@@ -22,43 +24,52 @@ class Match(NamedTuple):
     received_at: datetime
 
 
-class Through(NamedTuple):
-    """The result of looking through the newest requests."""
+class _Ids(NamedTuple):
+    """The first and the last of the ids that begin so."""
 
-    matches: list[Match]
-    looked: int
-    since: datetime | None  # None: there was nothing to look at
-    all_of_them: bool
+    first: UUID
+    last: UUID
 
 
 async def by_id(database: Database, text: str) -> list[Match]:
-    """Find requests whose id, or whose session's id, is this or begins with it. It reads by the keys."""
-    text = text.strip().lower()
-    if len(text) < SHORTEST:
-        return []
-    found: list[Match] = []
-    digits = text.replace("-", "")
-    if len(digits) <= 32 and not set(digits) - set("0123456789abcdef"):  # noqa: PLR2004 — digits of a UUID
-        found += await _between(database, UUID(f"{digits:0<32}"), UUID(f"{digits:f<32}"))
-    if text.startswith("ts_"):
-        rows = await database.call("by_session_id", text, text + _LAST_CHARACTER * len(text), MOST_FOUND + 1)
-        found += [Match(**row) for row in rows]
-    return found
+    """Find requests whose id, session's id or correlation id is this or, from a length on, begins with it.
 
-
-async def look_through(database: Database, text: str, most: int) -> Through:
-    """Find requests with this correlation id or reserved session id among the `most` newest ones.
-
-    Neither has an index: it would cost each request some time, and few are ever looked for. So the table is
-    read, newest first and no farther than asked for.
+    It reads by the keys. The session that is reserved for a request which is not finished has none.
     """
-    row = (await database.call("look_through", text, most, MOST_FOUND + 1))[0]
-    matches = [
-        each for request_id in row["found"] for each in await _between(database, request_id, request_id)
-    ]
-    matches.sort(key=lambda match: (match.received_at, match.request_id))
-    return Through(matches, row["looked"], row["since"], row["looked"] < most)
+    text = text.strip()
+    found = await _rows(database, "by_correlation", text, _end(text, _LAST_OF_ALL))
+    if whole := [each for each in found if each.correlation_id == text]:
+        return whole
+    if ids := _ids(text):
+        rows = await database.call("by_request_id", *ids, MOST_FOUND + 1, aside=True)
+        found += [Match(**row) for row in rows]
+    small = text.lower()
+    if len(text) >= SHORTEST and small.startswith("ts_"):
+        found += await _rows(database, "by_session_id", small, _end(small, _LAST_CHARACTER))
+        found += await _rows(database, "by_failed_session", small, _end(small, _LAST_OF_ALL))
+    return list({each.request_id: each for each in found}.values())
 
 
-async def _between(database: Database, first: UUID, last: UUID) -> list[Match]:
-    return [Match(**row) for row in await database.call("by_request_id", first, last, MOST_FOUND + 1)]
+async def dead_letters(database: Database, text: str) -> list[UUID]:
+    """Find dead letters by an id of theirs or of their request, its beginning, or a message id."""
+    text = text.strip()
+    first, last = _ids(text) or (None, None)
+    rows = await database.call("find_dead_letters", first, last, text, MOST_FOUND + 1, aside=True)
+    return [row["id"] for row in rows]
+
+
+def _ids(text: str) -> _Ids | None:
+    """Return between which ids those lie that begin with the text; None if none does, or it is too short."""
+    digits = text.lower().replace("-", "")
+    if SHORTEST <= len(digits) <= _DIGITS and not set(digits) - set("0123456789abcdef"):
+        return _Ids(UUID(f"{digits:0<{_DIGITS}}"), UUID(f"{digits:f<{_DIGITS}}"))
+    return None
+
+
+def _end(text: str, last: str) -> str:
+    """Return the end of what begins with the text; of a short one only the text itself is looked for."""
+    return text + last * len(text) if len(text) >= SHORTEST else text
+
+
+async def _rows(database: Database, query: str, first: str, last: str) -> list[Match]:
+    return [Match(**row) for row in await database.call(query, first, last, MOST_FOUND + 1)]

@@ -1,4 +1,7 @@
-"""Holds work back and lets it go on: pauses and limits, for all workers of an installation."""
+"""Holds work back and lets it go on: pauses and limits, for all workers of an installation.
+
+Each change is a row of the audit, which the same statement writes.
+"""
 
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
@@ -91,9 +94,11 @@ async def pause(
     return Paused(Pause(scope, name, **row), before)
 
 
-async def resume(database: Database, scope: PauseScope, name: str) -> Pause | None:
+async def resume(
+    database: Database, scope: PauseScope, name: str, *, by: str, reason: str | None = None
+) -> Pause | None:
     """End a pause, and return it; None: there was none."""
-    for row in await database.call("resume", scope, name, aside=True):
+    for row in await database.call("resume", scope, name, by, reason, aside=True):
         found = dict(row)
         if found.pop("held"):
             return Pause(scope, name, **found)
@@ -124,11 +129,13 @@ async def set_limit(database: Database, change: Limit, *, reason: str | None, by
     return Limit(change.scope, change.name, **rows[0])
 
 
-async def clear_limit(database: Database, scope: Scope, name: str = NO_ORG) -> Cleared:
+async def clear_limit(
+    database: Database, scope: Scope, name: str = NO_ORG, *, by: str, reason: str | None = None
+) -> Cleared:
     """Remove a limit that was set by command; one of a setting stays, and counts again."""
     found = {
         source: Limit(scope, name, *values)
-        for source, *values in await database.call("clear_limit", scope, name, aside=True)
+        for source, *values in await database.call("clear_limit", scope, name, by, reason, aside=True)
     }
     return Cleared(found.get("command"), found.get("setting"))
 

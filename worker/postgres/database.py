@@ -6,8 +6,8 @@ statement here is written to be repeated: after a lost connection nobody knows w
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from worker.monitoring.readiness import Readiness
 from worker.postgres.installation import use_schema
 from worker.postgres.locks import lock_holders
 from worker.postgres.sql import load_queries
+from worker.postgres.transactions import Transactions
 
 T = TypeVar("T")
 Fetching = Awaitable[Sequence[asyncpg.Record]]
@@ -129,7 +130,11 @@ class Database:
         self._size = pool_size
         self._tls = tls
         self._readiness = readiness
-        self._queries = load_queries()
+        self._queries = {
+            name: sql
+            for file in ("queries.sql", "operations.sql", "owner.sql", "doctor.sql")
+            for name, sql in load_queries(file).items()
+        }
         self._schema: str | None = None
         self._pool: asyncpg.Pool | None = None
         self._outage = Outage()
@@ -147,6 +152,11 @@ class Database:
         self._pool = await self.reach(self._connect)
         self._watching = asyncio.create_task(self._watch())
         self._readiness.up(PART)
+
+    @property
+    def schema(self) -> str | None:
+        """The schema in which all names are looked for."""
+        return self._schema
 
     async def reach(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Return what the attempt returns; it is repeated while Postgres is not there or lets nobody in."""
@@ -194,6 +204,29 @@ class Database:
                 await self._pool.close()
         except TimeoutError:
             self._pool.terminate()
+
+    @asynccontextmanager
+    async def apart(self) -> AsyncIterator[asyncpg.Connection]:
+        """Open a connection beside the pool's, for what belongs to one connection."""
+        connection = await asyncpg.connect(
+            self._url,
+            timeout=_CONNECT_SECONDS,
+            command_timeout=_CALL_SECONDS,
+            server_settings=self._settings,
+            **({"ssl": self._tls} if self._tls else {}),
+        )
+        try:
+            await self._prepare(connection)
+            yield connection
+        finally:
+            with suppress(*_DRIVER_ERRORS):  # it is gone already, or Postgres is
+                await connection.close(timeout=_CLOSE_SECONDS)
+
+    @asynccontextmanager
+    async def transactions(self) -> AsyncIterator[Transactions]:
+        """Open such a connection for statements that belong into one transaction."""
+        async with self.apart() as connection:
+            yield Transactions(connection, self._queries)
 
     async def call(
         self,

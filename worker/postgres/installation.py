@@ -16,8 +16,9 @@ from worker.postgres.sql import setup_query
 
 _RESERVED = ("public", "information_schema")
 _TABLES = (
-    "attempts", "installation", "leases", "limits", "lines", "other_answers", "pauses", "request_transitions",
-    "requests", "rules", "schema_migrations", "sessions", "workers",
+    "attempts", "audit", "count_changes", "dead_letters", "installation", "leases", "limits", "lines",
+    "other_answers", "pauses", "request_counts", "request_totals", "request_transitions", "requests",
+    "retries", "rules", "schema_migrations", "selection_items", "selections", "sessions", "workers",
 )  # fmt: skip
 
 
@@ -118,3 +119,8 @@ def belongs_to_another(place: Place, prefix: str) -> MigrationError:
         f"the tables in schema {place.schema} belong to prefix {place.prefix}, not to {prefix}: "
         f"run `WORKER_PREFIX={prefix} session-worker migrate` first, which makes a schema for {prefix}"
     )
+
+
+def table_names() -> tuple[str, ...]:
+    """Return the names of the tables of an installation."""
+    return _TABLES

@@ -13,6 +13,8 @@ from aiormq.exceptions import (
 )
 from yarl import URL
 
+Connection = AbstractConnection
+"""The type of a connection, for those who only hand it on."""
 REFUSED = (AuthenticationError, ProbableAuthenticationError, ConnectionNotAllowed)
 """The errors of a broker that does not know this user, password or vhost."""
 LOST = (AMQPError, OSError, TimeoutError, RuntimeError)
@@ -67,6 +69,11 @@ def split_hosts(url: str) -> list[URL]:
     if not urls or not all(each.host for each in urls):
         raise ValueError("is not amqp://user:password@host:port/vhost")
     return urls
+
+
+def vhost_of(url: str) -> str:
+    """Return the vhost of such a URL, as the client library reads it."""
+    return split_hosts(url)[0].path[1:].replace("%2F", "/") or "/"
 
 
 def _with_defaults(url: URL, name: str) -> URL:

@@ -56,6 +56,10 @@ def sources_of_cancels(names: Names) -> tuple[Source, ...]:
     return (Source(names.cancels),)
 
 
+def sources_of_dead_letters(names: Names) -> tuple[Source, ...]:
+    return (Source(names.dead),)
+
+
 class Intake:
     """Gathers what the broker delivers. It never waits for a batch to fill: what has arrived is taken."""
 

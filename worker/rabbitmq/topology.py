@@ -69,6 +69,13 @@ class Topology(NamedTuple):
         return (*self.exchanges, *self.queues)
 
 
+class Depth(NamedTuple):
+    """So many messages lie ready in a queue, and so many consumers read it."""
+
+    ready: int
+    consumers: int
+
+
 class Comparison(NamedTuple):
     """Problems are what is missing or differs; notes are what differs and is served all the same."""
 
@@ -138,7 +145,7 @@ async def apply(connection: AbstractConnection, topology: Topology) -> list[str]
     async with asyncio.timeout(SETUP_SECONDS):
         for thing in topology.declared:
             notes += await _declare(connection, thing)
-        async with _channel(connection) as channel:
+        async with one_channel(connection) as channel:
             for binding in topology.bindings:
                 await channel.queue_bind(binding.queue, binding.exchange, binding.key)
             # Only now: a cancellation that is published meanwhile comes twice, which is better than never.
@@ -154,26 +161,39 @@ async def verify(connection: AbstractConnection, topology: Topology) -> Comparis
     problems, notes = [], []
     for thing in topology.declared:
         try:
-            await _look_for(connection, thing)
-            notes += await _declare(connection, thing)
+            notes += await declared_as_designed(connection, thing)
         except TopologyError as error:
             problems.append(str(error))
     return Comparison(problems, notes)
 
 
+async def declared_as_designed(connection: AbstractConnection, thing: Exchange | Queue) -> list[str]:
+    """Compare an exchange or a queue that is there; return a sentence when it has another delivery limit.
+    Raises TopologyError when it is missing or differs.
+    """
+    await _look_for(connection, thing)
+    return await _declare(connection, thing)
+
+
 async def in_use(connection: AbstractConnection, names: Names) -> bool:
     """Return whether there is a request queue that holds a message or has a consumer."""
+    found = await depth(connection, names.requests)
+    return found is not None and bool(found.ready or found.consumers)
+
+
+async def depth(connection: AbstractConnection, queue: str) -> Depth | None:
+    """Look how much a queue holds, and change nothing; None: it is not there."""
     try:
-        async with _channel(connection) as channel:
-            found = await channel.queue_declare(names.requests, passive=True)
+        async with one_channel(connection) as channel:
+            found = await channel.queue_declare(queue, passive=True)
     except ChannelNotFoundEntity:
-        return False
-    return bool(found.message_count or found.consumer_count)
+        return None
+    return Depth(found.message_count or 0, found.consumer_count or 0)
 
 
 async def _look_for(connection: AbstractConnection, thing: Exchange | Queue) -> None:
     try:
-        async with _channel(connection) as channel:
+        async with one_channel(connection) as channel:
             if isinstance(thing, Exchange):
                 await channel.exchange_declare(
                     thing.name, exchange_type=thing.kind, durable=True, passive=True
@@ -189,7 +209,7 @@ async def _declare(connection: AbstractConnection, thing: Exchange | Queue) -> l
     if isinstance(thing, Queue):
         return await _declare_queue(connection, thing)
     try:
-        async with _channel(connection) as channel:
+        async with one_channel(connection) as channel:
             await channel.exchange_declare(thing.name, exchange_type=thing.kind, durable=True)
     except ChannelPreconditionFailed as error:
         raise _mismatch(thing, error) from None
@@ -217,7 +237,7 @@ async def _declare_queue(connection: AbstractConnection, queue: Queue) -> list[s
 
 
 async def _declare_with(connection: AbstractConnection, queue: Queue, arguments: dict[str, Any]) -> None:
-    async with _channel(connection) as channel:
+    async with one_channel(connection) as channel:
         await channel.queue_declare(queue.name, durable=True, arguments=arguments)
 
 
@@ -241,7 +261,7 @@ def _note(queue: Queue, limit: str) -> str:
 
 
 @asynccontextmanager
-async def _channel(connection: AbstractConnection) -> AsyncIterator[AbstractChannel]:
+async def one_channel(connection: AbstractConnection) -> AsyncIterator[AbstractChannel]:
     """Open a channel for one declaration: the broker closes it when that is refused."""
     channel = await open_channel(connection)
     try:

@@ -1,4 +1,4 @@
-"""Finished requests are deleted with their history after a while. Sessions stay."""
+"""What is old enough is deleted: finished requests with their history, and the audit. Sessions stay."""
 
 import asyncio
 from datetime import datetime
@@ -9,6 +9,7 @@ from worker.monitoring.metrics import Metrics
 from worker.postgres.database import Database
 
 INTERVAL_SECONDS = 60
+AUDIT_INTERVAL_SECONDS = 3_600
 _AT_ONCE = 500
 _SECONDS_PER_DAY = 86_400
 _SECONDS_PER_HOUR = 3_600
@@ -43,3 +44,19 @@ class Retention:
             if reached is None:
                 return
             self._reached = reached
+
+
+class AuditRetention:
+    """Deletes rows of the audit that are old enough, with the selections of that time, some at a time."""
+
+    def __init__(self, database: Database, days: float) -> None:
+        self._database = database
+        self._seconds = days * _SECONDS_PER_DAY
+
+    async def run_once(self) -> None:
+        """Delete all that may go."""
+        while True:
+            ((gone,),) = await self._database.call("retire_audit", self._seconds, _AT_ONCE, aside=True)
+            if not gone:
+                return
+            _log.info("audit.retired", rows=gone)

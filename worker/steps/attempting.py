@@ -12,6 +12,7 @@ from worker.errors import KilledItsReader, ReaderUnavailable, SealError
 from worker.messages.began_at import began_at
 from worker.messages.decoding import restore
 from worker.messages.sealing import SealKeys
+from worker.monitoring.metrics import Metrics
 from worker.postgres import database
 from worker.postgres.alarm import Alarm
 from worker.postgres.leases import Leases
@@ -68,6 +69,7 @@ class Attempting:
         answering: Answering,
         max_attempts: int,
         reader: Reader,
+        metrics: Metrics,
     ) -> None:
         self._store = store
         self._leases = leases
@@ -78,6 +80,7 @@ class Attempting:
         self._answering = answering
         self._max_attempts = max_attempts
         self._reader = reader
+        self._metrics = metrics
 
     async def answer_again(self, held: Sequence[Held]) -> None:
         """Answer finished requests from the record."""
@@ -107,6 +110,7 @@ class Attempting:
             except (SealError, ReaderUnavailable, ValueError) as error:
                 # No message of pydantic's: it may quote what was sent.
                 reason = "this version cannot read it" if isinstance(error, ValueError) else str(error)
+                self._metrics.unopened.inc()
                 _log.error("request.cannot_be_opened", request_id=str(row.request_id), reason=reason)
                 work = _work(row, None, None, path)
                 why = _lost_with(row.worker) if gone else None

@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from support import architecture
+from support import architecture, doctor_table
 from support.contract.page import page
 
 from schemas import json_schemas
@@ -35,6 +35,7 @@ def texts() -> dict[Path, str]:
         docs / "asyncapi.md": page(document()),
         docs / "settings.md": settings_table(),
         architecture.PAGE: architecture.page(),
+        doctor_table.PAGE: doctor_table.page(),
     }
 
 

@@ -35,3 +35,9 @@ async def waits_for_the_gate(request: CreateSessionRequest, _context: Context) -
 async def takes_a_moment(_request: CreateSessionRequest, _context: Context) -> None:
     """Takes so long that a worker always has work in hand, though requests come in half-second bursts."""
     await asyncio.sleep(1)
+
+
+async def fails_for_some(request: CreateSessionRequest, _context: Context) -> None:
+    """Fails for a third of the requests, as the handler of a bad build may."""
+    if request.request_id.int % 3 == 0:
+        raise KeyError("room")

@@ -30,6 +30,7 @@ class Scene:
             "WORKER_LEASE_SECONDS": "2",
             "WORKER_CONFIRM_TIMEOUT_SECONDS": "3",
             "WORKER_GRACE_SECONDS": "10",
+            "WORKER_MAX_DEAD_LETTERS": "0",
             **self.more,
         }
 

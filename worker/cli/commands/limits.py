@@ -58,8 +58,10 @@ def execute(options: argparse.Namespace) -> int:
         raise CommandError(exits.USAGE, "`limits list` lists all of them: it takes no ORG, --all or --each")
     if options.action != "list" and named != 1:
         raise CommandError(exits.USAGE, f"`limits {options.action}` takes one of ORG, --all and --each")
-    if options.action != "set" and (given or options.reason):
-        raise CommandError(exits.USAGE, f"`limits {options.action}` takes no limit and no --reason")
+    if options.action != "set" and given:
+        raise CommandError(exits.USAGE, f"`limits {options.action}` takes no limit")
+    if options.action == "list" and options.reason:
+        raise CommandError(exits.USAGE, "`limits list` takes no --reason: it changes nothing")
     if options.action == "list":
         return event_loop.run(_list(options))
     scope: Scope = "all" if options.all else "each" if options.each else "org"
@@ -89,7 +91,10 @@ async def _set(options: argparse.Namespace, change: Limit) -> int:
 async def _clear(options: argparse.Namespace, scope: Scope, name: str) -> int:
     async with steered(options) as there:
         database = there.database
-        cleared = await database.look(lambda: steering.clear_limit(database, scope, name), options.wait)
+        cleared = await database.look(
+            lambda: steering.clear_limit(database, scope, name, by=options.by, reason=options.reason),
+            options.wait,
+        )
     removed, setting = cleared
     if removed is None and setting is not None:
         raise CommandError(

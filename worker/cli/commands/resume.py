@@ -3,9 +3,19 @@
 import argparse
 
 from worker.cli import event_loop, exits
-from worker.cli.options import json_option, wait_option
+from worker.cli.options import json_option, wait_option, words
 from worker.cli.output import emit
-from worker.cli.steering import Place, as_record, place_of, place_options, say_lines, steered, told, wait_now
+from worker.cli.steering import (
+    Place,
+    as_record,
+    by_option,
+    place_of,
+    place_options,
+    say_lines,
+    steered,
+    told,
+    wait_now,
+)
 from worker.operations import steering
 
 EXAMPLES = """\
@@ -20,6 +30,8 @@ all requests are resumed. What is not paused stays as it is: exit code 0.
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     place_options(parser)
+    parser.add_argument("--reason", type=words, help="why; the audit keeps it")
+    by_option(parser)
     json_option(parser)
     wait_option(parser, 10)
 
@@ -32,7 +44,10 @@ async def _resume(options: argparse.Namespace) -> int:
     async with steered(options) as there:
         database = there.database
         place = place_of(options, there, may_be_gone=True)
-        ended = await database.look(lambda: steering.resume(database, place.scope, place.name), options.wait)
+        ended = await database.look(
+            lambda: steering.resume(database, place.scope, place.name, by=options.by, reason=options.reason),
+            options.wait,
+        )
         left = await database.look(lambda: steering.pauses(database), options.wait)
         org = place.name if place.scope == "org" else None
         waiting = await database.look(lambda: steering.waiting(database, org), options.wait)

@@ -370,6 +370,20 @@ select host, pid, handler, handler_build, settings from workers
 where id <> $1 and heartbeat > now() - make_interval(secs => $2) and handler is not null
 order by host, pid
 
+-- name: census
+-- How many workers live, and how many went silent a short time ago without a word: one that stops signs off.
+select
+  count(*) filter (where heartbeat > now() - lease) as live,
+  count(*) filter (where heartbeat <= now() - lease and heartbeat > now() - lease - make_interval(secs => $2)) as silent
+from (
+  select heartbeat, make_interval(secs => coalesce((settings ->> 'lease_seconds')::double precision, $1)) as lease
+  from workers
+) as each_one
+
+-- name: is_vacant
+-- Whether nobody is elected. The lock is free again at the end of this statement.
+select pg_try_advisory_xact_lock($1, hashtext(current_schema())) as vacant
+
 -- name: sign_off
 with gone as (delete from workers where id = $1)
 update leases set worker = null, lease_until = now(), spends_attempt = false where worker = $1
@@ -541,7 +555,9 @@ select
   r.request_id, r.status, r.attempt, r.org_id, r.user_id, r.session_id, r.response, r.error_code, r.reply_to,
   r.correlation_id, r.deadline_at, r.received_at, r.started_at, r.due_at, r.finished_at, r.published_at,
   r.undelivered, r.undelivered_at, r.answer_at, r.worker, l.lease_until, l.worker as lease_worker,
-  w.reason as waits_for, w.until as waits_until, w.pause_reason, w.paused_by
+  w.reason as waits_for, w.until as waits_until, w.pause_reason, w.paused_by,
+  (select t.request_id from retries t where t.retried_as = r.request_id) as retry_of,
+  (select t.retried_as from retries t where t.request_id = r.request_id) as retried_as
 from requests r
 left join leases l on l.id = r.lease
 left join waiting_requests w on w.request_id = r.request_id
@@ -575,15 +591,16 @@ select
 from sessions s left join requests r on r.request_id = s.request_id
 where s.id between $1 and $2 and starts_with(s.id, $1) order by s.id limit $3
 
--- name: look_through
--- Those of the newest requests that have this correlation id, or this session id reserved; how many were looked
--- at, $2 at most, and since when.
-select
-  count(*) as looked, min(received_at) as since,
-  coalesce((array_agg(request_id) filter (where correlation_id = $1 or session_id = $1))[:$3], '{}') as found
-from (
-  select request_id, correlation_id, session_id, received_at from requests order by received_at desc limit $2
-) as newest
+-- name: by_correlation
+-- Requests whose correlation ids lie between these.
+select request_id, status, org_id, session_id, correlation_id, received_at from requests
+where correlation_id ~>=~ $1 and correlation_id ~<=~ $2
+order by correlation_id using ~<~, received_at, request_id limit $3
+
+-- name: by_failed_session
+-- Failed requests for which a session id between these was reserved.
+select request_id, status, org_id, session_id, correlation_id, received_at from requests
+where error_code is not null and session_id ~>=~ $1 and session_id ~<=~ $2 order by received_at limit $3
 
 -- name: workers
 -- The workers that have been heard of within a day, and whether each lives: it was within a lease.
@@ -611,19 +628,39 @@ with before as (
   for update skip locked
 ), gone as (
   delete from pauses using old where pauses.scope = old.scope and pauses.name = old.name
+), made as (
+  insert into pauses (scope, name, reason, paused_by, ends_at)
+  select $1, $2, $3::text, $4::text, ends_at from given where coalesce(ends_at > now(), true)
+  on conflict (scope, name) do update set
+    reason = excluded.reason, paused_by = excluded.paused_by, paused_at = now(), ends_at = excluded.ends_at
+  returning reason, paused_by, paused_at, ends_at
+), noted as (
+  insert into audit (who, action, reason, about)
+  select
+    paused_by, 'pause', reason,
+    jsonb_build_object('scope', $1, 'name', $2, 'org', case when $1 = 'org' then $2 end, 'until', ends_at)
+  from made
 )
-insert into pauses (scope, name, reason, paused_by, ends_at)
-select $1, $2, $3::text, $4::text, ends_at from given where coalesce(ends_at > now(), true)
-on conflict (scope, name) do update set
-  reason = excluded.reason, paused_by = excluded.paused_by, paused_at = now(), ends_at = excluded.ends_at
-returning
+select
   reason, paused_by, paused_at, ends_at, (select before.reason from before) as old_reason,
   (select before.paused_by from before) as old_paused_by, (select before.paused_at from before) as old_paused_at,
   (select before.ends_at from before) as old_ends_at
+from made
 
 -- name: resume
-delete from pauses where scope = $1 and name = $2
-returning reason, paused_by, paused_at, ends_at, coalesce(ends_at > now(), true) as held
+with ended as (
+  delete from pauses where scope = $1::text and name = $2::text
+  returning reason, paused_by, paused_at, ends_at, coalesce(ends_at > now(), true) as held
+), noted as (
+  insert into audit (who, action, reason, about)
+  select
+    $3::text, 'resume', $4::text,
+    jsonb_build_object(
+      'scope', $1, 'name', $2, 'org', case when $1 = 'org' then $2 end, 'paused_by', paused_by, 'paused_at', paused_at
+    )
+  from ended where held
+)
+select * from ended
 
 -- name: pauses
 -- What is paused now, and of a worker where it runs.
@@ -650,23 +687,44 @@ from found
 
 -- name: set_limit
 -- Sets what is given of a limit, and keeps the rest of what was in force. A burst goes with its rate.
-insert into limits as l (scope, name, source, running, rate, burst, weight, reason, set_by)
-select
-  $1::text, $2::text, 'command', coalesce($3::integer, before.running), coalesce($4::double precision, before.rate),
-  case when $4 is null then before.burst else $5::integer end, coalesce($6::double precision, before.weight),
-  $7::text, $8::text
-from (select) as once left join limits_in_force before on before.scope = $1 and before.name = $2
-on conflict (scope, name, source) do update set
-  running = coalesce($3, l.running), rate = coalesce($4, l.rate),
-  burst = case when $4 is null then l.burst else $5 end, weight = coalesce($6, l.weight),
-  reason = excluded.reason, set_by = excluded.set_by, set_at = now()
-returning running, rate, burst, weight
+with made as (
+  insert into limits as l (scope, name, source, running, rate, burst, weight, reason, set_by)
+  select
+    $1::text, $2::text, 'command', coalesce($3::integer, before.running), coalesce($4::double precision, before.rate),
+    case when $4 is null then before.burst else $5::integer end, coalesce($6::double precision, before.weight),
+    $7::text, $8::text
+  from (select) as once left join limits_in_force before on before.scope = $1 and before.name = $2
+  on conflict (scope, name, source) do update set
+    running = coalesce($3, l.running), rate = coalesce($4, l.rate),
+    burst = case when $4 is null then l.burst else $5 end, weight = coalesce($6, l.weight),
+    reason = excluded.reason, set_by = excluded.set_by, set_at = now()
+  returning running, rate, burst, weight
+), noted as (
+  insert into audit (who, action, reason, about)
+  select
+    $8, 'limits.set', $7,
+    jsonb_build_object(
+      'scope', $1, 'name', $2, 'org', case when $1 = 'org' then $2 end, 'running', running, 'rate', rate,
+      'burst', burst, 'weight', weight
+    )
+  from made
+)
+select * from made
 
 -- name: clear_limit
 -- Removes a limit that was set by command; returns it, and the one of a setting that counts from now on.
 with gone as (
-  delete from limits where scope = $1 and name = $2 and source = 'command'
+  delete from limits where scope = $1::text and name = $2::text and source = 'command'
   returning source, running, rate, burst, weight
+), noted as (
+  insert into audit (who, action, reason, about)
+  select
+    $3::text, 'limits.clear', $4::text,
+    jsonb_build_object(
+      'scope', $1, 'name', $2, 'org', case when $1 = 'org' then $2 end, 'running', running, 'rate', rate,
+      'burst', burst, 'weight', weight
+    )
+  from gone
 )
 select * from gone
 union all
@@ -705,3 +763,42 @@ from limits l
 join limits_in_force held on held.scope = l.scope and held.name = l.name
 cross join lateral limit_of(l.name) as of_it
 order by l.scope, l.name, l.source
+
+-- name: fold_counts
+select fold_counts($1)
+
+-- name: keep_dead_letters
+-- Takes dead letters into custody. One that is there already came again.
+insert into dead_letters (
+  id, body, sealed_by, size, properties, headers, reason, kind, message_id, app_id, user_id, exchange, routing_key,
+  request_id, died_at
+)
+select
+  g.id, g.body, g.sealed_by, g.size, g.properties::jsonb, g.headers::jsonb, g.reason, g.kind, g.message_id, g.app_id,
+  g.user_id, g.exchange, g.routing_key, g.request_id, g.died_at
+from unnest(
+  $1::uuid[], $2::bytea[], $3::text[], $4::integer[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+  $10::text[], $11::text[], $12::text[], $13::text[], $14::uuid[], $15::timestamptz[]
+) as g (
+  id, body, sealed_by, size, properties, headers, reason, kind, message_id, app_id, user_id, exchange, routing_key,
+  request_id, died_at
+)
+on conflict (id) do nothing
+returning id
+
+-- name: count_dead_letters
+-- How many are in custody, counted up to a bound: what was replayed or dropped takes no room.
+select count(*) as kept from (select from dead_letters where state = 'kept' limit $1) as counted
+
+-- name: retire_dead_letters
+-- Deletes some that were kept for long enough (null: they are kept for ever), or were replayed or dropped long ago.
+delete from dead_letters where id in (
+  (
+    select id from dead_letters
+    where state = 'kept' and died_at < now() - make_interval(secs => $1) and kept_at < now() - make_interval(secs => $1)
+    limit $3
+  ) union all (
+    select id from dead_letters where ended_at < now() - make_interval(secs => $2) limit $3
+  )
+)
+returning state

@@ -93,7 +93,7 @@ with recursive line as (
 )
 select
   line.waiting, line.holder, who.application_name, who.usename as role, who.xact_start as begun_at,
-  wanted.waitstart as waits_since, wanted.relation::regclass::text as relation
+  who.state, who.query as statement, wanted.waitstart as waits_since, wanted.relation::regclass::text as relation
 from line
 left join pg_stat_activity as who on who.pid = line.holder
 left join pg_locks as wanted on wanted.pid = line.waiting and not wanted.granted
@@ -102,3 +102,8 @@ order by line.waiting, who.xact_start nulls last
 
 -- name: schema_exists
 select exists (select from pg_namespace where nspname = $1)
+
+-- name: wait_for_nobody
+-- On a connection of somebody who only looks.
+set lock_timeout = '2s';
+set statement_timeout = '8s'

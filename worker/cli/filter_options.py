@@ -1,0 +1,79 @@
+"""The options that name requests, alike for every command that acts on many."""
+
+import argparse
+import re
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from worker.cli.options import encodable, moment, positive_up_to
+from worker.operations.filters import CODES, DELIVERED, MOST_LISTED, SORTS, STATES, Filter, Page
+
+_AGO = re.compile(r"(\d{1,5})([smhd])")
+_MOST_ATTEMPTS = 1_000_000
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def filter_options(parser: argparse.ArgumentParser) -> None:
+    """Add all filters; what several of them say has to be true of a request at once."""
+    add = parser.add_argument_group(
+        "filters", "which requests: all that is given has to be true"
+    ).add_argument
+    add("--org", type=encodable, metavar="ORG", help="of this organisation (its org_id)")
+    add("--user", type=encodable, metavar="USER", help="of this user (its user_id)")
+    add("--status", choices=STATES, help="where it stands")
+    add("--code", choices=CODES, metavar="CODE", help="why it failed, as its response says")
+    add(
+        "--reason",
+        type=encodable,
+        metavar="TEXT",
+        help="this is part of the reason why it, or its last attempt, failed",
+    )
+    add(
+        "--worker",
+        type=encodable,
+        metavar="ID|HOST:PID",
+        help="this worker had it last; by its place while it is on record",
+    )
+    add(
+        "--build",
+        type=encodable,
+        metavar="BUILD",
+        help="the handler's build, while a worker that has it is on record",
+    )
+    add("--session", type=encodable, metavar="ID", help="it has this session")
+    add("--correlation", type=encodable, metavar="ID", help="it was sent with this correlation id")
+    add("--reply-to", type=encodable, metavar="QUEUE", help="its response goes to this queue")
+    add("--response", choices=DELIVERED, help="what the broker said of its response last")
+    add("--attempt", type=positive_up_to(_MOST_ATTEMPTS), metavar="N", help="it has had N attempts, or more")
+    add("--since", type=moment_or_time_ago, metavar="TIME", help="received then or later: a time, or 1h, 2d")
+    add("--until", type=moment_or_time_ago, metavar="TIME", help="received before")
+
+
+def page_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--sort", choices=SORTS, default="received", help="the last, or longest, come first")
+    parser.add_argument(
+        "--limit",
+        type=positive_up_to(MOST_LISTED),
+        default=50,
+        metavar="N",
+        help="show so many at most (default 50)",
+    )
+    parser.add_argument("--after", type=UUID, metavar="REQUEST_ID", help="go on after this one")
+
+
+def filter_of(options: argparse.Namespace) -> Filter:
+    return Filter(**{name: getattr(options, name) for name in Filter._fields})
+
+
+def page_of(options: argparse.Namespace) -> Page:
+    return Page(sort=options.sort, limit=options.limit, after=options.after)
+
+
+def moment_or_time_ago(text: str) -> datetime:
+    """Read a time as the headers of a request have it, or how long ago it is, as 30m, 2h or 1d."""
+    if found := _AGO.fullmatch(text.strip()):
+        return datetime.now(UTC) - timedelta(**{_UNITS[found[2]]: int(found[1])})
+    try:
+        return moment(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, nor how long ago, such as 30m, 2h or 1d") from None

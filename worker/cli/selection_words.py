@@ -1,0 +1,85 @@
+"""Says what is in a selection, and what became of it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from worker.cli.record_tables import at
+from worker.operations.selections import Outcome, Preview, Result, Selection
+
+_DONE = {"retry": "sent anew", "resend": "sent again", "cancel": "asked to be cancelled"}
+
+
+def in_words(selection: Selection, preview: Preview) -> list[str]:
+    """Say what is in a selection, and what would be done."""
+    if not selection.chosen:
+        return ["no request matches: nothing to do"]
+    lines = [
+        f"selection {selection.id} (frozen {at(selection.made_at)[11:19]}): "
+        f"{_counted(preview.requests, 'request')}, {_orgs(preview)}, oldest "
+        + (at(preview.oldest)[:19] if preview.oldest else "unknown")
+    ]
+    if selection.action == "retry":
+        secrets = f", {preview.with_secrets} with secrets (opened and sealed anew)"
+        lines.append(
+            f"each of {preview.failed - preview.retried} that failed becomes a new request, linked to the old"
+            + (secrets if preview.with_secrets else "")
+        )
+        if left := preview.requests - preview.failed + preview.retried:
+            lines.append(f"{left} did not fail, or were retried before, and are left alone")
+    if selection.action in ("retry", "resend"):
+        lines.append(_answers(selection, preview))
+    if (seconds := preview.requests / selection.rate) > 1:
+        lines.append(f"at {selection.rate:g}/s about {seconds:.0f} s")
+    return lines
+
+
+def _answers(selection: Selection, preview: Preview) -> str:
+    if to := selection.options.get("to"):
+        return f"all answers go to {to}"
+    if selection.options.get("answer") == "none":
+        return "all answers go to the response queue"
+    own = preview.requests - preview.to_response_queue - preview.to_direct_replies
+    parts = [f"{own} to {_counted(preview.reply_queues, 'reply queue')} of requesters"] if own else []
+    if preview.to_response_queue:
+        parts.append(f"{preview.to_response_queue} to the response queue")
+    if preview.to_direct_replies:
+        to = "are left alone" if selection.action == "resend" else "to the response queue"
+        parts.append(f"{preview.to_direct_replies} of calls that wait no more {to}")
+    return "answers: " + ", ".join(parts)
+
+
+def _orgs(preview: Preview) -> str:
+    names = ", ".join(org or "(none)" for org in preview.first_orgs)
+    more = ", …" if preview.orgs > len(preview.first_orgs) else ""
+    return f"{_counted(preview.orgs, 'org')} ({names}{more})"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def as_record(selection: Selection, outcomes: Sequence[Outcome], found: Sequence[Result]) -> dict[str, Any]:
+    return {
+        **selection._asdict(),
+        "outcomes": [outcome._asdict() for outcome in outcomes],
+        "results": [result._asdict() for result in found],
+    }
+
+
+def told(selection: Selection, outcomes: Sequence[Outcome], found: Sequence[Result]) -> list[str]:
+    """Say what became of a selection."""
+    parts = [f"{selection.done} {_DONE[selection.action]}"]
+    parts += [f"{number} {name}" for name in ("skipped", "failed") if (number := getattr(selection, name))]
+    if selection.left:
+        parts.append(f"{selection.left} left")
+    lines = [f"selection {selection.id}, {selection.state}: " + ", ".join(parts)]
+    lines += [f"  {one.number} {one.state}: {one.outcome}" for one in outcomes if one.state != "done"]
+    if found:
+        what = {"retry": "the new requests", "cancel": "the requests"}[selection.action]
+        lines.append(f"{what}: " + ", ".join(_stands(result) for result in found))
+    return lines
+
+
+def _stands(result: Result) -> str:
+    code = f" ({result.code})" if result.code else ""
+    return f"{result.number} {result.status or 'not accepted yet'}{code}"

@@ -1,0 +1,33 @@
+"""Shows which workers an installation has, and what this one is."""
+
+from functools import partial
+
+from prometheus_client import CollectorRegistry, Gauge
+
+from worker.monitoring.profile import Profile
+
+
+class Crowd:
+    """The metrics of the workers of one installation."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        gauge = partial(Gauge, registry=registry)
+        self.live = gauge(
+            "worker_live_workers", "Workers with a sign of life within their lease.", ["prefix"]
+        )
+        self.silent = gauge(
+            "worker_silent_workers",
+            "Workers whose last sign of life is older, by up to a quarter of an hour.",
+        )
+        self.differing = gauge(
+            "worker_differing_workers",
+            "Other live workers with another handler, build or setting than this one.",
+        )
+        self.build_info = gauge(
+            "worker_build_info",
+            "Always 1; the labels say what this worker is.",
+            ["version", "handler", "build", "prefix"],
+        )
+
+    def show_build(self, prefix: str, version: str, profile: Profile) -> None:
+        self.build_info.labels(version, profile.handler_name, profile.handler_build or "", prefix).set(1)

@@ -1,0 +1,189 @@
+"""Looks at the workers and their handlers, as far as the record tells.
+
+Of a handler that blocks the event loop, and of one whose calls are all in use, only metrics tell.
+"""
+
+import json
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from worker.monitoring.profile import Profile, differences
+from worker.operations.doctor.finding import Check, Finding, Part, Severity
+from worker.operations.doctor.site import Need, Site
+from worker.operations.doctor.words import count, some, span
+from worker.rabbitmq import topology
+
+_NEEDS = frozenset({Need.TABLES})
+_SILENT_SECONDS = 900.0  # one that was silent for longer, and holds nothing, has been given up
+_ROLLOUT = timedelta(hours=1)
+_LOOKED_AT = 1000  # requests
+_LONG_ENOUGH = 20  # of them: of fewer there is no 99th of a hundred to speak of
+_ACK_SECONDS = 1800  # RabbitMQ's consumer_timeout, unless it was changed
+_HELD_FOR_CALLS = 2  # a delivery is held while the one before it and its own call last
+
+
+class Seen(NamedTuple):
+    """A worker on record."""
+
+    place: str  # host:pid
+    version: str
+    profile: Profile | None  # None: an older version does not say
+    started_at: datetime
+    silent_seconds: float
+    lives: bool
+    in_hand: int
+
+
+async def seen(site: Site) -> list[Seen]:
+    """Return the workers that have been heard of lately or hold requests, in the order of their start."""
+    rows = await site.database.call("workers_seen", site.settings.lease_seconds, _SILENT_SECONDS, aside=True)
+    return [
+        Seen(
+            place=row["place"], version=row["version"],
+            profile=None if row["handler"] is None else
+            Profile(row["handler"], row["handler_build"], json.loads(row["settings"] or "{}")),
+            started_at=row["started_at"], silent_seconds=row["silent_seconds"], lives=row["lives"],
+            in_hand=row["in_hand"],
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+async def live_profiles(site: Site) -> list[tuple[str, Profile]]:
+    """Return of each live worker where it is and what it does; of an older version nothing is known."""
+    live = [each for each in await seen(site) if each.lives]
+    return [(each.place, each.profile) for each in live if each.profile is not None]
+
+
+async def _none(site: Site) -> list[Finding]:
+    if any(each.lives for each in await seen(site)):
+        return []
+    what = f"no worker of {site.settings.prefix!r} lives"
+    if site.opened_broker is not None:
+        waiting = await topology.depth(site.broker, topology.names_for(site.settings.prefix).requests)
+        lie = f"; {count(waiting.ready, 'request')} in its queue" if waiting else ""
+        what += lie or ", and its queue is not there"
+    return [Finding("worker-none", Severity.ERROR, what, "session-worker run")]
+
+
+async def _silent(site: Site) -> list[Finding]:
+    return [
+        Finding(
+            "worker-silent", Severity.ERROR,
+            f"{each.place} has given no sign of life for {span(each.silent_seconds)}, and holds "
+            f"{count(each.in_hand, 'request')}: frozen, killed, or without Postgres",
+            "kill it if it is frozen: the others take over what it holds; then: session-worker workers",
+        )
+        for each in await seen(site)
+        if not each.lives
+    ]  # fmt: skip
+
+
+async def _old(site: Site) -> list[Finding]:
+    live = [each for each in await seen(site) if each.lives]
+    if not live or len({each.version for each in live}) == 1:
+        return []
+    newest = live[-1].version  # that of the one which started last
+    since = min(each.started_at for each in live if each.version == newest)
+    others = [each for each in live if each.version != newest]
+    age = datetime.now(UTC) - since
+    if age < _ROLLOUT:
+        return []
+    what = (
+        f"{some([each.place for each in others])} run {some(sorted({each.version for each in others}))}; "
+        f"{newest} has run for {span(age.total_seconds())}"
+    )
+    return [Finding("worker-old", Severity.WARNING, what, "replace them, or roll the others back")]
+
+
+async def _differ(site: Site) -> list[Finding]:
+    """Compare each with the one that started last, which has what was meant to be."""
+    live = await live_profiles(site)
+    if not live:
+        return []
+    newest, meant = live[-1]
+    alike: dict[str, list[str]] = defaultdict(list)
+    for place, profile in live[:-1]:
+        if differs := differences(meant, profile):
+            shown = ", ".join(f"{name} {there!r} and not {here!r}" for name, (here, there) in differs.items())
+            alike[shown].append(place)
+    return [
+        Finding(
+            "settings-differ", Severity.WARNING,
+            f"{some(places)}: not as {newest}, which started last: {shown}. It is chance which of them "
+            "gets a request",
+            "the same handler and settings for all workers of a prefix, or another prefix; then restart them",
+        )
+        for shown, places in alike.items()
+    ]  # fmt: skip
+
+
+async def _slow(site: Site) -> list[Finding]:
+    """Look at the newest requests that are done: a call that runs takes as long as its request does."""
+    limit = min(await _call_limits(site), default=None)
+    if limit is None:
+        return []
+    (row,) = await site.database.call("handler_times", _LOOKED_AT, aside=True)
+    if row["timeouts"] * 100 > row["looked"]:
+        what = (
+            f"{count(row['timeouts'], 'call')} for the newest {count(row['looked'], 'request')} of this hour "
+            f"took longer than WORKER_HANDLER_TIMEOUT_SECONDS, {limit:g} s"
+        )
+    elif row["ended"] >= _LONG_ENOUGH and row["p99"] > limit / 2:
+        what = (
+            f"1 in 100 of the newest {row['ended']:,} requests of this hour took {row['p99']:,.1f} s or more "
+            f"from its beginning to its end; a call may take {limit:g} s"
+        )
+    else:
+        return []
+    remedy = (
+        "session-worker requests list --sort took; make it faster, or set a higher "
+        "WORKER_HANDLER_TIMEOUT_SECONDS"
+    )
+    return [Finding("handler-slow", Severity.WARNING, what, remedy)]
+
+
+async def _time_out(site: Site) -> list[Finding]:
+    longest = max(await _call_limits(site), default=0.0)
+    held = _HELD_FOR_CALLS * longest
+    if held <= _ACK_SECONDS:
+        return []
+    what = (
+        f"a call of the handler may take {longest:,g} s, and a delivery is held for {held:,g} s then; "
+        f"RabbitMQ takes it back after {_ACK_SECONDS:,} s, unless its consumer_timeout was raised"
+    )
+    milliseconds = int(held * 2000)
+    remedy = f"consumer_timeout = {milliseconds} in rabbitmq.conf, or a lower WORKER_HANDLER_TIMEOUT_SECONDS"
+    return [Finding("broker-time-out", Severity.WARNING, what, remedy)]
+
+
+async def _call_limits(site: Site) -> list[float]:
+    """Return how long a call may take in each live worker that has a handler."""
+    profiles = [profile for _, profile in await live_profiles(site) if profile.handler]
+    return [float(profile.settings.get("handler_timeout_seconds", 0)) for profile in profiles]
+
+
+CHECKS: tuple[Check, ...] = (
+    Check("worker-none", Part.WORKERS, Severity.ERROR, "no worker lives", _NEEDS, _none),
+    Check(
+        "worker-silent", Part.WORKERS, Severity.ERROR,
+        "a worker without a sign of life for half a lease", _NEEDS, _silent,
+    ),
+    Check(
+        "worker-old", Part.WORKERS, Severity.WARNING,
+        "workers of another version, an hour after a rollout", _NEEDS, _old,
+    ),
+    Check(
+        "settings-differ", Part.WORKERS, Severity.WARNING,
+        "workers with another handler, build or setting", _NEEDS, _differ,
+    ),
+    Check(
+        "handler-slow", Part.WORKERS, Severity.WARNING,
+        "calls of the handler that take too long, or nearly", _NEEDS, _slow,
+    ),
+    Check(
+        "broker-time-out", Part.WORKERS, Severity.WARNING,
+        "deliveries that a handler may hold for longer than RabbitMQ lets it", _NEEDS, _time_out,
+    ),
+)  # fmt: skip

@@ -1,0 +1,173 @@
+"""Finds the requests that a filter means: by an index, and looking at some at most, however many match."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from worker.operations import counts
+from worker.operations.filters import Filter, Page
+from worker.postgres.database import Database
+
+LOOKED_AT = 10_000  # requests for one page: enough for most, and soon done
+GROUPED = 1_000  # of those that match: why they failed
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+_LAST_ID = UUID(int=(1 << 128) - 1)
+_UNORDERED = ("waiting", "waiting_of_org", "retrying", "processing")
+
+
+class GoneError(LookupError):
+    """The request that a page was to follow is not on record any more."""
+
+
+class Listed(NamedTuple):
+    """A request as a list shows it."""
+
+    request_id: UUID
+    org_id: str | None
+    user_id: str | None
+    status: str
+    code: str | None
+    attempt: int
+    reason: str | None
+    received_at: datetime
+    finished_at: datetime | None
+    took_seconds: float | None
+    response: str
+    session_id: str
+    correlation_id: str | None
+    reply_to: str | None
+    worker: str | None
+    build: str | None
+
+
+class Found(NamedTuple):
+    """Ids of requests that match, and how far it was looked for them."""
+
+    ids: list[UUID]
+    matching: int  # of those looked at
+    looked: int
+    more: UUID | None  # to go on after; None: there are no more
+
+
+class Listing(NamedTuple):
+    """A page of what matches, and what there is besides."""
+
+    requests: list[Listed]
+    number: int  # of all that match
+    exact: bool  # else there are as many at least
+    reasons: list[tuple[str, int]]  # of those looked at, up to some number: why they failed
+    builds: list[tuple[str, int]]
+    looked: int
+    more: UUID | None
+
+
+async def page(database: Database, wanted: Filter, shown: Page) -> Listing:
+    """List what matches, and count it: by the kept counts where they tell it, else among those looked at."""
+    found = await matching(database, wanted, shown, at_least=GROUPED)
+    rows = await database.call("listed", found.ids[: shown.limit], aside=True)
+    groups: dict[str, list[tuple[str, int]]] = {"reason": [], "build": []}
+    for by, name, number in await database.call("grouped", found.ids[:GROUPED], aside=True):
+        groups[by].append((name, number))
+    kept = await _kept(database, wanted)
+    return Listing(
+        requests=[Listed(**row) for row in rows],
+        number=found.matching if kept is None else kept,
+        exact=kept is not None or (found.looked < LOOKED_AT and shown.after is None),
+        reasons=groups["reason"],
+        builds=groups["build"],
+        looked=found.looked,
+        more=found.more,
+    )
+
+
+async def matching(database: Database, wanted: Filter, shown: Page, *, at_least: int = 0) -> Found:
+    """Find a page of what matches, and return `at_least` as many ids, as long as there are so many."""
+    last, last_id, place = _until(wanted), _LAST_ID, None
+    if shown.after is not None:
+        rows = await database.call("place_of", shown.after, aside=True)
+        if not rows:
+            raise GoneError(f"request {shown.after}, after which the page begins, is not on record any more")
+        received_at, finished, took = rows[0]
+        if shown.sort == "received":
+            last, last_id = min((last, last_id), (received_at, shown.after))
+        else:
+            place = finished if shown.sort == "finished" else took
+            place = float("-inf") if place is None else place
+    number = max(shown.limit + 1, at_least)
+    for way, key in _ways(wanted):
+        for most in _looks(wanted, shown, number):
+            rows = await database.call(
+                "matching", way, wanted.org, wanted.since or _FIRST, last, last_id, key, most,
+                *_conditions(wanted), place, shown.after, number, shown.sort, aside=True,
+            )  # fmt: skip
+            looked, reached, count, ids = rows[0]
+            if looked < most or len(ids) == number:
+                break
+        if 0 < looked < LOOKED_AT or way not in _UNORDERED:
+            break
+    more = None
+    if len(ids) > shown.limit:
+        more = ids[shown.limit - 1]
+    elif looked >= LOOKED_AT and shown.sort == "received":
+        more = reached  # nothing more among those looked at: it goes on behind them
+    return Found(ids if at_least else ids[: shown.limit], count, looked, more)
+
+
+def _ways(wanted: Filter) -> Sequence[tuple[str, str | None]]:
+    """Choose the index that leads to the fewest. The next one is taken where that leads to too many, in no
+    order, or to none: what is stuck may have no lease.
+    """
+    of_org = wanted.org is not None
+    by_time: list[tuple[str, str | None]] = [("org" if of_org else "newest", None)]
+    if wanted.session is not None:
+        return [("session", wanted.session)]
+    if wanted.correlation is not None:
+        return [("correlation", wanted.correlation)]
+    if wanted.status == "waiting":
+        return [("waiting_of_org" if of_org else "waiting", None), *by_time]
+    if wanted.status in ("retrying", "processing"):
+        return [(wanted.status, None), *by_time]
+    if wanted.status == "failed" or wanted.code is not None:
+        way = "failed_of_org" if of_org else "failed" if wanted.code is None else "code"
+        return [(way, wanted.code)]
+    return by_time
+
+
+def _looks(wanted: Filter, shown: Page, number: int) -> Sequence[int]:
+    """Choose at how many to look: where the kept counts tell how many match, first whether few are enough."""
+    few = 2 * number
+    if _is_kept(wanted) and shown.sort == "received" and few < LOOKED_AT:
+        return (few, LOOKED_AT)
+    return (LOOKED_AT,)
+
+
+def _conditions(wanted: Filter) -> tuple[Any, ...]:
+    return (
+        wanted.user, wanted.status, wanted.code, wanted.worker, wanted.build, wanted.session,
+        wanted.correlation, wanted.reply_to, wanted.response, wanted.attempt, wanted.reason,
+    )  # fmt: skip
+
+
+def _until(wanted: Filter) -> datetime:
+    """Return the last time at which a request may have been received."""
+    if wanted.until is None:
+        return _LAST
+    return _FIRST if wanted.until <= _FIRST else wanted.until - timedelta(microseconds=1)
+
+
+async def _kept(database: Database, wanted: Filter) -> int | None:
+    """Count what matches by the kept counts; None where they do not tell it."""
+    if not _is_kept(wanted):
+        return None
+    return sum(
+        each.number
+        for each in await counts.kept(database, wanted.org)
+        if (wanted.status in (None, each.status)) and (wanted.code in (None, each.code))
+    )
+
+
+def _is_kept(wanted: Filter) -> bool:
+    others = wanted._replace(org=None, status=None, code=None)
+    unfinished = wanted.status in ("waiting", "processing", "retrying")
+    return others == Filter() and wanted.org != "" and not unfinished

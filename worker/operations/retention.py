@@ -1,0 +1,181 @@
+"""Tells what is kept, since when and how it grows, and deletes what is older than an operator says."""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from worker.errors import WorkerError
+from worker.operations import counts
+from worker.operations.ownership import is_owner, require_owner
+from worker.postgres.database import Database
+
+DELETES_SESSIONS = "delete sessions"  # which is for the owner
+_DAY_SECONDS = 86_400
+_AT_ONCE = 500
+_COUNTED_OF_A_DAY = 200_000
+_LOOKED_AT_ONCE = 5_000
+_FIRST = datetime(1970, 1, 1, tzinfo=UTC)
+_WITH_REQUESTS = ("request_transitions", "attempts")
+
+
+class TooYoung(WorkerError):
+    """This role may not delete what is as young as that."""
+
+
+class Kept(NamedTuple):
+    """A table, and how it grows. What is not known is None."""
+
+    name: str
+    rows: int | None  # about: as Postgres last counted them
+    table_bytes: int
+    index_bytes: int
+    since: datetime | None
+    day_rows: float | None  # of the last day
+    day_bytes: float | None  # what these take
+
+
+class Status(NamedTuple):
+    """What is kept, and by which rules."""
+
+    tables: list[Kept]
+    requests: int
+    retention_days: list[float]  # of live workers
+    kept_at_least: float  # seconds
+
+
+class Old(NamedTuple):
+    """How many may go, or have gone; and how many that are old are kept, since their request is on record."""
+
+    gone: int = 0
+    kept: int = 0
+    looked: int = 0
+
+
+_Report = Callable[[Old], None]
+
+
+async def status(database: Database, lease_seconds: float) -> Status:
+    """Look what is kept. It reads sizes, ends of indexes and kept counts: quick however much there is."""
+    rows = await database.call("kept", _COUNTED_OF_A_DAY, aside=True)
+    kept = await counts.kept(database)
+    requests = sum(each.number for each in kept)
+    completed = sum(each.number for each in kept if each.status == "completed")
+    day = next(
+        (_rows_of_a_day(row["day_rows"], row["day_seconds"]) for row in rows if row["name"] == "requests"),
+        0.0,
+    )
+    tables = []
+    for row in rows:
+        name, number, of_a_day = row["name"], row["rows"], None
+        if row["day_rows"] is not None:
+            of_a_day = _rows_of_a_day(row["day_rows"], row["day_seconds"])
+        if name == "requests":
+            number = requests
+        elif name in _WITH_REQUESTS and number and requests:
+            of_a_day = number * day / requests
+        elif name == "sessions" and requests:
+            of_a_day = day * completed / requests
+        size = row["table_bytes"] + row["index_bytes"]
+        tables.append(
+            Kept(
+                name=name, rows=number, table_bytes=row["table_bytes"], index_bytes=row["index_bytes"],
+                since=row["since"], day_rows=of_a_day,
+                day_bytes=None if of_a_day is None else of_a_day * size / max(number or 0, of_a_day, 1),
+            )
+        )  # fmt: skip
+    ((least,),) = await database.call("kept_at_least", aside=True)
+    workers = await database.call("retention_of_workers", lease_seconds, aside=True)
+    return Status(tables, requests, [row["days"] for row in workers], least)
+
+
+def _rows_of_a_day(rows: int, seconds: float) -> float:
+    return rows * _DAY_SECONDS / max(seconds, 1)
+
+
+async def old_requests(database: Database, age: timedelta, report: _Report, most: int | None = None) -> Old:
+    """Count the finished requests that are older than this; not beyond `most`."""
+    found, reached = Old(), _FIRST
+    while rows := await database.call(
+        "old_requests", reached, age.total_seconds(), _LOOKED_AT_ONCE, aside=True
+    ):
+        ((looked, reached, old),) = rows
+        found = Old(found.gone + old, 0, found.looked + looked)
+        report(found)
+        if most is not None and found.gone >= most:
+            break
+    return found
+
+
+async def run(
+    database: Database, age: timedelta, report: _Report, *, who: str, reason: str | None, rate: float
+) -> Old:
+    """Delete the finished requests that are older than this with their history, as workers do. Raises
+    TooYoung where the role may not.
+    """
+    await require_age(database, age)
+    clock = asyncio.get_running_loop().time
+    about = json.dumps({"older_than_days": age / timedelta(days=1)})
+    done, reached = Old(), None
+    while True:
+        begun = clock()
+        ((retired, reached),) = await database.call(
+            "retire_by_hand", age.total_seconds(), _at_once(rate), reached, who, reason, about, aside=True
+        )
+        done = done._replace(gone=done.gone + retired)
+        report(done)
+        if reached is None:
+            return done
+        await asyncio.sleep(max(0, begun + retired / rate - clock()))
+
+
+async def require_age(database: Database, age: timedelta) -> None:
+    """Raise TooYoung unless the role may delete what is so old."""
+    owner, role = await is_owner(database)
+    ((least,),) = await database.call("kept_at_least", aside=True)
+    if not owner and age.total_seconds() < least:
+        raise TooYoung(
+            f"{role} may delete nothing younger than {timedelta(seconds=least)}: only the owner of the "
+            "tables may. Set DATABASE_URL to the role that runs `session-worker migrate`"
+        )
+
+
+async def ended_sessions(database: Database, before: datetime, report: _Report) -> Old:
+    """Count the sessions that ended before then."""
+    found, reached = Old(), ""
+    while rows := await database.call("ended_sessions", reached, before, _LOOKED_AT_ONCE, aside=True):
+        found, reached = _added(found, rows), rows[0]["reached"]
+        report(found)
+    return found
+
+
+async def retire_sessions(
+    database: Database, before: datetime, report: _Report, *, who: str, reason: str | None, rate: float
+) -> Old:
+    """Delete the sessions that ended before then. One whose request is on record stays: a completed request
+    has its session. Raises NotOwner.
+    """
+    await require_owner(database, DELETES_SESSIONS)
+    clock = asyncio.get_running_loop().time
+    about = json.dumps({"ended_before": before.isoformat()})
+    done, reached = Old(), ""
+    while True:
+        begun = clock()
+        rows = await database.call(
+            "retire_sessions", reached, before, _at_once(rate), who, reason, about, aside=True
+        )
+        if not rows:
+            return done
+        done, reached = _added(done, rows), rows[0]["reached"]
+        report(done)
+        await asyncio.sleep(max(0, begun + rows[0]["gone"] / rate - clock()))
+
+
+def _added(old: Old, rows: Sequence[dict[str, int]]) -> Old:
+    (row,) = rows
+    return Old(old.gone + row["gone"], old.kept + row["kept"], old.looked + row["looked"])
+
+
+def _at_once(rate: float) -> int:
+    return max(1, min(_AT_ONCE, round(rate)))

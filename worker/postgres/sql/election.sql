@@ -1,0 +1,35 @@
+-- What the elected worker asks, on a connection of its own; `is_vacant`, which all ask, is in queries.sql.
+
+-- name: bounds
+-- Nothing here may wait long. And a worker that asks nothing any more, since it is frozen, loses its connection and
+-- with it the lock.
+set lock_timeout = '1s';
+set idle_session_timeout = '20s';
+set statement_timeout = '5s'
+
+-- name: elect
+select pg_try_advisory_lock($1, hashtext(current_schema()))
+
+-- name: lock_wait
+-- For how many seconds a statement of this database has waited for a lock, the longest one; advisory locks are for
+-- waiting.
+select coalesce(extract(epoch from max(clock_timestamp() - waitstart)), 0)::double precision
+from pg_locks
+where not granted and locktype <> 'advisory'
+  and pid in (select pid from pg_stat_activity where datname = current_database())
+
+-- name: oldest_unfinished
+-- For how many seconds the oldest request has been on record unfinished: under a lease, put off, or in line since it
+-- could have begun.
+select coalesce(greatest(0, extract(epoch from clock_timestamp() - min(since))), 0)::double precision
+from (
+  select min(r.received_at) as since from leases l join requests r on r.lease = l.id where r.finished_at is null
+  union all
+  select min(received_at) from requests where due_at is not null and waits_in is null
+  union all
+  select min(begins_at) from requests where waits_in is not null and begins_at <= now()
+) as unfinished
+
+-- name: table_bytes
+select relname as name, pg_total_relation_size(oid) as bytes from pg_class
+where relnamespace = current_schema()::regnamespace and relkind = 'r'

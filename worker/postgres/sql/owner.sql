@@ -1,0 +1,77 @@
+-- What operators do as the owner of the tables: a worker's role may not.
+
+-- Of keys. In the first two the texts have to say the same before and after, but for how their secrets are sealed.
+-- What has changed since it was read stays as it is, and so does what somebody is at work on: nobody waits in a circle.
+
+-- name: reseal_requests
+with mine as (
+  select r.request_id, given.anew
+  from unnest($1::uuid[], $2::text[], $3::text[]) as given (request_id, before, anew)
+  join requests r on r.request_id = given.request_id and r.body = given.before
+  where without_sealed(given.before) = without_sealed(given.anew)
+  for no key update of r skip locked
+), sealed as (
+  update requests set body = mine.anew from mine where requests.request_id = mine.request_id
+  returning requests.request_id as id
+), noted as (
+  insert into audit (who, action, reason, about, touched)
+  select $4::text, 'keys.reseal', $5::text, $6::jsonb, count(*) from sealed having count(*) > 0
+)
+select id from sealed
+
+-- name: reseal_sessions
+with mine as (
+  select s.request_id, given.anew::jsonb as anew
+  from unnest($1::uuid[], $2::text[], $3::text[]) as given (request_id, before, anew)
+  join sessions s on s.request_id = given.request_id and s.document = given.before::jsonb
+  where without_sealed(given.before) = without_sealed(given.anew)
+  for no key update of s skip locked
+), sealed as (
+  update sessions set document = mine.anew from mine where sessions.request_id = mine.request_id
+  returning sessions.request_id as id
+), noted as (
+  insert into audit (who, action, reason, about, touched)
+  select $4::text, 'keys.reseal', $5::text, $6::jsonb, count(*) from sealed having count(*) > 0
+)
+select id from sealed
+
+-- name: reseal_dead_letters
+-- $7: the key that has sealed them now.
+with mine as (
+  select d.id, given.anew
+  from unnest($1::uuid[], $2::bytea[], $3::bytea[]) as given (id, before, anew)
+  join dead_letters d on d.id = given.id and d.body = given.before
+  for no key update of d skip locked
+), sealed as (
+  update dead_letters set body = mine.anew, sealed_by = $7::text from mine where dead_letters.id = mine.id
+  returning dead_letters.id
+), noted as (
+  insert into audit (who, action, reason, about, touched)
+  select $4::text, 'keys.reseal', $5::text, $6::jsonb, count(*) from sealed having count(*) > 0
+)
+select id from sealed
+
+-- Of retention.
+
+-- name: retire_sessions
+-- Of the next sessions after $1: deletes those that ended before $2 and whose request was deleted as old. One row of
+-- the audit. No row comes back: that was the end.
+with page as (
+  select id, request_id, status = 'completed' and updated_at < $2::timestamptz as ended
+  from sessions where id > $1::text order by id limit $3::integer
+), old as (
+  select s.id from page join sessions s on s.id = page.id
+  where page.ended and not exists (select from requests r where r.request_id = page.request_id)
+  for update of s skip locked
+), gone as (
+  delete from sessions using old where sessions.id = old.id returning sessions.id
+), noted as (
+  insert into audit (who, action, reason, about, touched)
+  select $4::text, 'retention.sessions', $5::text, $6::jsonb, count(*) from gone having count(*) > 0
+)
+select
+  count(*) as looked, max(id) as reached, (select count(*) from gone) as gone,
+  count(*) filter (
+    where ended and exists (select from requests r where r.request_id = page.request_id)
+  ) as kept
+from page having count(*) > 0
