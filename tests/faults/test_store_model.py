@@ -181,15 +181,15 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(worker=WORKER, numbers=REQUESTS, other_content=st.booleans(), meanwhile=MEANWHILE)
     def a_batch_arrives(self, worker: int, numbers: list[int], other_content: bool, meanwhile: str) -> None:
         batch = Batch(worker, self.leases[worker].new())
-        self._lose(worker, meanwhile)
-        self.run(self._accept(batch, numbers, b"other" if other_content else b"content"))
+        self._run_losing(
+            worker, meanwhile, self._accept(batch, numbers, b"other" if other_content else b"content")
+        )
 
     @rule(which=BATCH, numbers=REQUESTS, meanwhile=MEANWHILE)
     def the_other_half_of_a_batch_arrives(self, which: int, numbers: list[int], meanwhile: str) -> None:
         """Postgres refused the whole batch, so the worker halves it."""
         for batch in self._pick(which, lambda batch: batch.taken is None):
-            self._lose(batch.worker, meanwhile)
-            self.run(self._accept(batch, numbers, b"content"))
+            self._run_losing(batch.worker, meanwhile, self._accept(batch, numbers, b"content"))
 
     @rule(steps=st.lists(STEP, min_size=2, max_size=6))
     def batches_go_on(self, steps: list[tuple[int, int, int, str, str]]) -> None:
@@ -197,9 +197,7 @@ class StoreMachine(RuleBasedStateMachine):
             fits: Callable[[Batch], bool] = (lambda _: True) if kind == 0 else (lambda batch: not batch.over)
             for batch in self._pick(which, fits):
                 possible = list(self._possible(batch, some, verdict))
-                self._lose(batch.worker, meanwhile)
-                self.run(possible[kind % len(possible)]())
-                self.world.databases[batch.worker].lose_answer = None
+                self._run_losing(batch.worker, meanwhile, possible[kind % len(possible)]())
                 self.the_tables_are_as_they_have_to_be()
 
     @rule(which=BATCH)
@@ -210,30 +208,25 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(worker=WORKER, meanwhile=MEANWHILE)
     def notes_are_written(self, worker: int, meanwhile: str) -> None:
-        self._lose(worker, meanwhile)
-        self.run(self.leases[worker].flush_notes())
+        self._run_losing(worker, meanwhile, self.leases[worker].flush_notes())
 
     @rule(worker=WORKER, silent=st.booleans(), meanwhile=MEANWHILE)
     def due_leases_are_taken_over(self, worker: int, silent: bool, meanwhile: str) -> None:
-        self._lose(worker, meanwhile)
-        self.run(self._take_over(worker, silent=silent))
+        self._run_losing(worker, meanwhile, self._take_over(worker, silent=silent))
 
     @rule(worker=WORKER, some=SOME, meanwhile=MEANWHILE)
     def what_is_due_is_taken(self, worker: int, some: int, meanwhile: str) -> None:
         self.run(self._become_due(some))
         self.run(self.lines[worker].next_in())
-        self._lose(worker, meanwhile)
-        self.run(self._take_due(worker))
+        self._run_losing(worker, meanwhile, self._take_due(worker))
 
     @rule(worker=WORKER, numbers=REQUESTS, when=WHEN, meanwhile=MEANWHILE)
     def a_batch_waits(self, worker: int, numbers: list[int], when: str, meanwhile: str) -> None:
-        self._lose(worker, meanwhile)
-        self.run(self._put_in_line(worker, numbers, when))
+        self._run_losing(worker, meanwhile, self._put_in_line(worker, numbers, when))
 
     @rule(worker=WORKER, most=SOME, meanwhile=MEANWHILE)
     def what_waits_is_claimed(self, worker: int, most: int, meanwhile: str) -> None:
-        self._lose(worker, meanwhile)
-        self.run(self._claim_waiting(worker, most))
+        self._run_losing(worker, meanwhile, self._claim_waiting(worker, most))
 
     @rule(decision=DECISION)
     def people_decide(self, decision: tuple[str, str, int]) -> None:
@@ -247,8 +240,9 @@ class StoreMachine(RuleBasedStateMachine):
     def another_asks_for_the_response(
         self, worker: int, number: int, queue: str | None, meanwhile: str
     ) -> None:
-        self._lose(worker, meanwhile)
-        self.run(self.stores[worker].redirect([(request_id(number), Route(queue, None, None))]))
+        self._run_losing(
+            worker, meanwhile, self.stores[worker].redirect([(request_id(number), Route(queue, None, None))])
+        )
 
     # What happens to workers.
 
@@ -290,8 +284,7 @@ class StoreMachine(RuleBasedStateMachine):
     def a_request_is_cancelled(self, worker: int, which: int, meanwhile: str) -> None:
         """Someone cancels it who does not hold it: the attempt number is the fence."""
         if unfinished := self._unfinished():
-            self._lose(worker, meanwhile)
-            self.run(self._cancel(worker, unfinished[which % len(unfinished)]))
+            self._run_losing(worker, meanwhile, self._cancel(worker, unfinished[which % len(unfinished)]))
 
     @rule(worker=WORKER, which=BATCH)
     def an_answer_is_put_off_that_is_none_yet(self, worker: int, which: int) -> None:
@@ -301,8 +294,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(worker=WORKER, meanwhile=MEANWHILE)
     def what_waits_for_a_queue_is_sent(self, worker: int, meanwhile: str) -> None:
-        self._lose(worker, meanwhile)
-        self.run(self._send(worker))
+        self._run_losing(worker, meanwhile, self._send(worker))
 
     # At the very same moment.
 
@@ -462,10 +454,16 @@ class StoreMachine(RuleBasedStateMachine):
         if batch.over:
             yield lambda: self._end(batch)
 
+    def _run_losing(self, worker: int, meanwhile: str, step: Coroutine[Any, Any, object]) -> None:
+        """Runs a step, and loses the answer of its first statement, if it makes one; the worker repeats that
+        after what happens meanwhile.
+        """
+        if meanwhile != "no loss":
+            self._lose(worker, meanwhile)
+        self.run(step)
+        self.world.databases[worker].lose_answer = None
+
     def _lose(self, worker: int, meanwhile: str) -> None:
-        """Loses the answer of this worker's next statement; the worker repeats the statement after `then`."""
-        if meanwhile == "no loss":
-            return
         self.world.happened[f"answer lost: {meanwhile}"] += 1
 
         async def happens() -> None:
