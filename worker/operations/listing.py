@@ -9,7 +9,8 @@ from worker.operations import counts
 from worker.operations.filters import Filter, Page
 from worker.postgres.database import Database
 
-LOOKED_AT = 10_000  # requests for one page: enough for most, and soon done
+LOOKED_AT = 5_000  # requests for one page: enough for most, and soon done
+_FOR_A_REASON = 4  # times as long it takes to look at one, where the reason of its failure counts
 GROUPED = 1_000  # of those that match: why they failed
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _LAST_ID = UUID(int=(1 << 128) - 1)
@@ -47,6 +48,7 @@ class Found(NamedTuple):
     ids: list[UUID]
     matching: int  # of those looked at
     looked: int
+    cut: bool  # there may be more behind those
     more: UUID | None  # to go on after; None: there are no more
 
 
@@ -59,6 +61,7 @@ class Listing(NamedTuple):
     reasons: list[tuple[str, int]]  # of those looked at, up to some number: why they failed
     builds: list[tuple[str, int]]
     looked: int
+    cut: bool  # there may be more behind those
     more: UUID | None
 
 
@@ -73,10 +76,11 @@ async def page(database: Database, wanted: Filter, shown: Page) -> Listing:
     return Listing(
         requests=[Listed(**row) for row in rows],
         number=found.matching if kept is None else kept,
-        exact=kept is not None or (found.looked < LOOKED_AT and shown.after is None),
+        exact=kept is not None or (not found.cut and shown.after is None),
         reasons=groups["reason"],
         builds=groups["build"],
         looked=found.looked,
+        cut=found.cut,
         more=found.more,
     )
 
@@ -95,8 +99,9 @@ async def matching(database: Database, wanted: Filter, shown: Page, *, at_least:
             place = finished if shown.sort == "finished" else took
             place = float("-inf") if place is None else place
     number = max(shown.limit + 1, at_least)
+    bound = LOOKED_AT if wanted.reason is None else max(1, LOOKED_AT // _FOR_A_REASON)
     for way, key in _ways(wanted):
-        for most in _looks(wanted, shown, number):
+        for most in _looks(wanted, shown, number, bound):
             rows = await database.call(
                 "matching", way, wanted.org, wanted.since or _FIRST, last, last_id, key, most,
                 *_conditions(wanted), place, shown.after, number, shown.sort, aside=True,
@@ -104,14 +109,20 @@ async def matching(database: Database, wanted: Filter, shown: Page, *, at_least:
             looked, reached, count, ids = rows[0]
             if looked < most or len(ids) == number:
                 break
-        if 0 < looked < LOOKED_AT or way not in _UNORDERED:
+        if 0 < looked < bound or way not in _UNORDERED:
             break
     more = None
     if len(ids) > shown.limit:
         more = ids[shown.limit - 1]
-    elif looked >= LOOKED_AT and shown.sort == "received":
+    elif looked >= bound and shown.sort == "received":
         more = reached  # nothing more among those looked at: it goes on behind them
-    return Found(ids if at_least else ids[: shown.limit], count, looked, more)
+    return Found(
+        ids=ids if at_least else ids[: shown.limit],
+        matching=count,
+        looked=looked,
+        cut=looked >= bound,
+        more=more,
+    )
 
 
 def _ways(wanted: Filter) -> Sequence[tuple[str, str | None]]:
@@ -134,12 +145,12 @@ def _ways(wanted: Filter) -> Sequence[tuple[str, str | None]]:
     return by_time
 
 
-def _looks(wanted: Filter, shown: Page, number: int) -> Sequence[int]:
+def _looks(wanted: Filter, shown: Page, number: int, bound: int) -> Sequence[int]:
     """Choose at how many to look: where the kept counts tell how many match, first whether few are enough."""
     few = 2 * number
-    if _is_kept(wanted) and shown.sort == "received" and few < LOOKED_AT:
-        return (few, LOOKED_AT)
-    return (LOOKED_AT,)
+    if _is_kept(wanted) and shown.sort == "received" and few < bound:
+        return (few, bound)
+    return (bound,)
 
 
 def _conditions(wanted: Filter) -> tuple[Any, ...]:

@@ -25,9 +25,9 @@ EXAMPLES = """\
   session-worker requests list --since 2026-11-24 --until 2026-11-25 --csv
   session-worker requests list --code timeout --after REQUEST_ID
 
-The last received come first, of 10,000 that are looked at. Where more have to
-be looked through, as for a rare --reason, --after goes on behind them; the
-orders of --sort are those of the 10,000.
+The last received come first, of 5,000 that are looked at (1,250 with --reason).
+Where more have to be looked through, as for a rare --reason, --after goes on
+behind them; the orders of --sort are those of what was looked at.
 """
 _GROUPS_SHOWN = 5
 _DAY_SECONDS = 86_400
@@ -89,7 +89,7 @@ def table_of(requests: list[Listed], now: datetime) -> Table:
 
 def told(wanted: Filter, found: Listing) -> list[str]:
     """Say how many there are, where they go on, and what they have in common."""
-    looked = found.more is not None and found.looked >= listing.LOOKED_AT
+    looked = found.more is not None and found.cut
     among = f" among the {found.looked:,} that were looked at" if looked else ""
     if found.number == 0:
         lines = [f"no request matches{among}"]
