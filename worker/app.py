@@ -15,6 +15,7 @@ from worker.postgres.election import Election
 from worker.postgres.leases import Leases
 from worker.postgres.migrate import settle
 from worker.postgres.rule_book import RuleBook
+from worker.process import own_task
 from worker.rabbitmq import intake, serving, topology
 from worker.rabbitmq.depths import Depths
 from worker.rabbitmq.eager_reading import read_eagerly
@@ -89,16 +90,11 @@ async def _run(settings: Settings, given: Given, parts: Parts, stop: asyncio.Eve
                     ended.result()
         await _drain(parts, feed, settings.grace_seconds)
     finally:
-        for task in (asked, feed, *running):
-            task.cancel()
-        parts.recovery.running.cancel()
-        for taking in parts.takings:
-            taking.running.cancel()
-        await asyncio.gather(asked, feed, *running, return_exceptions=True)
+        await own_task.end([asked, feed, *running])
         await parts.beside.cancel()
-        await parts.recovery.running.drain()
+        await parts.recovery.running.end()
         for taking in parts.takings:
-            await taking.running.drain()
+            await taking.running.end()
         await parts.reading.close()
         await _sign_off(parts.leases)
 
@@ -220,6 +216,5 @@ async def _unless_stopped(beginning: Coroutine[None, None, None], stop: asyncio.
     if task.done():
         task.result()
         return True
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await own_task.end([task])
     return False

@@ -7,8 +7,10 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
+import aio_pika
 import asyncpg
 import pytest
 from support.faults.load import Books, Producers, keeping_books, subscribe, waiting_for
@@ -23,6 +25,7 @@ from schemas import CreateSessionRequest
 from worker import app
 from worker.handlers import Context, RetryLater
 from worker.operations.promises import verify
+from worker.rabbitmq.depths import Depths
 
 BUSY = {"WORKER_HANDLER": "support.faults.handlers:takes_a_moment"}
 GATED = {"WORKER_HANDLER": "support.faults.handlers:waits_for_the_gate"}
@@ -175,6 +178,31 @@ async def test_what_is_being_written_is_on_record_before_it_stops(
     assert response_in(await desk.next()).status == "completed"
     assert await db.fetchval("select count(*) from leases") == 0
     assert await db.fetchval("select published_at is not null and attempt = 2 from requests")
+
+
+@pytest.mark.parametrize(
+    ("of", "name"), [(aio_pika.Connection, "connect"), (Depths, "ask")], ids=["connecting", "in a service"]
+)
+async def test_it_stops_though_a_library_loses_a_cancellation(
+    of: type[Any], name: str, new_worker: NewWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached, lost = asyncio.Event(), asyncio.Event()
+    original = getattr(of, name)
+
+    async def loses_it(*args: Any, **kwargs: Any) -> Any:
+        reached.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            lost.set()
+        return await original(*args, **kwargs)
+
+    monkeypatch.setattr(of, name, loses_it)
+    worker = await new_worker(until_ready=False)
+    await asyncio.wait_for(reached.wait(), 10)
+    async with asyncio.timeout(CLOSING_SECONDS):
+        await worker.stop()
+    assert lost.is_set()
 
 
 async def test_a_second_signal_ends_it_at_once_and_nothing_is_lost(

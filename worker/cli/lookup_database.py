@@ -11,6 +11,7 @@ from worker.cli.reaching import reach
 from worker.monitoring.readiness import Readiness
 from worker.postgres.database import PART, Database
 from worker.postgres.migrate import require_current
+from worker.process import own_task
 from worker.process.identity import new_identity
 from worker.settings import Settings
 from worker.tls import context_from
@@ -37,8 +38,7 @@ class LookupDatabase(Database):
 
     async def close(self) -> None:
         if self._telling is not None:
-            self._telling.cancel()
-            await asyncio.gather(self._telling, return_exceptions=True)
+            await own_task.end([self._telling])
         await super().close()
 
     async def call(self, query: str, *args: Any, **_how: Any) -> list[Any]:  # noqa: ANN401 — a statement's arguments

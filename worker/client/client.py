@@ -92,8 +92,7 @@ class Client:
         """Calls that still wait end with ClientClosed; responses in hand that are not done with go back."""
         self._closed = True
         if self._opening is not None:
-            self._opening.cancel()
-            await asyncio.gather(self._opening, return_exceptions=True)
+            await own_task.end([self._opening])
         await self._calls.close()
         await asyncio.gather(*(subscription.close() for subscription in self._subscriptions))
 

@@ -11,6 +11,7 @@ from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import AMQPError
 
 from worker.client.errors import BrokerUnreachable, ClientError
+from worker.process import own_task
 from worker.rabbitmq.connection import REFUSED, Broker
 from worker.rabbitmq.lenient_reading import read_leniently
 from worker.rabbitmq.reconnecting import Loss, serve_for_ever
@@ -65,8 +66,7 @@ class Link:
 
     async def close(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await own_task.end([self._task])
 
     def _on_loss(self, loss: Loss) -> None:
         """Log why the connection is lost, a new reason as a warning. At first, a refusal ends the link."""

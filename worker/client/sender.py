@@ -132,6 +132,5 @@ class Sender:
             self._connected.clear()
             line.over.set()
             if self._reply_queue is not None:
-                self._reply_queue.cancel()
-                await asyncio.gather(self._reply_queue, return_exceptions=True)
+                await own_task.end([self._reply_queue])
                 self._reply_queue = None

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, 
 from uuid import UUID
 
 from worker.client.request import Request, RequestMessage, message_of
+from worker.process import own_task
 
 
 async def submit_in_order(
@@ -39,12 +40,8 @@ async def submit_in_order(
             yield request_id
         await feeding
     finally:
-        feeding.cancel()
-        await asyncio.gather(feeding, return_exceptions=True)
-        rest = [left[1] for _ in range(in_flight.qsize()) if (left := in_flight.get_nowait())]
-        for sending in rest:
-            sending.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
+        await own_task.end([feeding])
+        await own_task.end(left[1] for _ in range(in_flight.qsize()) if (left := in_flight.get_nowait()))
 
 
 async def _each(requests: Iterable[Request] | AsyncIterable[Request]) -> AsyncGenerator[Request, None]:

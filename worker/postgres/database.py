@@ -21,6 +21,7 @@ from worker.postgres.installation import use_schema
 from worker.postgres.locks import lock_holders
 from worker.postgres.sql import load_queries
 from worker.postgres.transactions import Transactions
+from worker.process import own_task
 
 T = TypeVar("T")
 Fetching = Awaitable[Sequence[asyncpg.Record]]
@@ -195,8 +196,7 @@ class Database:
 
     async def close(self) -> None:
         if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+            await own_task.end([self._watching])
         if self._pool is None:
             return
         try:

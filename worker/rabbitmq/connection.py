@@ -1,5 +1,6 @@
 """Connects to the broker: its hosts are tried in turn. The worker and the client share it."""
 
+import asyncio
 import ssl
 
 import aio_pika
@@ -12,6 +13,8 @@ from aiormq.exceptions import (
     ProbableAuthenticationError,
 )
 from yarl import URL
+
+from worker.process import own_task
 
 Connection = AbstractConnection
 """The type of a connection, for those who only hand it on."""
@@ -46,6 +49,9 @@ class Broker:
                 # The client library's way of saying that the broker refused to open it.
                 raise ConnectionNotAllowed("the vhost is not there, or not for this user") from error
             raise
+        if own_task.is_being_cancelled():  # which the library may have lost: see `own_task.end`
+            await connection.close()
+            raise asyncio.CancelledError
         return connection
 
 

@@ -76,8 +76,6 @@ async def serve_together(*services: Coroutine[None, None, None]) -> None:
     try:
         ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await own_task.end(tasks)
     for task in ended:
         task.result()

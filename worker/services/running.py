@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Coroutine
 
+from worker.process import own_task
+
 
 class Running:
     """Keeps the tasks of a service until they have ended. Whoever takes work that it then begins holds
@@ -27,6 +29,8 @@ class Running:
             pass
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def cancel(self) -> None:
-        for task in self._tasks:
-            task.cancel()
+    async def end(self) -> None:
+        """Wait for what is being taken, and cancel all that is running."""
+        async with self.taking:
+            pass
+        await own_task.end(self._tasks)

@@ -103,9 +103,7 @@ class HandlerCreation:
                 done, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
                 yield [self._verdict_of(call, calls.pop(call)) for call in done]
         finally:
-            for call in calls:
-                call.cancel()
-            await asyncio.gather(*calls, return_exceptions=True)
+            await own_task.end(calls)
 
     def _verdict_of(self, call: "asyncio.Task[Verdict]", work: Work) -> Verdict:
         if call.cancelled():  # by the handler itself: the worker cancels calls at the end of a batch only

@@ -7,6 +7,7 @@ from collections.abc import Coroutine, Sequence
 import structlog
 
 from worker.errors import ReaderUnavailable
+from worker.process import own_task
 from worker.rabbitmq.channel_session import Delivery
 from worker.rabbitmq.intake import Intake
 from worker.reading.reader import Reader
@@ -61,10 +62,7 @@ class ReadingApart:
         """Stop at once. The deliveries in hand come again when their channel has closed."""
         self._waiting.clear()
         self._read.clear()
-        tasks = [*self._running, *([self._reading] if self._reading else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await own_task.end([*self._running, *([self._reading] if self._reading else [])])
 
     async def _read_all(self) -> None:
         try:

@@ -3,14 +3,13 @@
 import argparse
 import asyncio
 import os
-from contextlib import suppress
 
 from worker.app import run_worker
 from worker.cli import event_loop, exits
 from worker.cli.options import positive
 from worker.cli.reaching import refusal
 from worker.monitoring import log
-from worker.process import signals
+from worker.process import own_task, signals
 from worker.process.supervisor import supervise
 from worker.settings import Settings, read_settings
 
@@ -53,9 +52,7 @@ async def _run(settings: Settings, parent: int) -> None:
         raise
     finally:
         if orphaned:
-            orphaned.cancel()
-            with suppress(asyncio.CancelledError):
-                await orphaned
+            await own_task.end([orphaned])
 
 
 async def _stop_with(parent: int, stop: asyncio.Event) -> None:

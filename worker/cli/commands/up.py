@@ -18,7 +18,7 @@ from worker.cli.servers import broker_for
 from worker.monitoring import log
 from worker.monitoring.readiness import Readiness
 from worker.postgres import migrate
-from worker.process import signals
+from worker.process import own_task, signals
 from worker.rabbitmq import topology
 from worker.settings import Settings
 from worker.stack import Stack, local_stack
@@ -57,8 +57,7 @@ async def _up() -> None:
         try:
             await run_worker(settings, stop, lambda port, readiness: started.set_result((port, readiness)))
         finally:
-            telling.cancel()
-            await asyncio.gather(telling, return_exceptions=True)
+            await own_task.end([telling])
             say("stopping the servers …")
 
 

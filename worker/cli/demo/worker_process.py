@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 
 from worker.cli import exits
 from worker.cli.exits import CommandError
-from worker.process import own_command
+from worker.process import own_command, own_task
 from worker.settings import Settings
 
 _READY_SECONDS = 40
@@ -47,8 +47,7 @@ class WorkerProcess:
         finally:
             if self._process.returncode is None:
                 self._process.kill()
-            self._reading.cancel()
-            await asyncio.gather(self._reading, return_exceptions=True)
+            await own_task.end([self._reading])
 
     async def _read(self) -> None:
         """Read all that the worker logs, so that it never waits for a reader, and keep the last lines."""

@@ -1,0 +1,65 @@
+"""A task that is ended ends, also where a library loses its cancellation."""
+
+import asyncio
+
+import pytest
+
+from worker.process import own_task
+
+
+async def _serve_after_a_lost_cancellation(reached: asyncio.Event) -> None:
+    """Waits as a library would that lets a cancellation go by, and then serves for ever."""
+    try:
+        reached.set()
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        pass
+    await asyncio.Event().wait()
+
+
+async def test_a_task_that_lost_its_cancellation_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_task, "_AGAIN_SECONDS", 0.01)
+    reached = asyncio.Event()
+    task = asyncio.create_task(_serve_after_a_lost_cancellation(reached))
+    await reached.wait()
+    async with asyncio.timeout(10):
+        await own_task.end([task])
+    assert task.cancelled()
+
+
+async def test_what_closes_in_order_is_left_the_time_to() -> None:
+    begun, closed = asyncio.Event(), asyncio.Event()
+
+    async def serve() -> None:
+        try:
+            begun.set()
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.2)
+            closed.set()
+
+    task = asyncio.create_task(serve())
+    await begun.wait()
+    await own_task.end([task])
+    assert closed.is_set()
+
+
+async def test_an_error_at_the_end_is_dropped_and_an_ended_task_stays_as_it_is() -> None:
+    begun = asyncio.Event()
+
+    async def serve() -> None:
+        try:
+            begun.set()
+            await asyncio.Event().wait()
+        finally:
+            raise OSError("the connection is gone")
+
+    async def done() -> int:
+        return 3
+
+    failing, ended = asyncio.create_task(serve()), asyncio.create_task(done())
+    await begun.wait()
+    assert await ended == 3
+    await own_task.end([failing, ended])
+    assert isinstance(failing.exception(), OSError)
+    assert ended.result() == 3
