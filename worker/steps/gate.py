@@ -50,6 +50,10 @@ class Gate:
     def rules(self) -> Rules:
         return self._rules
 
+    def weight_of(self, org: str) -> float:
+        """Return the share of this organisation, beside those of the others."""
+        return self._rules.weight_of(org)
+
     @property
     def worker_paused(self) -> bool:
         return self._me in self._rules.paused_workers
