@@ -22,7 +22,7 @@ def delivery(tag: int, session: ChannelSession = HERE) -> Delivery:
 
 def filled(lines: Iterable[str], **weights: float) -> FairBuffer[Delivery]:
     """Returns a buffer to which one delivery after the other came, for these lines."""
-    buffer = FairBuffer[Delivery](lambda name: weights.get(name, 1.0))
+    buffer = FairBuffer[Delivery](lambda name: weights.get(name, 1.0), 10)
     for tag, name in enumerate(lines):
         buffer.add(name, delivery(tag))
     return buffer
@@ -54,6 +54,31 @@ def test_a_line_that_comes_again_has_saved_up_nothing() -> None:
     for tag in range(1000, 1100):
         buffer.add("a", delivery(tag))
     assert 9 <= sum(tag >= 1000 for tag in taken(buffer, 20)) <= 11
+
+
+def test_who_is_taken_at_once_has_no_more_than_its_share() -> None:
+    buffer, order = filled(["flood"] * 1000), list[int]()
+    for tag in range(100):
+        buffer.add("eager", delivery(2000 + tag))
+        while buffer.passes_by:
+            order.append(buffer.next().tag)
+        order += taken(buffer, tag % 2)
+    of_flood = sum(tag < 1000 for tag in order)
+    assert abs(len(order) - 2 * of_flood) <= 2
+
+
+def test_it_passes_by_only_before_a_long_line() -> None:
+    buffer = filled(["a", "b"] * 5)
+    buffer.add("c", delivery(100))
+    before = buffer.passes_by
+    for tag in range(200, 210):
+        buffer.add("a", delivery(tag))
+    taken(buffer, 3)
+    buffer.add("d", delivery(300))
+    assert (before, buffer.passes_by) == (False, True), "at first no line is long"
+    assert 300 in taken(buffer, 3)
+    taken(buffer, 100)
+    assert not len(buffer)
 
 
 @given(st.lists(st.sampled_from("abcd"), max_size=60), st.data())

@@ -39,6 +39,13 @@ def read_eagerly() -> bool:
     return True
 
 
+def _properties_in(header: bytes) -> spec.Basic.Properties:
+    """Read the properties in the payload of a header frame."""
+    frame = ContentHeader()
+    frame.unmarshal(header)
+    return frame.properties
+
+
 class Arrived(NamedTuple):
     """A delivery as it came: its properties are read when it is taken."""
 
@@ -49,17 +56,13 @@ class Arrived(NamedTuple):
     body: bytes
     dropped: Dropped | None
 
+    def properties_read(self) -> spec.Basic.Properties:
+        return _properties_in(self.properties) if isinstance(self.properties, bytes) else self.properties
+
 
 Receive = Callable[[Arrived], None]
 BodyFor = Callable[[int, Callable[[], spec.Basic.Properties]], Body]
 """Chooses what takes the pieces of a body of this size, if need be by the message's properties."""
-
-
-def properties_in(header: bytes) -> spec.Basic.Properties:
-    """Read the properties in the payload of a header frame."""
-    frame = ContentHeader()
-    frame.unmarshal(header)
-    return frame.properties
 
 
 class _Deliveries:
@@ -87,7 +90,7 @@ class _Deliveries:
         if kind == _HEADER and frame[7:9] == _BASIC:
             header = self._header = frame[7:-1]
             self._missing = int.from_bytes(header[4:12], "big")
-            self._body = self._body_for(self._missing, lambda: properties_in(header))
+            self._body = self._body_for(self._missing, lambda: _properties_in(header))
         elif kind == _BODY and self._body is not None:
             self._body.add(frame[7:-1])
             self._missing -= len(frame) - 8
@@ -155,7 +158,7 @@ class _EagerReceiver(aiormq.connection.FrameReceiver):
         return frame
 
     async def _more_comes(self) -> bool:
-        """Wait for more bytes. Where the stream ends in another way, return False: of that the library tells."""
+        """Wait for more bytes. Return False where the stream ends otherwise: of that the library tells."""
         reader: Any = self.reader
         if reader._eof or reader.exception():  # noqa: SLF001 — see above
             return False

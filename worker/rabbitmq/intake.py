@@ -82,9 +82,11 @@ class Turns(NamedTuple):
 
     line_of: Callable[[bytes], str]
     weight_of: Callable[[str], float]
+    long: int
+    """A line with more in it is a long one."""
 
 
-ONE_LINE = Turns(lambda _body: "", lambda _line: 1.0)
+ONE_LINE = Turns(lambda _body: "", lambda _line: 1.0, 1 << 30)
 """The deliveries are taken in the order of their arrival."""
 
 
@@ -108,7 +110,8 @@ class Intake:
         self._metrics = metrics
         self._part = part
         self._line_of = turns.line_of
-        self._buffer: FairBuffer[_Buffered | Delivery] = FairBuffer(turns.weight_of)
+        self._buffer: FairBuffer[_Buffered | Delivery] = FairBuffer(turns.weight_of, turns.long)
+        self._passing = asyncio.Event()
         self._arrived = asyncio.Event()
         self._filled = asyncio.Event()
         self._short_of_room = asyncio.Event()
@@ -151,6 +154,19 @@ class Intake:
                 await self._readiness.change()
         return 0
 
+    async def passers_by(self) -> bool:
+        """Wait for deliveries whose turn it is before a long line. Returns False once it is stopped."""
+        while not self._stopping:
+            if self.passes_by and self._readiness.are_up(*_NEEDED):
+                return True
+            self._passing.clear()
+            await self._passing.wait()
+        return False
+
+    @property
+    def passes_by(self) -> bool:
+        return self._buffer.passes_by and not self._held_back.is_set()
+
     @property
     def buffered(self) -> int:
         return len(self._buffer)
@@ -174,19 +190,23 @@ class Intake:
         """The size of all bodies in hand, taken or not."""
         return sum(session.held_bytes for session in self._sessions)
 
-    def take(self, most: int) -> list[Delivery]:
+    def take(self, most: int, *, passing: bool = False) -> list[Delivery]:
         """Take what has arrived, at most `most` deliveries. Large ones make a small batch: they take long to
-        read, and the others with them would wait for it.
+        read, and the others with them would wait for it. `passing`: only those before a long line.
         """
         batch: list[Delivery] = []
         size = 0
         off = self._stopping or self._held_back.is_set()
         while self._buffer and len(batch) < most and size < _BATCH_BYTES and not off:
+            if passing and not self._buffer.passes_by:
+                break
             one = self._buffer.next()
             if one.session.open:
                 delivery = one if isinstance(one, Delivery) else _delivery(one)
                 batch.append(delivery)
                 size += len(delivery.message.body)
+        if self._buffer.passes_by:
+            self._passing.set()
         return batch
 
     def take_over(self, deliveries: Sequence[Delivery]) -> None:
@@ -224,6 +244,7 @@ class Intake:
         """Stop consuming, and give back what is buffered at once: others may be free for it."""
         self._stopping = True
         self._arrived.set()
+        self._passing.set()
         self._readiness.nudge()
         for session in self._sessions:
             if session.open:
@@ -306,6 +327,8 @@ class Intake:
                 self._line_of(arrived.body), _Buffered(arrived.tag, arrived, source, session, clock())
             )
             self._arrived.set()
+            if self._buffer.passes_by:
+                self._passing.set()
             if not self._filled.is_set() and self.is_full:
                 self._filled.set()
 
@@ -389,10 +412,8 @@ def _delivery(one: _Buffered) -> Delivery:
 
 
 def _properties(arrived: Arrived) -> spec.Basic.Properties:
-    if not isinstance(arrived.properties, bytes):
-        return arrived.properties
     try:
-        return eager_reading.properties_in(arrived.properties)
+        return arrived.properties_read()
     except (ValueError, LookupError, struct.error, PAMQPException):
         _log.warning("intake.properties_unreadable", delivery=arrived.tag, consequence="it is read without")
         return spec.Basic.Properties()
