@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
-from aiormq.abc import DeliveredMessage
 
 from bench import report
 from bench.contenders import THIS_WORKER
@@ -22,6 +21,7 @@ from bench.stage import (
     say,
     until_quiet,
 )
+from worker.rabbitmq.eager_reading import Arrived
 
 SUITE = "flat"
 TABLES = ("requests", "request_transitions", "sessions", "leases", "workers")
@@ -142,7 +142,7 @@ async def _times_of(site: Site, requests: int, times: list[float] | None = None)
     clock = asyncio.get_running_loop().time
     done = asyncio.Event()
 
-    def heard(_message: DeliveredMessage) -> None:
+    def heard(_message: Arrived) -> None:
         times.append(clock())
         if len(times) == requests:
             done.set()

@@ -4,11 +4,11 @@ import asyncio
 import time
 
 import asyncpg
-from aiormq.abc import DeliveredMessage
 
 from bench import report
 from bench.contenders import THIS_WORKER
-from bench.stage import Servers, a_site, check_work, fill, listening, rss_bytes, running, say
+from bench.stage import Servers, a_site, check_work, fill, listening, message_id_of, rss_bytes, running, say
+from worker.rabbitmq.eager_reading import Arrived
 
 SUITE = "flood"
 COMMIT_SECONDS = 0.05
@@ -21,8 +21,8 @@ async def run(servers: Servers, requests: int) -> str:
         order: list[str] = []
         done = asyncio.Event()
 
-        def heard(message: DeliveredMessage) -> None:
-            order.append(message.header.properties.message_id or "")
+        def heard(message: Arrived) -> None:
+            order.append(message_id_of(message))
             if len(order) == requests:
                 done.set()
 

@@ -10,13 +10,24 @@ from typing import NamedTuple, Self
 import aio_pika
 import asyncpg
 from aio_pika.abc import AbstractIncomingMessage
-from aiormq.abc import DeliveredMessage
 
 from bench import report
 from bench.contenders import CONTENDERS, PYTHON, THIS_WORKER
 from bench.peers.fill import bodies
-from bench.stage import PEERS, Servers, Site, a_site, listening, publish, running, say, underlying
+from bench.stage import (
+    PEERS,
+    Servers,
+    Site,
+    a_site,
+    listening,
+    message_id_of,
+    publish,
+    running,
+    say,
+    underlying,
+)
 from bench.throughput import measure
+from worker.rabbitmq.eager_reading import Arrived
 
 SUITE = "latency"
 _WARM_UP = 50
@@ -156,8 +167,8 @@ async def _loaded(servers: Servers, per_second: float) -> Times:
         over, ended = asyncio.Event(), False
         begun = time.perf_counter()
 
-        def heard(message: DeliveredMessage) -> None:
-            at = sent.pop(message.header.properties.message_id or "", None)
+        def heard(message: Arrived) -> None:
+            at = sent.pop(message_id_of(message), None)
             if at is not None and at - begun > 2:
                 took.append(time.perf_counter() - at)
             if ended and not sent:

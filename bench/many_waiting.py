@@ -6,13 +6,13 @@ from itertools import cycle
 from typing import Any
 
 import asyncpg
-from aiormq.abc import DeliveredMessage
 
 from bench import report
 from bench.contenders import THIS_WORKER
 from bench.quiet_orgs import Asked, QuietOrgs, times_of
 from bench.stage import Servers, a_site, check_work, fill, listening, running, say, until_quiet, until_up
 from bench.throughput import Figures, timed
+from worker.rabbitmq.eager_reading import Arrived
 
 _PAUSE = "insert into pauses (scope, reason, paused_by) values ('all', 'so that all of them wait', 'bench')"
 _RESUME = "delete from pauses where scope = 'all'"
@@ -53,7 +53,7 @@ async def due_at_once(servers: Servers, requests: int, others_per_second: float)
     count = 0
     done = asyncio.Event()
 
-    def heard(_message: DeliveredMessage) -> None:
+    def heard(_message: Arrived) -> None:
         nonlocal count
         count += 1
         if count == requests:

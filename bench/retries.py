@@ -8,7 +8,6 @@ import time
 
 import asyncpg
 import psutil
-from aiormq.abc import DeliveredMessage
 
 from bench import report
 from bench.contenders import THIS_WORKER
@@ -19,6 +18,7 @@ from bench.stage import (
     cost,
     fill,
     listening,
+    message_id_of,
     publish,
     running,
     say,
@@ -26,6 +26,7 @@ from bench.stage import (
     until_quiet,
     until_up,
 )
+from worker.rabbitmq.eager_reading import Arrived
 
 SUITE = "retries"
 _RETRY_SECONDS = 1.0  # what the handler asks for
@@ -78,8 +79,8 @@ async def _paced(servers: Servers, rate: float, seconds: float) -> dict[str, flo
     total = int(rate * seconds)
     finished = asyncio.Event()
 
-    def heard(message: DeliveredMessage) -> None:
-        took.append(time.perf_counter() - sent[message.header.properties.message_id or ""])
+    def heard(message: Arrived) -> None:
+        took.append(time.perf_counter() - sent[message_id_of(message)])
         if len(took) == total:
             finished.set()
 
@@ -129,7 +130,7 @@ async def _as_fast_as_can_be(servers: Servers, requests: int, retry_seconds: flo
     count = 0
     done = asyncio.Event()
 
-    def heard(_message: DeliveredMessage) -> None:
+    def heard(_message: Arrived) -> None:
         nonlocal count
         count += 1
         if count == requests:

@@ -17,7 +17,7 @@ import aio_pika
 import asyncpg
 import psutil
 from aio_pika.abc import AbstractConnection
-from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.abc import AbstractChannel
 from aiormq.channel import Channel
 from pamqp import commands as spec
 
@@ -25,7 +25,7 @@ from bench.peers.fill import ORG, bodies
 from worker.messages.large_bodies import Whole
 from worker.postgres.migrate import migrate
 from worker.rabbitmq import topology
-from worker.rabbitmq.eager_reading import divert_deliveries
+from worker.rabbitmq.eager_reading import Arrived, divert_deliveries
 from worker.rabbitmq.writing import Outgoing, write_batch
 
 PEERS = Path(__file__).parent / "peers"
@@ -209,11 +209,11 @@ async def publish(
 
 @asynccontextmanager
 async def listening(
-    connection: AbstractConnection, queue: str, heard: Callable[[DeliveredMessage], None]
+    connection: AbstractConnection, queue: str, heard: Callable[[Arrived], None]
 ) -> AsyncIterator[None]:
     """Hears every message of a queue, as cheaply as possible: the listener shares the cores."""
     channel = await underlying(connection, confirms=False)
-    divert_deliveries(channel, {queue: lambda message, _dropped: heard(message)}, lambda _header: Whole())
+    divert_deliveries(channel, {queue: heard}, lambda _size, _properties: Whole())
     await channel.basic_consume(queue, _nothing, no_ack=True, consumer_tag=queue)
     try:
         yield
@@ -221,7 +221,11 @@ async def listening(
         await channel.close()
 
 
-async def _nothing(_message: DeliveredMessage) -> None:
+def message_id_of(message: Arrived) -> str:
+    return message.properties_read().message_id or ""
+
+
+async def _nothing(_message: object) -> None:
     raise AssertionError("deliveries are diverted")
 
 

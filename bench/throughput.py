@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import psutil
-from aiormq.abc import DeliveredMessage
 
 from bench import report
 from bench.contenders import CONTENDERS, HOOK_CALLS, HOOK_SECONDS, SLOW_HOOK, Contender
@@ -28,6 +27,7 @@ from bench.stage import (
     underlying,
     until_quiet,
 )
+from worker.rabbitmq.eager_reading import Arrived
 
 SUITE = "throughput"
 _PATIENCE_SECONDS = 300
@@ -107,7 +107,7 @@ async def timed(
     clock = asyncio.get_running_loop().time
     count = 0
 
-    def heard(_message: DeliveredMessage) -> None:
+    def heard(_message: Arrived) -> None:
         nonlocal count
         count += 1
         if count in (first, last):

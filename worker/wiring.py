@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from worker.errors import SettingsError
 from worker.messages.decoding import Limits
+from worker.messages.org import org_in
 from worker.messages.sealing import SealKeys, parse_seal_keys
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.profile import Profile, profile_of
@@ -112,7 +113,6 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
     """Make all the parts, and tell each the ones that it needs."""
     names, readiness, metrics = given.design.names, given.readiness, given.metrics
     bounds = intake.Bounds(settings.prefetch_in_effect, settings.prefetch_bytes, settings.max_body_bytes)
-    taking = intake.Intake(intake.sources_of_requests(names), bounds, readiness, metrics, eager=given.eager)
     cancels = intake.Intake(
         intake.sources_of_cancels(names),
         intake.Bounds(CANCELS_AT_ONCE, _CANCELS_BYTES, settings.max_body_bytes),
@@ -130,6 +130,15 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
         quick=not settings.handler,
         is_full=lambda: taking.is_full,
         breaker_is_open=lambda: given.creation.breaker_open,
+    )
+    by_org = intake.Turns(org_in, gate.weight_of, long=settings.batch_size)
+    taking = intake.Intake(
+        intake.sources_of_requests(names),
+        bounds,
+        readiness,
+        metrics,
+        eager=given.eager,
+        turns=by_org if settings.fair_shares else intake.ONE_LINE,
     )
     answers = outbound(
         settings, given.me, names, given.broker, pool, leases, readiness, metrics, given.fail_point

@@ -14,6 +14,7 @@ from support.harness import (
     eventually,
     good_request,
     metric_becomes,
+    metric_of,
     response_in,
     row_of,
 )
@@ -92,6 +93,31 @@ async def test_a_flood_is_shared_out_also_the_backlog_that_is_there(
     last = max(place for place, one in enumerate(order) if str(one.request_id) in ids)
     assert last < 300, "they came last, and the flood in front of them takes five seconds"
     await metric_becomes(0, worker, "worker_waiting_requests", reason="over_share")
+
+
+async def test_who_comes_behind_a_flood_passes_it_by(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    worker = await new_worker(batch_size=8, batches=1)
+    quiet = [of_org(f"quiet-{n}") for n in range(5)]
+
+    async def all_are_held() -> bool:
+        held = ("worker_in_flight_requests", "worker_buffered_requests")
+        return sum([await metric_of(worker, name) or 0 for name in held]) == 305
+
+    async with db.transaction():
+        await db.execute("lock table requests in access exclusive mode")
+        for _ in range(300):
+            await desk.send(of_org("flood"))
+        for one in quiet:
+            await desk.send(one)
+        await eventually(all_are_held)
+    order = [response_in(await desk.next()) for _ in range(305)]
+
+    assert {one.status for one in order} == {"completed"}
+    ids = {one["request_id"] for one in quiet}
+    last = max(place for place, one in enumerate(order) if str(one.request_id) in ids)
+    assert last < 50, "they came last, and one batch of the flood had begun before them"
 
 
 async def test_a_limit_of_running_requests_holds_on_all_workers(

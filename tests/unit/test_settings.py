@@ -228,7 +228,8 @@ def test_a_key_with_a_passphrase_is_refused_and_asks_for_nothing(
 @pytest.mark.parametrize(
     ("variables", "deliveries"),
     [
-        ({}, 512),
+        ({}, 60_000),
+        ({"FAIR_SHARES": "false"}, 512),
         ({"HANDLER": "m:f"}, 200),
         ({"HANDLER": "m:f", "HANDLER_CONCURRENCY": "1"}, 8),
         ({"HANDLER": "m:f", "HANDLER_CONCURRENCY": "1000"}, 2000),

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import structlog
 from aiormq.abc import ChannelFrame
@@ -14,6 +14,7 @@ from pamqp import commands as spec
 from worker.messages.envelope import Message
 
 _SEND_SECONDS = 10
+_NACKS_AT_ONCE = 1000
 _log = structlog.get_logger(__name__)
 
 
@@ -42,8 +43,9 @@ class ChannelSession:
         self.held_bytes = 0  # of the bodies that are not settled
         self.shed: deque[_Shed] = deque()
         self._hold_back = hold_back
-        self._unsettled: deque[int] = deque()
-        self._settled: set[int] = set()
+        self._oldest = 1  # of what is not settled; the broker counts the deliveries of a channel
+        self._unsettled: set[int] = set()
+        self._settled: set[int] = set()  # of these, which the broker is told later
         self._sizes: dict[int, int] = {}
         self._in_order = asyncio.Lock()  # put() on a full queue of writes does not keep the order
 
@@ -57,7 +59,7 @@ class ChannelSession:
 
     def delivered(self, tag: int, size: int) -> None:
         self.received += 1
-        self._unsettled.append(tag)
+        self._unsettled.add(tag)
         self._sizes[tag] = size
         self.held_bytes += size
 
@@ -99,13 +101,16 @@ class ChannelSession:
         for tag in tags:
             self._free(tag)
         run = 0
-        while self._unsettled and self._unsettled[0] in self._settled:
-            run = self._unsettled.popleft()
-            self._settled.discard(run)
+        while self._unsettled and (self._oldest in self._settled or self._oldest not in self._unsettled):
+            if self._oldest in self._settled:
+                run = self._oldest
+                self._settled.discard(run)
+                self._unsettled.discard(run)
+            self._oldest += 1
         frames = [spec.Basic.Ack(delivery_tag=run, multiple=True)] if run else []
         if self._settled and (everything or len(self._settled) > self._hold_back):
             frames += [spec.Basic.Ack(delivery_tag=tag) for tag in sorted(self._settled)]
-            self._unsettled = deque(tag for tag in self._unsettled if tag not in self._settled)
+            self._unsettled -= self._settled
             self._settled.clear()
         return frames
 
@@ -116,6 +121,9 @@ class ChannelSession:
     async def give_back(self, tags: Sequence[int]) -> None:
         async with self._in_order:
             nacks = [spec.Basic.Nack(delivery_tag=tag, requeue=True) for tag in tags if self.forget(tag)]
+            while len(nacks) > _NACKS_AT_ONCE:
+                await self._send(nacks[:_NACKS_AT_ONCE])
+                del nacks[:_NACKS_AT_ONCE]
             # Acknowledgements may have waited for just these.
             await self._send([*nacks, *self.settle([], everything=False)])
 
@@ -135,7 +143,17 @@ class ChannelSession:
             _log.info("intake.settle_unsent", deliveries=len(frames))
 
 
-def by_session(deliveries: Iterable[Delivery]) -> Iterable[tuple[ChannelSession, list[int]]]:
+class OnLoan(Protocol):
+    """What has the tag and the channel of a delivery."""
+
+    @property
+    def tag(self) -> int: ...
+
+    @property
+    def session(self) -> "ChannelSession": ...
+
+
+def by_session(deliveries: Iterable[OnLoan]) -> Iterable[tuple[ChannelSession, list[int]]]:
     """Group the tags of deliveries by the channel that they came on."""
     tags: dict[int, tuple[ChannelSession, list[int]]] = {}
     for delivery in deliveries:

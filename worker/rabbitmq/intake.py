@@ -1,23 +1,26 @@
 """Takes deliveries in and hands them out in batches. Nothing else settles a delivery."""
 
 import asyncio
-from collections import deque
-from collections.abc import Sequence
+import struct
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import structlog
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import DeliveredMessage
-from pamqp.header import ContentHeader
+from pamqp import commands as spec
+from pamqp.exceptions import PAMQPException
 
 from schemas.wire import RESPONSE_TYPE
 from worker.messages.envelope import Message
-from worker.messages.large_bodies import Body, Dropped, Sieve, Whole
+from worker.messages.large_bodies import Body, Sieve, Whole
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.readiness import Readiness
 from worker.rabbitmq import eager_reading
-from worker.rabbitmq.channel_session import ChannelSession, Delivery, by_session
+from worker.rabbitmq.channel_session import ChannelSession, Delivery, OnLoan, by_session
 from worker.rabbitmq.connection import SETUP_SECONDS
+from worker.rabbitmq.eager_reading import Arrived, Receive
+from worker.rabbitmq.fair_buffer import FairBuffer
 from worker.rabbitmq.line import Line, open_channel
 from worker.rabbitmq.reconnecting import serve_together
 from worker.rabbitmq.topology import CANCEL_KEY, Names
@@ -26,7 +29,8 @@ PART = "requests"
 _NEEDED = ("postgres", "responses")  # without these a delivery is left where it is
 _BATCH_BYTES = 1 << 20
 _CANCEL_SECONDS = 5
-_FULL = 0.9  # of the deliveries that it may hold
+_MOST_UNTOLD = 128  # settled deliveries that the broker is told of later, in one frame
+_FULL = 0.9  # of the deliveries, or of their bytes, that it may hold
 _SHED_SECONDS = 0.05  # between two looks for room, while there is something to give back
 _SHED_PATIENCE = 1.0  # for what was given back to come again; another worker may have it
 _log = structlog.get_logger(__name__)
@@ -37,6 +41,16 @@ class Source(NamedTuple):
 
     queue: str
     taken_by_broker: bool = False
+
+
+class _Buffered(NamedTuple):
+    """A delivery that is not taken yet."""
+
+    tag: int
+    arrived: Arrived
+    source: Source
+    session: ChannelSession
+    received: float
 
 
 class Bounds(NamedTuple):
@@ -60,6 +74,22 @@ def sources_of_dead_letters(names: Names) -> tuple[Source, ...]:
     return (Source(names.dead),)
 
 
+Consume = Callable[[DeliveredMessage], None]
+
+
+class Turns(NamedTuple):
+    """The lines in which deliveries wait to be taken: whose line one is in, and what share that has."""
+
+    line_of: Callable[[bytes], str]
+    weight_of: Callable[[str], float]
+    long: int
+    """A line with more in it is a long one."""
+
+
+ONE_LINE = Turns(lambda _body: "", lambda _line: 1.0, 1 << 30)
+"""The deliveries are taken in the order of their arrival."""
+
+
 class Intake:
     """Gathers what the broker delivers. It never waits for a batch to fill: what has arrived is taken."""
 
@@ -72,13 +102,16 @@ class Intake:
         part: str | None = PART,
         *,
         eager: bool,
+        turns: Turns = ONE_LINE,
     ) -> None:
         self._sources = sources
         self._bounds = bounds
         self._readiness = readiness
         self._metrics = metrics
         self._part = part
-        self._buffer: deque[Delivery] = deque()
+        self._line_of = turns.line_of
+        self._buffer: FairBuffer[_Buffered | Delivery] = FairBuffer(turns.weight_of, turns.long)
+        self._passing = asyncio.Event()
         self._arrived = asyncio.Event()
         self._filled = asyncio.Event()
         self._short_of_room = asyncio.Event()
@@ -95,7 +128,7 @@ class Intake:
     async def serve(self, connection: AbstractConnection) -> None:
         """Consume on a channel of this connection until it is lost."""
         line = Line(await open_channel(connection))
-        session = ChannelSession(line.channel, self._bounds.deliveries // 4)
+        session = ChannelSession(line.channel, min(self._bounds.deliveries // 4, _MOST_UNTOLD))
         self._sessions.append(session)
         try:
             receivers = await self._set_up(session)
@@ -121,14 +154,30 @@ class Intake:
                 await self._readiness.change()
         return 0
 
+    async def passers_by(self) -> bool:
+        """Wait for deliveries whose turn it is before a long line. Returns False once it is stopped."""
+        while not self._stopping:
+            if self.passes_by and self._readiness.are_up(*_NEEDED):
+                return True
+            self._passing.clear()
+            await self._passing.wait()
+        return False
+
+    @property
+    def passes_by(self) -> bool:
+        return self._buffer.passes_by and not self._held_back.is_set()
+
     @property
     def buffered(self) -> int:
         return len(self._buffer)
 
     @property
     def is_full(self) -> bool:
-        """Return whether it holds about as many deliveries as it may: then there are more in the queue."""
-        return sum(session.unsettled for session in self._sessions) >= _FULL * self._bounds.deliveries
+        """Return whether it holds about as much as it may: then there is more in the queue."""
+        unsettled = sum(session.unsettled for session in self._sessions)
+        return (
+            unsettled >= _FULL * self._bounds.deliveries or self.held_bytes >= _FULL * self._bounds.held_bytes
+        )
 
     async def until_full(self) -> None:
         """Return once it holds as many as it may."""
@@ -141,23 +190,29 @@ class Intake:
         """The size of all bodies in hand, taken or not."""
         return sum(session.held_bytes for session in self._sessions)
 
-    def take(self, most: int) -> list[Delivery]:
+    def take(self, most: int, *, passing: bool = False) -> list[Delivery]:
         """Take what has arrived, at most `most` deliveries. Large ones make a small batch: they take long to
-        read, and the others with them would wait for it.
+        read, and the others with them would wait for it. `passing`: only those before a long line.
         """
         batch: list[Delivery] = []
         size = 0
         off = self._stopping or self._held_back.is_set()
         while self._buffer and len(batch) < most and size < _BATCH_BYTES and not off:
-            delivery = self._buffer.popleft()
-            if delivery.session.open:
+            if passing and not self._buffer.passes_by:
+                break
+            one = self._buffer.next()
+            if one.session.open:
+                delivery = one if isinstance(one, Delivery) else _delivery(one)
                 batch.append(delivery)
                 size += len(delivery.message.body)
+        if self._buffer.passes_by:
+            self._passing.set()
         return batch
 
     def take_over(self, deliveries: Sequence[Delivery]) -> None:
         """Put deliveries in line that came by another intake and are for this one."""
-        self._buffer.extend(deliveries)
+        for delivery in deliveries:
+            self._buffer.add(self._line_of(delivery.message.body), delivery)
         self._arrived.set()
 
     async def settle(self, deliveries: Sequence[Delivery], *, everything: bool = False) -> None:
@@ -165,7 +220,7 @@ class Intake:
         for session, tags in by_session(deliveries):
             await session.acknowledge(tags, everything=everything)
 
-    async def give_back(self, deliveries: Sequence[Delivery]) -> None:
+    async def give_back(self, deliveries: Sequence[OnLoan]) -> None:
         """Return deliveries to the broker that could not be dealt with."""
         for session, tags in by_session(deliveries):
             await session.give_back(tags)
@@ -189,6 +244,7 @@ class Intake:
         """Stop consuming, and give back what is buffered at once: others may be free for it."""
         self._stopping = True
         self._arrived.set()
+        self._passing.set()
         self._readiness.nudge()
         for session in self._sessions:
             if session.open:
@@ -204,9 +260,8 @@ class Intake:
 
     async def _give_all_back(self) -> None:
         """Give back what is not taken."""
-        waiting, self._buffer = self._buffer, deque()
         # By hand: to RabbitMQ from 4.3 on that is no sign of a message that kills, a closed channel is.
-        await self.give_back(waiting)
+        await self.give_back(self._buffer.take_all())
         for session in self._sessions:
             await session.give_back(session.take_all_shed())
 
@@ -222,16 +277,16 @@ class Intake:
                 except Exception:  # noqa: BLE001 — as above
                     _log.info("intake.flush_unanswered")
 
-    async def _set_up(self, session: ChannelSession) -> dict[str, eager_reading.Receive]:
+    async def _set_up(self, session: ChannelSession) -> dict[str, Consume]:
         """Prepare the channel; return for each queue what receives its deliveries."""
         async with asyncio.timeout(SETUP_SECONDS):
             await session.channel.basic_qos(prefetch_count=self._bounds.deliveries)
         receivers = {source.queue: self._receiver(session, source) for source in self._sources}
         if self._eager:
             eager_reading.divert_deliveries(session.channel, receivers, self._body_for)
-        return receivers
+        return {queue: self._one_by_one(receive) for queue, receive in receivers.items()}
 
-    async def _consume(self, session: ChannelSession, receivers: dict[str, eager_reading.Receive]) -> None:
+    async def _consume(self, session: ChannelSession, receivers: dict[str, Consume]) -> None:
         """Consume, but for the times when this intake is held back."""
         while True:
             if self._held_back.is_set():
@@ -251,47 +306,54 @@ class Intake:
         if self._part:
             self._readiness.up(self._part)
 
-    def _body_for(self, header: ContentHeader) -> Body:
+    def _body_for(self, size: int, properties: Callable[[], spec.Basic.Properties]) -> Body:
         """Choose what takes the pieces of a body. A response that strayed here is kept, however large: it
         goes to the dead letters.
         """
-        large = header.body_size > self._bounds.body_bytes
-        return Sieve() if large and header.properties.message_type != RESPONSE_TYPE else Whole()
+        large = size > self._bounds.body_bytes
+        return Sieve() if large and properties().message_type != RESPONSE_TYPE else Whole()
 
-    def _receiver(self, session: ChannelSession, source: Source) -> eager_reading.Receive:
+    def _receiver(self, session: ChannelSession, source: Source) -> Receive:
         clock = asyncio.get_running_loop().time
 
-        def receive(message: DeliveredMessage, dropped: Dropped | None = None) -> None:
-            tag = message.delivery_tag or 0
-            properties, body = message.header.properties, message.body
-            if not self._eager and not dropped:
-                part = self._body_for(message.header)
-                part.add(body)
-                body, dropped = part.end()
+        def receive(arrived: Arrived) -> None:
+            size = len(arrived.body)
             held = self.held_bytes
-            if held and held + len(body) > self._bounds.held_bytes:
-                self._shed(session, tag, len(body), source.queue)
+            if held and held + size > self._bounds.held_bytes:
+                self._shed(session, arrived.tag, size, source.queue)
                 return
-            session.delivered(tag, len(body))
-            headers = properties.headers or {}
-            found = Message(
-                body=body,
-                properties=properties,
-                taken_by_broker=str(headers.get("x-first-death-reason", "unknown"))
-                if source.taken_by_broker
-                else None,
-                sent_to_cancel=message.routing_key == CANCEL_KEY,
-                delivery_count=_delivery_count(headers.get("x-delivery-count")),
-                exchange=message.exchange or "",
-                routing_key=message.routing_key or "",
-                dropped=dropped,
+            session.delivered(arrived.tag, size)
+            self._buffer.add(
+                self._line_of(arrived.body), _Buffered(arrived.tag, arrived, source, session, clock())
             )
-            self._buffer.append(Delivery(tag, found, session, clock()))
             self._arrived.set()
+            if self._buffer.passes_by:
+                self._passing.set()
             if not self._filled.is_set() and self.is_full:
                 self._filled.set()
 
         return receive
+
+    def _one_by_one(self, receive: Receive) -> Callable[[DeliveredMessage], None]:
+        """Make what takes a delivery in the client library's own way."""
+
+        def receive_message(message: DeliveredMessage) -> None:
+            properties = message.header.properties
+            part = self._body_for(len(message.body), lambda: properties)
+            part.add(message.body)
+            body, dropped = part.end()
+            receive(
+                Arrived(
+                    tag=message.delivery_tag or 0,
+                    exchange=message.exchange or "",
+                    routing_key=message.routing_key or "",
+                    properties=properties,
+                    body=body,
+                    dropped=dropped,
+                )
+            )
+
+        return receive_message
 
     def _shed(self, session: ChannelSession, tag: int, size: int, queue: str) -> None:
         if not session.shed:
@@ -323,11 +385,38 @@ class Intake:
     def _drop(self, session: ChannelSession) -> None:
         """Forget the deliveries of a lost channel: they come again, and would be worked on twice."""
         self._sessions.remove(session)
-        self._buffer = deque(delivery for delivery in self._buffer if delivery.session is not session)
+        self._buffer.drop(session)
 
     def _taken(self) -> int:
         unsettled = sum(session.unsettled - len(session.shed) for session in self._sessions)
         return max(0, unsettled - len(self._buffer))
+
+
+def _delivery(one: _Buffered) -> Delivery:
+    """Read what came with the body. It is done only now: a flood that waits here is not held up by it."""
+    arrived, properties = one.arrived, _properties(one.arrived)
+    headers = properties.headers or {}
+    message = Message(
+        body=arrived.body,
+        properties=properties,
+        taken_by_broker=str(headers.get("x-first-death-reason", "unknown"))
+        if one.source.taken_by_broker
+        else None,
+        sent_to_cancel=arrived.routing_key == CANCEL_KEY,
+        delivery_count=_delivery_count(headers.get("x-delivery-count")),
+        exchange=arrived.exchange,
+        routing_key=arrived.routing_key,
+        dropped=arrived.dropped,
+    )
+    return Delivery(one.tag, message, one.session, one.received)
+
+
+def _properties(arrived: Arrived) -> spec.Basic.Properties:
+    try:
+        return arrived.properties_read()
+    except (ValueError, LookupError, struct.error, PAMQPException):
+        _log.warning("intake.properties_unreadable", delivery=arrived.tag, consequence="it is read without")
+        return spec.Basic.Properties()
 
 
 def _delivery_count(value: object) -> int:

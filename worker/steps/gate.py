@@ -37,7 +37,8 @@ class Gate:
         self._me = me
         self._fair = fair
         self._max_waiting = max_waiting
-        self._quick = quick  # a request is begun as quickly as it is put in line
+        self.quick = quick
+        """A request is begun as quickly as it is put in line."""
         self._is_full = is_full
         self._full_since: float | None = None
         self._breaker_is_open = breaker_is_open
@@ -49,6 +50,10 @@ class Gate:
     @property
     def rules(self) -> Rules:
         return self._rules
+
+    def weight_of(self, org: str) -> float:
+        """Return the share of this organisation, beside those of the others."""
+        return self._rules.weight_of(org)
 
     @property
     def worker_paused(self) -> bool:
@@ -77,7 +82,7 @@ class Gate:
         now = time.monotonic()
         if self._full_since is None:
             self._full_since = now
-        return not self._quick or now - self._full_since >= _PATIENCE_SECONDS
+        return not self.quick or now - self._full_since >= _PATIENCE_SECONDS
 
     def _joins_its_line(self, org: str) -> bool:
         """Return whether a request of this organisation waits behind those that are in line already. Where
@@ -87,7 +92,7 @@ class Gate:
             self._fair
             and not self.full
             and org in self._in_line
-            and (not self._quick or len(self._in_line) > 1)
+            and (not self.quick or len(self._in_line) > 1)
         )
 
     def learn(self, rules: Rules, in_line: Iterable[str]) -> None:

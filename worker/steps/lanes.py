@@ -1,6 +1,7 @@
 """Step 1 of a batch: what has arrived goes into the pipeline, in several lanes at once."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import structlog
@@ -15,6 +16,7 @@ from worker.steps.reading_apart import ReadingApart
 from worker.steps.slots import Slots, unlimited
 
 CANCELS_AT_ONCE = 64
+_BESIDE = 2  # small batches beside the lanes
 _PAUSE_SECONDS = 1.0
 _log = structlog.get_logger(__name__)
 
@@ -43,13 +45,15 @@ class Lanes:
         self._leases = leases
         self._batch_size = batch_size
         self._free = asyncio.Semaphore(lanes)
+        self._free_beside = asyncio.Semaphore(_BESIDE)
         self._in_hand = 0
 
     async def feed(self) -> None:
         """Feed the lanes until the intakes are stopped and every batch that was begun is done."""
-        async with asyncio.TaskGroup() as both:
-            both.create_task(self._feed_requests())
-            both.create_task(self._feed_cancels())
+        async with asyncio.TaskGroup() as all_three:
+            all_three.create_task(self._feed_passers_by())
+            all_three.create_task(self._feed_requests())
+            all_three.create_task(self._feed_cancels())
 
     async def _feed_requests(self) -> None:
         async with asyncio.TaskGroup() as batches:
@@ -65,7 +69,23 @@ class Lanes:
                 # Those without a slot go into the lines: whose turn it is, is found out there.
                 most = self._batch_size if self._gate.takes_without_slots else slots.count
                 batch = self._beside.keep(self._requests.take(most))
-                batches.create_task(self._run(batch, slots))
+                batches.create_task(self._run(batch, slots, self._pipeline.run, self._free))
+
+    async def _feed_passers_by(self) -> None:
+        """Begin those whose turn it is before a flood at once, in small batches beside the lanes: in a lane
+        they would take as long as the flood's batches do.
+        """
+        if not self._gate.quick:  # a handler's calls are what they would wait for
+            return
+        async with asyncio.TaskGroup() as batches:
+            while await self._requests.passers_by():
+                await self._free_beside.acquire()
+                if self._requests.passes_by:
+                    batch = self._beside.keep(self._requests.take(self._batch_size, passing=True))
+                    slots = unlimited(len(batch))
+                    batches.create_task(self._run(batch, slots, self._pipeline.run_small, self._free_beside))
+                else:
+                    self._free_beside.release()
 
     async def _wait_for_slots(self, most: int) -> Slots:
         """Wait for slots, but only until there is something behind these deliveries to be looked at."""
@@ -114,19 +134,25 @@ class Lanes:
         """Give back what is held: another worker may have room for it later, or this one when it is back."""
         await self._requests.give_back([delivery for delivery, _ in self._pipeline.take_held()])
 
-    async def _run(self, batch: list[Delivery], slots: Slots) -> None:
+    async def _run(
+        self,
+        batch: list[Delivery],
+        slots: Slots,
+        run: Callable[[list[Delivery], Slots], Awaitable[None]],
+        free: asyncio.Semaphore,
+    ) -> None:
         self._in_hand += 1
         try:
             with slots:
                 if batch:  # else its channel was lost in between, or all of it is read apart
-                    await self._pipeline.run(batch, slots)
+                    await run(batch, slots)
         except Exception:  # noqa: BLE001 — logged with its traceback; nothing of it is lost
             _log.exception("batch.failed", requests=len(batch))
             await asyncio.sleep(_PAUSE_SECONDS)
             await self._requests.give_back(batch)
         finally:
             self._in_hand -= 1
-            self._free.release()
+            free.release()
         if not self._in_hand and not self._requests.buffered:
             # No request waits for this now; the next one would. The periodic service tells of an error.
             with suppress(Exception):

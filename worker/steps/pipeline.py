@@ -56,6 +56,10 @@ class Pipeline:
         """Take a batch through all the steps, with the slots that are reserved for it."""
         await self.run_read(await self._steps.decoding.decode(deliveries), slots)
 
+    async def run_small(self, deliveries: Sequence[Delivery], slots: Slots) -> None:
+        """Do the same with a small batch that waits for no other."""
+        await self.run_read(await self._steps.decoding.decode_now(deliveries), slots)
+
     async def run_read(self, reads: Sequence[tuple[Delivery, Read]], slots: Slots) -> None:
         """Do the same from the second step on, for deliveries that were read elsewhere."""
         batch = sort(reads)

@@ -16,7 +16,7 @@ from worker.rabbitmq.channel_session import Delivery
 from worker.steps.verdicts import unrecorded_answer
 from worker.values import Answer, Arrival, Beginning, Cancellation, Read, Unreadable, Unrecorded
 
-_DECODE_SECONDS = 0.02  # of one batch, before the other tasks have their turn
+_DECODE_SECONDS = 0.004  # of one batch, before the other tasks have their turn
 _TURNS = 10
 
 
@@ -49,7 +49,7 @@ class Decoding:
                 return await self.decode_now(batch)
 
     async def decode_now(self, batch: Sequence[Delivery]) -> list[tuple[Delivery, Read]]:
-        """Decode without waiting for the batches before: cancellations are few, and in a hurry."""
+        """Decode without waiting for the batches before: those that are few, and in a hurry."""
         reads: list[tuple[Delivery, Read]] = []
         now, rested = datetime.now(UTC), time.perf_counter()
         for delivery in batch:
