@@ -222,6 +222,13 @@ class Settings(BaseSettings):
         description="Port of health and metrics. With `--processes N` the first worker has this port, and "
         "each further worker the next one. 0 picks any free port.",
     )
+    trace_url: str = Field(
+        default="",
+        pattern=r"^(https?://\S*\{trace_id\}\S*)?$",
+        description="Where a trace can be looked at, with `{trace_id}` in the place of its id: "
+        "`https://grafana.example/explore/trace/{trace_id}`. Commands and console link a request to its trace "
+        "with it.",
+    )
     tls_ca_file: str = Field(
         default="",
         description="File with CA certificates for both servers, in place of the system's.",
