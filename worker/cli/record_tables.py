@@ -16,8 +16,8 @@ _NEWS_PLACE = 2  # below the request's status
 
 
 def render(record: Record, trace_url: str) -> RenderableType:
-    """Lay out the request, its history, failed attempts, session and response, one table each. `trace_url`: the
-    setting.
+    """Lay out the request, its history, failed attempts, session and response, one table each. `trace_url`:
+    the setting.
     """
     parts = [_request(record["request"], trace_url), _history(record["history"])]
     if record["attempts"]:
