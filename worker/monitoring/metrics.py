@@ -15,6 +15,7 @@ from schemas import FailureCode
 from worker.monitoring.crowd import Crowd
 from worker.monitoring.handler_calls import SECONDS, HandlerCalls
 from worker.monitoring.readiness import Readiness
+from worker.monitoring.tracing import OFF, Timed, Tracing
 from worker.monitoring.watched import Watched
 from worker.rules import WaitReason
 from worker.values import Answer, Receipt
@@ -27,7 +28,7 @@ _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 class Metrics:
     """The metrics by name; `docs/operating.md` says what to watch."""
 
-    def __init__(self) -> None:
+    def __init__(self, tracing: Tracing = OFF) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # when a counter was made says nothing, and doubles the page
         registry = self.registry = CollectorRegistry()
         counter = partial(Counter, registry=registry)
@@ -121,7 +122,7 @@ class Metrics:
             "From when a request was made, as far as that is known, to its first confirmed response.",
             ["path", "status"],
         )
-        self.handler_calls = HandlerCalls(registry)
+        self.handler_calls = HandlerCalls(registry, tracing)
         self.loop_lag = seconds(
             "worker_event_loop_lag_seconds", "How late the event loop is, looked at four times a second."
         )
@@ -188,12 +189,12 @@ class Metrics:
         child.observe(max(0.0, at - answer.since.at))
 
     @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        begun = perf_counter()
+    def timed(self, stage: str) -> Iterator[Timed]:
+        timed = Timed()
         try:
-            yield
+            yield timed
         finally:
-            self._stages[stage].observe(perf_counter() - begun)
+            self._stages[stage].observe(timed.end())
 
     @contextmanager
     def in_pieces(self, stage: str) -> Iterator["Pieces"]:

@@ -129,12 +129,16 @@ select request_id, reply_to, correlation_id, traceparent from finished
 
 -- name: retry_later
 -- The next attempt is due after the delay, and no lease holds the request until then. What the last one failed of
--- is noted; where nothing is, no attempt was spent, and the same one goes on.
+-- is noted; where nothing is, no attempt was spent, and the same one goes on. If its span is recorded, the next one
+-- follows from that.
 with moved as (
-  update requests set lease = null, runs_in = null, due_at = now() + make_interval(secs => g.delay)
+  update requests set
+    lease = null, runs_in = null, due_at = now() + make_interval(secs => g.delay),
+    traceparent = coalesce(g.span, requests.traceparent)
   from unnest(
-    $1::uuid[], $2::integer[], $3::double precision[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[]
-  ) as g (request_id, attempt, delay, worker, kind, error_type, reason, place)
+    $1::uuid[], $2::integer[], $3::double precision[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[],
+    $9::text[]
+  ) as g (request_id, attempt, delay, worker, kind, error_type, reason, place, span)
   where requests.request_id = g.request_id and requests.attempt = g.attempt and requests.status = 'processing'
   returning requests.request_id, requests.attempt, g.worker, g.kind, g.error_type, g.reason, g.place
 ), noted as (

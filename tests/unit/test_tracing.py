@@ -1,0 +1,59 @@
+"""Tracing is off unless a collector is set; then a share of the requests is recorded."""
+
+import subprocess
+import sys
+from typing import Any
+from uuid import UUID, uuid5
+
+import pytest
+from structlog.testing import capture_logs
+
+from worker.monitoring.recording import Recording
+from worker.monitoring.tracing import OFF, tracing_of
+from worker.settings import Settings
+
+NAMES: dict[str, Any] = {"requests": "t.requests", "responses": "t.responses", "build": "b", "resource": {}}
+_STARTS = """
+import sys
+from worker.client import Client
+from worker.settings import Settings
+from worker.wiring import given_by
+given = given_by(Settings(amqp_url="amqp://h/%2F", database_url="postgresql://h/x"), eager=False)
+Client("amqp://h/%2F")
+print([name for name in sys.modules if name.startswith("opentelemetry")])
+"""
+
+
+def made(**changes: Any) -> Settings:
+    return Settings(amqp_url="amqp://h/", database_url="postgresql://h/x", **changes)
+
+
+def test_without_a_collector_nothing_of_opentelemetry_is_imported() -> None:
+    said = subprocess.run([sys.executable, "-c", _STARTS], capture_output=True, check=True, text=True)  # noqa: S603 — our own program
+
+    assert said.stdout == "[]\n"
+    assert tracing_of(made(), **NAMES) is OFF
+
+
+def test_without_the_extra_a_worker_says_so_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "worker.monitoring.recording", None)
+
+    with capture_logs() as events:
+        tracing = tracing_of(made(otlp_endpoint="http://collector:4318"), **NAMES)
+
+    assert tracing is OFF
+    assert [(one["event"], one["remedy"]) for one in events] == [
+        ("tracing.not_installed", "install session-worker[worker,tracing]")
+    ]
+
+
+def test_each_worker_chooses_the_same_share() -> None:
+    ids = [uuid5(UUID(int=7), str(number)) for number in range(2000)]
+    chosen = [
+        {one for one in ids if recording.records(one)}
+        for recording in (Recording("http://h", share, **NAMES) for share in (0, 0.1, 0.1, 1))
+    ]
+
+    assert [len(some) for some in (chosen[0], chosen[3])] == [0, 2000]
+    assert chosen[1] == chosen[2]
+    assert 150 < len(chosen[1]) < 250
