@@ -71,7 +71,7 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-e
 lock: .venv/dev ## pin every dependency anew: make lock LOCK_ARGS=--upgrade, or LOCK_ARGS=--dry-run
 	$(COMPILE) --only-build-deps --build-deps-for wheel --build-deps-for editable \
 	  -o requirements/build.lock
-	$(COMPILE) --extra worker -o requirements/worker.lock
+	$(COMPILE) --extra worker --extra tracing -o requirements/worker.lock
 	$(COMPILE) --extra worker --extra local -c requirements/worker.lock -o requirements/local.lock
 	$(COMPILE) --extra worker --extra local --extra dev -c requirements/local.lock \
 	  -c requirements/build.lock -o requirements/dev.lock

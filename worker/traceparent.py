@@ -6,6 +6,7 @@ from typing import NamedTuple, Self
 # Version ff is none. A later version than 00 may have more behind the flags.
 _FORM = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _SAMPLED = 1
+_FLAG = slice(54, 55)  # the digit that has it
 
 
 class TraceParent(NamedTuple):
@@ -23,6 +24,14 @@ class TraceParent(NamedTuple):
             return None
         return cls(trace_id=found[2], span_id=found[3], sampled=bool(int(found[4], 16) & _SAMPLED))
 
+    @classmethod
+    def read_recorded(cls, text: str | None) -> Self | None:
+        """Read it if the trace is recorded, which mostly it is not: that is found out soon."""
+        if text is None or text[_FLAG] not in "13579bdf":
+            return None
+        found = cls.read(text)
+        return found if found and found.sampled else None
+
     def __str__(self) -> str:
         return f"00-{self.trace_id}-{self.span_id}-{int(self.sampled):02x}"
 
@@ -37,5 +46,11 @@ def trace_link(template: str, text: str | None) -> str | None:
     """Make the address of the trace from the setting `WORKER_TRACE_URL`. None: the setting is empty, or there
     is nothing to see under an address, since nobody has recorded this trace.
     """
-    found = TraceParent.read(text)
-    return template.replace("{trace_id}", found.trace_id) if template and found and found.sampled else None
+    found = TraceParent.read_recorded(text)
+    return template.replace("{trace_id}", found.trace_id) if template and found else None
+
+
+def exemplar(text: str | None) -> dict[str, str] | None:
+    """Return what a metric says of the trace behind a value; None: nobody has recorded it."""
+    found = TraceParent.read_recorded(text)
+    return {"trace_id": found.trace_id} if found else None

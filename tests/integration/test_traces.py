@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import aiohttp
 import asyncpg
 import pytest
 import pytest_asyncio
@@ -20,10 +21,11 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util._once import Once
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 from support.collector import Collector, Span, collecting
 from support.handlers import steer
-from support.harness import Desk, NewWorker, good_request, row_of, told
+from support.harness import Desk, NewWorker, RunningWorker, good_request, metric_becomes, row_of, told
 
 from schemas import CreateSessionRequest
 from worker.client import Client
@@ -31,6 +33,7 @@ from worker.handlers import Context, RetryLater
 from worker.monitoring import exporting, log
 from worker.settings import Settings
 
+CANARY = "what was sent"
 ELSEWHERE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
@@ -88,6 +91,8 @@ async def test_one_trace_from_the_client_through_two_attempts_to_the_subscriber(
             context = TraceContextTextMapPropagator().extract({"traceparent": responses.traceparent or ""})
             with tracer.start_as_current_span("use it", context):
                 assert response.request_id == request_id
+    await metric_becomes(1, worker, "worker_end_to_end_seconds_count", path="retried", status="completed")
+    exemplars = await exemplars_of(worker)
     await worker.stop()
     await asyncio.to_thread(shop.shutdown)
 
@@ -116,13 +121,38 @@ async def test_one_trace_from_the_client_through_two_attempts_to_the_subscriber(
         publish: "PRODUCER",
     }  # fmt: skip
 
+    assert_what_they_tell(collector, request_id, response.payload.session_id)
+    assert [one.attributes["session_worker.outcome"] for one in collector.named("handler")] == ["retry", "ok"]
+    assert [one.failed for one in (first, again, *collector.named("handler"))] == [False] * 4
+    assert handed == [
+        (attempt, f"00-{order.trace_id}-{span.span_id}-01", span.span_id)
+        for attempt, span in enumerate(collector.named("handler"), 1)
+    ]
+    assert_each_lies_in_its_parent(collector, first, again)
+    assert (await row_of(db, request_id))["traceparent"] == f"00-{order.trace_id}-{first.span_id}-01"
+
+    assert exemplars == {
+        ("worker_handler_seconds", order.trace_id), ("worker_end_to_end_seconds", order.trace_id),
+    }  # fmt: skip
+    logged = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    events = ["room.asked_for", "request.retry", "request.processing", "room.asked_for", "request.completed"]
+    assert [one["event"] for one in logged if one.get("trace_id") == order.trace_id] == events
+    assert [one for one in logged if one.get("trace_id") != order.trace_id and "request_id" in one] == []
+
+
+def assert_what_they_tell(collector: Collector, request_id: UUID, session_id: str) -> None:
+    """Checks the attributes of the attempts, of the batch and of the publish."""
+    (received,) = (one for one in collector.spans if one.name.startswith("receive"))
+    requests = received.name.removeprefix("receive ")
+    responses = requests.replace("requests", "responses")
+    first, again = collector.named(f"process {requests}")
     later = {"session_worker.retry.reason": "no room is free", "session_worker.retry.delay_ms": 20}
     about = {
-        **messaging("process", f"{settings.prefix}.requests"),
+        **messaging("process", requests),
         "messaging.message.conversation_id": str(request_id),
         "session_worker.request_id": str(request_id),
         "session_worker.org_id": "org-7",
-        "session_worker.session_id": response.payload.session_id,
+        "session_worker.session_id": session_id,
     }
     build = first.attributes["session_worker.build"]
     assert first.attributes == {
@@ -135,29 +165,31 @@ async def test_one_trace_from_the_client_through_two_attempts_to_the_subscriber(
         "session_worker.attempt": 2, "session_worker.status": "completed",
     }  # fmt: skip
     assert received.attributes == {
-        **messaging("receive", f"{settings.prefix}.requests"), "messaging.batch.message_count": 1,
+        **messaging("receive", requests), "messaging.batch.message_count": 1,
     }  # fmt: skip
-    assert collector.one(publish).attributes == {
-        **messaging("publish", f"{settings.prefix}.responses", "send"),
+    assert collector.one(f"publish {responses}").attributes == {
+        **messaging("publish", responses, "send"),
         "messaging.message.id": str(request_id),
         "messaging.message.conversation_id": str(request_id),
         "messaging.rabbitmq.destination.routing_key": "completed",
         "session_worker.request_id": str(request_id),
         "session_worker.status": "completed",
     }
-    assert [one.attributes["session_worker.outcome"] for one in collector.named("handler")] == ["retry", "ok"]
-    assert [one.failed for one in (first, again, *collector.named("handler"))] == [False] * 4
-    assert handed == [
-        (attempt, f"00-{order.trace_id}-{span.span_id}-01", span.span_id)
-        for attempt, span in enumerate(collector.named("handler"), 1)
-    ]
-    assert_each_lies_in_its_parent(collector, first, again)
-    assert (await row_of(db, request_id))["traceparent"] == f"00-{order.trace_id}-{first.span_id}-01"
 
-    logged = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    events = ["room.asked_for", "request.retry", "request.processing", "room.asked_for", "request.completed"]
-    assert [one["event"] for one in logged if one.get("trace_id") == order.trace_id] == events
-    assert [one for one in logged if one.get("trace_id") != order.trace_id and "request_id" in one] == []
+
+async def exemplars_of(worker: RunningWorker) -> set[tuple[str, str]]:
+    """Returns the metrics that name a trace, each with its id."""
+    wants = {"Accept": "application/openmetrics-text; version=1.0.0,text/plain;q=0.5"}
+    url = f"http://127.0.0.1:{worker.http_port}/metrics"
+    async with aiohttp.ClientSession() as asking, asking.get(url, headers=wants) as page:
+        text = await page.text()
+    families = text_string_to_metric_families(text)  # type: ignore[no-untyped-call]  # has no types
+    return {
+        (family.name, sample.exemplar.labels["trace_id"])
+        for family in families
+        for sample in family.samples
+        if sample.exemplar
+    }
 
 
 def messaging(operation: str, destination: str, kind: str | None = None) -> dict[str, str]:
@@ -213,12 +245,17 @@ async def answer_to(desk: Desk, request: dict[str, Any], **headers: str) -> str 
 async def test_a_request_without_a_trace_has_one_of_its_own(
     settings: Settings, new_worker: NewWorker, desk: Desk, collector: Collector, db: asyncpg.Connection
 ) -> None:
-    worker = await new_worker(otlp_endpoint=collector.url, trace_sample=1)
-    plain, waiting, wrong = good_request(), good_request(), good_request(name=17)
+    async def act(request: CreateSessionRequest, _context: Context) -> None:
+        if request.payload.name == CANARY:
+            raise ValueError(request.payload.name)
+
+    worker = await new_worker(otlp_endpoint=collector.url, trace_sample=1, handler=steer(act), max_attempts=1)
+    plain, waiting, wrong, broken = (good_request(name=name) for name in ("a", "b", 17, CANARY))
     begins = datetime.now(UTC) + timedelta(seconds=0.3)
     said = await answer_to(desk, plain)
     said_again = await answer_to(desk, plain)
     await answer_to(desk, wrong)
+    await answer_to(desk, broken)
     await desk.send(waiting, headers={"not_before": int(begins.timestamp() * 1000)})
     await desk.next()
     await worker.stop()
@@ -238,10 +275,18 @@ async def test_a_request_without_a_trace_has_one_of_its_own(
     assert (failed.failed, failed.attributes["error.type"]) == (True, "invalid_request")
     assert failed.attributes["session_worker.code"] == "invalid_request"
 
+    attempt = collector.one(process, request_id=broken["request_id"])
+    call = next(one for one in collector.named("handler") if one.parent_id == attempt.span_id)
+    assert (call.failed, call.attributes["error.type"]) == (True, "ValueError")
+    assert (attempt.failed, attempt.attributes["error.type"]) == (True, "attempts_exhausted")
+    assert CANARY not in repr(collector.spans)
+
     lined, tried = collector.named(process, request_id=waiting["request_id"])
     assert (lined.trace_id, lined.parent_id) == (trace_ids[id(waiting)], "")
     assert lined.attributes["session_worker.waits"] == "not_before"
-    assert collector.below(lined) == {"wait": {}, "settle": {}, process: {"finish": {}, publish: {}}}
+    assert collector.below(lined) == {
+        "wait": {}, "settle": {}, process: {"handler": {}, "finish": {}, publish: {}},
+    }  # fmt: skip
     assert tried.attributes["session_worker.path"] == "waited"
 
 

@@ -8,6 +8,7 @@ from uuid import UUID, uuid5
 import pytest
 from structlog.testing import capture_logs
 
+from worker.errors import SettingsError
 from worker.monitoring.recording import Recording
 from worker.monitoring.tracing import OFF, tracing_of
 from worker.settings import Settings
@@ -57,3 +58,20 @@ def test_each_worker_chooses_the_same_share() -> None:
     assert [len(some) for some in (chosen[0], chosen[3])] == [0, 2000]
     assert chosen[1] == chosen[2]
     assert 150 < len(chosen[1]) < 250
+
+
+def test_a_wrong_variable_of_opentelemetry_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "9999")  # more than the queue holds
+
+    with pytest.raises(SettingsError, match="OTEL_"):
+        Recording("http://h", 1, **NAMES).open()
+
+
+def test_an_event_of_the_log_may_have_any_request_id() -> None:
+    recording = Recording("http://h", 1, **NAMES)
+    recording.remember(UUID(int=7), f"00-{'7' * 32}-{'1' * 16}-01")
+    recording.remember(UUID(int=8), f"00-{'8' * 32}-{'1' * 16}-00")
+    ids: list[object] = [str(UUID(int=7)), str(UUID(int=8)), [], 7]
+
+    assert [recording.trace_id_of({"request_id": one}) for one in ids] == ["7" * 32, None, None, None]
+    assert recording.trace_id_of({}) is None

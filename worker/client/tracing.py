@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 
 from schemas.wire import REQUEST_TYPE
 from worker.client.request import RequestMessage
@@ -28,7 +29,7 @@ def creating(message: RequestMessage, queue: str) -> Iterator[RequestMessage]:
         flags = trace.TraceFlags(trace.TraceFlags.SAMPLED if given.sampled else trace.TraceFlags.DEFAULT)
         parent = trace.SpanContext(int(given.trace_id, 16), int(given.span_id, 16), True, flags)
         context = trace.set_span_in_context(trace.NonRecordingSpan(parent))
-    span = trace.get_tracer("session-worker", package_version()).start_span(
+    span = trace.get_tracer("session-worker", _version()).start_span(
         f"create {queue}",
         context,
         trace.SpanKind.PRODUCER,
@@ -56,3 +57,8 @@ def creating(message: RequestMessage, queue: str) -> Iterator[RequestMessage]:
         raise
     finally:
         span.end()
+
+
+@cache
+def _version() -> str:
+    return package_version()  # it looks for a file

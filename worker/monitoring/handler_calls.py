@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from worker.handlers import Rejected, RetryLater
 from worker.monitoring.tracing import OFF, Tracing
 from worker.process import own_task
+from worker.traceparent import exemplar
 from worker.values import Work
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -90,7 +91,8 @@ class _Call:
         self._calls.running.dec()
         outcome = self._outcome(error)
         self._traced.end(outcome, error)
-        self._calls.seconds.labels(outcome).observe(self._clock() - self._begun)
+        recorded = exemplar(self._traced.traceparent) if self._calls.tracing.on else None
+        self._calls.seconds.labels(outcome).observe(self._clock() - self._begun, recorded)
         if error is not None and outcome == "raised":
             self._calls.raised(error)
 

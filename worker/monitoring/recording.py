@@ -16,6 +16,7 @@ import structlog
 from opentelemetry import trace
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext
 
+from worker.errors import SettingsError
 from worker.monitoring.following import Begun, Following, RecordedCall, RecordedPublishing
 from worker.monitoring.spans import (
     Place,
@@ -46,6 +47,8 @@ class _Seen(NamedTuple):
 class Recording(Tracing):
     """Records the requests whose senders record them, and this share of those that come without a trace."""
 
+    on = True
+
     def __init__(
         self,
         endpoint: str,
@@ -65,7 +68,10 @@ class Recording(Tracing):
         self._seen_before: dict[str, _Seen] = {}
 
     def open(self) -> None:
-        self._spans = self._make_spans()
+        try:
+            self._spans = self._make_spans()
+        except ValueError as error:
+            raise SettingsError(f"a variable of OpenTelemetry (OTEL_…): {error}") from None
         in_use.set(self)
 
     async def close(self) -> None:
@@ -156,9 +162,8 @@ class Recording(Tracing):
 
     def trace_id_of(self, event: structlog.typing.EventDict) -> str | None:
         request_id = event.get("request_id")
-        if request_id is not None:
-            seen = self._seen.get(request_id) or self._seen_before.get(request_id)
-            return seen.trace_id if seen else None
+        if isinstance(request_id, str) and (seen := self._seen_lately(request_id)):
+            return seen.trace_id
         inside = trace.get_current_span().get_span_context()
         return trace.format_trace_id(inside.trace_id) if inside.trace_flags.sampled else None
 
@@ -167,9 +172,11 @@ class Recording(Tracing):
             self._seen_before, self._seen = self._seen, {}
         self._seen[str(request_id)] = _Seen(trace.format_trace_id(context.trace_id), batch)
 
+    def _seen_lately(self, request_id: str) -> _Seen | None:
+        return self._seen.get(request_id) or self._seen_before.get(request_id)
+
     def _batch_of(self, request_id: UUID) -> list[Link]:
-        key = str(request_id)
-        seen = self._seen.get(key) or self._seen_before.get(key)
+        seen = self._seen_lately(str(request_id))
         return [Link(seen.batch)] if seen and seen.batch else []
 
 

@@ -146,12 +146,8 @@ def event(name: str, attributes: Attributes, at: int) -> Event:
 
 def context_in(traceparent: str | None) -> SpanContext | None:
     """Return what a traceparent names; None: there is none, or its trace is not recorded."""
-    if traceparent is None or traceparent[54:55] not in "13579bdf":
-        return None  # the usual case, found out soon
-    found = TraceParent.read(traceparent)
-    if found is None or not found.sampled:
-        return None
-    return SpanContext(int(found.trace_id, 16), int(found.span_id, 16), True, _SAMPLED)
+    found = TraceParent.read_recorded(traceparent)
+    return SpanContext(int(found.trace_id, 16), int(found.span_id, 16), True, _SAMPLED) if found else None
 
 
 def text_of(context: SpanContext) -> str:

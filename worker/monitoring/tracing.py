@@ -85,6 +85,8 @@ class Publishing:
 class Tracing:
     """Records nothing: tracing is off."""
 
+    on = False
+
     def open(self) -> None:
         """Begin to record and to export."""
 
