@@ -1,17 +1,25 @@
-"""Tracing is off unless a collector is set; then a share of the requests is recorded."""
+"""Tracing is off unless a collector is set; a client traces if its program does."""
 
 import subprocess
 import sys
+from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid5
 
 import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from structlog.testing import capture_logs
 
+from worker.client.request import Request, cancellation, message_of
+from worker.client.tracing import creating
 from worker.errors import SettingsError
 from worker.monitoring.recording import Recording
 from worker.monitoring.tracing import OFF, tracing_of
 from worker.settings import Settings
+from worker.traceparent import TraceParent
 
 NAMES: dict[str, Any] = {"requests": "t.requests", "responses": "t.responses", "build": "b", "resource": {}}
 _STARTS = """
@@ -23,6 +31,16 @@ given = given_by(Settings(amqp_url="amqp://h/%2F", database_url="postgresql://h/
 Client("amqp://h/%2F")
 print([name for name in sys.modules if name.startswith("opentelemetry")])
 """
+
+
+@pytest.fixture
+def exported(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    """Sets OpenTelemetry up, as a program with a client does; returns where its spans go."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
+    return exporter
 
 
 def made(**changes: Any) -> Settings:
@@ -75,3 +93,35 @@ def test_an_event_of_the_log_may_have_any_request_id() -> None:
 
     assert [recording.trace_id_of({"request_id": one}) for one in ids] == ["7" * 32, None, None, None]
     assert recording.trace_id_of({}) is None
+
+
+def test_a_client_without_a_tracer_sends_what_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = message_of(Request(org_id="org-1"))
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
+
+    with creating(message, "t.requests") as traced:
+        assert traced == message
+    monkeypatch.delitem(sys.modules, "opentelemetry.trace")
+    with creating(message, "t.requests") as traced:
+        assert traced is message
+
+
+@pytest.mark.parametrize("flag", ["01", "00"])
+def test_a_client_follows_the_traceparent_that_it_is_given(exported: InMemorySpanExporter, flag: str) -> None:
+    given = f"00-{'7' * 32}-{'1' * 16}-{flag}"
+    message = message_of(Request(org_id="org-1", traceparent=given))
+
+    with suppress(KeyError), creating(message, "t.requests") as traced:
+        sent = TraceParent.read(traced.headers["traceparent"])
+        raise KeyError
+
+    assert (sent and sent.trace_id, sent and sent.sampled) == ("7" * 32, flag == "01")
+    spans = exported.get_finished_spans()
+    told = [(one.name, one.status.status_code.name, (one.attributes or {})["error.type"]) for one in spans]
+    assert told == ([("create t.requests", "ERROR", "KeyError")] if flag == "01" else [])
+
+
+def test_a_cancellation_begins_no_trace(exported: InMemorySpanExporter) -> None:
+    with creating(cancellation(UUID(int=7), None), "t.requests") as traced:
+        assert traced.headers == {}
+    assert exported.get_finished_spans() == ()
