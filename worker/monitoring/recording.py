@@ -162,8 +162,9 @@ class Recording(Tracing):
 
     def trace_id_of(self, event: structlog.typing.EventDict) -> str | None:
         request_id = event.get("request_id")
-        if isinstance(request_id, str) and (seen := self._seen_lately(request_id)):
-            return seen.trace_id
+        if isinstance(request_id, str):
+            seen = self._seen_lately(request_id)
+            return seen.trace_id if seen else None
         inside = trace.get_current_span().get_span_context()
         return trace.format_trace_id(inside.trace_id) if inside.trace_flags.sampled else None
 
