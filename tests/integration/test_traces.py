@@ -251,11 +251,11 @@ async def test_a_request_without_a_trace_has_one_of_its_own(
 
     worker = await new_worker(otlp_endpoint=collector.url, trace_sample=1, handler=steer(act), max_attempts=1)
     plain, waiting, wrong, broken = (good_request(name=name) for name in ("a", "b", 17, CANARY))
-    begins = datetime.now(UTC) + timedelta(seconds=0.3)
     said = await answer_to(desk, plain)
     said_again = await answer_to(desk, plain)
     await answer_to(desk, wrong)
     await answer_to(desk, broken)
+    begins = datetime.now(UTC) + timedelta(seconds=0.7)  # it has arrived before that
     await desk.send(waiting, headers={"not_before": int(begins.timestamp() * 1000)})
     await desk.next()
     await worker.stop()
