@@ -75,7 +75,8 @@ lock: .venv/dev ## pin every dependency anew: make lock LOCK_ARGS=--upgrade, or 
 	$(COMPILE) --extra worker --extra local -c requirements/worker.lock -o requirements/local.lock
 	$(COMPILE) --extra worker --extra local --extra dev -c requirements/local.lock \
 	  -c requirements/worker.lock -c requirements/build.lock -o requirements/dev.lock
-	$(COMPILE) --extra worker --extra local --extra bench -c requirements/dev.lock -o requirements/bench.lock
+	$(COMPILE) --extra worker --extra tracing --extra local --extra bench -c requirements/dev.lock \
+	  -o requirements/bench.lock
 
 clean: ## remove .venv, caches and what was built
 	rm -rf .venv .pythons build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

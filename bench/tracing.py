@@ -1,11 +1,11 @@
 """Measures what traces cost: the same requests with tracing off, with 1 % of them recorded, and with all."""
 
+import asyncio
+import re
 import statistics
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import MappingProxyType
-
-from aiohttp import web
 
 from bench import report
 from bench.contenders import THIS_WORKER, Contender
@@ -43,16 +43,13 @@ async def run(servers: Servers, requests: int, rounds: int) -> str:
 async def _collecting() -> AsyncIterator[str]:
     """Takes what is exported, and throws it away."""
 
-    async def take(request: web.Request) -> web.Response:
-        await request.read()
-        return web.Response()
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):  # the worker has gone
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                length = re.search(rb"content-length: *([0-9]+)", head, re.IGNORECASE)
+                await reader.readexactly(int(length[1]) if length else 0)
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
 
-    application = web.Application(client_max_size=1 << 26)
-    application.add_routes([web.post("/v1/traces", take)])
-    runner = web.AppRunner(application)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with await asyncio.start_server(take, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
