@@ -71,11 +71,12 @@ COMPILE := $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-e
 lock: .venv/dev ## pin every dependency anew: make lock LOCK_ARGS=--upgrade, or LOCK_ARGS=--dry-run
 	$(COMPILE) --only-build-deps --build-deps-for wheel --build-deps-for editable \
 	  -o requirements/build.lock
-	$(COMPILE) --extra worker -o requirements/worker.lock
+	$(COMPILE) --extra worker --extra tracing -o requirements/worker.lock
 	$(COMPILE) --extra worker --extra local -c requirements/worker.lock -o requirements/local.lock
 	$(COMPILE) --extra worker --extra local --extra dev -c requirements/local.lock \
-	  -c requirements/build.lock -o requirements/dev.lock
-	$(COMPILE) --extra worker --extra local --extra bench -c requirements/dev.lock -o requirements/bench.lock
+	  -c requirements/worker.lock -c requirements/build.lock -o requirements/dev.lock
+	$(COMPILE) --extra worker --extra tracing --extra local --extra bench -c requirements/dev.lock \
+	  -o requirements/bench.lock
 
 clean: ## remove .venv, caches and what was built
 	rm -rf .venv .pythons build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -7,6 +7,7 @@ python -m bench latency flood                     some of the suites
 python -m bench retries --requests 10000 --rate 100 --seconds 40
 python -m bench flat --queued 100000 --rows 1000000
 python -m bench finding --rows 100000             lists, searches and counts on a full database
+python -m bench tracing                           what traces cost: off, 1 % and all of the requests
 python -m bench fairness                          about ten minutes
 python -m bench fairness --quick                  small, to see that it works; nothing is saved
 python -m bench fairness --before ../as-it-was    only its throughput, beside that of another checkout
@@ -19,13 +20,14 @@ import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from bench import fairness, finding, flat, flood, latency, retries, throughput
+from bench import fairness, finding, flat, flood, latency, retries, throughput, tracing
 from bench.stage import Servers, say
 from worker.rabbitmq import eager_reading
 from worker.stack import local_stack
 
 SUITES = (
     throughput.SUITE, latency.SUITE, flood.SUITE, flat.SUITE, retries.SUITE, fairness.SUITE, finding.SUITE,
+    tracing.SUITE,
 )  # fmt: skip
 
 
@@ -77,6 +79,7 @@ async def _run(given: argparse.Namespace) -> None:
                 quick=given.quick,
             ),
             finding.SUITE: lambda: finding.run(servers, given.rows),
+            tracing.SUITE: lambda: tracing.run(servers, given.requests, given.rounds),
         }
         for name in given.suites or SUITES:
             say(f"— {name}")

@@ -46,6 +46,8 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
             serve_health(settings.http_host, settings.http_port, readiness, given.metrics)
         )
         structlog.contextvars.bind_contextvars(worker=str(me.worker))
+        given.tracing.open()
+        opened.push_async_callback(given.tracing.close)
         _log.info(
             "worker.starting", version=me.version, prefix=settings.prefix, handler=given.profile.handler_name,
             handler_build=given.profile.handler_build, http_port=port, host=me.host, pid=me.pid,

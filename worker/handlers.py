@@ -14,6 +14,7 @@ class Context(NamedTuple):
     session_id: str
     attempt: int
     deadline_at: datetime | None
+    traceparent: str | None = None  # for those that it calls; None: the request belongs to no trace
 
 
 # A handler creates whatever a session needs elsewhere. It may be called again for the same request, after a

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from worker.monitoring import tally
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.readiness import Readiness
+from worker.monitoring.tracing import Tracing
 from worker.postgres.database import Database
 from worker.postgres.leases import Leases
 from worker.postgres.waiting_answers import WaitingAnswers
@@ -63,6 +64,7 @@ def outbound(
     leases: Leases,
     readiness: Readiness,
     metrics: Metrics,
+    tracing: Tracing,
     fail_point: FailPoint,
 ) -> Outbound:
     seconds = settings.confirm_timeout_seconds
@@ -72,7 +74,9 @@ def outbound(
     direct = publisher.Publisher(of_direct, seconds, fail_point, publisher.DIRECT_PART)
     queues, telling, waiting = KnownQueues(names, readiness), tally.Tally(), WaitingAnswers(database)
     dispatcher = Dispatcher(usual, direct, OneByOne(broker, seconds), queues, metrics)
-    answering = Answering(me, names, usual, dispatcher, waiting, leases.note_published, telling, metrics)
+    answering = Answering(
+        me, names, usual, dispatcher, waiting, leases.note_published, telling, metrics, tracing
+    )
     return Outbound(
         answering=answering,
         sending=unanswered.Sending(waiting, answering, queues, readiness, metrics, settings.retention_days),

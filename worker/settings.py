@@ -11,7 +11,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from worker.errors import SettingsError
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]@/]*)(:[0-9]+)?")
-PLAIN_NAMES = {"amqp_url": "AMQP_URL", "database_url": "DATABASE_URL"}
+PLAIN_NAMES = {
+    "amqp_url": "AMQP_URL",
+    "database_url": "DATABASE_URL",
+    "otlp_endpoint": "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "service_name": "OTEL_SERVICE_NAME",
+}
 PREFIX = "WORKER_"
 _PREFETCH = 512
 _READ_AHEAD = 60_000
@@ -223,6 +228,34 @@ class Settings(BaseSettings):
         le=65535,
         description="Port of health and metrics. With `--processes N` the first worker has this port, and "
         "each further worker the next one. 0 picks any free port.",
+    )
+    otlp_endpoint: str = Field(
+        default="",
+        validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        pattern=r"^(https?://[^\s@]+)?$",
+        description="The collector that traces go to, over OTLP/HTTP: `http://collector:4318`. Empty: no "
+        "traces are recorded. Needs the extra `tracing` (`docs/tracing.md`).",
+    )
+    service_name: str = Field(
+        default="session-worker",
+        min_length=1,
+        max_length=200,
+        validation_alias="OTEL_SERVICE_NAME",
+        description="Name of the workers in traces.",
+    )
+    trace_sample: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="Share of the requests without a `traceparent` of which a trace is recorded. For those "
+        "with one, it says whether.",
+    )
+    trace_url: str = Field(
+        default="",
+        pattern=r"^(https?://\S*\{trace_id\}\S*)?$",
+        description="Where a trace can be looked at, with `{trace_id}` in the place of its id: "
+        "`https://grafana.example/explore/trace/{trace_id}`. Commands and console link a request to its "
+        "trace with it.",
     )
     tls_ca_file: str = Field(
         default="",

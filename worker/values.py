@@ -183,6 +183,7 @@ class Work(NamedTuple):
     deadline_at: datetime | None = None
     since: Beginning | None = None
     tried: Tried = Tried()
+    span: str | None = None  # the traceparent of this attempt; None: nobody records it
 
 
 def first_work(arrival: Arrival) -> Work:

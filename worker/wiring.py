@@ -10,6 +10,7 @@ from worker.messages.sealing import SealKeys, parse_seal_keys
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.profile import Profile, profile_of
 from worker.monitoring.readiness import Readiness
+from worker.monitoring.tracing import Tracing, tracing_of
 from worker.outbound import Outbound, outbound
 from worker.postgres import database
 from worker.postgres.dead_letters import Custody
@@ -62,6 +63,7 @@ class Given:
     design: topology.Topology
     readiness: Readiness
     metrics: Metrics
+    tracing: Tracing
     fail_point: FailPoint
     eager: bool  # deliveries are taken as they have arrived
 
@@ -89,18 +91,28 @@ class Parts:
 
 def given_by(settings: Settings, *, eager: bool) -> Given:
     """Check the settings, and make all that needs no server."""
-    tls, me, metrics = context_from(settings), new_identity(), Metrics()
+    tls, me, profile = context_from(settings), new_identity(), profile_of(settings)
+    design = topology.design(settings.prefix, limits_from_policy=settings.queue_limits == "policy")
+    tracing = tracing_of(
+        settings,
+        requests=design.names.requests,
+        responses=design.names.responses,
+        build=profile.handler_build or me.version,
+        resource={"service.version": me.version, "service.instance.id": str(me.worker), "host.name": me.host},
+    )
+    metrics = Metrics(tracing)
     given = Given(
         me=me,
         tls=tls,
-        profile=profile_of(settings),
+        profile=profile,
         keys=parse_seal_keys(settings.seal_keys.get_secret_value()),
         creation=_creation(settings, metrics),
         limits=_limits(settings),
         broker=_broker(settings, tls, me),
-        design=topology.design(settings.prefix, limits_from_policy=settings.queue_limits == "policy"),
+        design=design,
         readiness=Readiness(PARTS),
         metrics=metrics,
+        tracing=tracing,
         fail_point=FailPoint(settings.fail_point),
         eager=eager,
     )
@@ -141,7 +153,16 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
         turns=by_org if settings.fair_shares else intake.ONE_LINE,
     )
     answers = outbound(
-        settings, given.me, names, given.broker, pool, leases, readiness, metrics, given.fail_point
+        settings,
+        given.me,
+        names,
+        given.broker,
+        pool,
+        leases,
+        readiness,
+        metrics,
+        given.tracing,
+        given.fail_point,
     )
     answering, finishing = answers.answering, Finishing(store, line, metrics)
     steps = Steps(
@@ -154,7 +175,7 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
         cancelling=Cancelling(store, leases, finishing, answering),
         burying=Burying(taking, answering),
     )
-    pipeline = Pipeline(steps, taking, leases, metrics, given.fail_point)
+    pipeline = Pipeline(steps, taking, leases, metrics, given.tracing, given.fail_point)
     reading = Reader(
         ReaderSettings(
             seal_keys=settings.seal_keys.get_secret_value(),
@@ -177,6 +198,7 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
         settings.max_attempts,
         reading,
         metrics,
+        given.tracing,
     )
     recovery = Recovery(leases, attempting, gate, alive, readiness, metrics)
     ruling = Ruling(

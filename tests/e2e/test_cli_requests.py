@@ -80,13 +80,18 @@ async def test_what_failed_is_listed_grouped_and_explained(
 ) -> None:
     await new_worker()
     good, bad = good_request(), good_request(name="x" * 41)
-    await desk.ask(good, correlation_id="order-17")
+    trace_id = UUID(good["request_id"]).hex
+    headers = {"traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"}
+    await desk.ask(good, correlation_id="order-17", headers=headers)
     failed = await desk.ask(bad)
 
     listed = await shell.run("requests", "list", "--status", "failed", "--since", "1h", "--json")
     shown = await shell.run("requests", "list", COLUMNS="80")
     told = await shell.run("requests", "explain", failed.payload.session_id, "--json")
-    read = await shell.run("requests", "explain", "order-17")
+    link = {"WORKER_TRACE_URL": "https://traces.example/{trace_id}"}
+    read = await shell.run("requests", "explain", "order-17", **link)
+    traced = await shell.run("requests", "explain", "order-17", "--json", **link)
+    status = await shell.run("status", "order-17", COLUMNS="160", **link)
     whole = await shell.run("requests", "show", "order-17", "--payload", "--json")
 
     assert [each["request_id"] for each in listed.records[:-1]] == [bad["request_id"]]
@@ -97,6 +102,11 @@ async def test_what_failed_is_listed_grouped_and_explained(
     assert [event["what"] for event in told.records[0]["events"]][:3] == ["received", "attempt 1", "failed"]
     assert (told.code, told.records[0]["broken"]) == (0, [])
     assert "the promises are kept so far" in read.out
+    assert f"\ntrace    {trace_id}  https://traces.example/{trace_id}\n" in read.out
+    assert f"{trace_id}  https://traces.example/{trace_id}" in status.out
+    assert traced.records[0]["trace_id"] == trace_id
+    assert traced.records[0]["trace"] == f"https://traces.example/{trace_id}"
+    assert (told.records[0]["trace_id"], told.records[0]["trace"]) == (None, None)
     assert whole.records[0]["body"]["payload"]["name"] == "Support chat"
     assert whole.records[0]["request"]["correlation_id"] == "order-17"
 

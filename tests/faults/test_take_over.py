@@ -26,6 +26,7 @@ from worker.messages.envelope import Message
 from worker.messages.sealing import parse_seal_keys
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.readiness import Readiness
+from worker.monitoring.tracing import OFF
 from worker.postgres.database import Database
 from worker.postgres.leases import Leases
 from worker.postgres.put_off import PutOffLine
@@ -139,6 +140,7 @@ def recovery(holder: Holder, published: Published) -> Recovery:
         5,
         cast("Any", None),
         Metrics(),
+        OFF,
     )
     gate = Gate(
         "me", fair=True, max_waiting=1, quick=False, is_full=lambda: False, breaker_is_open=lambda: False

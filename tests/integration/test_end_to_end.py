@@ -32,6 +32,7 @@ from schemas import CreateSessionRequest
 from worker.client import Client
 from worker.handlers import Context, Rejected, RetryLater
 from worker.monitoring.metrics import Metrics
+from worker.monitoring.tracing import OFF
 from worker.postgres.store import Store
 from worker.process.identity import Identity
 from worker.rabbitmq.topology import names_for
@@ -176,7 +177,7 @@ async def test_one_that_goes_apart_is_counted_as_any_other() -> None:
     dispatcher: Any = SimpleNamespace(publish_apart=apart)
     nobody: Any = None
     me = Identity(uuid4(), "host", 1, "1")
-    answering = Answering(me, names_for("p"), nobody, dispatcher, nobody, noted.extend, nobody, metrics)
+    answering = Answering(me, names_for("p"), nobody, dispatcher, nobody, noted.extend, nobody, metrics, OFF)
     request_id = uuid4()
     route = Route("amq.rabbitmq.reply-to.x", None, None)
     since = Beginning(time() - 2, "recovered")

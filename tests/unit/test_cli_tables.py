@@ -47,6 +47,7 @@ ID = UUID("01a21313-193a-7ec2-957d-c1cec8248b24")
 SESSION = "ts_261125_1os3m392s538n"
 AT = datetime(2026, 11, 25, 14, 19, 8, 477000, tzinfo=UTC)
 CODE = "request_id_conflict"
+TRACES = "https://traces.example/{trace_id}"
 CONFLICT = f"another request with the id {ID} was accepted before: use a new id for new content"
 
 
@@ -67,6 +68,7 @@ FOUND: Record = {
         "correlation_id": str(ID), "deadline_at": AT, "received_at": AT, "finished_at": AT,
         "published_at": None, "undelivered": "unroutable", "undelivered_at": AT, "answer_at": None,
         "worker": ID, "lease_worker": ID, "waits_for": None, "waits_until": None,
+        "traceparent": f"00-{ID.hex}-00f067aa0ba902b7-01",
     },
     "history": [
         {"at": AT, "status": step, "attempt": 1, "worker": ID} for step in ("pending", "processing")
@@ -138,7 +140,7 @@ TABLES: dict[str, RenderableType] = {
     "orgs": orgs.table_of([Org("an-organisation" * 3, 9, 10, 1_000_000, 3_000, 10_000, 700, 0.0124, 1200)]),
     "workers": workers.table_of([WORKER], AT),
     "queues": queues.table_of([QueueDepth("prod.requests" * 4, 1_000_000, 17)]),
-    "status": record_tables.render(FOUND),
+    "status": record_tables.render(FOUND, TRACES),
     "pauses": pause.table_of(
         [
             PauseOnRecord(Pause("worker", str(ID), "the reason is this " * 5, "someone@host", AT, AT), None),

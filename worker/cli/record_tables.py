@@ -9,14 +9,17 @@ from worker.cli.tables import coloured, facts, grid, plain
 from worker.operations.delivery import delivery
 from worker.operations.record import Record, Row
 from worker.operations.waits import COLUMNS, waits
+from worker.traceparent import trace_id_in, trace_link
 
 _STYLES = {"confirmed": "green", "unconfirmed": "yellow", "undelivered": "bold red"}
 _NEWS_PLACE = 2  # below the request's status
 
 
-def render(record: Record) -> RenderableType:
-    """Lay out the request, its history, failed attempts, session and response, one table each."""
-    parts = [_request(record["request"]), _history(record["history"])]
+def render(record: Record, trace_url: str) -> RenderableType:
+    """Lay out the request, its history, failed attempts, session and response, one table each. `trace_url`:
+    the setting.
+    """
+    parts = [_request(record["request"], trace_url), _history(record["history"])]
     if record["attempts"]:
         parts.append(_attempts(record["attempts"]))
     if record["session"] is not None:
@@ -26,16 +29,23 @@ def render(record: Record) -> RenderableType:
     return Group(*parts)
 
 
+def trace_of(request: Row, trace_url: str) -> str | None:
+    """Name the trace of a request, and where it can be looked at; None: it belongs to none."""
+    known = trace_id_in(request["traceparent"]), trace_link(trace_url, request["traceparent"])
+    return "  ".join(each for each in known if each) or None
+
+
 def at(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"
 
 
-def _request(request: Row) -> RenderableType:
+def _request(request: Row, trace_url: str) -> RenderableType:
     rows: list[tuple[str, object]] = [
         (name, coloured(value) if name == "status" else _in_text(value))
         for name, value in request.items()
-        if name not in COLUMNS
+        if name not in (*COLUMNS, "traceparent")
     ]
+    rows.append(("trace", trace_of(request, trace_url)))
     if told := delivery(request):
         rows.insert(_NEWS_PLACE, ("delivery", plain(told.text, _STYLES[told.state])))
     rows.insert(_NEWS_PLACE, ("waits", waits(request)))

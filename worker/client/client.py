@@ -16,6 +16,7 @@ from worker.client.errors import ClientClosed, RequestTimedOut, SessionFailed
 from worker.client.request import Request, RequestMessage, cancellation, message_of, request_id_for
 from worker.client.submitting import submit_in_order
 from worker.client.subscription import Subscription
+from worker.client.tracing import creating
 from worker.process import own_task
 from worker.rabbitmq.connection import Broker
 from worker.rabbitmq.topology import names_for
@@ -302,20 +303,22 @@ class Client:
             raise ClientClosed("the client is closed")
 
     async def _ask(self, message: RequestMessage, seconds: float | None) -> CreateSessionResponse:
-        try:
-            async with asyncio.timeout(seconds):
-                await self.connect()
-                return await self._calls.ask(message)
-        except TimeoutError:
-            raise self._too_late(message, seconds) from None
+        with creating(message, self._names.requests) as traced:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self.connect()
+                    return await self._calls.ask(traced)
+            except TimeoutError:
+                raise self._too_late(message, seconds) from None
 
     async def _submit(self, message: RequestMessage, seconds: float | None) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self.connect()
-                await self._calls.sender.send(message)
-        except TimeoutError:
-            raise self._too_late(message, seconds) from None
+        with creating(message, self._names.requests) as traced:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self.connect()
+                    await self._calls.sender.send(traced)
+            except TimeoutError:
+                raise self._too_late(message, seconds) from None
 
     def _too_late(self, message: RequestMessage, seconds: float | None) -> RequestTimedOut:
         sender = self._calls.sender

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from schemas import CreateSessionResponse
 from worker.client.errors import BrokerUnreachable, QueueMissing
 from worker.client.link import Link, Up, words_of
+from worker.messages.envelope import property_text
 from worker.rabbitmq.connection import CONNECT_SECONDS, LOST, SETUP_SECONDS, Broker
 from worker.rabbitmq.line import Line, open_channel
 from worker.rabbitmq.topology import Names
@@ -29,6 +30,7 @@ class _Delivery(NamedTuple):
     tag: int
     message_id: str | None
     body: bytes
+    traceparent: str | None
     response: CreateSessionResponse
 
 
@@ -137,6 +139,13 @@ class Subscription:
         """The message id and the bytes of the response that the loop's body has in hand."""
         assert self._in_hand is not None, "inside the loop's body"  # noqa: S101 — there is none elsewhere
         return self._in_hand.message_id or "", self._in_hand.body
+
+    @property
+    def traceparent(self) -> str | None:
+        """The `traceparent` of the response that the loop's body has in hand: what is done with it belongs to
+        that trace.
+        """
+        return self._in_hand.traceparent if self._in_hand else None
 
     def stop(self) -> None:
         """End the loop after the body that runs now. What was delivered ahead goes back to the queue."""
@@ -285,7 +294,7 @@ class Subscription:
             with suppress(*LOST):
                 await line.channel.basic_reject(tag, requeue=False, wait=False)
             return
-        self._buffer.append(
-            _Delivery(line, tag, message.header.properties.message_id, message.body, response)
-        )
+        properties = message.header.properties
+        traceparent = property_text((properties.headers or {}).get("traceparent"))
+        self._buffer.append(_Delivery(line, tag, properties.message_id, message.body, traceparent, response))
         self._changed.set()

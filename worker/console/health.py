@@ -5,8 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from aiohttp import web
-from prometheus_client import generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from worker.errors import SettingsError
 from worker.monitoring.metrics import Metrics
@@ -27,12 +25,10 @@ async def serve_health(host: str, port: int, readiness: Readiness, metrics: Metr
         # 200: whoever watches it shall neither restart a paused worker nor take it for one that failed.
         return web.json_response(_paused(readiness.pause) if readiness.pause else {"status": "ready"})
 
-    async def show_metrics(_request: web.Request) -> web.Response:
+    async def show_metrics(request: web.Request) -> web.Response:
         metrics.show_readiness(readiness)
-        return web.Response(
-            body=generate_latest(metrics.registry),
-            headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4},
-        )
+        page, content_type = metrics.page(request.headers.get("Accept", ""))
+        return web.Response(body=page, headers={"Content-Type": content_type})
 
     application = web.Application()
     application.add_routes(

@@ -6,7 +6,10 @@ from types import TracebackType
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from worker.handlers import Rejected, RetryLater
+from worker.monitoring.tracing import OFF, Tracing
 from worker.process import own_task
+from worker.traceparent import exemplar
+from worker.values import Work
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 OUTCOMES = ("ok", "rejected", "retry", "raised", "timeout", "cancelled")
@@ -17,7 +20,8 @@ _LONGEST_NAME = 80
 class HandlerCalls:
     """The metrics of all calls; `of` watches one call."""
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+    def __init__(self, registry: CollectorRegistry | None = None, tracing: Tracing = OFF) -> None:
+        self.tracing = tracing
         self.seconds = Histogram(
             "worker_handler_seconds",
             "Time of a call of the handler, by how it ended.",
@@ -49,9 +53,11 @@ class HandlerCalls:
         )
         self._types: set[str] = set()
 
-    def of(self, limit: asyncio.Timeout) -> "_Call":
-        """Watch the call that is made inside this context; the limit may end it."""
-        return _Call(self, limit)
+    def of(self, work: Work, limit: asyncio.Timeout) -> "_Call":
+        """Watch the call that is made inside this context; the limit may end it. It yields the traceparent
+        that the handler passes on.
+        """
+        return _Call(self, work, limit)
 
     def raised(self, error: BaseException) -> None:
         """Count an error by its type. Only the first types get a series each, since a series stays as
@@ -67,21 +73,26 @@ class HandlerCalls:
 
 
 class _Call:
-    def __init__(self, calls: HandlerCalls, limit: asyncio.Timeout) -> None:
+    def __init__(self, calls: HandlerCalls, work: Work, limit: asyncio.Timeout) -> None:
         self._calls = calls
+        self._work = work
         self._limit = limit
         self._clock = asyncio.get_running_loop().time
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> str | None:
         self._begun = self._clock()
         self._calls.running.inc()
+        self._traced = self._calls.tracing.call(self._work)
+        return self._traced.traceparent
 
     def __exit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         self._calls.running.dec()
         outcome = self._outcome(error)
-        self._calls.seconds.labels(outcome).observe(self._clock() - self._begun)
+        self._traced.end(outcome, error)
+        recorded = exemplar(self._traced.traceparent) if self._calls.tracing.on else None
+        self._calls.seconds.labels(outcome).observe(self._clock() - self._begun, recorded)
         if error is not None and outcome == "raised":
             self._calls.raised(error)
 

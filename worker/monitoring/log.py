@@ -12,6 +12,7 @@ from typing import Any, TextIO
 import structlog
 
 from worker.monitoring import amqp_libraries
+from worker.monitoring.tracing import add_trace_id
 from worker.process.stderr import stderr
 from worker.settings import Settings
 
@@ -27,6 +28,8 @@ def configure(settings: Settings, **bound: Any) -> None:  # noqa: ANN401 — wha
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    if settings.otlp_endpoint:
+        shared.append(add_trace_id)
     renderer: list[structlog.typing.Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_to_json)]
         if as_json

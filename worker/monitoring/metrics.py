@@ -7,7 +7,16 @@ from time import perf_counter
 from typing import get_args
 from uuid import UUID
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
@@ -15,8 +24,10 @@ from schemas import FailureCode
 from worker.monitoring.crowd import Crowd
 from worker.monitoring.handler_calls import SECONDS, HandlerCalls
 from worker.monitoring.readiness import Readiness
+from worker.monitoring.tracing import OFF, Timed, Tracing
 from worker.monitoring.watched import Watched
 from worker.rules import WaitReason
+from worker.traceparent import exemplar
 from worker.values import Answer, Receipt
 
 _REMEMBERED = 10_000  # twice as many at most
@@ -27,7 +38,8 @@ _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 class Metrics:
     """The metrics by name; `docs/operating.md` says what to watch."""
 
-    def __init__(self) -> None:
+    def __init__(self, tracing: Tracing = OFF) -> None:
+        self._tracing = tracing
         disable_created_metrics()  # type: ignore[no-untyped-call]  # when a counter was made says nothing, and doubles the page
         registry = self.registry = CollectorRegistry()
         counter = partial(Counter, registry=registry)
@@ -121,7 +133,7 @@ class Metrics:
             "From when a request was made, as far as that is known, to its first confirmed response.",
             ["path", "status"],
         )
-        self.handler_calls = HandlerCalls(registry)
+        self.handler_calls = HandlerCalls(registry, tracing)
         self.loop_lag = seconds(
             "worker_event_loop_lag_seconds", "How late the event loop is, looked at four times a second."
         )
@@ -159,6 +171,15 @@ class Metrics:
             self.waiting.labels(reason)
             self.put_in_line.labels(reason)
 
+    def page(self, accept: str) -> tuple[bytes, str]:
+        """Write them in a format that is accepted; return it with its content type. Only OpenMetrics has room
+        for the traces behind the values.
+        """
+        if self._tracing.on and "application/openmetrics-text" in accept:
+            page = openmetrics.generate_latest(self.registry)  # type: ignore[no-untyped-call]  # has no types
+            return page, openmetrics.CONTENT_TYPE_LATEST
+        return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4
+
     def show_readiness(self, readiness: Readiness) -> None:
         for part in readiness.parts:
             self.part_up.labels(part).set(part not in readiness.reasons)
@@ -185,15 +206,16 @@ class Metrics:
         child = self._ways.get(way)
         if child is None:
             child = self._ways[way] = self.end_to_end.labels(*way)
-        child.observe(max(0.0, at - answer.since.at))
+        recorded = exemplar(answer.route.traceparent) if self._tracing.on else None
+        child.observe(max(0.0, at - answer.since.at), recorded)
 
     @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        begun = perf_counter()
+    def timed(self, stage: str) -> Iterator[Timed]:
+        timed = Timed()
         try:
-            yield
+            yield timed
         finally:
-            self._stages[stage].observe(perf_counter() - begun)
+            self._stages[stage].observe(timed.end())
 
     @contextmanager
     def in_pieces(self, stage: str) -> Iterator["Pieces"]:

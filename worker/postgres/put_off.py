@@ -29,6 +29,7 @@ class PutOffLine:
             [retry.work.attempt for retry in retries],
             [retry.delay_seconds for retry in retries],
             *self._failure_columns([retry.failure for retry in retries]),
+            [retry.work.span for retry in retries],
         )
         moved = {row["request_id"] for row in rows}
         if soonest := [retry.delay_seconds for retry in retries if retry.work.request_id in moved]:

@@ -12,6 +12,7 @@ from worker.messages.dead_letters import bare_dead_letter_properties, dead_lette
 from worker.messages.envelope import Message, response_properties
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.tally import Tally
+from worker.monitoring.tracing import Tracing
 from worker.postgres.waiting_answers import Undelivered, WaitingAnswers
 from worker.process.identity import Identity
 from worker.rabbitmq.dispatcher import Dispatcher
@@ -47,6 +48,7 @@ class Answering:
         note_published: Callable[[Sequence[UUID]], None],
         tally: Tally,
         metrics: Metrics,
+        tracing: Tracing,
     ) -> None:
         self._me = me
         self._names = names
@@ -56,6 +58,7 @@ class Answering:
         self._note_published = note_published
         self._tally = tally
         self._metrics = metrics
+        self._tracing = tracing
         self.to_go_apart = asyncio.Event()
         """Set when responses have been put on record that have to be published apart."""
 
@@ -71,16 +74,21 @@ class Answering:
         if not answers:
             return []
         now = datetime.now(UTC)
-        outgoing = [self._outgoing(answer, now) for answer in answers]
+        publishing = self._tracing.publish(answers)
+        outgoing = [self._outgoing(answer, now) for answer in publishing.answers]
         receipts = await self._dispatcher.publish(outgoing, ask=ask)
         await self._apart_now(answers, outgoing, receipts, all_now=copies or again)
+        publishing.end(receipts)
         await self._note(answers, receipts, copies=copies, again=again)
         return [receipt is Receipt.CONFIRMED for receipt in receipts]
 
     async def answer_apart(self, answers: Sequence[Answer]) -> None:
         """Publish them one after the other, each where it can take no other along."""
         now = datetime.now(UTC)
-        receipts = await self._dispatcher.publish_apart([self._outgoing(answer, now) for answer in answers])
+        publishing = self._tracing.publish(answers)
+        outgoing = [self._outgoing(answer, now) for answer in publishing.answers]
+        receipts = await self._dispatcher.publish_apart(outgoing)
+        publishing.end(receipts)
         await self._note(answers, receipts, copies=False, again=False)
 
     async def _apart_now(

@@ -13,6 +13,7 @@ from worker.messages.began_at import began_at
 from worker.messages.decoding import restore
 from worker.messages.sealing import SealKeys
 from worker.monitoring.metrics import Metrics
+from worker.monitoring.tracing import Tracing
 from worker.postgres import database
 from worker.postgres.alarm import Alarm
 from worker.postgres.leases import Leases
@@ -70,6 +71,7 @@ class Attempting:
         max_attempts: int,
         reader: Reader,
         metrics: Metrics,
+        tracing: Tracing,
     ) -> None:
         self._store = store
         self._leases = leases
@@ -81,6 +83,7 @@ class Attempting:
         self._max_attempts = max_attempts
         self._reader = reader
         self._metrics = metrics
+        self._tracing = tracing
 
     async def answer_again(self, held: Sequence[Held]) -> None:
         """Answer finished requests from the record."""
@@ -102,6 +105,7 @@ class Attempting:
         now = datetime.now(UTC)
         for row in held:
             gone = lost and not row.attempt_over
+            self._tracing.remember(row.request_id, row.route.traceparent)
             try:
                 work = _work(row, *await self._restore(row), path)
             except KilledItsReader as error:

@@ -120,13 +120,13 @@ class HandlerCreation:
 
     async def _ask(self, work: Work) -> Verdict:
         assert work.request is not None  # noqa: S101 — only refused work has none
-        context = Context(work.session_id, work.attempt, work.deadline_at)
         remaining = self._timeout
         if work.deadline_at is not None:
             remaining = min(remaining, (work.deadline_at - datetime.now(UTC)).total_seconds())
         limit = asyncio.timeout(max(0, remaining))
         try:
-            with self._calls.of(limit):
+            with self._calls.of(work, limit) as traceparent:
+                context = Context(work.session_id, work.attempt, work.deadline_at, traceparent)
                 async with limit:
                     extra = await self._handler(await _whole(work.request), context)
                 verdict = completed(work, datetime.now(UTC), dict(extra or {}))

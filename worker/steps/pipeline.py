@@ -8,6 +8,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from worker.monitoring.metrics import Metrics
+from worker.monitoring.tracing import Timed, Tracing
 from worker.postgres.leases import Leases
 from worker.process.failpoint import FailPoint, Gap
 from worker.rabbitmq.channel_session import Delivery
@@ -43,12 +44,19 @@ class Pipeline:
     """Takes batches through all the steps; several may be on their way at once."""
 
     def __init__(
-        self, steps: Steps, intake: Intake, leases: Leases, metrics: Metrics, fail_point: FailPoint
+        self,
+        steps: Steps,
+        intake: Intake,
+        leases: Leases,
+        metrics: Metrics,
+        tracing: Tracing,
+        fail_point: FailPoint,
     ) -> None:
         self._steps = steps
         self._intake = intake
         self._leases = leases
         self._metrics = metrics
+        self._tracing = tracing
         self._fail_point = fail_point
         self._held: list[tuple[Delivery, Read]] = []
 
@@ -62,7 +70,7 @@ class Pipeline:
 
     async def run_read(self, reads: Sequence[tuple[Delivery, Read]], slots: Slots) -> None:
         """Do the same from the second step on, for deliveries that were read elsewhere."""
-        batch = sort(reads)
+        batch = sort(self._tracing.receive(reads))
         self._metrics.batch.observe(len(reads) - len(batch.repeated))
         unburied = await self._without_slots(batch)
         if batch.arrivals:
@@ -79,24 +87,26 @@ class Pipeline:
         """Put those in line that may not begin yet. The broker is told: they are safe."""
         if not waiting:
             return
-        with self._metrics.timed("wait"):
+        with self._metrics.timed("wait") as lining:
             known = await self._steps.accepting.put_in_line(waiting)
         duplicates = {one.request_id for one in known}
-        self._steps.gate.joined(one for one in waiting if one.arrival.request_id not in duplicates)
+        lined = [one for one in waiting if one.arrival.request_id not in duplicates]
+        self._steps.gate.joined(lined)
         await self._fail_point.reach(Gap.AFTER_WAIT)
         await self._answer_known(known, settle)
-        await settle([one.arrival.request_id for one in waiting if one.arrival.request_id not in duplicates])
+        await settle([one.arrival.request_id for one in lined])
+        self._tracing.wait(lined, lining)
 
     async def _begin(self, arrivals: Sequence[Arrival], slots: Slots, settle: Settle) -> None:
         if not arrivals:
             return
         with self._leases.take() as lease:
-            with self._metrics.timed("accept"):
+            with self._metrics.timed("accept") as accepting:
                 accepted = await self._steps.accepting.accept(arrivals, lease)
             slots.keep(min(slots.count, len(accepted.claimed)))
             await self._fail_point.reach(Gap.AFTER_ACCEPT)
             await self._answer_known(accepted.duplicates, settle)
-            await self.work(accepted.claimed, lease, slots, settle)
+            await self.work(accepted.claimed, lease, slots, settle, accepting)
 
     def _hold(self, batch: Sorted, arrivals: Sequence[Arrival]) -> list[tuple[Delivery, Arrival]]:
         """Keep those in memory, unsettled, that may not begin and for which there is no room in Postgres, and
@@ -116,25 +126,38 @@ class Pipeline:
         held, self._held = self._held, []
         return [(delivery, read) for delivery, read in held if delivery.session.open]
 
-    async def work(self, works: Sequence[Work], lease: int, slots: Slots, settle: Settle) -> None:
-        """Take claimed requests on, until each has its verdict on record and its response confirmed."""
+    async def work(
+        self,
+        works: Sequence[Work],
+        lease: int,
+        slots: Slots,
+        settle: Settle,
+        accepting: Timed | None = None,
+    ) -> None:
+        """Take claimed requests on, until each has its verdict on record and its response confirmed.
+        `accepting`: they were accepted just now; else they come from the record.
+        """
         if not works:
             return
-        with self._metrics.in_pieces("create") as creating:
-            async with aclosing(self._steps.creation.create(works, slots)) as groups:
+        with (
+            self._tracing.process(works, accepting) as processing,
+            self._metrics.in_pieces("create") as creating,
+        ):
+            async with aclosing(self._steps.creation.create(processing.works, slots)) as groups:
                 while True:
                     with creating:
                         verdicts = await anext(groups, None)
                     if verdicts is None:
                         return
                     await self._fail_point.reach(Gap.AFTER_CREATE)
-                    with self._metrics.timed("finish"):
+                    with self._metrics.timed("finish") as finishing:
                         answers = await self._steps.finishing.finish(verdicts, lease)
                     await self._fail_point.reach(Gap.AFTER_FINISH)
-                    with self._metrics.timed("publish"):
+                    with self._metrics.timed("publish") as publishing:
                         await self._steps.answering.answer(answers)
                     await self._fail_point.reach(Gap.AFTER_PUBLISH)
                     await settle([verdict.work.request_id for verdict in verdicts])
+                    processing.end(verdicts, finishing, publishing)
                     await self._fail_point.reach(Gap.AFTER_SETTLE)
 
     async def run_cancels(self, deliveries: Sequence[Delivery]) -> None:

@@ -194,7 +194,7 @@ async def _show_history(settings: Settings, seen: list[Seen], *, as_json: bool) 
     if as_json:
         emit(found)
     else:
-        people().print(render(found))
+        people().print(render(found, trace_url=""))
     steps = [step["status"] for step in found["history"]]
     return steps == ["pending", "processing", "completed"] and found["session"] is not None
 

@@ -17,6 +17,7 @@ from worker.cli.output import emit
 from worker.cli.record_tables import render
 from worker.cli.tables import people
 from worker.operations.record import Record, find
+from worker.settings import Settings
 
 EXAMPLES = """\
   session-worker status 6f9f1c0e-6c0b-4a55-9d5e-0f4b8f5f5c11
@@ -49,15 +50,15 @@ def execute(options: argparse.Namespace) -> int:
 
 
 async def _status(options: argparse.Namespace) -> int:
-    async with looked_up(options) as (database, _):
+    async with looked_up(options) as (database, settings):
         whole = whole_id(options.id)
         if options.watch:
-            return await _watch(database, whole or await the_one(database, options), options)
+            return await _watch(database, settings, whole or await the_one(database, options), options)
         record = await the_record(database, options)
         if options.json:
             emit(record)
         else:
-            people().print(render(record))
+            people().print(render(record, settings.trace_url))
         return exits.OK
 
 
@@ -65,10 +66,12 @@ async def _look_up(database: LookupDatabase, request_id: UUID, options: argparse
     return await database.look(lambda: find(database, request_id), options.wait)
 
 
-async def _watch(database: LookupDatabase, request_id: UUID, options: argparse.Namespace) -> int:
+async def _watch(
+    database: LookupDatabase, settings: Settings, request_id: UUID, options: argparse.Namespace
+) -> int:
     last: Record | None = None
     try:
-        with _screen(as_json=options.json) as show:
+        with _screen(settings.trace_url, as_json=options.json) as show:
             async with asyncio.timeout(options.timeout):
                 async for record in _versions(database, request_id, options):
                     show(record)
@@ -94,12 +97,12 @@ async def _versions(
 
 
 @contextmanager
-def _screen(*, as_json: bool) -> Generator[Callable[[Record], None], None, None]:
+def _screen(trace_url: str, *, as_json: bool) -> Generator[Callable[[Record], None], None, None]:
     """Yield what shows a version of a record: as a line of JSON, or in the place of the version before."""
     if as_json:
         yield emit
         return
     with Live(console=people(), auto_refresh=False) as live:
-        yield lambda record: live.update(render(record), refresh=True)
+        yield lambda record: live.update(render(record, trace_url), refresh=True)
     if not live.console.is_terminal:
         live.console.print()  # it leaves the last line open there

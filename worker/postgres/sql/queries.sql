@@ -129,12 +129,16 @@ select request_id, reply_to, correlation_id, traceparent from finished
 
 -- name: retry_later
 -- The next attempt is due after the delay, and no lease holds the request until then. What the last one failed of
--- is noted; where nothing is, no attempt was spent, and the same one goes on.
+-- is noted; where nothing is, no attempt was spent, and the same one goes on. If its span is recorded, the next one
+-- follows from that.
 with moved as (
-  update requests set lease = null, runs_in = null, due_at = now() + make_interval(secs => g.delay)
+  update requests set
+    lease = null, runs_in = null, due_at = now() + make_interval(secs => g.delay),
+    traceparent = coalesce(g.span, requests.traceparent)
   from unnest(
-    $1::uuid[], $2::integer[], $3::double precision[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[]
-  ) as g (request_id, attempt, delay, worker, kind, error_type, reason, place)
+    $1::uuid[], $2::integer[], $3::double precision[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[],
+    $9::text[]
+  ) as g (request_id, attempt, delay, worker, kind, error_type, reason, place, span)
   where requests.request_id = g.request_id and requests.attempt = g.attempt and requests.status = 'processing'
   returning requests.request_id, requests.attempt, g.worker, g.kind, g.error_type, g.reason, g.place
 ), noted as (
@@ -553,7 +557,7 @@ select retired, reached from retire_requests(make_interval(secs => $1), $2, $3)
 -- One request as people ask for it.
 select
   r.request_id, r.status, r.attempt, r.org_id, r.user_id, r.session_id, r.response, r.error_code, r.reply_to,
-  r.correlation_id, r.deadline_at, r.received_at, r.started_at, r.due_at, r.finished_at, r.published_at,
+  r.correlation_id, r.traceparent, r.deadline_at, r.received_at, r.started_at, r.due_at, r.finished_at, r.published_at,
   r.undelivered, r.undelivered_at, r.answer_at, r.worker, l.lease_until, l.worker as lease_worker,
   w.reason as waits_for, w.until as waits_until, w.pause_reason, w.paused_by,
   (select t.request_id from retries t where t.retried_as = r.request_id) as retry_of,

@@ -8,12 +8,13 @@ from worker.cli import event_loop, exits
 from worker.cli.looking import id_argument, looked_up, the_record
 from worker.cli.options import json_option, wait_option
 from worker.cli.output import emit
-from worker.cli.record_tables import at
+from worker.cli.record_tables import at, trace_of
 from worker.cli.tables import grid, people, plain
 from worker.operations import explaining, promises
 from worker.operations.explaining import Explanation
 from worker.rabbitmq.topology import names_for
 from worker.tls import context_from
+from worker.traceparent import trace_id_in, trace_link
 
 EXAMPLES = """\
   session-worker requests explain 6f9f1c0e-6c0b-4a55-9d5e-0f4b8f5f5c11
@@ -38,7 +39,7 @@ def execute(options: argparse.Namespace) -> int:
 async def _explain(options: argparse.Namespace) -> int:
     async with looked_up(options) as (database, settings):
         record = await the_record(database, options)
-        request_id = record["request"]["request_id"]
+        request_id, traceparent = record["request"]["request_id"], record["request"]["traceparent"]
         responses = names_for(settings.prefix).responses
         told = await database.look(lambda: explaining.explain(database, record, responses), options.wait)
         url, tls = settings.database_url.get_secret_value(), context_from(settings)
@@ -52,9 +53,12 @@ async def _explain(options: argparse.Namespace) -> int:
             {"request_id": request_id, "events": [event._asdict() for event in told.events]}
             | {"verdict": verdict, "broken": [each._asdict() for each in broken]}
             | {"waits": told.waits, "next": told.next, "by_itself": told.by_itself, "command": told.command}
+            | {"trace_id": trace_id_in(traceparent), "trace": trace_link(settings.trace_url, traceparent)}
         )
     else:
         people().print(table_of(told))
+        if trace := trace_of(record["request"], settings.trace_url):
+            print(plain(f"trace    {trace}"))  # whole, as the command below
         people().print(plain(in_words(told, verdict)))
         if told.command:
             print(plain(told.command))  # whole, however narrow the terminal is: it is to be copied

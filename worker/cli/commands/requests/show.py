@@ -30,7 +30,7 @@ def execute(options: argparse.Namespace) -> int:
 
 
 async def _show(options: argparse.Namespace) -> int:
-    async with looked_up(options) as (database, _):
+    async with looked_up(options) as (database, settings):
         record = await the_record(database, options)
         request_id = record["request"]["request_id"]
         body = None
@@ -39,7 +39,7 @@ async def _show(options: argparse.Namespace) -> int:
     if options.json:
         emit({**record, **({"body": body} if options.payload else {})})
         return exits.OK
-    people().print(render(record))
+    people().print(render(record, settings.trace_url))
     if options.payload:
         text = (
             json.dumps(body, indent=2, ensure_ascii=False)
