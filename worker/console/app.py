@@ -109,10 +109,8 @@ async def _answer(row: Route, request: Request) -> Response:
     """Call the endpoint; an error of a server becomes the problem that it is for people."""
     try:
         return await row.endpoint(request)
-    except Problem:
-        raise
     except Exception as error:
-        if (problem := problem_of(error)) is None:
+        if (problem := problem_of(error)) in (None, error):
             raise
         raise problem from error
 
