@@ -113,17 +113,14 @@ async def reaching(settings: Settings) -> AsyncIterator[Servers]:
 
 def problem_of(error: Exception) -> Problem | None:
     """Return the problem that an error of a server is for people; None: it is a fault of this program."""
-    if type(error).__module__.startswith("asyncpg") and is_transient(error):
-        return away("Postgres", describe(error))
-    if type(error).__module__.startswith("aiormq"):
+    if isinstance(error, Problem):
+        return error
+    library = type(error).__module__.partition(".")[0]
+    if library == "asyncpg":
+        return away("Postgres", describe(error)) if is_transient(error) else None
+    if library == "aiormq" or (type(error) is Exception and is_lost(error)):  # how its library says it
         return away("RabbitMQ", words(error))
-    if isinstance(error, TimeoutError):
-        return away("A server", describe(error))
-    if isinstance(error, OSError):
-        return away("A server", words(error))
-    if type(error) is Exception and is_lost(error):  # how the broker's library says it
-        return away("RabbitMQ", str(error))
-    return None
+    return away("A server", words(error)) if isinstance(error, OSError) else None
 
 
 def words(error: Exception) -> str:
