@@ -101,6 +101,7 @@ async def test_nothing_that_strangers_wrote_is_carried_out_anywhere(
     assert {path: hostile(answer.text) for path, answer in pages.items() if hostile(answer.text)} == {}
     for path in ("/requests", f"/requests/{key}", "/failures"):
         assert "&lt;script&gt;" in pages[path].text, path
+    assert f"/requests/actions/retry?id={key}" in pages[f"/requests/{key}"].text
     assert SECRET not in "".join(answer.text for answer in pages.values())
     assert "(masked)" in pages[f"/requests/{key}"].text
     cells = list(csv.DictReader(io.StringIO(table.text)))
@@ -243,8 +244,9 @@ async def test_one_request_is_told_from_its_arrival_to_what_stands_beside_it(
     for said in (
         "attempt 1", "by vm:11 rooms:create@rooms@1", "rooms answered 503", "rooms.py:7 create",
         f"session-worker requests explain {new}", f"/requests/{new}", "the promises are kept so far",
-        f"/requests/actions/retry?id={old}", "https://traces.example.org/4bf92f3577b34da6a3ce929d0e0e4736/",
+        f"/requests/actions/resend?id={old}", "https://traces.example.org/4bf92f3577b34da6a3ce929d0e0e4736/",
     ):  # fmt: skip
         assert said in text, said
     assert f'retry of <a href="/requests/{old}">' in other
+    assert f"/requests/actions/retry?id={old}" not in text  # it was retried before
     assert f"/requests/actions/retry?id={new}" not in other  # it has not failed

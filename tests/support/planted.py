@@ -8,25 +8,18 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-_ROWS = """
-insert into requests (
-  request_id, status, attempt, org_id, user_id, fingerprint, body, session_id, reply_to, correlation_id,
-  worker, received_at, started_at, finished_at, response, error_code, published_at,
-  traceparent
-)
-values ($1, $2, $3, $4, $5, 'plain:x', $6, $7, $8, $9, $10, $11, $11, $12, $13, $14, $12, $15)
-"""
-_STEPS = (
-    "insert into request_transitions (request_id, attempt, status, worker, at) values ($1, $2, $3, $4, $5)"
-)
-_ATTEMPTS = """
-insert into attempts (request_id, attempt, at, worker, kind, error_type, reason, place)
-values ($1, $2, $3, $4, 'raised', 'RuntimeError', $5, $6)
-"""
+_COLUMNS = (
+    "request_id", "status", "attempt", "org_id", "user_id", "fingerprint", "body", "session_id", "reply_to",
+    "correlation_id", "worker", "received_at", "started_at", "finished_at", "published_at", "response",
+    "error_code", "traceparent",
+)  # fmt: skip
+_STEP_COLUMNS = ("request_id", "attempt", "status", "worker", "at")
+_ATTEMPT_COLUMNS = ("request_id", "attempt", "at", "worker", "kind", "error_type", "reason", "place")
 _WORKER = """
 insert into workers (id, host, pid, version, handler, handler_build)
 values ($1, $2, $3, '1', 'rooms:create', $4)
 """
+_TOOK = timedelta(milliseconds=8)
 _COUNT = """
 with counted as (
   insert into request_counts
@@ -67,27 +60,15 @@ async def plant(db: asyncpg.Connection, wanted: Sequence[Planted]) -> list[Plant
     """
     rows = [row._replace(request_id=uuid4()) for row in wanted]
     await db.execute("set session_replication_role = replica")
-    await db.executemany(_ROWS, [_row(row) for row in rows])
-    await db.executemany(
-        _STEPS,
-        [
-            step
-            for row in rows
-            for step in (
-                (row.request_id, 0, "pending", None, row.at),
-                (row.request_id, 1, "processing", row.worker, row.at),
-                (row.request_id, 1, _status(row), row.worker, row.at + timedelta(milliseconds=8)),
-            )
-        ],
-    )
-    await db.executemany(
-        _ATTEMPTS,
-        [
-            (row.request_id, 1, row.at + timedelta(milliseconds=7), row.worker, row.reason, row.place)
-            for row in rows
-            if row.place
-        ],
-    )
+    await db.copy_records_to_table("requests", records=map(_row, rows), columns=_COLUMNS)
+    steps = [step for row in rows for step in _steps(row)]
+    await db.copy_records_to_table("request_transitions", records=steps, columns=_STEP_COLUMNS)
+    attempts = [
+        (row.request_id, 1, row.at + _TOOK, row.worker, "raised", "RuntimeError", row.reason, row.place)
+        for row in rows
+        if row.place
+    ]
+    await db.copy_records_to_table("attempts", records=attempts, columns=_ATTEMPT_COLUMNS)
     await db.execute("set session_replication_role = default")
     await db.execute(_COUNT)
     return rows
@@ -97,13 +78,21 @@ def _status(row: Planted) -> str:
     return "failed" if row.code else "completed"
 
 
+def _steps(row: Planted) -> list[tuple[Any, ...]]:
+    return [
+        (row.request_id, 0, "pending", None, row.at),
+        (row.request_id, 1, "processing", row.worker, row.at),
+        (row.request_id, 1, _status(row), row.worker, row.at + _TOOK),
+    ]
+
+
 def _row(row: Planted) -> tuple[Any, ...]:
     body = {"request_id": str(row.request_id), "org_id": row.org, "operation": "create_session"}
     session = f"ts_260101_{row.request_id.hex[:13]}"
     payload = {"session_id": session} | (row.payload or {})
     answer = {"status": _status(row), "error": row.reason, "metadata": {"code": row.code}, "payload": payload}
     return (
-        row.request_id, _status(row), 1, row.org, row.user, json.dumps({**body, "payload": row.payload}),
-        session, row.reply_to, row.correlation, row.worker, row.at,
-        row.at + timedelta(milliseconds=8), json.dumps(answer), row.code, row.traceparent,
+        row.request_id, _status(row), 1, row.org, row.user, b"plain:x",
+        json.dumps({**body, "payload": row.payload}), session, row.reply_to, row.correlation, row.worker,
+        row.at, row.at, row.at + _TOOK, row.at + _TOOK, json.dumps(answer), row.code, row.traceparent,
     )  # fmt: skip

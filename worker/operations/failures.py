@@ -1,7 +1,7 @@
 """Groups failures by code, reason, place and build: when they came, how many, and of whom."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from worker.postgres.database import Database
 LOOKED_AT = 5_000  # failures for one page
 PARTS = 48  # of the time, in the line of a group
 MOST_GROUPS = 100
+_LAST = datetime.max.replace(tzinfo=UTC)
 
 
 class Group(NamedTuple):
@@ -38,16 +39,25 @@ class Failures(NamedTuple):
 
 
 async def failures(
-    database: Database, since: datetime, until: datetime, *, org: str | None = None, code: str | None = None
+    database: Database,
+    since: datetime,
+    until: datetime | None,
+    *,
+    org: str | None = None,
+    code: str | None = None,
 ) -> Failures:
     """Group what was received in this time and failed: the last ones of each code, at most so many of all.
 
-    Of a code that fails often only the last ones are looked at; so it hides no other.
+    Of a code that fails often only the last ones are looked at; so it hides no other. Without an end the time
+    goes up to now, by this clock; what has come later by that of Postgres is of its last part.
     """
     known = sorted({each.code for each in await counts.kept(database) if each.code is not None})
     codes = [each for each in known if code in (None, each)]
     most = LOOKED_AT if org is not None else LOOKED_AT // max(1, len(codes))
-    rows = await database.call("failures", codes, org, since, until, most, PARTS, MOST_GROUPS, aside=True)
+    rows = await database.call(
+        "failures", codes, org, since, until or _LAST, most, PARTS, MOST_GROUPS, until or datetime.now(UTC),
+        aside=True,
+    )  # fmt: skip
     found = [row for row in rows if row["code"] is not None]
     return Failures(
         groups=[_group(row) for row in found],

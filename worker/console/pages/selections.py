@@ -36,7 +36,8 @@ async def selection(request: Request) -> Response:
         request, "selection.html",
         one=one, lines=await _lines(desk, one), outcomes=await operation.outcomes(desk.database, one.id),
         results=results, entries=await audit.of_selection(desk.database, one.id),
-        trouble=desk.works.trouble(one.id), command=f"session-worker selections continue {one.id}",
+        trouble=desk.works.trouble(one.id),
+        command=f"session-worker selections {'show' if one.alive else 'continue'} {one.id}",
         refresh=(again := _refresh(one, results)),
         status=HTTPStatus.OK if again or "hx-request" not in request.headers else _STOP_ASKING,
     )  # fmt: skip

@@ -177,7 +177,7 @@ group by 1 having sum(number) > 0 order by 2 desc, 1 limit $2::integer
 
 -- name: failures
 -- What the last failures in a time have in common: of each of these codes ($1), or of an organisation ($2), $5 at most
--- are looked at. `parts`: in which of $6 parts of the time between $3 and $4 each of a group was received.
+-- are looked at. `parts`: in which of $6 parts of the time between $3 and $8 each of a group was received.
 with looked as materialized (
   select f.* from unnest($1::text[]) as wanted (code)
   cross join lateral (
@@ -196,7 +196,7 @@ with looked as materialized (
   select
     l.error_code as code, coalesce(a.reason, left(l.response::json ->> 'error', 500)) as reason, a.place,
     w.handler_build as build, l.request_id, l.org_id, l.received_at, floor(
-      extract(epoch from l.received_at - $3) * $6::integer / greatest(extract(epoch from $4 - $3), 0.001)
+      extract(epoch from l.received_at - $3) * $6::integer / greatest(extract(epoch from $8::timestamptz - $3), 0.001)
     )::integer as part
   from looked l
   left join lateral (
