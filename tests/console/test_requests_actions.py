@@ -3,20 +3,40 @@
 import html
 import re
 from collections import Counter
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
 import asyncpg
 import httpx
-from support.console import NewConsole
-from support.harness import Desk, declare_topology, eventually
-from support.planted import Planted, plant
+import pytest
+import pytest_asyncio
+from support.console import Console, csrf_of, open_console
+from support.harness import Desk, declare_topology, eventually, open_desk
+from support.planted import Planted, clear, plant
 
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
 
 T0 = datetime.now(UTC) - timedelta(minutes=50)
+
+
+@pytest_asyncio.fixture
+async def db(record: asyncpg.Connection) -> AsyncIterator[asyncpg.Connection]:
+    """The tables that the tests of this file share, empty at the beginning of each."""
+    await clear(record)
+    yield record
+
+
+@pytest_asyncio.fixture
+async def desk(here: Settings) -> AsyncIterator[Desk]:
+    """Looks into the queues of the installation, which are there and empty."""
+    await declare_topology(here)
+    async with open_desk(here.amqp_url.get_secret_value(), here.prefix) as opened:
+        await (await opened.channel.get_queue(names_for(here.prefix).requests, ensure=False)).purge()
+        yield opened
 
 
 async def failed(db: asyncpg.Connection, number: int, org: str = "org-7") -> list[UUID]:
@@ -34,6 +54,12 @@ async def form_at(console: httpx.AsyncClient, path: str) -> dict[str, str]:
     text = (await console.get(path)).text
     fields = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', text[text.index("<main") :])
     return {name: html.unescape(value) for name, value in fields}
+
+
+async def steer(console: httpx.AsyncClient, path: str, fields: dict[str, str]) -> httpx.Response:
+    """Sends a form of a selection's page, with these fields."""
+    csrf = csrf_of(await console.get("/"))
+    return await console.post(path, data={"csrf": csrf, **fields})
 
 
 async def until_done(console: httpx.AsyncClient, path: str) -> str:
@@ -55,12 +81,10 @@ async def sent(desk: Desk, number: int) -> list[str]:
 
 
 async def test_what_was_marked_is_looked_at_and_done_with_a_reason_and_once(
-    new_console: NewConsole, db: asyncpg.Connection, settings: Settings, desk: Desk
+    console: Console, db: asyncpg.Connection, desk: Desk
 ) -> None:
-    await declare_topology(settings)
     ids = await failed(db, 3)
-    ann = await new_console("operator", name="ann")
-    viewer = await new_console("viewer")
+    ann, viewer = await console.client("operator"), await console.client("viewer")
     path = f"/requests/actions/retry?which=marked&id={ids[0]}&id={ids[1]}"
 
     looked = (await ann.get(path)).text
@@ -86,7 +110,7 @@ async def test_what_was_marked_is_looked_at_and_done_with_a_reason_and_once(
     assert Counter(await sent(desk, 2)) == {"order-0": 1, "order-1": 1}
     row = await db.fetchrow("select * from audit")
     assert (row["who"], row["action"], row["reason"], row["touched"]) == (
-        "ann via console", "requests.retry", "rooms are back", 2,
+        "operator via console", "requests.retry", "rooms are back", 2,
     )  # fmt: skip
     assert await db.fetchval("select count(*) from audit") == 1
     assert parse_qs(urlsplit(done.headers["location"]).query) == {"done": [str(row["number"])]}
@@ -97,11 +121,10 @@ async def test_what_was_marked_is_looked_at_and_done_with_a_reason_and_once(
 
 
 async def test_all_that_match_are_those_that_were_seen_or_it_asks_once_more(
-    new_console: NewConsole, db: asyncpg.Connection, settings: Settings, desk: Desk
+    console: Console, db: asyncpg.Connection, desk: Desk
 ) -> None:
-    await declare_topology(settings)
     await failed(db, 4)
-    ann, bob = await new_console("operator", name="ann"), await new_console("operator", name="bob")
+    ann, bob = await console.client("operator"), await console.client("admin")
     path = "/requests/actions/resend?status=failed&org=org-7"
 
     fields = await form_at(ann, path)
@@ -118,8 +141,8 @@ async def test_all_that_match_are_those_that_were_seen_or_it_asks_once_more(
     assert page.path in listed
     assert await db.fetchval("select count(*) from audit") == 0
 
-    begun = await ann.post(page.path, data={"do": "continue", "reason": "the queue was gone"})
-    second = await bob.post(page.path, data={"do": "continue", "reason": "me too"})
+    begun = await steer(ann, page.path, {"do": "continue", "reason": "the queue was gone"})
+    second = await steer(bob, page.path, {"do": "continue", "reason": "me too"})
 
     assert begun.status_code == 303
     assert (second.status_code, "You were not the first" in second.text) == (409, True)
@@ -128,26 +151,24 @@ async def test_all_that_match_are_those_that_were_seen_or_it_asks_once_more(
         str(key) for key in await db.fetchval("select array_agg(request_id) from requests")
     }
     assert [tuple(row) for row in await db.fetch("select who, action, touched from audit")] == [
-        ("ann via console", "requests.resend", 4)
+        ("operator via console", "requests.resend", 4)
     ]
     dropped = await form_at(ann, "/requests/actions/retry?status=failed")
     other = await ann.post(
         "/requests/actions/retry?status=failed", data={**dropped, "seen": "", "reason": "no, not this"}
     )
-    gone = await ann.post(
-        urlsplit(other.headers["location"]).path, data={"do": "drop", "reason": "a mistake"}
-    )
+    unwanted = urlsplit(other.headers["location"]).path
+    gone = await steer(ann, unwanted, {"do": "drop", "reason": "a mistake"})
     assert (gone.status_code, gone.headers["location"]) == (303, "/selections")
-    assert (await ann.get(urlsplit(other.headers["location"]).path)).status_code == 404
+    assert (await ann.get(unwanted)).status_code == 404
 
 
 async def test_a_console_that_ends_leaves_what_another_goes_on_with_and_nothing_twice(
-    new_console: NewConsole, db: asyncpg.Connection, settings: Settings, desk: Desk
+    console: Console, here: Settings, tmp_path: Path, db: asyncpg.Connection, desk: Desk
 ) -> None:
-    await declare_topology(settings)
     await failed(db, 6)
-    ann = await new_console("operator", name="ann", apart="hers")
-    bob = await new_console("operator", name="bob")
+    hers = open_console(here, tmp_path)
+    ann, bob = await (await hers.__aenter__()).client("operator"), await console.client("admin")
     path = "/requests/actions/retry?status=failed"
     fields = {**await form_at(ann, path), "reason": "rooms are back", "rate": "2"}
     page = urlsplit((await ann.post(path, data=fields)).headers["location"]).path
@@ -157,39 +178,39 @@ async def test_a_console_that_ends_leaves_what_another_goes_on_with_and_nothing_
 
     await eventually(has_begun)
     working = (await bob.get(page)).text
-    await new_console.end("hers")
+    await hers.__aexit__(None, None, None)
     stopped = (await bob.get(page)).text
     left = await db.fetchval("select count(*) from selection_items where state = 'waiting'")
 
-    assert ("state-running" in working, 'value="stop"' in working, 'hx-trigger="every 1s"' in working) == (
-        True,
-    ) * 3
+    for said in ("state-running", 'value="stop"', 'hx-trigger="every 1s"'):
+        assert said in working, said
     assert ("state-stopped" in stopped, f"Go on with {left} request" in stopped) == (True, True)
     assert 0 < left < 6
 
     await db.execute("update selections set rate = 1000")
-    assert (await bob.post(page, data={"do": "continue", "reason": "ann's machine died"})).status_code == 303
+    assert (await steer(bob, page, {"do": "continue", "reason": "ann's machine died"})).status_code == 303
     await until_done(bob, page)
     assert Counter(await sent(desk, 6)) == {f"order-{n}": 1 for n in range(6)}
     audit = await db.fetch("select who, action, touched from audit order by number")
     assert [tuple(row) for row in audit] == [
-        ("ann via console", "requests.retry", 6), ("bob via console", "requests.retry (continued)", left),
-    ]  # fmt: skip
+        ("operator via console", "requests.retry", 6),
+        ("admin via console", "requests.retry (continued)", left),
+    ]
 
 
+@pytest.mark.usefixtures("desk")
 async def test_whoever_stops_a_selection_stops_it_wherever_it_is_worked_on(
-    new_console: NewConsole, db: asyncpg.Connection, settings: Settings
+    console: Console, db: asyncpg.Connection
 ) -> None:
-    await declare_topology(settings)
     await failed(db, 6)
-    ann, bob = await new_console("operator", name="ann"), await new_console("operator", name="bob")
+    ann, bob = await console.client("operator"), await console.client("admin")
     path = "/requests/actions/retry?status=failed"
     fields = {**await form_at(ann, path), "reason": "rooms are back", "rate": "2"}
     page = urlsplit((await ann.post(path, data=fields)).headers["location"]).path
 
-    stopped = await bob.post(page, data={"do": "stop", "reason": "too many at once"})
-    again = await ann.post(page, data={"do": "stop", "reason": "me too"})
-    wrong = await ann.post(page, data={"do": "dance", "reason": "x"})
+    stopped = await steer(bob, page, {"do": "stop", "reason": "too many at once"})
+    again = await steer(ann, page, {"do": "stop", "reason": "me too"})
+    wrong = await steer(ann, page, {"do": "dance", "reason": "x"})
 
     assert (stopped.status_code, again.status_code, wrong.status_code) == (303, 409, 400)
     text = (await ann.get(page)).text
@@ -198,11 +219,10 @@ async def test_whoever_stops_a_selection_stops_it_wherever_it_is_worked_on(
 
 
 async def test_a_session_that_ends_in_the_middle_of_an_action_does_nothing_and_leads_back(
-    new_console: NewConsole, db: asyncpg.Connection, settings: Settings
+    console: Console, db: asyncpg.Connection
 ) -> None:
-    await declare_topology(settings)
     (key,) = await failed(db, 1)
-    ann = await new_console("operator", by_cookie=True)
+    ann = await console.client("operator")
     path = f"/requests/actions/retry?id={key}"
     fields = await form_at(ann, path)
 

@@ -6,12 +6,17 @@ import io
 import json
 import re
 from collections import Counter
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
-from support.console import NewConsole
-from support.planted import Planted, plant, plant_worker
+import pytest_asyncio
+from support.console import Console, open_console
+from support.planted import Planted, clear, plant, plant_worker
+
+from worker.settings import Settings
 
 HOSTILE = """<script>alert("1")</script>'&<img src=x onerror=alert(1)>"""
 FORMULA = "=cmd|' /C calc'!A0"
@@ -22,13 +27,20 @@ _LINK = re.compile(r'href="\?([^"]*)" rel="next"')
 _ID = re.compile(r'name="id" value="([0-9a-f-]{36})"')
 
 
+@pytest_asyncio.fixture
+async def db(record: asyncpg.Connection) -> AsyncIterator[asyncpg.Connection]:
+    """The tables that the tests of this file share, empty at the beginning of each."""
+    await clear(record)
+    yield record
+
+
 def hostile(text: str) -> list[str]:
     """Returns what of a page a browser would carry out, of what strangers have written."""
     return re.findall(r"<script>alert|<img", text)
 
 
 async def test_a_list_has_all_that_match_once_with_what_they_have_in_common(
-    new_console: NewConsole, db: asyncpg.Connection
+    console: Console, db: asyncpg.Connection
 ) -> None:
     workers = [await plant_worker(db, "vm", 11, "rooms@1"), await plant_worker(db, "vm", 12, "rooms@2")]
     rows = await plant(db, [
@@ -40,7 +52,7 @@ async def test_a_list_has_all_that_match_once_with_what_they_have_in_common(
         )
         for number in range(250)
     ])  # fmt: skip
-    viewer = await new_console("viewer")
+    viewer = await console.client("viewer")
     failed = [row for row in rows if row.code]
 
     seen: list[str] = []
@@ -71,7 +83,7 @@ async def test_a_list_has_all_that_match_once_with_what_they_have_in_common(
 
 
 async def test_nothing_that_strangers_wrote_is_carried_out_anywhere(
-    new_console: NewConsole, db: asyncpg.Connection
+    console: Console, db: asyncpg.Connection
 ) -> None:
     worker = await plant_worker(db, HOSTILE, 11, HOSTILE)
     rows = await plant(db, [
@@ -81,7 +93,7 @@ async def test_nothing_that_strangers_wrote_is_carried_out_anywhere(
         ),
         Planted(T0, org=FORMULA, code="rejected", reason=FORMULA, correlation=HOSTILE),
     ])  # fmt: skip
-    admin = await new_console("admin", payloads=True)
+    admin = await console.client("anna")
     key = rows[0].request_id
     quoted = "%3Cscript%3Ealert(%221%22)%3C/script%3E"
 
@@ -112,14 +124,12 @@ async def test_nothing_that_strangers_wrote_is_carried_out_anywhere(
     }
 
 
-async def test_a_payload_is_for_those_who_have_the_right(
-    new_console: NewConsole, db: asyncpg.Connection
-) -> None:
+async def test_a_payload_is_for_those_who_have_the_right(console: Console, db: asyncpg.Connection) -> None:
     (row,) = await plant(db, [Planted(T0, payload={"name": "a payload's word"}, correlation="order-1")])
     path = f"/requests/{row.request_id}"
 
-    without = (await (await new_console("admin")).get(path)).text
-    with_it = (await (await new_console("viewer", payloads=True)).get(path)).text
+    without = (await (await console.client("admin")).get(path)).text
+    with_it = (await (await console.client("anna")).get(path)).text
 
     assert "payload&#39;s word" in with_it
     assert "payload&#39;s word" not in without
@@ -127,10 +137,10 @@ async def test_a_payload_is_for_those_who_have_the_right(
 
 
 async def test_what_is_typed_wrongly_is_said_and_what_is_not_there_too(
-    new_console: NewConsole, db: asyncpg.Connection
+    console: Console, db: asyncpg.Connection
 ) -> None:
     rows = await plant(db, [Planted(T0 + timedelta(seconds=n), correlation="order-17") for n in range(3)])
-    operator = await new_console("operator")
+    operator = await console.client("operator")
     wrong = {
         "/requests?stauts=failed": "stauts: there is no such filter",
         "/requests?status=fialed": "status: 'fialed' is none of",
@@ -170,10 +180,10 @@ async def test_what_is_typed_wrongly_is_said_and_what_is_not_there_too(
 
 
 async def test_ten_thousand_organisations_are_a_few_and_a_box_to_find_one(
-    new_console: NewConsole, db: asyncpg.Connection
+    console: Console, db: asyncpg.Connection
 ) -> None:
     await plant(db, [Planted(T0 + timedelta(milliseconds=n), org=f"org-{n:05}") for n in range(10_000)])
-    viewer = await new_console("viewer")
+    viewer = await console.client("viewer")
 
     text = (await viewer.get("/requests")).text
     found = (await viewer.get("/requests?find_org=ORG-0999")).text
@@ -185,7 +195,7 @@ async def test_ten_thousand_organisations_are_a_few_and_a_box_to_find_one(
 
 
 async def test_failures_that_are_alike_are_one_group_and_one_kind_hides_no_other(
-    new_console: NewConsole, db: asyncpg.Connection
+    console: Console, db: asyncpg.Connection
 ) -> None:
     worker = await plant_worker(db, "vm", 11, "rooms@1")
     many = [
@@ -197,7 +207,7 @@ async def test_failures_that_are_alike_are_one_group_and_one_kind_hides_no_other
     ]  # fmt: skip
     rare = [Planted(T0 - timedelta(minutes=5), code="rejected", reason="no such room", org="org-9")]
     rows = await plant(db, [*many, *rare])
-    viewer = await new_console("viewer")
+    viewer = await console.client("viewer")
 
     text = (await viewer.get("/failures?since=2h")).text
     of_org = (await viewer.get("/failures?since=2h&org=org-9")).text
@@ -224,7 +234,7 @@ async def test_failures_that_are_alike_are_one_group_and_one_kind_hides_no_other
 
 
 async def test_one_request_is_told_from_its_arrival_to_what_stands_beside_it(
-    new_console: NewConsole, db: asyncpg.Connection
+    here: Settings, tmp_path: Path, db: asyncpg.Connection
 ) -> None:
     worker = await plant_worker(db, "vm", 11, "rooms@1")
     rows = await plant(db, [
@@ -236,10 +246,10 @@ async def test_one_request_is_told_from_its_arrival_to_what_stands_beside_it(
     await db.execute(
         "insert into retries (request_id, retried_as, selection) values ($1, $2, '00000000')", old, new
     )
-    operator = await new_console("operator", trace_url="https://traces.example.org/{trace_id}/")
-
-    text = html.unescape((await operator.get(f"/requests/{old}")).text)
-    other = (await operator.get(f"/requests/{new}")).text
+    async with open_console(here, tmp_path, trace_url="https://traces.example.org/{trace_id}/") as console:
+        operator = await console.client("operator")
+        text = html.unescape((await operator.get(f"/requests/{old}")).text)
+        other = (await operator.get(f"/requests/{new}")).text
 
     for said in (
         "attempt 1", "by vm:11 rooms:create@rooms@1", "rooms answered 503", "rooms.py:7 create",

@@ -19,6 +19,10 @@ _WORKER = """
 insert into workers (id, host, pid, version, handler, handler_build)
 values ($1, $2, $3, '1', 'rooms:create', $4)
 """
+_CLEAR = """
+truncate requests, request_transitions, attempts, sessions, workers, request_counts, request_totals,
+  count_changes, selections, selection_items, retries, audit
+"""
 _TOOK = timedelta(milliseconds=8)
 _COUNT = """
 with counted as (
@@ -47,6 +51,13 @@ class Planted(NamedTuple):
     request_id: UUID = UUID(int=0)
 
 
+async def clear(db: asyncpg.Connection) -> None:
+    """Empties the tables, history, audit and all, for the next test of a file."""
+    await db.execute("set session_replication_role = replica")
+    await db.execute(_CLEAR)
+    await db.execute("set session_replication_role = default")
+
+
 async def plant_worker(db: asyncpg.Connection, host: str, pid: int, build: str) -> UUID:
     """Puts a worker on record; returns its id."""
     worker = uuid4()
@@ -55,8 +66,8 @@ async def plant_worker(db: asyncpg.Connection, host: str, pid: int, build: str) 
 
 
 async def plant(db: asyncpg.Connection, wanted: Sequence[Planted]) -> list[Planted]:
-    """Puts these on record, with their history and counts, into tables that have no request yet; returns
-    them with their ids.
+    """Puts these on record, with their history and counts, into tables that are empty; returns them
+    with their ids.
     """
     rows = [row._replace(request_id=uuid4()) for row in wanted]
     await db.execute("set session_replication_role = replica")
