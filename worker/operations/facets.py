@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 from worker.operations import listing
 from worker.operations.filters import Filter, Page
-from worker.operations.listing import LOOKED_AT, Listing
+from worker.operations.listing import Listing
 from worker.postgres.database import Database
 
 KINDS = ("org", "code", "reason", "build", "worker")
 MOST_SHOWN = 8  # of each kind
+COUNTED = 2_000  # requests that match, the last ones: what they have in common is told of these
 PARTS = 60  # of the time, in the histogram
 _ORGS_FOUND = 20
 _MOST_TAKEN_AWAY = 4
@@ -53,10 +54,10 @@ class Without(NamedTuple):
 
 
 async def explore(database: Database, wanted: Filter, shown: Page) -> Explored:
-    """List what matches as `listing.page` does, and count by what all that were looked at have in common."""
-    found = await listing.matching(database, wanted, shown, at_least=LOOKED_AT)
+    """List what matches as `listing.page` does, and count what the last ones of it have in common."""
+    found = await listing.matching(database, wanted, shown, at_least=COUNTED)
     page = await listing.page_of(database, wanted, shown, found)
-    whole = not found.cut and shown.after is None
+    whole = not found.cut and shown.after is None and len(found.ids) == found.matching
     rows = await database.call(
         "facets", found.ids, MOST_SHOWN, wanted.since if whole else None, wanted.until if whole else None,
         PARTS, aside=True,

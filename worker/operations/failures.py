@@ -9,8 +9,8 @@ from worker.operations import counts
 from worker.postgres.database import Database
 
 LOOKED_AT = 5_000  # failures for one page
-PARTS = 48  # of the time, in the line of a group
-MOST_GROUPS = 100
+PARTS = 24  # of the time, in the line of a group
+MOST_GROUPS = 50
 _LAST = datetime.max.replace(tzinfo=UTC)
 
 

@@ -150,12 +150,17 @@ with these as materialized (
   from grouped
 ), whole as (
   select
-    coalesce($3::timestamptz, min(received_at)) as first_at, coalesce($4::timestamptz, max(received_at)) as last_at
-  from these
+    first_at, last_at,
+    greatest(extract(epoch from last_at - first_at)::double precision / $5, 0.001) as width
+  from (
+    select
+      coalesce($3::timestamptz, min(received_at)) as first_at, coalesce($4::timestamptz, max(received_at)) as last_at
+    from these
+  ) as bounds
 ), parts as (
   select
     state, first_at, last_at, greatest(0, least($5::integer - 1, floor(
-      extract(epoch from received_at - first_at) * $5 / greatest(extract(epoch from last_at - first_at), 0.001)
+      extract(epoch from received_at - first_at)::double precision / width
     )::integer)) as part
   from these, whole
 )
@@ -196,7 +201,8 @@ with looked as materialized (
   select
     l.error_code as code, coalesce(a.reason, left(l.response::json ->> 'error', 500)) as reason, a.place,
     w.handler_build as build, l.request_id, l.org_id, l.received_at, floor(
-      extract(epoch from l.received_at - $3) * $6::integer / greatest(extract(epoch from $8::timestamptz - $3), 0.001)
+      extract(epoch from l.received_at - $3)::double precision
+      / greatest(extract(epoch from $8::timestamptz - $3)::double precision / $6::integer, 0.001)
     )::integer as part
   from looked l
   left join lateral (
