@@ -131,7 +131,7 @@ def _back(request: Request, chosen: Chosen) -> str:
     url = request.app.url_path_for
     if len(chosen.ids) == 1:
         return str(url("request", id=str(chosen.ids[0])))
-    return f"{url('requests')}?{query_string(chosen.texts)}"
+    return f"{url('requests')}?{query_string(typed(request.query_params, 'id', 'which'))}"
 
 
 def _as_options(chosen: Chosen) -> str:
