@@ -13,10 +13,12 @@ import asyncpg
 import httpx
 import pytest
 import pytest_asyncio
+from pydantic import SecretStr
 from support.console import Console, csrf_of, open_console
 from support.harness import Desk, declare_topology, eventually, open_desk
 from support.planted import Planted, clear, plant
 
+from worker.console import working
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
 
@@ -235,6 +237,29 @@ async def test_whoever_stops_a_selection_stops_it_wherever_it_is_worked_on(
 
     assert (early.status_code, late.status_code) == (409, 303)
     assert ("state-silent" in silent, "nothing is done twice" in silent) == (True, True)
+
+
+async def test_while_the_broker_is_away_nothing_is_lost_and_the_page_says_so(
+    here: Settings, tmp_path: Path, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(working, "_PATIENCE_SECONDS", 0.0)
+    (key,) = await failed(db, 1)
+    away = SecretStr("amqp://somebody:made-up-password@127.0.0.1:1/")
+    async with open_console(here, tmp_path, amqp_url=away) as console:
+        ann = await console.client("operator")
+        path = f"/requests/actions/retry?id={key}"
+        fields = {**await form_at(ann, path), "reason": "rooms are back"}
+        page = urlsplit((await ann.post(path, data=fields)).headers["location"]).path
+
+        async def look() -> str | None:
+            text = (await ann.get(page)).text
+            return text if "state-stopped" in text else None
+
+        stopped = await eventually(look)
+
+    assert "It was left before its end: RabbitMQ is away" in stopped
+    assert "Go on with 1 request" in stopped
+    assert "made-up-password" not in stopped
 
 
 async def test_a_session_that_ends_in_the_middle_of_an_action_does_nothing_and_leads_back(
