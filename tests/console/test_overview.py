@@ -26,6 +26,7 @@ NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 @pytest.fixture(autouse=True)
 def _looked_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overview, "_SHARED_SECONDS", 0)
+    monkeypatch.setattr(overview, "_HOURS", dict.fromkeys(overview._HOURS, 0))
     monkeypatch.setattr(topbar, "_SECONDS", 0)
 
 
