@@ -225,6 +225,70 @@ select
   ) as in_hand
 from workers w order by w.host, w.pid, w.heartbeat desc
 
+-- Of lines.
+
+-- name: put_off
+-- How many wait for a time that is past, or is within a minute, and how many for another attempt, each counted up to a
+-- bound; and for how many seconds the oldest one has been due.
+select
+  (select count(*) from (select from requests where due_at <= now() limit $1::integer) as past) as due,
+  coalesce(
+    extract(epoch from now() - (select min(due_at) from requests where due_at <= now())), 0
+  )::double precision as overdue_seconds,
+  (
+    select count(*) from (
+      select from requests where due_at > now() and due_at <= now() + interval '1 minute' limit $1
+    ) as soon
+  ) as next_minute,
+  (
+    select count(*) from (select from requests where due_at is not null and waits_in is null limit $1) as all_of_them
+  ) as put_off
+
+-- name: longest_lines
+-- The organisations with the most in line, at most so many, and how many there are. What has never begun is counted
+-- exactly; all of a line up to a bound ($2). The share is that beside all that have something which may begin now.
+with line as (
+  select org_id, sum(pending)::bigint as pending, sum(unfinished)::bigint as unfinished, count(*) over () as number
+  from (
+    select org_id, 0 as pending, 0 as unfinished, true as in_line from lines
+    union all
+    select org_id, case status when 'pending' then number else 0 end, number, false
+    from request_counts where status in ('pending', 'processing')
+    union all
+    select org_id, case status when 'pending' then number else 0 end, number, false
+    from unfolded_changes where status in ('pending', 'processing')
+  ) as each_one
+  group by org_id having bool_or(in_line) order by pending desc, org_id limit $1::integer
+), of_each as (
+  select coalesce((select weight from limits_in_force where scope = 'each'), 1) as weight
+), awake as (
+  select
+    of_each.weight * (select count(*) from lines where asleep_until is null) + coalesce((
+      select sum(own.weight - of_each.weight) from limits_in_force own join lines l on l.org_id = own.name
+      where own.scope = 'org' and own.weight is not null and l.asleep_until is null
+    ), 0) as weight
+  from of_each
+)
+select
+  line.org_id as org, line.number, greatest(line.pending, its.number) as waiting,
+  greatest(0, line.unfinished - greatest(line.pending, its.number)) as running,
+  coalesce(extract(epoch from now() - its.first), 0)::double precision as oldest_seconds,
+  of_it.weight / (awake.weight + case when l.asleep_until is null then 0 else of_it.weight end) as share,
+  l.asleep_for, nullif(l.asleep_until, 'infinity') as asleep_until,
+  exists (
+    select from pauses p where p.scope = 'org' and p.name = line.org_id and coalesce(p.ends_at > now(), true)
+  ) as paused,
+  of_it.running as running_limit, of_it.rate, of_it.burst, of_it.weight
+from line
+join lines l on l.org_id = line.org_id
+cross join awake
+cross join lateral limit_of(line.org_id) as of_it
+cross join lateral (
+  select count(*) as number, min(begins_at) as first
+  from (select begins_at from requests where waits_in = line.org_id order by begins_at limit $2::integer) as first_ones
+) as its
+order by waiting desc, line.org_id
+
 -- Of the audit.
 
 -- name: append_audit
@@ -233,11 +297,11 @@ insert into audit (who, action, reason, about, touched)
 values ($1::text, $2::text, $3::text, $4::jsonb, $5::bigint)
 
 -- name: list_audit
--- The newest first; $5: those before this one.
+-- The newest first; $5: those before this one; $7: those of actions that begin so.
 select number, at, who, role, action, reason, about, touched from audit
 where coalesce(about ->> 'org' = $1::text, $1 is null) and coalesce(who = $2::text, $2 is null)
   and coalesce(at >= $3::timestamptz, true) and coalesce(at < $4::timestamptz, true)
-  and coalesce(number < $5::bigint, true)
+  and coalesce(number < $5::bigint, true) and coalesce(starts_with(action, $7::text), $7 is null)
 order by number desc limit $6
 
 -- name: retire_audit
@@ -421,6 +485,71 @@ left join requests r on r.request_id = case s.action when 'retry' then t.retried
 where s.id = $1
 group by 1, 2 order by 3 desc
 
+-- Of works.
+
+-- name: begin_work
+-- A work of this runner's, and a row of the audit. Those that ended long ago are cleared away. It may be repeated.
+with gone as (
+  delete from works where begun_at < now() - interval '30 days' and state <> 'running'
+), begun as (
+  insert into works (id, kind, options, chosen, who, reason, state, runner, runner_seen)
+  values ($1, $2, $3::jsonb, $4::uuid[], $5, $6, 'running', $7, now())
+  on conflict (id) do nothing
+  returning *
+)
+insert into audit (who, action, reason, about, touched)
+select who, kind || ' (begun)', reason, jsonb_build_object('work', id) || options - 'edits', cardinality(chosen) from begun
+
+-- name: go_on_with_work
+-- Gives a work that nobody does to this runner. One row of the audit. No row: somebody does it, or it is done.
+with mine as (
+  update works set state = 'running', runner = $2, runner_seen = now(), ended_at = null, trouble = null
+  where id = $1 and (
+    state in ('stopped', 'failed')
+    or (state = 'running' and runner_seen < now() - make_interval(secs => $5))
+  )
+  returning *
+), noted as (
+  insert into audit (who, action, reason, about, touched)
+  select
+    $3::text, kind || ' (continued)', $4::text, jsonb_build_object('work', id) || options - 'edits', cardinality(chosen)
+  from mine
+)
+select id from mine
+
+-- name: note_work
+-- How far it is. No row: somebody has stopped it, or has taken it.
+update works set progress = $3::jsonb, runner_seen = now()
+where id = $1 and runner = $2 and state = 'running'
+returning id
+
+-- name: end_work
+update works set state = $3, trouble = $4, progress = $5::jsonb, runner = null, ended_at = now()
+where id = $1 and runner = $2
+
+-- name: stop_work
+-- Its runner finds out when it notes how far it is. One row of the audit.
+with stopped as (
+  update works set state = 'stopped', runner = null, ended_at = now() where id = $1 and state = 'running'
+  returning *
+), noted as (
+  insert into audit (who, action, reason, about, touched)
+  select $2::text, kind || ' (stopped)', $3::text, jsonb_build_object('work', id), cardinality(chosen) from stopped
+)
+select id from stopped
+
+-- name: works
+-- One, or the newest ones of a kind. `alive`: its runner was seen within so many seconds.
+select
+  id, kind, options, cardinality(chosen) as chosen, who, reason, begun_at, state, ended_at, trouble, progress,
+  coalesce(runner_seen > now() - make_interval(secs => $3), false) and state = 'running' as alive
+from works
+where coalesce(id = $1::text, $1 is null) and coalesce(kind = any ($2::text[]), $2 is null)
+order by begun_at desc limit $4
+
+-- name: chosen_for_work
+select chosen from works where id = $1
+
 -- Of the history, for export.
 
 -- name: requests_by_arrival
@@ -478,11 +607,21 @@ order by step.at, r.request_id, step.attempt
 select id from dead_letters_that($1, $2, $3, $4, $5, $6, $7, $8) order by died_at, id
 
 -- name: dead_letter_list
--- The newest of those that a filter finds, without their bodies; and how many it finds.
-select
-  id, size, reason, kind, app_id, user_id, exchange, routing_key, request_id, died_at, kept_at, state, ended_at,
-  ended_by, ended_reason, sent_to, count(*) over () as found
-from dead_letters_that($1, $2, $3, $4, $5, $6, $7, $8) order by died_at desc, id limit $9
+-- The newest of those that a filter finds, without their bodies, after the one with the id $10; and how many it finds.
+with found as (
+  select
+    id, size, reason, kind, app_id, user_id, exchange, routing_key, request_id, died_at, kept_at, state, ended_at,
+    ended_by, ended_reason, sent_to
+  from dead_letters_that($1, $2, $3, $4, $5, $6, $7, $8)
+), place as (
+  select died_at, id from dead_letters where id = $10::uuid
+)
+select f.*, (select count(*) from found) as found
+from found f
+where $10 is null or exists (
+  select from place p where f.died_at < p.died_at or (f.died_at = p.died_at and f.id > p.id)
+)
+order by died_at desc, id limit $9
 
 -- name: dead_letter_groups
 -- Those that a filter finds, grouped, the largest group first; each with an example.
