@@ -222,6 +222,40 @@ class Settings(BaseSettings):
         description="Port of health and metrics. With `--processes N` the first worker has this port, and "
         "each further worker the next one. 0 picks any free port.",
     )
+    console: bool = Field(
+        default=False,
+        description="Whether a worker serves the console beside health and metrics, at the same port "
+        "(`docs/console.md`). `session-worker console` serves it by itself.",
+    )
+    console_tokens_file: str = Field(
+        default="",
+        description="File that says who may log in to the console: a line for each, which `session-worker "
+        "console token` makes, with the token's hash. The console needs it.",
+    )
+    console_proxy_header: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9-]*$",
+        description="Header in which a proxy before the console names who has logged in there, such as "
+        "`X-Forwarded-User`. It counts from trusted proxies alone.",
+    )
+    console_trusted_proxies: str = Field(
+        default="",
+        description="Addresses and networks of those proxies, separated by commas: `10.0.0.5, 10.1.0.0/16`.",
+    )
+    environment_name: str = Field(
+        default="",
+        max_length=40,
+        description="Name of the environment, which each page of the console shows, such as `production`.",
+    )
+    environment_color: Literal["red", "orange", "yellow", "green", "blue", "grey"] = Field(
+        default="grey",
+        description="Its colour. Production is red.",
+    )
+    trace_url: str = Field(
+        default="",
+        description="Address of a trace in your tracing system, with `{trace_id}` in it, for links from "
+        "requests: `https://traces.example.org/trace/{trace_id}`.",
+    )
     tls_ca_file: str = Field(
         default="",
         description="File with CA certificates for both servers, in place of the system's.",

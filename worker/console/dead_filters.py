@@ -20,8 +20,8 @@ _STATES: tuple[State, ...] = get_args(State)
 
 
 async def filter_of(desk: Desk, query: QueryParams, *, state: State | None = None) -> Filter:
-    """Read the filter: `id` may be there several times; `no_app=1`: those that name no application; `like`: the
-    id of one in the same group. `state`: the one that an action is for.
+    """Read the filter. `id` may be there several times; `no_app=1`: those that name no application; `like`:
+    the id of one in the same group. `state`: the one that an action is for.
     """
     ids = tuple(uuid_of(text) for text in query.getlist("id") if text)
     if len(ids) > MOST_IDS:
@@ -39,7 +39,7 @@ async def filter_of(desk: Desk, query: QueryParams, *, state: State | None = Non
 
 
 def query_of(query: QueryParams, **more: object) -> str:
-    """Write the filter of an address again, with further fields; of one that is there twice the new one counts."""
+    """Write the filter of an address again, with further fields, which count before those that are there."""
     kept = [
         (name, value) for name, value in query.multi_items() if name in _NAMES and name not in more and value
     ]

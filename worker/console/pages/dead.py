@@ -34,10 +34,16 @@ async def dead(request: Request) -> Response:
     grouping = read(query, "group", one_of((*_GROUPINGS, "none"))) or "reason"
     most = desk.settings.max_dead_letters
     values: dict[str, object] = {
-        "which": which, "grouping": grouping, "groupings": (*_GROUPINGS, "none"), "most": most,
-        "kept": await dead_letters.count(desk.database, max(1, most)), "query": query, "written": query_of(query),
-        "groups": None, "letters": None,
-    }  # fmt: skip
+        "which": which,
+        "grouping": grouping,
+        "groupings": (*_GROUPINGS, "none"),
+        "most": most,
+        "kept": await dead_letters.count(desk.database, max(1, most)),
+        "query": query,
+        "written": query_of(query),
+        "groups": None,
+        "letters": None,
+    }
     for each in _GROUPINGS:
         if grouping == each:
             groups = await dead_letters.groups(desk.database, which, each)
@@ -61,9 +67,15 @@ async def dead_letter(request: Request) -> Response:
         body, left_out = text[:_LONGEST], max(0, len(text) - _LONGEST)
         hexed = dumped(text.encode(errors="surrogatepass")) if is_text(letter.body) else None
     return page(
-        request, "dead_letter.html", letter=letter, one=letter.about, body=body, hexed=hexed, left_out=left_out,
+        request,
+        "dead_letter.html",
+        letter=letter,
+        one=letter.about,
+        body=body,
+        hexed=hexed,
+        left_out=left_out,
         headers={name: masked_text(str(value)) for name, value in letter.headers.items()},
-    )  # fmt: skip
+    )
 
 
 async def export_dead(request: Request) -> Response:

@@ -45,7 +45,7 @@ class Chosen(NamedTuple):
 
 
 async def ask_replay(request: Request) -> Response:
-    """Look ahead what will become of each, after the edits that are asked for, and ask whether to send them."""
+    """Look ahead what will become of each, after the edits that are given, and ask whether to send them."""
     desk = desk_of(request)
     query = request.query_params
     chosen = await _chosen(desk, query)
@@ -57,12 +57,22 @@ async def ask_replay(request: Request) -> Response:
     )
     prospects = Counter(each.prospect for each in judged)
     return page(
-        request, "dead_replay.html", chosen=chosen, told=told(chosen), query=query, edits=query.get("edits", ""), judged=judged,
-        prospects=prospects.most_common(), begin=begin, looked_at=LOOKED_AT, usual=f"{_USUAL_RATE:g}",
+        request,
+        "dead_replay.html",
+        chosen=chosen,
+        told=told(chosen),
+        query=query,
+        edits=query.get("edits", ""),
+        judged=judged,
+        prospects=prospects.most_common(),
+        begin=begin,
+        looked_at=LOOKED_AT,
+        usual=f"{_USUAL_RATE:g}",
         going=sum(number for prospect, number in prospects.items() if prospect not in LEFT),
         more=query_of(query, edits=query.get("edits"), **{"from": begin + LOOKED_AT})
-        if begin + LOOKED_AT < len(ids) else None,
-    )  # fmt: skip
+        if begin + LOOKED_AT < len(ids)
+        else None,
+    )
 
 
 async def replay(request: Request) -> Response:

@@ -90,8 +90,8 @@ async def _preview_count(request: Request) -> Preview:
     return Preview(
         title="Count all rows by key",
         lines=[
-            "No index says which key a row needs: all requests and sessions are read, some at a time, which "
-            "takes minutes where there are ten millions. It holds nobody up.",
+            "No index says which key a row needs: all requests and sessions are read, some at a time.",
+            "That takes minutes where there are ten millions. It holds nobody up.",
         ],
         back=str(request.app.url_path_for("keys")),
         command="session-worker keys list",

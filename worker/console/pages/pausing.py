@@ -1,22 +1,29 @@
-"""Pauses all requests, an organisation or a worker, and lets them go on."""
+"""Pausing and resuming: everything, an organisation (`?org=`) or a worker (`?worker=ID`)."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import NamedTuple
+from uuid import UUID
 
 from starlette.requests import Request
 
 from worker.console.access import Right
 from worker.console.acting import Action, Asked, Field, Preview
 from worker.console.context import Desk, desk_of
-from worker.console.problems import bad, conflict
-from worker.console.reading import ahead, one_of, org_of, read, uuid
+from worker.console.problems import bad, conflict, not_found
 from worker.console.render import counted, moment
 from worker.operations import steering
-from worker.operations.steering import PauseOnRecord
-from worker.rules import NO_ORG, PauseScope
+from worker.operations.steering import MOST_COUNTED, PauseOnRecord, Worker
+from worker.rules import NO_ORG, Pause, PauseScope, check_org
 
-_SCOPES: tuple[PauseScope, ...] = ("all", "org", "worker")
+_LASTS = (
+    ("", "until somebody resumes"),
+    ("15", "15 minutes"),
+    ("60", "1 hour"),
+    ("240", "4 hours"),
+    ("1440", "1 day"),
+)
 
 
 class Place(NamedTuple):
@@ -24,114 +31,132 @@ class Place(NamedTuple):
 
     scope: PauseScope
     name: str
-    words: str  # for people
-
-    @property
-    def option(self) -> str:
-        """Return it as the command line has it."""
-        return "" if self.scope == "all" else f" --{self.scope} {shlex.quote(self.name)}"
+    words: str
 
     @property
     def page(self) -> str:
-        return "workers" if self.scope == "worker" else "waiting"
+        """Return the path of the page that shows what is paused."""
+        return "/workers" if self.scope == "worker" else "/waiting"
 
 
 async def _preview_pause(request: Request) -> Preview:
     desk = desk_of(request)
-    place = await _place(desk, request.query_params)
-    said = [
+    workers = await steering.workers(desk.database, desk.settings.lease_seconds)
+    place = _place(request, workers)
+    lines = [_in_force(place, workers)]
+    if place.scope != "worker":
+        lines.append(await _waiting(desk, place))
+    lines.append(
         "What is running ends as ever, and cancellations are carried out. Nothing fails of a pause: it waits."
-    ]
-    nothing = None
-    if place.scope == "worker":
-        live = [
-            each for each in await steering.workers(desk.database, desk.settings.lease_seconds) if each.lives
-        ]
-        if place.name not in {str(each.id) for each in live}:
-            nothing = "This worker does not live any more."
-        said.append(f"{counted(len(live) - 1, 'other live worker')} can take what comes.")
-        said.append("It stays alive. It is drained when it has nothing in hand: then it may be ended.")
-    else:
-        found = await steering.waiting(desk.database, place.name if place.scope == "org" else None)
-        said.append(f"{counted(found.waiting, 'request waits', 'requests wait')} now.")
-        if place.scope == "org" and not found.seen:
-            said.append(f"None of the newest {steering.NEWEST:,} requests is of this organisation.")
-    if before := await _paused(desk, place):
-        said.append(f"It takes the place of the pause by {before.pause.paused_by}: {before.pause.reason}")
+    )
+    if (there := _there(await steering.pauses(desk.database), place)) is not None:
+        lines.append(f"It takes the place of a pause {_told(there)}.")
     return Preview(
         title=f"Pause {place.words}",
-        lines=said,
-        fields=[
-            Field("until", "Until", hint="as +2h, or 2026-01-31T18:00Z; empty: until somebody resumes it")
-        ],
-        nothing=nothing,
-        back=str(request.app.url_path_for(place.page)),
-        command=f"session-worker pause{place.option} --reason …",
+        lines=lines,
+        fields=[Field("minutes", "It ends by itself", "select", "", _LASTS)],
+        back=place.page,
+        command=f'session-worker pause{_option(place)} --reason "…"',
     )
 
 
 async def _pause(asked: Asked) -> str:
     desk = asked.desk
-    place = await _place(desk, asked.request.query_params)
-    paused = await steering.pause(
-        desk.database, place.scope, place.name, reason=asked.reason, by=desk.who.signature,
-        until=read(asked.form, "until", ahead),
-    )  # fmt: skip
-    if paused is None:
-        raise bad("until: is past. Nothing was paused.")
-    return str(asked.request.app.url_path_for(place.page))
+    place = _place(asked.request, await steering.workers(desk.database, desk.settings.lease_seconds))
+    minutes = asked.form.get("minutes", "")
+    if minutes not in dict(_LASTS):
+        raise bad(f"minutes: {minutes[:20]!r} is none of those to choose from. Nothing was done.")
+    until = timedelta(minutes=int(minutes)) if minutes else None
+    await steering.pause(
+        desk.database, place.scope, place.name, reason=asked.reason, by=desk.who.signature, until=until
+    )
+    return place.page
 
 
 async def _preview_resume(request: Request) -> Preview:
     desk = desk_of(request)
-    place = await _place(desk, request.query_params)
-    found = await _paused(desk, place)
-    said = []
-    if found is not None:
-        until = f", until {moment(found.pause.ends_at)}" if found.pause.ends_at else ""
-        said.append(f"paused by {found.pause.paused_by} since {moment(found.pause.paused_at)}{until}")
-        said.append(found.pause.reason)
-    return Preview(
-        title=f"Resume {place.words}",
-        lines=said,
-        nothing=None if found else "It is not paused.",
-        back=str(request.app.url_path_for(place.page)),
-        command=f"session-worker resume{place.option}",
+    place = _place(
+        request, await steering.workers(desk.database, desk.settings.lease_seconds), may_be_gone=True
     )
+    there = _there(await steering.pauses(desk.database), place)
+    nothing = None if there else f"{place.words[0].upper()}{place.words[1:]}: there is no pause."
+    lines = [f"The pause {_told(there)} ends."] if there else []
+    if there and place.scope != "worker":
+        lines.append(await _waiting(desk, place))
+    return Preview(
+        title=f"Resume {place.words}", lines=lines, nothing=nothing, back=place.page,
+        command=f"session-worker resume{_option(place)}",
+    )  # fmt: skip
 
 
 async def _resume(asked: Asked) -> str:
     desk = asked.desk
-    place = await _place(desk, asked.request.query_params)
+    place = _place(
+        asked.request, await steering.workers(desk.database, desk.settings.lease_seconds), may_be_gone=True
+    )
     ended = await steering.resume(
         desk.database, place.scope, place.name, by=desk.who.signature, reason=asked.reason
     )
     if ended is None:
-        raise conflict("It is not paused any more: somebody else was quicker, or its end was reached.")
-    return str(asked.request.app.url_path_for(place.page))
+        raise conflict(
+            f"{place.words[0].upper()}{place.words[1:]}: there is no pause any more. Nothing was done."
+        )
+    return place.page
 
 
-PAUSE = Action("pause", "Pause", Right.OPERATE, _preview_pause, _pause)
-RESUME = Action("resume", "Resume", Right.OPERATE, _preview_resume, _resume)
+def _place(request: Request, workers: Sequence[Worker], *, may_be_gone: bool = False) -> Place:
+    org, worker = request.query_params.get("org"), request.query_params.get("worker")
+    if org and worker:
+        raise bad("org and worker: say one of them")
+    if org:
+        try:
+            check_org(org)
+        except ValueError as error:
+            raise bad(f"org: {error}") from None
+        return Place("org", org, f"the requests of {org}")
+    if not worker:
+        return Place("all", NO_ORG, "all requests")
+    try:
+        key = UUID(worker)
+    except ValueError:
+        raise bad(f"worker: {worker[:60]!r} is no worker's id") from None
+    found = next((each for each in workers if each.id == key and (each.lives or may_be_gone)), None)
+    if found is None and not may_be_gone:
+        raise not_found(f"No live worker is {key}: it has stopped, or was not heard of for a lease.")
+    return Place("worker", str(key), f"the worker {found.place if found else key}")
 
 
-async def _place(desk: Desk, fields: Mapping[str, str]) -> Place:
-    """Read what is to be paused: `scope`, and its `name`."""
-    scope: PauseScope = read(fields, "scope", one_of(_SCOPES)) or "all"
-    match scope:
-        case "all":
-            return Place(scope, NO_ORG, "all requests")
-        case "org":
-            org = org_of(fields, "name")
-            return Place(scope, org, f"the requests of {org}")
-        case "worker":
-            name = str(read(fields, "name", uuid) or "")
-            found = await steering.workers(desk.database, desk.settings.lease_seconds)
-            where = next((each.place for each in found if str(each.id) == name), name)
-            return Place(scope, name, f"the worker {where}")
+def _in_force(place: Place, workers: Sequence[Worker]) -> str:
+    if place.scope == "worker":
+        return "In force within a second. Others work on what it held; it stays alive and ready."
+    live = sum(each.lives for each in workers)
+    if not live:
+        return "No worker lives now: it holds for each that starts."
+    return f"In force within a second, on {counted(live, 'live worker')} and on those that start later."
 
 
-async def _paused(desk: Desk, place: Place) -> PauseOnRecord | None:
-    found = await steering.pauses(desk.database)
-    its = (each for each in found if (each.pause.scope, each.pause.name) == place[:2])
-    return next(its, None)
+async def _waiting(desk: Desk, place: Place) -> str:
+    waiting = (await steering.waiting(desk.database, place.name if place.scope == "org" else None)).waiting
+    more = " or more" if waiting >= MOST_COUNTED else ""
+    return f"{waiting:,}{more} of them {'waits' if waiting == 1 else 'wait'} now."
+
+
+def _there(pauses: Sequence[PauseOnRecord], place: Place) -> Pause | None:
+    return next(
+        (one.pause for one in pauses if (one.pause.scope, one.pause.name) == (place.scope, place.name)), None
+    )
+
+
+def _told(pause: Pause) -> str:
+    until = f", until {moment(pause.ends_at)}" if pause.ends_at else ""
+    return f"by {pause.paused_by} since {moment(pause.paused_at)}{until}: {pause.reason}"
+
+
+def _option(place: Place) -> str:
+    return {"all": "", "org": f" --org {shlex.quote(place.name)}", "worker": f" --worker {place.name}"}[
+        place.scope
+    ]
+
+
+PAUSE = Action("pause", "pause", Right.OPERATE, _preview_pause, _pause)
+RESUME = Action("resume", "resume", Right.OPERATE, _preview_resume, _resume)

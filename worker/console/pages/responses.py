@@ -20,16 +20,21 @@ _FRESH_SECONDS = 5.0
 
 
 async def responses(request: Request) -> Response:
-    """Show them by why they are with nobody and by queue. What Postgres knows is shown without the broker, too."""
+    """Show them by reason and by queue. What Postgres knows is shown without the broker, too."""
     desk = desk_of(request)
     groups = await desk.shared("undelivered", _FRESH_SECONDS, lambda: undelivered.by_queue(desk.database))
     name = names_for(desk.settings.prefix).responses
     depths, trouble = await queues(desk)
     return page(
-        request, "responses.html", groups=[(each, _filter(each)) for each in groups], name=name, trouble=trouble,
-        depth=next((each for each in depths if each.queue == name), None), most=undelivered.MOST_COUNTED,
+        request,
+        "responses.html",
+        groups=[(each, _filter(each)) for each in groups],
+        name=name,
+        trouble=trouble,
+        depth=next((each for each in depths if each.queue == name), None),
+        most=undelivered.MOST_COUNTED,
         status=HTTPStatus.SERVICE_UNAVAILABLE if trouble else HTTPStatus.OK,
-    )  # fmt: skip
+    )
 
 
 async def queues(desk: Desk) -> tuple[list[QueueDepth], Problem | None]:

@@ -39,9 +39,18 @@ async def storage(request: Request) -> Response:
     a_day = sum(each.day_bytes or 0 for each in found.tables)
     begun = await works.works(desk.database, ["retention.run"])
     return page(
-        request, "storage.html", status_of=found, total=total, a_day=a_day, days=days, old=old, most=MOST_COUNTED,
-        doubles=total / a_day if a_day else None, settings=desk.settings, works=[in_words(each) for each in begun],
-    )  # fmt: skip
+        request,
+        "storage.html",
+        status_of=found,
+        total=total,
+        a_day=a_day,
+        days=days,
+        old=old,
+        most=MOST_COUNTED,
+        doubles=total / a_day if a_day else None,
+        settings=desk.settings,
+        works=[in_words(each) for each in begun],
+    )
 
 
 async def _preview_run(request: Request) -> Preview:

@@ -136,6 +136,12 @@ select status, code, sum(number)::bigint as number from (
 ) as kept
 group by 1, 2 having sum(number) <> 0
 
+-- name: measures
+-- The course since then, the oldest first.
+select
+  at, unfinished, completed, failed, answered, queued, unread, dead, oldest, due, overdue, waiting, unanswered, builds
+from measures where at > $1 order by at
+
 -- Of explaining.
 
 -- name: worker_places

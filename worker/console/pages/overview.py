@@ -1,0 +1,133 @@
+"""The first page: what is wrong now, what comes, goes and waits, and how that was in the last hours."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from http import HTTPStatus
+from typing import NamedTuple
+
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import Response
+
+from worker.console import charts
+from worker.console.charts import Mark, Series
+from worker.console.context import Desk, desk_of
+from worker.console.problems import Problem, bad
+from worker.console.render import page
+from worker.console.servers import problem_of
+from worker.operations import measures
+from worker.operations.measures import Deploy, Measure, Step
+
+_REFRESH_SECONDS = 5
+_HOURS = (1, 3, 12, 48)
+_DEFAULT_HOURS = 3
+_STEPS = 120
+_SHARED_SECONDS = 4.0
+_NOW = timedelta(minutes=1)  # what comes and goes in a second is of the last minute
+_HOUR = timedelta(hours=1)
+
+
+class Course(NamedTuple):
+    """How it went, and how it is now. `now` is None while nobody measures."""
+
+    now: Step | None
+    newest: Measure | None
+    last_hour: int  # requests that came in it
+    steps: list[Step]
+    deploys: list[Deploy]
+
+
+class Chart(NamedTuple):
+    """A chart, and what its lines are called."""
+
+    title: str
+    drawn: Markup
+    keys: Sequence[tuple[str, str]]  # class and words
+
+
+async def overview(request: Request) -> Response:
+    """Show how the installation is."""
+    desk = desk_of(request)
+    hours = _hours(request)
+    course, away = None, None
+    try:
+        course = await desk.shared(
+            f"course {hours}", _SHARED_SECONDS, lambda: _course(desk, timedelta(hours=hours))
+        )
+    except Exception as error:
+        problem = error if isinstance(error, Problem) else problem_of(error)
+        if problem is None:
+            raise
+        away = problem.detail
+    return page(
+        request, "overview.html", refresh=_REFRESH_SECONDS,
+        status=HTTPStatus.SERVICE_UNAVAILABLE if away else HTTPStatus.OK,
+        checked=desk.checkup.latest, course=course, away=away, hours=hours, choices=_HOURS,
+        charts=_charts(course) if course else [],
+    )  # fmt: skip
+
+
+def _hours(request: Request) -> int:
+    text = request.query_params.get("hours", str(_DEFAULT_HOURS))
+    if text not in map(str, _HOURS):
+        raise bad(f"hours: {text[:20]!r} is none of {', '.join(map(str, _HOURS))}")
+    return int(text)
+
+
+async def _course(desk: Desk, span: timedelta) -> Course:
+    rows = await measures.measures(desk.database, desk.now - max(span, _HOUR) - _NOW)
+    begin = desk.now - span
+    newest = rows[-1] if rows else None
+    fresh = newest is not None and (desk.now - newest.at).total_seconds() < measures.FRESH_SECONDS
+    hour = measures.steps(rows, desk.now - _HOUR, desk.now, 1)[0]
+    return Course(
+        now=measures.steps(rows, desk.now - _NOW, desk.now, 1)[0] if fresh else None,
+        newest=newest,
+        last_hour=round((hour.received or 0) * hour.seconds),
+        steps=measures.steps(rows, begin, desk.now, _STEPS),
+        deploys=[each for each in measures.deploys(rows) if each.at > begin],
+    )
+
+
+def _charts(course: Course) -> list[Chart]:
+    marks = [Mark(each.at.timestamp(), f"first seen: {each.build}") for each in course.deploys]
+    begin = course.steps[0].at.timestamp()
+    end = course.steps[-1].at.timestamp()
+
+    def chart(title: str, unit: str, *lines: tuple[str, str, list[float | None]]) -> Chart:
+        times = [step.at.timestamp() for step in course.steps]
+        series = [Series(kind, list(zip(times, values, strict=True))) for kind, _, values in lines]
+        drawn = charts.line(series, marks, title=title, unit=unit, begin=begin, end=end)
+        keys = [(kind, words) for kind, words, _ in lines]
+        return Chart(title, drawn, [*keys, ("deploy", "a new build")] if marks else keys)
+
+    steps = course.steps
+    return [
+        chart(
+            "Requests a second", "", ("in", "in", [step.received for step in steps]),
+            ("out", "completed", [step.completed for step in steps]),
+            ("failed", "failed", [step.failed for step in steps]),
+        ),
+        chart(
+            "From request to answer", " s", ("p50", "half of them within", [step.p50 for step in steps]),
+            ("p99", "99 % within", [step.p99 for step in steps]),
+        ),
+        chart(
+            "What waits", "", ("in", "in the queue", [_of(step, "queued") for step in steps]),
+            ("waiting", "in line, in Postgres", [_waiting(step) for step in steps]),
+            ("failed", "retries due", [_of(step, "due") for step in steps]),
+        ),
+        chart(
+            "Age of the oldest unfinished request", " s",
+            ("age", "seconds", [_of(step, "oldest") for step in steps]),
+        ),
+    ]  # fmt: skip
+
+
+def _of(step: Step, name: str) -> float | None:
+    value: float | None = getattr(step.last, name) if step.last else None
+    return value
+
+
+def _waiting(step: Step) -> float | None:
+    return float(sum(step.last.waiting.values())) if step.last else None
