@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
-from typing import get_args
+from typing import Any, get_args
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -33,7 +33,7 @@ async def dead(request: Request) -> Response:
     which = await filter_of(desk, query)
     grouping = read(query, "group", one_of((*_GROUPINGS, "none"))) or "reason"
     most = desk.settings.max_dead_letters
-    values: dict[str, object] = {
+    values: dict[str, Any] = {
         "which": which,
         "grouping": grouping,
         "groupings": (*_GROUPINGS, "none"),

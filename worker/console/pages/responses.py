@@ -7,9 +7,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from worker.console.context import Desk, desk_of
-from worker.console.problems import Problem
+from worker.console.problems import Problem, away
 from worker.console.render import page
-from worker.console.servers import problem_of
+from worker.console.servers import problem_of, words
 from worker.operations import overview, undelivered
 from worker.operations.filters import DELIVERED
 from worker.operations.overview import QueueDepth
@@ -43,9 +43,9 @@ async def queues(desk: Desk) -> tuple[list[QueueDepth], Problem | None]:
     try:
         found = await desk.shared("queues", _FRESH_SECONDS, lambda: overview.queues(desk.broker, names))
     except Exception as error:
-        if (problem := problem_of(error)) is None:
+        if problem_of(error) is None:
             raise
-        return [], problem
+        return [], away("RabbitMQ", words(error))
     return found, None
 
 
