@@ -52,31 +52,26 @@ _HEADERS: Final = {
 class Console:
     """What all requests share."""
 
-    def __init__(
-        self, settings: Settings, servers: Servers, health: Health, management_url: str | None
-    ) -> None:
+    def __init__(self, settings: Settings, servers: Servers, health: Health) -> None:
         self.settings = settings
         self.servers = servers
         self.health = health
         self.doorkeeper = Doorkeeper(settings)
         self.works = Works(settings, servers)
         self.long_works = LongWorks(settings, servers.broker)
-        self.checkup = Checkup(settings, management_url)
+        self.checkup = Checkup(settings)
         self.environment = Environment(settings.environment_name, settings.environment_color)
         self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
 @asynccontextmanager
-async def make_app(
-    settings: Settings, health: Health, *, management_url: str | None = None
-) -> AsyncIterator[ASGIApp]:
+async def make_app(settings: Settings, health: Health) -> AsyncIterator[ASGIApp]:
     """Make the console's app from ROUTES; yield it while it may be served. Servers may be away.
-    `management_url`: of the broker's management API, for the doctor.
 
     Raises SettingsError where nobody could log in, as without WORKER_CONSOLE_TOKENS_FILE.
     """
     async with reaching(settings) as servers:
-        console = Console(settings, servers, health, management_url)
+        console = Console(settings, servers, health)
         handlers = {HTTPException: _unknown, Problem: _told, Exception: _failed}
         app = Starlette(routes=mounted(ROUTES, _guarded), exception_handlers=handlers)
         app.state.console = console

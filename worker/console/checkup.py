@@ -26,9 +26,8 @@ class Checked(NamedTuple):
 class Checkup:
     """Keeps what was found last, and looks again in the background."""
 
-    def __init__(self, settings: Settings, management_url: str | None) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._management_url = management_url
         self._checked: Checked | None = None
         self._task: asyncio.Task[None] | None = None
         self._begun = float("-inf")
@@ -52,7 +51,12 @@ class Checkup:
     async def _look(self) -> None:
         checks = chosen(())
         try:
-            async with visit(self._settings, needs_of(checks), _WAIT_SECONDS, self._management_url) as site:
+            async with visit(
+                self._settings,
+                needs_of(checks),
+                _WAIT_SECONDS,
+                self._settings.management_url.get_secret_value() or None,
+            ) as site:
                 self._checked = Checked(datetime.now(UTC), await run(site, checks))
         except Exception:  # noqa: BLE001 — logged with its traceback; the page says since when it has seen nothing
             _log.exception("console.checkup_failed")

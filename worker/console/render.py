@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from worker.console import static
+from worker.console import files
 from worker.console.access import Right
 from worker.console.context import Desk, desk_of
 
@@ -67,7 +67,7 @@ def _of_all(request: Request, desk: Desk) -> dict[str, object]:
         "desk": desk, "who": who, "now": desk.now, "may": may, "url": url, "csrf": who.csrf if who else "",
         "path": request.url.path, "here": request.url.path + query, "query": request.query_params,
         "top": getattr(request.state, "top", None), "environment": desk.environment,
-        "prefix": desk.settings.prefix, "done": _done(request), "static_version": static.version(),
+        "prefix": desk.settings.prefix, "done": _done(request), "static_version": files.version(),
     }  # fmt: skip
 
 

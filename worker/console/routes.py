@@ -3,7 +3,7 @@
 Everything is a row here. The app is built from it, and so are the tests that try each row by each role.
 """
 
-from worker.console import static
+from worker.console import files
 from worker.console.access import Right
 from worker.console.acting import routes_of
 from worker.console.health import HEALTH
@@ -31,7 +31,7 @@ __all__ = ["GET", "POST", "ROUTES", "Route"]
 
 ROUTES: tuple[Route, ...] = (
     *HEALTH,
-    Route("/static/{version}/{file}", GET, None, static.static, "static"),
+    Route("/static/{version}/{file}", GET, None, files.static, "static"),
     Route("/login", GET, None, login.login, "login"),
     Route("/login", POST, None, login.log_in, "log_in"),
     Route("/logout", POST, Right.VIEW, login.log_out, "log_out"),

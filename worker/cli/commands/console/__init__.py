@@ -1,7 +1,6 @@
 """`session-worker console`: serves the console; its subcommand makes a token."""
 
 import argparse
-import os
 from contextlib import AsyncExitStack
 
 import structlog
@@ -32,11 +31,6 @@ _log = structlog.get_logger(__name__)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--management", metavar="URL", default=os.environ.get("MANAGEMENT_URL"),
-        help="of RabbitMQ's management API, http://user:password@host:15672, for what the doctor asks there "
-        "(default: MANAGEMENT_URL)",
-    )  # fmt: skip
     subcommands = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND")
     summary = SUBCOMMANDS["token"]
     sub = subcommands.add_parser(
@@ -52,16 +46,14 @@ def execute(options: argparse.Namespace) -> int:
         return token.execute(options)
     settings = read_settings()
     log.configure(settings)
-    event_loop.run(_serve(settings, options.management))
+    event_loop.run(_serve(settings))
     return exits.OK
 
 
-async def _serve(settings: Settings, management_url: str | None) -> None:
+async def _serve(settings: Settings) -> None:
     stop = signals.stop_on_signals()
     async with AsyncExitStack() as opened:
-        app = await opened.enter_async_context(
-            make_app(settings, Health(Readiness(()), None), management_url=management_url)
-        )
+        app = await opened.enter_async_context(make_app(settings, Health(Readiness(()), None)))
         port = await opened.enter_async_context(serve(app, settings.http_host, settings.http_port))
         _log.info("console.started", host=settings.http_host, http_port=port, prefix=settings.prefix)
         await stop.wait()
