@@ -73,7 +73,10 @@ async def replay(
         if not agreed(options, f"Send {going:,} at {options.rate:g}/s, about {going / options.rate:,.0f} s?"):
             return exits.OK
         more = {"to": to, "edits": [f"{one.do} {'.'.join(one.path)}" for one in edits], "editor": bool(edit)}
-        what: dict[str, object] = {"dead_letters": which.told, **{name: value for name, value in more.items() if value}}
+        what: dict[str, object] = {
+            "dead_letters": which.told,
+            **{name: value for name, value in more.items() if value},
+        }
         return await _send(options, settings, replaying(), ids, what)
 
 

@@ -24,6 +24,8 @@ async def filter_of(desk: Desk, query: QueryParams, *, state: State | None = Non
     the id of one in the same group. `state`: the one that an action is for.
     """
     ids = tuple(uuid_of(text) for text in query.getlist("id") if text)
+    if query.get("marked") and not ids:
+        raise bad("Nothing is marked: mark some messages first.")
     if len(ids) > MOST_IDS:
         raise bad(f"id: is there {len(ids)} times, and may be {MOST_IDS} times: use a filter")
     return Filter(

@@ -39,7 +39,6 @@ async def dead(request: Request) -> Response:
         "groupings": (*_GROUPINGS, "none"),
         "most": most,
         "kept": await dead_letters.count(desk.database, max(1, most)),
-        "query": query,
         "written": query_of(query),
         "groups": None,
         "letters": None,

@@ -61,7 +61,6 @@ async def ask_replay(request: Request) -> Response:
         "dead_replay.html",
         chosen=chosen,
         told=told(chosen),
-        query=query,
         edits=query.get("edits", ""),
         judged=judged,
         prospects=prospects.most_common(),

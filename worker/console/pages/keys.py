@@ -58,7 +58,7 @@ async def keys(request: Request) -> Response:
     resealed = await works.works(desk.database, ["keys.reseal"])
     missing = [each for each in lacking(rows, here, workers) if each.place != "repeats"]
     return page(
-        request, "keys.html", keys=_shown(rows, here, workers), workers=workers, here=here,
+        request, "keys.html", keys=_shown(rows, here, workers), workers=workers,
         missing=[_lack(each) for each in missing], counted=in_words(counted) if counted else None,
         works=[in_words(each) for each in resealed],
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """Shows a long work, how far it is, and stops it or lets it go on."""
 
+from datetime import timedelta
 from typing import NamedTuple
 
 from starlette.requests import Request
@@ -30,6 +31,7 @@ class Shown(NamedTuple):
     what: str
     state: str
     told: list[str]
+    asked: list[tuple[str, object]]
     share: float | None  # of it that is done; None: not known
 
 
@@ -111,7 +113,17 @@ def in_words(found: Work) -> Shown:
         told.append(f"{so_far['looked']:,} looked at" + (f", {so_far['place']}" if "place" in so_far else ""))
     share = None if not of else min(1.0, number / of)
     state = "left by its process" if found.state == "running" and not found.alive else found.state
-    return Shown(found, _WHAT[found.kind], state, told, share)
+    return Shown(found, _WHAT[found.kind], state, told, _asked(found), share)
+
+
+def _asked(found: Work) -> list[tuple[str, object]]:
+    """Say what was asked for."""
+    options = dict(found.options)
+    if "older_seconds" in options:
+        options["older than"] = timedelta(seconds=options.pop("older_seconds"))
+    if "edits" in options:
+        options["edits"] = "; ".join(" ".join(edit) for edit in options["edits"])
+    return [(name.replace("_", " "), value) for name, value in options.items() if value]
 
 
 async def _the_one(request: Request) -> Work:
