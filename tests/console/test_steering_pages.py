@@ -1,4 +1,4 @@
-"""What waits, the workers and the responses with nobody: shown as they are, and changed with a line in the audit."""
+"""What waits, the workers and the responses with nobody: shown as they are, and changed on record."""
 
 import re
 from collections.abc import AsyncIterator
@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import aio_pika
 import asyncpg
+import pytest
 import pytest_asyncio
 from pydantic import SecretStr
-from support.console import NewConsole, consoles
+from support.console import Console, csrf_of, open_console, reached
 from support.harness import open_desk
 from support.sealed import put_request
 
+from worker.console.pages import responses, waiting
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
 
@@ -25,16 +28,20 @@ values ($1, $2, $3, '1', $4, $5, $6, now() - $7::interval, now() - $8::interval)
 """
 NOW, AGO = timedelta(0), timedelta(minutes=10)
 UNANSWERED = """
-update requests set answer_at = now(), answer_way = 'reply', undelivered = 'unroutable', undelivered_at = now(),
-  reply_to = $2
+update requests set answer_at = now(), answer_way = 'reply', undelivered = 'unroutable',
+  undelivered_at = now(), reply_to = $2
 where request_id = $1
 """
 
 
 @pytest_asyncio.fixture
-async def new_console(settings: Settings, tmp_path: Path) -> AsyncIterator[NewConsole]:
-    async with consoles(settings, tmp_path) as made:
-        yield made
+async def console(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Console]:
+    for page in (responses, waiting):
+        monkeypatch.setattr(page, "_FRESH_SECONDS", 0)
+    async with open_console(settings, tmp_path) as opened:
+        yield await reached(opened)
 
 
 def carried_out(text: str) -> list[str]:
@@ -48,21 +55,21 @@ async def audited(db: asyncpg.Connection) -> list[tuple[Any, ...]]:
 
 
 async def test_what_waits_is_shown_by_reason_and_organisation_and_is_held_back_and_let_go(
-    new_console: NewConsole, db: asyncpg.Connection
+    console: Console, db: asyncpg.Connection
 ) -> None:
-    operator = await new_console("operator", name="anna", by_cookie=True)
-    empty = (await operator.get("/waiting")).text
+    operator = await console.client("operator")
+    page = await operator.get("/waiting")
+    empty = page.text
     assert "Nothing waits." in empty
     assert "Nothing is paused." in empty
     assert "No limits are set." in empty
 
-    csrf = re.search(r'name="csrf" value="([^"]+)"', empty)
-    assert csrf is not None
+    csrf = csrf_of(page)
 
     async def change(path: str, **form: str) -> int:
         asked = await operator.get(path)
         assert asked.status_code == 200, asked.text
-        answer = await operator.post(path, data={"csrf": csrf[1], "reason": f"why {HOSTILE}", **form})
+        answer = await operator.post(path, data={"csrf": csrf, "reason": f"why {HOSTILE}", **form})
         return answer.status_code
 
     assert await change("/waiting/actions/limit?scope=org&org=o", rate="2", running="3") == 303
@@ -80,9 +87,8 @@ async def test_what_waits_is_shown_by_reason_and_organisation_and_is_held_back_a
     )
     await db.execute("update requests set begins_at = now() - interval '1 hour' where waits_in is not null")
 
-    fresh = await new_console("operator", name="anna", apart="fresh")
-    shown = (await fresh.get("/waiting")).text
-    viewed = (await (await new_console("viewer", apart="fresh")).get("/waiting")).text
+    shown = (await operator.get("/waiting")).text
+    viewed = (await (await console.client("viewer")).get("/waiting")).text
 
     assert carried_out(shown) == []
     assert len(shown) < 100_000, "long texts are cut, and of ten thousand lines some are shown"
@@ -100,17 +106,17 @@ async def test_what_waits_is_shown_by_reason_and_organisation_and_is_held_back_a
     assert re.search(r'paused</th><td class="n">3</td>', shown), "by reason"
     assert "/waiting/actions/limit?scope=org&amp;org=o" in row[0]
     assert "/actions/" not in viewed
-    assert (await fresh.get("/waiting/actions/limit?scope=org&org=")).status_code == 400
-    assert (await fresh.get("/waiting/actions/limit?scope=none")).status_code == 400
+    assert (await operator.get("/waiting/actions/limit?scope=org&org=")).status_code == 400
+    assert (await operator.get("/waiting/actions/limit?scope=none")).status_code == 400
 
     assert await change("/actions/resume?org=o") == 303
     assert await change("/waiting/actions/clear_limit?scope=org&org=o") == 303
     assert (
         await operator.post(
-            "/waiting/actions/clear_limit?scope=org&org=o", data={"csrf": csrf[1], "reason": "x"}
+            "/waiting/actions/clear_limit?scope=org&org=o", data={"csrf": csrf, "reason": "x"}
         )
     ).status_code == 409
-    by, why = "anna via console", f"why {HOSTILE}"
+    by, why = "operator via console", f"why {HOSTILE}"
     assert await audited(db) == [
         ("limits.set", by, why, "o"), ("limits.set", by, why, None), ("limits.set", by, why, "o"),
         ("pause", by, why, "o"), ("resume", by, why, "o"), ("limits.clear", by, why, "o"),
@@ -119,19 +125,21 @@ async def test_what_waits_is_shown_by_reason_and_organisation_and_is_held_back_a
 
 
 async def test_workers_are_shown_with_what_is_unlike_and_are_drained(
-    new_console: NewConsole, db: asyncpg.Connection, settings: Settings
+    console: Console, db: asyncpg.Connection, settings: Settings
 ) -> None:
     """The broker has requests, and no worker lives; then some do, of which one is not like the last."""
-    operator = await new_console("operator", name="anna")
+    operator = await console.bearer("operator")
     async with open_desk(settings.amqp_url.get_secret_value(), settings.prefix) as desk:
         empty = (await operator.get("/workers")).text
         assert '<p class="empty">No worker is running. <code>session-worker run</code>' in empty
         await desk.channel.declare_queue(
             names_for(settings.prefix).requests, durable=True, arguments={"x-queue-type": "quorum"}
         )
-        await desk.channel.default_exchange.publish(_message(), names_for(settings.prefix).requests)
+        await desk.channel.default_exchange.publish(
+            aio_pika.Message(b"{}"), names_for(settings.prefix).requests
+        )
         await desk.until_there_are(1, names_for(settings.prefix).requests)
-        red = (await (await new_console("viewer", apart="again")).get("/workers")).text
+        red = (await (await console.bearer("viewer")).get("/workers")).text
     assert '<p class="error state">No worker is running.' in red
     assert "1 request lies in the queue" in red
 
@@ -159,20 +167,13 @@ async def test_workers_are_shown_with_what_is_unlike_and_are_drained(
     ).status_code == 303
     drained = (await operator.get("/workers")).text
     assert re.search(r"vm:2.*?<b>drained</b>.*?/actions/resume\?worker=", drained, re.DOTALL)
-    assert [row[:3] for row in await audited(db)] == [("pause", "anna via console", "a bad build")]
-
-
-def _message() -> Any:
-    import aio_pika  # noqa: PLC0415
-
-    return aio_pika.Message(b"{}")
+    assert [row[:3] for row in await audited(db)] == [("pause", "operator via console", "a bad build")]
 
 
 async def test_responses_with_nobody_are_shown_by_queue_also_while_a_server_is_away(
-    new_console: NewConsole, db: asyncpg.Connection
+    console: Console, db: asyncpg.Connection, settings: Settings, tmp_path: Path
 ) -> None:
-    viewer = await new_console("operator")
-    nothing = await viewer.get("/responses")
+    nothing = await (await console.bearer("operator")).get("/responses")
     assert "Every answer was confirmed" in nothing.text
     queue = f"replies.{HOSTILE}"
     await db.execute("set session_replication_role = replica")  # triggers are off
@@ -183,8 +184,11 @@ async def test_responses_with_nobody_are_shown_by_queue_also_while_a_server_is_a
         uuid4(),
     )
 
-    away = await new_console("operator", amqp_url=SecretStr("amqp://guest:guest@127.0.0.1:1/"))
-    page = await away.get("/responses")
+    nobody = SecretStr("amqp://guest:guest@127.0.0.1:1/")
+    async with open_console(settings, tmp_path, amqp_url=nobody) as alone:
+        away = await (await reached(alone)).bearer("operator")
+        page = await away.get("/responses")
+        workers = await away.get("/workers")
 
     assert page.status_code == 503
     assert "RabbitMQ is away" in page.text
@@ -193,4 +197,4 @@ async def test_responses_with_nobody_are_shown_by_queue_also_while_a_server_is_a
     told = {tuple(re.findall(r">([^<>\n]+)<", row)[:3]) for row in rows}
     assert {(each[0], each[2]) for each in told} == {("unroutable", "2"), ("refused", "1")}
     assert "/requests/actions/resend?response=unroutable&amp;reply_to=replies." in page.text
-    assert (await away.get("/workers")).status_code == 200, "it needs no broker"
+    assert workers.status_code == 200, "it needs no broker"

@@ -1,10 +1,12 @@
-"""Opens the console in this process, and asks it as somebody who may do something there."""
+"""Opens the console in the test's own process, without a port, and logs in to it."""
 
+import html
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import httpx
 from support.harness import eventually
@@ -16,57 +18,80 @@ from worker.console.tokens import new_token
 from worker.monitoring.readiness import Readiness
 from worker.settings import Settings
 
+ADDRESS = "http://console.test"
+_CSRF = re.compile(r'name="csrf" value="([^"]*)"')
+_TAGS = re.compile(r"<[^>]+>")
 
-class NewConsole:
-    """Makes clients of consoles. All of a test's ask one, unless a setting is another or `apart` is said."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
-        self._settings = settings.model_copy(update={"console_tokens_file": str(folder / "tokens")})
-        self._tokens = folder / "tokens"
-        self._tokens.touch()
-        self._opened: dict[str, tuple[AsyncExitStack, Any]] = {}
+class Console:
+    """A console that is open. Everybody has a token: viewer, operator, admin, and anna, an admin who may see
+    payloads.
+    """
 
-    async def __call__(
-        self, role: str, *, name: str = "", payloads: bool = False, by_cookie: bool = False, apart: str = "",
-        **settings: Any,
-    ) -> httpx.AsyncClient:  # fmt: skip
-        """Returns a client of somebody with this role: with a token, or logged in as a browser is."""
-        token, line = new_token(name or f"{role}-{uuid4().hex[:6]}", Role(role), payloads=payloads)
-        with self._tokens.open("a") as file:
-            file.write(f"{line.text}\n")
-        key = apart + repr(sorted(settings.items()))
-        if key not in self._opened:
-            stack = AsyncExitStack()
-            made = make_app(self._settings.model_copy(update=settings), Health(Readiness([]), None))
-            self._opened[key] = stack, await stack.enter_async_context(made)
-        stack, app = self._opened[key]
-        client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://console")
-        if by_cookie:
-            assert (await client.post("/login", data={"token": token})).status_code == 303
-        else:
-            client.headers["authorization"] = f"Bearer {token}"
+    def __init__(self, exits: AsyncExitStack, app: Any, tokens: dict[str, str], file: Path) -> None:
+        self._exits = exits
+        self.app = app
+        self.tokens = tokens
+        self.file = file
 
-        async def is_there() -> bool:
-            return (await client.get("/audit")).status_code != 503
+    async def client(self, name: str | None = None, *, address: str = "127.0.0.1") -> httpx.AsyncClient:
+        """Return the browser of somebody who has logged in, or of nobody."""
+        made = httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.app, client=(address, 50_000)), base_url=ADDRESS
+        )
+        await self._exits.enter_async_context(made)
+        if name is not None:
+            answer = await made.post("/login", data={"token": self.tokens[name]})
+            assert answer.status_code == 303, answer.text
+        return made
 
-        await eventually(is_there)
-        return client
-
-    async def end(self, apart: str = "") -> None:
-        """Ends a console, as a stop of its process does."""
-        stack, _ = self._opened.pop(apart + "[]")
-        await stack.aclose()
-
-    async def close(self) -> None:
-        for stack, _ in self._opened.values():
-            await stack.aclose()
+    async def bearer(self, name: str) -> httpx.AsyncClient:
+        """Return a program that sends somebody's token."""
+        made = await self.client()
+        made.headers["Authorization"] = f"Bearer {self.tokens[name]}"
+        return made
 
 
 @asynccontextmanager
-async def consoles(settings: Settings, folder: Path) -> AsyncIterator[NewConsole]:
-    """Yields what makes clients; ends all that was opened."""
-    made = NewConsole(settings, folder)
-    try:
-        yield made
-    finally:
-        await made.close()
+async def open_console(settings: Settings, folder: Path, **changes: Any) -> AsyncIterator[Console]:
+    """Open the console of an installation."""
+    file, tokens = folder / "tokens", {}
+    lines = ["# who may log in"]
+    for name, role in (*((role.value, role) for role in Role), ("anna", Role.ADMIN)):
+        tokens[name], line = new_token(name, role, payloads=name == "anna")
+        lines.append(line.text)
+    file.write_text("\n".join(lines), "utf-8")
+    mine = settings.model_copy(update={"console": True, "console_tokens_file": str(file), **changes})
+    async with make_app(mine, Health(Readiness(()), None)) as app, AsyncExitStack() as exits:
+        yield Console(exits, app, tokens, file)
+
+
+async def reached(console: Console) -> Console:
+    """Wait until the console has reached Postgres, and return it."""
+    client = await console.bearer("viewer")
+
+    async def look() -> bool:
+        return (await client.get("/audit")).status_code != HTTPStatus.SERVICE_UNAVAILABLE
+
+    await eventually(look)
+    return console
+
+
+async def act(client: httpx.AsyncClient, path: str, **fields: str) -> httpx.Response:
+    """Open the form of an action, and send it with these fields; return the page that it leads to."""
+    form = await client.get(path)
+    assert form.status_code == 200, form.text
+    answer = await client.post(path, data={"csrf": csrf_of(form), **fields})
+    assert answer.status_code == 303, text_of(answer)
+    return await client.get(answer.headers["location"])
+
+
+def csrf_of(page: httpx.Response) -> str:
+    found = _CSRF.search(page.text)
+    assert found, "the page has no form"
+    return html.unescape(found[1])
+
+
+def text_of(page: httpx.Response) -> str:
+    """Return what somebody reads of a page."""
+    return " ".join(html.unescape(_TAGS.sub(" ", page.text)).split())

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -61,7 +61,6 @@ class Console:
         self.long_works = LongWorks(settings, servers.broker)
         self.checkup = Checkup(settings)
         self.environment = Environment(settings.environment_name, settings.environment_color)
-        self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
 @asynccontextmanager
@@ -91,16 +90,16 @@ def _guarded(row: Route) -> Endpoint:
         if row.path in _BARE:
             return await row.endpoint(request)
         console: Console = request.app.state.console
-        desk, cookie = _desk(console, request)
+        desk, cookie = await _received(console, request)
         if row.right is not None and desk.somebody is None:
             return _to_log_in(request)
         if row.right is not None and not desk.who.may(row.right):
             raise lacks(row.right)
         if row.methods != GET:
             await _of_ours(request, desk)
-        if desk.somebody is not None and row.right is not None and not _is_api(request):
-            request.state.top = await topbar.look(desk)
         response = await _answer(row, request)
+        if row.methods != GET:
+            console.servers.forget()
         if cookie is not None and "set-cookie" not in response.headers:
             console.doorkeeper.set_cookie(request, response, cookie)
         return response
@@ -112,25 +111,31 @@ async def _answer(row: Route, request: Request) -> Response:
     """Call the endpoint; an error of a server becomes the problem that it is for people."""
     try:
         return await row.endpoint(request)
-    except Problem:
-        raise
     except Exception as error:
-        if (problem := problem_of(error)) is None:
+        if (problem := problem_of(error)) in (None, error):
             raise
         raise problem from error
 
 
-def _desk(console: Console, request: Request) -> tuple[Desk, str | None]:
+async def _received(console: Console, request: Request) -> tuple[Desk, str | None]:
     """Make the desk of a request, with whoever asks, and the cookie by which their session goes on."""
     desk = Desk(
         settings=console.settings, servers=console.servers, works=console.works,
-        long_works=console.long_works, checkup=console.checkup, now=console.clock(),
-        environment=console.environment, doorkeeper=console.doorkeeper, somebody=None,
+        long_works=console.long_works, checkup=console.checkup, now=_now(), environment=console.environment,
+        doorkeeper=console.doorkeeper, somebody=None,
     )  # fmt: skip
     request.state.desk = desk  # for the page of a problem in what follows
     seen = console.doorkeeper.look(request, desk.now.timestamp())
     desk = request.state.desk = replace(desk, somebody=seen.who)
+    if seen.who is not None:
+        await console.servers.asked()
+    if seen.who is not None and not _is_api(request):
+        request.state.top = await topbar.look(desk)
     return desk, seen.cookie
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 async def _of_ours(request: Request, desk: Desk) -> None:
@@ -175,7 +180,7 @@ async def _unknown(request: Request, error: Exception) -> Response:
         HTTPStatus.METHOD_NOT_ALLOWED: "This address is not asked in this way.",
     }.get(status, status.phrase)
     console: Console = request.app.state.console
-    desk, _ = _desk(console, request)
+    desk, _ = await _received(console, request)
     if desk.somebody is None and not _is_api(request) and status is HTTPStatus.NOT_FOUND:
         return _to_log_in(request)
     response = await _told(request, Problem(status, detail))

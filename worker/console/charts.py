@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-WIDTH, HEIGHT = 600, 140
-_LEFT, _BOTTOM, _TOP, _RIGHT = 44, 18, 8, 6
+WIDTH, HEIGHT = 600, 170
+_LEFT, _BOTTOM, _TOP, _RIGHT = 66, 22, 12, 8
 _TICKS = 4
 _STEPS = (1, 2, 2.5, 5, 10)
 Scale = Callable[[float], float]
@@ -179,7 +179,7 @@ def _times(begin: float, end: float, x: Scale) -> Markup:
     at = [begin + (end - begin) * number / _TICKS for number in range(_TICKS + 1)]
     return Markup("").join(
         Markup('<text class="time{edge}" x="{x}" y="{y}">{text}</text>').format(
-            x=f"{x(each):.1f}", y=HEIGHT - 4, text=_clock(each), edge=" last" if each == at[-1] else ""
+            x=f"{x(each):.1f}", y=HEIGHT - 3, text=_clock(each), edge=" last" if each == at[-1] else ""
         )
         for each in at
     )

@@ -54,7 +54,10 @@ class Doorkeeper:
         """Say who asks. A proxy counts before a cookie: behind one there is no other way in."""
         known = self._known()
         if (bearer := _bearer(request)) is not None:
-            return Seen(_who(known.with_token(bearer) or self._wrong(request, now)))
+            line = known.with_token(bearer)
+            if line is None:
+                self._wrong(request, now)
+            return Seen(_who(line))
         if self._header and self._is_trusted(request) and (name := request.headers.get(self._header)):
             line = known.of_proxy(name)
             return Seen(_who(line, self._sessions.csrf("proxy", name)))
@@ -71,7 +74,10 @@ class Doorkeeper:
         """Return the cookie of whoever has this token; None: nobody has. Raises a 429 after too many."""
         self._limiter.check(self._address(request), now)
         line = self._known().with_token(token.strip())
-        return self._sessions.begin(line, now) if line else self._wrong(request, now)
+        if line is None:
+            self._wrong(request, now)
+            return None
+        return self._sessions.begin(line, now)
 
     def log_out(self, request: Request) -> None:
         """End the session of the cookie that the request has."""

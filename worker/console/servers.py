@@ -20,6 +20,7 @@ from worker.tls import context_from
 T = TypeVar("T")
 POOL = 3  # connections to Postgres: no page waits long, and ten screens take nothing from the workers
 _AGAIN_SECONDS = 2.0
+_FIRST_SECONDS = 3.0
 _TRY_SECONDS = 15
 _log = structlog.get_logger(__name__)
 
@@ -35,6 +36,7 @@ class Servers:
         self._asked = asyncio.Event()
         self._found: dict[str, tuple[float, object]] = {}
         self._looks: dict[str, asyncio.Future[Any]] = {}
+        self._tasks: set[asyncio.Future[Any]] = set()
         url = settings.amqp_url.get_secret_value()
         try:
             self.broker = Broker(
@@ -50,9 +52,11 @@ class Servers:
             raise away("Postgres", self._why)
         return self._database
 
-    async def reached(self) -> None:
-        """Return once Postgres was asked for the first time, whether it answered or not."""
-        await self._asked.wait()
+    async def asked(self) -> None:
+        """Return once Postgres was asked for the first time, whether it answered or not; soon in any case."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_SECONDS):
+                await self._asked.wait()
 
     async def shared(self, name: str, seconds: float, look: Callable[[], Awaitable[T]]) -> T:
         """Return what `look` finds; what was found within these seconds is found."""
@@ -63,12 +67,22 @@ class Servers:
         task = self._looks.get(name)
         if task is None:
             task = self._looks[name] = asyncio.ensure_future(look())
+            self._tasks.add(task)
             task.add_done_callback(lambda done: self._keep(name, done))
         return cast("T", await asyncio.shield(task))
 
+    def forget(self) -> None:
+        """Forget what was found: somebody has changed something, and looks what came of it."""
+        self._found.clear()
+        self._looks.clear()
+
     def _keep(self, name: str, done: "asyncio.Future[object]") -> None:
+        self._tasks.discard(done)
+        well = not done.cancelled() and done.exception() is None
+        if self._looks.get(name) is not done:
+            return  # it is forgotten
         del self._looks[name]
-        if not done.cancelled() and done.exception() is None:
+        if well:
             self._found[name] = asyncio.get_running_loop().time(), done.result()
 
     async def _reach(self) -> None:
@@ -93,7 +107,7 @@ class Servers:
                 await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _close(self) -> None:
-        await own_task.end(self._looks.values())
+        await own_task.end(self._tasks)
         if self._database is not None:
             await self._database.close()
 
@@ -113,17 +127,14 @@ async def reaching(settings: Settings) -> AsyncIterator[Servers]:
 
 def problem_of(error: Exception) -> Problem | None:
     """Return the problem that an error of a server is for people; None: it is a fault of this program."""
-    if type(error).__module__.startswith("asyncpg") and is_transient(error):
-        return away("Postgres", describe(error))
-    if type(error).__module__.startswith("aiormq"):
+    if isinstance(error, Problem):
+        return error
+    library = type(error).__module__.partition(".")[0]
+    if library == "asyncpg":
+        return away("Postgres", describe(error)) if is_transient(error) else None
+    if library == "aiormq" or (type(error) is Exception and is_lost(error)):  # how its library says it
         return away("RabbitMQ", words(error))
-    if isinstance(error, TimeoutError):
-        return away("A server", describe(error))
-    if isinstance(error, OSError):
-        return away("A server", words(error))
-    if type(error) is Exception and is_lost(error):  # how the broker's library says it
-        return away("RabbitMQ", str(error))
-    return None
+    return away("A server", words(error)) if isinstance(error, OSError) else None
 
 
 def words(error: Exception) -> str:

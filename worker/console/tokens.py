@@ -33,7 +33,8 @@ class Line(NamedTuple):
 
     @property
     def text(self) -> str:
-        return " ".join(filter(None, (self.name, self.role, self.payloads and "payloads", self.proof)))
+        words = (self.name, self.role.value, "payloads" if self.payloads else "", self.proof)
+        return " ".join(filter(None, words))
 
 
 class Known(NamedTuple):

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 from worker.console.context import Desk
-from worker.console.problems import Problem
 from worker.console.servers import problem_of
 from worker.operations import steering
 from worker.operations.doctor.finding import Finding
@@ -31,11 +30,8 @@ async def look(desk: Desk) -> Top:
     try:
         database = desk.database
         pauses = await desk.shared("pauses", _SECONDS, lambda: steering.pauses(database))
-    except Problem as problem:
-        away = problem.detail
-    except Exception as error:  # whatever it is, if it is a server's
-        problem = problem_of(error)
-        if problem is None:
+    except Exception as error:
+        if (problem := problem_of(error)) is None:
             raise
         away = problem.detail
     return Top(findings[0] if findings else None, len(findings), checked is not None, pauses, away)

@@ -21,7 +21,7 @@ _RATE = 50.0
 
 async def ask_edit(request: Request) -> Response:
     """Show the body to be mended. One with a credential in it is not: it would have to be shown in clear."""
-    desk_of(request).require(Right.PAYLOAD)
+    desk_of(request).require(Right.OPERATE)
     letter = await the_one(request)
     return _page(request, letter, _editable(letter) or "", None)
 
@@ -29,7 +29,7 @@ async def ask_edit(request: Request) -> Response:
 async def edit(request: Request) -> Response:
     """Judge the mended body and, when that is asked for, send it."""
     desk, form = desk_of(request), await form_of(request)
-    desk.require(Right.PAYLOAD)
+    desk.require(Right.OPERATE)
     letter = await the_one(request)
     text = form.get("body", "")
     if _editable(letter) is None:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from worker.console import charts
 from worker.console.charts import Mark, Series
 from worker.console.context import Desk, desk_of
-from worker.console.problems import Problem, bad
+from worker.console.problems import bad
 from worker.console.render import page
 from worker.console.servers import problem_of
 from worker.operations import measures
@@ -55,8 +55,7 @@ async def overview(request: Request) -> Response:
             f"course {hours}", _SHARED_SECONDS, lambda: _course(desk, timedelta(hours=hours))
         )
     except Exception as error:
-        problem = error if isinstance(error, Problem) else problem_of(error)
-        if problem is None:
+        if (problem := problem_of(error)) is None:
             raise
         away = problem.detail
     return page(

@@ -36,7 +36,7 @@ class Place(NamedTuple):
     @property
     def page(self) -> str:
         """Return the path of the page that shows what is paused."""
-        return "/workers" if self.scope == "worker" else "/waiting"
+        return "/workers" if self.scope == "worker" else "/"
 
 
 async def _preview_pause(request: Request) -> Preview:

@@ -23,7 +23,7 @@
     }
     for (const button of document.querySelectorAll("[data-pause-refresh]")) {
       button.hidden = !one("main[data-refresh]");
-      button.textContent = paused ? "go on" : "pause";
+      button.textContent = paused ? "go on refreshing" : "pause refresh";
       button.setAttribute("aria-pressed", String(paused));
     }
   }
