@@ -198,3 +198,15 @@ async def test_responses_with_nobody_are_shown_by_queue_also_while_a_server_is_a
     assert {(each[0], each[2]) for each in told} == {("unroutable", "2"), ("refused", "1")}
     assert "/requests/actions/resend?response=unroutable&amp;reply_to=replies." in page.text
     assert workers.status_code == 200, "it needs no broker"
+
+
+async def test_each_page_says_that_postgres_is_away(settings: Settings, tmp_path: Path) -> None:
+    nowhere = SecretStr("postgresql://nobody@127.0.0.1:1/nothing")
+    pages = ("waiting", "dead", "responses", "workers", "orgs", "keys", "storage", "audit", "audit/export")
+    async with open_console(settings, tmp_path, database_url=nowhere) as alone:
+        admin = await alone.bearer("admin")
+        answers = {page: await admin.get(f"/{page}") for page in (*pages, "works/x", f"dead/{uuid4()}")}
+
+    for page, answer in answers.items():
+        assert (answer.status_code, "Postgres is away" in answer.text) == (503, True), page
+        assert "<nav" in answer.text, "the frame stays"

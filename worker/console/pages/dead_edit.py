@@ -17,6 +17,7 @@ from worker.operations.dead_letters import Whole
 from worker.operations.replaying import LEFT, Judged
 
 _RATE = 50.0
+_LONGEST = 100_000  # characters: with more of them a browser is slow
 
 
 async def ask_edit(request: Request) -> Response:
@@ -33,7 +34,9 @@ async def edit(request: Request) -> Response:
     letter = await the_one(request)
     text = form.get("body", "")
     if _editable(letter) is None:
-        raise bad("It has a credential, or is no text: mend it with `session-worker dead replay --editor`.")
+        raise bad(
+            "It has a credential, is no text, or is long: mend it with `session-worker dead replay --editor`."
+        )
     how = replaying(desk, bodies={letter.about.id: text.encode()})
     judged = await look_ahead(how, [letter.about.id])
     if not judged:
@@ -61,8 +64,8 @@ def _page(request: Request, letter: Whole, text: str, judged: Judged | None) -> 
 
 
 def _editable(letter: Whole) -> str | None:
-    """Return the body as it may be shown and changed; None: something of it is masked, or it is no text."""
+    """Return the body as it may be changed; None: something of it is masked, it is no text, or long."""
     if not is_text(letter.body):
         return None
     text = shown(letter.body)
-    return None if MASK in text else text
+    return None if MASK in text or len(text) > _LONGEST else text
