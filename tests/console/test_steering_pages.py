@@ -63,6 +63,7 @@ async def test_what_waits_is_shown_by_reason_and_organisation_and_is_held_back_a
     assert "Nothing waits." in empty
     assert "Nothing is paused." in empty
     assert "No limits are set." in empty
+    assert "No request is on record." in (await operator.get("/orgs")).text
 
     csrf = csrf_of(page)
 
@@ -106,6 +107,9 @@ async def test_what_waits_is_shown_by_reason_and_organisation_and_is_held_back_a
     assert re.search(r'paused</th><td class="n">3</td>', shown), "by reason"
     assert "/waiting/actions/limit?scope=org&amp;org=o" in row[0]
     assert "/actions/" not in viewed
+    of_one = re.search(r'<tr data-row="1">.*?</tr>', (await operator.get("/orgs?since=1d")).text, re.DOTALL)
+    assert of_one is not None
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", of_one[0])[:6] == ["3", "1", "0", "0", "4", "0"]
     assert (await operator.get("/waiting/actions/limit?scope=org&org=")).status_code == 400
     assert (await operator.get("/waiting/actions/limit?scope=none")).status_code == 400
 

@@ -22,6 +22,7 @@ from worker.operations.resealing import cannot_open, still_seal
 
 _USUAL_RATE = 500.0
 _FRESH_SECONDS = 10.0
+MOST_UNFINISHED = 5_000  # that are counted each way that leads to them
 _WHAT = "seal stored secrets anew"
 _NAMES: dict[Place, str] = {
     "unfinished": "unfinished requests",
@@ -47,9 +48,7 @@ async def keys(request: Request) -> Response:
     desk = desk_of(request)
     here = parse_seal_keys(desk.settings.seal_keys.get_secret_value()).names
     workers = await seal_keys.keys_of_workers(desk.database, desk.settings.lease_seconds)
-    rows = await desk.shared(
-        "keys", _FRESH_SECONDS, lambda: seal_keys.rows_by_key(desk.database, seal_keys.QUICK)
-    )
+    rows = await desk.shared("keys", _FRESH_SECONDS, lambda: _quickly(desk))
     counts = await works.works(desk.database, ["keys.count"], most=1)
     counted = counts[0] if counts else None
     if counted is not None and "rows" in counted.progress:
@@ -58,10 +57,14 @@ async def keys(request: Request) -> Response:
     resealed = await works.works(desk.database, ["keys.reseal"])
     missing = [each for each in lacking(rows, here, workers) if each.place != "repeats"]
     return page(
-        request, "keys.html", keys=_shown(rows, here, workers), workers=workers,
+        request, "keys.html", most=MOST_UNFINISHED, keys=_shown(rows, here, workers), workers=workers,
         missing=[_lack(each) for each in missing], counted=in_words(counted) if counted else None,
         works=[in_words(each) for each in resealed],
     )  # fmt: skip
+
+
+async def _quickly(desk: Desk) -> list[SealedRows]:
+    return await seal_keys.rows_by_key(desk.database, seal_keys.QUICK, most_unfinished=MOST_UNFINISHED)
 
 
 def _shown(rows: list[SealedRows], here: tuple[str, ...], workers: list[KeysOfWorker]) -> list[Shown]:

@@ -175,43 +175,44 @@ select body from requests where request_id = $1
 -- name: busiest_orgs
 -- The organisations with the most requests, at most so many. What is kept of each is exact; times and the number of
 -- those that failed are of the newest requests since some time, at most $2 of all organisations; and at most as many
--- of one are counted as waiting.
+-- of one are counted as waiting. What is kept and what is new are put together without a join: there may be thousands.
 with kept as (
-  select org_id, status, sum(number)::bigint as number from (
-    select org_id, status, number from request_counts
-    union all
-    select org_id, status, number from unfolded_changes
-  ) as each_one group by 1, 2
+  select org_id, status, number from request_counts
+  union all
+  select org_id, status, number from unfolded_changes
+), newest as (
+  select coalesce(org_id, '') as org_id, code, extract(epoch from took)::double precision as took
+  from listed_requests where received_at >= $1 order by received_at desc limit $2::integer
 ), of_org as (
   select
     org_id, sum(number) filter (where status = 'completed') as completed,
     sum(number) filter (where status = 'failed') as failed,
-    sum(number) filter (where status in ('pending', 'processing')) as unfinished, sum(number) as all_of_it
-  from kept group by 1 having sum(number) > 0
-), newest as (
-  select coalesce(org_id, '') as org_id, code, extract(epoch from took)::double precision as took
-  from listed_requests where received_at >= $1 order by received_at desc limit $2::integer
-), recent as (
-  select
-    org_id, count(*) as received, count(code) as failed,
-    percentile_cont(0.5) within group (order by took) as p50_seconds,
-    percentile_cont(0.99) within group (order by took) as p99_seconds
-  from newest group by 1
+    sum(number) filter (where status in ('pending', 'processing')) as unfinished, sum(number) as all_of_it,
+    sum(received)::bigint as received, sum(recent_failed)::bigint as recent_failed, max(p50) as p50, max(p99) as p99
+  from (
+    select
+      org_id, status, number, null::bigint as received, null::bigint as recent_failed,
+      null::double precision as p50, null::double precision as p99
+    from kept
+    union all
+    select
+      org_id, null, 0, count(*), count(code), percentile_cont(0.5) within group (order by took),
+      percentile_cont(0.99) within group (order by took)
+    from newest group by org_id
+  ) as each_one
+  group by org_id having sum(number) > 0
+  order by received desc nulls last, all_of_it desc, org_id limit $3::integer
 )
 select
-  o.org_id as org, coalesce(waiting.number, 0) as waiting,
-  coalesce(greatest(o.unfinished - waiting.number, 0), 0)::bigint as running,
+  o.org_id as org, waiting.number as waiting, coalesce(greatest(o.unfinished - waiting.number, 0), 0)::bigint as running,
   coalesce(o.completed, 0)::bigint as completed, coalesce(o.failed, 0)::bigint as failed,
-  coalesce(r.received, 0) as recent, coalesce(r.failed, 0) as recent_failed, r.p50_seconds, r.p99_seconds
-from (
-  select o.* from of_org o left join recent r using (org_id)
-  order by r.received desc nulls last, o.all_of_it desc, o.org_id limit $3::integer
-) as o
-left join recent r using (org_id)
-left join lateral (
+  coalesce(o.received, 0) as recent, coalesce(o.recent_failed, 0) as recent_failed, o.p50 as p50_seconds,
+  o.p99 as p99_seconds
+from of_org o
+cross join lateral (
   select count(*) as number from (select from requests q where q.waits_in = o.org_id limit $2) as its
-) as waiting on true
-order by r.received desc nulls last, o.all_of_it desc, o.org_id
+) as waiting
+order by o.received desc nulls last, o.all_of_it desc, o.org_id
 
 -- name: live_workers
 -- The workers that have been heard of within a day, and what each has in hand.
