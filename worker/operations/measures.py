@@ -1,6 +1,7 @@
 """Tells how it went in the last hours, from what the elected worker has written down."""
 
 import json
+import math
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import pairwise
@@ -63,7 +64,7 @@ def steps(rows: Sequence[Measure], begin: datetime, end: datetime, number: int) 
     found: list[list[tuple[Measure, Measure]]] = [[] for _ in range(number)]
     for before, row in pairwise(rows):
         if begin < row.at <= end:
-            found[min(number - 1, int((row.at - begin) / length))].append((before, row))
+            found[min(number, math.ceil((row.at - begin) / length)) - 1].append((before, row))
     return [_step(begin + length * (index + 1), pairs) for index, pairs in enumerate(found)]
 
 
