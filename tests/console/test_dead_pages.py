@@ -107,7 +107,9 @@ async def test_they_are_shown_in_groups_and_one_by_one_without_credentials_and_h
     pages = [groups, of_one, *[(await anna.get(f"/dead?group={by}")).text for by in ("app", "field", "hour")]]
     whole = [(await anna.get(f"/dead/{letter}")).text for letter in (large, binary)]
     blind = (await viewer.get(f"/dead/{large}")).text
+    lost = await put_dead_letter(db, b"sealed with a key that is not here", ring("k9"))
     files = [(await client.get("/dead/export")).text for client in (anna, viewer)]
+    assert (await anna.get(f"/dead/{lost}")).status_code == 409
 
     assert "Custody holds 5 of 1,000" in groups
     assert len(_ID.findall(of_one)) == 3

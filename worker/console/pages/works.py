@@ -1,5 +1,6 @@
 """Shows a long work, how far it is, and stops it or lets it go on."""
 
+import re
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from worker.operations import works
 from worker.operations.works import Kind, Work
 
 _REFRESH_SECONDS = 2
+_ID = re.compile(r"[0-9a-f]{8}")
 _WHAT: dict[Kind, str] = {
     "dead.replay": "Sending dead letters again",
     "keys.count": "Counting which rows need which key",
@@ -127,7 +129,8 @@ def _asked(found: Work) -> list[tuple[str, object]]:
 
 
 async def _the_one(request: Request) -> Work:
-    found = await works.works(desk_of(request).database, work_id=request.path_params["id"])
+    work_id = request.path_params["id"]
+    found = await works.works(desk_of(request).database, work_id=work_id) if _ID.fullmatch(work_id) else []
     if not found:
         raise not_found("There is no such work: those that ended are kept for 30 days.")
     return found[0]
