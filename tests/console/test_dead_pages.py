@@ -1,5 +1,6 @@
 """Dead letters in the console: found, looked at, mended, replayed, redirected, dropped and restored."""
 
+import asyncio
 import html
 import json
 import re
@@ -241,6 +242,11 @@ async def test_a_replay_is_stopped_and_goes_on_without_doubling(
     assert (await operator.post(f"{work}/actions/stop_work", data={"reason": "enough"})).status_code == 303
     assert '<b class="warning">stopped</b>' in (await operator.get(work)).text
     assert (await operator.post(f"{work}/actions/stop_work", data={"reason": "x"})).status_code == 409
+
+    async def left_alone() -> bool:
+        return not any(task.get_name().startswith("work ") for task in asyncio.all_tasks())
+
+    await eventually(left_alone)
     assert 1 <= await kept(db) <= 7
     await db.execute("update works set options = options || '{\"rate\": 1000}'")
     done = await ended(operator, await operator.post(f"{work}/actions/go_on", data={"reason": "on"}))

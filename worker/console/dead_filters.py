@@ -50,8 +50,8 @@ def query_of(query: QueryParams, **more: object) -> str:
 
 
 def frozen(query: QueryParams, which: Filter, groups: Sequence[Group]) -> str:
-    """Write the filter so that what comes later does not match it: the newest that it finds now says when that
-    is, whatever the clock here says.
+    """Write the filter so that what comes later does not match it: the newest that it finds now says when
+    that is, whatever the clock here says.
     """
     if which.ids is not None or not groups:
         return query_of(query)
