@@ -56,10 +56,10 @@ async def _up() -> None:
         kept = os.environ.get("WORKER_SEAL_KEYS") or os.environ.get("DATABASE_URL")
         settings = settings_on(stack, os.environ, **({} if kept else {"seal_keys": throwaway_key()}))
         with TemporaryDirectory(prefix="session-worker-") as folder:
-            await _run(stack, *_with_console(stack, settings, Path(folder)))
+            await _run(stack, *with_console(stack, settings, Path(folder)))
 
 
-def _with_console(stack: Stack, settings: Settings, folder: Path) -> tuple[Settings, str | None]:
+def with_console(stack: Stack, settings: Settings, folder: Path) -> tuple[Settings, str | None]:
     """Have the worker serve the console; return the token that was made for it, if the environment names no
     file of tokens.
     """
