@@ -12,7 +12,10 @@ from support.console import Console
 from worker.console.pages import overview
 from worker.console.server import serve
 
-PAGES = ("/", "/actions/pause?org=org-7", "/search?id=nothing-has-this", "/nowhere")
+PAGES = (
+    "/", "/actions/pause?org=org-7", "/search?id=nothing-has-this", "/nowhere",
+    "/waiting", "/dead", "/responses", "/workers", "/orgs", "/keys", "/storage", "/audit",
+)  # fmt: skip
 
 
 @pytest_asyncio.fixture(scope="module")
