@@ -6,8 +6,10 @@ from contextlib import AsyncExitStack
 
 import structlog
 from aio_pika.abc import AbstractConnection
+from starlette.types import ASGIApp
 
-from worker.console.health import serve_health
+from worker.console.health import Health, health_app
+from worker.console.server import serve
 from worker.monitoring import loop_lag
 from worker.monitoring.readiness import Readiness
 from worker.postgres import database
@@ -42,9 +44,8 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
     me, readiness = given.me, given.readiness
     given.metrics.crowd.show_build(settings.prefix, me.version, given.profile)
     async with AsyncExitStack() as opened:
-        port = await opened.enter_async_context(
-            serve_health(settings.http_host, settings.http_port, readiness, given.metrics)
-        )
+        served = await _served(settings, Health(readiness, given.metrics), opened)
+        port = await opened.enter_async_context(serve(served, settings.http_host, settings.http_port))
         structlog.contextvars.bind_contextvars(worker=str(me.worker))
         given.tracing.open()
         opened.push_async_callback(given.tracing.close)
@@ -77,6 +78,15 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
         if await _unless_stopped(parts.ruling.look(), stop):  # before anything may begin
             await _run(settings, given, parts, stop)
         _log.info("worker.stopped")
+
+
+async def _served(settings: Settings, health: Health, opened: AsyncExitStack) -> ASGIApp:
+    """Make what the worker serves over HTTP: health and metrics, and the console where it is wanted."""
+    if not settings.console:
+        return health_app(health)
+    from worker.console.app import make_app  # noqa: PLC0415 — takes time to import, which most workers need not
+
+    return await opened.enter_async_context(make_app(settings, health))
 
 
 async def _run(settings: Settings, given: Given, parts: Parts, stop: asyncio.Event) -> None:
@@ -124,7 +134,8 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
         Election(parts.database),
         Depths(given.broker, given.design.names),
         given.readiness,
-        given.metrics.watched,
+        given.metrics,
+        given.design.names,
     )
     ageing = expiry.Expiry(parts.database, given.metrics)
     services = [

@@ -14,6 +14,7 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]@/]*)(:[0-9]+)?")
 PLAIN_NAMES = {
     "amqp_url": "AMQP_URL",
     "database_url": "DATABASE_URL",
+    "management_url": "MANAGEMENT_URL",
     "otlp_endpoint": "OTEL_EXPORTER_OTLP_ENDPOINT",
     "service_name": "OTEL_SERVICE_NAME",
 }
@@ -43,6 +44,12 @@ class Settings(BaseSettings):
     database_url: SecretStr = Field(
         validation_alias="DATABASE_URL",
         description="Postgres: `postgresql://user:password@host:5432/name`, `?sslmode=verify-full` for TLS.",
+    )
+    management_url: SecretStr = Field(
+        default=SecretStr(""),
+        validation_alias="MANAGEMENT_URL",
+        description="RabbitMQ's management API, `http://user:password@host:15672`, for what `session-worker "
+        "doctor` and the console ask there. A worker needs none.",
     )
     prefix: str = Field(
         default="sessions",
@@ -228,6 +235,35 @@ class Settings(BaseSettings):
         le=65535,
         description="Port of health and metrics. With `--processes N` the first worker has this port, and "
         "each further worker the next one. 0 picks any free port.",
+    )
+    console: bool = Field(
+        default=False,
+        description="Whether a worker serves the console beside health and metrics, at the same port "
+        "(`docs/console.md`). `session-worker console` serves it by itself.",
+    )
+    console_tokens_file: str = Field(
+        default="",
+        description="File that says who may log in to the console: a line for each, which `session-worker "
+        "console token` makes, with the token's hash. The console needs it.",
+    )
+    console_proxy_header: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9-]*$",
+        description="Header in which a proxy before the console names who has logged in there, such as "
+        "`X-Forwarded-User`. It counts from trusted proxies alone.",
+    )
+    console_trusted_proxies: str = Field(
+        default="",
+        description="Addresses and networks of those proxies, separated by commas: `10.0.0.5, 10.1.0.0/16`.",
+    )
+    environment_name: str = Field(
+        default="",
+        max_length=40,
+        description="Name of the environment, which each page of the console shows, such as `production`.",
+    )
+    environment_color: Literal["red", "orange", "yellow", "green", "blue", "grey"] = Field(
+        default="grey",
+        description="Its colour. Production is red.",
     )
     otlp_endpoint: str = Field(
         default="",

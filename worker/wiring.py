@@ -186,7 +186,7 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
         given.keys,
     )
     beside = ReadingApart(reading, pipeline, given.creation, taking, _lanes(settings), settings.batch_size)
-    alive = heartbeat.Heartbeat(leases, pool, given.me)
+    alive = heartbeat.Heartbeat(leases, pool, given.me, metrics.answered_in)
     attempting = Attempting(
         store,
         leases,

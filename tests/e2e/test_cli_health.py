@@ -16,7 +16,17 @@ from worker.cli.commands.health import DEFAULT_PORT, own_address
 from worker.cli.exits import CommandError
 from worker.settings import Settings
 
-UNUSED = ("aio_pika", "aiormq", "asyncpg", "aiohttp", "pydantic", "rich", "structlog", "prometheus_client")
+UNUSED = (
+    "aio_pika",
+    "aiormq",
+    "asyncpg",
+    "starlette",
+    "uvicorn",
+    "pydantic",
+    "rich",
+    "structlog",
+    "prometheus_client",
+)
 
 
 def nobodys_port() -> int:

@@ -326,8 +326,8 @@ async def test_what_json_cannot_hold_is_told_at_once(client: Client) -> None:
 def test_the_client_needs_aio_pika_alone() -> None:
     """With the extra `client`, libraries that only the worker needs are not installed."""
     not_there = (
-        "aiohttp", "asyncpg", "cryptography", "prometheus_client", "pydantic_settings", "rich", "structlog",
-        "uvloop",
+        "asyncpg", "cryptography", "jinja2", "prometheus_client", "pydantic_settings", "rich", "starlette",
+        "structlog", "uvicorn", "uvloop",
     )  # fmt: skip
     code = f"import sys; sys.modules |= dict.fromkeys({not_there}); import worker.client"
     subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 — this interpreter

@@ -87,7 +87,7 @@ async def look_up(connected: database.Database) -> None:
 
 async def forget_workers(connected: database.Database) -> None:
     me = Identity(uuid4(), "host", 1, "1")
-    await Heartbeat(Leases(connected, me.worker, 60), connected, me).forget_the_silent()
+    await Heartbeat(Leases(connected, me.worker, 60), connected, me, list).forget_the_silent()
 
 
 async def count_unanswered(connected: database.Database) -> None:

@@ -1,9 +1,13 @@
 """`session-worker up` prints how to use its servers."""
 
+from pathlib import Path
+
 import pytest
 
-from worker.cli.commands.up import how_to_use
+from worker.cli.commands.up import how_to_use, with_console
 from worker.cli.local_settings import settings_on
+from worker.console.access import Role
+from worker.console.tokens import TokensFile
 from worker.stack import Stack
 
 AMQP, DATABASE, KEYS = "amqp://u:word-1@h:1/%2F", "postgresql://u:word-2@h:2/d", f"k1:{'A' * 43}="
@@ -25,3 +29,21 @@ def test_a_secret_is_shown_only_if_it_was_made_here(given: list[str]) -> None:
     assert ("as here:" in said) == bool(given)
     assert "http://127.0.0.1:8080/readyz" in said
     assert all(len(line) <= 80 for line in said.splitlines() if "export" not in line)
+
+
+def test_the_console_and_a_token_that_was_made_for_it_are_named(tmp_path: Path) -> None:
+    settings, token = with_console(STACK, settings_on(STACK, {}, seal_keys=KEYS), tmp_path)
+
+    said = how_to_use(STACK, settings, 8080, {}, token)
+
+    assert token is not None
+    assert settings.console
+    assert settings.management_url.get_secret_value() == "http://page"
+    known = TokensFile(settings.console_tokens_file).read().with_token(token)
+    assert known is not None
+    assert known.role is Role.ADMIN
+    assert "console          http://127.0.0.1:8080/" in said
+    assert token in said
+    given, none = with_console(STACK, settings, tmp_path)
+    assert none is None
+    assert "WORKER_CONSOLE_TOKENS_FILE is set" in how_to_use(STACK, given, 8080, {}, none)

@@ -1,16 +1,14 @@
 """The options that name requests, alike for every command that acts on many."""
 
 import argparse
-import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
-from worker.cli.options import encodable, moment, positive_up_to
+from worker.cli.options import encodable, positive_up_to
+from worker.operations import filters
 from worker.operations.filters import CODES, DELIVERED, MOST_LISTED, SORTS, STATES, Filter, Page
 
-_AGO = re.compile(r"(\d{1,5})([smhd])")
 _MOST_ATTEMPTS = 1_000_000
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def filter_options(parser: argparse.ArgumentParser) -> None:
@@ -71,9 +69,7 @@ def page_of(options: argparse.Namespace) -> Page:
 
 def moment_or_time_ago(text: str) -> datetime:
     """Read a time as the headers of a request have it, or how long ago it is, as 30m, 2h or 1d."""
-    if found := _AGO.fullmatch(text.strip()):
-        return datetime.now(UTC) - timedelta(**{_UNITS[found[2]]: int(found[1])})
     try:
-        return moment(text)
-    except argparse.ArgumentTypeError as error:
-        raise argparse.ArgumentTypeError(f"{error}, nor how long ago, such as 30m, 2h or 1d") from None
+        return filters.moment_or_time_ago(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -37,6 +37,7 @@ COMMANDS = {
     "blockers": "who holds a lock that the workers wait for; end that",
     "keys": "which rows need which key; seal them anew with another",
     "retention": "what is kept since when and how it grows; delete what is old",
+    "console": "serve the console: pages and an API for who operates; make a token for it",
     "verify": "check the promises: what was confirmed, what came back, what is on record",
     "up": "RabbitMQ, Postgres and a worker on this machine, in the foreground",
     "demo": "the whole path, shown and checked",

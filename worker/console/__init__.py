@@ -1,1 +1,1 @@
-"""Shows a worker over HTTP."""
+"""Shows a worker and its installation over HTTP, and does there what operators ask for."""

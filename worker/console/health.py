@@ -1,58 +1,79 @@
-"""Serves health and metrics over HTTP."""
+"""Tells how this process is: alive, ready, and its metrics."""
 
-import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import json
+from typing import Final
 
-from aiohttp import web
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 
-from worker.errors import SettingsError
+from worker.console.route import GET, Route, mounted
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.readiness import Readiness
 from worker.rules import Pause
 
-
-@asynccontextmanager
-async def serve_health(host: str, port: int, readiness: Readiness, metrics: Metrics) -> AsyncIterator[int]:
-    """Serve while the context is open; yield the port."""
-
-    async def livez(_request: web.Request) -> web.Response:
-        return web.json_response({"status": "alive"})
-
-    async def readyz(_request: web.Request) -> web.Response:
-        if not readiness.ready:
-            return web.json_response({"status": "not ready", "reasons": readiness.reasons}, status=503)
-        # 200: whoever watches it shall neither restart a paused worker nor take it for one that failed.
-        return web.json_response(_paused(readiness.pause) if readiness.pause else {"status": "ready"})
-
-    async def show_metrics(request: web.Request) -> web.Response:
-        metrics.show_readiness(readiness)
-        page, content_type = metrics.page(request.headers.get("Accept", ""))
-        return web.Response(body=page, headers={"Content-Type": content_type})
-
-    application = web.Application()
-    application.add_routes(
-        [web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", show_metrics)]
-    )
-    runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, host, port)
-        try:
-            await site.start()
-        except (socket.gaierror, UnicodeError):
-            raise SettingsError(f"WORKER_HTTP_HOST: {host!r} is no address of this machine") from None
-        except OSError as error:
-            raise SettingsError(
-                f"WORKER_HTTP_PORT: cannot listen on {host}:{port} ({error.strerror}); "
-                "set another port, or 0 for any"
-            ) from error
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
+_JSON = "application/json"
 
 
-def _paused(pause: Pause) -> dict[str, str | None]:
+class Health:
+    """What is asked for health and metrics. A console that runs alone is ready once it serves."""
+
+    def __init__(self, readiness: Readiness, metrics: Metrics | None) -> None:
+        self.readiness = readiness
+        self.metrics = metrics
+
+
+async def livez(_request: Request) -> Response:
+    """Answer, which is all that is asked."""
+    return _told({"status": "alive"})
+
+
+async def readyz(request: Request) -> Response:
+    """Tell whether requests are taken, and if not, why."""
+    readiness = _health(request).readiness
+    if not readiness.ready:
+        return _told({"status": "not ready", "reasons": readiness.reasons}, status=503)
+    # 200: whoever watches it shall neither restart a paused worker nor take it for one that failed.
+    return _told(_paused(readiness.pause) if readiness.pause else {"status": "ready"})
+
+
+async def show_metrics(request: Request) -> Response:
+    """Show the metrics, as Prometheus reads them."""
+    health = _health(request)
+    if health.metrics is None:
+        return Response(
+            "a console that runs alone has no metrics\n", status_code=404, media_type="text/plain"
+        )
+    health.metrics.show_readiness(health.readiness)
+    text, content_type = health.metrics.page(request.headers.get("accept", ""))
+    return Response(text, headers={"Content-Type": content_type})
+
+
+HEALTH: Final = (
+    Route("/livez", GET, None, livez, "livez"),
+    Route("/readyz", GET, None, readyz, "readyz"),
+    Route("/metrics", GET, None, show_metrics, "metrics"),
+)
+"""What each worker serves, with and without the console."""
+
+
+def health_app(health: Health) -> Starlette:
+    """Make the app of a worker without the console."""
+    app = Starlette(routes=mounted(HEALTH))
+    app.state.health = health
+    return app
+
+
+def _health(request: Request) -> Health:
+    health: Health = request.app.state.health
+    return health
+
+
+def _told(page: dict[str, object], status: int = 200) -> Response:
+    return Response(json.dumps(page), status_code=status, media_type=_JSON)
+
+
+def _paused(pause: Pause) -> dict[str, object]:
     return {
         "status": "paused",
         "scope": pause.scope,

@@ -3,6 +3,7 @@
 An event carries ids, names, counts and times; never a body, a credential or a connection's URL.
 """
 
+import asyncio
 import json
 import logging
 import sys
@@ -16,7 +17,7 @@ from worker.monitoring.tracing import add_trace_id
 from worker.process.stderr import stderr
 from worker.settings import Settings
 
-_LIBRARIES = ("aiohttp", "asyncio")
+_LIBRARIES = ("asyncio", "uvicorn")
 
 
 def configure(settings: Settings, **bound: Any) -> None:  # noqa: ANN401 — whatever each event should carry
@@ -113,10 +114,9 @@ def _quieten_libraries(
     for name in _LIBRARIES:
         logging.getLogger(name).setLevel(logging.ERROR)
     amqp_libraries.silence()
-    logging.getLogger("aiohttp.server").addFilter(_is_ours)
+    logging.getLogger("uvicorn.error").addFilter(_is_ours)
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
-    """Drop errors about what is no HTTP: they quote what was sent, and its sender alone can mend it."""
-    error = record.exc_info[1] if record.exc_info else None
-    return type(error).__module__ != "aiohttp.http_exceptions"
+    """Drop the error of a request that is broken off since the server closes."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))

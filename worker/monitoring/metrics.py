@@ -209,6 +209,14 @@ class Metrics:
         recorded = exemplar(answer.route.traceparent) if self._tracing.on else None
         child.observe(max(0.0, at - answer.since.at), recorded)
 
+    def answered_in(self) -> list[int]:
+        """Return how many answers took up to each of SECONDS, and how many longer, since the start."""
+        found = [0] * (len(SECONDS) + 1)
+        for child in self._ways.values():
+            for index, bucket in enumerate(child._buckets):  # noqa: SLF001 — what it collects is text by text
+                found[index] += int(bucket.get())
+        return found
+
     @contextmanager
     def timed(self, stage: str) -> Iterator[Timed]:
         timed = Timed()
@@ -239,3 +247,17 @@ class Pieces:
 
     def __exit__(self, *_error: object) -> None:
         self.seconds += perf_counter() - self._begun
+
+
+def value_of(gauge: Gauge) -> float:
+    """Return what a gauge without labels shows now."""
+    return next(iter(gauge.collect())).samples[0].value
+
+
+def values_of(gauge: Gauge) -> dict[str, float]:
+    """Return what a gauge with one label shows now, by the label's value."""
+    return {
+        next(iter(sample.labels.values())): sample.value
+        for metric in gauge.collect()
+        for sample in metric.samples
+    }

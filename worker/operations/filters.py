@@ -1,10 +1,12 @@
 """Names the requests that somebody means: the same filters for lists, searches and whatever acts on many."""
 
-from datetime import datetime
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Literal, NamedTuple, get_args
 from uuid import UUID
 
 from schemas import FailureCode
+from worker.messages import moments
 
 State = Literal["waiting", "processing", "retrying", "completed", "failed"]
 Delivered = Literal["none", "confirmed", "unroutable", "refused", "unpublishable"]
@@ -15,6 +17,8 @@ DELIVERED: tuple[Delivered, ...] = get_args(Delivered)
 SORTS: tuple[Sort, ...] = get_args(Sort)
 CODES = tuple(code.value for code in FailureCode)
 MOST_LISTED = 10_000
+_AGO = re.compile(r"(\d{1,5})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class Filter(NamedTuple):
@@ -42,3 +46,15 @@ class Page(NamedTuple):
     sort: Sort = "received"
     limit: int = 50
     after: UUID | None = None  # the last one of the page before
+
+
+def moment_or_time_ago(text: str) -> datetime:
+    """Read a time as the headers of a request have it, or how long ago it is, as 30m, 2h or 1d. Raises
+    ValueError.
+    """
+    if found := _AGO.fullmatch(text.strip()):
+        return datetime.now(UTC) - timedelta(**{_UNITS[found[2]]: int(found[1])})
+    try:
+        return moments.moment(text)
+    except ValueError as error:
+        raise ValueError(f"is {error}, nor how long ago, such as 30m, 2h or 1d") from None

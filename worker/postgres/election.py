@@ -4,8 +4,12 @@ It holds a lock on a connection of its own. Postgres ends that connection when n
 while: so a worker that is frozen is not elected for ever.
 """
 
+import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import cache
+from typing import NamedTuple
+from uuid import UUID
 
 import asyncpg
 
@@ -13,6 +17,21 @@ from worker.postgres.database import Database, is_transient
 from worker.postgres.sql import load_queries
 
 _KEY = 0x5E5510  # of the lock; the other half of it is the schema
+_KEPT_SECONDS = 2 * 86_400.0
+
+
+class Measured(NamedTuple):
+    """What the elected worker has seen: a row of the course of the last hours."""
+
+    answered: list[int]  # answers since the row before, by how long they took
+    queued: int | None  # messages in the request queue; None: the broker does not tell
+    unread: int | None  # in the response queue
+    dead: int | None
+    oldest: float
+    due: int
+    overdue: float
+    waiting: dict[str, int]  # by reason
+    unanswered: int
 
 
 class Elected:
@@ -41,6 +60,22 @@ class Elected:
         except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError):
             return {}
         return {row["name"]: row["bytes"] for row in rows}
+
+    async def answered(self) -> dict[UUID, list[int]]:
+        """Return what each worker has answered since its start, by how long it took."""
+        rows = await self._connection.fetch(_queries()["answered"])
+        return {row["id"]: row["answered"] for row in rows}
+
+    async def measure(self, measured: Measured) -> None:
+        """Write a row of the course of the last hours; none while a lock is in the way."""
+        with suppress(asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError):
+            await self._connection.execute(
+                _queries()["measure"],
+                _KEPT_SECONDS,
+                *measured[:-2],
+                json.dumps(measured.waiting),
+                measured.unanswered,
+            )
 
 
 class Election:

@@ -45,11 +45,11 @@ class Leases:
         rows = await self._database.call("register", self.worker, host, pid, version, *self._shown)
         self._number, self._last_beat = rows[0]["number"], rows[0]["heartbeat"]
 
-    async def heartbeat(self, host: str, pid: int, version: str) -> None:
-        """Show that this worker lives, and keep what it is busy with."""
+    async def heartbeat(self, host: str, pid: int, version: str, answered: Sequence[int] = ()) -> None:
+        """Show that this worker lives, and what it has answered, and keep what it is busy with."""
         busy = list(self._busy_with)
         rows = await self._database.call(
-            "heartbeat", self.worker, host, pid, version, self.seconds, busy, *self._shown
+            "heartbeat", self.worker, host, pid, version, self.seconds, busy, *self._shown, answered
         )
         self._last_beat = rows[0]["heartbeat"]
 

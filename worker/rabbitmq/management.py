@@ -1,14 +1,17 @@
-"""Asks the broker's management API: AMQP tells nothing of bindings, policies and nodes."""
+"""Asks the broker's management API: AMQP tells nothing of bindings, policies and nodes.
 
+It is asked rarely, and by the standard library's client in a thread: no other part needs one.
+"""
+
+import asyncio
+import json
 import ssl
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from base64 import b64encode
+from collections.abc import Mapping
 from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any, NamedTuple
-from urllib.parse import quote
-
-import aiohttp
-from yarl import URL
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from worker.errors import WorkerError
 
@@ -47,10 +50,12 @@ class Node(NamedTuple):
 class Management:
     """Asks about one vhost, as a user with the tag `monitoring` at least."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, vhost: str) -> None:
-        self._session = session
-        self._url = url.rstrip("/")
+    def __init__(self, address: SplitResult, vhost: str, tls: ssl.SSLContext | None) -> None:
+        self._address = address
         self._vhost = vhost
+        self._tls = tls
+        known = f"{unquote(address.username or '')}:{unquote(address.password or '')}"
+        self._headers = {"Authorization": f"Basic {b64encode(known.encode()).decode()}"}
 
     async def queue(self, name: str) -> QueueDetails | None:
         """Return what there is to say of a queue; None: it is not there."""
@@ -94,35 +99,50 @@ class Management:
         """Return what lies there, or None where nothing does; raise ManagementError."""
         where = "/".join(quote(part, safe="") for part in path)
         try:
-            async with self._session.get(URL(f"{self._url}/api/{where}", encoded=True)) as told:
-                if told.status == HTTPStatus.NOT_FOUND:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                status, told = await asyncio.to_thread(
+                    self._ask, f"{self._address.path.rstrip('/')}/api/{where}"
+                )
+                if status == HTTPStatus.NOT_FOUND:
                     return None
-                if told.status == HTTPStatus.UNAUTHORIZED:
+                if status == HTTPStatus.UNAUTHORIZED:
                     raise ManagementError(
                         "it does not tell this user: it needs the tag monitoring, and rights in the vhost"
                     )
-                if told.status != HTTPStatus.OK:
-                    raise ManagementError(f"it answered {told.status} {told.reason}")
-                return await told.json()
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+                if status != HTTPStatus.OK:
+                    raise ManagementError(f"it answered {status}")
+                return json.loads(told)
+        except (HTTPException, OSError, TimeoutError, ValueError) as error:
             raise ManagementError(f"it does not answer: {error or type(error).__name__}") from error
 
+    def _ask(self, path: str) -> tuple[int, bytes]:
+        """Ask on a connection of its own; this blocks."""
+        host, port = self._address.hostname or "", self._address.port
+        if self._address.scheme == "https":
+            connection: HTTPConnection = HTTPSConnection(
+                host, port, timeout=_ANSWER_SECONDS, context=self._tls
+            )
+        else:
+            connection = HTTPConnection(host, port, timeout=_ANSWER_SECONDS)
+        try:
+            connection.request("GET", path, headers=self._headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
 
-@asynccontextmanager
-async def open_management(url: str, vhost: str, tls: ssl.SSLContext | None) -> AsyncIterator[Management]:
-    """Open the API at this address, which has the user and the password; raise ManagementError if it does not
-    tell that user what nodes there are. No error shows a part of the address.
+
+async def open_management(url: str, vhost: str, tls: ssl.SSLContext | None) -> Management:
+    """Return the API at this address, which has the user and the password; raise ManagementError if it does
+    not tell that user what nodes there are. No error shows a part of the address.
     """
     try:
-        parts = URL(url)
+        address = urlsplit(url)
+        fit = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
     except ValueError:
-        parts = URL()
-    if parts.scheme not in ("http", "https") or not parts.host:
+        fit = False
+    if not fit:
         raise ManagementError("its address is not http://user:password@host:15672")
-    async with aiohttp.ClientSession(
-        timeout=aiohttp.ClientTimeout(total=_ANSWER_SECONDS),
-        connector=aiohttp.TCPConnector(ssl=tls or True),
-    ) as session:
-        management = Management(session, url, vhost)
-        await management.nodes()
-        yield management
+    management = Management(address, vhost, tls)
+    await management.nodes()
+    return management

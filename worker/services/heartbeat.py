@@ -1,6 +1,7 @@
 """The heartbeat shows that this worker lives, and keeps its leases."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 
 from worker.postgres.database import Database
 from worker.postgres.leases import Leases
@@ -17,8 +18,11 @@ class Heartbeat:
     for dead: it is `steady` only after a whole lease in which every beat came in time.
     """
 
-    def __init__(self, leases: Leases, database: Database, me: Identity) -> None:
+    def __init__(
+        self, leases: Leases, database: Database, me: Identity, answered: Callable[[], Sequence[int]]
+    ) -> None:
         self._leases = leases
+        self._answered = answered
         self._database = database
         self._me = me
         self._lease_seconds = leases.seconds
@@ -32,7 +36,7 @@ class Heartbeat:
     async def beat(self) -> None:
         clock = asyncio.get_running_loop().time
         begun = clock()
-        await self._leases.heartbeat(self._me.host, self._me.pid, self._me.version)
+        await self._leases.heartbeat(self._me.host, self._me.pid, self._me.version, self._answered())
         now = clock()
         if now - begun > self.interval or now - self._last > _LATE * self.interval:
             # Postgres or this process was away. The other workers' leases ran out meanwhile; they get the

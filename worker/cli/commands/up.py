@@ -7,6 +7,10 @@ import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pydantic import SecretStr
 
 from worker.app import run_worker
 from worker.cli import event_loop, exits
@@ -15,6 +19,8 @@ from worker.cli.local_settings import settings_on, throwaway_key
 from worker.cli.output import say
 from worker.cli.reaching import reach
 from worker.cli.servers import broker_for
+from worker.console.access import Role
+from worker.console.tokens import new_token
 from worker.monitoring import log
 from worker.monitoring.readiness import Readiness
 from worker.postgres import migrate
@@ -49,16 +55,35 @@ async def _up() -> None:
         # What was sealed goes away with the stack, if its database does.
         kept = os.environ.get("WORKER_SEAL_KEYS") or os.environ.get("DATABASE_URL")
         settings = settings_on(stack, os.environ, **({} if kept else {"seal_keys": throwaway_key()}))
-        log.configure(settings)
-        await _make_or_refuse(settings)
-        stop = signals.stop_on_signals()
-        started: asyncio.Future[tuple[int, Readiness]] = asyncio.get_running_loop().create_future()
-        telling = asyncio.create_task(_tell(stack, settings, started))
-        try:
-            await run_worker(settings, stop, lambda port, readiness: started.set_result((port, readiness)))
-        finally:
-            await own_task.end([telling])
-            say("stopping the servers …")
+        with TemporaryDirectory(prefix="session-worker-") as folder:
+            await _run(stack, *with_console(stack, settings, Path(folder)))
+
+
+def with_console(stack: Stack, settings: Settings, folder: Path) -> tuple[Settings, str | None]:
+    """Have the worker serve the console; return the token that was made for it, if the environment names no
+    file of tokens.
+    """
+    told = SecretStr(stack.management_url or "")
+    changes: dict[str, object] = {"console": True, "management_url": settings.management_url or told}
+    if settings.console_tokens_file:
+        return settings.model_copy(update=changes), None
+    token, line = new_token("you", Role.ADMIN, payloads=True)
+    file = folder / "tokens"
+    file.write_text(line.text, "utf-8")
+    return settings.model_copy(update=changes | {"console_tokens_file": str(file)}), token
+
+
+async def _run(stack: Stack, settings: Settings, token: str | None) -> None:
+    log.configure(settings)
+    await _make_or_refuse(settings)
+    stop = signals.stop_on_signals()
+    started: asyncio.Future[tuple[int, Readiness]] = asyncio.get_running_loop().create_future()
+    telling = asyncio.create_task(_tell(stack, settings, started, token))
+    try:
+        await run_worker(settings, stop, lambda port, readiness: started.set_result((port, readiness)))
+    finally:
+        await own_task.end([telling])
+        say("stopping the servers …")
 
 
 async def _make_or_refuse(settings: Settings) -> None:
@@ -81,13 +106,17 @@ async def _make_or_refuse(settings: Settings) -> None:
     await migrate.migrate(url, tls, settings.prefix, maker="up")
 
 
-async def _tell(stack: Stack, settings: Settings, started: "asyncio.Future[tuple[int, Readiness]]") -> None:
+async def _tell(
+    stack: Stack, settings: Settings, started: "asyncio.Future[tuple[int, Readiness]]", token: str | None
+) -> None:
     port, readiness = await started
     await readiness.until_up()
-    say(how_to_use(stack, settings, port, os.environ))
+    say(how_to_use(stack, settings, port, os.environ, token))
 
 
-def how_to_use(stack: Stack, settings: Settings, port: int, environ: Mapping[str, str]) -> str:
+def how_to_use(
+    stack: Stack, settings: Settings, port: int, environ: Mapping[str, str], token: str | None = None
+) -> str:
     """Say how to reach everything. A secret that was made here is shown, one that was given is only named."""
     secret = {"AMQP_URL": stack.amqp_url, "DATABASE_URL": stack.database_url}
     if settings.seal_keys:  # another worker beside this one needs the same
@@ -104,6 +133,8 @@ def how_to_use(stack: Stack, settings: Settings, port: int, environ: Mapping[str
         ("AMQP", "the one that AMQP_URL names" if "AMQP_URL" in given else stack.amqp_url),
         ("database", "the one that DATABASE_URL names" if "DATABASE_URL" in given else stack.database_url),
         ("RabbitMQ's page", stack.management_url),
+        ("console", f"http://{settings.http_host}:{port}/"),
+        ("its token", token or "one of yours: WORKER_CONSOLE_TOKENS_FILE is set"),
         ("health", f"http://{settings.http_host}:{port}/readyz"),
         ("metrics", f"http://{settings.http_host}:{port}/metrics"),
     ]

@@ -87,7 +87,7 @@ async def visit(
             if broker is not None:
                 stack.push_async_callback(_close, broker)
             if management_url is not None:
-                management = await _management(settings, tls, management_url, stack, lacking)
+                management = await _management(settings, tls, management_url, lacking)
             else:
                 lacking[Need.MANAGEMENT] = "give its address with --management"
         yield Site(settings, lacking, database, broker, management)
@@ -136,11 +136,11 @@ def _hosts(settings: Settings, tls: ssl.SSLContext | None) -> Broker:
 
 
 async def _management(
-    settings: Settings, tls: ssl.SSLContext | None, url: str, stack: AsyncExitStack, lacking: dict[Need, str]
+    settings: Settings, tls: ssl.SSLContext | None, url: str, lacking: dict[Need, str]
 ) -> Management | None:
     vhost = vhost_of(settings.amqp_url.get_secret_value())
     try:
-        return await stack.enter_async_context(open_management(url, vhost, tls))
+        return await open_management(url, vhost, tls)
     except ManagementError as error:
         lacking[Need.MANAGEMENT] = str(error)
         return None

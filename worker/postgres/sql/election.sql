@@ -33,3 +33,32 @@ from (
 -- name: table_bytes
 select relname as name, pg_total_relation_size(oid) as bytes from pg_class
 where relnamespace = current_schema()::regnamespace and relkind = 'r'
+
+-- name: answered
+-- What each worker has answered since its start, by how long it took.
+select id, answered from workers where answered is not null
+
+-- name: measure
+-- Adds a row to the course of the last hours, and takes away those that nobody looks at any more.
+with old as (
+  delete from measures where at < now() - make_interval(secs => $1)
+), counted as (
+  select
+    coalesce(sum(number) filter (where status in ('pending', 'processing')), 0) as unfinished,
+    coalesce(sum(number) filter (where status = 'completed'), 0) as completed,
+    coalesce(sum(number) filter (where status = 'failed'), 0) as failed
+  from (
+    select status, number from request_totals union all select status, number from unfolded_changes
+  ) as kept
+)
+insert into measures (
+  unfinished, completed, failed, answered, queued, unread, dead, oldest, due, overdue, waiting, unanswered, builds
+)
+select
+  unfinished, completed, failed, $2::bigint[], $3::integer, $4::integer, $5::integer, $6::double precision, $7::integer,
+  $8::double precision, $9::jsonb, $10::integer, array(
+    select distinct coalesce(nullif(handler, ''), 'built-in') || coalesce('@' || handler_build, '') from workers
+    where handler is not null and heartbeat > now() - interval '1 minute' order by 1 limit 20
+  )
+from counted
+on conflict (at) do nothing

@@ -14,7 +14,7 @@ begin
     'other_answers', 'lines', 'limits', 'limits_in_force', 'pauses', 'rules', 'waiting_requests',
     'count_changes', 'request_counts', 'request_totals', 'unfolded_changes', 'listed_requests',
     'audit', 'selections', 'selection_items', 'retries', 'retries_noted',
-    'dead_letters'
+    'dead_letters', 'measures', 'works'
   ] loop
     if no_more then
       execute format('revoke all on %I.%I from %I', here, existing, worker);
@@ -28,11 +28,13 @@ begin
   execute format('grant insert (who, action, reason, about, touched) on %I.audit to %I', here, worker);
   execute format('grant insert, update, delete on %I.selections, %I.selection_items to %I', here, here, worker);
   execute format('grant insert on %I.retries to %I', here, worker);
+  execute format('grant insert, update, delete on %I.works to %I', here, worker);
   execute format('grant execute on function %I.retire_audit(interval, integer) to %I', here, worker);
   execute format('grant insert, delete on %I.dead_letters to %I', here, worker);
   execute format(
     'grant update (state, ended_at, ended_by, ended_reason, sent_to) on %I.dead_letters to %I', here, worker
   );
+  execute format('grant insert, delete on %I.measures to %I', here, worker);
   execute format('grant update (full_at) on %I.rules to %I', here, worker);
   execute format('grant insert on %I.attempts to %I', here, worker);
   execute format('grant insert, update (status, updated_at) on %I.sessions to %I', here, worker);

@@ -125,6 +125,104 @@ select 'build', w.handler_build, count(*) from requests r join workers w on w.id
 where r.request_id = any ($1) and w.handler_build <> '' group by 2
 order by 1, 3 desc, 2
 
+-- name: facets
+-- What these requests have in common: the most frequent $2 of each kind, and how many there are of it. And when they
+-- were received: in which of $5 parts of the time between $3 and $4 (null: the first and the last of them), by state.
+with these as materialized (
+  select l.org_id, l.code, l.worker, l.state, l.received_at
+  from unnest($1::uuid[]) as given (request_id) join listed_requests l on l.request_id = given.request_id
+), by_worker as (
+  select worker, count(*) as number from these where worker is not null group by 1
+), grouped as (
+  select 'org' as by, org_id as name, count(*) as number from these where org_id is not null group by 2
+  union all
+  select 'code', code, count(*) from these where code is not null group by 2
+  union all
+  select 'worker', coalesce(w.host || ':' || w.pid, b.worker::text), sum(b.number)::bigint
+  from by_worker b left join workers w on w.id = b.worker group by 2
+  union all
+  select 'build', w.handler_build, sum(b.number)::bigint
+  from by_worker b join workers w on w.id = b.worker where w.handler_build <> '' group by 2
+), ranked as (
+  select
+    by, name, number, count(*) over (partition by by) as kinds,
+    row_number() over (partition by by order by number desc, name) as place
+  from grouped
+), whole as (
+  select
+    first_at, last_at,
+    greatest(extract(epoch from last_at - first_at)::double precision / $5, 0.001) as width
+  from (
+    select
+      coalesce($3::timestamptz, min(received_at)) as first_at, coalesce($4::timestamptz, max(received_at)) as last_at
+    from these
+  ) as bounds
+), parts as (
+  select
+    state, first_at, last_at, greatest(0, least($5::integer - 1, floor(
+      extract(epoch from received_at - first_at)::double precision / width
+    )::integer)) as part
+  from these, whole
+)
+select by, name, number, kinds, null::integer as part, null::timestamptz as first_at, null::timestamptz as last_at, place
+from ranked where place <= $2::integer
+union all
+select 'when', state, count(*), null, part, first_at, last_at, null from parts group by state, part, first_at, last_at
+order by by, place
+
+-- name: orgs_like
+-- The organisations with the most requests whose name has this in it.
+select org_id as name, sum(number)::bigint as number from (
+  select org_id, number from request_counts
+  union all
+  select org_id, number from unfolded_changes
+) as kept
+where strpos(lower(org_id), lower($1::text)) > 0
+group by 1 having sum(number) > 0 order by 2 desc, 1 limit $2::integer
+
+-- name: failures
+-- What the last failures in a time have in common: of each of these codes ($1), or of an organisation ($2), $5 at most
+-- are looked at. `parts`: in which of $6 parts of the time between $3 and $8 each of a group was received.
+with looked as materialized (
+  select f.* from unnest($1::text[]) as wanted (code)
+  cross join lateral (
+    select r.request_id, r.error_code, r.org_id, r.worker, r.received_at, r.response from requests r
+    where $2::text is null and r.error_code = wanted.code and r.received_at >= $3::timestamptz
+      and r.received_at < $4::timestamptz
+    order by r.received_at desc limit $5::integer
+  ) as f
+  union all
+  (
+    select r.request_id, r.error_code, r.org_id, r.worker, r.received_at, r.response from requests r
+    where r.org_id = $2 and r.error_code is not null and r.received_at >= $3 and r.received_at < $4
+    order by r.received_at desc limit $5
+  )
+), told as (
+  select
+    l.error_code as code, coalesce(a.reason, left(l.response::json ->> 'error', 500)) as reason, a.place,
+    w.handler_build as build, l.request_id, l.org_id, l.received_at, floor(
+      extract(epoch from l.received_at - $3)::double precision
+      / greatest(extract(epoch from $8::timestamptz - $3)::double precision / $6::integer, 0.001)
+    )::integer as part
+  from looked l
+  left join lateral (
+    select reason, place, worker from attempts where request_id = l.request_id order by attempt desc limit 1
+  ) as a on true
+  left join workers w on w.id = coalesce(a.worker, l.worker)
+  where l.error_code = any ($1)
+), grouped as (
+  select
+    code, reason, place, nullif(build, '') as build, count(*) as number, min(received_at) as first_at,
+    max(received_at) as last_at, count(distinct org_id) as orgs,
+    (array_agg(request_id order by received_at desc))[1] as example, array_agg(part) as parts,
+    count(*) over () as kinds, sum(count(*)) over (partition by code)::bigint as of_code,
+    min(min(received_at)) over (partition by code) as code_reached
+  from told group by 1, 2, 3, 4
+)
+select (select count(*) from looked) as looked, (select min(received_at) from looked) as reached, grouped.*
+from (select) as once left join grouped on true
+order by number desc, last_at desc, code, reason limit $7::integer
+
 -- name: counts
 -- How many there are: of all (null), or of one organisation.
 select status, code, sum(number)::bigint as number from (
@@ -135,6 +233,17 @@ select status, code, sum(number)::bigint as number from (
   select status, code, number from unfolded_changes where $1 is null or org_id = $1
 ) as kept
 group by 1, 2 having sum(number) <> 0
+
+-- name: measures
+-- The course since then, the oldest first.
+select
+  at, unfinished, completed, failed, answered, queued, unread, dead, oldest, due, overdue, waiting, unanswered, builds
+from measures where at > $1 order by at
+
+-- name: newest_measure
+select
+  at, unfinished, completed, failed, answered, queued, unread, dead, oldest, due, overdue, waiting, unanswered, builds
+from measures order by at desc limit 1
 
 -- Of explaining.
 
@@ -169,43 +278,44 @@ select body from requests where request_id = $1
 -- name: busiest_orgs
 -- The organisations with the most requests, at most so many. What is kept of each is exact; times and the number of
 -- those that failed are of the newest requests since some time, at most $2 of all organisations; and at most as many
--- of one are counted as waiting.
+-- of one are counted as waiting. What is kept and what is new are put together without a join: there may be thousands.
 with kept as (
-  select org_id, status, sum(number)::bigint as number from (
-    select org_id, status, number from request_counts
-    union all
-    select org_id, status, number from unfolded_changes
-  ) as each_one group by 1, 2
+  select org_id, status, number from request_counts
+  union all
+  select org_id, status, number from unfolded_changes
+), newest as (
+  select coalesce(org_id, '') as org_id, code, extract(epoch from took)::double precision as took
+  from listed_requests where received_at >= $1 order by received_at desc limit $2::integer
 ), of_org as (
   select
     org_id, sum(number) filter (where status = 'completed') as completed,
     sum(number) filter (where status = 'failed') as failed,
-    sum(number) filter (where status in ('pending', 'processing')) as unfinished, sum(number) as all_of_it
-  from kept group by 1 having sum(number) > 0
-), newest as (
-  select coalesce(org_id, '') as org_id, code, extract(epoch from took)::double precision as took
-  from listed_requests where received_at >= $1 order by received_at desc limit $2::integer
-), recent as (
-  select
-    org_id, count(*) as received, count(code) as failed,
-    percentile_cont(0.5) within group (order by took) as p50_seconds,
-    percentile_cont(0.99) within group (order by took) as p99_seconds
-  from newest group by 1
+    sum(number) filter (where status in ('pending', 'processing')) as unfinished, sum(number) as all_of_it,
+    sum(received)::bigint as received, sum(recent_failed)::bigint as recent_failed, max(p50) as p50, max(p99) as p99
+  from (
+    select
+      org_id, status, number, null::bigint as received, null::bigint as recent_failed,
+      null::double precision as p50, null::double precision as p99
+    from kept
+    union all
+    select
+      org_id, null, 0, count(*), count(code), percentile_cont(0.5) within group (order by took),
+      percentile_cont(0.99) within group (order by took)
+    from newest group by org_id
+  ) as each_one
+  group by org_id having sum(number) > 0
+  order by received desc nulls last, all_of_it desc, org_id limit $3::integer
 )
 select
-  o.org_id as org, coalesce(waiting.number, 0) as waiting,
-  coalesce(greatest(o.unfinished - waiting.number, 0), 0)::bigint as running,
+  o.org_id as org, waiting.number as waiting, coalesce(greatest(o.unfinished - waiting.number, 0), 0)::bigint as running,
   coalesce(o.completed, 0)::bigint as completed, coalesce(o.failed, 0)::bigint as failed,
-  coalesce(r.received, 0) as recent, coalesce(r.failed, 0) as recent_failed, r.p50_seconds, r.p99_seconds
-from (
-  select o.* from of_org o left join recent r using (org_id)
-  order by r.received desc nulls last, o.all_of_it desc, o.org_id limit $3::integer
-) as o
-left join recent r using (org_id)
-left join lateral (
+  coalesce(o.received, 0) as recent, coalesce(o.recent_failed, 0) as recent_failed, o.p50 as p50_seconds,
+  o.p99 as p99_seconds
+from of_org o
+cross join lateral (
   select count(*) as number from (select from requests q where q.waits_in = o.org_id limit $2) as its
-) as waiting on true
-order by r.received desc nulls last, o.all_of_it desc, o.org_id
+) as waiting
+order by o.received desc nulls last, o.all_of_it desc, o.org_id
 
 -- name: live_workers
 -- The workers that have been heard of within a day, and what each has in hand.
@@ -225,6 +335,70 @@ select
   ) as in_hand
 from workers w order by w.host, w.pid, w.heartbeat desc
 
+-- Of lines.
+
+-- name: put_off
+-- How many wait for a time that is past, or is within a minute, and how many for another attempt, each counted up to a
+-- bound; and for how many seconds the oldest one has been due.
+select
+  (select count(*) from (select from requests where due_at <= now() limit $1::integer) as past) as due,
+  coalesce(
+    extract(epoch from now() - (select min(due_at) from requests where due_at <= now())), 0
+  )::double precision as overdue_seconds,
+  (
+    select count(*) from (
+      select from requests where due_at > now() and due_at <= now() + interval '1 minute' limit $1
+    ) as soon
+  ) as next_minute,
+  (
+    select count(*) from (select from requests where due_at is not null and waits_in is null limit $1) as all_of_them
+  ) as put_off
+
+-- name: longest_lines
+-- The organisations with the most in line, at most so many, and how many there are. What has never begun is counted
+-- exactly; all of a line up to a bound ($2). The share is that beside all that have something which may begin now.
+with line as (
+  select org_id, sum(pending)::bigint as pending, sum(unfinished)::bigint as unfinished, count(*) over () as number
+  from (
+    select org_id, 0 as pending, 0 as unfinished, true as in_line from lines
+    union all
+    select org_id, case status when 'pending' then number else 0 end, number, false
+    from request_counts where status in ('pending', 'processing')
+    union all
+    select org_id, case status when 'pending' then number else 0 end, number, false
+    from unfolded_changes where status in ('pending', 'processing')
+  ) as each_one
+  group by org_id having bool_or(in_line) order by pending desc, org_id limit $1::integer
+), of_each as (
+  select coalesce((select weight from limits_in_force where scope = 'each'), 1) as weight
+), awake as (
+  select
+    of_each.weight * (select count(*) from lines where asleep_until is null) + coalesce((
+      select sum(own.weight - of_each.weight) from limits_in_force own join lines l on l.org_id = own.name
+      where own.scope = 'org' and own.weight is not null and l.asleep_until is null
+    ), 0) as weight
+  from of_each
+)
+select
+  line.org_id as org, line.number, greatest(line.pending, its.number) as waiting,
+  greatest(0, line.unfinished - greatest(line.pending, its.number)) as running,
+  coalesce(extract(epoch from now() - its.first), 0)::double precision as oldest_seconds,
+  of_it.weight / (awake.weight + case when l.asleep_until is null then 0 else of_it.weight end) as share,
+  l.asleep_for, nullif(l.asleep_until, 'infinity') as asleep_until,
+  exists (
+    select from pauses p where p.scope = 'org' and p.name = line.org_id and coalesce(p.ends_at > now(), true)
+  ) as paused,
+  of_it.running as running_limit, of_it.rate, of_it.burst, of_it.weight
+from line
+join lines l on l.org_id = line.org_id
+cross join awake
+cross join lateral limit_of(line.org_id) as of_it
+cross join lateral (
+  select count(*) as number, min(begins_at) as first
+  from (select begins_at from requests where waits_in = line.org_id order by begins_at limit $2::integer) as first_ones
+) as its
+order by waiting desc, line.org_id
+
 -- Of the audit.
 
 -- name: append_audit
@@ -233,11 +407,11 @@ insert into audit (who, action, reason, about, touched)
 values ($1::text, $2::text, $3::text, $4::jsonb, $5::bigint)
 
 -- name: list_audit
--- The newest first; $5: those before this one.
+-- The newest first; $5: those before this one; $7: those of actions that begin so.
 select number, at, who, role, action, reason, about, touched from audit
 where coalesce(about ->> 'org' = $1::text, $1 is null) and coalesce(who = $2::text, $2 is null)
   and coalesce(at >= $3::timestamptz, true) and coalesce(at < $4::timestamptz, true)
-  and coalesce(number < $5::bigint, true)
+  and coalesce(number < $5::bigint, true) and coalesce(starts_with(action, $7::text), $7 is null)
 order by number desc limit $6
 
 -- name: retire_audit
@@ -268,13 +442,19 @@ returning chosen
 -- One that nobody wanted after a look at it.
 delete from selections where id = $1 and state = 'prepared'
 
--- name: preview_selection
--- What is in it: how many, of whom, since when, and where their answers go.
+-- name: drop_forgotten_selections
+delete from selections where state = 'prepared' and made_at < now() - make_interval(secs => $1)
+
+-- name: preview
+-- What is in a selection, or would be in one of these: how many, of whom, since when, and where their answers go.
 with chosen as (
   select r.org_id, r.status, r.received_at, r.reply_to, strpos(r.body, '"sealed:v1:') > 0 as has_secrets,
     exists (select from retries_noted t where t.request_id = i.request_id and t.sent) as retried
-  from selection_items i join requests r on r.request_id = i.request_id
-  where i.selection = $1
+  from (
+    select request_id from selection_items where selection = $1::text
+    union all
+    select request_id from unnest($2::uuid[]) as given (request_id)
+  ) as i join requests r on r.request_id = i.request_id
 ), by_org as (
   select coalesce(org_id, '') as org_id, count(*) as number from chosen group by 1
 )
@@ -283,8 +463,8 @@ select
   count(*) filter (where status = 'failed') as failed, count(*) filter (where status = 'completed') as completed,
   count(*) filter (where retried) as retried,
   count(*) filter (where reply_to is null) as to_response_queue,
-  count(*) filter (where starts_with(reply_to, $2)) as to_direct_replies,
-  count(distinct reply_to) filter (where not starts_with(reply_to, $2)) as reply_queues,
+  count(*) filter (where starts_with(reply_to, $3)) as to_direct_replies,
+  count(distinct reply_to) filter (where not starts_with(reply_to, $3)) as reply_queues,
   (select count(*) from by_org) as orgs,
   coalesce((
     select array_agg(org_id order by number desc, org_id)
@@ -405,6 +585,12 @@ select
 from selections where coalesce(id = $1::text, $1 is null)
 order by made_at desc limit $3
 
+-- name: audit_of_selection
+-- What was done with a selection, the first first.
+select a.number, a.at, a.who, a.role, a.action, a.reason, a.about, a.touched
+from selections s join audit a on a.at >= s.made_at and a.about ->> 'selection' = s.id
+where s.id = $1 order by a.number limit $2::integer
+
 -- name: outcomes_of_selection
 -- What came of its requests so far, the most frequent first: why they were skipped or could not be sent.
 select state, outcome, count(*) as number from selection_items
@@ -420,6 +606,71 @@ left join retries t on s.action = 'retry' and t.request_id = i.request_id
 left join requests r on r.request_id = case s.action when 'retry' then t.retried_as else i.request_id end
 where s.id = $1
 group by 1, 2 order by 3 desc
+
+-- Of works.
+
+-- name: begin_work
+-- A work of this runner's, and a row of the audit. Those that ended long ago are cleared away. It may be repeated.
+with gone as (
+  delete from works where begun_at < now() - interval '30 days' and state <> 'running'
+), begun as (
+  insert into works (id, kind, options, chosen, who, reason, state, runner, runner_seen)
+  values ($1, $2, $3::jsonb, $4::uuid[], $5, $6, 'running', $7, now())
+  on conflict (id) do nothing
+  returning *
+)
+insert into audit (who, action, reason, about, touched)
+select who, kind || ' (begun)', reason, jsonb_build_object('work', id) || options - 'edits', cardinality(chosen) from begun
+
+-- name: go_on_with_work
+-- Gives a work that nobody does to this runner. One row of the audit. No row: somebody does it, or it is done.
+with mine as (
+  update works set state = 'running', runner = $2, runner_seen = now(), ended_at = null, trouble = null
+  where id = $1 and (
+    state in ('stopped', 'failed')
+    or (state = 'running' and runner_seen < now() - make_interval(secs => $5))
+  )
+  returning *
+), noted as (
+  insert into audit (who, action, reason, about, touched)
+  select
+    $3::text, kind || ' (continued)', $4::text, jsonb_build_object('work', id) || options - 'edits', cardinality(chosen)
+  from mine
+)
+select id from mine
+
+-- name: note_work
+-- How far it is. No row: somebody has stopped it, or has taken it.
+update works set progress = $3::jsonb, runner_seen = now()
+where id = $1 and runner = $2 and state = 'running'
+returning id
+
+-- name: end_work
+update works set state = $3, trouble = $4, progress = $5::jsonb, runner = null, ended_at = now()
+where id = $1 and runner = $2
+
+-- name: stop_work
+-- Its runner finds out when it notes how far it is. One row of the audit.
+with stopped as (
+  update works set state = 'stopped', runner = null, ended_at = now() where id = $1 and state = 'running'
+  returning *
+), noted as (
+  insert into audit (who, action, reason, about, touched)
+  select $2::text, kind || ' (stopped)', $3::text, jsonb_build_object('work', id), cardinality(chosen) from stopped
+)
+select id from stopped
+
+-- name: works
+-- One, or the newest ones of a kind. `alive`: its runner was seen within so many seconds.
+select
+  id, kind, options, cardinality(chosen) as chosen, who, reason, begun_at, state, ended_at, trouble, progress,
+  coalesce(runner_seen > now() - make_interval(secs => $3), false) and state = 'running' as alive
+from works
+where coalesce(id = $1::text, $1 is null) and coalesce(kind = any ($2::text[]), $2 is null)
+order by begun_at desc limit $4
+
+-- name: chosen_for_work
+select chosen from works where id = $1
 
 -- Of the history, for export.
 
@@ -478,11 +729,21 @@ order by step.at, r.request_id, step.attempt
 select id from dead_letters_that($1, $2, $3, $4, $5, $6, $7, $8) order by died_at, id
 
 -- name: dead_letter_list
--- The newest of those that a filter finds, without their bodies; and how many it finds.
-select
-  id, size, reason, kind, app_id, user_id, exchange, routing_key, request_id, died_at, kept_at, state, ended_at,
-  ended_by, ended_reason, sent_to, count(*) over () as found
-from dead_letters_that($1, $2, $3, $4, $5, $6, $7, $8) order by died_at desc, id limit $9
+-- The newest of those that a filter finds, without their bodies, after the one with the id $10; and how many it finds.
+with found as (
+  select
+    id, size, reason, kind, app_id, user_id, exchange, routing_key, request_id, died_at, kept_at, state, ended_at,
+    ended_by, ended_reason, sent_to
+  from dead_letters_that($1, $2, $3, $4, $5, $6, $7, $8)
+), place as (
+  select died_at, id from dead_letters where id = $10::uuid
+)
+select f.*, (select count(*) from found) as found
+from found f
+where $10 is null or exists (
+  select from place p where f.died_at < p.died_at or (f.died_at = p.died_at and f.id > p.id)
+)
+order by died_at desc, id limit $9
 
 -- name: dead_letter_groups
 -- Those that a filter finds, grouped, the largest group first; each with an example.

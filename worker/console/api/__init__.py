@@ -1,0 +1,1 @@
+"""The console as JSON: one module a subject."""

@@ -1,0 +1,98 @@
+"""Reads from an address which requests are meant: with the names and the syntax of the command line."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from worker.console.problems import bad
+from worker.operations.filters import CODES, DELIVERED, MOST_LISTED, SORTS, STATES, Filter, Page
+from worker.operations.filters import moment_or_time_ago as _moment
+
+_LONGEST = 2_000
+_MOST_ATTEMPTS = 1_000_000
+
+
+def filter_of(query: Mapping[str, str]) -> Filter:
+    """Read the filter of a query string (`?org=org-7&status=failed&since=1h`); a field that is empty is not
+    given. Raises a 400 that names the field and says why.
+    """
+    return Filter(**{name: _read(query, name, _FILTERS[name]) for name in Filter._fields})
+
+
+def page_of(query: Mapping[str, str], *, limit: int = 50) -> Page:
+    """Read `sort`, `limit` and `after` of a query string."""
+    sort = _read(query, "sort", _one_of(SORTS))
+    given = _read(query, "limit", _number(MOST_LISTED))
+    return Page(sort=sort or "received", limit=given or limit, after=_read(query, "after", _uuid))
+
+
+def query_of(wanted: Filter, **more: object) -> str:
+    """Write a filter as a query string, and further fields; what is None or empty is left out."""
+    named = {**wanted._asdict(), **more}
+    return urlencode(
+        {name: _written(value) for name, value in named.items() if value is not None and value != ""}
+    )
+
+
+def _written(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _read(query: Mapping[str, str], name: str, read: Callable[[str], Any]) -> Any:  # noqa: ANN401 — what `read` returns
+    text = query.get(name, "")
+    if text == "":
+        return None
+    if len(text) > _LONGEST:
+        raise bad(f"{name}: is longer than {_LONGEST:,} characters")
+    try:
+        return read(text)
+    except ValueError as error:
+        raise bad(f"{name}: {text[:200]!r} {error}") from None
+
+
+def _text(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("holds a character that no id has")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("is not in UTF-8") from None
+    return text
+
+
+def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"is none of {', '.join(choices)}")
+        return text
+
+    return read
+
+
+def _number(most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and 1 <= int(text[:20]) <= most):
+            raise ValueError(f"is not a whole number from 1 to {most:,}")
+        return int(text)
+
+    return read
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise ValueError("is no request's id") from None
+
+
+_FILTERS: Mapping[str, Callable[[str], Any]] = {
+    **dict.fromkeys(Filter._fields, _text),
+    "status": _one_of(STATES),
+    "code": _one_of(CODES),
+    "response": _one_of(DELIVERED),
+    "attempt": _number(_MOST_ATTEMPTS),
+    "since": _moment,
+    "until": _moment,
+}

@@ -1,0 +1,48 @@
+"""What an endpoint raises instead of an answer: one sentence for people, which the app shows in its frame."""
+
+from http import HTTPStatus
+
+from worker.console.access import GIVEN_BY, Right
+
+
+class Problem(Exception):
+    """Ends a request with a status and a sentence. A page of the console shows it in the frame, the API as
+    problem+json.
+    """
+
+    def __init__(
+        self, status: HTTPStatus, detail: str, *, title: str | None = None, retry_after: int | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.title = title or status.phrase
+        self.detail = detail
+        self.retry_after = retry_after
+
+
+def bad(detail: str) -> Problem:
+    """Make the problem of an address or a form that says something wrong: which part, and why."""
+    return Problem(HTTPStatus.BAD_REQUEST, detail)
+
+
+def not_found(detail: str) -> Problem:
+    """Make the problem of something that is not there; say what may have become of it."""
+    return Problem(HTTPStatus.NOT_FOUND, detail)
+
+
+def conflict(detail: str) -> Problem:
+    """Make the problem of a change that somebody else was quicker with."""
+    return Problem(HTTPStatus.CONFLICT, detail)
+
+
+def away(server: str, why: str) -> Problem:
+    """Make the problem of a server that does not answer: `Postgres` or `RabbitMQ`."""
+    return Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE, f"{server} is away: {why}", title=f"{server} is away", retry_after=5
+    )
+
+
+def lacks(right: Right) -> Problem:
+    """Make the problem of somebody who lacks a right, which it names."""
+    detail = f"You lack the right “{right.value}”: {GIVEN_BY[right]}. Nothing was done."
+    return Problem(HTTPStatus.FORBIDDEN, detail, title="You may not do this")
