@@ -68,7 +68,8 @@ async def request(request: Request) -> Response:
         request_id=row["request_id"], row=row, told=told, broken=await _broken(desk, row["request_id"]),
         attempts=attempts, documents=await _documents(desk, record),
         related=await _related(desk, record), neighbours=_neighbours(record),
-        session=record["session"], trace=trace_link(desk.settings.trace_url, row.get("traceparent")), chart=_chart(attempts, desk.now),
+        trace=trace_link(desk.settings.trace_url, row.get("traceparent")), session=record["session"],
+        chart=_chart(attempts, desk.now),
         command=f"session-worker requests explain {row['request_id']}",
         curl=_curl(request, row["request_id"]),
     )  # fmt: skip
