@@ -17,11 +17,13 @@ from worker.postgres.migrate import settle
 from worker.postgres.rule_book import RuleBook
 from worker.process import own_task
 from worker.rabbitmq import intake, serving, topology
+from worker.rabbitmq.connection import vhost_of
 from worker.rabbitmq.depths import Depths
 from worker.rabbitmq.eager_reading import read_eagerly
 from worker.rabbitmq.lenient_reading import read_leniently
 from worker.rabbitmq.reconnecting import serve_together
-from worker.services import counting, custody, expiry, peers, retention, ruling, watching
+from worker.rabbitmq.volumes import Volumes
+from worker.services import counting, custody, expiry, peers, retention, ruling, surveying, watching
 from worker.services.periodic import every
 from worker.settings import Settings
 from worker.steps.answering import UNBURIED_SECONDS
@@ -124,6 +126,14 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
         given.readiness,
         given.metrics.watched,
     )
+    management_url = settings.management_url.get_secret_value()
+    vhost = vhost_of(settings.amqp_url.get_secret_value())
+    survey = surveying.Surveying(
+        lambda: watch.elected,
+        Volumes(management_url, vhost, given.tls, given.design.names),
+        parts.database,
+        given.metrics.watched,
+    )
     ageing = expiry.Expiry(parts.database, given.metrics)
     services = [
         tell_readiness(),
@@ -134,6 +144,7 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
         every(parts.alive.interval, "peers", others.compare, at_once=True),
         every(peers.CENSUS_SECONDS, "census", others.count, at_once=True),
         every(watching.LOOK_SECONDS, "watching", watch.run_once, at_once=True),
+        every(surveying.SEALED_SECONDS, "sealed_rows", survey.count_sealed),
         every(_NOTE_SECONDS, "notes", parts.leases.flush_notes),
         every(_RECOVERY_SECONDS, "recovery", parts.recovery.run_once),
         *(taking.run() for taking in parts.takings),
@@ -146,6 +157,8 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
         every(retention.INTERVAL_SECONDS, "workers", parts.alive.forget_the_silent),
         every(retention.INTERVAL_SECONDS, "dead_letters_retention", parts.custody.retire),
     ]
+    if management_url:
+        services.append(every(surveying.VOLUMES_SECONDS, "volumes", survey.measure_queues))
     if settings.max_dead_letters:
         services += _custody(given, parts, declared)
     if settings.retention_days:

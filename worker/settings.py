@@ -11,7 +11,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from worker.errors import SettingsError
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]@/]*)(:[0-9]+)?")
-PLAIN_NAMES = {"amqp_url": "AMQP_URL", "database_url": "DATABASE_URL"}
+PLAIN_NAMES = {
+    "amqp_url": "AMQP_URL", "database_url": "DATABASE_URL", "management_url": "MANAGEMENT_URL",
+}  # fmt: skip
 PREFIX = "WORKER_"
 _PREFETCH = 512
 _LEAST_PREFETCH = 8
@@ -37,6 +39,13 @@ class Settings(BaseSettings):
     database_url: SecretStr = Field(
         validation_alias="DATABASE_URL",
         description="Postgres: `postgresql://user:password@host:5432/name`, `?sslmode=verify-full` for TLS.",
+    )
+    management_url: SecretStr = Field(
+        default=SecretStr(""),
+        validation_alias="MANAGEMENT_URL",
+        description="RabbitMQ's management API, `http://user:password@host:15672`, for what AMQP does not "
+        "tell of queues: their bytes, and the messages that are not acknowledged. Empty: metrics do not show "
+        "these.",
     )
     prefix: str = Field(
         default="sessions",

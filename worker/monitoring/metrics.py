@@ -76,6 +76,10 @@ class Metrics:
         )
 
         # Waiting.
+        self.shares_throttled = counter(
+            "worker_shares_throttled",
+            "How often an organisation was held back in a batch, since it is over its share.",
+        )
         self.put_in_line = counter(
             "worker_put_in_line",
             "Requests that could not begin when they came, by why they wait.",

@@ -29,6 +29,8 @@ class QueueDetails(NamedTuple):
     leader: str | None
     members: tuple[str, ...]
     online: tuple[str, ...]
+    bytes: int | None  # of the bodies; None: the broker keeps no statistics
+    unacknowledged: int | None  # messages that its consumers hold
 
 
 class Node(NamedTuple):
@@ -65,6 +67,8 @@ class Management:
             leader=told.get("leader"),
             members=tuple(told.get("members") or ()),
             online=tuple(told.get("online") or ()),
+            bytes=told.get("message_bytes"),
+            unacknowledged=told.get("messages_unacknowledged"),
         )
 
     async def keys_between(self, exchange: str, queue: str) -> list[str] | None:
@@ -110,8 +114,8 @@ class Management:
 
 @asynccontextmanager
 async def open_management(url: str, vhost: str, tls: ssl.SSLContext | None) -> AsyncIterator[Management]:
-    """Open the API at this address, which has the user and the password; raise ManagementError if it does not
-    tell that user what nodes there are. No error shows a part of the address.
+    """Open the API at this address, which has the user and the password; nothing is asked yet. Raises
+    ManagementError for what is no address. No error shows a part of it.
     """
     try:
         parts = URL(url)
@@ -123,6 +127,4 @@ async def open_management(url: str, vhost: str, tls: ssl.SSLContext | None) -> A
         timeout=aiohttp.ClientTimeout(total=_ANSWER_SECONDS),
         connector=aiohttp.TCPConnector(ssl=tls or True),
     ) as session:
-        management = Management(session, url, vhost)
-        await management.nodes()
-        yield management
+        yield Management(session, url, vhost)

@@ -77,6 +77,8 @@ class Pipeline:
             return
         with self._metrics.timed("wait"):
             known = await self._steps.accepting.put_in_line(waiting)
+        over_share = {one.arrival.org_id for one in waiting if one.reason == "over_share"}
+        self._metrics.shares_throttled.inc(len(over_share))
         duplicates = {one.request_id for one in known}
         self._steps.gate.joined(one for one in waiting if one.arrival.request_id not in duplicates)
         await self._fail_point.reach(Gap.AFTER_WAIT)

@@ -596,6 +596,10 @@ select (select count(*) from page) as looked, reached.received_at, reached.reque
 from (select received_at, request_id from page order by received_at desc, request_id desc limit 1) as reached
 left join alike on true
 
+-- name: since_newest
+-- When the first one of the newest requests was received, of so many.
+select min(received_at) as since from (select received_at from requests order by received_at desc limit $1::integer) as newest
+
 -- name: keys_of_sessions
 -- Of the next sessions after $1, in the order of their ids: those in which there may be sealed texts.
 with page as (
