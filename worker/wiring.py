@@ -45,6 +45,7 @@ from worker.tls import context_from
 
 PARTS = (database.PART, intake.PART, publisher.PART, known_queues.PART, known_queues.DEAD_PART)
 _CANCELS_BYTES = 8 << 20
+_DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,8 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
         given.keys,
     )
     beside = ReadingApart(reading, pipeline, given.creation, taking, _lanes(settings), settings.batch_size)
-    alive = heartbeat.Heartbeat(leases, pool, given.me)
+    keeps_seconds = settings.retention_days * _DAY_SECONDS or None
+    alive = heartbeat.Heartbeat(leases, pool, given.me, keeps_seconds=keeps_seconds)
     attempting = Attempting(
         store,
         leases,

@@ -269,6 +269,8 @@ async def end_bad_build(operator: Operator, customers: Customers, bad: WorkerPro
     assert {answer.status for answer in await customers.answers(failed)} == {"completed"}
     bad.terminate()
     assert await bad.wait() == 0
+    found = (await operator.says("requests", "list", *of_build, "--json")).records[-1]
+    assert found["builds"] == {its["build"]: failed}, "also when it has ended"
 
 
 async def end_lock(operator: Operator, holder: asyncpg.Connection) -> None:

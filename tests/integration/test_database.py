@@ -87,7 +87,8 @@ async def look_up(connected: database.Database) -> None:
 
 async def forget_workers(connected: database.Database) -> None:
     me = Identity(uuid4(), "host", 1, "1")
-    await Heartbeat(Leases(connected, me.worker, 60), connected, me).forget_the_silent()
+    beats = Heartbeat(Leases(connected, me.worker, 60), connected, me, keeps_seconds=None)
+    await beats.forget_the_silent()
 
 
 async def count_unanswered(connected: database.Database) -> None:
@@ -98,7 +99,7 @@ async def count_unanswered(connected: database.Database) -> None:
 async def test_what_no_request_waits_for_says_what_is_wrong(
     db: asyncpg.Connection, database_url: str, ask: Callable[[database.Database], Awaitable[None]]
 ) -> None:
-    for table in ("requests", "workers"):
+    for table in ("requests", "workers", "ended_workers"):
         await db.execute(f"alter table {table} rename to {table}_put_away")
     readiness = Readiness([database.PART])
     connected = database.Database(database_url, 1, None, readiness)

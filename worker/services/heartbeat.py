@@ -7,6 +7,7 @@ from worker.postgres.leases import Leases
 from worker.process.identity import Identity
 
 _FORGET_AFTER_SECONDS = 86_400
+_MOST_ENDED = 10_000  # workers that are kept to name those of old requests
 # In intervals. Other workers beat at most 1.2 intervals apart, so an outage of less ends none of their
 # leases.
 _LATE = 1.8
@@ -17,10 +18,14 @@ class Heartbeat:
     for dead: it is `steady` only after a whole lease in which every beat came in time.
     """
 
-    def __init__(self, leases: Leases, database: Database, me: Identity) -> None:
+    def __init__(
+        self, leases: Leases, database: Database, me: Identity, *, keeps_seconds: float | None
+    ) -> None:
+        """`keeps_seconds`: how long requests are kept; None: for ever."""
         self._leases = leases
         self._database = database
         self._me = me
+        self._keeps_seconds = keeps_seconds
         self._lease_seconds = leases.seconds
         self.interval = leases.seconds / 3
         self._last = self._steady_from = asyncio.get_running_loop().time() + leases.seconds
@@ -41,4 +46,7 @@ class Heartbeat:
         self._last = now
 
     async def forget_the_silent(self) -> None:
-        await self._database.call("forget_workers", _FORGET_AFTER_SECONDS, aside=True)
+        """Take those for ended that were silent for a day, and forget those that no request can be of."""
+        await self._database.call(
+            "forget_workers", _FORGET_AFTER_SECONDS, self._keeps_seconds, _MOST_ENDED, aside=True
+        )

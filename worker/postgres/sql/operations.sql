@@ -84,9 +84,9 @@ with looked as (
     and ($9::text is null or l.state = $9)
     and ($10::text is null or l.code = $10)
     and ($11::text is null or l.worker::text = $11 or l.worker = any (array(
-      select id from workers where host || ':' || pid = $11
+      select id from known_workers where host || ':' || pid = $11
     )))
-    and ($12::text is null or l.worker = any (array(select id from workers where handler_build = $12)))
+    and ($12::text is null or l.worker = any (array(select id from known_workers where handler_build = $12)))
     and ($13::text is null or l.session_id = $13)
     and ($14::text is null or l.correlation_id = $14)
     and ($15::text is null or l.reply_to = $15)
@@ -113,7 +113,7 @@ select
   coalesce(w.host || ':' || w.pid, l.worker::text) as worker, w.handler_build as build
 from unnest($1::uuid[]) with ordinality as wanted (request_id, position)
 join listed_requests l on l.request_id = wanted.request_id
-left join workers w on w.id = l.worker
+left join lateral (select * from known_workers k where k.id = l.worker limit 1) as w on true
 order by wanted.position
 
 -- name: grouped
@@ -121,7 +121,8 @@ order by wanted.position
 select 'reason' as by, failure_of(request_id) as name, count(*) as number from unnest($1::uuid[]) as g (request_id)
 group by 2 having failure_of(request_id) is not null
 union all
-select 'build', w.handler_build, count(*) from requests r join workers w on w.id = r.worker
+select 'build', w.handler_build, count(*)
+from requests r cross join lateral (select handler_build from known_workers k where k.id = r.worker limit 1) as w
 where r.request_id = any ($1) and w.handler_build <> '' group by 2
 order by 1, 3 desc, 2
 
@@ -143,7 +144,7 @@ group by 1, 2 having sum(number) <> 0
 select
   id, host || ':' || pid || case when handler <> '' then ' ' || handler || coalesce('@' || handler_build, '') else '' end
     as place
-from workers where id = any ($1::uuid[])
+from known_workers where id = any ($1::uuid[])
 
 -- name: retries_of
 -- Of what it is a retry, and as what it was retried, with who did either; and whether its content was refused.
@@ -467,7 +468,7 @@ cross join lateral (
     lag(t.status) over (order by t.at, t.attempt, t.status = 'processing' desc) as before
   from request_transitions t where t.request_id = r.request_id
 ) as step
-left join workers w on w.id = step.worker
+left join lateral (select * from known_workers k where k.id = step.worker limit 1) as w on true
 where step.at >= $2 and step.at < $3
 order by step.at, r.request_id, step.attempt
 
