@@ -53,6 +53,7 @@ async def test_what_it_had_is_found_by_its_place_and_build_and_it_lives_nowhere(
     first = await new_worker(handler=steer(act), max_attempts=1)
     failed = await desk.ask(good_request() | {"org_id": "org-7"})
     (its,) = await overview.workers(opened, 30)
+    await steering.pause(opened, "worker", str(its.id), reason="a bad build", by="me")
     await first.stop()
     second = await new_worker()
     assert (await desk.ask(good_request())).status == "completed"
@@ -83,6 +84,7 @@ async def test_what_it_had_is_found_by_its_place_and_build_and_it_lives_nowhere(
         await keys.keys_of_workers(opened, 30),
     ):  # fmt: skip
         assert len(live) == 1
+    assert await steering.pauses(opened) == [], "its pause has ended with it"
 
 
 async def test_it_is_forgotten_with_the_requests_of_its_time(

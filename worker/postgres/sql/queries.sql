@@ -684,10 +684,10 @@ with ended as (
 select * from ended
 
 -- name: pauses
--- What is paused now, and of a worker where it runs.
+-- What is paused now, and of a worker where it runs. The pause of a worker ends with it.
 select p.scope, p.name, p.reason, p.paused_by, p.paused_at, p.ends_at, w.host, w.pid
 from pauses p left join workers w on p.scope = 'worker' and w.id::text = p.name
-where coalesce(p.ends_at > now(), true)
+where coalesce(p.ends_at > now(), true) and (p.scope <> 'worker' or w.id is not null)
 order by p.scope, p.paused_at, p.name
 
 -- name: waiting_of
