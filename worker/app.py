@@ -117,6 +117,10 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
             await given.readiness.until_down()
             _log.warning("worker.not_ready", reasons=given.readiness.reasons)
 
+    def late(seconds: float) -> None:
+        given.metrics.loop_lag.observe(seconds)
+        parts.strain.look(seconds)
+
     others = peers.Peers(
         parts.database, given.me.worker, given.profile, settings.lease_seconds, given.metrics.crowd
     )
@@ -137,7 +141,7 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
     ageing = expiry.Expiry(parts.database, given.metrics)
     services = [
         tell_readiness(),
-        loop_lag.watch(given.metrics.loop_lag.observe),
+        loop_lag.watch(late),
         *parts.answers.services(given.broker),
         serving.keep_open(intake.PART, given.broker, consume, given.readiness),
         every(parts.alive.interval, "heartbeat", parts.alive.beat),

@@ -9,6 +9,7 @@ from worker.messages.sealing import SealKeys, parse_seal_keys
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.profile import Profile, profile_of
 from worker.monitoring.readiness import Readiness
+from worker.monitoring.strain import Strain
 from worker.outbound import Outbound, outbound
 from worker.postgres import database
 from worker.postgres.dead_letters import Custody
@@ -78,6 +79,7 @@ class Parts:
     reading: Reader
     beside: ReadingApart
     alive: heartbeat.Heartbeat
+    strain: Strain
     recovery: Recovery
     ruling: Ruling
     takings: tuple[Taking, ...]
@@ -157,8 +159,9 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
         given.keys,
     )
     beside = ReadingApart(reading, pipeline, given.creation, taking, _lanes(settings), settings.batch_size)
+    strain = Strain(metrics.handler_calls, settings.handler_concurrency if settings.handler else 0)
     keeps_seconds = settings.retention_days * _DAY_SECONDS or None
-    alive = heartbeat.Heartbeat(leases, pool, given.me, keeps_seconds=keeps_seconds)
+    alive = heartbeat.Heartbeat(leases, pool, given.me, strain, keeps_seconds=keeps_seconds)
     attempting = Attempting(
         store,
         leases,
@@ -217,6 +220,7 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
         reading=reading,
         beside=beside,
         alive=alive,
+        strain=strain,
         recovery=recovery,
         ruling=ruling,
         takings=(take(PUT_OFF, line), take(WAITING, waiting)),

@@ -23,7 +23,9 @@ from support.harness import (
 
 from worker.errors import NotStorable
 from worker.monitoring import log
+from worker.monitoring.handler_calls import HandlerCalls
 from worker.monitoring.readiness import Readiness
+from worker.monitoring.strain import Strain
 from worker.operations.record import find
 from worker.postgres import database
 from worker.postgres.leases import Leases
@@ -87,7 +89,8 @@ async def look_up(connected: database.Database) -> None:
 
 async def forget_workers(connected: database.Database) -> None:
     me = Identity(uuid4(), "host", 1, "1")
-    beats = Heartbeat(Leases(connected, me.worker, 60), connected, me, keeps_seconds=None)
+    strain = Strain(HandlerCalls(), 0)
+    beats = Heartbeat(Leases(connected, me.worker, 60), connected, me, strain, keeps_seconds=None)
     await beats.forget_the_silent()
 
 

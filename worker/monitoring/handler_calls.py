@@ -48,6 +48,7 @@ class HandlerCalls:
             registry=registry,
         )
         self._types: set[str] = set()
+        self.begun = self.running_now = 0  # calls
 
     def of(self, limit: asyncio.Timeout) -> "_Call":
         """Watch the call that is made inside this context; the limit may end it."""
@@ -74,11 +75,14 @@ class _Call:
 
     def __enter__(self) -> None:
         self._begun = self._clock()
+        self._calls.begun += 1
+        self._calls.running_now += 1
         self._calls.running.inc()
 
     def __exit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
+        self._calls.running_now -= 1
         self._calls.running.dec()
         outcome = self._outcome(error)
         self._calls.seconds.labels(outcome).observe(self._clock() - self._begun)

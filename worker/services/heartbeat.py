@@ -2,6 +2,7 @@
 
 import asyncio
 
+from worker.monitoring.strain import Strain
 from worker.postgres.database import Database
 from worker.postgres.leases import Leases
 from worker.process.identity import Identity
@@ -19,12 +20,13 @@ class Heartbeat:
     """
 
     def __init__(
-        self, leases: Leases, database: Database, me: Identity, *, keeps_seconds: float | None
+        self, leases: Leases, database: Database, me: Identity, strain: Strain, *, keeps_seconds: float | None
     ) -> None:
         """`keeps_seconds`: how long requests are kept; None: for ever."""
         self._leases = leases
         self._database = database
         self._me = me
+        self._strain = strain
         self._keeps_seconds = keeps_seconds
         self._lease_seconds = leases.seconds
         self.interval = leases.seconds / 3
@@ -37,7 +39,7 @@ class Heartbeat:
     async def beat(self) -> None:
         clock = asyncio.get_running_loop().time
         begun = clock()
-        await self._leases.heartbeat(self._me.host, self._me.pid, self._me.version)
+        await self._leases.heartbeat(self._me.host, self._me.pid, self._me.version, self._strain.tell())
         now = clock()
         if now - begun > self.interval or now - self._last > _LATE * self.interval:
             # Postgres or this process was away. The other workers' leases ran out meanwhile; they get the

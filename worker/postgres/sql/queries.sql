@@ -353,7 +353,7 @@ returning number, heartbeat
 -- The sign of life, which keeps the leases that this worker is busy with from running out.
 -- An insert would use up a number each time, even where the worker is there.
 with alive as (
-  update workers set heartbeat = now() where id = $1 returning id
+  update workers set heartbeat = now(), load = $10::jsonb where id = $1 returning id
 ), forgotten as (
   insert into workers (id, host, pid, version, handler, handler_build, settings)
   select $1, $2::text, $3::integer, $4::text, $7::text, $8::text, $9::jsonb where not exists (select from alive)
