@@ -139,13 +139,10 @@ class Resealing:
         before, anew = [each[0] for each in changes.values()], [each[1] for each in changes.values()]
         about = json.dumps({"from": self._old, "to": self._new, "place": _NAMES[place], "run": self._run})
         given = (list(changes), before, anew, self._who, self._reason, about)
-        match place:
-            case "sessions":
-                rows = await self._database.call("reseal_sessions", *given, aside=True)
-            case "custody":
-                rows = await self._database.call("reseal_dead_letters", *given, self._new, aside=True)
-            case _:
-                rows = await self._database.call("reseal_requests", *given, aside=True)
+        if place == "custody":
+            rows = await self._database.call("reseal_dead_letters", *given, self._new, aside=True)
+        else:
+            rows = await self._database.call("reseal_texts", *given, _NAMES[place], aside=True)
         return [row["id"] for row in rows]
 
 
