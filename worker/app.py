@@ -136,6 +136,7 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
         lambda: watch.elected,
         Volumes(management_url, vhost, given.tls, given.design.names),
         parts.database,
+        settings.max_dead_letters or surveying.MOST_LETTERS,
         given.metrics.watched,
     )
     ageing = expiry.Expiry(parts.database, given.metrics)
@@ -149,6 +150,7 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
         every(peers.CENSUS_SECONDS, "census", others.count, at_once=True),
         every(watching.LOOK_SECONDS, "watching", watch.run_once, at_once=True),
         every(surveying.SEALED_SECONDS, "sealed_rows", survey.count_sealed),
+        every(surveying.CUSTODY_SECONDS, "in_custody", survey.count_custody),
         every(_NOTE_SECONDS, "notes", parts.leases.flush_notes),
         every(_RECOVERY_SECONDS, "recovery", parts.recovery.run_once),
         *(taking.run() for taking in parts.takings),
@@ -185,7 +187,7 @@ def _custody(given: Given, parts: Parts, declared: asyncio.Event) -> list[Corout
     return [
         serving.keep_open(custody.PART, given.broker, consume, own),
         parts.custody.run(),
-        every(custody.COUNT_SECONDS, "dead_letters_count", parts.custody.count, at_once=True),
+        every(custody.COUNT_SECONDS, "dead_letters_count", parts.custody.look_for_room, at_once=True),
     ]
 
 

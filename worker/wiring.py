@@ -241,7 +241,6 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
             dead_letters,
             Custody(pool),
             given.keys,
-            metrics,
             most=settings.max_dead_letters,
             days=settings.dead_letter_days,
         ),

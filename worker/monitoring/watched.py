@@ -49,6 +49,10 @@ class Watched:
             "Unfinished requests, dead letters in custody and the newest requests that need each key.",
             ["key"],
         )
+        self.dead_letters = gauge(
+            "worker_dead_letters_in_custody",
+            "Dead letters in Postgres that are neither replayed nor dropped.",
+        )
         self.lock_wait = gauge(
             "worker_lock_wait_seconds", "For how long a statement of the database has waited for a lock."
         )
@@ -95,5 +99,6 @@ class Watched:
         self.show_volumes(())
         self.table_bytes.clear()
         self.sealed_rows.clear()
+        self.dead_letters.set(0)
         self.lock_wait.set(0)
         self.oldest_unfinished.set(0)
