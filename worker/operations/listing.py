@@ -50,6 +50,8 @@ class Found(NamedTuple):
     looked: int
     cut: bool  # there may be more behind those
     more: UUID | None  # to go on after; None: there are no more
+    tried: list[UUID]  # of the first ids, as many as are grouped: something of these may have failed
+    workers: list[UUID]  # that had these first ones
 
 
 class Listing(NamedTuple):
@@ -67,10 +69,10 @@ class Listing(NamedTuple):
 
 async def page(database: Database, wanted: Filter, shown: Page) -> Listing:
     """List what matches, and count it: by the kept counts where they tell it, else among those looked at."""
-    found = await matching(database, wanted, shown, at_least=GROUPED)
-    rows = await database.call("listed", found.ids[: shown.limit], aside=True)
+    found = await matching(database, wanted, shown, grouped=GROUPED)
+    rows = await database.call("listed", found.ids, aside=True)
     groups: dict[str, list[tuple[str, int]]] = {"reason": [], "build": []}
-    for by, name, number in await database.call("grouped", found.ids[:GROUPED], aside=True):
+    for by, name, number in await database.call("grouped", found.tried, found.workers, aside=True):
         groups[by].append((name, number))
     kept = await _kept(database, wanted)
     return Listing(
@@ -85,8 +87,8 @@ async def page(database: Database, wanted: Filter, shown: Page) -> Listing:
     )
 
 
-async def matching(database: Database, wanted: Filter, shown: Page, *, at_least: int = 0) -> Found:
-    """Find a page of what matches, and return `at_least` as many ids, as long as there are so many."""
+async def matching(database: Database, wanted: Filter, shown: Page, *, grouped: int = 0) -> Found:
+    """Find a page of what matches, and of the first ones, so many as are `grouped`, what that takes."""
     last, last_id, place = _until(wanted), _LAST_ID, None
     if shown.after is not None:
         rows = await database.call("place_of", shown.after, aside=True)
@@ -98,15 +100,15 @@ async def matching(database: Database, wanted: Filter, shown: Page, *, at_least:
         else:
             place = finished if shown.sort == "finished" else took
             place = float("-inf") if place is None else place
-    number = max(shown.limit + 1, at_least)
+    number = max(shown.limit + 1, grouped)
     bound = LOOKED_AT if wanted.reason is None else max(1, LOOKED_AT // _FOR_A_REASON)
     for way, key in _ways(wanted):
         for most in _looks(wanted, shown, number, bound):
             rows = await database.call(
                 "matching", way, wanted.org, wanted.since or _FIRST, last, last_id, key, most,
-                *_conditions(wanted), place, shown.after, number, shown.sort, aside=True,
+                *_conditions(wanted), place, shown.after, number, shown.sort, grouped, aside=True,
             )  # fmt: skip
-            looked, reached, count, ids = rows[0]
+            looked, reached, count, ids, tried, workers = rows[0]
             if looked < most or len(ids) == number:
                 break
         if 0 < looked < bound or way not in _UNORDERED:
@@ -117,11 +119,13 @@ async def matching(database: Database, wanted: Filter, shown: Page, *, at_least:
     elif looked >= bound and shown.sort == "received":
         more = reached  # nothing more among those looked at: it goes on behind them
     return Found(
-        ids=ids if at_least else ids[: shown.limit],
+        ids=ids[: shown.limit],
         matching=count,
         looked=looked,
         cut=looked >= bound,
         more=more,
+        tried=tried,
+        workers=workers,
     )
 
 

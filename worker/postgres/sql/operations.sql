@@ -11,8 +11,9 @@ from listed_requests where request_id = $1
 
 -- name: matching
 -- Requests that match, at most so many, the last ones first; how many were looked at for them, which was the last of
--- those, and how many match. $1: which index leads to them; only its part is carried out. $2 to $6 are what that one
--- goes by, and $7 is how many are looked at. The rest has to be true of what was looked at.
+-- those, and how many match. Of the first $23 of them also what it takes to say why they failed, and by which build: those
+-- that may have failed, or an attempt at them, and their workers. $1: which index leads to them; only its part is carried
+-- out. $2 to $6 are what that one goes by, and $7 is how many are looked at. The rest has to be true of what was looked at.
 -- $4, $5: no later than this one, which is not among them. $22: the order, in which $19 and $20 were shown last.
 with looked as (
   (
@@ -93,16 +94,21 @@ with looked as (
     and ($16::text is null or l.delivered = $16)
     and ($17::integer is null or l.attempt >= $17)
     and ($18::text is null or strpos(lower(failure_of(l.request_id)), lower($18)) > 0)
+), chosen as (
+  select
+    request_id, worker, code is not null or attempt > 1 or finished_at is null as tried,
+    row_number() over (order by place desc, request_id desc) as position
+  from matched
+  where $19::double precision is null or (place, request_id) < ($19, $20::uuid)
+  order by place desc, request_id desc limit $21::integer
 )
 select
   (select count(*) from looked) as looked,
   (select request_id from looked order by received_at, request_id limit 1) as reached,
   (select count(*) from matched) as matching,
-  array(
-    select request_id from matched
-    where $19::double precision is null or (place, request_id) < ($19, $20::uuid)
-    order by place desc, request_id desc limit $21::integer
-  ) as found
+  array(select request_id from chosen order by position) as found,
+  array(select request_id from chosen where tried and position <= $23::integer) as tried,
+  array(select worker from chosen where worker is not null and position <= $23) as workers
 
 -- name: listed
 -- These requests, in this order, as a list shows them.
@@ -117,13 +123,14 @@ left join lateral (select * from known_workers k where k.id = l.worker limit 1) 
 order by wanted.position
 
 -- name: grouped
--- Why these failed, and by which build.
+-- Why these failed, and which builds the workers have that had them.
 select 'reason' as by, failure_of(request_id) as name, count(*) as number from unnest($1::uuid[]) as g (request_id)
 group by 2 having failure_of(request_id) is not null
 union all
-select 'build', w.handler_build, count(*)
-from requests r cross join lateral (select handler_build from known_workers k where k.id = r.worker limit 1) as w
-where r.request_id = any ($1) and w.handler_build <> '' group by 2
+select 'build', w.handler_build, sum(had.number)::bigint
+from (select worker, count(*) as number from unnest($2::uuid[]) as each_one (worker) group by 1) as had
+cross join lateral (select handler_build from known_workers k where k.id = had.worker limit 1) as w
+where w.handler_build <> '' group by 2
 order by 1, 3 desc, 2
 
 -- name: counts
