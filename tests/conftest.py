@@ -103,6 +103,7 @@ async def settings(stack: Stack, database_url: str, prefix: str) -> Settings:
     made = Settings(
         amqp_url=stack.amqp_url,
         database_url=database_url,
+        management_url="",  # else each worker would ask it
         prefix=prefix,
         http_host="127.0.0.1",
         http_port=0,

@@ -19,11 +19,13 @@ from worker.postgres.migrate import settle
 from worker.postgres.rule_book import RuleBook
 from worker.process import own_task
 from worker.rabbitmq import intake, serving, topology
+from worker.rabbitmq.connection import vhost_of
 from worker.rabbitmq.depths import Depths
 from worker.rabbitmq.eager_reading import read_eagerly
 from worker.rabbitmq.lenient_reading import read_leniently
 from worker.rabbitmq.reconnecting import serve_together
-from worker.services import counting, custody, expiry, peers, retention, ruling, watching
+from worker.rabbitmq.volumes import Volumes
+from worker.services import counting, custody, expiry, peers, retention, ruling, surveying, watching
 from worker.services.periodic import every
 from worker.settings import Settings
 from worker.steps.answering import UNBURIED_SECONDS
@@ -127,6 +129,10 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
             await given.readiness.until_down()
             _log.warning("worker.not_ready", reasons=given.readiness.reasons)
 
+    def late(seconds: float) -> None:
+        given.metrics.loop_lag.observe(seconds)
+        parts.strain.look(seconds)
+
     others = peers.Peers(
         parts.database, given.me.worker, given.profile, settings.lease_seconds, given.metrics.crowd
     )
@@ -137,16 +143,27 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
         given.metrics,
         given.design.names,
     )
+    management_url = settings.management_url.get_secret_value()
+    vhost = vhost_of(settings.amqp_url.get_secret_value())
+    survey = surveying.Surveying(
+        lambda: watch.elected,
+        Volumes(management_url, vhost, given.tls, given.design.names),
+        parts.database,
+        settings.max_dead_letters or surveying.MOST_LETTERS,
+        given.metrics.watched,
+    )
     ageing = expiry.Expiry(parts.database, given.metrics)
     services = [
         tell_readiness(),
-        loop_lag.watch(given.metrics.loop_lag.observe),
+        loop_lag.watch(late),
         *parts.answers.services(given.broker),
         serving.keep_open(intake.PART, given.broker, consume, given.readiness),
         every(parts.alive.interval, "heartbeat", parts.alive.beat),
         every(parts.alive.interval, "peers", others.compare, at_once=True),
         every(peers.CENSUS_SECONDS, "census", others.count, at_once=True),
         every(watching.LOOK_SECONDS, "watching", watch.run_once, at_once=True),
+        every(surveying.SEALED_SECONDS, "sealed_rows", survey.count_sealed),
+        every(surveying.CUSTODY_SECONDS, "in_custody", survey.count_custody),
         every(_NOTE_SECONDS, "notes", parts.leases.flush_notes),
         every(_RECOVERY_SECONDS, "recovery", parts.recovery.run_once),
         *(taking.run() for taking in parts.takings),
@@ -159,6 +176,8 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
         every(retention.INTERVAL_SECONDS, "workers", parts.alive.forget_the_silent),
         every(retention.INTERVAL_SECONDS, "dead_letters_retention", parts.custody.retire),
     ]
+    if management_url:
+        services.append(every(surveying.VOLUMES_SECONDS, "volumes", survey.measure_queues))
     if settings.max_dead_letters:
         services += _custody(given, parts, declared)
     if settings.retention_days:
@@ -181,7 +200,7 @@ def _custody(given: Given, parts: Parts, declared: asyncio.Event) -> list[Corout
     return [
         serving.keep_open(custody.PART, given.broker, consume, own),
         parts.custody.run(),
-        every(custody.COUNT_SECONDS, "dead_letters_count", parts.custody.count, at_once=True),
+        every(custody.COUNT_SECONDS, "dead_letters_count", parts.custody.look_for_room, at_once=True),
     ]
 
 

@@ -48,8 +48,9 @@ class Settings(BaseSettings):
     management_url: SecretStr = Field(
         default=SecretStr(""),
         validation_alias="MANAGEMENT_URL",
-        description="RabbitMQ's management API, `http://user:password@host:15672`, for what `session-worker "
-        "doctor` and the console ask there. A worker needs none.",
+        description="RabbitMQ's management API, `http://user:password@host:15672`, for what AMQP does not "
+        "tell of queues: their bytes, and the messages that are not acknowledged. Empty: metrics do not show "
+        "these.",
     )
     prefix: str = Field(
         default="sessions",

@@ -10,6 +10,7 @@ from worker.messages.sealing import SealKeys, parse_seal_keys
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.profile import Profile, profile_of
 from worker.monitoring.readiness import Readiness
+from worker.monitoring.strain import Strain
 from worker.monitoring.tracing import Tracing, tracing_of
 from worker.outbound import Outbound, outbound
 from worker.postgres import database
@@ -47,6 +48,7 @@ from worker.tls import context_from
 
 PARTS = (database.PART, intake.PART, publisher.PART, known_queues.PART, known_queues.DEAD_PART)
 _CANCELS_BYTES = 8 << 20
+_DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class Parts:
     reading: Reader
     beside: ReadingApart
     alive: heartbeat.Heartbeat
+    strain: Strain
     recovery: Recovery
     ruling: Ruling
     takings: tuple[Taking, ...]
@@ -186,7 +189,11 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
         given.keys,
     )
     beside = ReadingApart(reading, pipeline, given.creation, taking, _lanes(settings), settings.batch_size)
-    alive = heartbeat.Heartbeat(leases, pool, given.me, metrics.answered_in)
+    strain = Strain(metrics.handler_calls, settings.handler_concurrency if settings.handler else 0)
+    keeps_seconds = settings.retention_days * _DAY_SECONDS or None
+    alive = heartbeat.Heartbeat(
+        leases, pool, given.me, metrics.answered_in, strain, keeps_seconds=keeps_seconds
+    )
     attempting = Attempting(
         store,
         leases,
@@ -246,6 +253,7 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
         reading=reading,
         beside=beside,
         alive=alive,
+        strain=strain,
         recovery=recovery,
         ruling=ruling,
         takings=(take(PUT_OFF, line), take(WAITING, waiting)),
@@ -266,7 +274,6 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
             dead_letters,
             Custody(pool),
             given.keys,
-            metrics,
             most=settings.max_dead_letters,
             days=settings.dead_letter_days,
         ),

@@ -14,6 +14,7 @@ SECRETS = {
     "AMQP_URL": f"amqp://me:{PASSWORD}@broker/%2F",
     "DATABASE_URL": f"postgresql://me:{PASSWORD}@db/app",
     "WORKER_SEAL_KEYS": f"k1:{PASSWORD}",
+    "MANAGEMENT_URL": f"http://me:{PASSWORD}@broker:15672",
 }
 GIVEN = {"worker_prefix": "prod", "WORKER_LIMITS": STRANGE, "WORKER_FAIR_SHARES": "0"}
 

@@ -99,6 +99,10 @@ async def test_what_failed_is_listed_grouped_and_explained(
     assert listed.records[-1]["reasons"] == {listed.records[0]["reason"]: 1}
     assert "2 match; 2 shown" in shown.out
     assert good["request_id"] in shown.out and bad["request_id"] in shown.out  # noqa: PT018 — both at once
+    begun = await shell.run("requests", "show", bad["request_id"][:18], "--json")
+    assert begun.records[0]["request"]["request_id"] == bad["request_id"], (
+        "what a narrow list shows is enough"
+    )
     assert [event["what"] for event in told.records[0]["events"]][:3] == ["received", "attempt 1", "failed"]
     assert (told.code, told.records[0]["broken"]) == (0, [])
     assert "the promises are kept so far" in read.out

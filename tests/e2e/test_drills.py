@@ -13,24 +13,29 @@ import asyncpg
 import pytest
 import pytest_asyncio
 from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
+from pydantic import SecretStr
 from support.commands import Shell
+from support.contract.secret_payloads import PHONE
 from support.faults.processes import WorkerProcess
 from support.faults.scene import Scene
 from support.handlers import steer
 from support.harness import Desk, NewWorker, eventually, good_request, response_in
 from support.on_call import Operator
 from support.prometheus import prometheus_of
+from support.sealed import CANARY, ring_text
 
 from schemas import CreateSessionRequest, CreateSessionResponse
-from worker.handlers import Context
+from worker.handlers import Context, RetryLater
 from worker.operations.promises import Received, verify
-from worker.services import peers, ruling, watching
+from worker.services import peers, ruling, surveying, watching
+from worker.steps import attempting
 
 QUICK = {
     "lease_seconds": 2, "prefetch": 8, "max_attempts": 1, "breaker_share": 1.0, "max_dead_letters": 1000,
 }  # fmt: skip
 FAILS_AT_ONCE = {"WORKER_PREFETCH": "8", "WORKER_MAX_ATTEMPTS": "1", "WORKER_RETRY_SECONDS": "0"}
 IN_FORCE_SECONDS = 1.0  # what is promised of limits
+SMALL_DISK = {"vector(50e9)": "vector(5e9)", "[6h]": "[5m]"}  # of the rules
 WHY = ("--because", "a drill", "--yes")
 
 
@@ -129,7 +134,7 @@ async def test_garbage_an_org_that_fails_and_answers_that_nobody_got(
 
     audit = await operator.says("audit", "list", "--json")
     assert Counter(row["action"] for row in audit.records) == {
-        "dead.replay": 2, "dead.drop": 2, "dead.restore": 1, "requests.retry": 1, "requests.resend": 2,
+        "dead.replay": 1, "dead.drop": 2, "dead.restore": 1, "requests.retry": 1, "requests.resend": 2,
     }  # fmt: skip
     assert await verify(scene.database_url, customers.confirmed, customers.received) == []
 
@@ -269,6 +274,8 @@ async def end_bad_build(operator: Operator, customers: Customers, bad: WorkerPro
     assert {answer.status for answer in await customers.answers(failed)} == {"completed"}
     bad.terminate()
     assert await bad.wait() == 0
+    found = (await operator.says("requests", "list", *of_build, "--json")).records[-1]
+    assert found["builds"] == {its["build"]: failed}, "also when it has ended"
 
 
 async def end_lock(operator: Operator, holder: asyncpg.Connection) -> None:
@@ -368,3 +375,102 @@ async def end_flood(operator: Operator, customers: Customers, waiting: int) -> N
     await eventually(all_wait, 40)
     await operator.says(*cancel, "--yes", "--rate", "1000/s")
     assert {answer.error for answer in await customers.answers(waiting)} == {"cancelled: a flood"}
+
+
+async def test_a_disk_that_fills_and_a_key_that_has_leaked(
+    new_worker: NewWorker,
+    customers: Customers,
+    operator: Operator,
+    db: asyncpg.Connection,
+    scene: Scene,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module, name in ((watching, "_TABLES_SECONDS"), (surveying, "SEALED_SECONDS")):
+        monkeypatch.setattr(module, name, 0.5)
+    monkeypatch.setattr(attempting, "_UNREADABLE_SECONDS", 1)
+    go_on = asyncio.Event()
+
+    async def act(request: CreateSessionRequest, _context: Context) -> None:
+        if request.org_id == "later" and not go_on.is_set():
+            raise RetryLater(after=0.2, reason="not yet")
+
+    quick = {**QUICK, "handler": steer(act)}
+    worker = await new_worker(seal_keys=SecretStr(ring_text("k1")), **quick)
+    same = {**quick, "http_port": worker.http_port}
+    async with prometheus_of([worker.http_port], SMALL_DISK) as prometheus:
+        await prometheus.has_begun()
+        old = await customers.send(300)
+        await prometheus.tells(("DiskIn7Days", "ticket"))
+        await customers.answers(300)
+        await end_full_disk(operator, db, len(old))
+        customers.confirmed.clear()
+        customers.received.clear()
+        await prometheus.is_quiet()
+
+        secret: dict[str, Any] = {
+            "payload": {"name": "it", "phone_number": {**PHONE, "twilio_auth_token": CANARY}}
+        }
+        await customers.send(3, **secret)
+        await customers.answers(3)
+        (later,) = await customers.send(1, org_id="later", **secret)
+        await customers.desk.send(b"no JSON", reply_to=None)
+        await prometheus.finds('worker_sealed_rows{key="k1"} == 5')
+        await worker.stop()
+        hasty = await new_worker(
+            seal_keys=SecretStr(ring_text("k2")), **same
+        )  # without the old key: too soon
+        await prometheus.tells(("KeyInUseMissing", "ticket"))
+        operator.shell.variables["WORKER_SEAL_KEYS"] = ring_text("k2", "k1")
+        lacking = await operator.says("keys", "check", "--quick", code=1)
+        assert "k1 is missing: 1 unfinished requests need it; not set in" in lacking.out
+        await hasty.stop()
+        rolled_out = await new_worker(seal_keys=SecretStr(ring_text("k2", "k1")), **same)
+        go_on.set()
+        (answer,) = await customers.answers(1)
+        assert (str(answer.request_id), answer.status) == (later, "completed")
+        await end_leaked_key(operator, answer.payload.session_id)
+        await prometheus.finds(
+            'absent(worker_sealed_rows{key="k1"}) and on () worker_sealed_rows{key="k2"} == 5'
+        )
+        await rolled_out.stop()
+        await new_worker(seal_keys=SecretStr(ring_text("k2")), **same)
+        await customers.send(1, **secret)
+        assert {answer.status for answer in await customers.answers(1)} == {"completed"}
+        await prometheus.is_quiet()
+    assert await verify(scene.database_url, customers.confirmed, customers.received) == []
+
+
+async def end_full_disk(operator: Operator, db: asyncpg.Connection, requests: int) -> None:
+    """Drill 8: what takes the room is found, and what is old enough is deleted."""
+    await eventually(lambda: db.fetchval("select bool_and(published_at is not null) from requests"))
+    await db.execute("set session_replication_role = replica")  # past the guard
+    await db.execute(
+        "update requests set received_at = received_at - interval '8 days', "
+        "finished_at = finished_at - interval '8 days'"
+    )
+    await db.execute("reset session_replication_role")
+    kept = (await operator.says("retention", "status", "--json")).records
+    assert "requests" in [table["name"] for table in kept[:5]], "the largest come first"
+    assert kept[-1]["requests"] == requests
+    run = ("retention", "run", "--older", "7d")
+    looked = await operator.says(*run, "--dry-run")
+    assert f"{requests} of {requests} requests are finished and older than 7 days" in looked.out
+    await operator.says(*run, "--reason", "a drill", "--yes")
+    assert await db.fetchval("select count(*) from requests") == 0
+
+
+async def end_leaked_key(operator: Operator, session_id: str) -> None:
+    """Drill 10: what the old key has sealed is sealed with the new one, which is enough then."""
+    needed = {
+        (row["key"], row["place"]): row["rows"]
+        for row in (await operator.says("keys", "list", "--json")).records
+    }
+    assert needed["k1", "custody"] == 1
+    assert needed["k1", "sessions"] == needed["k1", "finished"] == 4
+    resealed = await operator.says("keys", "reseal", "--from", "k1", "--reason", "it has leaked")
+    assert resealed.out == "9 rows that k1 had sealed are sealed with k2\n"
+    operator.shell.variables["WORKER_SEAL_KEYS"] = ring_text("k2")
+    checked = await operator.says("keys", "check")
+    assert "each key that rows are sealed with is there: k2" in checked.out
+    opened = (await operator.says("keys", "open", session_id, "--reason", "a drill")).records[0]
+    assert opened["phone_number"]["twilio_auth_token"] == CANARY

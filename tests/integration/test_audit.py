@@ -55,7 +55,9 @@ async def rows(database: Database, **wanted: Any) -> list[tuple[Any, ...]]:
     return [(row.action, row.who, row.reason, row.about.get("org"), row.touched) for row in found]
 
 
-async def test_pauses_and_limits_are_rows_and_what_changed_nothing_is_none(database: Database) -> None:
+async def test_pauses_and_limits_are_rows_and_what_changed_nothing_is_none(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await steering.pause(database, "org", "a", reason="errors", by=ANN)
     await steering.resume(database, "org", "a", by="bob", reason="mended")
     assert await steering.resume(database, "org", "a", by="bob") is None
@@ -72,6 +74,17 @@ async def test_pauses_and_limits_are_rows_and_what_changed_nothing_is_none(datab
         ("pause", ANN, "errors", "a", 1),
     ]
     assert await rows(database, who="bob", most=1) == [("limits.clear", "bob", None, None, 1)]
+    for run, touched in (("r1", 2), ("r2", 3), ("r1", 4)):
+        about = {"org": "c", "run": run}
+        await audit.append(database, "dead.replay", who=ANN, reason=None, about=about, touched=touched)
+    monkeypatch.setattr(audit, "_AT_ONCE", 2)
+    steps = await audit.entries(database, org="c")
+    assert [(entry.about["run"], entry.touched, entry.steps) for entry in steps] == [
+        ("r1", 6, 2),
+        ("r2", 3, 1),
+    ]
+    assert steps[0].number < steps[1].number, "one begins with its first step"
+    assert await rows(database, org="c", before=steps[0].number) == []
     newest = (await audit.entries(database, org="a"))[0]
     assert await rows(database, org="a", before=newest.number) == [("pause", ANN, "errors", "a", 1)]
     assert newest.about["paused_by"] == ANN

@@ -11,12 +11,13 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 from support.harness import Desk, NewWorker, eventually, good_request, metric_becomes, told
+from support.sealed import put_dead_letter
 
 from worker.messages.custody import open_body
 from worker.messages.sealing import parse_seal_keys
 from worker.postgres.dead_letters import Custody
 from worker.rabbitmq.topology import names_for
-from worker.services import custody, retention
+from worker.services import custody, retention, surveying
 
 KEY = "k1:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 PASSWORD = "conspicuous-password"
@@ -110,6 +111,7 @@ async def test_beyond_the_bound_they_stay_in_the_queue_until_there_is_room(
     new_worker: NewWorker, desk: Desk, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(custody, "COUNT_SECONDS", 0.05)
+    monkeypatch.setattr(surveying, "CUSTODY_SECONDS", 0.05)
     with capture_logs() as events:
         worker = await new_worker(max_dead_letters=3)
         for number in range(8):
@@ -125,6 +127,32 @@ async def test_beyond_the_bound_they_stay_in_the_queue_until_there_is_room(
         )
         await until_kept(db, 6)
         await desk.until_there_are(2, names_for(desk.prefix).dead)
+
+
+async def test_it_is_counted_before_something_is_taken_and_not_while_nothing_comes(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(custody, "COUNT_SECONDS", 0.05)
+    monkeypatch.setattr(custody, "_COST", 0)  # on a busy machine it takes long
+    count, counted = Custody.count, 0
+
+    async def noting(self: Custody, most: int) -> int:
+        nonlocal counted
+        counted += 1
+        return await count(self, most)
+
+    monkeypatch.setattr(Custody, "count", noting)
+    with capture_logs() as events:
+        await new_worker(max_dead_letters=3)
+        for _ in range(20):
+            await desk.ask(good_request())
+        assert counted <= 1, "there is room, and nothing has come"
+        for number in range(3):
+            await put_dead_letter(db, b"%d" % number, parse_seal_keys(KEY))  # another worker was quicker
+        await desk.send(b"no JSON", reply_to=None)
+        await told(events, "custody.full", 1)
+        await desk.until_there_are(1, names_for(desk.prefix).dead)
+    assert await db.fetchval("select count(*) from dead_letters") == 3
 
 
 async def test_without_custody_they_stay_for_another_consumer(

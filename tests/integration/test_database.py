@@ -23,7 +23,9 @@ from support.harness import (
 
 from worker.errors import NotStorable
 from worker.monitoring import log
+from worker.monitoring.handler_calls import HandlerCalls
 from worker.monitoring.readiness import Readiness
+from worker.monitoring.strain import Strain
 from worker.operations.record import find
 from worker.postgres import database
 from worker.postgres.leases import Leases
@@ -87,7 +89,9 @@ async def look_up(connected: database.Database) -> None:
 
 async def forget_workers(connected: database.Database) -> None:
     me = Identity(uuid4(), "host", 1, "1")
-    await Heartbeat(Leases(connected, me.worker, 60), connected, me, list).forget_the_silent()
+    strain, leases = Strain(HandlerCalls(), 0), Leases(connected, me.worker, 60)
+    beats = Heartbeat(leases, connected, me, list, strain, keeps_seconds=None)
+    await beats.forget_the_silent()
 
 
 async def count_unanswered(connected: database.Database) -> None:
@@ -98,7 +102,7 @@ async def count_unanswered(connected: database.Database) -> None:
 async def test_what_no_request_waits_for_says_what_is_wrong(
     db: asyncpg.Connection, database_url: str, ask: Callable[[database.Database], Awaitable[None]]
 ) -> None:
-    for table in ("requests", "workers"):
+    for table in ("requests", "workers", "ended_workers"):
         await db.execute(f"alter table {table} rename to {table}_put_away")
     readiness = Readiness([database.PART])
     connected = database.Database(database_url, 1, None, readiness)

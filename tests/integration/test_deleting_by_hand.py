@@ -108,13 +108,13 @@ async def test_finished_requests_go_earlier_if_an_operator_says_so(
     assert await ids_in(db, "requests") == await ids_in(db, "request_transitions") == kept
     assert await ids_in(db, "sessions") == {old[0]}
     entries = [
-        (entry.action, entry.who, entry.reason, entry.about, entry.touched)
+        (entry.action, entry.who, entry.reason, entry.about["older_than_days"], entry.touched, entry.steps)
         for entry in await audit.entries(database)
     ]
-    step = ("retention.run", ANN, "the disk", {"older_than_days": 7})
-    assert entries == [(*step, 2), (*step, 1), (*step, 1)]
+    run_for_a_week = ("retention.run", ANN, "the disk", 7)
+    assert entries == [(*run_for_a_week, 3, 2), (*run_for_a_week, 1, 1)], "an entry for each run"
     assert (await run(told.append)).gone == 0
-    assert len(await audit.entries(database)) == 3
+    assert len(await audit.entries(database)) == 2
     young = await retention.run(database, timedelta(hours=1), told.append, who=ANN, reason=None, rate=1e6)
     assert young.gone == 1, "the owner may"
 

@@ -39,6 +39,7 @@ values (
   now() - $1::text::interval, now() - $1::text::interval
 )
 """
+WORKER = "insert into workers (id, host, pid, version) values ($1, 'vm', 7, '1')"
 SESSION = """
 insert into sessions (
   id, request_id, org_id, status, expiration_seconds, created_at, updated_at, expires_at, document
@@ -143,6 +144,8 @@ async def test_what_is_kept_beside_requests(site: Site, db: asyncpg.Connection) 
     await put_finished(db, "29 days", undelivered="null")
     await db.execute(SESSION)
     await steering.pause(site.database, "org", "o 7", reason="too many", by="ann@ops")
+    await db.execute(WORKER, UUID(int=7))
+    await steering.pause(site.database, "worker", str(UUID(int=6)), reason="it has ended", by="bob@ops")
     await steering.pause(site.database, "worker", str(UUID(int=7)), reason="a look", by="bob@ops")
 
     found = await planted(
@@ -165,5 +168,5 @@ async def test_what_is_kept_beside_requests(site: Site, db: asyncpg.Connection) 
     of_org, of_worker = found["paused"]
     assert "the organisation o 7 is paused by ann@ops since" in of_org.what
     assert (of_org.remedy, of_worker.remedy) == (
-        "session-worker resume --org 'o 7'", f"session-worker resume --worker {UUID(int=7)}",
+        "session-worker resume --org 'o 7'", "session-worker resume --worker vm:7",
     )  # fmt: skip

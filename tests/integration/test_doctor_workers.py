@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import os
+import re
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,8 +18,9 @@ from support.doctor import examined, planted, visited
 from support.handlers import steer
 from support.harness import Desk, NewWorker, eventually, good_request
 
+from schemas import CreateSessionRequest
 from worker.handlers import Context, RetryLater
-from worker.operations.doctor.checks import keys, queues, rabbitmq, workers
+from worker.operations.doctor.checks import handlers, keys, queues, rabbitmq, workers
 from worker.operations.doctor.checks import settings as of_settings
 from worker.operations.doctor.finding import Severity
 from worker.operations.doctor.site import Need, Site
@@ -26,7 +29,7 @@ from worker.settings import Settings
 HEALTHY = {"retry_seconds": 7200, "mode": "production", "http_port": 8080, "max_dead_letters": 1000}
 WITHOUT_MANAGEMENT = [
     check.id
-    for part in (workers, of_settings, keys, rabbitmq, queues)
+    for part in (workers, handlers, of_settings, keys, rabbitmq, queues)
     for check in part.CHECKS
     if Need.MANAGEMENT not in check.needs
 ]
@@ -34,6 +37,7 @@ OLD_ONES = """
 update workers set version = '0.0.1', started_at = now() - interval '1 day' where handler = '';
 update workers set started_at = now() - interval '2 h' where handler <> '';
 """
+LOAD = "select {} from workers, jsonb_to_record(load) as l (blocked float, full_seconds float)"
 FROZEN = """
 insert into workers (id, host, pid, version, heartbeat)
 values (gen_random_uuid(), 'frozen', 7, '1', now() - interval '1 min'),
@@ -122,6 +126,40 @@ async def test_a_handler_that_takes_long_is_found_and_one_that_takes_too_long(
         await eventually(lambda: db.fetchval("select count(*) > 0 from attempts where kind = 'timeout'"))
         (too_long,) = (await planted(site, "handler-slow"))["handler-slow"]
         assert "for the newest 21 requests of this hour took longer than" in too_long.what
+
+
+async def test_a_handler_that_blocks_the_event_loop_is_found_and_one_whose_calls_are_all_in_use(
+    settings: Settings,
+    new_worker: NewWorker,
+    desk: Desk,
+    db: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(handlers, "_FULL_SECONDS", 1.0)
+    go_on = asyncio.Event()
+
+    async def act(request: CreateSessionRequest, _context: Context) -> None:
+        if request.org_id == "hangs":
+            await go_on.wait()
+        else:
+            time.sleep(0.4)  # noqa: ASYNC251 — the fault
+
+    await new_worker(handler=steer(act), handler_concurrency=1, lease_seconds=6)
+    async with visited(settings, Need.TABLES) as site:
+        assert (await examined(site, "handler-blocking", "handler-limit")).findings == []
+        for _ in range(6):
+            await desk.send(good_request())
+        await eventually(lambda: db.fetchval(LOAD.format("blocked >= 0.1")))
+        (blocking,) = (await planted(site, "handler-blocking"))["handler-blocking"]
+        assert re.search(
+            r"in \d\d% of the time since its last beat, and for 0\.[1-9] s at worst", blocking.what
+        )
+
+        await desk.send(good_request() | {"org_id": "hangs"})
+        await eventually(lambda: db.fetchval(LOAD.format("full_seconds >= 1")))
+        (full,) = (await planted(site, "handler-limit"))["handler-limit"]
+        assert re.search(r": as many as 1, for up to [1-9] s", full.what)
+    go_on.set()
 
 
 async def test_settings_that_are_for_tests_or_open_to_all_are_told_as_those_of_this_environment(

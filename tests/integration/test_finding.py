@@ -266,6 +266,10 @@ async def test_what_failed_is_grouped_and_the_last_attempt_says_why(
     assert ("no room at all", 1) in page.reasons
     assert dict(page.builds) == {"rooms-1": 21, "rooms-2": 21}
     assert [each.request_id for each in one.requests] == [failed["request_id"]]
+    found = await listing.matching(database, Filter(), Page(), grouped=1000)
+    assert set(found.tried) == {row["request_id"] for row in rows if row["status"] != "completed"}, (
+        "of these alone"
+    )
 
 
 async def test_by_any_of_its_ids_or_the_beginning_of_one(
@@ -288,7 +292,7 @@ async def test_each_way_goes_by_its_index_whatever_the_statistics_say(db: asyncp
     for name, value in SERVER_SETTINGS.items():
         await db.execute(f"set {name} = '{value}'")
     await db.execute(f"prepare matching as {load_queries('operations.sql')['matching']}")
-    nothing = ", ".join(["null"] * 22)
+    nothing = ", ".join(["null"] * 23)
 
     plan = "\n".join(row[0] for row in await db.fetch(f"explain execute matching ({nothing})"))
 

@@ -81,6 +81,7 @@ async def test_a_flood_is_shared_out_also_the_backlog_that_is_there(
         await asyncio.sleep(0.05)  # the work
 
     worker = await new_worker(handler=steer(act), handler_concurrency=4)
+    assert await metric_of(worker, "worker_shares_throttled_total") == 0
     for _ in range(400):
         await desk.send(of_org("flood"))
     quiet = [of_org(f"quiet-{n}") for n in range(5)]
@@ -92,6 +93,11 @@ async def test_a_flood_is_shared_out_also_the_backlog_that_is_there(
     ids = {one["request_id"] for one in quiet}
     last = max(place for place, one in enumerate(order) if str(one.request_id) in ids)
     assert last < 300, "they came last, and the flood in front of them takes five seconds"
+    throttled = await metric_of(worker, "worker_shares_throttled_total")
+    put_in_line = await metric_of(worker, "worker_put_in_line_total", reason="over_share")
+    assert throttled is not None
+    assert put_in_line is not None
+    assert 0 < throttled < put_in_line, "an organisation counts once in a batch"
     await metric_becomes(0, worker, "worker_waiting_requests", reason="over_share")
 
 

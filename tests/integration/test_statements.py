@@ -147,7 +147,7 @@ OF_LEASES: dict[str, list[Arguments]] = {
     "accept": [accept(LEASE, [], []), accept(LEASE_OF_A_BATCH, [], [LEASE])],
     "claim_waiting": [[LEASE, ME, 60.0, 10]],
     "take_due": [[LEASE, ME, 60.0, 10, False]],
-    "heartbeat": [[ME, "host", 1, "1", 60.0, [LEASE], None, None, None, [0, 1]]],
+    "heartbeat": [[ME, "host", 1, "1", 60.0, [LEASE], None, None, None, [0, 1], None]],
     "note": [[[], [LEASE], ME]],
     "sign_off": [[ME]],
     "take_over": [[ME, 60.0, 10, datetime.now(UTC) + timedelta(hours=1), []]],
@@ -198,7 +198,7 @@ async def where_it_stands(db: asyncpg.Connection) -> str:
 async def test_time_lets_a_lease_run_out_that_is_kept_no_longer(db: asyncpg.Connection) -> None:
     await put_lease(db, law.HELD, ME)
 
-    await db.fetch(QUERIES["heartbeat"], ME, "host", 1, "1", 0.0, [LEASE], None, None, None, [])
+    await db.fetch(QUERIES["heartbeat"], ME, "host", 1, "1", 0.0, [LEASE], None, None, None, [], None)
 
     assert (law.HELD, await where_it_stands(db)) in {
         (step.before, step.after) for step in law.LEASE if step.by == law.TIME

@@ -1,19 +1,28 @@
 """One worker of an installation asks for queues, tables and locks; when it is gone, another one does."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 
+import aio_pika
 import asyncpg
 import pytest
 import pytest_asyncio
-from support.harness import NewWorker, RunningWorker, eventually, metric_of
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+from structlog.testing import capture_logs
+from support.harness import NewWorker, RunningWorker, eventually, metric_becomes, metric_of
+from support.sealed import put_dead_letter, put_request, ring
 
+from worker.monitoring import log
 from worker.monitoring.readiness import Readiness
+from worker.monitoring.watched import Watched
 from worker.postgres import database
 from worker.postgres.database import Database
 from worker.postgres.election import Elected, Election
 from worker.rabbitmq.topology import names_for
-from worker.services import watching
+from worker.rabbitmq.volumes import Volumes
+from worker.services import surveying, watching
 from worker.settings import Settings
 
 OLD_BUT_FINISHED_OR_FOR_LATER = """
@@ -130,3 +139,61 @@ async def test_of_two_workers_one_shows_the_queues_and_then_the_other(
 
     await first.stop()
     await eventually(lambda: those_who_show(second))
+
+
+async def test_the_elected_one_shows_what_the_management_api_tells_of_queues_and_which_keys_rows_need(
+    managed: tuple[str, str],
+    settings: Settings,
+    new_worker: NewWorker,
+    db: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("VOLUMES_SECONDS", "SEALED_SECONDS"):
+        monkeypatch.setattr(surveying, name, 0.2)
+    amqp_url, management_url = (SecretStr(url) for url in managed)
+    for keys in (ring("k1"), ring("k2", "k1")):
+        await put_request(db, keys)
+    await put_request(db, ring("k1"), "waiting")
+    await put_dead_letter(db, b"no JSON", ring("k1"))
+    worker = await new_worker(amqp_url=amqp_url, management_url=management_url)
+    queue = names_for(settings.prefix).responses
+    async with await aio_pika.connect(managed[0]) as connection:
+        channel = await connection.channel()
+        for _ in range(3):
+            await channel.default_exchange.publish(aio_pika.Message(b"x" * 100), queue)
+        await (await channel.get_queue(queue)).get()  # and does not acknowledge it
+        await metric_becomes(1, worker, "worker_queue_messages", queue=queue, state="unacknowledged")
+        await metric_becomes(2, worker, "worker_queue_messages", queue=queue, state="ready")
+        await metric_becomes(300, worker, "worker_queue_bytes", queue=queue)
+    await metric_becomes(3, worker, "worker_sealed_rows", key="k1")
+    await metric_becomes(1, worker, "worker_sealed_rows", key="k2")
+
+
+async def test_a_management_api_that_does_not_tell_is_logged_once_and_shows_nothing(
+    managed: tuple[str, str], settings: Settings
+) -> None:
+    log.configure(settings.model_copy(update={"log_level": "info"}))
+    nowhere, stranger = "http://127.0.0.1:1", re.sub("//[^:]+:", "//nobody:", managed[1])
+    assert stranger != managed[1]
+    for url in (nowhere, stranger, "amqp://127.0.0.1"):
+        volumes = Volumes(url, "/", None, names_for(settings.prefix))
+        with capture_logs() as events:
+            assert [await volumes.ask() for _ in range(2)] == [[], []]
+            volumes._url = managed[1]
+            await volumes.ask()
+        assert [event["event"] for event in events] == ["management.away", "management.back"]
+        assert "MANAGEMENT_URL" in events[0]["remedy"]
+
+
+def test_of_many_keys_those_that_most_rows_need_have_a_series_each() -> None:
+    """What looks like a name of a key may be anybody's text."""
+    registry = CollectorRegistry()
+    watched = Watched(registry)
+
+    watched.show_sealed({f"k{number}": 100 - number for number in range(25)})
+
+    assert registry.get_sample_value("worker_sealed_rows", {"key": "k19"}) == 81
+    assert registry.get_sample_value("worker_sealed_rows", {"key": "k20"}) is None
+    assert registry.get_sample_value("worker_sealed_rows", {"key": "other"}) == 80 + 79 + 78 + 77 + 76
+    watched.forget()
+    assert registry.get_sample_value("worker_sealed_rows", {"key": "k1"}) is None

@@ -14,7 +14,7 @@ from support.prepared import start_worker
 
 PATIENCE_SECONDS = 60.0
 _LONGEST_LINE = 1 << 22
-_OURS = ("WORKER_", "OTEL_", "AMQP_URL", "DATABASE_URL")
+_OURS = ("WORKER_", "OTEL_", "AMQP_URL", "DATABASE_URL", "MANAGEMENT_URL")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from signal import SIGTERM
@@ -26,7 +26,7 @@ _SPAN = re.compile(r"\[(\d+)([smh])\]")
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 _SOONER = 60
 _SHORTEST_SECONDS = 2.5  # five samples
-_BACKLOG = "vector(50000)", "vector(5000)"
+_BACKLOG = {"vector(50000)": "vector(5000)"}
 _REMEDY = (
     "Prometheus is not installed here, and {why}. Install prometheus and promtool (Debian, Ubuntu: "
     "sudo apt-get install --no-install-recommends prometheus; macOS: brew install prometheus): the tests of "
@@ -136,15 +136,22 @@ class Prometheus:
 
 
 @asynccontextmanager
-async def prometheus_of(ports: Iterable[int]) -> AsyncIterator[Prometheus]:
+async def prometheus_of(
+    ports: Iterable[int], changes: Mapping[str, str] | None = None
+) -> AsyncIterator[Prometheus]:
     """Yields a Prometheus with the project's rules, which scrapes the workers at these ports. Its rules
-    look back for a short time, so that what is over is soon forgotten, and allow a short line.
+    look back for a short time, so that what is over is soon forgotten, and allow a short line; `changes`:
+    what else is replaced in their text.
     """
     await ensure_prometheus()
     async with open_sandbox() as sandbox, aiohttp.ClientSession() as session:
         home = sandbox.path / "prometheus"
         home.mkdir()
-        (home / "rules.yml").write_text(_for_tests((OBSERVABILITY / "rules.yml").read_text("utf-8")), "utf-8")
+        rules = (OBSERVABILITY / "rules.yml").read_text("utf-8")
+        for text, other in {**(changes or {}), **_BACKLOG}.items():
+            assert text in rules
+            rules = rules.replace(text, other)
+        (home / "rules.yml").write_text(_SPAN.sub(_sooner, rules), "utf-8")
         targets = json.dumps([f"{LOOPBACK}:{port}" for port in ports])
         (home / "prometheus.yml").write_text(
             _CONFIGURATION.format(rules=home / "rules.yml", targets=targets), "utf-8"
@@ -161,13 +168,9 @@ async def prometheus_of(ports: Iterable[int]) -> AsyncIterator[Prometheus]:
         yield prometheus
 
 
-def _for_tests(rules: str) -> str:
-    def sooner(span: re.Match[str]) -> str:
-        seconds = max(_SHORTEST_SECONDS, int(span[1]) * _UNITS[span[2]] / _SOONER)
-        return f"[{seconds * 1000:.0f}ms]"
-
-    assert _BACKLOG[0] in rules
-    return _SPAN.sub(sooner, rules.replace(*_BACKLOG))
+def _sooner(span: re.Match[str]) -> str:
+    seconds = max(_SHORTEST_SECONDS, int(span[1]) * _UNITS[span[2]] / _SOONER)
+    return f"[{seconds * 1000:.0f}ms]"
 
 
 if __name__ == "__main__":

@@ -136,6 +136,7 @@ TABLES: dict[str, RenderableType] = {
     "audit": audit.table_of([DEED]),
     "selections": selections.table_of([SELECTION]),
     "list": list_command.table_of([LISTED], AT),
+    "wide list": list_command.wide_table_of([LISTED], AT),
     "explain": explain.table_of(explained(FOUND, BESIDE, "prod.responses")),
     "orgs": orgs.table_of([Org("an-organisation" * 3, 9, 10, 1_000_000, 3_000, 10_000, 700, 0.0124, 1200)]),
     "workers": workers.table_of([WORKER], AT),
@@ -181,7 +182,7 @@ TABLES: dict[str, RenderableType] = {
 }
 
 
-_WITHOUT_ID = ("orgs", "workers", "queues", "audit", "selections", "blockers", "keys", "retention")
+_WITHOUT_ID = ("orgs", "workers", "queues", "audit", "selections", "blockers", "keys", "retention", "list")
 
 
 def shown(what: RenderableType, columns: int) -> list[str]:
@@ -200,6 +201,15 @@ def test_a_table_fits_and_breaks_no_word(name: str) -> None:
     broken = {word for line in narrow for word in line.split() if not word.startswith("─")} - known
     assert {word for word in broken if not word.endswith("…")} == set()
     assert str(ID) in "\n".join(narrow) or name in _WITHOUT_ID
+
+
+def test_a_list_of_requests_has_the_organisation_and_the_code_in_80_columns() -> None:
+    failed = LISTED._replace(status="failed", code=CODE, org_id="org-701-x", response="confirmed")
+
+    narrow = "\n".join(shown(list_command.table_of([failed], datetime(2027, 1, 1, tzinfo=UTC)), 80))
+
+    for whole in (str(ID)[:18], CODE, "org-701-x", "2026-11-25", "confirmed"):
+        assert whole in narrow
 
 
 def test_what_became_of_many_fits(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,7 @@
 """Makes scripts that let a shell complete the command line, from the parser that reads it."""
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 PROGRAM = "session-worker"
@@ -68,33 +68,13 @@ def _places(parser: argparse.ArgumentParser, words: str) -> Iterator[Place]:
 
 def bash(places: Sequence[Place]) -> str:
     """Write a function for bash, 3.2 and newer."""
-    values = [
-        f"    {_case(place, option)})\n      {_bash_value(option)} ;;"
-        for place in places
-        for option in place.options
-        if option.takes_value
-    ]
-    words = [
-        f'    "{place.words}")\n      words="{" ".join(_words(place))}"{_bash_files(place)} ;;'
-        for place in places
-    ]
     return f"""\
 # Completes {PROGRAM} in bash. Made by: {PROGRAM} completion bash
 _session_worker() {{
   local current="${{COMP_WORDS[COMP_CWORD]}}" previous="${{COMP_WORDS[COMP_CWORD-1]}}" place="" word words=""
   COMPREPLY=()
   for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
-    case "${{place:+$place }}$word" in
-      {_either(place.words for place in places if place.words)})
-        place="${{place:+$place }}$word" ;;
-    esac
-  done
-  case "$place $previous" in
-{_lines(values)}
-  esac
-  case "$place" in
-{_lines(words)}
-  esac
+{_cases(places, "$previous", _bash_value, _bash_words)}
   COMPREPLY+=($(compgen -W "$words" -- "$current"))
 }}
 complete -F _session_worker {PROGRAM}
@@ -103,17 +83,6 @@ complete -F _session_worker {PROGRAM}
 
 def zsh(places: Sequence[Place]) -> str:
     """Write a function for zsh."""
-    values = [
-        f"    {_case(place, option)})\n      {_zsh_value(option)}; return ;;"
-        for place in places
-        for option in place.options
-        if option.takes_value
-    ]
-    words = [
-        f'    "{place.words}")\n      found=({" ".join(_described(place))})'
-        f"{'; _files' if place.takes_file else ''} ;;"
-        for place in places
-    ]
     return f"""\
 #compdef {PROGRAM}
 # Completes {PROGRAM} in zsh. Made by: {PROGRAM} completion zsh
@@ -121,17 +90,7 @@ _session_worker() {{
   local place="" word
   local -a found
   for word in "${{(@)words[2,CURRENT-1]}}"; do
-    case "${{place:+$place }}$word" in
-      {_either(place.words for place in places if place.words)})
-        place="${{place:+$place }}$word" ;;
-    esac
-  done
-  case "$place $words[CURRENT-1]" in
-{_lines(values)}
-  esac
-  case "$place" in
-{_lines(words)}
-  esac
+{_cases(places, "$words[CURRENT-1]", _zsh_value, _zsh_words)}
   _describe '{PROGRAM}' found
 }}
 if [ "$funcstack[1]" = "_session_worker" ]; then
@@ -163,8 +122,41 @@ complete -c {PROGRAM} -f
 """
 
 
-def _words(place: Place) -> list[str]:
-    return [word.text for word in place.next] + [name for option in place.options for name in option.names]
+def _cases(
+    places: Sequence[Place], previous: str, value: Callable[[Option], str], words: Callable[[Place], str]
+) -> str:
+    """Write what bash and zsh have in common, from within the loop over the words: where they lead to, what
+    follows an option and is its value, and else what may come next.
+    """
+    values = [
+        f"    {_case(place, option)})\n      {value(option)} ;;"
+        for place in places
+        for option in place.options
+        if option.takes_value
+    ]
+    following = [f'    "{place.words}")\n      {words(place)} ;;' for place in places]
+    return f"""\
+    case "${{place:+$place }}$word" in
+      {_either(place.words for place in places if place.words)})
+        place="${{place:+$place }}$word" ;;
+    esac
+  done
+  case "$place {previous}" in
+{_lines(values)}
+  esac
+  case "$place" in
+{_lines(following)}
+  esac"""
+
+
+def _bash_words(place: Place) -> str:
+    words = [word.text for word in place.next] + [name for option in place.options for name in option.names]
+    files = '; COMPREPLY=($(compgen -f -- "$current"))' if place.takes_file else ""
+    return f'words="{" ".join(words)}"{files}'
+
+
+def _zsh_words(place: Place) -> str:
+    return f"found=({' '.join(_described(place))}){'; _files' if place.takes_file else ''}"
 
 
 def _case(place: Place, option: Option) -> str:
@@ -183,14 +175,10 @@ def _bash_value(option: Option) -> str:
     return "return"
 
 
-def _bash_files(place: Place) -> str:
-    return '; COMPREPLY=($(compgen -f -- "$current"))' if place.takes_file else ""
-
-
 def _zsh_value(option: Option) -> str:
     if option.takes_file:
-        return "_files"
-    return f"compadd -- {' '.join(option.choices)}" if option.choices else "_message value"
+        return "_files; return"
+    return f"compadd -- {' '.join(option.choices)}; return" if option.choices else "_message value; return"
 
 
 def _described(place: Place) -> Iterator[str]:

@@ -30,13 +30,13 @@ def filter_options(parser: argparse.ArgumentParser) -> None:
         "--worker",
         type=encodable,
         metavar="ID|HOST:PID",
-        help="this worker had it last; by its place while it is on record",
+        help="this worker had it last",
     )
     add(
         "--build",
         type=encodable,
         metavar="BUILD",
-        help="the handler's build, while a worker that has it is on record",
+        help="a worker with this build of the handler had it last",
     )
     add("--session", type=encodable, metavar="ID", help="it has this session")
     add("--correlation", type=encodable, metavar="ID", help="it was sent with this correlation id")

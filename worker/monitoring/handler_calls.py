@@ -52,6 +52,7 @@ class HandlerCalls:
             registry=registry,
         )
         self._types: set[str] = set()
+        self.begun = self.running_now = 0  # calls
 
     def of(self, work: Work, limit: asyncio.Timeout) -> "_Call":
         """Watch the call that is made inside this context; the limit may end it. It yields the traceparent
@@ -81,6 +82,8 @@ class _Call:
 
     def __enter__(self) -> str | None:
         self._begun = self._clock()
+        self._calls.begun += 1
+        self._calls.running_now += 1
         self._calls.running.inc()
         self._traced = self._calls.tracing.call(self._work)
         return self._traced.traceparent
@@ -88,6 +91,7 @@ class _Call:
     def __exit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
+        self._calls.running_now -= 1
         self._calls.running.dec()
         outcome = self._outcome(error)
         self._traced.end(outcome, error)

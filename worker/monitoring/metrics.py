@@ -70,10 +70,6 @@ class Metrics:
         # Further attempts.
         self.retries = counter("worker_retries", "Attempts put off until later.")
         self.retried = counter("worker_retried", "Put-off requests that were tried again when they were due.")
-        self.dead_letters_kept = gauge(
-            "worker_dead_letters_in_custody",
-            "Dead letters in Postgres that are neither replayed nor dropped.",
-        )
         self.retries_due = gauge(
             "worker_retries_due",
             "Put-off requests that are due and not begun, of all workers; counted up to 10,000.",
@@ -88,6 +84,10 @@ class Metrics:
         )
 
         # Waiting.
+        self.shares_throttled = counter(
+            "worker_shares_throttled",
+            "How often an organisation was held back in a batch, since it is over its share.",
+        )
         self.put_in_line = counter(
             "worker_put_in_line",
             "Requests that could not begin when they came, by why they wait.",

@@ -3,9 +3,13 @@
 import json
 from collections.abc import Mapping
 from datetime import datetime
+from secrets import token_hex
 from typing import Any, NamedTuple
 
 from worker.postgres.database import Database
+
+_AT_ONCE = 500  # rows
+_LOOKS = 20  # for one list: beyond, an operation of very many steps is cut in two
 
 
 class Entry(NamedTuple):
@@ -19,6 +23,7 @@ class Entry(NamedTuple):
     reason: str | None
     about: dict[str, Any]
     touched: int
+    steps: int = 1  # rows: one for each step of an operation
 
 
 async def append(
@@ -34,6 +39,11 @@ async def append(
     await database.call("append_audit", who, action, reason, json.dumps(about), touched, aside=True)
 
 
+def new_run() -> str:
+    """Name an operation of many steps: the rows that have this `run` in what they are about are one entry."""
+    return token_hex(4)
+
+
 async def entries(
     database: Database,
     *,
@@ -45,9 +55,25 @@ async def entries(
     most: int = 50,
     action: str | None = None,
 ) -> list[Entry]:
-    """List changes, the newest first; `before`: those with a smaller number; `action`: how it begins."""
-    rows = await database.call("list_audit", org, who, since, until, before, most, action, aside=True)
-    return [Entry(**{**row, "about": _told(row["about"])}) for row in rows]
+    """List changes, the newest first. `before`: those with a smaller number; `action`: how it begins. The
+    steps of one operation are one entry, with the number and the time of its first step, and the sum of what they touched.
+    """
+    found: dict[str | int, Entry] = {}
+    at_once = max(most, _AT_ONCE)
+    for _ in range(_LOOKS):
+        rows = await database.call("list_audit", org, who, since, until, before, at_once, action, aside=True)
+        for row in rows:
+            entry = Entry(**{**row, "about": _told(row["about"])})
+            key = row["about"] if "run" in entry.about else entry.number
+            if last := found.get(key):
+                entry = entry._replace(touched=last.touched + entry.touched, steps=last.steps + 1)
+            elif len(found) == most:
+                return list(found.values())
+            found[key] = entry
+        if len(rows) < at_once:
+            break
+        before = rows[-1]["number"]
+    return list(found.values())
 
 
 async def of_selection(database: Database, selection_id: str, most: int = 20) -> list[Entry]:

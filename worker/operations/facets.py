@@ -55,7 +55,7 @@ class Without(NamedTuple):
 
 async def explore(database: Database, wanted: Filter, shown: Page) -> Explored:
     """List what matches as `listing.page` does, and count what the last ones of it have in common."""
-    found = await listing.matching(database, wanted, shown, at_least=COUNTED)
+    found = await listing.matching(database, wanted, shown, at_least=COUNTED, grouped=listing.GROUPED)
     page = await listing.page_of(database, wanted, shown, found)
     whole = not found.cut and shown.after is None and len(found.ids) == found.matching
     rows = await database.call(

@@ -29,8 +29,8 @@ class Filter(NamedTuple):
     status: State | None = None
     code: str | None = None
     reason: str | None = None  # a part of the reason why its last attempt, or it itself, failed
-    worker: str | None = None  # its id, or HOST:PID while it is on record
-    build: str | None = None  # of the handler, while a worker that has it is on record
+    worker: str | None = None  # that had it last: its id, or HOST:PID
+    build: str | None = None  # of the handler of that worker
     session: str | None = None
     correlation: str | None = None
     reply_to: str | None = None

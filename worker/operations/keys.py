@@ -5,6 +5,7 @@ through, some at a time, in an order that never changes: nothing that was there 
 """
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
@@ -24,7 +25,9 @@ QUICK: tuple[Place, ...] = ("unfinished", "custody")
 """Those that are counted without reading everything."""
 
 _AT_ONCE = 2_000
-_MOST_UNFINISHED = 100_000
+_ALL = sys.maxsize
+_MOST_UNFINISHED = _MOST_RECENT_LETTERS = 100_000
+_MOST_RECENT = 10_000
 _FIRST, _FIRST_ID = datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0)
 _Found = Counter[tuple[str, Place]]
 _Report = Callable[[Place, int], None]
@@ -70,6 +73,22 @@ async def rows_by_key(
     return [SealedRows(key, place, rows) for (key, place), rows in sorted(found.items()) if place in places]
 
 
+async def recent_rows_by_key(database: Database) -> dict[str, int]:
+    """Count the rows that need each key, within bounds: unfinished requests, dead letters in custody, and of
+    the finished requests those among the newest 10,000.
+    """
+    found: _Found = Counter()
+    await _count_unfinished(database, found, _MOST_UNFINISHED)
+    await _count_dead_letters(database, found, _nobody_asks, _MOST_RECENT_LETTERS)
+    ((since,),) = await database.call("since_newest", _MOST_RECENT, aside=True)
+    if since is not None:
+        await _count_requests(database, found, _nobody_asks, since, _MOST_RECENT)
+    recent: Counter[str] = Counter()
+    for (key, place), rows in found.items():
+        recent[key] += rows if place != "repeats" else 0
+    return dict(+recent)
+
+
 async def keys_of_workers(database: Database, lease_seconds: float) -> list[KeysOfWorker]:
     """List the live workers with the names of their keys."""
     rows = await database.call("keys_of_workers", lease_seconds, aside=True)
@@ -82,9 +101,13 @@ async def _count_unfinished(database: Database, found: _Found, most: int) -> Non
             found[key, "unfinished"] += row["number"]
 
 
-async def _count_requests(database: Database, found: _Found, report: _Report) -> None:
-    received_at, request_id, looked = _FIRST, _FIRST_ID, 0
-    while rows := await database.call("keys_of_requests", received_at, request_id, _AT_ONCE, aside=True):
+async def _count_requests(
+    database: Database, found: _Found, report: _Report, since: datetime = _FIRST, most: int = _ALL
+) -> None:
+    received_at, request_id, looked = since, _FIRST_ID, 0
+    while looked < most and (
+        rows := await database.call("keys_of_requests", received_at, request_id, _AT_ONCE, aside=True)
+    ):
         received_at, request_id = rows[0]["received_at"], rows[0]["request_id"]
         looked += rows[0]["looked"]
         for row in rows:
@@ -110,9 +133,11 @@ async def _count_sessions(database: Database, found: _Found, report: _Report) ->
         report("sessions", looked)
 
 
-async def _count_dead_letters(database: Database, found: _Found, report: _Report) -> None:
+async def _count_dead_letters(database: Database, found: _Found, report: _Report, most: int = _ALL) -> None:
     reached, looked = _FIRST_ID, 0
-    while rows := await database.call("keys_of_dead_letters", reached, _AT_ONCE, aside=True):
+    while looked < most and (
+        rows := await database.call("keys_of_dead_letters", reached, _AT_ONCE, aside=True)
+    ):
         reached = rows[0]["reached"]
         looked += rows[0]["looked"]
         for row in rows:

@@ -50,6 +50,8 @@ class Found(NamedTuple):
     looked: int
     cut: bool  # there may be more behind those
     more: UUID | None  # to go on after; None: there are no more
+    tried: list[UUID]  # of the first ids, as many as are grouped: something of these may have failed
+    workers: list[UUID]  # that had these first ones
 
 
 class Listing(NamedTuple):
@@ -67,13 +69,13 @@ class Listing(NamedTuple):
 
 async def page(database: Database, wanted: Filter, shown: Page) -> Listing:
     """List what matches, and count it: by the kept counts where they tell it, else among those looked at."""
-    return await page_of(database, wanted, shown, await matching(database, wanted, shown, at_least=GROUPED))
+    return await page_of(database, wanted, shown, await matching(database, wanted, shown, grouped=GROUPED))
 
 
 async def page_of(database: Database, wanted: Filter, shown: Page, found: Found) -> Listing:
     """Make the page of what was found, as above."""
     groups: dict[str, list[tuple[str, int]]] = {"reason": [], "build": []}
-    for by, name, number in await database.call("grouped", found.ids[:GROUPED], aside=True):
+    for by, name, number in await database.call("grouped", found.tried, found.workers, aside=True):
         groups[by].append((name, number))
     kept = await _kept(database, wanted)
     return Listing(
@@ -93,8 +95,12 @@ async def listed(database: Database, ids: Sequence[UUID]) -> list[Listed]:
     return [Listed(**row) for row in await database.call("listed", ids, aside=True)]
 
 
-async def matching(database: Database, wanted: Filter, shown: Page, *, at_least: int = 0) -> Found:
-    """Find a page of what matches, and return `at_least` as many ids, as long as there are so many."""
+async def matching(
+    database: Database, wanted: Filter, shown: Page, *, at_least: int = 0, grouped: int = 0
+) -> Found:
+    """Find a page of what matches, and return `at_least` as many ids, as long as there are so many; of the
+    first ones, so many as are `grouped`, also what that takes.
+    """
     last, last_id, place = _until(wanted), _LAST_ID, None
     if shown.after is not None:
         rows = await database.call("place_of", shown.after, aside=True)
@@ -106,15 +112,15 @@ async def matching(database: Database, wanted: Filter, shown: Page, *, at_least:
         else:
             place = finished if shown.sort == "finished" else took
             place = float("-inf") if place is None else place
-    number = max(shown.limit + 1, at_least)
+    number = max(shown.limit + 1, at_least, grouped)
     bound = LOOKED_AT if wanted.reason is None else max(1, LOOKED_AT // _FOR_A_REASON)
     for way, key in _ways(wanted):
         for most in _looks(wanted, shown, number, bound):
             rows = await database.call(
                 "matching", way, wanted.org, wanted.since or _FIRST, last, last_id, key, most,
-                *_conditions(wanted), place, shown.after, number, shown.sort, aside=True,
+                *_conditions(wanted), place, shown.after, number, shown.sort, grouped, aside=True,
             )  # fmt: skip
-            looked, reached, count, ids = rows[0]
+            looked, reached, count, ids, tried, workers = rows[0]
             if looked < most or len(ids) == number:
                 break
         if 0 < looked < bound or way not in _UNORDERED:
@@ -125,11 +131,13 @@ async def matching(database: Database, wanted: Filter, shown: Page, *, at_least:
     elif looked >= bound and shown.sort == "received":
         more = reached  # nothing more among those looked at: it goes on behind them
     return Found(
-        ids=ids if at_least else ids[: shown.limit],
+        ids=ids[: shown.limit],
         matching=count,
         looked=looked,
         cut=looked >= bound,
         more=more,
+        tried=tried,
+        workers=workers,
     )
 
 

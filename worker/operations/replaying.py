@@ -16,7 +16,7 @@ from worker.messages.envelope import Message, property_text
 from worker.messages.json_body import parse_loosely
 from worker.messages.mending import Edit, Unmendable, mended
 from worker.messages.sealing import SealKeys, is_same_request
-from worker.operations import dead_letters
+from worker.operations import audit, dead_letters
 from worker.operations.dead_letters import Whole
 from worker.postgres.database import Database
 from worker.postgres.transactions import Transactions
@@ -116,12 +116,12 @@ class Replaying:
         else sends now, or is no longer kept, is not told of. Raises PublishInterrupted when the broker is
         lost: what was not confirmed is still kept.
 
-        A part is held, sent and noted in one transaction, with a row of the audit.
+        A part is held, sent and noted in one transaction, with a row of the audit: these rows are one entry.
         """
         connection = await broker.connect()
         try:
             line = await open_proven_line(connection, seconds)
-            noted = {**about, "selected": len(ids)}
+            noted = {**about, "selected": len(ids), "run": audit.new_run()}
             clock = asyncio.get_running_loop().time
             begun, sent = clock(), 0
             size = max(1, min(AT_ONCE, int(rate)))

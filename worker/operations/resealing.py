@@ -14,6 +14,7 @@ from uuid import UUID
 from worker.errors import SealError
 from worker.messages.custody import reseal_body
 from worker.messages.sealing import SealKeys
+from worker.operations import audit
 from worker.operations.keys import KeysOfWorker, Place
 from worker.operations.ownership import require_owner
 from worker.postgres.database import Database
@@ -66,6 +67,7 @@ class Resealing:
         self._reason = reason
         self._rate = rate
         self._so_far = Resealed()
+        self._run = audit.new_run()
 
     async def run(self, report: Callable[[Resealed], None]) -> Resealed:
         """Seal anew all that there is now, and return what came of it. `report` is told after each step.
@@ -145,15 +147,12 @@ class Resealing:
     async def _put(self, place: Place, changes: dict[UUID, tuple[_Text, _Text]]) -> list[UUID]:
         """Put them in the place of what was read, and return those for which that was still there."""
         before, anew = [each[0] for each in changes.values()], [each[1] for each in changes.values()]
-        about = json.dumps({"from": self._old, "to": self._new, "place": _NAMES[place]})
+        about = json.dumps({"from": self._old, "to": self._new, "place": _NAMES[place], "run": self._run})
         given = (list(changes), before, anew, self._who, self._reason, about)
-        match place:
-            case "sessions":
-                rows = await self._database.call("reseal_sessions", *given, aside=True)
-            case "custody":
-                rows = await self._database.call("reseal_dead_letters", *given, self._new, aside=True)
-            case _:
-                rows = await self._database.call("reseal_requests", *given, aside=True)
+        if place == "custody":
+            rows = await self._database.call("reseal_dead_letters", *given, self._new, aside=True)
+        else:
+            rows = await self._database.call("reseal_texts", *given, _NAMES[place], aside=True)
         return [row["id"] for row in rows]
 
 

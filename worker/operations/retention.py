@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from worker.errors import WorkerError
-from worker.operations import counts
+from worker.operations import audit, counts
 from worker.operations.ownership import is_owner, require_owner
 from worker.postgres.database import Database
 
@@ -127,7 +127,7 @@ async def run(
     """
     await require_age(database, age)
     clock = asyncio.get_running_loop().time
-    about = json.dumps({"older_than_days": age / timedelta(days=1)})
+    about = json.dumps({"older_than_days": age / timedelta(days=1), "run": audit.new_run()})
     done, reached = Old(), None
     while True:
         begun = clock()
@@ -169,7 +169,7 @@ async def retire_sessions(
     """
     await require_owner(database, DELETES_SESSIONS)
     clock = asyncio.get_running_loop().time
-    about = json.dumps({"ended_before": before.isoformat()})
+    about = json.dumps({"ended_before": before.isoformat(), "run": audit.new_run()})
     done, reached = Old(), ""
     while True:
         begun = clock()

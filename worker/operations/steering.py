@@ -39,7 +39,7 @@ class Paused(NamedTuple):
 
 
 class PauseOnRecord(NamedTuple):
-    """A pause, and of a worker where that runs, if it was heard of within a day."""
+    """A pause, and of a worker where that runs."""
 
     pause: Pause
     place: str | None

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from worker.monitoring.profile import Profile
+from worker.monitoring.strain import Load
 from worker.postgres.database import Database
 from worker.postgres.rows import Held, TakenOver, held_in
 
@@ -45,11 +46,19 @@ class Leases:
         rows = await self._database.call("register", self.worker, host, pid, version, *self._shown)
         self._number, self._last_beat = rows[0]["number"], rows[0]["heartbeat"]
 
-    async def heartbeat(self, host: str, pid: int, version: str, answered: Sequence[int] = ()) -> None:
-        """Show that this worker lives, and what it has answered, and keep what it is busy with."""
+    async def heartbeat(
+        self,
+        host: str,
+        pid: int,
+        version: str,
+        answered: Sequence[int] = (),
+        load: Load | None = None,
+    ) -> None:
+        """Show that this worker lives, what it has answered and how busy it is; keep what it is busy with."""
         busy = list(self._busy_with)
+        told = None if load is None else json.dumps(load._asdict())
         rows = await self._database.call(
-            "heartbeat", self.worker, host, pid, version, self.seconds, busy, *self._shown, answered
+            "heartbeat", self.worker, host, pid, version, self.seconds, busy, *self._shown, answered, told
         )
         self._last_beat = rows[0]["heartbeat"]
 

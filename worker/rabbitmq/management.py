@@ -32,6 +32,8 @@ class QueueDetails(NamedTuple):
     leader: str | None
     members: tuple[str, ...]
     online: tuple[str, ...]
+    bytes: int | None  # of the bodies; None: the broker keeps no statistics
+    unacknowledged: int | None  # messages that its consumers hold
 
 
 class Node(NamedTuple):
@@ -70,6 +72,8 @@ class Management:
             leader=told.get("leader"),
             members=tuple(told.get("members") or ()),
             online=tuple(told.get("online") or ()),
+            bytes=told.get("message_bytes"),
+            unacknowledged=told.get("messages_unacknowledged"),
         )
 
     async def keys_between(self, exchange: str, queue: str) -> list[str] | None:
@@ -132,9 +136,9 @@ class Management:
             connection.close()
 
 
-async def open_management(url: str, vhost: str, tls: ssl.SSLContext | None) -> Management:
-    """Return the API at this address, which has the user and the password; raise ManagementError if it does
-    not tell that user what nodes there are. No error shows a part of the address.
+def open_management(url: str, vhost: str, tls: ssl.SSLContext | None) -> Management:
+    """Return the API at this address, which has the user and the password; nothing is asked yet. Raises
+    ManagementError for what is no address. No error shows a part of it.
     """
     try:
         address = urlsplit(url)
@@ -143,6 +147,4 @@ async def open_management(url: str, vhost: str, tls: ssl.SSLContext | None) -> M
         fit = False
     if not fit:
         raise ManagementError("its address is not http://user:password@host:15672")
-    management = Management(address, vhost, tls)
-    await management.nodes()
-    return management
+    return Management(address, vhost, tls)

@@ -1,6 +1,7 @@
 """Dead letters are taken into Postgres, where people can look at them, mend them and send them again."""
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -11,7 +12,6 @@ from worker.errors import NotStorable
 from worker.messages.custody import Letter, bare, letter_of, without_properties
 from worker.messages.envelope import Message
 from worker.messages.sealing import SealKeys
-from worker.monitoring.metrics import Metrics
 from worker.postgres.dead_letters import Custody
 from worker.rabbitmq.channel_session import Delivery
 from worker.rabbitmq.intake import Intake
@@ -21,6 +21,7 @@ AT_ONCE = 100  # deliveries in hand, and in a statement
 HELD_BYTES = 16 << 20
 LARGEST_BODY = 512 << 20  # of any size: a dead letter is never left unread for it
 COUNT_SECONDS = 5.0
+_COST = 50  # it is counted again after at least so many times what it took to count
 _SHARE = 0.1  # of the time, at most, is spent on dead letters: the requests come first
 _LONGEST_REST = 1.0  # also when Postgres was away meanwhile
 _AGAIN_SECONDS = 5.0
@@ -29,8 +30,9 @@ _log = structlog.get_logger(__name__)
 
 
 class TakingIntoCustody:
-    """Takes dead letters from their queue while there is room. All workers share in it; each counts now and
-    then, so the bound may be passed by a batch of each.
+    """Takes dead letters from their queue while there is room. All workers share in it. Each counts where it
+    matters: before it takes something, unless it has just counted, and while there is no room; so the bound
+    may be passed by what all take in a few seconds.
     """
 
     def __init__(
@@ -38,7 +40,6 @@ class TakingIntoCustody:
         intake: Intake,
         custody: Custody,
         keys: SealKeys,
-        metrics: Metrics,
         *,
         most: int,
         days: float,
@@ -46,10 +47,10 @@ class TakingIntoCustody:
         self._intake = intake
         self._custody = custody
         self._keys = keys
-        self._metrics = metrics
         self._most = most
         self._seconds = days * _SECONDS_PER_DAY or None
         self._room = 0
+        self._counted_at, self._count_took = -math.inf, 0.0
         self._told_full = False
         self._at_work = asyncio.Lock()
         intake.hold_back()  # until it is known that there is room
@@ -64,11 +65,21 @@ class TakingIntoCustody:
             await asyncio.sleep(min(took * (1 / _SHARE - 1), _LONGEST_REST))
         await asyncio.Event().wait()  # a service does not end
 
-    async def count(self) -> None:
-        """Count what is in custody. What does not fit stays in the queue."""
+    async def look_for_room(self) -> None:
+        """Count what is in custody, if it is not known that there is room."""
+        if self._room <= 0:
+            await self._count(0)
+
+    async def _count(self, seconds: float) -> None:
+        """Count what is in custody, unless that was done less than so many seconds ago, or takes long.
+        What does not fit stays in the queue.
+        """
+        begun = time.monotonic()
+        if begun - self._counted_at < max(seconds, _COST * self._count_took):
+            return
         kept = await self._custody.count(self._most)
+        self._counted_at, self._count_took = begun, time.monotonic() - begun
         self._room = self._most - kept
-        self._metrics.dead_letters_kept.set(kept)
         if self._room > 0:
             self._intake.go_on()
         else:
@@ -98,12 +109,14 @@ class TakingIntoCustody:
             await self._intake.flush()
 
     async def _take_some(self) -> None:
-        batch = self._intake.take(min(AT_ONCE, self._room))
-        if not batch:
-            if self._room <= 0:
-                self._intake.hold_back()
-            return
+        batch: list[Delivery] = []
         try:
+            await self._count(COUNT_SECONDS)
+            batch = self._intake.take(min(AT_ONCE, self._room))
+            if not batch:
+                if self._room <= 0:
+                    self._intake.hold_back()
+                return
             stored = await self._store(batch)
         except Exception:  # noqa: BLE001 — logged with its traceback; they stay in their queue
             _log.exception("service.failed", service=PART)

@@ -35,6 +35,7 @@ class Watching:
         self._answered: dict[UUID, list[int]] | None = None
         self._clock = asyncio.get_running_loop().time
         self._requests_again = self._tables_again = 0.0
+        self.elected = False
 
     async def run_once(self) -> None:
         """Stand for election; if this worker wins, watch until the lock is lost."""
@@ -44,11 +45,13 @@ class Watching:
     async def _watch(self, elected: Elected) -> None:
         self._requests_again = self._tables_again = 0.0
         self._looks, self._answered = 0, None
+        self.elected = True
         try:
             while True:
                 await self._look(elected)
                 await asyncio.sleep(LOOK_SECONDS)
         finally:
+            self.elected = False
             self._watched.forget()
             await self._depths.close()
 

@@ -89,6 +89,8 @@ class Pipeline:
             return
         with self._metrics.timed("wait") as lining:
             known = await self._steps.accepting.put_in_line(waiting)
+        over_share = {one.arrival.org_id for one in waiting if one.reason == "over_share"}
+        self._metrics.shares_throttled.inc(len(over_share))
         duplicates = {one.request_id for one in known}
         lined = [one for one in waiting if one.arrival.request_id not in duplicates]
         self._steps.gate.joined(lined)

@@ -31,6 +31,7 @@ class Scene:
             "WORKER_CONFIRM_TIMEOUT_SECONDS": "3",
             "WORKER_GRACE_SECONDS": "10",
             "WORKER_MAX_DEAD_LETTERS": "0",
+            "MANAGEMENT_URL": "",  # else each worker would ask it
             **self.more,
         }
 

@@ -23,7 +23,8 @@ EXAMPLES = """\
 
 Each change that an operator made is a row, written with the change itself:
 pauses, limits, and what was done to requests. WORKER_AUDIT_DAYS says how long
-it is kept. Nobody can change a row, or delete one before its time.
+it is kept. Nobody can change a row, or delete one before its time. What has many
+steps, as a replay, has a row for each, and is one line here: with their sum.
 """
 _LAST_NUMBER = (1 << 63) - 1
 _LONGEST = 100  # characters of a value
@@ -64,7 +65,7 @@ async def _list(options: argparse.Namespace) -> int:
             options.wait,
         )  # fmt: skip
     if options.csv:
-        rows = [(*entry[:6], json.dumps(entry.about), entry.touched) for entry in found]
+        rows = [(*entry[:6], json.dumps(entry.about), *entry[7:]) for entry in found]
         print_csv(audit.Entry._fields, rows)
     elif options.json:
         for entry in found:
@@ -72,7 +73,7 @@ async def _list(options: argparse.Namespace) -> int:
     elif found:
         people().print(table_of(found))
         if len(found) == options.limit:
-            people().print(f"--after {found[-1].number} for more")
+            people().print(f"--after {min(entry.number for entry in found)} for more")
     else:
         print("no operator has changed anything yet, as far as this is kept")
     return exits.OK
@@ -96,4 +97,6 @@ def _about(entry: audit.Entry) -> str:
         parts |= {"requests": len(chosen["ids"])} if "ids" in chosen else chosen
     if entry.touched != 1:
         parts["touched"] = f"{entry.touched:,}"
+    if entry.steps != 1:
+        parts["steps"] = f"{entry.steps:,}"
     return ", ".join(f"{name} {str(value)[:_LONGEST]}" for name, value in parts.items())

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from worker.operations.doctor.site import Need, Site
 
+MOST_COUNTED = 10_000  # rows, where more of them would say no more
+
 
 class Severity(Enum):
     """How bad it is. The worst one stands first."""

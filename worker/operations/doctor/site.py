@@ -140,10 +140,12 @@ async def _management(
 ) -> Management | None:
     vhost = vhost_of(settings.amqp_url.get_secret_value())
     try:
-        return await open_management(url, vhost, tls)
+        management = open_management(url, vhost, tls)
+        await management.nodes()  # does it tell this user?
     except ManagementError as error:
         lacking[Need.MANAGEMENT] = str(error)
         return None
+    return management
 
 
 def _words(error: Exception) -> str:

@@ -14,7 +14,7 @@ begin
     'other_answers', 'lines', 'limits', 'limits_in_force', 'pauses', 'rules', 'waiting_requests',
     'count_changes', 'request_counts', 'request_totals', 'unfolded_changes', 'listed_requests',
     'audit', 'selections', 'selection_items', 'retries', 'retries_noted',
-    'dead_letters', 'measures', 'works'
+    'dead_letters', 'measures', 'works', 'ended_workers', 'known_workers'
   ] loop
     if no_more then
       execute format('revoke all on %I.%I from %I', here, existing, worker);
@@ -22,7 +22,8 @@ begin
     execute format('grant select on %I.%I to %I', here, existing, worker);
   end loop;
   execute format(
-    'grant insert, update, delete on %I.leases, %I.workers, %I.other_answers to %I', here, here, here, worker
+    'grant insert, update, delete on %I.leases, %I.workers, %I.ended_workers, %I.other_answers to %I',
+    here, here, here, here, worker
   );
   execute format('grant insert, update, delete on %I.lines, %I.limits, %I.pauses to %I', here, here, here, worker);
   execute format('grant insert (who, action, reason, about, touched) on %I.audit to %I', here, worker);

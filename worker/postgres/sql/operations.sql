@@ -11,8 +11,9 @@ from listed_requests where request_id = $1
 
 -- name: matching
 -- Requests that match, at most so many, the last ones first; how many were looked at for them, which was the last of
--- those, and how many match. $1: which index leads to them; only its part is carried out. $2 to $6 are what that one
--- goes by, and $7 is how many are looked at. The rest has to be true of what was looked at.
+-- those, and how many match. Of the first $23 of them also what it takes to say why they failed, and by which build: those
+-- that may have failed, or an attempt at them, and their workers. $1: which index leads to them; only its part is carried
+-- out. $2 to $6 are what that one goes by, and $7 is how many are looked at. The rest has to be true of what was looked at.
 -- $4, $5: no later than this one, which is not among them. $22: the order, in which $19 and $20 were shown last.
 with looked as (
   (
@@ -84,25 +85,30 @@ with looked as (
     and ($9::text is null or l.state = $9)
     and ($10::text is null or l.code = $10)
     and ($11::text is null or l.worker::text = $11 or l.worker = any (array(
-      select id from workers where host || ':' || pid = $11
+      select id from known_workers where host || ':' || pid = $11
     )))
-    and ($12::text is null or l.worker = any (array(select id from workers where handler_build = $12)))
+    and ($12::text is null or l.worker = any (array(select id from known_workers where handler_build = $12)))
     and ($13::text is null or l.session_id = $13)
     and ($14::text is null or l.correlation_id = $14)
     and ($15::text is null or l.reply_to = $15)
     and ($16::text is null or l.delivered = $16)
     and ($17::integer is null or l.attempt >= $17)
     and ($18::text is null or strpos(lower(failure_of(l.request_id)), lower($18)) > 0)
+), chosen as (
+  select
+    request_id, worker, code is not null or attempt > 1 or finished_at is null as tried,
+    row_number() over (order by place desc, request_id desc) as position
+  from matched
+  where $19::double precision is null or (place, request_id) < ($19, $20::uuid)
+  order by place desc, request_id desc limit $21::integer
 )
 select
   (select count(*) from looked) as looked,
   (select request_id from looked order by received_at, request_id limit 1) as reached,
   (select count(*) from matched) as matching,
-  array(
-    select request_id from matched
-    where $19::double precision is null or (place, request_id) < ($19, $20::uuid)
-    order by place desc, request_id desc limit $21::integer
-  ) as found
+  array(select request_id from chosen order by position) as found,
+  array(select request_id from chosen where tried and position <= $23::integer) as tried,
+  array(select worker from chosen where worker is not null and position <= $23) as workers
 
 -- name: listed
 -- These requests, in this order, as a list shows them.
@@ -113,16 +119,18 @@ select
   coalesce(w.host || ':' || w.pid, l.worker::text) as worker, w.handler_build as build
 from unnest($1::uuid[]) with ordinality as wanted (request_id, position)
 join listed_requests l on l.request_id = wanted.request_id
-left join workers w on w.id = l.worker
+left join lateral (select * from known_workers k where k.id = l.worker limit 1) as w on true
 order by wanted.position
 
 -- name: grouped
--- Why these failed, and by which build.
+-- Why these failed, and which builds the workers have that had them.
 select 'reason' as by, failure_of(request_id) as name, count(*) as number from unnest($1::uuid[]) as g (request_id)
 group by 2 having failure_of(request_id) is not null
 union all
-select 'build', w.handler_build, count(*) from requests r join workers w on w.id = r.worker
-where r.request_id = any ($1) and w.handler_build <> '' group by 2
+select 'build', w.handler_build, sum(had.number)::bigint
+from (select worker, count(*) as number from unnest($2::uuid[]) as each_one (worker) group by 1) as had
+cross join lateral (select handler_build from known_workers k where k.id = had.worker limit 1) as w
+where w.handler_build <> '' group by 2
 order by 1, 3 desc, 2
 
 -- name: facets
@@ -252,7 +260,7 @@ from measures order by at desc limit 1
 select
   id, host || ':' || pid || case when handler <> '' then ' ' || handler || coalesce('@' || handler_build, '') else '' end
     as place
-from workers where id = any ($1::uuid[])
+from known_workers where id = any ($1::uuid[])
 
 -- name: retries_of
 -- Of what it is a retry, and as what it was retried, with who did either; and whether its content was refused.
@@ -718,7 +726,7 @@ cross join lateral (
     lag(t.status) over (order by t.at, t.attempt, t.status = 'processing' desc) as before
   from request_transitions t where t.request_id = r.request_id
 ) as step
-left join workers w on w.id = step.worker
+left join lateral (select * from known_workers k where k.id = step.worker limit 1) as w on true
 where step.at >= $2 and step.at < $3
 order by step.at, r.request_id, step.attempt
 
@@ -856,6 +864,10 @@ with page as (
 select (select count(*) from page) as looked, reached.received_at, reached.request_id, alike.*
 from (select received_at, request_id from page order by received_at desc, request_id desc limit 1) as reached
 left join alike on true
+
+-- name: since_newest
+-- When the first one of the newest requests was received, of so many.
+select min(received_at) as since from (select received_at from requests order by received_at desc limit $1::integer) as newest
 
 -- name: keys_of_sessions
 -- Of the next sessions after $1, in the order of their ids: those in which there may be sealed texts.

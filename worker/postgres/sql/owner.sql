@@ -1,34 +1,29 @@
 -- What operators do as the owner of the tables: a worker's role may not.
 
--- Of keys. In the first two the texts have to say the same before and after, but for how their secrets are sealed.
--- What has changed since it was read stays as it is, and so does what somebody is at work on: nobody waits in a circle.
+-- Of keys. What has changed since it was read stays as it is, and so does what somebody is at work on: nobody waits in
+-- a circle.
 
--- name: reseal_requests
-with mine as (
-  select r.request_id, given.anew
-  from unnest($1::uuid[], $2::text[], $3::text[]) as given (request_id, before, anew)
-  join requests r on r.request_id = given.request_id and r.body = given.before
-  where without_sealed(given.before) = without_sealed(given.anew)
-  for no key update of r skip locked
-), sealed as (
+-- name: reseal_texts
+-- $7: of `requests` or of `sessions`; only that part is carried out. The texts have to say the same before and after, but
+-- for how their secrets are sealed.
+with given as (
+  select request_id, before, anew from unnest($1::uuid[], $2::text[], $3::text[]) as g (request_id, before, anew)
+  where without_sealed(before) = without_sealed(anew)
+), mine as (
+  select r.request_id, given.anew from given join requests r on r.request_id = given.request_id and r.body = given.before
+  where $7::text = 'requests' for no key update of r skip locked
+), theirs as (
+  select s.request_id, given.anew::jsonb as anew
+  from given join sessions s on s.request_id = given.request_id and s.document = given.before::jsonb
+  where $7 = 'sessions' for no key update of s skip locked
+), bodies as (
   update requests set body = mine.anew from mine where requests.request_id = mine.request_id
   returning requests.request_id as id
-), noted as (
-  insert into audit (who, action, reason, about, touched)
-  select $4::text, 'keys.reseal', $5::text, $6::jsonb, count(*) from sealed having count(*) > 0
-)
-select id from sealed
-
--- name: reseal_sessions
-with mine as (
-  select s.request_id, given.anew::jsonb as anew
-  from unnest($1::uuid[], $2::text[], $3::text[]) as given (request_id, before, anew)
-  join sessions s on s.request_id = given.request_id and s.document = given.before::jsonb
-  where without_sealed(given.before) = without_sealed(given.anew)
-  for no key update of s skip locked
-), sealed as (
-  update sessions set document = mine.anew from mine where sessions.request_id = mine.request_id
+), documents as (
+  update sessions set document = theirs.anew from theirs where sessions.request_id = theirs.request_id
   returning sessions.request_id as id
+), sealed as (
+  select id from bodies union all select id from documents
 ), noted as (
   insert into audit (who, action, reason, about, touched)
   select $4::text, 'keys.reseal', $5::text, $6::jsonb, count(*) from sealed having count(*) > 0

@@ -358,7 +358,7 @@ returning number, heartbeat
 -- An insert would use up a number each time, even where the worker is there. It brings along what the elected worker
 -- adds up of all workers.
 with alive as (
-  update workers set heartbeat = now(), answered = $10::bigint[] where id = $1 returning id
+  update workers set heartbeat = now(), answered = $10::bigint[], load = $11::jsonb where id = $1 returning id
 ), forgotten as (
   insert into workers (id, host, pid, version, handler, handler_build, settings)
   select $1, $2::text, $3::integer, $4::text, $7::text, $8::text, $9::jsonb where not exists (select from alive)
@@ -390,11 +390,32 @@ from (
 select pg_try_advisory_xact_lock($1, hashtext(current_schema())) as vacant
 
 -- name: sign_off
-with gone as (delete from workers where id = $1)
+-- What people ask of its requests is kept.
+with gone as (
+  delete from workers where id = $1 returning id, host, pid, version, handler, handler_build, started_at
+), kept as (
+  insert into ended_workers (id, host, pid, version, handler, handler_build, started_at)
+  select id, host, pid, version, handler, handler_build, started_at from gone
+  on conflict (id) do update set ended_at = excluded.ended_at
+)
 update leases set worker = null, lease_until = now(), spends_attempt = false where worker = $1
 
 -- name: forget_workers
-delete from workers where heartbeat < now() - make_interval(secs => $1)
+-- Those that were not heard of for so long have ended. Of these there are at most so many ($3), and none that ended
+-- longer ago than requests are kept ($2; null: these are kept for ever).
+with gone as (
+  delete from workers where heartbeat < now() - make_interval(secs => $1)
+  returning id, host, pid, version, handler, handler_build, started_at, heartbeat
+), kept as (
+  insert into ended_workers (id, host, pid, version, handler, handler_build, started_at, ended_at)
+  select id, host, pid, version, handler, handler_build, started_at, heartbeat from gone
+  on conflict (id) do update set ended_at = excluded.ended_at
+)
+delete from ended_workers where id in (
+  select id from ended_workers where ended_at < now() - make_interval(secs => $2)
+  union all
+  (select id from ended_workers order by ended_at desc offset $3)
+)
 
 -- name: answer_later
 -- Finished requests whose response is with nobody, and why. One for the response queue waits until there is room.
@@ -668,10 +689,10 @@ with ended as (
 select * from ended
 
 -- name: pauses
--- What is paused now, and of a worker where it runs.
+-- What is paused now, and of a worker where it runs. The pause of a worker ends with it.
 select p.scope, p.name, p.reason, p.paused_by, p.paused_at, p.ends_at, w.host, w.pid
 from pauses p left join workers w on p.scope = 'worker' and w.id::text = p.name
-where coalesce(p.ends_at > now(), true)
+where coalesce(p.ends_at > now(), true) and (p.scope <> 'worker' or w.id is not null)
 order by p.scope, p.paused_at, p.name
 
 -- name: waiting_of

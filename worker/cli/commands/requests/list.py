@@ -4,6 +4,7 @@ import argparse
 from datetime import UTC, datetime
 
 from rich.table import Table
+from rich.text import Text
 
 from worker.cli import event_loop, exits
 from worker.cli.csv_output import print_csv
@@ -28,9 +29,14 @@ EXAMPLES = """\
 The last received come first, of 5,000 that are looked at (1,250 with --reason).
 Where more have to be looked through, as for a rare --reason, --after goes on
 behind them; the orders of --sort are those of what was looked at.
+
+Where there is little room, ids are cut: their beginning is enough for the other
+commands. What failed then has its code in the place of its status.
 """
 _GROUPS_SHOWN = 5
 _DAY_SECONDS = 86_400
+_WIDE = 130  # columns, for all that is shown of a request
+_SHORT_ID = 18  # characters: enough for commands, also of ids that begin with the time
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,15 +72,30 @@ async def _list(options: argparse.Namespace) -> int:
     elif options.csv:
         print_csv(Listed._fields, found.requests)
     else:
+        console = people()
+        if not console.is_terminal:
+            console.width = max(console.width, _WIDE)
         if found.requests:
-            people().print(table_of(found.requests, datetime.now(UTC)))
+            table = wide_table_of if console.width >= _WIDE else table_of
+            console.print(table(found.requests, datetime.now(UTC)))
         for line in told(wanted, found):
             people().print(plain(line), soft_wrap=False)
     return exits.OK
 
 
 def table_of(requests: list[Listed], now: datetime) -> Table:
-    """Lay out a line for each."""
+    """Lay out a line for each in 80 columns: the code of what failed stands for its status."""
+    table = grid("", "request", "status", "org", "received", "answer", cut=["org"])
+    for each in requests:
+        table.add_row(
+            str(each.request_id)[:_SHORT_ID], _outcome(each), plain(each.org_id or ""),
+            _moment(each.received_at, now), each.response,
+        )  # fmt: skip
+    return table
+
+
+def wide_table_of(requests: list[Listed], now: datetime) -> Table:
+    """Lay out a line for each, with all that there is room for."""
     table = grid(
         "", "request", "status", "code", "org", "att", "received", "took", "answer",
         cut=["code", "org", "answer"],
@@ -85,6 +106,10 @@ def table_of(requests: list[Listed], now: datetime) -> Table:
             str(each.attempt), _moment(each.received_at, now), took(each.took_seconds), each.response,
         )  # fmt: skip
     return table
+
+
+def _outcome(each: Listed) -> Text:
+    return Text(each.code, style=coloured(each.status).style) if each.code else coloured(each.status)
 
 
 def told(wanted: Filter, found: Listing) -> list[str]:

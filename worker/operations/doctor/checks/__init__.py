@@ -3,6 +3,7 @@
 from worker.operations.doctor.checks import (
     cluster,
     connections,
+    handlers,
     kept,
     keys,
     policies,
@@ -29,6 +30,7 @@ ALL: tuple[Check, ...] = (
     *cluster.CHECKS,
     *queues.CHECKS,
     *workers.CHECKS,
+    *handlers.CHECKS,
     *settings.CHECKS,
     *keys.CHECKS,
 )

@@ -1,7 +1,7 @@
 """Looks at what is kept beside requests: pauses, dead letters, and what should have been deleted."""
 
 from worker.operations import dead_letters, steering
-from worker.operations.doctor.finding import Check, Finding, Part, Severity
+from worker.operations.doctor.finding import MOST_COUNTED, Check, Finding, Part, Severity
 from worker.operations.doctor.site import Need, Site
 from worker.operations.doctor.words import at, count, span, word
 from worker.operations.steering import PauseOnRecord
@@ -9,12 +9,11 @@ from worker.operations.steering import PauseOnRecord
 _DEAD_SECONDS = 60.0
 _SESSION_DAYS = 90
 _DAY_SECONDS = 86_400.0
-_MOST_COUNTED = 10_000
 _SHOWN = 3
 
 
 async def _dead(site: Site) -> list[Finding]:
-    rows = await site.database.call("long_dead", _DEAD_SECONDS, _MOST_COUNTED)
+    rows = await site.database.call("long_dead", _DEAD_SECONDS, MOST_COUNTED)
     if not rows:
         return []
     groups = await dead_letters.groups(site.database, dead_letters.Filter(), "reason")
@@ -56,13 +55,13 @@ async def _retention(site: Site) -> list[Finding]:
         "audit": ("rows of the audit", "WORKER_AUDIT_DAYS", settings.audit_days),
     }
     limits = [(days + 1) * _DAY_SECONDS if days else None for _, _, days in kept.values()]
-    (row,) = await site.database.call("retention_behind", *limits, _MOST_COUNTED)
+    (row,) = await site.database.call("retention_behind", *limits, MOST_COUNTED)
     return [
         Finding(
             "retention-behind",
             Severity.WARNING,
             f"{what} older than {variable} ({days:g}) and a day are still there: {row[name]:,}"
-            + ("+" if row[name] >= _MOST_COUNTED else ""),
+            + ("+" if row[name] >= MOST_COUNTED else ""),
             "session-worker workers: retention runs in each of them; an unfinished one that old is told by "
             "stuck-requests; session-worker retention status",
         )

@@ -1,7 +1,7 @@
 """Looks at the requests on record: whether each goes on, and whether it was answered."""
 
 from worker.operations import steering
-from worker.operations.doctor.finding import Check, Finding, Part, Severity
+from worker.operations.doctor.finding import MOST_COUNTED, Check, Finding, Part, Severity
 from worker.operations.doctor.site import Need, Site
 from worker.operations.doctor.words import count, some, span, word
 
@@ -11,7 +11,6 @@ _UNANSWERED_SECONDS = 60.0
 _GIVEN_UP_SECONDS, _GIVEN_UP_WITHIN_SECONDS = 300.0, 3_600.0
 _WAITING_SECONDS = 600.0
 _LOST_LINE_SECONDS = 30.0
-_MOST_COUNTED = 10_000
 _NEWEST = 50_000
 _SHOWN = 3
 
@@ -19,7 +18,7 @@ _SHOWN = 3
 async def _overdue(site: Site) -> list[Finding]:
     if any(each.pause.scope == "all" for each in await steering.pauses(site.database)):
         return []  # which is told by itself, and holds them back as it should
-    ((due, overdue),) = await site.database.call("due_now", _MOST_COUNTED)
+    ((due, overdue),) = await site.database.call("due_now", MOST_COUNTED)
     if overdue <= _OVERDUE_SECONDS:
         return []
     return [
@@ -69,7 +68,7 @@ async def _stuck(site: Site) -> list[Finding]:
 
 
 async def _unanswered(site: Site) -> list[Finding]:
-    waiting = await site.database.call("long_unanswered", _MOST_COUNTED, _UNANSWERED_SECONDS)
+    waiting = await site.database.call("long_unanswered", MOST_COUNTED, _UNANSWERED_SECONDS)
     found = [
         Finding(
             "unanswered",

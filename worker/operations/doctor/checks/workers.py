@@ -1,7 +1,4 @@
-"""Looks at the workers and their handlers, as far as the record tells.
-
-Of a handler that blocks the event loop, and of one whose calls are all in use, only metrics tell.
-"""
+"""Looks at the workers, by what is on record of them."""
 
 import json
 from collections import defaultdict
@@ -9,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from worker.monitoring.profile import Profile, differences
+from worker.monitoring.strain import Load
 from worker.operations.doctor.finding import Check, Finding, Part, Severity
 from worker.operations.doctor.site import Need, Site
 from worker.operations.doctor.words import count, some, span
@@ -17,10 +15,6 @@ from worker.rabbitmq import topology
 _NEEDS = frozenset({Need.TABLES})
 _SILENT_SECONDS = 900.0  # one that was silent for longer, and holds nothing, has been given up
 _ROLLOUT = timedelta(hours=1)
-_LOOKED_AT = 1000  # requests
-_LONG_ENOUGH = 20  # of them: of fewer there is no 99th of a hundred to speak of
-_ACK_SECONDS = 1800  # RabbitMQ's consumer_timeout, unless it was changed
-_HELD_FOR_CALLS = 2  # a delivery is held while the one before it and its own call last
 
 
 class Seen(NamedTuple):
@@ -33,6 +27,7 @@ class Seen(NamedTuple):
     silent_seconds: float
     lives: bool
     in_hand: int
+    load: Load | None  # None: without a handler, or an older version does not say
 
 
 async def seen(site: Site) -> list[Seen]:
@@ -44,7 +39,7 @@ async def seen(site: Site) -> list[Seen]:
             profile=None if row["handler"] is None else
             Profile(row["handler"], row["handler_build"], json.loads(row["settings"] or "{}")),
             started_at=row["started_at"], silent_seconds=row["silent_seconds"], lives=row["lives"],
-            in_hand=row["in_hand"],
+            in_hand=row["in_hand"], load=Load(**json.loads(row["load"])) if row["load"] else None,
         )
         for row in rows
     ]  # fmt: skip
@@ -119,51 +114,6 @@ async def _differ(site: Site) -> list[Finding]:
     ]  # fmt: skip
 
 
-async def _slow(site: Site) -> list[Finding]:
-    """Look at the newest requests that are done: a call that runs takes as long as its request does."""
-    limit = min(await _call_limits(site), default=None)
-    if limit is None:
-        return []
-    (row,) = await site.database.call("handler_times", _LOOKED_AT, aside=True)
-    if row["timeouts"] * 100 > row["looked"]:
-        what = (
-            f"{count(row['timeouts'], 'call')} for the newest {count(row['looked'], 'request')} of this hour "
-            f"took longer than WORKER_HANDLER_TIMEOUT_SECONDS, {limit:g} s"
-        )
-    elif row["ended"] >= _LONG_ENOUGH and row["p99"] > limit / 2:
-        what = (
-            f"1 in 100 of the newest {row['ended']:,} requests of this hour took {row['p99']:,.1f} s or more "
-            f"from its beginning to its end; a call may take {limit:g} s"
-        )
-    else:
-        return []
-    remedy = (
-        "session-worker requests list --sort took; make it faster, or set a higher "
-        "WORKER_HANDLER_TIMEOUT_SECONDS"
-    )
-    return [Finding("handler-slow", Severity.WARNING, what, remedy)]
-
-
-async def _time_out(site: Site) -> list[Finding]:
-    longest = max(await _call_limits(site), default=0.0)
-    held = _HELD_FOR_CALLS * longest
-    if held <= _ACK_SECONDS:
-        return []
-    what = (
-        f"a call of the handler may take {longest:,g} s, and a delivery is held for {held:,g} s then; "
-        f"RabbitMQ takes it back after {_ACK_SECONDS:,} s, unless its consumer_timeout was raised"
-    )
-    milliseconds = int(held * 2000)
-    remedy = f"consumer_timeout = {milliseconds} in rabbitmq.conf, or a lower WORKER_HANDLER_TIMEOUT_SECONDS"
-    return [Finding("broker-time-out", Severity.WARNING, what, remedy)]
-
-
-async def _call_limits(site: Site) -> list[float]:
-    """Return how long a call may take in each live worker that has a handler."""
-    profiles = [profile for _, profile in await live_profiles(site) if profile.handler]
-    return [float(profile.settings.get("handler_timeout_seconds", 0)) for profile in profiles]
-
-
 CHECKS: tuple[Check, ...] = (
     Check("worker-none", Part.WORKERS, Severity.ERROR, "no worker lives", _NEEDS, _none),
     Check(
@@ -177,13 +127,5 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "settings-differ", Part.WORKERS, Severity.WARNING,
         "workers with another handler, build or setting", _NEEDS, _differ,
-    ),
-    Check(
-        "handler-slow", Part.WORKERS, Severity.WARNING,
-        "calls of the handler that take too long, or nearly", _NEEDS, _slow,
-    ),
-    Check(
-        "broker-time-out", Part.WORKERS, Severity.WARNING,
-        "deliveries that a handler may hold for longer than RabbitMQ lets it", _NEEDS, _time_out,
     ),
 )  # fmt: skip
