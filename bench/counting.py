@@ -16,7 +16,6 @@ from bench import report
 from bench.contenders import THIS_WORKER
 from bench.stage import (
     Servers,
-from worker.rabbitmq.eager_reading import Arrived
     Site,
     a_site,
     check_work,
@@ -27,6 +26,7 @@ from worker.rabbitmq.eager_reading import Arrived
     until_quiet,
     until_up,
 )
+from worker.rabbitmq.eager_reading import Arrived
 
 SUITE = "counting"
 GOAL = 0.03

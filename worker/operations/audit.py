@@ -56,7 +56,8 @@ async def entries(
     action: str | None = None,
 ) -> list[Entry]:
     """List changes, the newest first. `before`: those with a smaller number; `action`: how it begins. The
-    steps of one operation are one entry, with the number and the time of its first step, and the sum of what they touched.
+    steps of one operation are one entry, with the number and the time of its first step, and the sum of what
+    they touched.
     """
     found: dict[str | int, Entry] = {}
     at_once = max(most, _AT_ONCE)
