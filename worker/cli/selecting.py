@@ -16,7 +16,6 @@ from worker.cli.lookup_database import LookupDatabase, open_database
 from worker.cli.needed_settings import settings_for
 from worker.cli.options import encodable, json_option, wait_option, words
 from worker.cli.output import emit, say
-from worker.cli.selection_words import as_record, in_words, told
 from worker.cli.servers import broker_for
 from worker.cli.steering import by_option
 from worker.cli.tables import bystanders, people, plain
@@ -27,6 +26,7 @@ from worker.operations import listing, search, selections
 from worker.operations.acting import Acting
 from worker.operations.bulk import LEAST_A_SECOND, MOST_A_SECOND, Bulk, NotOurs
 from worker.operations.filters import Filter
+from worker.operations.selection_words import as_record, in_words, told
 from worker.operations.selections import Action, Outcome, Preview, Result, Selection
 from worker.rabbitmq.one_by_one import OneByOne
 from worker.rabbitmq.topology import names_for

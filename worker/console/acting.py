@@ -8,11 +8,10 @@ and goes on to the page that shows what came of it (303), where the audit's line
 the address, as ever: `/requests/actions/retry?org=org-7&status=failed`.
 """
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
-from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -23,10 +22,8 @@ from worker.console.forms import form_of, reason_of
 from worker.console.problems import bad
 from worker.console.render import page
 from worker.console.route import GET, POST, Route
-from worker.operations import audit, selections
+from worker.operations import audit
 from worker.operations.bulk import LEAST_A_SECOND, MOST_A_SECOND
-from worker.operations.selections import Action as SelectionAction
-from worker.operations.selections import Selection
 
 DEFAULT_RATE = 50.0
 
@@ -87,9 +84,10 @@ def routes_of(base: str, action: Action) -> tuple[Route, Route]:
         form = await form_of(request)
         desk = desk_of(request)
         asked = Asked(request, desk, form, reason_of(form))
+        before = await _last_line(desk)
         where = await action.carry_out(asked)
-        line = await audit.entries(desk.database, who=desk.who.signature, most=1)
-        return RedirectResponse(_with_line(where, line[0].number if line else None), HTTPStatus.SEE_OTHER)
+        line = await _last_line(desk)
+        return RedirectResponse(_with_line(where, line if line != before else None), HTTPStatus.SEE_OTHER)
 
     return (
         Route(path, GET, action.right, show, action.name),
@@ -97,29 +95,10 @@ def routes_of(base: str, action: Action) -> tuple[Route, Route]:
     )
 
 
-async def frozen(
-    asked: Asked,
-    action: SelectionAction,
-    chosen: AsyncIterable[Sequence[UUID]],
-    *,
-    chosen_by: Mapping[str, object],
-    options: Mapping[str, object],
-) -> str:
-    """Freeze what is chosen now, begin to work on it in the background, and return the path of its page.
-
-    `chosen`: `selections.matching(desk.database, filter)`, or the ids that were marked. The form's field
-    `rate` says how many in a second.
-    """
-    desk = asked.desk
-    selection: Selection = await selections.freeze(
-        desk.database, action, chosen, chosen_by=chosen_by, options=options, who=desk.who.signature,
-        reason=asked.reason, rate=rate_of(asked.form),
-    )  # fmt: skip
-    if not selection.chosen:
-        await selections.drop(desk.database, selection.id)
-        raise bad("No request matches any more. Nothing was done.")
-    desk.works.begin(selection, by=desk.who.signature, reason=asked.reason)
-    return str(asked.request.app.url_path_for("selection", id=selection.id))
+async def _last_line(desk: Desk) -> int | None:
+    """Return the number of the last line of the audit that is theirs."""
+    lines = await audit.entries(desk.database, who=desk.who.signature, most=1)
+    return lines[0].number if lines else None
 
 
 def rate_field() -> Field:

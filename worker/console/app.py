@@ -194,6 +194,9 @@ async def _told(request: Request, problem: Exception) -> Response:
         }  # fmt: skip
         response = Response(json.dumps(told), problem.status, media_type="application/problem+json")
     else:
+        desk: Desk = request.state.desk
+        if desk.somebody is not None and not hasattr(request.state, "top"):
+            request.state.top = await topbar.look(desk)
         response = page(request, "problem.html", status=problem.status, problem=problem)
     if problem.retry_after is not None:
         response.headers["Retry-After"] = str(problem.retry_after)

@@ -49,5 +49,11 @@ async def entries(
     return [Entry(**{**row, "about": _told(row["about"])}) for row in rows]
 
 
+async def of_selection(database: Database, selection_id: str, most: int = 20) -> list[Entry]:
+    """List what was done with a selection, the first first."""
+    rows = await database.call("audit_of_selection", selection_id, most, aside=True)
+    return [Entry(**{**row, "about": _told(row["about"])}) for row in rows]
+
+
 def _told(about: str) -> dict[str, Any]:
     return {name: value for name, value in json.loads(about).items() if value is not None}

@@ -42,22 +42,29 @@ class Bulk:
     async def run(
         self, report: Callable[[Selection], None], *, by: str, reason: str | None, patience: float
     ) -> Selection:
+        """Begin, and work until nothing is left; return how it ended. Raises what both of them raise."""
+        await self.begin(by=by, reason=reason)
+        return await self.work(report, patience=patience)
+
+    async def begin(self, *, by: str, reason: str | None) -> None:
+        """Take the selection for this process alone. Raises NotOurs."""
+        begun = await self._database.call(
+            "begin_selection", self._selection.id, self._runner, by, reason, SILENT_SECONDS, aside=True
+        )
+        if not begun:
+            raise NotOurs(await self._whose())
+
+    async def work(self, report: Callable[[Selection], None], *, patience: float) -> Selection:
         """Work until nothing is left, and return how it ended. Raises NotOurs, and PublishInterrupted when
         the broker was away for longer than the patience; then, and when it is cancelled, the selection is
         stopped and may be continued.
         """
-        key = self._selection.id
-        begun = await self._database.call(
-            "begin_selection", key, self._runner, by, reason, SILENT_SECONDS, aside=True
-        )
-        if not begun:
-            raise NotOurs(await self._whose())
         try:
             while await self._next(patience):
                 report(await self._now())
         finally:
             with suppress(Exception):  # Postgres may be what has failed; then it is seen to be silent
-                await self._database.call("end_selection", key, self._runner, aside=True)
+                await self._database.call("end_selection", self._selection.id, self._runner, aside=True)
         return await self._now()
 
     async def _next(self, patience: float) -> bool:

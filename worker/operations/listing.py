@@ -67,14 +67,17 @@ class Listing(NamedTuple):
 
 async def page(database: Database, wanted: Filter, shown: Page) -> Listing:
     """List what matches, and count it: by the kept counts where they tell it, else among those looked at."""
-    found = await matching(database, wanted, shown, at_least=GROUPED)
-    rows = await database.call("listed", found.ids[: shown.limit], aside=True)
+    return await page_of(database, wanted, shown, await matching(database, wanted, shown, at_least=GROUPED))
+
+
+async def page_of(database: Database, wanted: Filter, shown: Page, found: Found) -> Listing:
+    """Make the page of what was found, as above."""
     groups: dict[str, list[tuple[str, int]]] = {"reason": [], "build": []}
     for by, name, number in await database.call("grouped", found.ids[:GROUPED], aside=True):
         groups[by].append((name, number))
     kept = await _kept(database, wanted)
     return Listing(
-        requests=[Listed(**row) for row in rows],
+        requests=await listed(database, found.ids[: shown.limit]),
         number=found.matching if kept is None else kept,
         exact=kept is not None or (not found.cut and shown.after is None),
         reasons=groups["reason"],
@@ -83,6 +86,11 @@ async def page(database: Database, wanted: Filter, shown: Page) -> Listing:
         cut=found.cut,
         more=found.more,
     )
+
+
+async def listed(database: Database, ids: Sequence[UUID]) -> list[Listed]:
+    """Read these requests as a list shows them, in this order; one that is gone meanwhile is left out."""
+    return [Listed(**row) for row in await database.call("listed", ids, aside=True)]
 
 
 async def matching(database: Database, wanted: Filter, shown: Page, *, at_least: int = 0) -> Found:

@@ -18,6 +18,7 @@ Action = Literal["retry", "resend", "cancel"]
 State = Literal["prepared", "running", "stopped", "done"]
 MOST_CHOSEN = 100_000  # in one selection
 SILENT_SECONDS = 15.0  # a process that was not seen for so long works on its selection no more
+FORGOTTEN_SECONDS = 86_400.0
 _LISTED = 50
 _ADDED_AT_ONCE = 5_000
 
@@ -109,9 +110,10 @@ async def freeze(
     who: str,
     reason: str | None,
     rate: float,
+    selection_id: str | None = None,
 ) -> Selection:
-    """Make a selection of what is chosen now. Nothing is done with it yet."""
-    selection_id = secrets.token_hex(4)
+    """Make a selection of what is chosen now; the same id is the same one. Nothing is done with it yet."""
+    selection_id = selection_id or secrets.token_hex(4)
     await database.call(
         "make_selection", selection_id, action, json.dumps(chosen_by, default=str), json.dumps(options), who,
         reason, rate, aside=True,
@@ -135,12 +137,23 @@ async def _add(database: Database, selection_id: str, part: Sequence[UUID]) -> N
 
 
 async def preview(database: Database, selection_id: str) -> Preview:
-    return Preview(**(await database.call("preview_selection", selection_id, DIRECT_REPLY, aside=True))[0])
+    """Look what is in a selection."""
+    return Preview(**(await database.call("preview", selection_id, [], DIRECT_REPLY, aside=True))[0])
+
+
+async def preview_of(database: Database, ids: Sequence[UUID]) -> Preview:
+    """Look what a selection of these would hold, before there is one."""
+    return Preview(**(await database.call("preview", None, ids, DIRECT_REPLY, aside=True))[0])
 
 
 async def drop(database: Database, selection_id: str) -> None:
     """Forget a selection that nothing was done with."""
     await database.call("drop_selection", selection_id, aside=True)
+
+
+async def drop_forgotten(database: Database) -> None:
+    """Forget those that were only looked at, a day ago or longer."""
+    await database.call("drop_forgotten_selections", FORGOTTEN_SECONDS, aside=True)
 
 
 async def selections(database: Database, selection_id: str | None = None) -> list[Selection]:

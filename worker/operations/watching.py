@@ -32,8 +32,7 @@ class Watch:
         A request counts while it is among the newest of those that match.
         """
         found = await listing.matching(self._database, self._wanted, Page(limit=NEWEST))
-        rows = await self._database.call("listed", found.ids, aside=True)
-        requests = [Listed(**row) for row in rows]
+        requests = await listing.listed(self._database, found.ids)
         before, self._seen = self._seen, {each.request_id: _state(each) for each in requests}
         if before is None:
             return []

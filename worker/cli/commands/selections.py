@@ -12,10 +12,10 @@ from worker.cli.options import encodable, json_option, wait_option, words
 from worker.cli.output import emit
 from worker.cli.record_tables import at
 from worker.cli.selecting import follow_options, installation, work_on
-from worker.cli.selection_words import as_record, in_words, told
 from worker.cli.steering import by_option
 from worker.cli.tables import grid, people, plain
 from worker.operations import selections
+from worker.operations.selection_words import as_record, in_words, told
 from worker.operations.selections import Selection
 
 EXAMPLES = """\

@@ -97,6 +97,19 @@
   });
   document.addEventListener("change", show);
 
+  // Without a secure connection a browser has no clipboard: then there is no button either.
+  const copies = () => {
+    for (const button of document.querySelectorAll("[data-copy]")) button.hidden = !navigator.clipboard;
+  };
+  document.addEventListener("click", async (event) => {
+    const button = event.target instanceof Element && event.target.closest("[data-copy]");
+    if (!button) return;
+    await navigator.clipboard.writeText(button.dataset.copy);
+    button.textContent = "copied";
+  });
+  document.addEventListener("htmx:afterSettle", copies);
+  copies();
+
   // A page asks for itself again only while somebody looks at it, and disturbs nobody who writes or chooses.
   document.addEventListener("htmx:beforeRequest", (event) => {
     if (event.target.id !== "main") return;

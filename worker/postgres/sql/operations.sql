@@ -125,6 +125,104 @@ select 'build', w.handler_build, count(*) from requests r join workers w on w.id
 where r.request_id = any ($1) and w.handler_build <> '' group by 2
 order by 1, 3 desc, 2
 
+-- name: facets
+-- What these requests have in common: the most frequent $2 of each kind, and how many there are of it. And when they
+-- were received: in which of $5 parts of the time between $3 and $4 (null: the first and the last of them), by state.
+with these as materialized (
+  select l.org_id, l.code, l.worker, l.state, l.received_at
+  from unnest($1::uuid[]) as given (request_id) join listed_requests l on l.request_id = given.request_id
+), by_worker as (
+  select worker, count(*) as number from these where worker is not null group by 1
+), grouped as (
+  select 'org' as by, org_id as name, count(*) as number from these where org_id is not null group by 2
+  union all
+  select 'code', code, count(*) from these where code is not null group by 2
+  union all
+  select 'worker', coalesce(w.host || ':' || w.pid, b.worker::text), sum(b.number)::bigint
+  from by_worker b left join workers w on w.id = b.worker group by 2
+  union all
+  select 'build', w.handler_build, sum(b.number)::bigint
+  from by_worker b join workers w on w.id = b.worker where w.handler_build <> '' group by 2
+), ranked as (
+  select
+    by, name, number, count(*) over (partition by by) as kinds,
+    row_number() over (partition by by order by number desc, name) as place
+  from grouped
+), whole as (
+  select
+    first_at, last_at,
+    greatest(extract(epoch from last_at - first_at)::double precision / $5, 0.001) as width
+  from (
+    select
+      coalesce($3::timestamptz, min(received_at)) as first_at, coalesce($4::timestamptz, max(received_at)) as last_at
+    from these
+  ) as bounds
+), parts as (
+  select
+    state, first_at, last_at, greatest(0, least($5::integer - 1, floor(
+      extract(epoch from received_at - first_at)::double precision / width
+    )::integer)) as part
+  from these, whole
+)
+select by, name, number, kinds, null::integer as part, null::timestamptz as first_at, null::timestamptz as last_at, place
+from ranked where place <= $2::integer
+union all
+select 'when', state, count(*), null, part, first_at, last_at, null from parts group by state, part, first_at, last_at
+order by by, place
+
+-- name: orgs_like
+-- The organisations with the most requests whose name has this in it.
+select org_id as name, sum(number)::bigint as number from (
+  select org_id, number from request_counts
+  union all
+  select org_id, number from unfolded_changes
+) as kept
+where strpos(lower(org_id), lower($1::text)) > 0
+group by 1 having sum(number) > 0 order by 2 desc, 1 limit $2::integer
+
+-- name: failures
+-- What the last failures in a time have in common: of each of these codes ($1), or of an organisation ($2), $5 at most
+-- are looked at. `parts`: in which of $6 parts of the time between $3 and $8 each of a group was received.
+with looked as materialized (
+  select f.* from unnest($1::text[]) as wanted (code)
+  cross join lateral (
+    select r.request_id, r.error_code, r.org_id, r.worker, r.received_at, r.response from requests r
+    where $2::text is null and r.error_code = wanted.code and r.received_at >= $3::timestamptz
+      and r.received_at < $4::timestamptz
+    order by r.received_at desc limit $5::integer
+  ) as f
+  union all
+  (
+    select r.request_id, r.error_code, r.org_id, r.worker, r.received_at, r.response from requests r
+    where r.org_id = $2 and r.error_code is not null and r.received_at >= $3 and r.received_at < $4
+    order by r.received_at desc limit $5
+  )
+), told as (
+  select
+    l.error_code as code, coalesce(a.reason, left(l.response::json ->> 'error', 500)) as reason, a.place,
+    w.handler_build as build, l.request_id, l.org_id, l.received_at, floor(
+      extract(epoch from l.received_at - $3)::double precision
+      / greatest(extract(epoch from $8::timestamptz - $3)::double precision / $6::integer, 0.001)
+    )::integer as part
+  from looked l
+  left join lateral (
+    select reason, place, worker from attempts where request_id = l.request_id order by attempt desc limit 1
+  ) as a on true
+  left join workers w on w.id = coalesce(a.worker, l.worker)
+  where l.error_code = any ($1)
+), grouped as (
+  select
+    code, reason, place, nullif(build, '') as build, count(*) as number, min(received_at) as first_at,
+    max(received_at) as last_at, count(distinct org_id) as orgs,
+    (array_agg(request_id order by received_at desc))[1] as example, array_agg(part) as parts,
+    count(*) over () as kinds, sum(count(*)) over (partition by code)::bigint as of_code,
+    min(min(received_at)) over (partition by code) as code_reached
+  from told group by 1, 2, 3, 4
+)
+select (select count(*) from looked) as looked, (select min(received_at) from looked) as reached, grouped.*
+from (select) as once left join grouped on true
+order by number desc, last_at desc, code, reason limit $7::integer
+
 -- name: counts
 -- How many there are: of all (null), or of one organisation.
 select status, code, sum(number)::bigint as number from (
@@ -274,13 +372,19 @@ returning chosen
 -- One that nobody wanted after a look at it.
 delete from selections where id = $1 and state = 'prepared'
 
--- name: preview_selection
--- What is in it: how many, of whom, since when, and where their answers go.
+-- name: drop_forgotten_selections
+delete from selections where state = 'prepared' and made_at < now() - make_interval(secs => $1)
+
+-- name: preview
+-- What is in a selection, or would be in one of these: how many, of whom, since when, and where their answers go.
 with chosen as (
   select r.org_id, r.status, r.received_at, r.reply_to, strpos(r.body, '"sealed:v1:') > 0 as has_secrets,
     exists (select from retries_noted t where t.request_id = i.request_id and t.sent) as retried
-  from selection_items i join requests r on r.request_id = i.request_id
-  where i.selection = $1
+  from (
+    select request_id from selection_items where selection = $1::text
+    union all
+    select request_id from unnest($2::uuid[]) as given (request_id)
+  ) as i join requests r on r.request_id = i.request_id
 ), by_org as (
   select coalesce(org_id, '') as org_id, count(*) as number from chosen group by 1
 )
@@ -289,8 +393,8 @@ select
   count(*) filter (where status = 'failed') as failed, count(*) filter (where status = 'completed') as completed,
   count(*) filter (where retried) as retried,
   count(*) filter (where reply_to is null) as to_response_queue,
-  count(*) filter (where starts_with(reply_to, $2)) as to_direct_replies,
-  count(distinct reply_to) filter (where not starts_with(reply_to, $2)) as reply_queues,
+  count(*) filter (where starts_with(reply_to, $3)) as to_direct_replies,
+  count(distinct reply_to) filter (where not starts_with(reply_to, $3)) as reply_queues,
   (select count(*) from by_org) as orgs,
   coalesce((
     select array_agg(org_id order by number desc, org_id)
@@ -410,6 +514,12 @@ select
   coalesce(runner_seen > now() - make_interval(secs => $2), false) and state = 'running' as alive
 from selections where coalesce(id = $1::text, $1 is null)
 order by made_at desc limit $3
+
+-- name: audit_of_selection
+-- What was done with a selection, the first first.
+select a.number, a.at, a.who, a.role, a.action, a.reason, a.about, a.touched
+from selections s join audit a on a.at >= s.made_at and a.about ->> 'selection' = s.id
+where s.id = $1 order by a.number limit $2::integer
 
 -- name: outcomes_of_selection
 -- What came of its requests so far, the most frequent first: why they were skipped or could not be sent.

@@ -554,7 +554,7 @@ select retired, reached from retire_requests(make_interval(secs => $1), $2, $3)
 -- One request as people ask for it.
 select
   r.request_id, r.status, r.attempt, r.org_id, r.user_id, r.session_id, r.response, r.error_code, r.reply_to,
-  r.correlation_id, r.deadline_at, r.received_at, r.started_at, r.due_at, r.finished_at, r.published_at,
+  r.correlation_id, r.traceparent, r.deadline_at, r.received_at, r.started_at, r.due_at, r.finished_at, r.published_at,
   r.undelivered, r.undelivered_at, r.answer_at, r.worker, l.lease_until, l.worker as lease_worker,
   w.reason as waits_for, w.until as waits_until, w.pause_reason, w.paused_by,
   (select t.request_id from retries t where t.retried_as = r.request_id) as retry_of,

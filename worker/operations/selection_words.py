@@ -1,10 +1,9 @@
 """Says what is in a selection, and what became of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from worker.cli.record_tables import at
-from worker.operations.selections import Outcome, Preview, Result, Selection
+from worker.operations.selections import Action, Outcome, Preview, Result, Selection
 
 _DONE = {"retry": "sent anew", "resend": "sent again", "cancel": "asked to be cancelled"}
 
@@ -13,12 +12,15 @@ def in_words(selection: Selection, preview: Preview) -> list[str]:
     """Say what is in a selection, and what would be done."""
     if not selection.chosen:
         return ["no request matches: nothing to do"]
-    lines = [
-        f"selection {selection.id} (frozen {at(selection.made_at)[11:19]}): "
-        f"{_counted(preview.requests, 'request')}, {_orgs(preview)}, oldest "
-        + (at(preview.oldest)[:19] if preview.oldest else "unknown")
-    ]
-    if selection.action == "retry":
+    first, *rest = would_be(selection.action, selection.options, selection.rate, preview)
+    return [f"selection {selection.id} (frozen {selection.made_at:%H:%M:%S}): {first}", *rest]
+
+
+def would_be(action: Action, options: Mapping[str, Any], rate: float, preview: Preview) -> list[str]:
+    """Say what would be done to those that a look has found."""
+    oldest = f"{preview.oldest:%Y-%m-%d %H:%M:%S}" if preview.oldest else "unknown"
+    lines = [f"{_counted(preview.requests, 'request')}, {_orgs(preview)}, oldest {oldest}"]
+    if action == "retry":
         secrets = f", {preview.with_secrets} with secrets (opened and sealed anew)"
         lines.append(
             f"each of {preview.failed - preview.retried} that failed becomes a new request, linked to the old"
@@ -26,24 +28,24 @@ def in_words(selection: Selection, preview: Preview) -> list[str]:
         )
         if left := preview.requests - preview.failed + preview.retried:
             lines.append(f"{left} did not fail, or were retried before, and are left alone")
-    if selection.action in ("retry", "resend"):
-        lines.append(_answers(selection, preview))
-    if (seconds := preview.requests / selection.rate) > 1:
-        lines.append(f"at {selection.rate:g}/s about {seconds:.0f} s")
+    if action in ("retry", "resend"):
+        lines.append(_answers(action, options, preview))
+    if (seconds := preview.requests / rate) > 1:
+        lines.append(f"at {rate:g}/s about {seconds:.0f} s")
     return lines
 
 
-def _answers(selection: Selection, preview: Preview) -> str:
-    if to := selection.options.get("to"):
+def _answers(action: Action, options: Mapping[str, Any], preview: Preview) -> str:
+    if to := options.get("to"):
         return f"all answers go to {to}"
-    if selection.options.get("answer") == "none":
+    if options.get("answer") == "none":
         return "all answers go to the response queue"
     own = preview.requests - preview.to_response_queue - preview.to_direct_replies
     parts = [f"{own} to {_counted(preview.reply_queues, 'reply queue')} of requesters"] if own else []
     if preview.to_response_queue:
         parts.append(f"{preview.to_response_queue} to the response queue")
     if preview.to_direct_replies:
-        to = "are left alone" if selection.action == "resend" else "to the response queue"
+        to = "are left alone" if action == "resend" else "to the response queue"
         parts.append(f"{preview.to_direct_replies} of calls that wait no more {to}")
     return "answers: " + ", ".join(parts)
 
