@@ -4,10 +4,12 @@ import html
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import httpx
+from support.harness import eventually
 
 from worker.console.access import Role
 from worker.console.app import make_app
@@ -62,6 +64,17 @@ async def open_console(settings: Settings, folder: Path, **changes: Any) -> Asyn
     mine = settings.model_copy(update={"console": True, "console_tokens_file": str(file), **changes})
     async with make_app(mine, Health(Readiness(()), None)) as app, AsyncExitStack() as exits:
         yield Console(exits, app, tokens, file)
+
+
+async def reached(console: Console) -> Console:
+    """Wait until the console has reached Postgres, and return it."""
+    client = await console.bearer("viewer")
+
+    async def look() -> bool:
+        return (await client.get("/audit")).status_code != HTTPStatus.SERVICE_UNAVAILABLE
+
+    await eventually(look)
+    return console
 
 
 async def act(client: httpx.AsyncClient, path: str, **fields: str) -> httpx.Response:

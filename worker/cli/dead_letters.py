@@ -132,17 +132,6 @@ def agreed(options: argparse.Namespace, question: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def about(which: Filter, **more: object) -> dict[str, Any]:
-    """Say for the audit how the messages were chosen."""
-    chosen = {name: value for name, value in which._asdict().items() if value is not None and name != "state"}
-    if which.ids is not None:
-        chosen["ids"] = [str(each) for each in which.ids]
-    given = {
-        name: value.isoformat() if hasattr(value, "isoformat") else value for name, value in chosen.items()
-    }
-    return {"dead_letters": given, **{name: value for name, value in more.items() if value}}
-
-
 def table_of(groups: Sequence[Group], name: str) -> Any:  # noqa: ANN401 — a table of rich
     table = grid("", name, "messages", "first", "last", "from", "example", wrap=[name, "from"])
     for group in groups:

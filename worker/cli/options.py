@@ -1,14 +1,12 @@
 """Options that several commands have, and what the value of an option may be."""
 
 import argparse
-import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from worker.messages import moments
+from worker.operations import steering
 
-_FROM_NOW = re.compile(r"\+(\d{1,5})([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _LONGEST_WORDS = 500
 
 
@@ -65,12 +63,10 @@ def moment(text: str) -> datetime:
 
 def moment_or_time_from_now(text: str) -> datetime | timedelta:
     """Read a time as `moment` does, or how far ahead it is, as +30m, +2h or +1d."""
-    if found := _FROM_NOW.fullmatch(text.strip()):
-        return timedelta(**{_UNITS[found[2]]: int(found[1])})
     try:
-        return moments.moment(text)
+        return steering.moment_or_time_from_now(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"is {error}, nor a time from now as +30m, +2h or +1d") from None
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def words(text: str) -> str:

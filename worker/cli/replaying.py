@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from worker.cli import exits
-from worker.cli.dead_letters import about, agreed, preview, selected
+from worker.cli.dead_letters import agreed, preview, selected
 from worker.cli.exits import CommandError
 from worker.cli.looking import looked_up
 from worker.cli.lookup_database import LookupDatabase
@@ -72,9 +72,11 @@ async def replay(
             raise CommandError(exits.FAILED, "nothing is sent: all of them would only fail again")
         if not agreed(options, f"Send {going:,} at {options.rate:g}/s, about {going / options.rate:,.0f} s?"):
             return exits.OK
-        what = about(
-            which, to=to, edits=[f"{one.do} {'.'.join(one.path)}" for one in edits], editor=bool(edit)
-        )
+        more = {"to": to, "edits": [f"{one.do} {'.'.join(one.path)}" for one in edits], "editor": bool(edit)}
+        what: dict[str, object] = {
+            "dead_letters": which.told,
+            **{name: value for name, value in more.items() if value},
+        }
         return await _send(options, settings, replaying(), ids, what)
 
 

@@ -1,7 +1,6 @@
 """What the commands have in common that delete what is old: count, say so, ask, and delete."""
 
 import argparse
-import re
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
@@ -11,20 +10,19 @@ from worker.cli.long_works import audit_options, progress, rate_option
 from worker.cli.options import json_option, wait_option
 from worker.cli.output import emit, say
 from worker.cli.steering import say_lines
+from worker.operations import retention
 from worker.operations.retention import Old
 
-_AGE = re.compile(r"(\d{1,4})([hd])")
-_UNITS = {"h": "hours", "d": "days"}
 _USUAL_RATE = 2_000.0
 _Report = Callable[[Old], None]
 
 
 def age(text: str) -> timedelta:
     """Read how long ago something has to be, as 12h or 7d."""
-    found = _AGE.fullmatch(text.strip())
-    if not found or not int(found[1]):
-        raise argparse.ArgumentTypeError("must be how long ago, as 12h or 7d")
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    try:
+        return retention.age(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be {error}") from None
 
 
 def deletion_options(parser: argparse.ArgumentParser) -> None:

@@ -30,6 +30,7 @@ from worker.console.routes import ROUTES
 from worker.console.servers import Servers, problem_of, reaching
 from worker.console.tokens import MARK
 from worker.console.working import Works
+from worker.operations.long_works import LongWorks
 from worker.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -57,6 +58,7 @@ class Console:
         self.health = health
         self.doorkeeper = Doorkeeper(settings)
         self.works = Works(settings, servers)
+        self.long_works = LongWorks(settings, servers.broker)
         self.checkup = Checkup(settings)
         self.environment = Environment(settings.environment_name, settings.environment_color)
 
@@ -77,6 +79,7 @@ async def make_app(settings: Settings, health: Health) -> AsyncIterator[ASGIApp]
             yield _around(app)
         finally:
             await console.works.close()
+            await console.long_works.close()
             await console.checkup.close()
 
 
@@ -117,8 +120,9 @@ async def _answer(row: Route, request: Request) -> Response:
 async def _received(console: Console, request: Request) -> tuple[Desk, str | None]:
     """Make the desk of a request, with whoever asks, and the cookie by which their session goes on."""
     desk = Desk(
-        settings=console.settings, servers=console.servers, works=console.works, checkup=console.checkup,
-        now=_now(), environment=console.environment, doorkeeper=console.doorkeeper, somebody=None,
+        settings=console.settings, servers=console.servers, works=console.works,
+        long_works=console.long_works, checkup=console.checkup, now=_now(), environment=console.environment,
+        doorkeeper=console.doorkeeper, somebody=None,
     )  # fmt: skip
     request.state.desk = desk  # for the page of a problem in what follows
     seen = console.doorkeeper.look(request, desk.now.timestamp())

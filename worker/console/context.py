@@ -13,6 +13,7 @@ from worker.console.doorkeeper import Doorkeeper
 from worker.console.problems import lacks
 from worker.console.servers import Servers
 from worker.console.working import Works
+from worker.operations.long_works import LongWorks
 from worker.postgres.database import Database
 from worker.rabbitmq.connection import Broker
 from worker.settings import Settings
@@ -36,6 +37,8 @@ class Desk:
     servers: Servers
     works: Works
     """Works on selections in the background."""
+    long_works: LongWorks
+    """Does what else takes long."""
     checkup: Checkup
     """What the doctor has found lately."""
     doorkeeper: Doorkeeper

@@ -33,7 +33,7 @@ def shown(body: bytes) -> str:
     try:
         return masked_text(body.decode())
     except UnicodeDecodeError:
-        return _dump(body)
+        return dumped(body, ": --raw writes all of them")
 
 
 def masked_text(text: str) -> str:
@@ -58,12 +58,16 @@ def _mask_element(found: re.Match[str]) -> str:
     return f"<{found['name']}{found['rest']}>{MASK}"
 
 
-def _dump(body: bytes) -> str:
+def dumped(body: bytes, more: str = "") -> str:
+    """Show the first bytes of a body, as numbers and as letters; what looks like a credential is masked.
+    `more`: where those are that are left out.
+    """
+    body = masked_text(body.decode("latin-1")).encode("latin-1")
     lines = []
     for start in range(0, min(len(body), _DUMPED_BYTES), _PER_LINE):
         part = body[start : start + _PER_LINE]
         text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in part)  # noqa: PLR2004 — printable ASCII
         lines.append(f"{start:06x}  {part.hex(' '):<{3 * _PER_LINE}} {text}")
     if len(body) > _DUMPED_BYTES:
-        lines.append(f"… {len(body) - _DUMPED_BYTES:,} bytes more: --raw writes all of them")
+        lines.append(f"… {len(body) - _DUMPED_BYTES:,} bytes more{more}")
     return "\n".join(lines)

@@ -43,9 +43,10 @@ async def entries(
     until: datetime | None = None,
     before: int | None = None,
     most: int = 50,
+    action: str | None = None,
 ) -> list[Entry]:
-    """List changes, the newest first; `before`: those with a smaller number."""
-    rows = await database.call("list_audit", org, who, since, until, before, most, aside=True)
+    """List changes, the newest first; `before`: those with a smaller number; `action`: how it begins."""
+    rows = await database.call("list_audit", org, who, since, until, before, most, action, aside=True)
     return [Entry(**{**row, "about": _told(row["about"])}) for row in rows]
 
 

@@ -32,6 +32,17 @@ class Filter(NamedTuple):
         """Tell whether it leaves all questions open."""
         return self[1:] == Filter()[1:]
 
+    @property
+    def told(self) -> dict[str, Any]:
+        """What was asked for, as the audit keeps it."""
+        given = {name: value for name, value in self._asdict().items() if value is not None}
+        del given["state"]
+        if self.ids is not None:
+            given["ids"] = [str(each) for each in self.ids]
+        return {
+            name: value.isoformat() if isinstance(value, datetime) else value for name, value in given.items()
+        }
+
 
 class Group(NamedTuple):
     """Dead letters that have something in common."""
@@ -87,9 +98,9 @@ async def groups(database: Database, which: Filter, by: Grouping) -> list[Group]
     return [Group(**{**row, "apps": tuple(row["apps"] or ())}) for row in rows]
 
 
-async def page(database: Database, which: Filter, most: int) -> Page:
-    """List the newest that the filter finds."""
-    rows = await database.call("dead_letter_list", *_given(which), most, aside=True)
+async def page(database: Database, which: Filter, most: int, after: UUID | None = None) -> Page:
+    """List the newest that the filter finds, those that follow `after`."""
+    rows = await database.call("dead_letter_list", *_given(which), most, after, aside=True)
     return Page([_listed(row) for row in rows], rows[0]["found"] if rows else 0)
 
 

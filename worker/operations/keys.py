@@ -50,14 +50,17 @@ def _nobody_asks(_place: Place, _looked: int) -> None:
 
 
 async def rows_by_key(
-    database: Database, places: Collection[Place] = PLACES, report: _Report = _nobody_asks
+    database: Database,
+    places: Collection[Place] = PLACES,
+    report: _Report = _nobody_asks,
+    most_unfinished: int = _MOST_UNFINISHED,
 ) -> list[SealedRows]:
     """Count the rows of these places by the key that they need. `report` is told how many have been looked
-    at. Of unfinished requests at most 100,000 are counted each way that leads to them.
+    at. Of unfinished requests at most so many are counted each way that leads to them.
     """
     found: _Found = Counter()
     if "unfinished" in places:
-        await _count_unfinished(database, found)
+        await _count_unfinished(database, found, most_unfinished)
     if "custody" in places:
         await _count_dead_letters(database, found, report)
     if "finished" in places or "repeats" in places:
@@ -73,8 +76,8 @@ async def keys_of_workers(database: Database, lease_seconds: float) -> list[Keys
     return [KeysOfWorker(row["worker"], tuple(filter(None, row["keys"].split(",")))) for row in rows]
 
 
-async def _count_unfinished(database: Database, found: _Found) -> None:
-    for row in await database.call("keys_of_unfinished", _MOST_UNFINISHED, aside=True):
+async def _count_unfinished(database: Database, found: _Found, most: int) -> None:
+    for row in await database.call("keys_of_unfinished", most, aside=True):
         for key in _keys_of_body(row):
             found[key, "unfinished"] += row["number"]
 

@@ -1,14 +1,18 @@
 """Gives an overview: of organisations, of workers and of queues."""
 
+import json
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
+from worker.monitoring.profile import Profile, differences
 from worker.operations.listing import LOOKED_AT
 from worker.postgres.database import Database
 from worker.rabbitmq import topology
 from worker.rabbitmq.connection import Broker
 from worker.rabbitmq.topology import Names
+
+_DAY_SECONDS = 86_400.0
 
 
 class Org(NamedTuple):
@@ -68,6 +72,19 @@ async def orgs(database: Database, since: datetime, limit: int) -> list[Org]:
 async def workers(database: Database, lease_seconds: float) -> list[LiveWorker]:
     """List the workers. One is silent when it was not heard of for half of its lease."""
     return [LiveWorker(**row) for row in await database.call("live_workers", lease_seconds, aside=True)]
+
+
+async def unlike(database: Database, lease_seconds: float) -> dict[UUID, dict[str, tuple[object, object]]]:
+    """Compare each live worker with the one that started last, which has what was meant to be. Of those that
+    differ, return by name what the last one has and what they have.
+    """
+    rows = await database.call("workers_seen", lease_seconds, _DAY_SECONDS, aside=True)
+    live = [
+        (row["id"], Profile(row["handler"], row["handler_build"], json.loads(row["settings"] or "{}")))
+        for row in rows
+        if row["lives"] and row["handler"] is not None
+    ]
+    return {key: found for key, profile in live if (found := differences(live[-1][1], profile))}
 
 
 async def queues(broker: Broker, names: Names) -> list[QueueDepth]:

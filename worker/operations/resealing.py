@@ -14,7 +14,7 @@ from uuid import UUID
 from worker.errors import SealError
 from worker.messages.custody import reseal_body
 from worker.messages.sealing import SealKeys
-from worker.operations.keys import Place
+from worker.operations.keys import KeysOfWorker, Place
 from worker.operations.ownership import require_owner
 from worker.postgres.database import Database
 
@@ -34,6 +34,16 @@ class Resealed(NamedTuple):
     left: int = 0  # somebody was at work on these, or they changed meanwhile
     unopened: int = 0  # the old key does not open these, though it is named in them
     examples: tuple[UUID, ...] = ()  # of those
+
+
+def cannot_open(workers: Sequence[KeysOfWorker], new: str) -> list[str]:
+    """List the workers that could not open what is sealed with the new key."""
+    return [each.worker for each in workers if new not in each.keys]
+
+
+def still_seal(workers: Sequence[KeysOfWorker], old: str) -> list[str]:
+    """List the workers that still seal with the old key."""
+    return [each.worker for each in workers if each.keys[:1] == (old,)]
 
 
 class _Page(NamedTuple):

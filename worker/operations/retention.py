@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -17,6 +18,8 @@ _AT_ONCE = 500
 _COUNTED_OF_A_DAY = 200_000
 _LOOKED_AT_ONCE = 5_000
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
+_AGE = re.compile(r"(\d{1,4})([hd])")
+_UNITS = {"h": "hours", "d": "days"}
 _WITH_REQUESTS = ("request_transitions", "attempts")
 
 
@@ -54,6 +57,14 @@ class Old(NamedTuple):
 
 
 _Report = Callable[[Old], None]
+
+
+def age(text: str) -> timedelta:
+    """Read how long ago something has to be, as 12h or 7d. Raises ValueError."""
+    found = _AGE.fullmatch(text.strip())
+    if not found or not int(found[1]):
+        raise ValueError("how long ago, as 12h or 7d")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
 async def status(database: Database, lease_seconds: float) -> Status:

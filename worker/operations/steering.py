@@ -3,15 +3,19 @@
 Each change is a row of the audit, which the same statement writes.
 """
 
+import re
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 from uuid import UUID
 
+from worker.messages import moments
 from worker.postgres.database import Database
 from worker.rules import NO_ORG, Limit, Pause, PauseScope, Scope
 
 MOST_COUNTED = 100_000  # of what waits
 NEWEST = 50_000  # requests that are looked through for one of an organisation
+_FROM_NOW = re.compile(r"\+(\d{1,5})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class Worker(NamedTuple):
@@ -67,6 +71,16 @@ class LimitOnRecord(NamedTuple):
     waiting: int | None
     running_now: int | None
     share: float | None  # beside all organisations that have something waiting
+
+
+def moment_or_time_from_now(text: str) -> datetime | timedelta:
+    """Read a time as `moment` does, or how far ahead it is, as +30m, +2h or +1d. Raises ValueError."""
+    if found := _FROM_NOW.fullmatch(text.strip()):
+        return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    try:
+        return moments.moment(text)
+    except ValueError as error:
+        raise ValueError(f"is {error}, nor a time from now as +30m, +2h or +1d") from None
 
 
 async def workers(database: Database, lease_seconds: float) -> list[Worker]:

@@ -19,7 +19,7 @@ _TABLES = (
     "attempts", "audit", "count_changes", "dead_letters", "installation", "leases", "limits", "lines",
     "measures", "other_answers", "pauses", "request_counts", "request_totals", "request_transitions",
     "requests", "retries", "rules", "schema_migrations", "selection_items", "selections", "sessions",
-    "workers",
+    "workers", "works",
 )  # fmt: skip
 
 

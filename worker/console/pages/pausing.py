@@ -1,5 +1,6 @@
 """Pausing and resuming: everything, an organisation (`?org=`) or a worker (`?worker=ID`)."""
 
+import shlex
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import NamedTuple
@@ -32,6 +33,11 @@ class Place(NamedTuple):
     name: str
     words: str
 
+    @property
+    def page(self) -> str:
+        """Return the path of the page that shows what is paused."""
+        return "/workers" if self.scope == "worker" else "/"
+
 
 async def _preview_pause(request: Request) -> Preview:
     desk = desk_of(request)
@@ -49,6 +55,7 @@ async def _preview_pause(request: Request) -> Preview:
         title=f"Pause {place.words}",
         lines=lines,
         fields=[Field("minutes", "It ends by itself", "select", "", _LASTS)],
+        back=place.page,
         command=f'session-worker pause{_option(place)} --reason "…"',
     )
 
@@ -63,7 +70,7 @@ async def _pause(asked: Asked) -> str:
     await steering.pause(
         desk.database, place.scope, place.name, reason=asked.reason, by=desk.who.signature, until=until
     )
-    return "/"
+    return place.page
 
 
 async def _preview_resume(request: Request) -> Preview:
@@ -77,7 +84,7 @@ async def _preview_resume(request: Request) -> Preview:
     if there and place.scope != "worker":
         lines.append(await _waiting(desk, place))
     return Preview(
-        title=f"Resume {place.words}", lines=lines, nothing=nothing,
+        title=f"Resume {place.words}", lines=lines, nothing=nothing, back=place.page,
         command=f"session-worker resume{_option(place)}",
     )  # fmt: skip
 
@@ -94,7 +101,7 @@ async def _resume(asked: Asked) -> str:
         raise conflict(
             f"{place.words[0].upper()}{place.words[1:]}: there is no pause any more. Nothing was done."
         )
-    return "/"
+    return place.page
 
 
 def _place(request: Request, workers: Sequence[Worker], *, may_be_gone: bool = False) -> Place:
@@ -146,7 +153,9 @@ def _told(pause: Pause) -> str:
 
 
 def _option(place: Place) -> str:
-    return {"all": "", "org": " --org ORG", "worker": f" --worker {place.name}"}[place.scope]
+    return {"all": "", "org": f" --org {shlex.quote(place.name)}", "worker": f" --worker {place.name}"}[
+        place.scope
+    ]
 
 
 PAUSE = Action("pause", "pause", Right.OPERATE, _preview_pause, _pause)

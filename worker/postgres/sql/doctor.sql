@@ -298,7 +298,7 @@ select
 -- older version, which do not say.
 select * from (
   select
-    w.host || ':' || w.pid as place, w.version, w.handler, w.handler_build, w.settings, w.started_at,
+    w.id, w.host || ':' || w.pid as place, w.version, w.handler, w.handler_build, w.settings, w.started_at,
     extract(epoch from now() - w.heartbeat)::double precision as silent_seconds,
     w.heartbeat > now() - make_interval(
       secs => coalesce((w.settings ->> 'lease_seconds')::double precision, $1) / 2

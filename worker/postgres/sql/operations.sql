@@ -273,43 +273,44 @@ select body from requests where request_id = $1
 -- name: busiest_orgs
 -- The organisations with the most requests, at most so many. What is kept of each is exact; times and the number of
 -- those that failed are of the newest requests since some time, at most $2 of all organisations; and at most as many
--- of one are counted as waiting.
+-- of one are counted as waiting. What is kept and what is new are put together without a join: there may be thousands.
 with kept as (
-  select org_id, status, sum(number)::bigint as number from (
-    select org_id, status, number from request_counts
-    union all
-    select org_id, status, number from unfolded_changes
-  ) as each_one group by 1, 2
+  select org_id, status, number from request_counts
+  union all
+  select org_id, status, number from unfolded_changes
+), newest as (
+  select coalesce(org_id, '') as org_id, code, extract(epoch from took)::double precision as took
+  from listed_requests where received_at >= $1 order by received_at desc limit $2::integer
 ), of_org as (
   select
     org_id, sum(number) filter (where status = 'completed') as completed,
     sum(number) filter (where status = 'failed') as failed,
-    sum(number) filter (where status in ('pending', 'processing')) as unfinished, sum(number) as all_of_it
-  from kept group by 1 having sum(number) > 0
-), newest as (
-  select coalesce(org_id, '') as org_id, code, extract(epoch from took)::double precision as took
-  from listed_requests where received_at >= $1 order by received_at desc limit $2::integer
-), recent as (
-  select
-    org_id, count(*) as received, count(code) as failed,
-    percentile_cont(0.5) within group (order by took) as p50_seconds,
-    percentile_cont(0.99) within group (order by took) as p99_seconds
-  from newest group by 1
+    sum(number) filter (where status in ('pending', 'processing')) as unfinished, sum(number) as all_of_it,
+    sum(received)::bigint as received, sum(recent_failed)::bigint as recent_failed, max(p50) as p50, max(p99) as p99
+  from (
+    select
+      org_id, status, number, null::bigint as received, null::bigint as recent_failed,
+      null::double precision as p50, null::double precision as p99
+    from kept
+    union all
+    select
+      org_id, null, 0, count(*), count(code), percentile_cont(0.5) within group (order by took),
+      percentile_cont(0.99) within group (order by took)
+    from newest group by org_id
+  ) as each_one
+  group by org_id having sum(number) > 0
+  order by received desc nulls last, all_of_it desc, org_id limit $3::integer
 )
 select
-  o.org_id as org, coalesce(waiting.number, 0) as waiting,
-  coalesce(greatest(o.unfinished - waiting.number, 0), 0)::bigint as running,
+  o.org_id as org, waiting.number as waiting, coalesce(greatest(o.unfinished - waiting.number, 0), 0)::bigint as running,
   coalesce(o.completed, 0)::bigint as completed, coalesce(o.failed, 0)::bigint as failed,
-  coalesce(r.received, 0) as recent, coalesce(r.failed, 0) as recent_failed, r.p50_seconds, r.p99_seconds
-from (
-  select o.* from of_org o left join recent r using (org_id)
-  order by r.received desc nulls last, o.all_of_it desc, o.org_id limit $3::integer
-) as o
-left join recent r using (org_id)
-left join lateral (
+  coalesce(o.received, 0) as recent, coalesce(o.recent_failed, 0) as recent_failed, o.p50 as p50_seconds,
+  o.p99 as p99_seconds
+from of_org o
+cross join lateral (
   select count(*) as number from (select from requests q where q.waits_in = o.org_id limit $2) as its
-) as waiting on true
-order by r.received desc nulls last, o.all_of_it desc, o.org_id
+) as waiting
+order by o.received desc nulls last, o.all_of_it desc, o.org_id
 
 -- name: live_workers
 -- The workers that have been heard of within a day, and what each has in hand.
@@ -329,6 +330,70 @@ select
   ) as in_hand
 from workers w order by w.host, w.pid, w.heartbeat desc
 
+-- Of lines.
+
+-- name: put_off
+-- How many wait for a time that is past, or is within a minute, and how many for another attempt, each counted up to a
+-- bound; and for how many seconds the oldest one has been due.
+select
+  (select count(*) from (select from requests where due_at <= now() limit $1::integer) as past) as due,
+  coalesce(
+    extract(epoch from now() - (select min(due_at) from requests where due_at <= now())), 0
+  )::double precision as overdue_seconds,
+  (
+    select count(*) from (
+      select from requests where due_at > now() and due_at <= now() + interval '1 minute' limit $1
+    ) as soon
+  ) as next_minute,
+  (
+    select count(*) from (select from requests where due_at is not null and waits_in is null limit $1) as all_of_them
+  ) as put_off
+
+-- name: longest_lines
+-- The organisations with the most in line, at most so many, and how many there are. What has never begun is counted
+-- exactly; all of a line up to a bound ($2). The share is that beside all that have something which may begin now.
+with line as (
+  select org_id, sum(pending)::bigint as pending, sum(unfinished)::bigint as unfinished, count(*) over () as number
+  from (
+    select org_id, 0 as pending, 0 as unfinished, true as in_line from lines
+    union all
+    select org_id, case status when 'pending' then number else 0 end, number, false
+    from request_counts where status in ('pending', 'processing')
+    union all
+    select org_id, case status when 'pending' then number else 0 end, number, false
+    from unfolded_changes where status in ('pending', 'processing')
+  ) as each_one
+  group by org_id having bool_or(in_line) order by pending desc, org_id limit $1::integer
+), of_each as (
+  select coalesce((select weight from limits_in_force where scope = 'each'), 1) as weight
+), awake as (
+  select
+    of_each.weight * (select count(*) from lines where asleep_until is null) + coalesce((
+      select sum(own.weight - of_each.weight) from limits_in_force own join lines l on l.org_id = own.name
+      where own.scope = 'org' and own.weight is not null and l.asleep_until is null
+    ), 0) as weight
+  from of_each
+)
+select
+  line.org_id as org, line.number, greatest(line.pending, its.number) as waiting,
+  greatest(0, line.unfinished - greatest(line.pending, its.number)) as running,
+  coalesce(extract(epoch from now() - its.first), 0)::double precision as oldest_seconds,
+  of_it.weight / (awake.weight + case when l.asleep_until is null then 0 else of_it.weight end) as share,
+  l.asleep_for, nullif(l.asleep_until, 'infinity') as asleep_until,
+  exists (
+    select from pauses p where p.scope = 'org' and p.name = line.org_id and coalesce(p.ends_at > now(), true)
+  ) as paused,
+  of_it.running as running_limit, of_it.rate, of_it.burst, of_it.weight
+from line
+join lines l on l.org_id = line.org_id
+cross join awake
+cross join lateral limit_of(line.org_id) as of_it
+cross join lateral (
+  select count(*) as number, min(begins_at) as first
+  from (select begins_at from requests where waits_in = line.org_id order by begins_at limit $2::integer) as first_ones
+) as its
+order by waiting desc, line.org_id
+
 -- Of the audit.
 
 -- name: append_audit
@@ -337,11 +402,11 @@ insert into audit (who, action, reason, about, touched)
 values ($1::text, $2::text, $3::text, $4::jsonb, $5::bigint)
 
 -- name: list_audit
--- The newest first; $5: those before this one.
+-- The newest first; $5: those before this one; $7: those of actions that begin so.
 select number, at, who, role, action, reason, about, touched from audit
 where coalesce(about ->> 'org' = $1::text, $1 is null) and coalesce(who = $2::text, $2 is null)
   and coalesce(at >= $3::timestamptz, true) and coalesce(at < $4::timestamptz, true)
-  and coalesce(number < $5::bigint, true)
+  and coalesce(number < $5::bigint, true) and coalesce(starts_with(action, $7::text), $7 is null)
 order by number desc limit $6
 
 -- name: retire_audit
@@ -537,6 +602,71 @@ left join requests r on r.request_id = case s.action when 'retry' then t.retried
 where s.id = $1
 group by 1, 2 order by 3 desc
 
+-- Of works.
+
+-- name: begin_work
+-- A work of this runner's, and a row of the audit. Those that ended long ago are cleared away. It may be repeated.
+with gone as (
+  delete from works where begun_at < now() - interval '30 days' and state <> 'running'
+), begun as (
+  insert into works (id, kind, options, chosen, who, reason, state, runner, runner_seen)
+  values ($1, $2, $3::jsonb, $4::uuid[], $5, $6, 'running', $7, now())
+  on conflict (id) do nothing
+  returning *
+)
+insert into audit (who, action, reason, about, touched)
+select who, kind || ' (begun)', reason, jsonb_build_object('work', id) || options - 'edits', cardinality(chosen) from begun
+
+-- name: go_on_with_work
+-- Gives a work that nobody does to this runner. One row of the audit. No row: somebody does it, or it is done.
+with mine as (
+  update works set state = 'running', runner = $2, runner_seen = now(), ended_at = null, trouble = null
+  where id = $1 and (
+    state in ('stopped', 'failed')
+    or (state = 'running' and runner_seen < now() - make_interval(secs => $5))
+  )
+  returning *
+), noted as (
+  insert into audit (who, action, reason, about, touched)
+  select
+    $3::text, kind || ' (continued)', $4::text, jsonb_build_object('work', id) || options - 'edits', cardinality(chosen)
+  from mine
+)
+select id from mine
+
+-- name: note_work
+-- How far it is. No row: somebody has stopped it, or has taken it.
+update works set progress = $3::jsonb, runner_seen = now()
+where id = $1 and runner = $2 and state = 'running'
+returning id
+
+-- name: end_work
+update works set state = $3, trouble = $4, progress = $5::jsonb, runner = null, ended_at = now()
+where id = $1 and runner = $2
+
+-- name: stop_work
+-- Its runner finds out when it notes how far it is. One row of the audit.
+with stopped as (
+  update works set state = 'stopped', runner = null, ended_at = now() where id = $1 and state = 'running'
+  returning *
+), noted as (
+  insert into audit (who, action, reason, about, touched)
+  select $2::text, kind || ' (stopped)', $3::text, jsonb_build_object('work', id), cardinality(chosen) from stopped
+)
+select id from stopped
+
+-- name: works
+-- One, or the newest ones of a kind. `alive`: its runner was seen within so many seconds.
+select
+  id, kind, options, cardinality(chosen) as chosen, who, reason, begun_at, state, ended_at, trouble, progress,
+  coalesce(runner_seen > now() - make_interval(secs => $3), false) and state = 'running' as alive
+from works
+where coalesce(id = $1::text, $1 is null) and coalesce(kind = any ($2::text[]), $2 is null)
+order by begun_at desc limit $4
+
+-- name: chosen_for_work
+select chosen from works where id = $1
+
 -- Of the history, for export.
 
 -- name: requests_by_arrival
@@ -594,11 +724,21 @@ order by step.at, r.request_id, step.attempt
 select id from dead_letters_that($1, $2, $3, $4, $5, $6, $7, $8) order by died_at, id
 
 -- name: dead_letter_list
--- The newest of those that a filter finds, without their bodies; and how many it finds.
-select
-  id, size, reason, kind, app_id, user_id, exchange, routing_key, request_id, died_at, kept_at, state, ended_at,
-  ended_by, ended_reason, sent_to, count(*) over () as found
-from dead_letters_that($1, $2, $3, $4, $5, $6, $7, $8) order by died_at desc, id limit $9
+-- The newest of those that a filter finds, without their bodies, after the one with the id $10; and how many it finds.
+with found as (
+  select
+    id, size, reason, kind, app_id, user_id, exchange, routing_key, request_id, died_at, kept_at, state, ended_at,
+    ended_by, ended_reason, sent_to
+  from dead_letters_that($1, $2, $3, $4, $5, $6, $7, $8)
+), place as (
+  select died_at, id from dead_letters where id = $10::uuid
+)
+select f.*, (select count(*) from found) as found
+from found f
+where $10 is null or exists (
+  select from place p where f.died_at < p.died_at or (f.died_at = p.died_at and f.id > p.id)
+)
+order by died_at desc, id limit $9
 
 -- name: dead_letter_groups
 -- Those that a filter finds, grouped, the largest group first; each with an example.

@@ -3,7 +3,7 @@
 import argparse
 
 from worker.cli import event_loop, exits
-from worker.cli.dead_letters import about, agreed, preview, selected, selection_options, told
+from worker.cli.dead_letters import agreed, preview, selected, selection_options, told
 from worker.cli.looking import looked_up
 from worker.cli.options import json_option, wait_option
 from worker.operations import dead_letters
@@ -34,7 +34,9 @@ async def _drop(options: argparse.Namespace) -> int:
         if options.dry_run or not agreed(options, "Drop them?"):
             return exits.OK
         dropped = await database.look(
-            lambda: dead_letters.drop(database, ids, reason=options.why, by=options.by, about=about(which)),
+            lambda: dead_letters.drop(
+                database, ids, reason=options.why, by=options.by, about={"dead_letters": which.told}
+            ),
             options.wait,
         )
     return told(options, "dropped", dropped, len(ids), "; `session-worker dead restore` puts them back")

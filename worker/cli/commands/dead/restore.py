@@ -3,7 +3,7 @@
 import argparse
 
 from worker.cli import event_loop, exits
-from worker.cli.dead_letters import about, agreed, preview, selected, selection_options, told
+from worker.cli.dead_letters import agreed, preview, selected, selection_options, told
 from worker.cli.looking import looked_up
 from worker.cli.options import json_option, wait_option
 from worker.operations import dead_letters
@@ -33,7 +33,7 @@ async def _restore(options: argparse.Namespace) -> int:
             return exits.OK
         restored = await database.look(
             lambda: dead_letters.restore(
-                database, ids, reason=options.why, by=options.by, about=about(which)
+                database, ids, reason=options.why, by=options.by, about={"dead_letters": which.told}
             ),
             options.wait,
         )

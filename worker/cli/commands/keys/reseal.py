@@ -12,7 +12,7 @@ from worker.cli.steering import say_lines
 from worker.messages.sealing import parse_seal_keys
 from worker.operations import keys
 from worker.operations.keys import KeysOfWorker
-from worker.operations.resealing import Resealed, Resealing
+from worker.operations.resealing import Resealed, Resealing, cannot_open, still_seal
 
 EXAMPLES = """\
   session-worker keys reseal --from k1 --reason "k1 was in a log"
@@ -85,13 +85,13 @@ async def _reseal(options: argparse.Namespace) -> int:
 
 def _look_at(workers: list[KeysOfWorker], old: str, new: str) -> None:
     """Refuse where a worker could not open what is sealed anew; warn of one that seals with the old key."""
-    if lack := [each.worker for each in workers if new not in each.keys]:
+    if lack := cannot_open(workers, new):
         raise CommandError(
             exits.FAILED,
             f"{new} is not in the WORKER_SEAL_KEYS of {', '.join(lack)}, which could not open what is sealed "
             "with it: roll it out first. Nothing was done",
         )
-    if sealing := [each.worker for each in workers if each.keys[:1] == (old,)]:
+    if sealing := still_seal(workers, old):
         say(f"{', '.join(sealing)} still seal with {old}: put {new} in front there, and then say this again")
 
 

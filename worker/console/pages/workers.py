@@ -1,0 +1,57 @@
+"""Shows the workers: how each is, what it has in hand, and where it is not like the others."""
+
+from http import HTTPStatus
+from typing import NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from worker.console.context import desk_of
+from worker.console.pages.responses import queues
+from worker.console.render import page
+from worker.operations import overview, steering
+from worker.operations.overview import LiveWorker
+from worker.rabbitmq.topology import names_for
+
+
+class Shown(NamedTuple):
+    """A worker, its own pause, and what it does otherwise than the one that started last."""
+
+    worker: LiveWorker
+    state: str
+    own_pause: bool
+    unlike: list[tuple[str, str, str]]  # the name, what it has, and what the last one has
+
+    @property
+    def handler(self) -> str:
+        handler = "(older)" if self.worker.handler is None else self.worker.handler or "built-in"
+        return f"{handler}@{self.worker.build}" if self.worker.build else handler
+
+
+async def workers(request: Request) -> Response:
+    """Show each worker that was heard of within a day."""
+    desk = desk_of(request)
+    lease = desk.settings.lease_seconds
+    found = await overview.workers(desk.database, lease)
+    unlike = await overview.unlike(desk.database, lease)
+    pauses = await steering.pauses(desk.database)
+    own = {each.pause.name for each in pauses if each.pause.scope == "worker"}
+    lying = None
+    if not any(each.lives for each in found):
+        depths, _ = await queues(desk)  # without the broker nothing is said of the queue
+        name = names_for(desk.settings.prefix).requests
+        lying = next((each.ready for each in depths if each.queue == name), None)
+    shown = [
+        Shown(
+            worker=each,
+            state="drained" if each.state == "paused" and not each.in_hand else each.state,
+            own_pause=str(each.id) in own,
+            unlike=[(name, str(its), str(last)) for name, (last, its) in unlike.get(each.id, {}).items()],
+        )
+        for each in found
+    ]
+    return page(
+        request, "workers.html", status=HTTPStatus.OK, workers=shown, lying=lying,
+        all_paused=next((each.pause for each in pauses if each.pause.scope == "all"), None),
+        any_lives=any(each.lives for each in found),
+    )  # fmt: skip
