@@ -45,17 +45,11 @@ async def _explain(options: argparse.Namespace) -> int:
         broken = await database.look(
             lambda: promises.judge(url, request_id, tls, database.schema), options.wait
         )
-    verdict = "; ".join(f"BROKEN: {each.promise}: {each.found}" for each in broken)
-    verdict = verdict or "the promises are kept so far"
     if options.json:
-        emit(
-            {"request_id": request_id, "events": [event._asdict() for event in told.events]}
-            | {"verdict": verdict, "broken": [each._asdict() for each in broken]}
-            | {"waits": told.waits, "next": told.next, "by_itself": told.by_itself, "command": told.command}
-        )
+        emit(explaining.as_record(request_id, told, broken))
     else:
         people().print(table_of(told))
-        people().print(plain(in_words(told, verdict)))
+        people().print(plain(in_words(told, explaining.verdict_on(broken))))
         if told.command:
             print(plain(told.command))  # whole, however narrow the terminal is: it is to be copied
     return exits.FAILED if broken else exits.OK
