@@ -55,7 +55,7 @@ Answer = Callable[[Ask], Awaitable[Mapping[str, Any]]]
 
 @dataclass(frozen=True)
 class Call:
-    """Something that programs ask for. What takes a body changes something and is a POST; else it is a GET."""
+    """Something that programs ask for. What takes a body changes something: a POST; the rest is a GET."""
 
     path: str  # under BASE
     right: Right

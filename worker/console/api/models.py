@@ -14,10 +14,11 @@ Fields = dict[str, Any]
 Next = Annotated[str | None, Field(description="the address of the next page; null: this is the last one")]
 
 
-def fields_of(record: type[Any]) -> Fields:
-    """Return the fields of a value, for `model`."""
-    assert issubclass(record, tuple), "it is a NamedTuple"  # noqa: S101 — the author's business
-    return {name: hint for name, hint in get_type_hints(record).items() if name in record._fields}  # type: ignore[attr-defined]  # a NamedTuple has it
+def fields_of(record: type[Any], *but: str) -> Fields:
+    """Return the fields of a value, but for some, for `model`."""
+    names: tuple[str, ...] = record._fields
+    hints = get_type_hints(record)
+    return {name: hints[name] for name in names if name not in but}
 
 
 def model(name: str, fields: Fields, about: str | None = None) -> type[BaseModel]:

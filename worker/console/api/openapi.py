@@ -55,6 +55,7 @@ def document(rows: Sequence[Route]) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "responses": {KINDS[status]: _problem(status) for status in KINDS},
             "schemas": dict(sorted(made["$defs"].items())),
         },
     }
@@ -90,7 +91,10 @@ def _operation(call: Call) -> dict[str, Any]:
         "parameters": [*_of_path(call), *map(_parameter, call.query), *(_KEY if call.takes else ())],
         "responses": {
             str(int(call.status)): {"description": "It is so.", "content": _content(call.gives)},
-            **{str(int(status)): _problem(status) for status in sorted(may_fail)},
+            **{
+                str(int(status)): {"$ref": f"#/components/responses/{KINDS[status]}"}
+                for status in sorted(may_fail)
+            },
         },
     }
     if call.takes is not None:
@@ -113,7 +117,7 @@ def _content(model: type[BaseModel]) -> dict[str, Any]:
 
 def _problem(status: HTTPStatus) -> dict[str, Any]:
     schema = {"$ref": _REF.format(model=_name(ProblemDocument))}
-    return {"description": KINDS[status], "content": {PROBLEM_JSON: {"schema": schema}}}
+    return {"description": status.phrase, "content": {PROBLEM_JSON: {"schema": schema}}}
 
 
 def _name(model: type[BaseModel]) -> str:

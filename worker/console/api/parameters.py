@@ -10,7 +10,7 @@ from worker.console.api.call import Parameter
 from worker.operations.dead_letters import Grouping
 from worker.operations.dead_letters import State as DeadState
 from worker.operations.filters import CODES, DELIVERED, SORTS, STATES
-from worker.operations.works import Kind
+from worker.operations.works import KINDS
 
 TEXT: Final[dict[str, Any]] = {
     "type": "string",
@@ -72,7 +72,7 @@ DEAD: Final = (
 GROUPING: Final = Parameter(
     "group", choice(*get_args(Grouping)), "by what; by `reason` where it is not given"
 )
-KIND: Final = Parameter("kind", choice(*get_args(Kind)), "of this kind")
+KIND: Final = Parameter("kind", choice(*KINDS), "of this kind")
 
 
 def next_page(request: Request, after: UUID | int | str | None) -> str | None:

@@ -2,7 +2,10 @@
 
 from typing import Final
 
-from worker.console.api import looking, openapi, requests
+from worker.console.api import dead_letters, keeping, looking, openapi, requests, selections, steering
 
-_ROWS = tuple(call.row for calls in (looking.CALLS, requests.CALLS) for call in calls)
+_CALLS = (
+    *looking.CALLS, *requests.CALLS, *selections.CALLS, *dead_letters.CALLS, *steering.CALLS, *keeping.CALLS,
+)  # fmt: skip
+_ROWS = tuple(call.row for call in _CALLS)
 API: Final = (openapi.served(_ROWS), *_ROWS)
