@@ -1,10 +1,8 @@
 """What programs get and change over HTTP: the same as on the pages, with a token, and each change once."""
 
 import asyncio
-import json
-from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import asyncpg
 import httpx
@@ -53,7 +51,8 @@ async def test_a_change_is_done_once_for_its_key_and_by_one_of_two_at_once(
     elsewhere = await change(operator, "/pauses/resume", "first", org="org-1")
     assert kind_of(elsewhere) == "idempotency-key-reused"
     admin = await console.bearer("admin")
-    assert (await change(admin, "/pauses/resume", "first", org="org-1")).status_code == 200, "keys are their own"
+    of_another = await change(admin, "/pauses/resume", "first", org="org-1")
+    assert of_another.status_code == 200, "each has keys of their own"
     refused = await change(operator, "/pauses/resume", "second", org="org-1")
     assert (refused.status_code, kind_of(refused)) == (409, "conflict")
     assert (await change(operator, "/pauses", org="org-1")).status_code == 200
@@ -95,7 +94,8 @@ async def test_what_is_sent_is_checked_before_anything_is_done(
     wrong = await operator.post(path, content=b'{"reason": "x", "password": "hunter2"}', headers=head)
     assert wrong.json()["errors"] == [{"pointer": "/password", "detail": "Extra inputs are not permitted"}]
     assert "hunter2" not in wrong.text
-    for query in ("orgg=x", "org=a&org=b", "status=lost", "since=yesterday", "after=7", "limit=1000", "org=%00"):
+    wrong_ones = "orgg=x org=a&org=b org= status=lost since=yesterday after=7 limit=1000 org=%00"
+    for query in wrong_ones.split():
         answer = await operator.get(f"{BASE}/requests?{query}")
         assert (answer.status_code, kind_of(answer)) == (400, "bad-request"), query
     assert await record.fetchval("select count(*) from audit") == before

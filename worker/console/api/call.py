@@ -88,13 +88,15 @@ class Call:
         return _response(await once(desk, key, asked, text, do))
 
     def _query(self, request: Request) -> QueryParams:
-        """Return the fields of the address; raise a 400 for one that there is not, or that is there twice."""
+        """Return the fields of the address; raise a 400 for one that there is not, is empty or twice."""
         query = request.query_params
         known = {each.name: each for each in self.query}
         for name in query:
             if name not in known:
                 told = f"There are {', '.join(known)}." if known else "There are none here."
                 raise bad(f"{name[:200]}: there is no such field of this address. {told}")
+            if not all(text.strip() for text in query.getlist(name)):
+                raise bad(f"{name}: it is empty")
             if not known[name].many and len(query.getlist(name)) > 1:
                 raise bad(f"{name}: it is given twice")
         return query

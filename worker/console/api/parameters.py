@@ -16,7 +16,7 @@ TEXT: Final[dict[str, Any]] = {
     "type": "string",
     "minLength": 1,
     "maxLength": 2_000,
-    "pattern": r"^[^\u0000]*$",
+    "pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$",
 }
 MOMENT: Final[dict[str, Any]] = {
     "type": "string",
