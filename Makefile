@@ -29,6 +29,7 @@ up: .venv/local ## the local stack and a worker in the foreground, until Ctrl-C
 test: .venv/dev ## all tests, on real servers
 	@$(CLEAN) $(BIN)/python tests/support/servers.py
 	@$(CLEAN) $(BIN)/python tests/support/prometheus.py
+	@$(CLEAN) $(BIN)/python tests/support/browser.py
 	@$(CLEAN) $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal --durations=10 $(PYTEST_ARGS)
 
 test-pythons: ## the unit tests on each Python that is promised and can be had here

@@ -1,5 +1,6 @@
 """Dead letters in the console: found, looked at, mended, replayed, redirected, dropped and restored."""
 
+import asyncio
 import html
 import json
 import re
@@ -107,7 +108,9 @@ async def test_they_are_shown_in_groups_and_one_by_one_without_credentials_and_h
     pages = [groups, of_one, *[(await anna.get(f"/dead?group={by}")).text for by in ("app", "field", "hour")]]
     whole = [(await anna.get(f"/dead/{letter}")).text for letter in (large, binary)]
     blind = (await viewer.get(f"/dead/{large}")).text
+    lost = await put_dead_letter(db, b"sealed with a key that is not here", ring("k9"))
     files = [(await client.get("/dead/export")).text for client in (anna, viewer)]
+    assert (await anna.get(f"/dead/{lost}")).status_code == 409
 
     assert "Custody holds 5 of 1,000" in groups
     assert len(_ID.findall(of_one)) == 3
@@ -239,6 +242,11 @@ async def test_a_replay_is_stopped_and_goes_on_without_doubling(
     assert (await operator.post(f"{work}/actions/stop_work", data={"reason": "enough"})).status_code == 303
     assert '<b class="warning">stopped</b>' in (await operator.get(work)).text
     assert (await operator.post(f"{work}/actions/stop_work", data={"reason": "x"})).status_code == 409
+
+    async def left_alone() -> bool:
+        return not any(task.get_name().startswith("work ") for task in asyncio.all_tasks())
+
+    await eventually(left_alone)
     assert 1 <= await kept(db) <= 7
     await db.execute("update works set options = options || '{\"rate\": 1000}'")
     done = await ended(operator, await operator.post(f"{work}/actions/go_on", data={"reason": "on"}))

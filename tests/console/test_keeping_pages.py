@@ -127,7 +127,8 @@ async def test_old_requests_are_deleted_by_a_work_that_outlasts_its_process(
     left = "state = 'running', runner = gen_random_uuid(), runner_seen = now() - interval '1 min'"
     await db.execute(f"update works set {left}")  # noqa: S608 — as a process that was killed leaves it
     assert "left by its process" in (await another.get(work)).text
-    assert (await another.get("/works/nothing")).status_code == 404
+    for nothing in ("nothing", "00000000", "%00"):
+        assert (await another.get(f"/works/{nothing}")).status_code == 404, nothing
 
 
 async def test_the_audit_is_filtered_paged_by_key_and_exported(

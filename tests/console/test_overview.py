@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 from support.console import Console, open_console, text_of
 from support.faults.proxy import proxy_to
-from support.harness import eventually, good_request, open_desk, run_in_process
+from support.harness import eventually, good_request, http_get, open_desk, run_in_process
 
 from worker.console import charts, topbar
 from worker.console.charts import Bar, Mark, Series
@@ -26,6 +26,7 @@ NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 @pytest.fixture(autouse=True)
 def _looked_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overview, "_SHARED_SECONDS", 0)
+    monkeypatch.setattr(overview, "_HOURS", dict.fromkeys(overview._HOURS, 0))
     monkeypatch.setattr(topbar, "_SECONDS", 0)
 
 
@@ -49,7 +50,9 @@ async def test_the_course_is_written_by_a_worker_and_shown_after_it_is_gone(
     monkeypatch.setattr(watching, "LOOK_SECONDS", 0.05)
     mine = here.model_copy(update={"lease_seconds": 1.5})
     async with run_in_process(mine) as start, open_desk(stack.amqp_url, here.prefix) as desk:
-        await start()
+        worker = await start(console=True, console_tokens_file=str(console.file))
+        assert await http_get(worker, "/readyz") == (200, '{"status": "ready"}')
+        assert "Your token" in (await http_get(worker, "/"))[1], "a worker may serve the console, too"
         for _ in range(3):
             await desk.send(good_request())
             await desk.next()

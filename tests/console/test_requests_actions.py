@@ -13,10 +13,12 @@ import asyncpg
 import httpx
 import pytest
 import pytest_asyncio
+from pydantic import SecretStr
 from support.console import Console, csrf_of, open_console
 from support.harness import Desk, declare_topology, eventually, open_desk
 from support.planted import Planted, clear, plant
 
+from worker.console import working
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
 
@@ -97,6 +99,7 @@ async def test_what_was_marked_is_looked_at_and_done_with_a_reason_and_once(
     assert "2 requests, 1 org (org-7)" in looked
     assert "each of 2 that failed becomes a new request" in looked
     assert "now: 0 unfinished on 0 live workers" in looked
+    assert "2 are finished, and stay as they are" in (await ann.get(path.replace("retry", "cancel"))).text
     assert [answer.status_code for answer in (unreasoned, by_viewer, too_fast, both)] == [400, 403, 400, 400]
     assert await db.fetchval("select count(*) from selections") == 0
 
@@ -126,6 +129,10 @@ async def test_all_that_match_are_those_that_were_seen_or_it_asks_once_more(
     await failed(db, 4)
     ann, bob = await console.client("operator"), await console.client("admin")
     path = "/requests/actions/resend?status=failed&org=org-7"
+    await db.execute(
+        "insert into selections (id, action, chosen_by, who, rate, made_at) "
+        "values ('0badf00d', 'retry', '{}', 'x', 1, now() - interval '2 days')"
+    )
 
     fields = await form_at(ann, path)
     assert fields["seen"] == "4"
@@ -145,7 +152,10 @@ async def test_all_that_match_are_those_that_were_seen_or_it_asks_once_more(
     second = await steer(bob, page.path, {"do": "continue", "reason": "me too"})
 
     assert begun.status_code == 303
-    assert (second.status_code, "You were not the first" in second.text) == (409, True)
+    assert (second.status_code, "You were not the first, operator via console was" in second.text) == (
+        409,
+        True,
+    )
     await until_done(ann, page.path)
     assert {str((await desk.next()).message_id) for _ in range(4)} == {
         str(key) for key in await db.fetchval("select array_agg(request_id) from requests")
@@ -161,6 +171,7 @@ async def test_all_that_match_are_those_that_were_seen_or_it_asks_once_more(
     gone = await steer(ann, unwanted, {"do": "drop", "reason": "a mistake"})
     assert (gone.status_code, gone.headers["location"]) == (303, "/selections")
     assert (await ann.get(unwanted)).status_code == 404
+    assert (await ann.get("/selections/0badf00d")).status_code == 404  # looked at once, and forgotten
 
 
 async def test_a_console_that_ends_leaves_what_another_goes_on_with_and_nothing_twice(
@@ -216,6 +227,39 @@ async def test_whoever_stops_a_selection_stops_it_wherever_it_is_worked_on(
     text = (await ann.get(page)).text
     assert ("state-stopped" in text, "too many at once" in text) == (True, True)
     assert await db.fetchval("select touched from audit where action = 'selections.stop'") > 0
+
+    left_by_a_crash = "update selections set state = 'running', runner = gen_random_uuid(), runner_seen = $1"
+    await db.execute(left_by_a_crash, datetime.now(UTC))
+    early = await steer(bob, page, {"do": "continue", "reason": "is it dead?"})
+    await db.execute(left_by_a_crash, datetime.now(UTC) - timedelta(minutes=1))
+    silent = (await bob.get(page)).text
+    late = await steer(bob, page, {"do": "continue", "reason": "it is dead"})
+
+    assert (early.status_code, late.status_code) == (409, 303)
+    assert ("state-silent" in silent, "nothing is done twice" in silent) == (True, True)
+
+
+async def test_while_the_broker_is_away_nothing_is_lost_and_the_page_says_so(
+    here: Settings, tmp_path: Path, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(working, "_PATIENCE_SECONDS", 0.0)
+    (key,) = await failed(db, 1)
+    away = SecretStr("amqp://somebody:made-up-password@127.0.0.1:1/")
+    async with open_console(here, tmp_path, amqp_url=away) as console:
+        ann = await console.client("operator")
+        path = f"/requests/actions/retry?id={key}"
+        fields = {**await form_at(ann, path), "reason": "rooms are back"}
+        page = urlsplit((await ann.post(path, data=fields)).headers["location"]).path
+
+        async def look() -> str | None:
+            text = (await ann.get(page)).text
+            return text if "state-stopped" in text else None
+
+        stopped = await eventually(look)
+
+    assert "It was left before its end: RabbitMQ is away" in stopped
+    assert "Go on with 1 request" in stopped
+    assert "made-up-password" not in stopped
 
 
 async def test_a_session_that_ends_in_the_middle_of_an_action_does_nothing_and_leads_back(

@@ -100,6 +100,7 @@ async def test_a_worker_is_paused_by_its_place_and_stops_in_order(
     other = await shell.run("pause", "--worker", str(await db.fetchval(
         "select id from workers where pid = $1", second.pid
     )), "--reason", "as well")  # fmt: skip
+    await line_with(second.stderr, "worker.paused", "as well")
     resumed = await shell.run("resume", "--worker", row["place"])
     await line_with(first.stderr, "worker.resumed")
     assert (await desk.ask(good_request())).status == "completed"

@@ -1,6 +1,7 @@
 """Reads from an address which dead letters are meant, with the names of the command line."""
 
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import get_args
 from urllib.parse import urlencode
 from uuid import UUID
@@ -48,11 +49,13 @@ def query_of(query: QueryParams, **more: object) -> str:
     return urlencode([*kept, *((name, str(value)) for name, value in more.items() if value is not None)])
 
 
-def frozen(query: QueryParams, which: Filter, now: datetime) -> str:
-    """Write the filter so that what comes later does not match it."""
-    if which.ids is not None:
+def frozen(query: QueryParams, which: Filter, groups: Sequence[Group]) -> str:
+    """Write the filter so that what comes later does not match it: the newest that it finds now says when
+    that is, whatever the clock here says.
+    """
+    if which.ids is not None or not groups:
         return query_of(query)
-    until = now if which.until is None else min(which.until, now)
+    until = max(group.last_at for group in groups) + timedelta(microseconds=1)
     since = None if which.since is None else which.since.isoformat()
     return query_of(query, since=since, until=until.isoformat())
 

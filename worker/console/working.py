@@ -12,6 +12,7 @@ from worker.console.problems import conflict
 from worker.console.servers import Servers, problem_of
 from worker.errors import PublishInterrupted
 from worker.messages.sealing import parse_seal_keys
+from worker.operations import audit
 from worker.operations.acting import Acting
 from worker.operations.bulk import Bulk, NotOurs
 from worker.operations.selections import Selection
@@ -45,11 +46,16 @@ class Works:
         try:
             await bulk.begin(by=by, reason=reason)
         except NotOurs as error:
-            raise conflict(f"You were not the first: {error}. Nothing was done by you.") from None
+            raise conflict(f"{await self._who(selection)}: {error}. Nothing was done by you.") from None
         self._troubles.pop(selection.id, None)
         task = asyncio.create_task(self._work(bulk, selection))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _who(self, selection: Selection) -> str:
+        """Say who was the last to do anything with it."""
+        lines = await audit.of_selection(self._servers.database, selection.id)
+        return f"You were not the first, {lines[-1].who} was" if lines else "You were not the first"
 
     def trouble(self, selection_id: str) -> str | None:
         """Return why this process has left a selection before its end, as long as that is remembered."""

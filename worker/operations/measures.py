@@ -2,10 +2,10 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from worker.monitoring.handler_calls import SECONDS
 from worker.postgres.database import Database
@@ -54,8 +54,17 @@ class Deploy(NamedTuple):
 
 async def measures(database: Database, since: datetime) -> list[Measure]:
     """Read the rows since then, the oldest first."""
-    rows = await database.call("measures", since, aside=True)
-    return [Measure(**{**row, "waiting": json.loads(row["waiting"])}) for row in rows]
+    return [_measure(row) for row in await database.call("measures", since, aside=True)]
+
+
+async def newest(database: Database) -> Measure | None:
+    """Read the newest row; None: nobody has ever measured."""
+    rows = await database.call("newest_measure", aside=True)
+    return _measure(rows[0]) if rows else None
+
+
+def _measure(row: Mapping[str, Any]) -> Measure:
+    return Measure(**{**row, "waiting": json.loads(row["waiting"])})
 
 
 def steps(rows: Sequence[Measure], begin: datetime, end: datetime, number: int) -> list[Step]:

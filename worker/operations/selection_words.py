@@ -30,6 +30,8 @@ def would_be(action: Action, options: Mapping[str, Any], rate: float, preview: P
             lines.append(f"{left} did not fail, or were retried before, and are left alone")
     if action in ("retry", "resend"):
         lines.append(_answers(action, options, preview))
+    elif finished := preview.failed + preview.completed:
+        lines.append(f"{finished} are finished, and stay as they are")
     if (seconds := preview.requests / rate) > 1:
         lines.append(f"at {rate:g}/s about {seconds:.0f} s")
     return lines

@@ -223,10 +223,9 @@ async def send(
 
 async def _chosen(desk: Desk, query: QueryParams, state: State = "kept") -> Chosen:
     which = await filter_of(desk, query, state=state)
-    written = frozen(query, which, desk.now)
-    which = await filter_of(desk, QueryParams(written), state=state)
     groups = await dead_letters.groups(desk.database, which, "reason")
-    return Chosen(which, written, groups, sum(group.messages for group in groups))
+    number = sum(group.messages for group in groups)
+    return Chosen(which, frozen(query, which, groups), groups, number)
 
 
 async def _selected(desk: Desk, form: Mapping[str, str], state: State) -> tuple[Filter, list[UUID]]:

@@ -18,23 +18,14 @@ from worker.console.servers import problem_of
 from worker.operations import measures
 from worker.operations.measures import Deploy, Measure, Step
 
-_REFRESH_SECONDS = 5
-_HOURS = (1, 3, 12, 48)
+_REFRESH_SECONDS = 10  # as often as a row of the course is written
+_HOURS = {1: 10.0, 3: 15.0, 12: 30.0, 48: 60.0}  # and for how many seconds a chart is good for all viewers
 _DEFAULT_HOURS = 3
 _STEPS = 120
 _SHARED_SECONDS = 4.0
 _NOW = timedelta(minutes=1)  # what comes and goes in a second is of the last minute
 _HOUR = timedelta(hours=1)
-
-
-class Course(NamedTuple):
-    """How it went, and how it is now. `now` is None while nobody measures."""
-
-    now: Step | None
-    newest: Measure | None
-    last_hour: int  # requests that came in it
-    steps: list[Step]
-    deploys: list[Deploy]
+_SPARE = timedelta(seconds=30)  # before: a rate is of two rows
 
 
 class Chart(NamedTuple):
@@ -45,14 +36,29 @@ class Chart(NamedTuple):
     keys: Sequence[tuple[str, str]]  # class and words
 
 
+class Now(NamedTuple):
+    """How it is now. `step` is None while nobody measures."""
+
+    step: Step | None
+    newest: Measure | None
+
+
+class Course(NamedTuple):
+    """How it went."""
+
+    last_hour: int  # requests that came in it
+    charts: list[Chart]
+
+
 async def overview(request: Request) -> Response:
     """Show how the installation is."""
     desk = desk_of(request)
     hours = _hours(request)
-    course, away = None, None
+    now, course, away = None, None, None
     try:
+        now = await desk.shared("now", _SHARED_SECONDS, lambda: _now(desk))
         course = await desk.shared(
-            f"course {hours}", _SHARED_SECONDS, lambda: _course(desk, timedelta(hours=hours))
+            f"course {hours}", _HOURS[hours], lambda: _course(desk, timedelta(hours=hours))
         )
     except Exception as error:
         if (problem := problem_of(error)) is None:
@@ -61,8 +67,7 @@ async def overview(request: Request) -> Response:
     return page(
         request, "overview.html", refresh=_REFRESH_SECONDS,
         status=HTTPStatus.SERVICE_UNAVAILABLE if away else HTTPStatus.OK,
-        checked=desk.checkup.latest, course=course, away=away, hours=hours, choices=_HOURS,
-        charts=_charts(course) if course else [],
+        checked=desk.checkup.latest, current=now, course=course, away=away, hours=hours, choices=_HOURS,
     )  # fmt: skip
 
 
@@ -73,34 +78,38 @@ def _hours(request: Request) -> int:
     return int(text)
 
 
+async def _now(desk: Desk) -> Now:
+    rows = await measures.measures(desk.database, desk.now - _NOW - _SPARE)
+    step = measures.steps(rows, desk.now - _NOW, desk.now, 1)[0]
+    if rows and (desk.now - rows[-1].at).total_seconds() < measures.FRESH_SECONDS:
+        return Now(step, rows[-1])
+    return Now(None, await measures.newest(desk.database))
+
+
 async def _course(desk: Desk, span: timedelta) -> Course:
-    rows = await measures.measures(desk.database, desk.now - max(span, _HOUR) - _NOW)
+    rows = await measures.measures(desk.database, desk.now - max(span, _HOUR) - _SPARE)
     begin = desk.now - span
-    newest = rows[-1] if rows else None
-    fresh = newest is not None and (desk.now - newest.at).total_seconds() < measures.FRESH_SECONDS
     hour = measures.steps(rows, desk.now - _HOUR, desk.now, 1)[0]
     return Course(
-        now=measures.steps(rows, desk.now - _NOW, desk.now, 1)[0] if fresh else None,
-        newest=newest,
         last_hour=round((hour.received or 0) * hour.seconds),
-        steps=measures.steps(rows, begin, desk.now, _STEPS),
-        deploys=[each for each in measures.deploys(rows) if each.at > begin],
+        charts=_charts(
+            measures.steps(rows, begin, desk.now, _STEPS),
+            [each for each in measures.deploys(rows) if each.at > begin],
+        ),
     )
 
 
-def _charts(course: Course) -> list[Chart]:
-    marks = [Mark(each.at.timestamp(), f"first seen: {each.build}") for each in course.deploys]
-    begin = course.steps[0].at.timestamp()
-    end = course.steps[-1].at.timestamp()
+def _charts(steps: Sequence[Step], deploys: Sequence[Deploy]) -> list[Chart]:
+    marks = [Mark(each.at.timestamp(), f"first seen: {each.build}") for each in deploys]
+    begin, end = steps[0].at.timestamp(), steps[-1].at.timestamp()
 
     def chart(title: str, unit: str, *lines: tuple[str, str, list[float | None]]) -> Chart:
-        times = [step.at.timestamp() for step in course.steps]
+        times = [step.at.timestamp() for step in steps]
         series = [Series(kind, list(zip(times, values, strict=True))) for kind, _, values in lines]
         drawn = charts.line(series, marks, title=title, unit=unit, begin=begin, end=end)
         keys = [(kind, words) for kind, words, _ in lines]
         return Chart(title, drawn, [*keys, ("deploy", "a new build")] if marks else keys)
 
-    steps = course.steps
     return [
         chart(
             "Requests a second", "", ("in", "in", [step.received for step in steps]),

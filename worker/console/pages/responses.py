@@ -28,6 +28,7 @@ async def responses(request: Request) -> Response:
     return page(
         request,
         "responses.html",
+        refresh=10,
         groups=[(each, _filter(each)) for each in groups],
         name=name,
         trouble=trouble,

@@ -42,8 +42,9 @@ class Whose(NamedTuple):
 async def waiting(request: Request) -> Response:
     """Show what is due, what is held back and whose it is, and by which rules."""
     desk = desk_of(request)
-    found = await desk.shared("lines", _FRESH_SECONDS, lambda: lines.look(desk.database, SHOWN))
-    limits = await desk.shared("limits", _FRESH_SECONDS, lambda: steering.limits(desk.database))
+    seconds = 0 if "done" in request.query_params else _FRESH_SECONDS  # who has changed something sees it
+    found = await desk.shared("lines", seconds, lambda: lines.look(desk.database, SHOWN))
+    limits = await desk.shared("limits", seconds, lambda: steering.limits(desk.database))
     pauses = await steering.pauses(desk.database)
     return page(
         request, "waiting.html", refresh=5, waiting=found, most=lines.MOST_COUNTED, pauses=pauses,

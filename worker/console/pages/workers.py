@@ -1,6 +1,5 @@
 """Shows the workers: how each is, what it has in hand, and where it is not like the others."""
 
-from http import HTTPStatus
 from typing import NamedTuple
 
 from starlette.requests import Request
@@ -12,6 +11,9 @@ from worker.console.render import page
 from worker.operations import overview, steering
 from worker.operations.overview import LiveWorker
 from worker.rabbitmq.topology import names_for
+
+_FRESH_SECONDS = 2.0
+_REFRESH_SECONDS = 5
 
 
 class Shown(NamedTuple):
@@ -32,8 +34,9 @@ async def workers(request: Request) -> Response:
     """Show each worker that was heard of within a day."""
     desk = desk_of(request)
     lease = desk.settings.lease_seconds
-    found = await overview.workers(desk.database, lease)
-    unlike = await overview.unlike(desk.database, lease)
+    seconds = 0 if "done" in request.query_params else _FRESH_SECONDS  # who has changed something sees it
+    found = await desk.shared("workers", seconds, lambda: overview.workers(desk.database, lease))
+    unlike = await desk.shared("unlike", seconds, lambda: overview.unlike(desk.database, lease))
     pauses = await steering.pauses(desk.database)
     own = {each.pause.name for each in pauses if each.pause.scope == "worker"}
     lying = None
@@ -51,7 +54,7 @@ async def workers(request: Request) -> Response:
         for each in found
     ]
     return page(
-        request, "workers.html", status=HTTPStatus.OK, workers=shown, lying=lying,
+        request, "workers.html", refresh=_REFRESH_SECONDS, workers=shown, lying=lying,
         all_paused=next((each.pause for each in pauses if each.pause.scope == "all"), None),
         any_lives=any(each.lives for each in found),
     )  # fmt: skip

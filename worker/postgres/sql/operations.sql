@@ -240,6 +240,11 @@ select
   at, unfinished, completed, failed, answered, queued, unread, dead, oldest, due, overdue, waiting, unanswered, builds
 from measures where at > $1 order by at
 
+-- name: newest_measure
+select
+  at, unfinished, completed, failed, answered, queued, unread, dead, oldest, due, overdue, waiting, unanswered, builds
+from measures order by at desc limit 1
+
 -- Of explaining.
 
 -- name: worker_places
