@@ -1,19 +1,36 @@
 """What programs get and change over HTTP: the same as on the pages, with a token, and each change once."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import httpx
 import pytest
-from support.console import Console, reached
+import pytest_asyncio
+from pydantic import SecretStr
+from support.console import Console, open_console, reached
+from support.harness import declare_topology, eventually
+from support.planted import Planted, clear, plant
+from support.sealed import put_dead_letter, ring, ring_text
 
 from worker.console.api.call import BASE, MOST_BYTES
 from worker.console.problems import TYPES
+from worker.settings import Settings
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module")
+async def console(here: Settings, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Console]:
+    """The console of the installation, which opens what is sealed."""
+    async with open_console(
+        here, tmp_path_factory.mktemp("api"), seal_keys=SecretStr(ring_text("k1"))
+    ) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture
 async def operator(console: Console) -> httpx.AsyncClient:
     return await (await reached(console)).bearer("operator")
 
@@ -120,3 +137,111 @@ async def test_only_a_token_counts_and_addresses_say_how_they_may_be_asked(conso
     assert (kind_of(wrong), wrong.headers["allow"]) == ("method-not-allowed", "GET, HEAD, OPTIONS, POST")
     in_address = await viewer.get(f"{BASE}/requests?token={console.tokens['viewer']}")
     assert kind_of(in_address) == "token-in-address"
+
+
+@pytest_asyncio.fixture
+async def letter(record: asyncpg.Connection) -> UUID:
+    """A dead letter of the application billing."""
+    found = await put_dead_letter(record, b"password=conspicuous", ring("k1"))
+    await record.execute("update dead_letters set app_id = 'billing' where id = $1", found)
+    return found
+
+
+async def test_requests_are_read_page_by_page_and_retried_by_a_selection(
+    console: Console, operator: httpx.AsyncClient, record: asyncpg.Connection, here: Settings
+) -> None:
+    await clear(record)
+    await declare_topology(here)
+    at = datetime.now(UTC) - timedelta(minutes=5)
+    rows = [
+        Planted(at + timedelta(seconds=n), org="org-7", code="rejected", reason="no room", payload={"n": n})
+        for n in range(5)
+    ]
+    ids = [str(row.request_id) for row in await plant(record, rows)]
+    seen, path = [], f"{BASE}/requests?org=org-7&status=failed&limit=2"
+    while path:
+        part = (await operator.get(path)).json()
+        assert (part["matching"], part["exact"], part["reasons"]) == (5, True, {"no room": 5 - len(seen)})
+        seen += [each["request_id"] for each in part["items"]]
+        path = part["next"]
+    assert seen == ids[::-1]
+    explained = (await operator.get(f"{BASE}/requests/{ids[0]}/explanation")).json()
+    assert (explained["command"], explained["broken"]) == (f"session-worker requests retry {ids[0]}", [])
+    shown = (await operator.get(f"{BASE}/requests/{ids[0]}")).json()
+    assert (shown["request"]["status"], shown["response"]) == ("failed", None), "no payload without the right"
+    lacks = await operator.get(f"{BASE}/requests/{ids[0]}/documents")
+    assert (lacks.status_code, lacks.json()["right"]) == (403, "payloads")
+    anna = await console.bearer("anna")
+    assert '"n": 0' in (await anna.get(f"{BASE}/requests/{ids[0]}/documents")).json()["request"]
+    (group,) = (await operator.get(f"{BASE}/failures?since=1h")).json()["items"]
+    assert (group["code"], group["reason"], group["number"]) == ("rejected", "no room", 5)
+    gone = await operator.get(f"{BASE}/requests?after={UUID(int=9)}")
+    assert (gone.status_code, kind_of(gone)) == (410, "page-gone")
+
+    for wrong in (
+        {},
+        {"filter": {}},
+        {"ids": ids, "filter": {"org": "org-7"}},
+        {"ids": ids, "answer": "none"},
+    ):
+        refused = await change(operator, "/selections", action="resend", **wrong)
+        assert refused.status_code == 400, wrong
+    made = await change(operator, "/selections", action="retry", filter={"org": "org-7", "status": "failed"})
+    assert made.status_code == 201, made.text
+    one = made.json()
+    assert (one["state"], one["chosen"], one["preview"]["requests"]) == ("prepared", 5, 5)
+    where = f"/selections/{one['id']}"
+    assert (await change(operator, f"{where}/stop")).status_code == 409, "nobody works on it"
+    begun = await change(operator, f"{where}/continue", reason="rooms are back")
+    assert begun.status_code == 200, begun.text
+
+    async def done() -> dict[str, Any] | None:
+        now: dict[str, Any] = (await operator.get(BASE + where)).json()
+        return now if now["state"] == "done" else None
+
+    ended = await eventually(done)
+    assert (ended["done"], ended["left"], ended["trouble"]) == (5, 0, None)
+    assert (await change(operator, f"{where}/drop")).status_code == 409, "it stays on record"
+    entry = (await operator.get(f"{BASE}/audit?limit=1")).json()["items"][0]
+    assert (entry["who"], entry["action"], entry["reason"]) == (
+        "operator via console", "requests.retry", "rooms are back",
+    )  # fmt: skip
+
+
+async def test_dead_letters_are_looked_at_dropped_and_restored_and_limits_set(
+    console: Console, operator: httpx.AsyncClient, letter: UUID
+) -> None:
+    which = {"app": "billing"}
+    (group,) = (await operator.get(f"{BASE}/dead-letters/groups?app=billing")).json()["items"]
+    assert (group["messages"], group["apps"], group["example"]) == (1, ["billing"], str(letter))
+    anna = await console.bearer("anna")
+    assert (await operator.get(f"{BASE}/dead-letters/{letter}")).json()["body"] is None
+    body = (await anna.get(f"{BASE}/dead-letters/{letter}")).json()["body"]
+    assert body == "password=(masked)"
+    looked = await change(operator, "/dead-letters/replay", which=which, dry_run=True)
+    (judged,) = looked.json()["items"]
+    assert (looked.status_code, looked.json()["work"], judged["prospect"]) == (202, None, "still unreadable")
+    for wrong in ({}, {"all": True, "app": "billing"}):
+        assert (await change(operator, "/dead-letters/drop", which=wrong)).status_code == 400, wrong
+    dropped = await change(operator, "/dead-letters/drop", which=which)
+    assert dropped.json() == {"done": "dropped", "messages": 1, "selected": 1}
+    assert (await change(operator, "/dead-letters/drop", which=which)).status_code == 409
+    restored = await change(operator, "/dead-letters/restore", which={"ids": [str(letter)]})
+    assert restored.json() == {"done": "restored", "messages": 1, "selected": 1}
+    sent = await change(operator, "/dead-letters/replay", which=which)
+
+    async def done() -> dict[str, Any] | None:
+        now: dict[str, Any] = (await operator.get(f"{BASE}/works/{sent.json()['work']}")).json()
+        return now if now["state"] == "done" else None
+
+    left = (await eventually(done))["progress"]["left"]
+    assert [why.partition(":")[0] for why in left] == ["still unreadable"]
+
+    for wrong in ({}, {"scope": "all", "org": "org-7", "rate": 1}, {"org": "org-7"}):
+        assert (await change(operator, "/limits", **wrong)).status_code == 400, wrong
+    limit = await change(operator, "/limits", org="org-7", rate=0.5, running=2)
+    assert (limit.json()["rate"], limit.json()["running"]) == (0.5, 2)
+    assert [each["name"] for each in (await operator.get(f"{BASE}/limits")).json()["items"]] == ["org-7"]
+    assert (await change(operator, "/limits/clear", org="org-7")).json()["before"]["rate"] == 0.5
+    assert (await change(operator, "/limits/clear", org="org-7")).status_code == 409
+    assert (await change(operator, "/keys/reseal", **{"from": "k1", "to": "k2"})).json()["right"] == "admin"

@@ -30,6 +30,7 @@ from worker.console.api.openapi import document
 from worker.console.routes import ROUTES
 from worker.settings import Settings
 
+Case = schemathesis.Case[Any]
 CHECKS = [
     not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance,
     response_schema_conformance, negative_data_rejection, missing_required_header,
@@ -53,16 +54,18 @@ async def program(
 async def test_each_call_takes_and_gives_what_the_document_says(program: httpx.AsyncClient) -> None:
     loop, tried = asyncio.get_running_loop(), set()
 
-    def send(case: schemathesis.Case) -> httpx.Response:
-        asked = case.as_transport_kwargs(base_url="http://console.test")
+    def send(case: Case) -> httpx.Response:
+        asked: dict[str, Any] = case.as_transport_kwargs(base_url="http://console.test")
         asked["content"] = asked.pop("data", None)
-        taken = {name: asked.get(name) for name in ("method", "url", "params", "headers", "json", "content")}
+        taken: dict[str, Any] = {
+            name: asked.get(name) for name in ("method", "url", "params", "headers", "json", "content")
+        }
         return asyncio.run_coroutine_threadsafe(program.request(**taken), loop).result(30)
 
     def try_out() -> None:
         whole = {**document(ROUTES), "security": []}  # the token is always sent
         for found in schemathesis.openapi.from_dict(whole).get_all_operations():
-            operation = found.ok()
+            operation: Any = found.ok()  # type: ignore[union-attr]  # the document is valid
             _try(operation.as_strategy(generation_mode=GenerationMode.POSITIVE), send)
             if operation.definition.raw["parameters"]:
                 _try(operation.as_strategy(generation_mode=GenerationMode.NEGATIVE), send)
@@ -72,13 +75,13 @@ async def test_each_call_takes_and_gives_what_the_document_says(program: httpx.A
     assert len(tried) == sum(isinstance(row.endpoint, Call) for row in ROUTES)
 
 
-def _try(strategy: Any, send: Callable[[schemathesis.Case], httpx.Response]) -> None:
+def _try(strategy: Any, send: Callable[[Case], httpx.Response]) -> None:
     @settings(
         max_examples=EXAMPLES, database=None, derandomize=True, deadline=None,
         phases=[Phase.generate], suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @given(case=strategy)
-    def one(case: schemathesis.Case) -> None:
+    def one(case: Case) -> None:
         try:
             answer = send(case)
         except httpx.InvalidURL:
