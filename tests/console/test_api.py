@@ -158,7 +158,8 @@ async def test_requests_are_read_page_by_page_and_retried_by_a_selection(
         for n in range(5)
     ]
     ids = [str(row.request_id) for row in await plant(record, rows)]
-    seen, path = [], f"{BASE}/requests?org=org-7&status=failed&limit=2"
+    seen: list[str] = []
+    path = f"{BASE}/requests?org=org-7&status=failed&limit=2"
     while path:
         part = (await operator.get(path)).json()
         assert (part["matching"], part["exact"], part["reasons"]) == (5, True, {"no room": 5 - len(seen)})
@@ -178,12 +179,13 @@ async def test_requests_are_read_page_by_page_and_retried_by_a_selection(
     gone = await operator.get(f"{BASE}/requests?after={UUID(int=9)}")
     assert (gone.status_code, kind_of(gone)) == (410, "page-gone")
 
-    for wrong in (
+    wrongs: tuple[dict[str, Any], ...] = (
         {},
         {"filter": {}},
         {"ids": ids, "filter": {"org": "org-7"}},
         {"ids": ids, "answer": "none"},
-    ):
+    )
+    for wrong in wrongs:
         refused = await change(operator, "/selections", action="resend", **wrong)
         assert refused.status_code == 400, wrong
     made = await change(operator, "/selections", action="retry", filter={"org": "org-7", "status": "failed"})
@@ -237,8 +239,9 @@ async def test_dead_letters_are_looked_at_dropped_and_restored_and_limits_set(
     left = (await eventually(done))["progress"]["left"]
     assert [why.partition(":")[0] for why in left] == ["still unreadable"]
 
-    for wrong in ({}, {"scope": "all", "org": "org-7", "rate": 1}, {"org": "org-7"}):
-        assert (await change(operator, "/limits", **wrong)).status_code == 400, wrong
+    limits: tuple[dict[str, Any], ...] = ({}, {"scope": "all", "org": "org-7", "rate": 1}, {"org": "org-7"})
+    for no_limit in limits:
+        assert (await change(operator, "/limits", **no_limit)).status_code == 400, no_limit
     limit = await change(operator, "/limits", org="org-7", rate=0.5, running=2)
     assert (limit.json()["rate"], limit.json()["running"]) == (0.5, 2)
     assert [each["name"] for each in (await operator.get(f"{BASE}/limits")).json()["items"]] == ["org-7"]
