@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 
 PACKAGES = ("schemas", "worker")
 KEPT = PurePosixPath("schemas/json/released")
+KINDS = (".sql", ".json", ".typed", ".html", ".css", ".js", ".svg", ".LICENSE")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
@@ -105,15 +106,15 @@ def build(source: Path, place: Path) -> list[Path]:
 
 
 def packaged(source: Path) -> set[str]:
-    """The files that a package has to hold, no more and no fewer: modules, SQL, JSON Schemas and py.typed."""
-    wanted = (".py", ".sql", ".json", ".typed")
+    """The files that a package has to hold, no more and no fewer: modules, and what they read."""
+    wanted = (".py", *KINDS)
     files = (file for package in PACKAGES for file in (source / package).rglob("*") if file.suffix in wanted)
     names = {file.relative_to(source).as_posix() for file in files}
     return {name for name in names if not PurePosixPath(name).is_relative_to(KEPT)}
 
 
 def check_contents(built: list[Path], wanted: set[str], version: str) -> None:
-    for kind in (".sql", ".json", ".typed"):
+    for kind in KINDS:
         if not any(name.endswith(kind) for name in wanted):
             raise NotReadyError(f"the repository holds no {kind} file for the packages")
     name = f"session_worker-{version}"
