@@ -1,6 +1,7 @@
 """What programs get and change over HTTP: the same as on the pages, with a token, and each change once."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 from support.console import Console, open_console, reached
+from support.contract.documents import ROOT
 from support.harness import declare_topology, eventually
 from support.planted import Planted, clear, plant
 from support.sealed import put_dead_letter, ring, ring_text
@@ -131,6 +133,8 @@ async def test_only_a_token_counts_and_addresses_say_how_they_may_be_asked(conso
     assert kind_of(await viewer.get(f"{BASE}/nothing")) == "not-found"
     head, got = await viewer.head(f"{BASE}/workers"), await viewer.get(f"{BASE}/workers")
     assert (head.status_code, head.headers["content-length"]) == (200, got.headers["content-length"])
+    served = await viewer.get(f"{BASE}/openapi.json")
+    assert served.json() == json.loads((ROOT / "docs" / "openapi.json").read_text("utf-8"))
     options = await nobody.options(f"{BASE}/limits")
     assert (options.status_code, options.headers["allow"]) == (204, "GET, HEAD, OPTIONS, POST")
     wrong = await viewer.delete(f"{BASE}/limits")

@@ -31,7 +31,7 @@ Rate = Annotated[float, Field(ge=LEAST_RATE, le=MOST_RATE, description="so many 
 class Body(BaseModel):
     """A part of what is sent; a field that is not known is refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Change(Body):
@@ -158,7 +158,7 @@ class NewPause(NoPause):
 class Reseal(Change):
     """What an old key has sealed is to be sealed with a new one."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_by_alias=True, validate_by_name=False)
+    model_config = ConfigDict(validate_by_alias=True, validate_by_name=False)
 
     old: Annotated[Text, Field(alias="from")]
     new: Annotated[Text, Field(alias="to")]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.json_schema import SkipJsonSchema
 
-_OPEN = ConfigDict(extra="ignore")
+_OPEN = ConfigDict(extra="ignore", defer_build=True)  # most processes never make the document
 
 Fields = dict[str, Any]
 Next = Annotated[str | None, Field(description="the address of the next page; null: this is the last one")]

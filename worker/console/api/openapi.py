@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import cache
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -62,10 +63,14 @@ def document(rows: Sequence[Route]) -> dict[str, Any]:
 
 
 def served(rows: Sequence[Route]) -> Route:
-    """Make the row that serves the document."""
+    """Make the row that serves the document, which is made when somebody asks for it first."""
+
+    @cache
+    def text() -> str:
+        return json.dumps(document(rows))
 
     async def openapi(_request: Request) -> Response:
-        return Response(json.dumps(document(rows)), media_type="application/json")
+        return Response(text(), media_type="application/json")
 
     return Route(PATH, GET, Right.VIEW, openapi, "api_openapi")
 
