@@ -20,7 +20,7 @@ from worker.messages.decoding import Limits
 from worker.messages.mending import Edit
 from worker.messages.sealing import SealKeys, parse_seal_keys
 from worker.operations import dead_letters
-from worker.operations.replaying import LEFT, Judged, Prospect, Replaying, Sent
+from worker.operations.replaying import LEFT, Prospect, Replaying, Sent, as_record
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
 
@@ -101,7 +101,7 @@ async def _look_ahead(
         for one in part:
             prospects[one.prospect] += 1
             if options.dry_run and options.json:
-                emit(_record(one))
+                emit(as_record(one))
             elif options.dry_run and sum(prospects.values()) <= _SHOWN:
                 table.add_row(str(one.letter.about.id)[:8], one.prospect.value, plain(one.why or ""))
     summary = " · ".join(f"{number:,} {prospect.value}" for prospect, number in prospects.most_common())
@@ -152,8 +152,3 @@ def _tell(options: argparse.Namespace, part: Sequence[Sent], sent: int, left: in
             emit({"id": one.id, "sent": one.left is None, "prospect": one.prospect, "left": one.left})
     else:
         say(f"{sent + left:,}/{selected:,}  sent {sent:,}  left {left:,}")
-
-
-def _record(one: Judged) -> dict[str, object]:
-    place = one.outgoing.exchange or one.outgoing.routing_key
-    return {"id": one.letter.about.id, "prospect": one.prospect.value, "why": one.why, "to": place}

@@ -107,13 +107,6 @@ def told(pause: Pause) -> str:
     return f"by {pause.paused_by} since {at(pause.paused_at)}{until}: {pause.reason}"
 
 
-def as_record(pause: Pause, where: str | None = None) -> dict[str, object]:
-    return {
-        "scope": pause.scope, "name": pause.name, "reason": pause.reason, "by": pause.paused_by,
-        "since": pause.paused_at, "until": pause.ends_at, **({"place": where} if where else {}),
-    }  # fmt: skip
-
-
 def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 

@@ -15,6 +15,8 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
+from starlette.routing import Match
+from starlette.routing import Route as Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worker.console import topbar
@@ -125,7 +127,8 @@ async def _received(console: Console, request: Request) -> tuple[Desk, str | Non
         doorkeeper=console.doorkeeper, somebody=None,
     )  # fmt: skip
     request.state.desk = desk  # for the page of a problem in what follows
-    seen = console.doorkeeper.look(request, desk.now.timestamp())
+    look = console.doorkeeper.program if _is_api(request) else console.doorkeeper.look
+    seen = look(request, desk.now.timestamp())
     desk = request.state.desk = replace(desk, somebody=seen.who)
     if seen.who is not None:
         await console.servers.asked()
@@ -145,9 +148,7 @@ async def _of_ours(request: Request, desk: Desk) -> None:
         raise Problem(HTTPStatus.FORBIDDEN, "The form is of another site. Nothing was done.")
     if desk.somebody is None or not desk.who.csrf:
         return  # the login form, and programs, which have a token of their own and no cookie
-    given = request.headers.get("x-csrf-token") or (
-        "" if _is_api(request) else (await form_of(request)).get("csrf")
-    )
+    given = request.headers.get("x-csrf-token") or (await form_of(request)).get("csrf")
     if given != desk.who.csrf:
         raise Problem(
             HTTPStatus.FORBIDDEN,
@@ -158,13 +159,17 @@ async def _of_ours(request: Request, desk: Desk) -> None:
 def _to_log_in(request: Request) -> Response:
     """Send whoever is not known to the login page, and back from there: a form's address shows it again."""
     if _is_api(request):
-        raise Problem(HTTPStatus.UNAUTHORIZED, "Send a token: `Authorization: Bearer …`.")
+        raise _no_token()
     query = f"?{request.url.query}" if request.url.query else ""
     ended = {"ended": "1"} if request.method != "GET" or request.cookies else {}
     where = f"{request.app.url_path_for('login')}?{urlencode({'next': request.url.path + query, **ended})}"
     if "hx-request" in request.headers:
         return Response(status_code=HTTPStatus.UNAUTHORIZED, headers={"HX-Redirect": where})
     return RedirectResponse(where, HTTPStatus.SEE_OTHER)
+
+
+def _no_token() -> Problem:
+    return Problem(HTTPStatus.UNAUTHORIZED, "Send a token: `Authorization: Bearer …`.")
 
 
 def _is_api(request: Request) -> bool:
@@ -180,23 +185,35 @@ async def _unknown(request: Request, error: Exception) -> Response:
         HTTPStatus.METHOD_NOT_ALLOWED: "This address is not asked in this way.",
     }.get(status, status.phrase)
     console: Console = request.app.state.console
-    desk, _ = await _received(console, request)
-    if desk.somebody is None and not _is_api(request) and status is HTTPStatus.NOT_FOUND:
+    try:
+        desk, _ = await _received(console, request)
+    except Problem as problem:
+        return await _told(request, problem)
+    ways = _ways(request) if status is HTTPStatus.METHOD_NOT_ALLOWED else ""
+    if request.method == "OPTIONS" and ways:
+        return Response(status_code=HTTPStatus.NO_CONTENT, headers={"Allow": ways})
+    if desk.somebody is None and status is HTTPStatus.NOT_FOUND:
+        if _is_api(request):
+            return await _told(request, _no_token())
         return _to_log_in(request)
     response = await _told(request, Problem(status, detail))
-    response.headers.update(error.headers or {})
+    if ways:
+        response.headers["Allow"] = ways
     return response
+
+
+def _ways(request: Request) -> str:
+    """Say in which ways an address may be asked: several rows may be of the same path."""
+    routes: list[Router] = request.app.routes
+    found = (each.methods or () for each in routes if each.matches(request.scope)[0] is not Match.NONE)
+    return ", ".join(sorted({"OPTIONS", *(method for methods in found for method in methods)}))
 
 
 async def _told(request: Request, problem: Exception) -> Response:
     """Show a problem: in the console's frame, or as problem+json."""
     assert isinstance(problem, Problem)  # noqa: S101 — it is registered for this one
     if _is_api(request) or not hasattr(request.state, "desk"):
-        told = {
-            "type": "about:blank", "title": problem.title, "status": int(problem.status),
-            "detail": problem.detail,
-        }  # fmt: skip
-        response = Response(json.dumps(told), problem.status, media_type="application/problem+json")
+        response = _as_json(problem)
     else:
         desk: Desk = request.state.desk
         if desk.somebody is not None and not hasattr(request.state, "top"):
@@ -207,6 +224,11 @@ async def _told(request: Request, problem: Exception) -> Response:
     if problem.status is HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
+
+
+def _as_json(problem: Problem) -> Response:
+    text = json.dumps(problem.document, ensure_ascii=False)
+    return Response(text, problem.status, media_type="application/problem+json")
 
 
 def _around(app: Starlette) -> ASGIApp:
@@ -226,7 +248,7 @@ def _around(app: Starlette) -> ASGIApp:
             await send(message)
 
         if _has_token(scope):
-            await _refusal()(scope, receive, with_headers)
+            await _refusal(scope["path"])(scope, receive, with_headers)
             return
         try:
             await app(scope, receive, with_headers)
@@ -241,18 +263,19 @@ def _has_token(scope: Scope) -> bool:
     return MARK in unquote(query) or MARK in scope["path"] or bool(_TOKEN_FIELDS.search(query))
 
 
-def _refusal() -> Response:
-    return Response(
+def _refusal(path: str) -> Response:
+    said = (
         "A token does not belong in an address: it stays in logs and histories. Take its line out of the "
-        "tokens file, make another one, and put that into the field of the login page.\n",
-        HTTPStatus.BAD_REQUEST,
-        media_type="text/plain",
+        "tokens file, make another one, and put that into the "
     )
+    if path.startswith(API):
+        header = "header `Authorization: Bearer …`."
+        return _as_json(Problem(HTTPStatus.BAD_REQUEST, said + header, kind="token-in-address"))
+    return Response(f"{said}field of the login page.\n", HTTPStatus.BAD_REQUEST, media_type="text/plain")
 
 
-async def _failed(_request: Request, _error: Exception) -> Response:
-    return Response(
-        "An error in this program: its log has `console.failed`. Whether anything was done, see the audit.\n",
-        HTTPStatus.INTERNAL_SERVER_ERROR,
-        media_type="text/plain",
-    )
+async def _failed(request: Request, _error: Exception) -> Response:
+    said = "An error in this program: its log has `console.failed`. Whether anything was done, see the audit."
+    if _is_api(request):
+        return _as_json(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, said))
+    return Response(f"{said}\n", HTTPStatus.INTERNAL_SERVER_ERROR, media_type="text/plain")

@@ -32,7 +32,7 @@ async def filter_of(desk: Desk, query: QueryParams, *, state: State | None = Non
     return Filter(
         state=state or read(query, "state", one_of(_STATES)) or "kept",
         ids=ids or None,
-        app="" if query.get("no_app") else read(query, "app", plain),
+        app="" if read(query, "no_app", one_of(("1",))) else read(query, "app", plain),
         user=read(query, "user", plain),
         kind=await _kind(desk, read(query, "like", uuid)),
         part=read(query, "reason", plain),

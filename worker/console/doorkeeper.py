@@ -50,14 +50,21 @@ class Doorkeeper:
         self._sessions = Sessions(settings.database_url.get_secret_value())
         self._limiter = Limiter()
 
+    def program(self, request: Request, now: float) -> Seen:
+        """Say which program asks: by its token alone, so that no page can act in somebody's name."""
+        bearer = _bearer(request)
+        if bearer is None:
+            return Seen(None)
+        line = self._known().with_token(bearer)
+        if line is None:
+            self._wrong(request, now)
+        return Seen(_who(line))
+
     def look(self, request: Request, now: float) -> Seen:
         """Say who asks. A proxy counts before a cookie: behind one there is no other way in."""
+        if _bearer(request) is not None:
+            return self.program(request, now)
         known = self._known()
-        if (bearer := _bearer(request)) is not None:
-            line = known.with_token(bearer)
-            if line is None:
-                self._wrong(request, now)
-            return Seen(_who(line))
         if self._header and self._is_trusted(request) and (name := request.headers.get(self._header)):
             line = known.of_proxy(name)
             return Seen(_who(line, self._sessions.csrf("proxy", name)))

@@ -6,6 +6,7 @@ Everything is a row here. The app is built from it, and so are the tests that tr
 from worker.console import files
 from worker.console.access import Right
 from worker.console.acting import routes_of
+from worker.console.api.rows import API
 from worker.console.health import HEALTH
 from worker.console.pages import (
     actions,
@@ -79,5 +80,6 @@ ROUTES: tuple[Route, ...] = (
     *routes_of("/works/{id}", works.GO_ON),
     Route("/audit", GET, Right.VIEW, audit.audit, "audit"),
     Route("/audit/export", GET, Right.VIEW, audit.export_audit, "export_audit"),
+    *API,
 )
 """All of the console, in the order of its navigation."""

@@ -3,12 +3,13 @@
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from schemas import FailureCode
 from worker.operations import steering
 from worker.operations.delivery import delivery
+from worker.operations.promises import Violation
 from worker.operations.record import Record, Row
 from worker.operations.waits import waits
 from worker.postgres.database import Database
@@ -196,3 +197,17 @@ def _at(moment: datetime) -> str:
 def _seconds(span: timedelta) -> str:
     seconds = span.total_seconds()
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:,.1f} s"
+
+
+def verdict_on(broken: Sequence[Violation]) -> str:
+    """Say whether the promises about a request are kept."""
+    found = "; ".join(f"BROKEN: {each.promise}: {each.found}" for each in broken)
+    return found or "the promises are kept so far"
+
+
+def as_record(request_id: UUID, told: Explanation, broken: Sequence[Violation]) -> dict[str, Any]:
+    return {
+        "request_id": request_id, "events": [event._asdict() for event in told.events],
+        "verdict": verdict_on(broken), "broken": [each._asdict() for each in broken],
+        "waits": told.waits, "next": told.next, "by_itself": told.by_itself, "command": told.command,
+    }  # fmt: skip

@@ -189,3 +189,24 @@ async def opened(
     about = {"session": rows[0]["id"], "org": rows[0]["org_id"]}
     await audit.append(database, "keys.open", who=who, reason=reason, about=about)
     return document
+
+
+def with_unused(
+    rows: Sequence[SealedRows], here: Sequence[str], workers: Sequence[KeysOfWorker]
+) -> list[SealedRows]:
+    """Add the keys that nothing needs."""
+    used = {each.key for each in rows}
+    known = [*here, *(key for worker in workers for key in worker.keys)]
+    unused = [SealedRows(key, "unfinished", 0) for key in dict.fromkeys(known) if key not in used]
+    return sorted([*rows, *unused])
+
+
+def workers_with(workers: Sequence[KeysOfWorker], key: str) -> int:
+    return sum(key in worker.keys for worker in workers)
+
+
+def as_record(one: SealedRows, here: Sequence[str], workers: Sequence[KeysOfWorker]) -> dict[str, Any]:
+    return {
+        **one._asdict(), "here": one.key in here, "seals": tuple(here[:1]) == (one.key,),
+        "workers": len(workers), "workers_with": workers_with(workers, one.key),
+    }  # fmt: skip

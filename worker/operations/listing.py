@@ -198,3 +198,11 @@ def _is_kept(wanted: Filter) -> bool:
     others = wanted._replace(org=None, status=None, code=None)
     unfinished = wanted.status in ("waiting", "processing", "retrying")
     return others == Filter() and wanted.org != "" and not unfinished
+
+
+def as_record(found: Listing) -> dict[str, Any]:
+    """Say what a list is of; its requests are records of their own."""
+    return {
+        "matching": found.number, "exact": found.exact, "looked_at": found.looked, "more": found.more,
+        "reasons": dict(found.reasons), "builds": dict(found.builds),
+    }  # fmt: skip

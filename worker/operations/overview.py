@@ -2,7 +2,7 @@
 
 import json
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from worker.monitoring.profile import Profile, differences
@@ -94,3 +94,7 @@ async def queues(broker: Broker, names: Names) -> list[QueueDepth]:
         return [QueueDepth(name, *(await topology.depth(connection, name) or (None, None))) for name in names]
     finally:
         await connection.close()
+
+
+def worker_as_record(worker: LiveWorker) -> dict[str, Any]:
+    return {**worker._asdict(), "state": worker.state}

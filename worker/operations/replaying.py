@@ -289,3 +289,9 @@ def _object_in(body: bytes) -> dict[str, object]:
 
 def _status(document: Mapping[str, object]) -> str:
     return str(document.get("status") or "failed")
+
+
+def as_record(one: Judged) -> dict[str, Any]:
+    """Say what would become of a dead letter."""
+    place = one.outgoing.exchange or one.outgoing.routing_key
+    return {"id": one.letter.about.id, "prospect": one.prospect.value, "why": one.why, "to": place}

@@ -5,12 +5,13 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from worker.errors import WorkerError
 from worker.operations import audit, counts
 from worker.operations.ownership import is_owner, require_owner
 from worker.postgres.database import Database
+from worker.settings import Settings
 
 DELETES_SESSIONS = "delete sessions"  # which is for the owner
 _DAY_SECONDS = 86_400
@@ -190,3 +191,12 @@ def _added(old: Old, rows: Sequence[dict[str, int]]) -> Old:
 
 def _at_once(rate: float) -> int:
     return max(1, min(_AT_ONCE, round(rate)))
+
+
+def rules_as_record(found: Status, settings: Settings) -> dict[str, Any]:
+    """Say by which rules things are deleted."""
+    return {
+        "retention_days_of_workers": found.retention_days, "retention_days": settings.retention_days,
+        "audit_days": settings.audit_days, "dead_letter_days": settings.dead_letter_days,
+        "kept_at_least_seconds": found.kept_at_least,
+    }  # fmt: skip

@@ -5,7 +5,7 @@ Each change is a row of the audit, which the same statement writes.
 
 import re
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from worker.messages import moments
@@ -162,3 +162,15 @@ async def limits(database: Database) -> list[LimitOnRecord]:
         limit = Limit(**{name: columns.pop(name) for name in Limit._fields})
         found.append(LimitOnRecord(limit, **columns))
     return found
+
+
+def limit_as_record(one: LimitOnRecord) -> dict[str, Any]:
+    record = one._asdict()
+    return {**record.pop("limit")._asdict(), **record}
+
+
+def pause_as_record(pause: Pause, where: str | None = None) -> dict[str, Any]:
+    return {
+        "scope": pause.scope, "name": pause.name, "reason": pause.reason, "by": pause.paused_by,
+        "since": pause.paused_at, "until": pause.ends_at, **({"place": where} if where else {}),
+    }  # fmt: skip

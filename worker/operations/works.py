@@ -4,12 +4,13 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 from uuid import UUID
 
 from worker.postgres.database import Database
 
 Kind = Literal["dead.replay", "keys.count", "keys.reseal", "retention.run"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 State = Literal["running", "stopped", "failed", "done"]
 SILENT_SECONDS = 15.0  # a process that was not seen for so long works on it no more
 _LONGEST_TROUBLE = 500

@@ -16,6 +16,8 @@ from support.contract.page import page
 from schemas import json_schemas
 from worker.asyncapi import document
 from worker.cli.settings_table import settings_table
+from worker.console.api.openapi import document as openapi
+from worker.console.routes import ROUTES
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "schemas" / "json"
@@ -33,6 +35,7 @@ def texts() -> dict[Path, str]:
     return {
         **made,
         docs / "asyncapi.md": page(document()),
+        docs / "openapi.json": json.dumps(openapi(ROUTES), indent=1, ensure_ascii=False) + "\n",
         docs / "settings.md": settings_table(),
         architecture.PAGE: architecture.page(),
         doctor_table.PAGE: doctor_table.page(),

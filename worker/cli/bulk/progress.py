@@ -13,9 +13,10 @@ from worker.cli.bulk.checkpoint import Checkpoint, written
 from worker.cli.bulk.input_lines import InputLine, expected
 from worker.cli.bulk.sending import Result, Totals, send_all
 from worker.cli.exits import CommandError
-from worker.cli.output import as_json, emit, say
+from worker.cli.output import emit, say
 from worker.cli.tables import bystanders, coloured, grid, people, plain
 from worker.client import Client
+from worker.operations.json_text import as_json
 
 _SHOWN = 5
 _GOOD = ("completed", "submitted")

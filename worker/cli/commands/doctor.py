@@ -16,7 +16,7 @@ from worker.cli.output import emit
 from worker.cli.tables import people, plain
 from worker.monitoring import log
 from worker.operations.doctor.finding import Finding, Part, Severity
-from worker.operations.doctor.run import Report, chosen, needs_of, run
+from worker.operations.doctor.run import Report, as_record, chosen, findings_as_records, needs_of, run
 from worker.operations.doctor.site import Need, visit
 
 EXAMPLES = """\
@@ -71,14 +71,9 @@ async def _examine(options: argparse.Namespace) -> Report:
 
 def _emit(report: Report) -> None:
     """Print a line for each finding and each check that could not be done, and one for all."""
-    for finding in report.findings:
-        emit({**finding._asdict(), "severity": finding.severity.value})
-    for check, why in report.unlooked:
-        emit({"check": check, "not_looked_at": why})
-    emit(
-        {"checks": report.checks, "not_looked_at": len(report.unlooked)}
-        | {f"{each.value}s": report.count(each) for each in Severity}
-    )
+    for each in findings_as_records(report):
+        emit(each)
+    emit(as_record(report))
 
 
 def _show(report: Report) -> None:

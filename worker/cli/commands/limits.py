@@ -123,8 +123,7 @@ async def _list(options: argparse.Namespace) -> int:
         found = await there.database.look(lambda: steering.limits(there.database), options.wait)
     if options.json:
         for one in found:
-            record = one._asdict()
-            emit({**record.pop("limit")._asdict(), **record})
+            emit(steering.limit_as_record(one))
     elif found:
         people().print(table_of(found))
     else:

@@ -13,7 +13,6 @@ from worker.cli.record_tables import at
 from worker.cli.steering import (
     Place,
     Steered,
-    as_record,
     by_option,
     counted,
     place_of,
@@ -25,7 +24,7 @@ from worker.cli.steering import (
 )
 from worker.cli.tables import cut, grid, people, plain
 from worker.operations import steering
-from worker.operations.steering import Paused, PauseOnRecord
+from worker.operations.steering import Paused, PauseOnRecord, pause_as_record
 
 EXAMPLES = """\
   session-worker pause --reason "moving the database"
@@ -82,8 +81,8 @@ async def _pause(options: argparse.Namespace) -> int:
         others = await _others(there, place, options.wait)
     if options.json:
         emit(
-            as_record(paused.pause, place.where)
-            | {"before": as_record(paused.before) if paused.before else None}
+            pause_as_record(paused.pause, place.where)
+            | {"before": pause_as_record(paused.before) if paused.before else None}
             | {"waiting": None if place.scope == "worker" else waiting.waiting}
             | {"seen": waiting.seen if place.scope == "org" else None}
             | {"workers": 1 if place.scope == "worker" else len(there.live)}
@@ -125,7 +124,7 @@ async def _list(options: argparse.Namespace) -> int:
         found = await there.database.look(lambda: steering.pauses(there.database), options.wait)
     if options.json:
         for one in found:
-            emit(as_record(one.pause, one.place))
+            emit(pause_as_record(one.pause, one.place))
     elif found:
         people().print(table_of(found))
     else:

@@ -7,7 +7,6 @@ from worker.cli.options import json_option, wait_option, words
 from worker.cli.output import emit
 from worker.cli.steering import (
     Place,
-    as_record,
     by_option,
     place_of,
     place_options,
@@ -17,6 +16,7 @@ from worker.cli.steering import (
     wait_now,
 )
 from worker.operations import steering
+from worker.operations.steering import pause_as_record
 
 EXAMPLES = """\
   session-worker resume                 ends the pause of all requests
@@ -54,9 +54,9 @@ async def _resume(options: argparse.Namespace) -> int:
     if options.json:
         emit(
             {"scope": place.scope, "name": place.name, "resumed": ended is not None}
-            | {"before": as_record(ended, place.where) if ended else None}
+            | {"before": pause_as_record(ended, place.where) if ended else None}
             | {"waiting": None if place.scope == "worker" else waiting.waiting}
-            | {"still_paused": [as_record(one.pause, one.place) for one in left]}
+            | {"still_paused": [pause_as_record(one.pause, one.place) for one in left]}
             | {"workers": 1 if place.scope == "worker" else len(there.live)}
         )
         return exits.OK

@@ -17,7 +17,7 @@ from worker.cli.record_tables import at
 from worker.cli.steering import by_option, place_of, steered, told
 from worker.cli.tables import facts, grid, people, plain
 from worker.operations import overview, steering
-from worker.operations.overview import LiveWorker
+from worker.operations.overview import LiveWorker, worker_as_record
 from worker.operations.steering import PauseOnRecord
 
 EXAMPLES = """\
@@ -75,7 +75,7 @@ async def _list(options: argparse.Namespace) -> int:
         found = await database.look(lambda: overview.workers(database, settings.lease_seconds), options.wait)
     if options.json:
         for each in found:
-            emit(as_record(each))
+            emit(worker_as_record(each))
     elif options.csv:
         print_csv([*LiveWorker._fields, "state"], ([*each, each.state] for each in found))
     elif found:
@@ -96,15 +96,11 @@ async def _show(options: argparse.Namespace) -> int:
     for each in found:
         if str(each.id) == place.name:
             if options.json:
-                emit(as_record(each))
+                emit(worker_as_record(each))
             else:
                 people().print(facts_of(each, paused, datetime.now(UTC)))
             return exits.OK if each.lives else exits.FAILED
     raise CommandError(exits.FAILED, f"no worker {options.worker} has been here within a day")
-
-
-def as_record(worker: LiveWorker) -> dict[str, object]:
-    return {**worker._asdict(), "state": worker.state}
 
 
 def table_of(found: list[LiveWorker], now: datetime) -> Table:

@@ -5,9 +5,9 @@ All are frozen in a selection first. It begins at once if it holds what was seen
 
 import re
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from starlette.datastructures import QueryParams
@@ -18,13 +18,13 @@ from worker.console.acting import DEFAULT_RATE, Action, Asked, Field, Preview, r
 from worker.console.addresses import Texts, options_of, query_string, typed
 from worker.console.context import Desk, desk_of
 from worker.console.filtering import filter_of
-from worker.console.problems import bad, conflict
+from worker.console.freezing import Meant, frozen
+from worker.console.problems import bad
 from worker.operations import counts, listing, overview, selections
 from worker.operations.filters import Filter, Page
-from worker.operations.listing import LOOKED_AT, GoneError
+from worker.operations.listing import LOOKED_AT
 from worker.operations.selection_words import would_be
 from worker.operations.selections import Action as Does
-from worker.operations.selections import TooManyChosen
 
 MOST_MARKED = 100  # an address is not longer
 _KEY = re.compile(r"[0-9a-f]{8}")
@@ -37,13 +37,6 @@ class Chosen(NamedTuple):
     ids: list[UUID]
     wanted: Filter
     texts: Texts
-
-    @property
-    def named(self) -> dict[str, Any]:
-        """Return how they were chosen, for the record."""
-        if self.ids:
-            return {"ids": self.ids}
-        return {name: value for name, value in self.wanted._asdict().items() if value is not None}
 
 
 async def _preview(does: Does, request: Request) -> Preview:
@@ -80,23 +73,10 @@ async def _carry_out(does: Does, asked: Asked) -> str:
     where = str(asked.request.app.url_path_for("selection", id=key))
     if await selections.selections(desk.database, key):
         return where  # the same form, sent twice
-    await selections.drop_forgotten(desk.database)
-    try:
-        selection = await selections.freeze(
-            desk.database, does,
-            _these(chosen.ids) if chosen.ids else selections.matching(desk.database, chosen.wanted),
-            chosen_by=chosen.named, options=options, who=desk.who.signature, reason=asked.reason,
-            rate=rate_of(form), selection_id=key,
-        )  # fmt: skip
-    except GoneError:
-        raise conflict(
-            "Requests were deleted as old while they were looked for. Nothing was done: try it again."
-        ) from None
-    except TooManyChosen as error:
-        raise bad(f"{error}.".capitalize()) from None
-    if not selection.chosen:
-        await selections.drop(desk.database, key)
-        raise conflict("No request matches any more. Nothing was done.")
+    selection = await frozen(
+        desk, does, Meant(chosen.ids, chosen.wanted), options=options, rate=rate_of(form),
+        reason=asked.reason, key=key,
+    )  # fmt: skip
     if chosen.ids or form.get("seen") == str(selection.chosen):
         await desk.works.begin(selection, by=desk.who.signature, reason=asked.reason)
     return where
@@ -170,10 +150,6 @@ def _options(does: Does, form: Mapping[str, str]) -> dict[str, str]:
     if silent and does == "retry":
         return {"answer": "none"}
     return {"to": to} if to else {}
-
-
-async def _these(ids: Sequence[UUID]) -> AsyncIterator[Sequence[UUID]]:
-    yield ids
 
 
 async def _load(desk: Desk) -> str:

@@ -30,8 +30,8 @@ from worker.rabbitmq.topology import names_for
 
 LOOKED_AT = 100  # dead letters, in one look ahead
 _MOST_GROUPS = 10
-_USUAL_RATE = 50.0
-_MOST_EDITS = 50
+USUAL_RATE = 50.0
+MOST_EDITS = 50
 _DO: tuple[Do, ...] = ("set", "rename", "delete")
 
 
@@ -66,7 +66,7 @@ async def ask_replay(request: Request) -> Response:
         prospects=prospects.most_common(),
         begin=begin,
         looked_at=LOOKED_AT,
-        usual=f"{_USUAL_RATE:g}",
+        usual=f"{USUAL_RATE:g}",
         going=sum(number for prospect, number in prospects.items() if prospect not in LEFT),
         more=query_of(query, edits=query.get("edits"), **{"from": begin + LOOKED_AT})
         if begin + LOOKED_AT < len(ids)
@@ -89,7 +89,7 @@ async def _preview_redirect(request: Request) -> Preview:
         "takes stays in custody.",
         fields=[
             Field("to", "To the queue", required=True),
-            Field("rate", "At most so many in a second", "number", f"{_USUAL_RATE:g}"),
+            Field("rate", "At most so many in a second", "number", f"{USUAL_RATE:g}"),
         ],
     )  # fmt: skip
 
@@ -145,8 +145,8 @@ class GivenEdit(NamedTuple):
 def edits_of(text: str) -> list[GivenEdit]:
     """Read edits, one a line: `set org_id=org-7`, `rename id=request_id`, `delete payload.x`."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if len(lines) > _MOST_EDITS:
-        raise bad(f"edits: there are {len(lines)} of them, and may be {_MOST_EDITS}")
+    if len(lines) > MOST_EDITS:
+        raise bad(f"edits: there are {len(lines)} of them, and may be {MOST_EDITS}")
     return [_edit(line) for line in lines]
 
 
@@ -197,14 +197,28 @@ async def _send(
 ) -> str:
     """Begin to send them, and return the path of the page that shows how far it is."""
     desk = desk_of(request)
-    rate = rate_of(form, _USUAL_RATE)
+    rate = rate_of(form, USUAL_RATE)
     which, ids = await _selected(desk, form, "kept")
-    work = await desk.long_works.begin(
+    work = await send(desk, which, ids, to=to, edits=edits, rate=rate, reason=reason)
+    return str(request.app.url_path_for("work", id=work))
+
+
+async def send(
+    desk: Desk,
+    which: Filter,
+    ids: Sequence[UUID],
+    *,
+    to: str | None,
+    edits: Sequence[tuple[Do, str]],
+    rate: float,
+    reason: str,
+) -> str:
+    """Begin to send these, and return the id of the work that does."""
+    return await desk.long_works.begin(
         desk.database, "dead.replay",
         options={"to": to, "edits": edits, "rate": rate, "chosen_by": which.told}, chosen=ids,
         who=desk.who.signature, reason=reason,
     )  # fmt: skip
-    return str(request.app.url_path_for("work", id=work))
 
 
 async def _chosen(desk: Desk, query: QueryParams, state: State = "kept") -> Chosen:
@@ -216,7 +230,12 @@ async def _chosen(desk: Desk, query: QueryParams, state: State = "kept") -> Chos
 
 async def _selected(desk: Desk, form: Mapping[str, str], state: State) -> tuple[Filter, list[UUID]]:
     """Freeze what the form is about."""
-    which = await filter_of(desk, QueryParams(form.get("which", "")), state=state)
+    return await select(desk, QueryParams(form.get("which", "")), state)
+
+
+async def select(desk: Desk, query: QueryParams, state: State) -> tuple[Filter, list[UUID]]:
+    """Freeze what these fields are about; raise a 409 where that is nothing."""
+    which = await filter_of(desk, query, state=state)
     ids = await dead_letters.select(desk.database, which)
     if not ids:
         raise conflict(f"No message that is {state} matches any more: somebody else was quicker.")

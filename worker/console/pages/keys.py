@@ -19,8 +19,9 @@ from worker.operations import works
 from worker.operations.keys import KeysOfWorker, Lacking, Place, SealedRows, lacking
 from worker.operations.ownership import is_owner
 from worker.operations.resealing import cannot_open, still_seal
+from worker.operations.works import Work
 
-_USUAL_RATE = 500.0
+USUAL_RATE = 500.0
 _FRESH_SECONDS = 10.0
 MOST_UNFINISHED = 5_000  # that are counted each way that leads to them
 _WHAT = "seal stored secrets anew"
@@ -43,9 +44,30 @@ class Shown(NamedTuple):
     workers: int  # that have it
 
 
+class Found(NamedTuple):
+    """Which rows need which key, who has it, and the last whole count."""
+
+    rows: list[SealedRows]
+    here: tuple[str, ...]  # keys of this console
+    workers: list[KeysOfWorker]
+    counted: Work | None
+
+
 async def keys(request: Request) -> Response:
     """Show what is quick to count, and what the last whole count has found."""
     desk = desk_of(request)
+    rows, here, workers, counted = await look(desk)
+    resealed = await works.works(desk.database, ["keys.reseal"])
+    missing = [each for each in lacking(rows, here, workers) if each.place != "repeats"]
+    return page(
+        request, "keys.html", most=MOST_UNFINISHED, keys=_shown(rows, here, workers), workers=workers,
+        missing=[_lack(each) for each in missing], counted=in_words(counted) if counted else None,
+        works=[in_words(each) for each in resealed],
+    )  # fmt: skip
+
+
+async def look(desk: Desk) -> Found:
+    """Count what is quick to count, and add what the last whole count has found."""
     here = parse_seal_keys(desk.settings.seal_keys.get_secret_value()).names
     workers = await seal_keys.keys_of_workers(desk.database, desk.settings.lease_seconds)
     rows = await desk.shared("keys", _FRESH_SECONDS, lambda: _quickly(desk))
@@ -54,13 +76,7 @@ async def keys(request: Request) -> Response:
     if counted is not None and "rows" in counted.progress:
         found = [SealedRows(*row) for row in counted.progress["rows"]]
         rows = [*rows, *(each for each in found if each.place not in seal_keys.QUICK)]
-    resealed = await works.works(desk.database, ["keys.reseal"])
-    missing = [each for each in lacking(rows, here, workers) if each.place != "repeats"]
-    return page(
-        request, "keys.html", most=MOST_UNFINISHED, keys=_shown(rows, here, workers), workers=workers,
-        missing=[_lack(each) for each in missing], counted=in_words(counted) if counted else None,
-        works=[in_words(each) for each in resealed],
-    )  # fmt: skip
+    return Found(rows, here, workers, counted)
 
 
 async def _quickly(desk: Desk) -> list[SealedRows]:
@@ -102,9 +118,7 @@ async def _preview_count(request: Request) -> Preview:
 
 
 async def _count(asked: Asked) -> str:
-    work = await asked.desk.long_works.begin(
-        asked.desk.database, "keys.count", options={}, who=asked.desk.who.signature, reason=asked.reason
-    )
+    work = await count(asked.desk, asked.reason)
     return str(asked.request.app.url_path_for("work", id=work))
 
 
@@ -127,7 +141,7 @@ async def _preview_reseal(request: Request) -> Preview:
         fields=[
             Field("from", "From the key", value=old, required=True),
             Field("to", "To the key", value=new, required=True),
-            Field("rate", "At most so many rows in a second", "number", f"{_USUAL_RATE:g}"),
+            Field("rate", "At most so many rows in a second", "number", f"{USUAL_RATE:g}"),
         ],
         nothing=nothing,
         back=str(request.app.url_path_for("keys")),
@@ -137,19 +151,31 @@ async def _preview_reseal(request: Request) -> Preview:
 
 async def _reseal(asked: Asked) -> str:
     desk, form = asked.desk, asked.form
-    old, new, rate = read(form, "from", plain), read(form, "to", plain), rate_of(form, _USUAL_RATE)
+    old, new, rate = read(form, "from", plain), read(form, "to", plain), rate_of(form, USUAL_RATE)
     if old is None or new is None:
         raise bad("from, to: say both keys. Nothing was done.")
-    await _refuse(desk, old, new)
-    work = await desk.long_works.begin(
-        desk.database, "keys.reseal", options={"old": old, "new": new, "rate": rate}, who=desk.who.signature,
-        reason=asked.reason,
-    )  # fmt: skip
+    work = await reseal(desk, old, new, rate=rate, reason=asked.reason)
     return str(asked.request.app.url_path_for("work", id=work))
+
+
+async def count(desk: Desk, reason: str) -> str:
+    """Begin to count all, and return the id of the work."""
+    return await desk.long_works.begin(
+        desk.database, "keys.count", options={}, who=desk.who.signature, reason=reason
+    )
 
 
 COUNT = Action("count", "Count", Right.OPERATE, _preview_count, _count)
 RESEAL = Action("reseal", "Seal anew", Right.ADMIN, _preview_reseal, _reseal)
+
+
+async def reseal(desk: Desk, old: str, new: str, *, rate: float, reason: str) -> str:
+    """Begin to seal anew, and return the id of the work; raise a 409 where that cannot be done."""
+    await _refuse(desk, old, new)
+    return await desk.long_works.begin(
+        desk.database, "keys.reseal", options={"old": old, "new": new, "rate": rate}, who=desk.who.signature,
+        reason=reason,
+    )  # fmt: skip
 
 
 async def _refuse(desk: Desk, old: str, new: str) -> None:

@@ -105,7 +105,14 @@ async def _resume(asked: Asked) -> str:
 
 
 def _place(request: Request, workers: Sequence[Worker], *, may_be_gone: bool = False) -> Place:
-    org, worker = request.query_params.get("org"), request.query_params.get("worker")
+    query = request.query_params
+    return place_of(query.get("org"), query.get("worker"), workers, may_be_gone=may_be_gone)
+
+
+def place_of(
+    org: str | None, worker: str | None, workers: Sequence[Worker], *, may_be_gone: bool = False
+) -> Place:
+    """Say what is meant: an organisation, a worker that lives (or may be gone), or else everything."""
     if org and worker:
         raise bad("org and worker: say one of them")
     if org:

@@ -65,7 +65,7 @@ async def request(request: Request) -> Response:
     attempts = _attempts(record, told)
     return page(
         request, "request.html",
-        request_id=row["request_id"], row=row, told=told, broken=await _broken(desk, row["request_id"]),
+        request_id=row["request_id"], row=row, told=told, broken=await broken(desk, row["request_id"]),
         attempts=attempts, documents=await _documents(desk, record),
         related=await _related(desk, record), neighbours=_neighbours(record),
         trace=trace_link(desk.settings.trace_url, row.get("traceparent")), session=record["session"],
@@ -86,7 +86,7 @@ async def _elsewhere(request: Request, desk: Desk, text: str) -> Response:
     """Lead to the one whose id begins so, or to all of them; raise a 404 where there is none."""
     matches = [match for match in await search.by_id(desk.database, text) if match.status is not None]
     if not matches:
-        raise await _unknown(desk, text)
+        raise await unknown(desk, text)
     url = request.app.url_path_for
     where = (
         url("request", id=str(matches[0].request_id))
@@ -96,7 +96,8 @@ async def _elsewhere(request: Request, desk: Desk, text: str) -> Response:
     return RedirectResponse(where, HTTPStatus.SEE_OTHER)
 
 
-async def _unknown(desk: Desk, text: str) -> Problem:
+async def unknown(desk: Desk, text: str) -> Problem:
+    """Make the problem of an id that no request has: say what may have become of it."""
     letters = await search.dead_letters(desk.database, text)
     days = desk.settings.retention_days
     deleted = f"was deleted after {days:g} days" if days else "was deleted"
@@ -107,7 +108,8 @@ async def _unknown(desk: Desk, text: str) -> Problem:
     )
 
 
-async def _broken(desk: Desk, request_id: UUID) -> list[Violation]:
+async def broken(desk: Desk, request_id: UUID) -> list[Violation]:
+    """Find the promises that are broken about a request."""
     settings = desk.settings
     url = settings.database_url.get_secret_value()
     return await promises.judge(url, request_id, context_from(settings), desk.database.schema)

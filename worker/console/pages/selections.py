@@ -76,33 +76,36 @@ async def steer(request: Request) -> Response:
         case "continue":
             await desk.works.begin(one, by=desk.who.signature, reason=reason)
         case "stop":
-            await _stop(desk, one, reason)
+            await stop(desk, one, reason)
         case "drop":
-            await _drop(desk, one)
+            await drop(desk, one)
             return RedirectResponse(request.app.url_path_for("selections"), HTTPStatus.SEE_OTHER)
         case _:
             raise bad("The form is not one of this console. Nothing was done.")
     return RedirectResponse(request.app.url_path_for("selection", id=one.id), HTTPStatus.SEE_OTHER)
 
 
-async def _stop(desk: Desk, one: Selection, reason: str) -> None:
+async def stop(desk: Desk, one: Selection, reason: str) -> None:
+    """Stop the work on a selection; raise a 409 where there is none."""
     if not await operation.stop(desk.database, one.id, by=desk.who.signature, reason=reason):
-        now = await _found(desk, one.id)
+        now = await found(desk, one.id)
         raise conflict(f"Nobody works on selection {now.id}: it is {now.state}. Nothing was done.")
 
 
-async def _drop(desk: Desk, one: Selection) -> None:
+async def drop(desk: Desk, one: Selection) -> None:
+    """Forget a selection that was only looked at; raise a 409 for another one."""
     await operation.drop(desk.database, one.id)
     if await operation.selections(desk.database, one.id):
         raise conflict(f"Selection {one.id} has begun, and stays on record. Nothing was done.")
 
 
 async def _the_one(desk: Desk, request: Request) -> Selection:
-    return await _found(desk, request.path_params["id"])
+    return await found(desk, request.path_params["id"])
 
 
-async def _found(desk: Desk, key: str) -> Selection:
-    found = await operation.selections(desk.database, key) if _ID.fullmatch(key) else []
-    if not found:
+async def found(desk: Desk, key: str) -> Selection:
+    """Find a selection, or raise a 404."""
+    one = await operation.selections(desk.database, key) if _ID.fullmatch(key) else []
+    if not one:
         raise not_found(f"There is no selection {key[:100]}: it was dropped, or deleted as old.")
-    return found[0]
+    return one[0]

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from worker.console.access import Right
 from worker.console.acting import Action, Asked, Field, Preview
-from worker.console.context import desk_of
+from worker.console.context import Desk, desk_of
 from worker.console.pages.works import in_words
 from worker.console.problems import bad, conflict
 from worker.console.reading import rate_of, read
@@ -15,7 +15,7 @@ from worker.console.render import page, size
 from worker.operations import retention, works
 from worker.operations.retention import Old, Status, TooYoung
 
-_USUAL_RATE = 2_000.0
+USUAL_RATE = 2_000.0
 _FRESH_SECONDS = 30.0
 MOST_COUNTED = 10_000
 _MOST_LOOKED_AHEAD = 50_000
@@ -78,7 +78,7 @@ async def _preview_run(request: Request) -> Preview:
                 "older", "Received and finished so long ago", value=request.query_params.get("older", ""),
                 hint="as 12h or 7d", required=True,
             ),
-            Field("rate", "At most so many in a second", "number", f"{_USUAL_RATE:g}"),
+            Field("rate", "At most so many in a second", "number", f"{USUAL_RATE:g}"),
         ],
         nothing=nothing,
         danger=True,
@@ -89,18 +89,23 @@ async def _preview_run(request: Request) -> Preview:
 
 async def _run(asked: Asked) -> str:
     desk, form = asked.desk, asked.form
-    older, rate = read(form, "older", _age), rate_of(form, _USUAL_RATE)
+    older, rate = read(form, "older", _age), rate_of(form, USUAL_RATE)
     if older is None:
         raise bad("older: say how long ago, as 12h or 7d. Nothing was done.")
+    work = await run(desk, older, rate=rate, reason=asked.reason)
+    return str(asked.request.app.url_path_for("work", id=work))
+
+
+async def run(desk: Desk, older: timedelta, *, rate: float, reason: str) -> str:
+    """Begin to delete, and return the id of the work; raise a 409 for what may not go yet."""
     try:
         await retention.require_age(desk.database, older)
     except TooYoung as error:
         raise conflict(f"{error}. Nothing was done.") from None
-    work = await desk.long_works.begin(
+    return await desk.long_works.begin(
         desk.database, "retention.run", options={"older_seconds": older.total_seconds(), "rate": rate},
-        who=desk.who.signature, reason=asked.reason,
+        who=desk.who.signature, reason=reason,
     )  # fmt: skip
-    return str(asked.request.app.url_path_for("work", id=work))
 
 
 RUN = Action("retention_run", "Delete them", Right.ADMIN, _preview_run, _run)

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from worker.console.access import Right
 from worker.console.acting import Action, Asked, Preview
-from worker.console.context import desk_of
+from worker.console.context import Desk, desk_of
 from worker.console.problems import conflict, not_found
 from worker.console.render import counted, page
 from worker.operations import works
@@ -55,9 +55,8 @@ async def _preview_stop(request: Request) -> Preview:
 
 
 async def _stop(asked: Asked) -> str:
-    found = await _allowed(asked)
-    if not await works.stop(asked.desk.database, found.id, by=asked.desk.who.signature, reason=asked.reason):
-        raise conflict("Nobody does it now: it has ended, or somebody else was quicker.")
+    found = await _the_one(asked.request)
+    await stop(asked.desk, found, asked.reason)
     return _path(asked.request, found)
 
 
@@ -72,11 +71,8 @@ async def _preview_go_on(request: Request) -> Preview:
 
 
 async def _go_on(asked: Asked) -> str:
-    found = await _allowed(asked)
-    if not await asked.desk.long_works.go_on(
-        asked.desk.database, found.id, who=asked.desk.who.signature, reason=asked.reason
-    ):
-        raise conflict("It is done, or somebody does it.")
+    found = await _the_one(asked.request)
+    await go_on(asked.desk, found, asked.reason)
     return _path(asked.request, found)
 
 
@@ -129,19 +125,34 @@ def _asked(found: Work) -> list[tuple[str, object]]:
 
 
 async def _the_one(request: Request) -> Work:
-    work_id = request.path_params["id"]
-    found = await works.works(desk_of(request).database, work_id=work_id) if _ID.fullmatch(work_id) else []
+    return await find(desk_of(request), request.path_params["id"])
+
+
+async def find(desk: Desk, work_id: str) -> Work:
+    """Find a work, or raise a 404."""
+    found = await works.works(desk.database, work_id=work_id) if _ID.fullmatch(work_id) else []
     if not found:
         raise not_found("There is no such work: those that ended are kept for 30 days.")
     return found[0]
 
 
-async def _allowed(asked: Asked) -> Work:
-    """Find the work, which some have to be admins for."""
-    found = await _the_one(asked.request)
+async def stop(desk: Desk, found: Work, reason: str) -> None:
+    """Stop a work, which some have to be admins for."""
+    _require(desk, found)
+    if not await works.stop(desk.database, found.id, by=desk.who.signature, reason=reason):
+        raise conflict("Nobody does it now: it has ended, or somebody else was quicker.")
+
+
+async def go_on(desk: Desk, found: Work, reason: str) -> None:
+    """Let a work go on, which some have to be admins for."""
+    _require(desk, found)
+    if not await desk.long_works.go_on(desk.database, found.id, who=desk.who.signature, reason=reason):
+        raise conflict("It is done, or somebody does it.")
+
+
+def _require(desk: Desk, found: Work) -> None:
     if found.kind in _FOR_ADMINS:
-        asked.desk.require(Right.ADMIN)
-    return found
+        desk.require(Right.ADMIN)
 
 
 def _path(request: Request, found: Work) -> str:

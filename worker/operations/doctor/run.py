@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Collection, Sequence
 from collections.abc import Set as AbstractSet
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from worker.operations.doctor.checks import ALL
 from worker.operations.doctor.checks.away import AWAY
@@ -90,3 +90,15 @@ def _failed(check: Check, error: Exception) -> Finding:
         check.id, Severity.WARNING, f"could not be looked at: {describe(error)}",
         f"session-worker doctor --only {check.id}, once that is mended",
     )  # fmt: skip
+
+
+def findings_as_records(report: Report) -> list[dict[str, Any]]:
+    """Make a record of each finding, and of each check that could not be done."""
+    found = [{**finding._asdict(), "severity": finding.severity.value} for finding in report.findings]
+    return [*found, *({"check": check, "not_looked_at": why} for check, why in report.unlooked)]
+
+
+def as_record(report: Report) -> dict[str, int]:
+    """Say how much was found."""
+    counted = {f"{each.value}s": report.count(each) for each in Severity}
+    return {"checks": report.checks, "not_looked_at": len(report.unlooked), **counted}

@@ -1065,3 +1065,27 @@ with found as (
   from ended where done
 )
 select done from ended
+
+-- Of changes that programs ask for.
+
+-- name: begin_call
+-- A row: it is to be done now, and by nobody else. Keys of which nobody asks any more are cleared away, some at a time.
+with old as (
+  delete from answered_calls where (who, key) in (
+    select who, key from answered_calls
+    where begun_at < now() - make_interval(secs => $4) and (who, key) <> ($1, $2)
+    order by begun_at limit 1000
+  )
+)
+insert into answered_calls as known (who, key, asked)
+values ($1, $2, $3)
+on conflict (who, key) do update set asked = excluded.asked, begun_at = now(), status = null, answer = null
+  where known.begun_at < now() - make_interval(secs => $4)
+returning who
+
+-- name: answered_call
+select asked, begun_at, status, answer from answered_calls where who = $1 and key = $2
+
+-- name: end_call
+update answered_calls set status = $3, answer = $4 where who = $1 and key = $2 and status is null
+returning who

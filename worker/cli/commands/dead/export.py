@@ -10,9 +10,10 @@ from worker.cli.dead_letters import filter_of, filter_options
 from worker.cli.exits import CommandError
 from worker.cli.looking import looked_up
 from worker.cli.options import wait_option
-from worker.cli.output import as_json, say
+from worker.cli.output import say
 from worker.messages.sealing import parse_seal_keys
 from worker.operations import dead_letters
+from worker.operations.json_text import as_json
 
 EXAMPLES = """\
   session-worker dead export messages.jsonl

@@ -8,7 +8,7 @@ from worker.cli import event_loop, exits
 from worker.cli.output import emit
 from worker.cli.sealed_rows import NAMES, READS_ALL, Counted, count_options, counted
 from worker.cli.tables import grid, people, plain
-from worker.operations.keys import SealedRows
+from worker.operations.keys import as_record, with_unused, workers_with
 
 EXAMPLES = f"""\
   session-worker keys list
@@ -32,15 +32,10 @@ def execute(options: argparse.Namespace) -> int:
 
 async def _list(options: argparse.Namespace) -> int:
     found = await counted(options)
-    listed = _listed(found)
+    listed = with_unused(found.rows, found.here, found.workers)
     if options.json:
         for each in listed:
-            emit(
-                {
-                    **each._asdict(), "here": each.key in found.here, "seals": found.here[:1] == (each.key,),
-                    "workers": len(found.workers), "workers_with": _workers_with(found, each.key),
-                }
-            )  # fmt: skip
+            emit(as_record(each, found.here, found.workers))
     elif listed:
         people().print(table_of(found))
     else:
@@ -48,24 +43,12 @@ async def _list(options: argparse.Namespace) -> int:
     return exits.OK
 
 
-def _listed(found: Counted) -> list[SealedRows]:
-    """Add the keys that nothing needs."""
-    used = {each.key for each in found.rows}
-    known = [*found.here, *(key for worker in found.workers for key in worker.keys)]
-    unused = [SealedRows(key, "unfinished", 0) for key in dict.fromkeys(known) if key not in used]
-    return sorted([*found.rows, *unused])
-
-
 def table_of(found: Counted) -> Table:
     table = grid("", "key", "needed by", "rows", "here", "workers", wrap=["needed by"], cut=["key"])
-    for each in _listed(found):
+    for each in with_unused(found.rows, found.here, found.workers):
         here = "MISSING" if each.key not in found.here else "seals" if each.key == found.here[0] else "opens"
         table.add_row(
             plain(each.key), NAMES[each.place] if each.rows else "nothing", f"{each.rows:,}", here,
-            f"{_workers_with(found, each.key)} of {len(found.workers)}",
+            f"{workers_with(found.workers, each.key)} of {len(found.workers)}",
         )  # fmt: skip
     return table
-
-
-def _workers_with(found: Counted, key: str) -> int:
-    return sum(key in worker.keys for worker in found.workers)

@@ -46,20 +46,16 @@ async def _explain(options: argparse.Namespace) -> int:
         broken = await database.look(
             lambda: promises.judge(url, request_id, tls, database.schema), options.wait
         )
-    verdict = "; ".join(f"BROKEN: {each.promise}: {each.found}" for each in broken)
-    verdict = verdict or "the promises are kept so far"
     if options.json:
         emit(
-            {"request_id": request_id, "events": [event._asdict() for event in told.events]}
-            | {"verdict": verdict, "broken": [each._asdict() for each in broken]}
-            | {"waits": told.waits, "next": told.next, "by_itself": told.by_itself, "command": told.command}
+            explaining.as_record(request_id, told, broken)
             | {"trace_id": trace_id_in(traceparent), "trace": trace_link(settings.trace_url, traceparent)}
         )
     else:
         people().print(table_of(told))
         if trace := trace_of(record["request"], settings.trace_url):
             print(plain(f"trace    {trace}"))  # whole, as the command below
-        people().print(plain(in_words(told, verdict)))
+        people().print(plain(in_words(told, explaining.verdict_on(broken))))
         if told.command:
             print(plain(told.command))  # whole, however narrow the terminal is: it is to be copied
     return exits.FAILED if broken else exits.OK

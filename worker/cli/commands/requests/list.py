@@ -65,10 +65,7 @@ async def _list(options: argparse.Namespace) -> int:
     if options.json:
         for each in found.requests:
             emit(each._asdict())
-        emit(
-            {"matching": found.number, "exact": found.exact, "looked_at": found.looked, "more": found.more}
-            | {"reasons": dict(found.reasons), "builds": dict(found.builds)}
-        )
+        emit(listing.as_record(found))
     elif options.csv:
         print_csv(Listed._fields, found.requests)
     else:

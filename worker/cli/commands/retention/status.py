@@ -14,7 +14,7 @@ from worker.cli.sizes import size
 from worker.cli.steering import say_lines
 from worker.cli.tables import grid, people
 from worker.operations import retention
-from worker.operations.retention import Kept, Old, Status
+from worker.operations.retention import Kept, Old, Status, rules_as_record
 from worker.settings import Settings
 
 EXAMPLES = """\
@@ -51,7 +51,7 @@ async def _status(options: argparse.Namespace) -> int:
     if options.json:
         for each in found.tables:
             emit(each._asdict())
-        emit({"requests": found.requests, "could_go": old.gone, **_rules(found, settings)})
+        emit({"requests": found.requests, "could_go": old.gone, **rules_as_record(found, settings)})
         return exits.OK
     people().print(table_of(found.tables))
     say_lines(*in_words(found, old, settings))
@@ -60,14 +60,6 @@ async def _status(options: argparse.Namespace) -> int:
 
 def _quietly(_old: Old) -> None:
     pass
-
-
-def _rules(found: Status, settings: Settings) -> dict[str, object]:
-    return {
-        "retention_days_of_workers": found.retention_days, "retention_days": settings.retention_days,
-        "audit_days": settings.audit_days, "dead_letter_days": settings.dead_letter_days,
-        "kept_at_least_seconds": found.kept_at_least,
-    }  # fmt: skip
 
 
 def table_of(tables: list[Kept]) -> Table:
