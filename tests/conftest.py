@@ -11,12 +11,12 @@ from support.databases import made_database
 from support.faults.scene import Scene
 from support.harness import Desk, NewWorker, delete_topology, open_desk, run_in_process
 from support.responder import Responder, responder_at
-from support.servers import rabbit_node, servers
+from support.servers import rabbit_node, server_sandbox, servers
 
 from worker.monitoring import log
 from worker.postgres.migrate import migrate
 from worker.settings import Settings
-from worker.stack import Stack, open_sandbox
+from worker.stack import Stack
 
 SLOW_FIRST = ("faults", "e2e", "integration", "unit")
 
@@ -53,7 +53,7 @@ async def managed(stack: Stack) -> AsyncIterator[tuple[str, str]]:
     if stack.management_url is not None:
         yield stack.amqp_url, stack.management_url
         return
-    async with open_sandbox() as sandbox:
+    async with server_sandbox() as sandbox:
         node = await rabbit_node(sandbox)
         await node.start()
         yield node.url, node.management_url

@@ -17,7 +17,7 @@ from support.faults.load import Books, Producers, keeping_books
 from support.faults.processes import worker_processes
 from support.faults.scene import Scene
 from support.harness import Desk, NewWorker, declare_topology, eventually, good_request
-from support.servers import write_down
+from support.servers import server_sandbox, write_down
 
 from worker.operations.doctor.finding import Finding, Severity
 from worker.operations.doctor.site import Need, Site
@@ -25,7 +25,7 @@ from worker.operations.promises import verify
 from worker.rabbitmq import intake, topology
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
-from worker.stack import Family, RabbitNode, open_sandbox
+from worker.stack import Family, RabbitNode
 from worker.stack.install import ensure_rabbitmq
 
 PREFIX = "cluster"
@@ -60,7 +60,7 @@ class Cluster:
 @asynccontextmanager
 async def cluster() -> AsyncIterator[Cluster]:
     await ensure_rabbitmq(print, os.environ)
-    async with open_sandbox() as sandbox:
+    async with server_sandbox() as sandbox:
         family = Family(sandbox, os.environ)
         nodes = [RabbitNode(family, name) for name in ("one", "two", "three")]
         await asyncio.gather(*(node.start() for node in nodes))

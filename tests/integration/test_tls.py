@@ -24,10 +24,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from structlog.testing import capture_logs
 from support.harness import eventually, good_request, http_get, open_desk, run_in_process
+from support.servers import server_sandbox
 
 from worker.monitoring import log
 from worker.settings import Settings
-from worker.stack import RabbitNode, Stack, open_sandbox
+from worker.stack import RabbitNode, Stack
 from worker.stack.install import ensure_rabbitmq
 from worker.stack.ports import LOOPBACK
 
@@ -169,7 +170,7 @@ class Secure:
 @pytest_asyncio.fixture(scope="module")
 async def secure() -> AsyncIterator[Secure]:
     await ensure_rabbitmq(print, os.environ)
-    async with open_sandbox() as sandbox:
+    async with server_sandbox() as sandbox:
         folder = sandbox.path / "tls"
         folder.mkdir(mode=0o700)
         authority, stranger = Authority(folder, "authority"), Authority(folder, "stranger")

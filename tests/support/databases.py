@@ -13,7 +13,8 @@ async def made_database(server_url: str, kind: str, template: str = "template0")
     name = f"{kind}_{uuid4().hex[:12]}"
     admin = await asyncpg.connect(server_url)
     try:
-        await admin.execute(f"create database {name} template {template}")
+        # Without a word about it, each page goes through the log, which takes three times as long.
+        await admin.execute(f"create database {name} template {template} strategy file_copy")
         yield with_database(server_url, name)
     finally:
         await admin.execute(f"drop database if exists {name} with (force)")

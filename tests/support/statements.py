@@ -24,6 +24,7 @@ class Method(NamedTuple):
     file: str
 
 
+@cache
 def methods_by_statement() -> dict[str, list[Method]]:
     """Return, for each statement, the methods that run it."""
     found: dict[str, list[Method]] = {}

@@ -121,8 +121,9 @@ def clean_environment(environ: Mapping[str, str], *prefixes: str) -> dict[str, s
 
 
 @asynccontextmanager
-async def open_sandbox() -> AsyncIterator[Sandbox]:
-    path = _make_folder()
+async def open_sandbox(home: Path | None = None) -> AsyncIterator[Sandbox]:
+    """Make a sandbox. Its folder is in `home`, or else where temporary files are."""
+    path = _make_folder(home)
     try:
         process = await asyncio.create_subprocess_exec(
             *("sh", "-c", _IGNORE_SIGNALS, "sh", sys.executable, "-P", reaper.__file__, str(os.getpid())),
@@ -165,12 +166,13 @@ async def _despite_cancellation(coroutine: Coroutine[None, None, None]) -> None:
     ending.result()
 
 
-def _make_folder() -> Path:
+def _make_folder(home: Path | None) -> Path:
     """Make a new folder; where servers change their user, below one that every user can enter."""
-    homes = [Path(tempfile.gettempdir()).resolve(), Path("/tmp"), Path("/var/tmp")]  # noqa: S108
-    home = homes[0]
-    if os.geteuid() == 0:
-        home = next((each for each in homes if each.is_dir() and open_to_all(each)), home)
+    if home is None:
+        homes = [Path(tempfile.gettempdir()).resolve(), Path("/tmp"), Path("/var/tmp")]  # noqa: S108
+        home = homes[0]
+        if os.geteuid() == 0:
+            home = next((each for each in homes if each.is_dir() and open_to_all(each)), home)
     path = Path(tempfile.mkdtemp(prefix="session-worker-", dir=home))
     path.chmod(0o711)
     return path

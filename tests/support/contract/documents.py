@@ -7,6 +7,7 @@ pyproject.toml, which later ones must stay compatible with; `make release` does 
 import json
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ def json_documents() -> dict[str, dict[str, Any]]:
     return {**json_schemas(), "asyncapi.json": document()}
 
 
+@cache
 def texts() -> dict[Path, str]:
     """Returns every generated file's content."""
     made = {FOLDER / name: json.dumps(found, indent=2) + "\n" for name, found in json_documents().items()}
