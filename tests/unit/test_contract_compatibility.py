@@ -42,7 +42,7 @@ def test_a_document_that_changed_has_another_version() -> None:
 @pytest.mark.parametrize("tightened", TIGHTENED, ids=lambda each: f"{each.sentence} {each.worker.name}")
 def test_what_was_tightened_is_as_it_is_explained(tightened: Tightened) -> None:
     name = tightened.document
-    released, today = latest_release()[name], json_documents()[name]
+    released, today = latest_release()[name], json.loads(_TODAY)[name]
     problems = [f"{name}: {problem}" for problem in changes(released, today, Side.REQUEST)]
     assert [problem for problem in problems if re.fullmatch(f"{name}: {tightened.sentence}", problem)]
 
