@@ -17,7 +17,7 @@ from support.faults.load import Books, Producers, keeping_books
 from support.faults.processes import worker_processes
 from support.faults.scene import Scene
 from support.harness import Desk, NewWorker, declare_topology, eventually, good_request
-from support.servers import server_sandbox, write_down
+from support.servers import ONE_SCHEDULER, server_sandbox, write_down
 
 from worker.operations.doctor.finding import Finding, Severity
 from worker.operations.doctor.site import Need, Site
@@ -62,7 +62,7 @@ async def cluster() -> AsyncIterator[Cluster]:
     await ensure_rabbitmq(print, os.environ)
     async with server_sandbox() as sandbox:
         family = Family(sandbox, os.environ)
-        nodes = [RabbitNode(family, name) for name in ("one", "two", "three")]
+        nodes = [RabbitNode(family, name, flags=ONE_SCHEDULER) for name in ("one", "two", "three")]
         await asyncio.gather(*(node.start() for node in nodes))
         for node in nodes[1:]:
             await node.join(nodes[0])

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from structlog.testing import capture_logs
 from support.harness import eventually, good_request, http_get, open_desk, run_in_process
-from support.servers import server_sandbox
+from support.servers import ONE_SCHEDULER, server_sandbox
 
 from worker.monitoring import log
 from worker.settings import Settings
@@ -187,7 +187,7 @@ async def secure() -> AsyncIterator[Secure]:
             "ssl_options.verify": "verify_peer",
             "ssl_options.fail_if_no_peer_cert": "false",
         }
-        node = RabbitNode.alone(sandbox, os.environ, settings)
+        node = RabbitNode.alone(sandbox, os.environ, settings, ONE_SCHEDULER)
         await node.start()
         parts = urlsplit(node.url)
         account = parts.netloc.rpartition("@")[0]

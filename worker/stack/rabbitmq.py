@@ -95,14 +95,19 @@ class RabbitNode(Server):
     """One node with its own data and ports."""
 
     def __init__(
-        self, family: Family, name: str = "rabbit", settings: Mapping[str, str] = MappingProxyType({})
+        self,
+        family: Family,
+        name: str = "rabbit",
+        settings: Mapping[str, str] = MappingProxyType({}),
+        flags: str = "",
     ) -> None:
-        """`settings`: lines of rabbitmq.conf beside those that every node gets."""
+        """`settings`: lines of rabbitmq.conf, and `flags`: of Erlang, beside those that every node gets."""
         ports = (family.sandbox.reserve() for _ in range(3))
         port, self._management, self._distribution = ports
         super().__init__("RabbitMQ", port, stop_by=SIGTERM, stop_seconds=_STOP_SECONDS)
         self._family = family
         self._settings = settings
+        self._flags = flags
         self.name = f"{name}@localhost"
         self._home = family.home / name
         self._log = self._home / "log"
@@ -113,9 +118,13 @@ class RabbitNode(Server):
 
     @classmethod
     def alone(
-        cls, sandbox: Sandbox, environ: Mapping[str, str], settings: Mapping[str, str] = MappingProxyType({})
+        cls,
+        sandbox: Sandbox,
+        environ: Mapping[str, str],
+        settings: Mapping[str, str] = MappingProxyType({}),
+        flags: str = "",
     ) -> Self:
-        return cls(Family(sandbox, environ), settings=settings)
+        return cls(Family(sandbox, environ), settings=settings, flags=flags)
 
     @property
     def url(self) -> str:
@@ -188,7 +197,7 @@ class RabbitNode(Server):
             "RABBITMQ_GENERATED_CONFIG_DIR": str(home / "generated"),
             # Idle schedulers sleep instead of spinning, and nothing listens beyond loopback.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none +sbwtdcpu none +sbwtdio none "
-            "-kernel inet_dist_use_interface {127,0,0,1}",
+            f"-kernel inet_dist_use_interface {{127,0,0,1}} {self._flags}",
             # The start script would stay as a parent that passes signals on; with this it
             # becomes the server, so there is one process to end, freeze and kill.
             "RUNNING_UNDER_SYSTEMD": "true",

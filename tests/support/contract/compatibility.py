@@ -32,7 +32,7 @@ def breaking(old: dict[str, Schema], new: dict[str, Schema]) -> list[str]:
     """Returns a sentence for each breaking change between two sets of documents."""
     found = [f"{name}: the document is gone" for name in old if name not in new]
     for name, side in SIDES.items():
-        if name in old and name in new:
+        if name in old and name in new and old[name] != new[name]:
             found += [f"{name}: {problem}" for problem in changes(old[name], new[name], side)]
     if "asyncapi.json" in old and "asyncapi.json" in new:
         found += [
