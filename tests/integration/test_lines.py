@@ -134,7 +134,7 @@ async def test_a_limit_of_running_requests_holds_on_all_workers(
     async def act(request: CreateSessionRequest, _context: Context) -> None:
         running[request.org_id] += 1
         most[request.org_id] = max(most[request.org_id], running[request.org_id])
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.06)
         running[request.org_id] -= 1
 
     await db.execute(LIMIT, "org", "few", 2, None, None, None)

@@ -131,7 +131,7 @@ async def matching(
     elif looked >= bound and shown.sort == "received":
         more = reached  # nothing more among those looked at: it goes on behind them
     return Found(
-        ids=ids[: shown.limit],
+        ids=ids[: max(shown.limit, at_least)],
         matching=count,
         looked=looked,
         cut=looked >= bound,

@@ -23,8 +23,8 @@ EXAMPLES = """\
 
 Each change that an operator made is a row, written with the change itself:
 pauses, limits, and what was done to requests. WORKER_AUDIT_DAYS says how long
-it is kept. Nobody can change a row, or delete one before its time. What has many
-steps, as a replay, has a row for each, and is one line here: with their sum.
+it is kept. Nobody can change a row, or delete one before its time. What has
+many steps, as a replay, has a row for each, and is one line here, with the sum.
 """
 _LAST_NUMBER = (1 << 63) - 1
 _LONGEST = 100  # characters of a value
