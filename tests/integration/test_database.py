@@ -60,9 +60,10 @@ async def test_a_statement_that_somebody_ends_is_no_verdict_on_its_request(
             await db.execute("lock table requests in access exclusive mode")
             await desk.send(good_request())
             pid = await eventually(lambda: other.fetchval(WAITING))
+            down = asyncio.create_task(worker.readiness.until_down("postgres"))
             await other.execute("select pg_cancel_backend($1)", pid)
             await told(events, "postgres.lost", 1)
-            assert "postgres" in worker.readiness.reasons
+            await asyncio.wait_for(down, 10)
         answer = response_in(await desk.next())
     await other.close()
     assert answer.status == "completed"

@@ -320,7 +320,8 @@ async def test_a_wait_beyond_the_calendar_is_a_year(
 
     due = "select due_at - now() from requests where due_at is not null"
     wait = await eventually(lambda: db.fetchval(due))
-    assert timedelta(days=364) < wait <= timedelta(days=365)
+    # A transaction may begin a moment before it sees what was committed.
+    assert timedelta(days=364) < wait < timedelta(days=365, seconds=5)
 
 
 class _NoError(BaseException):
