@@ -6,11 +6,10 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from worker.console.problems import bad
+from worker.console.reading import one_of, plain, read_text, whole
 from worker.operations.filters import CODES, DELIVERED, MOST_LISTED, SORTS, STATES, Filter, Page
 from worker.operations.filters import moment_or_time_ago as _moment
 
-_LONGEST = 2_000
 _MOST_ATTEMPTS = 1_000_000
 
 
@@ -23,8 +22,8 @@ def filter_of(query: Mapping[str, str]) -> Filter:
 
 def page_of(query: Mapping[str, str], *, limit: int = 50) -> Page:
     """Read `sort`, `limit` and `after` of a query string."""
-    sort = _read(query, "sort", _one_of(SORTS))
-    given = _read(query, "limit", _number(MOST_LISTED))
+    sort = _read(query, "sort", one_of(SORTS))
+    given = _read(query, "limit", whole(MOST_LISTED))
     return Page(sort=sort or "received", limit=given or limit, after=_read(query, "after", _uuid))
 
 
@@ -40,44 +39,8 @@ def _written(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def _read(query: Mapping[str, str], name: str, read: Callable[[str], Any]) -> Any:  # noqa: ANN401 — what `read` returns
-    text = query.get(name, "")
-    if text == "":
-        return None
-    if len(text) > _LONGEST:
-        raise bad(f"{name}: is longer than {_LONGEST:,} characters")
-    try:
-        return read(text)
-    except ValueError as error:
-        raise bad(f"{name}: {text[:200]!r} {error}") from None
-
-
-def _text(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("holds a character that no id has")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("is not in UTF-8") from None
-    return text
-
-
-def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in choices:
-            raise ValueError(f"is none of {', '.join(choices)}")
-        return text
-
-    return read
-
-
-def _number(most: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and 1 <= int(text[:20]) <= most):
-            raise ValueError(f"is not a whole number from 1 to {most:,}")
-        return int(text)
-
-    return read
+def _read(query: Mapping[str, str], name: str, how: Callable[[str], Any]) -> Any:  # noqa: ANN401 — what `how` returns
+    return read_text(name, query.get(name, ""), how)  # spaces count: a name may begin with one
 
 
 def _uuid(text: str) -> UUID:
@@ -88,11 +51,11 @@ def _uuid(text: str) -> UUID:
 
 
 _FILTERS: Mapping[str, Callable[[str], Any]] = {
-    **dict.fromkeys(Filter._fields, _text),
-    "status": _one_of(STATES),
-    "code": _one_of(CODES),
-    "response": _one_of(DELIVERED),
-    "attempt": _number(_MOST_ATTEMPTS),
+    **dict.fromkeys(Filter._fields, plain),
+    "status": one_of(STATES),
+    "code": one_of(CODES),
+    "response": one_of(DELIVERED),
+    "attempt": whole(_MOST_ATTEMPTS),
     "since": _moment,
     "until": _moment,
 }

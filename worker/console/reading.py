@@ -17,8 +17,12 @@ LEAST_RATE, MOST_RATE = 0.1, 10_000.0
 
 
 def read(fields: Mapping[str, str], name: str, how: Callable[[str], R]) -> R | None:
-    """Read a field; None: it is empty or not there. Raises a 400 that names it."""
-    text = fields.get(name, "").strip()
+    """Read a field, without spaces around it; None: it is empty or not there. Raises a 400 that names it."""
+    return read_text(name, fields.get(name, "").strip(), how)
+
+
+def read_text(name: str, text: str, how: Callable[[str], R]) -> R | None:
+    """Read what a field holds; None: nothing. Raises a 400 that names the field."""
     if not text:
         return None
     if len(text) > _LONGEST:
