@@ -20,13 +20,12 @@ from bench.stage import (
     a_site,
     check_work,
     fill,
-    listening,
+    response_times,
     running,
     say,
     until_quiet,
     until_up,
 )
-from worker.rabbitmq.eager_reading import Arrived
 
 SUITE = "counting"
 GOAL = 0.03
@@ -115,15 +114,6 @@ async def run(servers: Servers, requests: int, pairs: int) -> str:
 
 async def _round(site: Site, process: psutil.Process, requests: int) -> Round:
     """Fills the queue while the worker stands still, lets it go on, and times it."""
-    times: list[float] = []
-    clock = asyncio.get_running_loop().time
-    done = asyncio.Event()
-
-    def heard(_message: Arrived) -> None:
-        times.append(clock())
-        if len(times) == requests:
-            done.set()
-
     process.send_signal(signal.SIGSTOP)
     try:
         await fill(site.connection, site.names.requests, requests)
@@ -131,8 +121,8 @@ async def _round(site: Site, process: psutil.Process, requests: int) -> Round:
     finally:
         process.send_signal(signal.SIGCONT)
     worker, backends = _seconds([process]), _backends(site)
-    async with listening(site.connection, site.names.responses, heard), asyncio.timeout(_PATIENCE_SECONDS):
-        await done.wait()
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        times = await response_times(site, requests)
     await asyncio.sleep(_FOLDED_SECONDS)
     first, last = requests // 10, requests * 95 // 100
     return Round(

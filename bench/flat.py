@@ -15,13 +15,12 @@ from bench.stage import (
     a_site,
     check_work,
     fill,
-    listening,
+    response_times,
     rss_bytes,
     running,
     say,
     until_quiet,
 )
-from worker.rabbitmq.eager_reading import Arrived
 
 SUITE = "flat"
 TABLES = ("requests", "request_transitions", "sessions", "leases", "workers")
@@ -104,7 +103,7 @@ async def _rate(site: Site, requests: int) -> float:
     await fill(site.connection, site.names.requests, requests)
     await until_quiet()
     async with running(THIS_WORKER, site.environ):
-        times = await _times_of(site, requests)
+        times = await response_times(site, requests)
     return _per_second(times, requests // 10, requests * 95 // 100)
 
 
@@ -115,7 +114,7 @@ async def _long_queue(site: Site, queued: int, timed: int) -> dict[str, Any]:
     rates: list[tuple[float, float]] = []
     times: list[float] = []
     async with running(THIS_WORKER, site.environ) as process:
-        listening = asyncio.create_task(_times_of(site, queued, times))
+        listening = asyncio.create_task(response_times(site, queued, times))
         before = 0
         while not listening.done():
             await asyncio.wait([listening], timeout=_SAMPLE_SECONDS)
@@ -134,22 +133,6 @@ async def _long_queue(site: Site, queued: int, timed: int) -> dict[str, Any]:
         "rates": rates[1:],
         **await bloat(site.database_url),
     }
-
-
-async def _times_of(site: Site, requests: int, times: list[float] | None = None) -> list[float]:
-    """Returns the time at which each of the responses came."""
-    times = [] if times is None else times
-    clock = asyncio.get_running_loop().time
-    done = asyncio.Event()
-
-    def heard(_message: Arrived) -> None:
-        times.append(clock())
-        if len(times) == requests:
-            done.set()
-
-    async with listening(site.connection, site.names.responses, heard):
-        await done.wait()
-    return times
 
 
 def _per_second(times: Sequence[float], first: int, last: int) -> float:

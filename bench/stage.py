@@ -221,6 +221,22 @@ async def listening(
         await channel.close()
 
 
+async def response_times(site: Site, requests: int, times: list[float] | None = None) -> list[float]:
+    """Returns the time at which each of the responses came."""
+    times = [] if times is None else times
+    clock = asyncio.get_running_loop().time
+    done = asyncio.Event()
+
+    def heard(_message: Arrived) -> None:
+        times.append(clock())
+        if len(times) == requests:
+            done.set()
+
+    async with listening(site.connection, site.names.responses, heard):
+        await done.wait()
+    return times
+
+
 def message_id_of(message: Arrived) -> str:
     return message.properties_read().message_id or ""
 
