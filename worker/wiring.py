@@ -146,14 +146,14 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
         is_full=lambda: taking.is_full,
         breaker_is_open=lambda: given.creation.breaker_open,
     )
-    by_org = intake.Turns(org_in, gate.weight_of, long=settings.batch_size)
+    by_org = intake.LineRule(org_in, gate.weight_of, long=settings.batch_size)
     taking = intake.Intake(
         intake.sources_of_requests(names),
         bounds,
         readiness,
         metrics,
         eager=given.eager,
-        turns=by_org if settings.fair_shares else intake.ONE_LINE,
+        lines=by_org if settings.fair_shares else intake.ONE_LINE,
     )
     answers = outbound(
         settings,

@@ -12,8 +12,9 @@ from pamqp import commands as spec
 from pamqp.frame import unmarshal
 
 from worker.monitoring.readiness import Readiness
+from worker.rabbitmq.buffered import Source
 from worker.rabbitmq.channel_session import ChannelSession, Delivery
-from worker.rabbitmq.intake import Bounds, Intake, Source
+from worker.rabbitmq.intake import Bounds, Intake
 
 
 def session_with(delivered: int, hold_back: int = 100) -> ChannelSession:

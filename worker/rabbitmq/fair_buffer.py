@@ -4,20 +4,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 from itertools import chain, count
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
-from worker.rabbitmq.channel_session import ChannelSession
-
-
-class Held(Protocol):
-    """A delivery, as much of it as matters here."""
-
-    @property
-    def session(self) -> ChannelSession: ...
-
+from worker.rabbitmq.channel_session import ChannelSession, OnLoan
 
 _MOST_OWING = 100_000
-T = TypeVar("T", bound=Held)
+T = TypeVar("T", bound=OnLoan)
 
 
 class FairBuffer(Generic[T]):

@@ -1,7 +1,6 @@
 """Takes deliveries in and hands them out in batches. Nothing else settles a delivery."""
 
 import asyncio
-import struct
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -9,21 +8,20 @@ import structlog
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import DeliveredMessage
 from pamqp import commands as spec
-from pamqp.exceptions import PAMQPException
 
 from schemas.wire import RESPONSE_TYPE
-from worker.messages.envelope import Message
 from worker.messages.large_bodies import Body, Sieve, Whole
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.readiness import Readiness
 from worker.rabbitmq import eager_reading
+from worker.rabbitmq.buffered import Buffered, Source, read
 from worker.rabbitmq.channel_session import ChannelSession, Delivery, OnLoan, by_session
 from worker.rabbitmq.connection import SETUP_SECONDS
 from worker.rabbitmq.eager_reading import Arrived, Receive
 from worker.rabbitmq.fair_buffer import FairBuffer
 from worker.rabbitmq.line import Line, open_channel
 from worker.rabbitmq.reconnecting import serve_together
-from worker.rabbitmq.topology import CANCEL_KEY, Names
+from worker.rabbitmq.topology import Names
 
 PART = "requests"
 _NEEDED = ("postgres", "responses")  # without these a delivery is left where it is
@@ -34,23 +32,6 @@ _FULL = 0.9  # of the deliveries, or of their bytes, that it may hold
 _SHED_SECONDS = 0.05  # between two looks for room, while there is something to give back
 _SHED_PATIENCE = 1.0  # for what was given back to come again; another worker may have it
 _log = structlog.get_logger(__name__)
-
-
-class Source(NamedTuple):
-    """A queue to consume."""
-
-    queue: str
-    taken_by_broker: bool = False
-
-
-class _Buffered(NamedTuple):
-    """A delivery that is not taken yet."""
-
-    tag: int
-    arrived: Arrived
-    source: Source
-    session: ChannelSession
-    received: float
 
 
 class Bounds(NamedTuple):
@@ -77,8 +58,8 @@ def sources_of_dead_letters(names: Names) -> tuple[Source, ...]:
 Consume = Callable[[DeliveredMessage], None]
 
 
-class Turns(NamedTuple):
-    """The lines in which deliveries wait to be taken: whose line one is in, and what share that has."""
+class LineRule(NamedTuple):
+    """Tells whose line a delivery waits in until it is taken, and what share of the turns that line has."""
 
     line_of: Callable[[bytes], str]
     weight_of: Callable[[str], float]
@@ -86,7 +67,7 @@ class Turns(NamedTuple):
     """A line with more in it is a long one."""
 
 
-ONE_LINE = Turns(lambda _body: "", lambda _line: 1.0, 1 << 30)
+ONE_LINE = LineRule(lambda _body: "", lambda _line: 1.0, 1 << 30)
 """The deliveries are taken in the order of their arrival."""
 
 
@@ -102,15 +83,15 @@ class Intake:
         part: str | None = PART,
         *,
         eager: bool,
-        turns: Turns = ONE_LINE,
+        lines: LineRule = ONE_LINE,
     ) -> None:
         self._sources = sources
         self._bounds = bounds
         self._readiness = readiness
         self._metrics = metrics
         self._part = part
-        self._line_of = turns.line_of
-        self._buffer: FairBuffer[_Buffered | Delivery] = FairBuffer(turns.weight_of, turns.long)
+        self._line_of = lines.line_of
+        self._buffer: FairBuffer[Buffered | Delivery] = FairBuffer(lines.weight_of, lines.long)
         self._passing = asyncio.Event()
         self._arrived = asyncio.Event()
         self._filled = asyncio.Event()
@@ -202,7 +183,7 @@ class Intake:
                 break
             one = self._buffer.next()
             if one.session.open:
-                delivery = one if isinstance(one, Delivery) else _delivery(one)
+                delivery = one if isinstance(one, Delivery) else read(one)
                 batch.append(delivery)
                 size += len(delivery.message.body)
         if self._buffer.passes_by:
@@ -323,9 +304,7 @@ class Intake:
                 self._shed(session, arrived.tag, size, source.queue)
                 return
             session.delivered(arrived.tag, size)
-            self._buffer.add(
-                self._line_of(arrived.body), _Buffered(arrived.tag, arrived, source, session, clock())
-            )
+            self._buffer.add(self._line_of(arrived.body), Buffered(arrived, source, session, clock()))
             self._arrived.set()
             if self._buffer.passes_by:
                 self._passing.set()
@@ -390,37 +369,3 @@ class Intake:
     def _taken(self) -> int:
         unsettled = sum(session.unsettled - len(session.shed) for session in self._sessions)
         return max(0, unsettled - len(self._buffer))
-
-
-def _delivery(one: _Buffered) -> Delivery:
-    """Read what came with the body. It is done only now: a flood that waits here is not held up by it."""
-    arrived, properties = one.arrived, _properties(one.arrived)
-    headers = properties.headers or {}
-    message = Message(
-        body=arrived.body,
-        properties=properties,
-        taken_by_broker=str(headers.get("x-first-death-reason", "unknown"))
-        if one.source.taken_by_broker
-        else None,
-        sent_to_cancel=arrived.routing_key == CANCEL_KEY,
-        delivery_count=_delivery_count(headers.get("x-delivery-count")),
-        exchange=arrived.exchange,
-        routing_key=arrived.routing_key,
-        dropped=arrived.dropped,
-    )
-    return Delivery(one.tag, message, one.session, one.received)
-
-
-def _properties(arrived: Arrived) -> spec.Basic.Properties:
-    try:
-        return arrived.properties_read()
-    except (ValueError, LookupError, struct.error, PAMQPException):
-        _log.warning("intake.properties_unreadable", delivery=arrived.tag, consequence="it is read without")
-        return spec.Basic.Properties()
-
-
-def _delivery_count(value: object) -> int:
-    """Return how often a message came back from a reader that was lost. RabbitMQ 4.3 counts returns by hand
-    elsewhere, as acquired: they are no sign of a message that kills.
-    """
-    return max(0, value) if isinstance(value, int) else 0

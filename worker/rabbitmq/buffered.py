@@ -1,0 +1,69 @@
+"""Keeps deliveries as they came until they are taken; only then their properties are read."""
+
+import struct
+from typing import NamedTuple
+
+import structlog
+from pamqp import commands as spec
+from pamqp.exceptions import PAMQPException
+
+from worker.messages.envelope import Message
+from worker.rabbitmq.channel_session import ChannelSession, Delivery
+from worker.rabbitmq.eager_reading import Arrived
+from worker.rabbitmq.topology import CANCEL_KEY
+
+_log = structlog.get_logger(__name__)
+
+
+class Source(NamedTuple):
+    """A queue to consume."""
+
+    queue: str
+    taken_by_broker: bool = False
+
+
+class Buffered(NamedTuple):
+    """A delivery that is not taken yet."""
+
+    arrived: Arrived
+    source: Source
+    session: ChannelSession
+    received: float
+
+    @property
+    def tag(self) -> int:
+        return self.arrived.tag
+
+
+def read(one: Buffered) -> Delivery:
+    """Read what came with the body. It is done only now: a flood that waits here is not held up by it."""
+    arrived, properties = one.arrived, _properties(one.arrived)
+    headers = properties.headers or {}
+    message = Message(
+        body=arrived.body,
+        properties=properties,
+        taken_by_broker=str(headers.get("x-first-death-reason", "unknown"))
+        if one.source.taken_by_broker
+        else None,
+        sent_to_cancel=arrived.routing_key == CANCEL_KEY,
+        delivery_count=_delivery_count(headers.get("x-delivery-count")),
+        exchange=arrived.exchange,
+        routing_key=arrived.routing_key,
+        dropped=arrived.dropped,
+    )
+    return Delivery(one.tag, message, one.session, one.received)
+
+
+def _properties(arrived: Arrived) -> spec.Basic.Properties:
+    try:
+        return arrived.properties_read()
+    except (ValueError, LookupError, struct.error, PAMQPException):
+        _log.warning("intake.properties_unreadable", delivery=arrived.tag, consequence="it is read without")
+        return spec.Basic.Properties()
+
+
+def _delivery_count(value: object) -> int:
+    """Return how often a message came back from a reader that was lost. RabbitMQ 4.3 counts returns by hand
+    elsewhere, as acquired: they are no sign of a message that kills.
+    """
+    return max(0, value) if isinstance(value, int) else 0
