@@ -7,6 +7,10 @@ import pytest_asyncio
 from support.confirm_channel import Bench, open_bench
 
 from worker.client import Client
+from worker.monitoring.readiness import Readiness
+from worker.postgres import database
+from worker.postgres.database import Database
+from worker.settings import Settings
 from worker.stack import Stack
 
 
@@ -30,3 +34,12 @@ async def bench(stack: Stack) -> AsyncIterator[Bench]:
     """A channel in confirm mode, and a queue to look into."""
     async with open_bench(stack.amqp_url) as opened:
         yield opened
+
+
+@pytest_asyncio.fixture
+async def opened(settings: Settings) -> AsyncIterator[Database]:
+    """The test's database, as a worker asks it."""
+    connected = Database(settings.database_url.get_secret_value(), 2, None, Readiness([database.PART]))
+    await connected.open("public")
+    yield connected
+    await connected.close()

@@ -2,23 +2,19 @@
 
 import os
 import socket
-from collections.abc import AsyncIterator
 from uuid import UUID
 
 import asyncpg
-import pytest_asyncio
 from support.doctor import visited
 from support.handlers import steer
 from support.harness import Desk, NewWorker, good_request, metric_becomes
 
 from schemas import CreateSessionRequest
 from worker.handlers import Context
-from worker.monitoring.readiness import Readiness
 from worker.operations import explaining, keys, listing, overview, record, steering
 from worker.operations.doctor.checks.workers import seen
 from worker.operations.doctor.site import Need
 from worker.operations.filters import Filter, Page
-from worker.postgres import database
 from worker.postgres.database import Database
 from worker.settings import Settings
 
@@ -33,14 +29,6 @@ SILENT = """
 insert into workers (id, host, pid, version, handler_build, heartbeat)
 values ($1, 'killed', 7, '1', 'b1', now() - interval '2 days'), ($2, 'lives', 8, '1', 'b1', now())
 """
-
-
-@pytest_asyncio.fixture
-async def opened(settings: Settings) -> AsyncIterator[Database]:
-    connected = Database(settings.database_url.get_secret_value(), 2, None, Readiness([database.PART]))
-    await connected.open("public")
-    yield connected
-    await connected.close()
 
 
 async def test_what_it_had_is_found_by_its_place_and_build_and_it_lives_nowhere(

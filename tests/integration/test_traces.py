@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import socket
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -26,6 +25,7 @@ from structlog.testing import capture_logs
 from support.collector import Collector, Span, collecting
 from support.handlers import steer
 from support.harness import Desk, NewWorker, RunningWorker, good_request, metric_becomes, row_of, told
+from support.logging_kept import logging_kept
 
 from schemas import CreateSessionRequest
 from worker.client import Client
@@ -42,12 +42,8 @@ def _as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Leaves the process without a tracer, and its logging as it was."""
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
     monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield
-    root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
+    with logging_kept():
+        yield
 
 
 @pytest_asyncio.fixture

@@ -2,12 +2,10 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
 
 import aio_pika
 import asyncpg
 import pytest
-import pytest_asyncio
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from structlog.testing import capture_logs
@@ -15,9 +13,7 @@ from support.harness import NewWorker, RunningWorker, eventually, metric_becomes
 from support.sealed import put_dead_letter, put_request, ring
 
 from worker.monitoring import log
-from worker.monitoring.readiness import Readiness
 from worker.monitoring.watched import Watched
-from worker.postgres import database
 from worker.postgres.database import Database
 from worker.postgres.election import Elected, Election
 from worker.rabbitmq.topology import names_for
@@ -45,14 +41,6 @@ values
   (gen_random_uuid(), '', '{}', 'ts_5', 'processing', 1, 7, now() - interval '3 min',
    now(), null, null, null, null)
 """
-
-
-@pytest_asyncio.fixture
-async def opened(settings: Settings) -> AsyncIterator[Database]:
-    connected = Database(settings.database_url.get_secret_value(), 2, None, Readiness([database.PART]))
-    await connected.open("public")
-    yield connected
-    await connected.close()
 
 
 async def test_one_is_elected_and_the_next_one_once_its_connection_is_lost(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import structlog
+from support.logging_kept import logging_kept
 
 from worker.monitoring import log
 from worker.settings import Settings
@@ -16,12 +17,8 @@ CANARY = "canary-in-a-local-variable"
 
 @pytest.fixture(autouse=True)
 def _as_it_was() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield
-    root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
+    with logging_kept():
+        yield
 
 
 class Written:
