@@ -48,6 +48,13 @@ class NotOwner(WorkerError):
         )
 
 
+class LifespanFailed(WorkerError):
+    """What a handler needs could not be opened, or did not stay open."""
+
+    def __init__(self, handler: str, when: str, why: str) -> None:
+        super().__init__(f"WORKER_HANDLER: the lifespan of {handler!r} failed {when}: {why}")
+
+
 class LeaseLost(WorkerError):
     """Another worker has taken this batch over. What is not recorded yet comes again from the broker."""
 

@@ -5,6 +5,7 @@ They are named tuples: frozen, and the cheapest to make, since each request make
 
 import gc
 import pickle
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple, Self
@@ -43,6 +44,7 @@ class Refusal(NamedTuple):
     code: FailureCode
     reason: str
     errors: list[dict[str, str]] | None = None
+    told: Mapping[str, Any] = {}  # what else the response says of it, for programs
 
 
 class Requested(NamedTuple):
@@ -284,7 +286,7 @@ def failure_details(refusal: Refusal) -> dict[str, Any]:
         errors = [{"field": "(body)", "reason": refusal.reason}]
     if errors:
         details["errors"] = errors
-    return details
+    return {**details, **refusal.told}
 
 
 def _unpacked(data: bytes) -> CreateSessionRequest:

@@ -60,6 +60,11 @@ class HandlerCalls:
         """
         return _Call(self, work, limit)
 
+    def left_running(self, number: int) -> None:
+        """Count threads that are left of calls that took too long among those that run."""
+        self.running_now += number
+        self.running.inc(number)
+
     def raised(self, error: BaseException) -> None:
         """Count an error by its type. Only the first types get a series each, since a series stays as
         long as the process lives.

@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import Callable
 
-_SECONDS = 0.25
+SECONDS = 0.25
 
 
-async def watch(observe: Callable[[float], None]) -> None:
+async def watch(observe: Callable[[float], None], seconds: float = SECONDS) -> None:
     """Report, four times a second, how much later than asked for this task was woken."""
     clock = asyncio.get_running_loop().time
     while True:
-        due = clock() + _SECONDS
-        await asyncio.sleep(_SECONDS)
+        due = clock() + seconds
+        await asyncio.sleep(seconds)
         observe(max(0.0, clock() - due))

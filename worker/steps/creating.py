@@ -4,37 +4,50 @@ Neither touches the broker or the database.
 """
 
 import asyncio
-import importlib
 import inspect
 from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
+from functools import partial
+from types import FrameType
+from typing import TypeVar
 
 import structlog
 
 from schemas import CreateSessionRequest, FailureCode
-from worker.errors import SettingsError
-from worker.handlers import Context, Handler, Rejected, RetryLater
+from worker.handlers import Context, Handler, PlainHandler, Rejected, Returned, RetryLater
 from worker.monitoring.handler_calls import HandlerCalls
 from worker.process import own_task
+from worker.process.threads import Job, Threads
 from worker.steps import failure
 from worker.steps.breaker import NEVER, Breaker
+from worker.steps.life import Life
+from worker.steps.loading import is_async
+from worker.steps.progress import Progress
 from worker.steps.retry_rule import RetryRule
 from worker.steps.slots import Line, Slots, Turns, unlimited
 from worker.steps.verdicts import LONGEST_REASON, completed, exhausted, failed, refused, too_late
-from worker.values import Failure, PutOff, Refusal, Requested, Verdict, Work
+from worker.values import Completed, Failed, Failure, PutOff, Refusal, Requested, Verdict, Work
 
 _LONGEST_RESPONSE = 1 << 20  # characters; over a message that is too large a broker closes the channel
 _log = structlog.get_logger(__name__)
+V = TypeVar("V", Completed, Failed)
 
 
 class _TooMuchReturned(Exception):
     """The handler returned so much that a broker may not take the response."""
 
 
+class _CoroutineReturned(Exception):
+    """A plain function returned a coroutine: it wraps an async function, and is none."""
+
+
 class BuiltInCreation:
     """Makes every session at once, from the request alone."""
 
     breaker_open = False  # it calls nothing that could be away
+
+    async def drain(self) -> None:
+        """Wait for nothing: it has no threads."""
 
     async def reserve(self, most: int, line: Line = Line.FIRST) -> Slots:  # noqa: ARG002 — there is no line to wait in
         """Reserve nothing: this work takes no time."""
@@ -53,14 +66,21 @@ class HandlerCreation:
 
     def __init__(
         self,
-        handler: Handler,
+        handler: Handler | PlainHandler,
         concurrency: int,
         timeout_seconds: float,
         rule: RetryRule,
         calls: HandlerCalls | None = None,
         breaker_share: float = NEVER,
+        life: Life | None = None,
+        progress: Progress | None = None,
+        build: str | None = None,
     ) -> None:
         self._handler = handler
+        self._build = build
+        self._life = life or Life()
+        self._progress = progress or Progress()
+        self._threads = Threads("handler")
         self._calls = calls or HandlerCalls()
         self._calls.limit.set(concurrency)
         self._timeout = timeout_seconds
@@ -92,8 +112,9 @@ class HandlerCreation:
                 settled.append(verdict)
             else:
                 slots.take()
-                call = asyncio.create_task(self._call(work))
-                call.add_done_callback(lambda _: self._turns.give_back(1))
+                slot = _Slot(self._turns, self._calls)
+                call = asyncio.create_task(self._call(work, slot))
+                call.add_done_callback(slot.free)
                 calls[call] = work
         slots.keep(0)  # the settled ones need no call
         try:
@@ -110,34 +131,44 @@ class HandlerCreation:
             return self._failed(work, failure.raised(asyncio.CancelledError(), self._handler))
         return call.result()
 
-    async def _call(self, work: Work) -> Verdict:
+    async def drain(self) -> None:
+        """Wait for the threads of calls that have taken too long."""
+        await self._threads.drain()
+
+    async def _call(self, work: Work, slot: "_Slot") -> Verdict:
         try:
-            return await self._ask(work)
+            return await self._ask(work, slot)
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and own_task.is_being_cancelled():
                 raise  # the worker's own; anything else that a handler raises is a failed attempt
             return self._failed(work, failure.raised(error, self._handler))
 
-    async def _ask(self, work: Work) -> Verdict:
+    async def _ask(self, work: Work, slot: "_Slot") -> Verdict:
         assert work.request is not None  # noqa: S101 — only refused work has none
         remaining = self._timeout
         if work.deadline_at is not None:
             remaining = min(remaining, (work.deadline_at - datetime.now(UTC)).total_seconds())
         limit = asyncio.timeout(max(0, remaining))
         try:
-            with self._calls.of(work, limit) as traceparent:
-                context = Context(work.session_id, work.attempt, work.deadline_at, traceparent)
+            with self._calls.of(work, limit) as traceparent, self._progress.of(work) as on_progress:
+                context = Context(
+                    session_id=work.session_id,
+                    attempt=work.attempt,
+                    deadline_at=work.deadline_at,
+                    traceparent=traceparent,
+                    state=self._life.state,
+                    on_progress=on_progress,
+                )
                 async with limit:
-                    extra = await self._handler(await _whole(work.request), context)
-                verdict = completed(work, datetime.now(UTC), dict(extra or {}))
-                if len(verdict.response) > _LONGEST_RESPONSE:
-                    raise _TooMuchReturned
+                    extra = await self._returned(await _whole(work.request), context, slot)
+                made = _sendable(completed(work, datetime.now(UTC), dict(extra or {})))
                 self._breaker.answered(work.request_id)
-                return verdict
+                return made
         except Rejected as error:
-            refusal = Refusal(FailureCode.REJECTED, error.reason[:LONGEST_REASON] or "rejected")
+            reason = error.reason[:LONGEST_REASON] or "rejected"
+            rejected = _sendable(failed(work, Refusal(FailureCode.REJECTED, reason, told=error.told)))
             self._breaker.answered(work.request_id)
-            return failed(work, refusal)
+            return rejected
         except RetryLater as error:
             after = None if error.after is None else error.after.total_seconds()
             why = failure.put_off(error, error.reason, self._handler)
@@ -146,8 +177,19 @@ class HandlerCreation:
         except TimeoutError as error:
             if not limit.expired():
                 raise  # the handler's own time-out, not this one
-            why = failure.timed_out(error, self._handler, self._timeout)
+            why = failure.timed_out(error, self._handler, self._timeout, slot.frame())
             return self._failed(work, why, judged=remaining >= self._timeout)
+
+    async def _returned(self, request: CreateSessionRequest, context: Context, slot: "_Slot") -> Returned:
+        """Call the handler: in the event loop, or, if it is a plain function, in a thread."""
+        if is_async(self._handler):
+            return await self._handler(request, context)
+        slot.job = self._threads.begin(partial(self._handler, request, context))
+        returned: Returned = await slot.job.result()
+        if inspect.iscoroutine(returned):
+            returned.close()
+            raise _CoroutineReturned
+        return returned
 
     def _failed(self, work: Work, why: Failure, *, judged: bool = True) -> Verdict:
         """Not judged: the request's own deadline ended the call, which says nothing of the handler."""
@@ -189,22 +231,32 @@ async def _whole(requested: Requested) -> CreateSessionRequest:
     return requested.given
 
 
-def load_handler(path: str) -> Handler:
-    """Load the handler that `WORKER_HANDLER` names."""
-    module_name, _, name = path.partition(":")
-    try:
-        handler = getattr(importlib.import_module(module_name), name)
-    except Exception as error:
-        raise SettingsError(
-            f"WORKER_HANDLER: cannot load {path!r} (module:function; its folder in PYTHONPATH): {error!r}"
-        ) from error
-    if not inspect.iscoroutinefunction(handler) and not inspect.iscoroutinefunction(type(handler).__call__):
-        raise SettingsError(f"WORKER_HANDLER: {path!r} is not an async function of (request, context)")
-    try:
-        inspect.signature(handler).bind("request", "context")
-    except TypeError as error:
-        raise SettingsError(
-            f"WORKER_HANDLER: {path!r} cannot be called with (request, context): {error}"
-        ) from error
-    loaded: Handler = handler
-    return loaded
+class _Slot:
+    """The slot of one call. It is taken until the call has ended, and its thread, if it has one."""
+
+    def __init__(self, turns: Turns, calls: HandlerCalls) -> None:
+        self.job: Job | None = None
+        self._turns = turns
+        self._calls = calls
+
+    def frame(self) -> FrameType | None:
+        """Return where its thread is now; None: it has none, or it has ended."""
+        return self.job.frame() if self.job else None
+
+    def free(self, _call: "asyncio.Task[Verdict]") -> None:
+        """Give it back, now or when the thread ends: until then that is a call that runs."""
+        if self.job is None or self.job.ended.done():
+            self._turns.give_back(1)
+        else:
+            self._calls.left_running(1)
+            self.job.ended.add_done_callback(self._free_at_last)
+
+    def _free_at_last(self, _ended: "asyncio.Future[None]") -> None:
+        self._calls.left_running(-1)
+        self._turns.give_back(1)
+
+
+def _sendable(verdict: V) -> V:
+    if len(verdict.response) > _LONGEST_RESPONSE:
+        raise _TooMuchReturned
+    return verdict
