@@ -303,19 +303,12 @@ def _limits(settings: Settings) -> list[Limit]:
 def _creation(settings: Settings, metrics: Metrics) -> Creation:
     if not settings.handler:
         return BuiltInCreation()
-    rule = RetryRule(
-        max_attempts=settings.max_attempts,
-        base_seconds=settings.retry_base_seconds,
-        cap_seconds=settings.retry_cap_seconds,
-        retry_seconds=settings.retry_seconds,
-        max_put_offs=settings.max_put_offs,
-    )
     handler = load_handler(settings.handler)
     return HandlerCreation(
         handler,
         settings.handler_concurrency,
         settings.handler_timeout_seconds,
-        rule,
+        RetryRule.of(settings),
         metrics.handler_calls,
         settings.breaker_share,
     )

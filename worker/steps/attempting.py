@@ -110,7 +110,7 @@ class Attempting:
                 work = _work(row, *await self._restore(row), path)
             except KilledItsReader as error:
                 work = _work(row, None, None, path)
-                others.append(exhausted(work, WORKER_LOST._replace(reason=str(error)), work.tried))
+                others.append(exhausted(work, WORKER_LOST._replace(reason=str(error)), work.tried, now))
             except (SealError, ReaderUnavailable, ValueError) as error:
                 # No message of pydantic's: it may quote what was sent.
                 reason = "this version cannot read it" if isinstance(error, ValueError) else str(error)
@@ -200,7 +200,7 @@ class Attempting:
         if spent:
             now = datetime.now(UTC)
             verdicts = [
-                exhausted(one.work, _lost_with(one.holder), one.work.tried.and_(WORKER_LOST.kind, now))
+                exhausted(one.work, _lost_with(one.holder), one.work.tried.and_(WORKER_LOST.kind, now), now)
                 for one in spent
             ]
             await self._answering.answer(await self._finishing.finish(verdicts, lease))

@@ -5,7 +5,7 @@ Neither touches the broker or the database.
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from types import FrameType
@@ -33,6 +33,10 @@ _log = structlog.get_logger(__name__)
 V = TypeVar("V", Completed, Failed)
 
 
+def _by_this_machine() -> datetime:
+    return datetime.now(UTC)
+
+
 class _TooMuchReturned(Exception):
     """The handler returned so much that a broker may not take the response."""
 
@@ -57,7 +61,7 @@ class BuiltInCreation:
         return unlimited(most)
 
     async def create(self, works: Sequence[Work], _slots: Slots) -> AsyncGenerator[list[Verdict], None]:
-        now = datetime.now(UTC)
+        now = _by_this_machine()
         yield [refused(work, now) or completed(work, now, {}) for work in works]
 
 
@@ -75,9 +79,11 @@ class HandlerCreation:
         life: Life | None = None,
         progress: Progress | None = None,
         build: str | None = None,
+        now: Callable[[], datetime] = _by_this_machine,
     ) -> None:
         self._handler = handler
         self._build = build
+        self._now = now
         self._life = life or Life()
         self._progress = progress or Progress()
         self._threads = Threads("handler")
@@ -104,7 +110,7 @@ class HandlerCreation:
 
     async def create(self, works: Sequence[Work], slots: Slots) -> AsyncGenerator[list[Verdict], None]:
         """Yield the verdicts in groups, each as soon as it is there: a slow call holds up no other."""
-        now = datetime.now(UTC)
+        now = self._now()
         settled: list[Verdict] = []
         calls: dict[asyncio.Task[Verdict], Work] = {}
         for work in works:
@@ -147,7 +153,7 @@ class HandlerCreation:
         assert work.request is not None  # noqa: S101 — only refused work has none
         remaining = self._timeout
         if work.deadline_at is not None:
-            remaining = min(remaining, (work.deadline_at - datetime.now(UTC)).total_seconds())
+            remaining = min(remaining, (work.deadline_at - self._now()).total_seconds())
         limit = asyncio.timeout(max(0, remaining))
         try:
             with self._calls.of(work, limit) as traceparent, self._progress.of(work) as on_progress:
@@ -161,12 +167,13 @@ class HandlerCreation:
                 )
                 async with limit:
                     extra = await self._returned(await _whole(work.request), context, slot)
-                made = _sendable(completed(work, datetime.now(UTC), dict(extra or {})))
+                made = _sendable(completed(work, self._now(), dict(extra or {})))
                 self._breaker.answered(work.request_id)
                 return made
         except Rejected as error:
             reason = error.reason[:LONGEST_REASON] or "rejected"
-            rejected = _sendable(failed(work, Refusal(FailureCode.REJECTED, reason, told=error.told)))
+            refusal = Refusal(FailureCode.REJECTED, reason, told=error.told)
+            rejected = _sendable(failed(work, refusal, self._now()))
             self._breaker.answered(work.request_id)
             return rejected
         except RetryLater as error:
@@ -199,17 +206,17 @@ class HandlerCreation:
         )  # fmt: skip
         if judged:
             self._breaker.failed(work.request_id, why.error_type)
-        spared = self._breaker.blames_handler and self._rule.spares(work.tried, datetime.now(UTC))
+        spared = self._breaker.blames_handler and self._rule.spares(work.tried, self._now())
         return self._again(work, why, None, spared=spared)
 
     def _again(self, work: Work, why: Failure, after: float | None, *, spared: bool = False) -> Verdict:
-        now = datetime.now(UTC)
+        now = self._now()
         noted = None if spared else why
         if late := too_late(work, now):
-            return failed(work, late)._replace(failure=noted)
+            return failed(work, late, now)._replace(failure=noted)
         tried = work.tried.and_(why.kind, now)
         if not spared and self._rule.gives_up(tried, now):
-            return exhausted(work, why, tried)
+            return exhausted(work, why, tried, now)
         if spared:
             delay = self._rule.spared_delay(work.tried, now)
         else:

@@ -1,6 +1,7 @@
 """Step 5 of a batch: verdicts become rows, and stored rows become answers."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -158,7 +159,9 @@ def _still_held(row: Known, work: Work, lease: int) -> bool:
 
 
 def _refused_by_postgres(verdict: Completed | Failed, error: NotStorable) -> Failed | None:
-    return None if isinstance(verdict, Failed) else failed(verdict.work, _why_not_storable(error))
+    if isinstance(verdict, Failed):
+        return None
+    return failed(verdict.work, _why_not_storable(error), datetime.now(UTC))
 
 
 def _why_not_storable(error: NotStorable) -> Refusal:

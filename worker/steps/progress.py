@@ -1,5 +1,6 @@
 """Keeps what the calls of the handler that are under way have told of their progress."""
 
+from contextlib import AbstractContextManager
 from time import monotonic
 from types import TracebackType
 from typing import NamedTuple
@@ -62,7 +63,7 @@ class Progress:
         self._calls: dict[_Call, None] = {}
         self._ended: list[tuple[UUID, int]] = []
 
-    def of(self, work: Work) -> _Call:
+    def of(self, work: Work) -> AbstractContextManager[OnProgress]:
         """Watch the call that is made inside this context. It yields what the call tells its progress to."""
         return _Call(self, work)
 

@@ -1,9 +1,10 @@
 """The rule that says when a request is tried again, and when it is given up. Pure."""
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from worker.backoff import jittered
+from worker.settings import Settings
 from worker.values import Tried
 
 _LONGEST_DELAY_SECONDS = 365 * 86_400.0  # what Postgres' calendar has room for
@@ -23,6 +24,17 @@ class RetryRule(NamedTuple):
     cap_seconds: float
     retry_seconds: float = 0
     max_put_offs: int = 1000
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the rule that the settings make."""
+        return cls(
+            max_attempts=settings.max_attempts,
+            base_seconds=settings.retry_base_seconds,
+            cap_seconds=settings.retry_cap_seconds,
+            retry_seconds=settings.retry_seconds,
+            max_put_offs=settings.max_put_offs,
+        )
 
     def gives_up(self, tried: Tried, now: datetime) -> bool:
         """Return whether a request with these attempts gets no other one."""

@@ -27,7 +27,7 @@ LONGEST_REASON = 500
 def refused(work: Work, now: datetime) -> Failed | None:
     """Return the verdict on work that needs no creation: it was refused when it came, or is too late."""
     refusal = work.refusal or too_late(work, now)
-    return failed(work, refusal) if refusal else None
+    return failed(work, refusal, now) if refusal else None
 
 
 def completed(work: Work, now: datetime, extra: dict[str, Any]) -> Completed:
@@ -61,15 +61,15 @@ def completed(work: Work, now: datetime, extra: dict[str, Any]) -> Completed:
     return Completed(work, session, response.model_dump_json())
 
 
-def failed(work: Work, refusal: Refusal) -> Failed:
+def failed(work: Work, refusal: Refusal, now: datetime) -> Failed:
     casefile_id = work.request.casefile_id if work.request else None
-    text = failure_response(work, refusal, casefile_id, datetime.now(UTC))
+    text = failure_response(work, refusal, casefile_id, now)
     return Failed(work, refusal.code, text)
 
 
-def exhausted(work: Work, why: Failure, tried: Tried) -> Failed:
+def exhausted(work: Work, why: Failure, tried: Tried, now: datetime) -> Failed:
     said = in_words(work.attempt, tried) + (f"; the last one: {why.reason}" if why.reason else "")
-    verdict = failed(work, Refusal(FailureCode.ATTEMPTS_EXHAUSTED, said[:LONGEST_REASON]))
+    verdict = failed(work, Refusal(FailureCode.ATTEMPTS_EXHAUSTED, said[:LONGEST_REASON]), now)
     return verdict._replace(failure=why)
 
 
