@@ -175,6 +175,22 @@ async def declared_as_designed(connection: AbstractConnection, thing: Exchange |
     return await _declare(connection, thing)
 
 
+async def remove(connection: AbstractConnection, topology: Topology) -> None:
+    """Delete everything, with what is in it. What is not there is no error."""
+    async with asyncio.timeout(SETUP_SECONDS), one_channel(connection) as channel:
+        for queue in topology.queues:
+            await channel.queue_delete(queue.name)
+        for exchange in topology.exchanges:
+            await channel.exchange_delete(exchange.name)
+
+
+async def clear(connection: AbstractConnection, topology: Topology) -> None:
+    """Drop the messages that lie ready in the queues."""
+    async with asyncio.timeout(SETUP_SECONDS), one_channel(connection) as channel:
+        for queue in topology.queues:
+            await channel.queue_purge(queue.name)
+
+
 async def in_use(connection: AbstractConnection, names: Names) -> bool:
     """Return whether there is a request queue that holds a message or has a consumer."""
     found = await depth(connection, names.requests)

@@ -28,6 +28,7 @@ from worker.client import Client, Request
 from worker.monitoring import log
 from worker.operations.record import Record, find
 from worker.postgres import migrate
+from worker.rabbitmq import topology
 from worker.rabbitmq.connection import LOST
 from worker.settings import Settings
 from worker.stack import local_stack
@@ -228,16 +229,11 @@ async def _remove_queues(settings: Settings) -> None:
     """Remove the demonstration's queues from a broker of the user's; one that was started for it is gone."""
     if not os.environ.get("AMQP_URL"):
         return
-    design = design_for(settings)
     with suppress(*LOST):
         connection = await broker_for(settings).connect()
         try:
-            channel = connection.channel()
-            await channel.initialize()
-            under = await channel.get_underlay_channel()
-            for queue in (*(queue.name for queue in design.queues), f"{settings.prefix}.mine"):
-                await under.queue_delete(queue)
-            for exchange in design.exchanges:
-                await under.exchange_delete(exchange.name)
+            await topology.remove(connection, design_for(settings))
+            async with topology.one_channel(connection) as channel:
+                await channel.queue_delete(f"{settings.prefix}.mine")
         finally:
             await connection.close()
