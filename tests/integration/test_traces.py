@@ -24,7 +24,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 from support.collector import Collector, Span, collecting
 from support.handlers import steer
-from support.harness import Desk, NewWorker, RunningWorker, good_request, metric_becomes, row_of, told
+from support.harness import Desk, NewWorker, good_request, metric_becomes, row_of, told
 from support.logging_kept import logging_kept
 
 from schemas import CreateSessionRequest

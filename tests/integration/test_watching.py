@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from structlog.testing import capture_logs
-from support.harness import NewWorker, RunningWorker, eventually, metric_becomes, metric_of
+from support.harness import NewWorker, eventually, metric_becomes, metric_of
 from support.sealed import put_dead_letter, put_request, ring
 
 from worker.monitoring import log

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,16 +13,15 @@ import aio_pika
 import aiohttp
 import asyncpg
 from aio_pika.abc import AbstractIncomingMessage
-from aiormq.exceptions import AMQPError
 from jsonschema_rs import Draft202012Validator
 from prometheus_client.parser import text_string_to_metric_families
 
 from schemas import CreateSessionResponse
-from worker.app import run_worker
-from worker.monitoring.readiness import Readiness
 from worker.rabbitmq import topology
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
+from worker.testing import example_request
+from worker.testing.running import RunningWorker, start_worker
 
 ANSWER_SECONDS = 15.0
 _SCHEMAS = Path(__file__).parents[2] / "schemas" / "json"
@@ -35,31 +34,8 @@ T = TypeVar("T")
 
 def good_request(request_id: UUID | None = None, /, **payload: Any) -> dict[str, Any]:
     """Returns a request as a producer would write it."""
-    return {
-        "request_id": str(request_id or uuid4()),
-        "org_id": "org-1",
-        "operation": "create_session",
-        "payload": payload or {"name": "Support chat", "expiration_seconds": 3600},
-        "timestamp": "2026-01-02T03:04:05Z",
-    }
-
-
-@dataclass
-class RunningWorker:
-    task: "asyncio.Task[None]"
-    stop_event: asyncio.Event
-    readiness: Readiness
-    http_port: int
-
-    async def stop(self) -> None:
-        self.stop_event.set()
-        await self.task
-
-    async def vanish(self) -> None:
-        """Ends without an orderly stop, as far as that is possible inside a process."""
-        self.task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self.task
+    given = {"payload": payload} if payload else {}
+    return example_request(request_id=str(request_id or uuid4()), **given)
 
 
 NewWorker = Callable[..., Coroutine[None, None, RunningWorker]]
@@ -70,28 +46,10 @@ async def run_in_process(settings: Settings) -> AsyncIterator[NewWorker]:
     workers: list[RunningWorker] = []
 
     async def start(*, until_ready: bool = True, **changes: Any) -> RunningWorker:
-        stop = asyncio.Event()
-        started: asyncio.Future[tuple[int, Readiness]] = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(
-            run_worker(
-                settings.model_copy(update=changes),
-                stop,
-                lambda port, state: started.set_result((port, state)),
-            )
-        )
-        first: list[asyncio.Future[Any]] = [task, started]
-        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
-        if not started.done():
-            task.result()
-        port, readiness = started.result()
-        running = RunningWorker(task, stop, readiness, port)
+        running = await start_worker(settings.model_copy(update=changes))
         workers.append(running)
         if until_ready:
-            ready = asyncio.create_task(readiness.until_up())
-            await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                ready.cancel()
-                task.result()
+            await running.until_ready()
         return running
 
     try:
@@ -259,8 +217,4 @@ async def declare_topology(settings: Settings, delivery_limit: int | None = None
 async def delete_topology(amqp_url: str, prefix: str) -> None:
     connection = await aio_pika.connect(amqp_url)
     async with connection:
-        for name in names_for(prefix):
-            channel = await connection.channel()
-            with suppress(AMQPError):
-                await channel.queue_delete(name)
-                await channel.exchange_delete(name)
+        await topology.remove(connection, topology.design(prefix, limits_from_policy=False))

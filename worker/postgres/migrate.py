@@ -28,7 +28,7 @@ _LOCK = 7_305_118_842_210_651_191  # any number that no one else takes
 _LOOK_AGAIN_SECONDS = 0.1
 LOCK_SECONDS, LOCK_AGAIN_SECONDS = 1, 10  # how long a change waits for a table, and until it is tried again
 
-Maker = Literal["migrate", "up", "demo"]
+Maker = Literal["migrate", "up", "demo", "tests"]
 
 
 class State(NamedTuple):
@@ -146,10 +146,10 @@ async def settle(url: str, tls: ssl.SSLContext | None, prefix: str) -> str:
 
 
 async def drop(url: str, tls: ssl.SSLContext | None, prefix: str) -> None:
-    """Remove what a demonstration has made: a schema of its own, and all in it."""
+    """Remove what a demonstration or a test session has made: a schema of its own, and all in it."""
     async with connected(url, tls) as connection, _turn(connection):
         place = (await look_around(connection, prefix)).found
-        if place is None or (place.made_by, place.schema) != ("demo", own_schema(prefix)):
+        if place is None or place.made_by not in ("demo", "tests") or place.schema != own_schema(prefix):
             return
         async with connection.transaction():
             await connection.execute(setup_query("name_schema"), place.schema)

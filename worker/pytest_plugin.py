@@ -1,0 +1,63 @@
+"""Gives pytest the fixtures of `worker.testing` for real servers: `session_worker` runs a handler in a worker.
+
+pytest loads this file wherever this package is installed, so it imports nothing else until a fixture is used.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import pytest
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
+    from worker.testing.running import StartWorker
+
+T = TypeVar("T")
+
+
+@pytest.fixture(scope="session")
+def session_worker_settings() -> "Iterator[Settings]":
+    """Give the settings of a worker on real servers, with queues and tables of this test session's own."""
+    from worker.testing.installation import own_installation  # noqa: PLC0415 — see above
+
+    with _entered(own_installation(_say, os.environ)) as settings:
+        yield settings
+
+
+@pytest.fixture
+def session_worker(session_worker_settings: "Settings") -> "StartWorker":
+    """Start a worker with a handler in the test's own event loop, and a client that is connected to it:
+    `async with session_worker(handler) as running`.
+    """
+    from worker.testing.running import StartWorker  # noqa: PLC0415 — see above
+
+    return StartWorker(session_worker_settings)
+
+
+@contextmanager
+def _entered(context: AbstractAsyncContextManager[T]) -> Iterator[T]:
+    """Hold it open in a thread, with an event loop of its own: the tests' loops come and go."""
+    runner = asyncio.Runner()
+    with ThreadPoolExecutor(1, "session-worker") as thread:
+        try:
+            yield thread.submit(lambda: runner.run(_entering(context))).result()
+        finally:
+            thread.submit(lambda: runner.run(_leaving(context))).result()
+            thread.submit(runner.close).result()
+
+
+async def _entering(context: AbstractAsyncContextManager[T]) -> T:
+    return await context.__aenter__()
+
+
+async def _leaving(context: AbstractAsyncContextManager[T]) -> None:
+    await context.__aexit__(None, None, None)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
