@@ -25,7 +25,7 @@ from worker.rabbitmq.eager_reading import read_eagerly
 from worker.rabbitmq.lenient_reading import read_leniently
 from worker.rabbitmq.reconnecting import serve_together
 from worker.rabbitmq.volumes import Volumes
-from worker.services import counting, custody, expiry, peers, retention, ruling, surveying, watching
+from worker.services import counting, custody, expiry, peers, retention, ruling, surveying, telling, watching
 from worker.services.periodic import every
 from worker.settings import Settings
 from worker.steps.answering import UNBURIED_SECONDS
@@ -43,7 +43,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
     """Run a worker: from its first connection until `stop` is set and the work that it began is done."""
     read_leniently()
     given = given_by(settings, eager=read_eagerly())
-    me, readiness = given.me, given.readiness
+    me, readiness, life = given.me, given.readiness, given.life
     given.metrics.crowd.show_build(settings.prefix, me.version, given.profile)
     async with AsyncExitStack() as opened:
         served = await _served(settings, Health(readiness, given.metrics), opened)
@@ -57,6 +57,9 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
         )  # fmt: skip
         if on_started:
             on_started(port, readiness)
+        opened.push_async_callback(life.end)
+        if not await _unless_stopped(life.open(), stop):
+            return
         url = settings.database_url.get_secret_value()
         pool = database.Database(
             url,
@@ -77,6 +80,8 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
         if not await _unless_stopped(begin(), stop):
             return
         parts = wire(settings, given, pool, leases)
+        if given.blocking:
+            opened.enter_context(given.blocking)
         if await _unless_stopped(parts.ruling.look(), stop):  # before anything may begin
             await _run(settings, given, parts, stop)
         _log.info("worker.stopped")
@@ -102,7 +107,7 @@ async def _run(settings: Settings, given: Given, parts: Parts, stop: asyncio.Eve
             for ended in (feed, *running):
                 if ended.done():
                     ended.result()
-        await _drain(parts, feed, settings.grace_seconds)
+        await _drain(given, parts, feed, settings.grace_seconds)
     finally:
         await own_task.end([asked, feed, *running])
         await parts.beside.cancel()
@@ -155,6 +160,7 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
     ageing = expiry.Expiry(parts.database, given.metrics)
     services = [
         tell_readiness(),
+        given.life.until_over(),
         loop_lag.watch(late),
         *parts.answers.services(given.broker),
         serving.keep_open(intake.PART, given.broker, consume, given.readiness),
@@ -165,6 +171,7 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
         every(surveying.SEALED_SECONDS, "sealed_rows", survey.count_sealed),
         every(surveying.CUSTODY_SECONDS, "in_custody", survey.count_custody),
         every(_NOTE_SECONDS, "notes", parts.leases.flush_notes),
+        every(telling.INTERVAL_SECONDS, "long_calls", parts.telling.run_once),
         every(_RECOVERY_SECONDS, "recovery", parts.recovery.run_once),
         *(taking.run() for taking in parts.takings),
         every(ruling.LOOK_SECONDS, "rules", parts.ruling.look),
@@ -204,9 +211,9 @@ def _custody(given: Given, parts: Parts, declared: asyncio.Event) -> list[Corout
     ]
 
 
-async def _drain(parts: Parts, feed: "asyncio.Task[None]", grace_seconds: float) -> None:
+async def _drain(given: Given, parts: Parts, feed: "asyncio.Task[None]", grace_seconds: float) -> None:
     """Take nothing more, and finish the work that was begun while there is time. The rest goes back
-    unharmed.
+    unharmed. After its last call the handler's lifespan is closed.
     """
     parts.recovery.stop()
     for taking in parts.takings:
@@ -226,6 +233,8 @@ async def _drain(parts: Parts, feed: "asyncio.Task[None]", grace_seconds: float)
             await parts.cancels.flush()
             await parts.taking.flush()
             await parts.leases.flush_notes()
+            await given.creation.drain()
+            await given.life.close()
     except TimeoutError:
         consequence = "what is unfinished is given back"
         _log.warning("worker.grace_over", grace_seconds=grace_seconds, consequence=consequence)

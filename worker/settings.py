@@ -162,11 +162,18 @@ class Settings(BaseSettings):
         default="",
         description="Your own creation, `module:function`; empty: the built-in one.",
     )
+    build: str = Field(
+        default="",
+        pattern=r"^[!-~]{0,100}$",
+        description="Name of the handler's build, such as a commit: it stands with the worker, its metrics and "
+        "events, and each attempt. Empty: the version of the package that the handler is in, if it was installed, "
+        "and a digest of its file.",
+    )
     handler_concurrency: int = Field(
         default=100,
         ge=1,
         le=10_000,
-        description="Calls of the handler that may run at once.",
+        description="Calls of the handler that may run at once; each of a plain function has a thread.",
     )
     handler_timeout_seconds: float = Field(
         default=30,

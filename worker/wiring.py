@@ -4,9 +4,11 @@ import ssl
 from dataclasses import dataclass
 
 from worker.errors import SettingsError
+from worker.handlers import Handler, PlainHandler
 from worker.messages.decoding import Limits
 from worker.messages.org import org_in
 from worker.messages.sealing import SealKeys, parse_seal_keys
+from worker.monitoring.blocking import Blocking
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.profile import Profile, profile_of
 from worker.monitoring.readiness import Readiness
@@ -31,16 +33,20 @@ from worker.services import custody, heartbeat
 from worker.services.recovery import Recovery
 from worker.services.ruling import Ruling
 from worker.services.taking import PUT_OFF, WAITING, Kind, Source, Taking
+from worker.services.telling import Telling
 from worker.settings import Settings
 from worker.steps.accepting import Accepting
 from worker.steps.attempting import Attempting
 from worker.steps.burying import Burying
 from worker.steps.cancelling import Cancelling
-from worker.steps.creating import BuiltInCreation, Creation, HandlerCreation, load_handler
+from worker.steps.creating import BuiltInCreation, Creation, HandlerCreation
 from worker.steps.finishing import Finishing
 from worker.steps.gate import Gate
 from worker.steps.lanes import CANCELS_AT_ONCE, Lanes
+from worker.steps.life import Life
+from worker.steps.loading import lifespan_of, load_handler
 from worker.steps.pipeline import Pipeline, Steps
+from worker.steps.progress import Progress
 from worker.steps.reading_apart import ReadingApart
 from worker.steps.retry_rule import RetryRule
 from worker.steps.sorting import Decoding
@@ -60,6 +66,9 @@ class Given:
     profile: Profile
     keys: SealKeys
     creation: Creation
+    life: Life
+    progress: Progress
+    blocking: Blocking | None
     limits: list[Limit]
     broker: Broker
     design: topology.Topology
@@ -83,6 +92,7 @@ class Parts:
     beside: ReadingApart
     alive: heartbeat.Heartbeat
     strain: Strain
+    telling: Telling
     recovery: Recovery
     ruling: Ruling
     takings: tuple[Taking, ...]
@@ -103,13 +113,18 @@ def given_by(settings: Settings, *, eager: bool) -> Given:
         build=profile.handler_build or me.version,
         resource={"service.version": me.version, "service.instance.id": str(me.worker), "host.name": me.host},
     )
-    metrics = Metrics(tracing)
+    metrics, progress = Metrics(tracing), Progress()
+    handler = load_handler(settings.handler) if settings.handler else None
+    life = Life(settings.handler, lifespan_of(handler))
     given = Given(
         me=me,
         tls=tls,
         profile=profile,
         keys=parse_seal_keys(settings.seal_keys.get_secret_value()),
-        creation=_creation(settings, metrics),
+        creation=_creation(settings, metrics, handler, life, progress, profile.handler_build),
+        life=life,
+        progress=progress,
+        blocking=Blocking(handler, settings.handler, profile.handler_build) if handler else None,
         limits=_limits(settings),
         broker=_broker(settings, tls, me),
         design=design,
@@ -189,7 +204,8 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
         given.keys,
     )
     beside = ReadingApart(reading, pipeline, given.creation, taking, _lanes(settings), settings.batch_size)
-    strain = Strain(metrics.handler_calls, settings.handler_concurrency if settings.handler else 0)
+    concurrency = settings.handler_concurrency if settings.handler else 0
+    strain = Strain(metrics.handler_calls, concurrency, given.blocking)
     keeps_seconds = settings.retention_days * _DAY_SECONDS or None
     alive = heartbeat.Heartbeat(
         leases, pool, given.me, metrics.answered_in, strain, keeps_seconds=keeps_seconds
@@ -254,6 +270,7 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
         beside=beside,
         alive=alive,
         strain=strain,
+        telling=Telling(pool, given.me.worker, given.progress),
         recovery=recovery,
         ruling=ruling,
         takings=(take(PUT_OFF, line), take(WAITING, waiting)),
@@ -300,10 +317,16 @@ def _limits(settings: Settings) -> list[Limit]:
         raise SettingsError(f"WORKER_LIMITS: {error}") from None
 
 
-def _creation(settings: Settings, metrics: Metrics) -> Creation:
-    if not settings.handler:
+def _creation(
+    settings: Settings,
+    metrics: Metrics,
+    handler: Handler | PlainHandler | None,
+    life: Life,
+    progress: Progress,
+    build: str | None,
+) -> Creation:
+    if handler is None:
         return BuiltInCreation()
-    handler = load_handler(settings.handler)
     return HandlerCreation(
         handler,
         settings.handler_concurrency,
@@ -311,4 +334,7 @@ def _creation(settings: Settings, metrics: Metrics) -> Creation:
         RetryRule.of(settings),
         metrics.handler_calls,
         settings.breaker_share,
+        life,
+        progress,
+        build,
     )

@@ -32,6 +32,7 @@ from worker.client import Client
 from worker.handlers import Context, RetryLater
 from worker.monitoring import exporting, log
 from worker.settings import Settings
+from worker.testing.running import RunningWorker
 
 CANARY = "what was sent"
 ELSEWHERE = "4bf92f3577b34da6a3ce929d0e0e4736"

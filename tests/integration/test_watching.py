@@ -20,6 +20,7 @@ from worker.rabbitmq.topology import names_for
 from worker.rabbitmq.volumes import Volumes
 from worker.services import surveying, watching
 from worker.settings import Settings
+from worker.testing.running import RunningWorker
 
 OLD_BUT_FINISHED_OR_FOR_LATER = """
 insert into requests (request_id, fingerprint, body, session_id, status, attempt, lease, received_at,

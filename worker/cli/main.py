@@ -41,6 +41,7 @@ COMMANDS = {
     "verify": "check the promises: what was confirmed, what came back, what is on record",
     "up": "RabbitMQ, Postgres and a worker on this machine, in the foreground",
     "demo": "the whole path, shown and checked",
+    "handler": "try a handler out, without servers: does it work, twice, and block nothing?",
     "schema": "print the JSON Schemas of the contract",
     "env": "the settings in force, and where each comes from; also as files of settings",
     "completion": "a script that lets a shell complete commands and options",

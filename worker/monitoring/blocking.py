@@ -4,7 +4,7 @@ import sys
 import threading
 from contextvars import copy_context
 from time import monotonic
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import NamedTuple, Self
 
 import structlog
@@ -42,7 +42,7 @@ class Blocking:
         self._look_seconds = min(_LOOK_SECONDS, beat_seconds)
         self._beat = monotonic()
         self._closed = threading.Event()
-        self._seen: FrameType | int = 0
+        self._seen = 0  # the identity of the frame of the handler's in the last look
         self._block: Block | None = None
         self._is_told = False
         self._told: dict[str, float] = {}

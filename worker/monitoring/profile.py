@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +31,7 @@ def profile_of(settings: Settings) -> Profile:
     agreed = {name: getattr(settings, name) for name in _AGREED}
     keys = settings.seal_keys.get_secret_value()
     agreed["seal_keys"] = ",".join(key.partition(":")[0].strip() for key in keys.split(",") if key.strip())
-    return Profile(settings.handler, _build_of(settings.handler), agreed)
+    return Profile(settings.handler, build_of(settings.handler, settings.build), agreed)
 
 
 def differences(mine: Profile, other: Profile) -> dict[str, tuple[object, object]]:
@@ -49,12 +50,26 @@ def differences(mine: Profile, other: Profile) -> dict[str, tuple[object, object
     return found
 
 
-def _build_of(handler: str) -> str | None:
-    """Make a digest of the module's file: it tells the old and the new code of a rollout apart."""
-    if not handler:
-        return None
+def build_of(handler: str, given: str) -> str | None:
+    """Return what tells the old and the new code of a rollout apart: what the setting says, else the version of
+    the package that the handler was installed with, and a digest of its file.
+    """
+    if not handler or given:
+        return given or None
+    module = handler.partition(":")[0]
+    return "+".join(part for part in (_version_of(module), _digest_of(module)) if part) or None
+
+
+def _version_of(module: str) -> str | None:
+    package = module.partition(".")[0]
+    for distribution in metadata.packages_distributions().get(package, ()):
+        return metadata.version(distribution)
+    return None
+
+
+def _digest_of(module: str) -> str | None:
     try:
-        spec = importlib.util.find_spec(handler.partition(":")[0])
+        spec = importlib.util.find_spec(module)
         assert spec is not None and spec.origin is not None  # noqa: S101, PT018 — it was loaded
         return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()[:8]
     except Exception:  # noqa: BLE001 — a module that is in no file of its own

@@ -32,6 +32,7 @@ class Explanation(NamedTuple):
 
     events: list[Event]
     waits: str | None  # what for, and until when
+    call: str | None  # of the handler that is under way, if it takes long: how far it is
     next: str
     by_itself: bool
     command: str | None  # that goes on where nothing does, or for whoever wants something else
@@ -44,6 +45,7 @@ class Beside(NamedTuple):
     retries: Mapping[str, object] = {}
     dead_letters: Sequence[Row] = ()
     pauses: Sequence[Pause] = ()
+    call: Row | None = None  # of the handler that takes long
 
 
 async def explain(database: Database, record: Record, responses: str) -> Explanation:
@@ -57,6 +59,7 @@ async def explain(database: Database, record: Record, responses: str) -> Explana
     retries = await database.call("retries_of", key, aside=True)
     letters = await database.call("dead_letters_of", key, _LETTERS, aside=True)
     paused = await steering.pauses(database) if request["waits_for"] == "paused" else []
+    calls = await database.call("call_of", key, aside=True) if request["finished_at"] is None else []
     return explained(
         record,
         Beside(
@@ -64,6 +67,7 @@ async def explain(database: Database, record: Record, responses: str) -> Explana
             retries=dict(retries[0]) if retries else {},
             dead_letters=[dict(row) for row in letters],
             pauses=[one.pause for one in paused],
+            call=dict(calls[0]) if calls else None,
         ),
         responses,
     )
@@ -84,6 +88,7 @@ def explained(record: Record, beside: Beside, responses: str) -> Explanation:
     return Explanation(
         events=sorted(events, key=lambda event: event.at),
         waits=waits(request),
+        call=_call(beside.call) if beside.call else None,
         next=follows,
         by_itself=by_itself,
         command=command,
@@ -176,6 +181,15 @@ def _after_its_end(request: Row, beside: Beside, responses: str) -> tuple[str, b
     return "nothing: it is answered", True, None
 
 
+def _call(call: Row) -> str:
+    """Say how far a call is by its own words, and whether its worker shows that it lives."""
+    fraction, text, told = call["fraction"], call["text"], call["told_seconds"]
+    says = ", ".join(part for part in (None if fraction is None else f"{fraction:.0%}", text) if part)
+    under_way = f"attempt {call['attempt']} has been at work for {call['seconds']:,.0f} s"
+    heard = f"the last sign of life of its worker was {call['silent_seconds']:,.0f} s ago"
+    return f"{under_way}: {f'{says} ({told:,.0f} s ago); ' if says else ''}{heard}"
+
+
 def _to_resume(request: Row, pauses: Sequence[Pause]) -> str | None:
     if any(pause.scope == "all" for pause in pauses):
         return "session-worker resume"
@@ -209,5 +223,6 @@ def as_record(request_id: UUID, told: Explanation, broken: Sequence[Violation]) 
     return {
         "request_id": request_id, "events": [event._asdict() for event in told.events],
         "verdict": verdict_on(broken), "broken": [each._asdict() for each in broken],
-        "waits": told.waits, "next": told.next, "by_itself": told.by_itself, "command": told.command,
+        "waits": told.waits, "call": told.call, "next": told.next, "by_itself": told.by_itself,
+        "command": told.command,
     }  # fmt: skip

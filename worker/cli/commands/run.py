@@ -9,6 +9,7 @@ from worker.app import run_worker
 from worker.cli import event_loop, exits
 from worker.cli.options import positive
 from worker.cli.reaching import refusal
+from worker.errors import LifespanFailed
 from worker.monitoring import log
 from worker.process import own_task, signals
 from worker.process.supervisor import supervise
@@ -56,6 +57,8 @@ async def _run(settings: Settings, parent: int) -> None:
     orphaned = asyncio.create_task(_stop_with(parent, stop)) if parent else None
     try:
         await run_worker(settings, stop)
+    except LifespanFailed:
+        raise  # whichever server it speaks of
     except Exception as error:
         if refused := refusal("Postgres", error):
             raise refused from error

@@ -174,8 +174,8 @@ CALLS: Final = (
         model(
             "Explanation",
             {"request_id": UUID, "events": list[of("Event", Event)], "verdict": str,  # type: ignore[misc]  # as above
-             "broken": list[of("Violation", Violation)], "waits": str | None, "next": str,  # type: ignore[misc]  # as above
-             "by_itself": bool, "command": str | None},
+             "broken": list[of("Violation", Violation)], "waits": str | None, "call": str | None,  # type: ignore[misc]  # as above
+             "next": str, "by_itself": bool, "command": str | None},
         ),
     ),
     Call(

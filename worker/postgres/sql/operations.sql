@@ -262,6 +262,19 @@ select
     as place
 from known_workers where id = any ($1::uuid[])
 
+-- name: call_of
+-- The call of the handler that is made for it now, if that takes long: how far it is, and since when its worker has given
+-- no sign of life. A row that an ended worker has left is of no call.
+select
+  c.attempt, extract(epoch from now() - c.began_at)::double precision as seconds, c.fraction::double precision, c.text,
+  extract(epoch from now() - c.told_at)::double precision as told_seconds,
+  extract(epoch from now() - w.heartbeat)::double precision as silent_seconds
+from long_calls c
+join requests r on r.request_id = c.request_id and r.attempt = c.attempt and r.finished_at is null
+join leases l on l.id = r.lease and l.worker = c.worker
+join workers w on w.id = c.worker
+where c.request_id = $1
+
 -- name: retries_of
 -- Of what it is a retry, and as what it was retried, with who did either; and whether its content was refused.
 select

@@ -389,9 +389,30 @@ from (
 -- Whether nobody is elected. The lock is free again at the end of this statement.
 select pg_try_advisory_xact_lock($1, hashtext(current_schema())) as vacant
 
+-- name: tell_calls
+-- What a worker's calls of the handler that take long have told ($2 to $7), and which of those have ended ($8, $9).
+-- Another worker may have made a later attempt meanwhile. Nothing is written of a call that takes no time.
+with ended as (
+  delete from long_calls l using unnest($8::uuid[], $9::integer[]) as e (request_id, attempt)
+  where l.request_id = e.request_id and l.attempt = e.attempt and l.worker = $1
+)
+insert into long_calls (request_id, attempt, worker, began_at, fraction, text, told_at)
+select
+  request_id, attempt, $1, now() - make_interval(secs => seconds), fraction, text,
+  now() - make_interval(secs => told_seconds)
+from unnest(
+  $2::uuid[], $3::integer[], $4::double precision[], $5::double precision[], $6::text[], $7::double precision[]
+) as t (request_id, attempt, seconds, fraction, text, told_seconds)
+on conflict (request_id) do update set
+  attempt = excluded.attempt, worker = excluded.worker, began_at = excluded.began_at, fraction = excluded.fraction,
+  text = excluded.text, told_at = excluded.told_at
+where long_calls.attempt <= excluded.attempt
+
 -- name: sign_off
 -- What people ask of its requests is kept.
-with gone as (
+with calls as (
+  delete from long_calls where worker = $1
+), gone as (
   delete from workers where id = $1 returning id, host, pid, version, handler, handler_build, started_at
 ), kept as (
   insert into ended_workers (id, host, pid, version, handler, handler_build, started_at)
@@ -410,6 +431,8 @@ with gone as (
   insert into ended_workers (id, host, pid, version, handler, handler_build, started_at, ended_at)
   select id, host, pid, version, handler, handler_build, started_at, heartbeat from gone
   on conflict (id) do update set ended_at = excluded.ended_at
+), calls as (
+  delete from long_calls where not exists (select from workers w where w.id = long_calls.worker)
 )
 delete from ended_workers where id in (
   select id from ended_workers where ended_at < now() - make_interval(secs => $2)

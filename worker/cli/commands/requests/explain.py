@@ -75,5 +75,7 @@ def in_words(told: Explanation, verdict: str) -> str:
     lines = [f"verdict  {verdict}"]
     if told.waits:
         lines.append(f"waits    {told.waits}")
+    if told.call:
+        lines.append(f"call     {told.call}")
     lines.append(f"next     {told.next}" + (":" if told.command else ""))
     return "\n".join(lines)

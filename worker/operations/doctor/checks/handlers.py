@@ -71,8 +71,10 @@ async def _blocking(site: Site) -> list[Finding]:
         f"calls of the handler hold up the event loop of {where}: in {most:.0%} of the time since its last "
         f"beat, and for {worst:.1f} s at worst"
     )
+    if places := sorted({load.place for _, load in blocked if load.place}):
+        what += f"; at {some(places)}"
     remedy = (
-        "await what takes long in the handler, or put it into a thread (asyncio.to_thread): meanwhile "
+        "await what takes long in the handler, or make it a plain function, which runs in a thread: meanwhile "
         "nothing else of that worker goes on, its signs of life included; or more processor for that host"
     )
     return [Finding("handler-blocking", Severity.WARNING, what, remedy)]
