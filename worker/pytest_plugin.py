@@ -7,7 +7,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -25,7 +25,7 @@ def session_worker_settings() -> "Iterator[Settings]":
     """Give the settings of a worker on real servers, with queues and tables of this test session's own."""
     from worker.testing.installation import own_installation  # noqa: PLC0415 — see above
 
-    with _entered(own_installation(_say, os.environ)) as settings:
+    with _held_open(own_installation(_say, os.environ)) as settings:
         yield settings
 
 
@@ -40,23 +40,26 @@ def session_worker(session_worker_settings: "Settings") -> "StartWorker":
 
 
 @contextmanager
-def _entered(context: AbstractAsyncContextManager[T]) -> Iterator[T]:
+def _held_open(context: AbstractAsyncContextManager[T]) -> Iterator[T]:
     """Hold it open in a thread, with an event loop of its own: the tests' loops come and go."""
-    runner = asyncio.Runner()
+    entered: Future[T] = Future()
+    over: Future[None] = Future()
+
+    async def hold() -> None:
+        async with context as value:
+            entered.set_result(value)
+            await asyncio.wrap_future(over)
+
     with ThreadPoolExecutor(1, "session-worker") as thread:
+        holding = thread.submit(lambda: asyncio.run(hold()))
         try:
-            yield thread.submit(lambda: runner.run(_entering(context))).result()
+            wait([holding, entered], return_when=FIRST_COMPLETED)
+            if not entered.done():
+                holding.result()
+            yield entered.result()
         finally:
-            thread.submit(lambda: runner.run(_leaving(context))).result()
-            thread.submit(runner.close).result()
-
-
-async def _entering(context: AbstractAsyncContextManager[T]) -> T:
-    return await context.__aenter__()
-
-
-async def _leaving(context: AbstractAsyncContextManager[T]) -> None:
-    await context.__aexit__(None, None, None)
+            over.set_result(None)
+        holding.result()
 
 
 def _say(line: str) -> None:

@@ -20,7 +20,6 @@ from schemas import CreateSessionResponse
 from worker.rabbitmq import topology
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
-from worker.testing import example_request
 from worker.testing.running import RunningWorker, start_worker
 
 ANSWER_SECONDS = 15.0
@@ -34,8 +33,13 @@ T = TypeVar("T")
 
 def good_request(request_id: UUID | None = None, /, **payload: Any) -> dict[str, Any]:
     """Returns a request as a producer would write it."""
-    given = {"payload": payload} if payload else {}
-    return example_request(request_id=str(request_id or uuid4()), **given)
+    return {
+        "request_id": str(request_id or uuid4()),
+        "org_id": "org-1",
+        "operation": "create_session",
+        "payload": payload or {"name": "Support chat", "expiration_seconds": 3600},
+        "timestamp": "2026-01-02T03:04:05Z",
+    }
 
 
 NewWorker = Callable[..., Coroutine[None, None, RunningWorker]]

@@ -185,10 +185,12 @@ async def remove(connection: AbstractConnection, topology: Topology) -> None:
 
 
 async def clear(connection: AbstractConnection, topology: Topology) -> None:
-    """Drop the messages that lie ready in the queues."""
-    async with asyncio.timeout(SETUP_SECONDS), one_channel(connection) as channel:
+    """Drop the messages that lie ready in the queues, those that are there."""
+    async with asyncio.timeout(SETUP_SECONDS):
         for queue in topology.queues:
-            await channel.queue_purge(queue.name)
+            with suppress(ChannelNotFoundEntity):
+                async with one_channel(connection) as channel:
+                    await channel.queue_purge(queue.name)
 
 
 async def in_use(connection: AbstractConnection, names: Names) -> bool:

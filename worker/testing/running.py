@@ -6,22 +6,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
-from uuid import UUID
 
 from worker.app import run_worker
-from worker.cli.lookup_database import open_database
-from worker.cli.servers import broker_for, client_for, design_for
+from worker.cli.servers import client_for
 from worker.client import Client
 from worker.handlers import Handler, PlainHandler
 from worker.monitoring.readiness import Readiness
-from worker.operations.filters import MOST_LISTED, Filter, Page, State
-from worker.operations.listing import matching
-from worker.rabbitmq import topology
 from worker.settings import Settings, read_settings
+from worker.testing.installation import leave_nothing
 from worker.testing.own_settings import refuse_unknown
 
 _CONNECT_SECONDS = 10
-_UNFINISHED: tuple[State, ...] = ("waiting", "processing", "retrying")
 
 
 @dataclass(frozen=True)
@@ -93,8 +88,8 @@ class StartWorker:
         module, or named as in `WORKER_HANDLER`; `changes` are settings by the names of their fields
         (`retry_base_seconds=0.1`).
 
-        At the end the worker is stopped. What is unfinished is cancelled, and what lies in the queues is
-        dropped: the next test's worker finds nothing of this one.
+        At the end the worker is stopped, and what is unfinished is dropped, in the queues and in the tables:
+        the next test's worker finds nothing of this one.
         """
         refuse_unknown(changes)
         path = handler if isinstance(handler, str) else _path_of(handler)
@@ -103,16 +98,12 @@ class StartWorker:
         try:
             await worker.until_ready()
             async with client_for(settings, _CONNECT_SECONDS) as client:
-                try:
-                    yield Running(worker, client)
-                finally:
-                    if ids := await _unfinished(settings):
-                        worker = await _at_work(worker)
-                        reason = "its test has ended"
-                        await asyncio.gather(*(client.cancel(each, reason=reason) for each in ids))
+                yield Running(worker, client)
         finally:
-            await worker.stop()
-            await _empty_queues(settings)
+            try:
+                await worker.stop()
+            finally:
+                await leave_nothing(settings)
 
 
 def _path_of(handler: Handler | PlainHandler) -> str:
@@ -124,30 +115,3 @@ def _path_of(handler: Handler | PlainHandler) -> str:
             "give its path, as `module:name`"
         )
     return f"{module}:{name}"
-
-
-async def _at_work(worker: RunningWorker) -> RunningWorker:
-    """Return a worker in the place of one that the test has ended."""
-    if not worker.task.done():
-        return worker
-    return await start_worker(worker.settings)
-
-
-async def _unfinished(settings: Settings) -> list[UUID]:
-    database = await open_database(settings, _CONNECT_SECONDS)
-    try:
-        return [
-            request_id
-            for state in _UNFINISHED
-            for request_id in (await matching(database, Filter(status=state), Page(limit=MOST_LISTED))).ids
-        ]
-    finally:
-        await database.close()
-
-
-async def _empty_queues(settings: Settings) -> None:
-    connection = await broker_for(settings).connect()
-    try:
-        await topology.clear(connection, design_for(settings))
-    finally:
-        await connection.close()
