@@ -132,6 +132,23 @@ async def test_rejected_is_final_and_its_reason_is_cut() -> None:
     assert response_of(await verdict_of(raising(Rejected("")), work())).error == "rejected"
 
 
+async def test_what_a_rejection_says_to_programs_is_in_the_metadata() -> None:
+    told = Rejected("no seats left", code="no_seats", details={"seats": 0})
+    odd = [Rejected("no", details={"a": object()}), Rejected("no", details={"a": "x" * (1 << 20)})]
+
+    verdict = await verdict_of(raising(told), work())
+
+    assert response_of(verdict).metadata == {
+        "code": "rejected",
+        "reason_code": "no_seats",
+        "details": {"seats": 0},
+    }
+    assert [type(await verdict_of(raising(one), work())) for one in odd] == [PutOff, PutOff]
+    for code in ("No seats", "", "7", "x" * 65):
+        with pytest.raises(ValueError, match="1 to 64 of a-z"):
+            Rejected("no", code=code)
+
+
 @pytest.mark.parametrize(("after", "seconds"), [(2.5, 2.5), (timedelta(minutes=1), 60), (-5, 0)])
 async def test_retry_later_waits_as_long_as_it_says(after: Any, seconds: float) -> None:
     verdict = await verdict_of(raising(RetryLater(after, "busy")), work())

@@ -17,7 +17,8 @@ from worker.cli.main import COMMANDS
 from worker.cli.settings_table import settings_table
 from worker.monitoring.metrics import Metrics
 from worker.settings import Settings, variable_name
-from worker.steps.creating import HandlerCreation, load_handler
+from worker.steps.creating import HandlerCreation
+from worker.steps.loading import is_async, lifespan_of, load_handler
 from worker.steps.retry_rule import RetryRule
 from worker.values import Completed, Failed, PutOff, Requested, Route, Work
 
@@ -191,6 +192,20 @@ async def verdict_on(handler: str, name: str) -> Completed | Failed | PutOff:
     slots = await creation.reserve(1)
     groups = [group async for group in creation.create([work(name)], slots)]
     return groups[0][0]
+
+
+async def test_the_example_of_a_lifespan_opens_its_client_and_closes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = next(text for text in snippets(ROOT / "docs" / "handlers.md") if "@handler(lifespan=" in text)
+    (tmp_path / "example_rooms.py").write_text(text, "utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    loaded = load_handler("example_rooms:create")
+
+    async with lifespan_of(loaded)() as client:
+        assert is_async(loaded)
+        assert not client.closed
+    assert client.closed
 
 
 async def test_the_example_handler_completes(handler_module: str) -> None:

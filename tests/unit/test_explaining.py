@@ -78,6 +78,29 @@ def test_the_command_that_goes_on_is_named(
     assert bool(found.waits) == ("waits_for" in changes)
 
 
+@pytest.mark.parametrize(
+    ("fraction", "text", "says"),
+    [
+        (0.4, "warming", "40%, warming (3 s ago); "),
+        (None, "warming", "warming (3 s ago); "),
+        (0.0, "", "0% (3 s ago); "),
+        (None, None, ""),
+    ],
+)
+def test_a_call_that_takes_long_is_told_with_what_it_says(
+    fraction: float | None, text: str | None, says: str
+) -> None:
+    call = {
+        "attempt": 2, "seconds": 1042.4, "fraction": fraction, "text": text, "told_seconds": 3.2,
+        "silent_seconds": 4.1,
+    }  # fmt: skip
+
+    assert told(Beside(call=call), lease_until=AT).call == (
+        f"attempt 2 has been at work for 1,042 s: {says}the last sign of life of its worker was 4 s ago"
+    )
+    assert told(Beside()).call is None
+
+
 def test_what_stands_beside_the_record_has_its_place_in_the_time_line() -> None:
     earlier = AT.replace(hour=9)
     letter = {"id": OTHER, "state": "dropped", "reason": "no JSON", "died_at": earlier}

@@ -55,7 +55,7 @@ def build_of(handler: str, given: str) -> str | None:
     the package that the handler was installed with, and a digest of its file.
     """
     if not handler or given:
-        return given or None
+        return given if handler else None
     module = handler.partition(":")[0]
     return "+".join(part for part in (_version_of(module), _digest_of(module)) if part) or None
 

@@ -40,8 +40,6 @@ class Strain:
 
     def look(self, lag: float) -> None:
         """Take note of how late the event loop is. A call that held it up may be over when this is known."""
-        if self._blocking:
-            self._blocking.beat()
         self._looks += 1
         self._full += self._calls.running_now >= self._limit
         if lag > LATE_SECONDS and (self._calls.running_now or self._calls.begun > self._begun):

@@ -17,7 +17,7 @@ from worker.steps.loading import lifespan_of
 from worker.steps.retry_rule import RetryRule
 from worker.values import Completed, Failed, PutOff, Requested, Route, Verdict, Work
 
-_BEAT_SECONDS = 0.02  # finer than in a worker, which has other things to do
+_LOOK_SECONDS = 0.02  # more often than in a worker, which has other things to do
 
 
 class Made(NamedTuple):
@@ -71,13 +71,8 @@ async def try_out(
     lags = [0.0]
     try:
         await life.open()
-        with Blocking(handler, name, None, _BEAT_SECONDS) as blocking:
-
-            def late(seconds: float) -> None:
-                blocking.beat()
-                lags.append(seconds)
-
-            watching = asyncio.create_task(loop_lag.watch(late, _BEAT_SECONDS))
+        with Blocking(handler, name, look_seconds=_LOOK_SECONDS) as blocking:
+            watching = asyncio.create_task(loop_lag.watch(lags.append, _LOOK_SECONDS))
             first, second = await _made(creation, work), await _made(creation, work)
             await own_task.end([watching])
         await life.close()
@@ -93,7 +88,7 @@ async def _made(creation: HandlerCreation, work: Work) -> Made:
     with await creation.reserve(1) as slots:
         (verdict,) = [each async for group in creation.create([work], slots) for each in group]
     seconds = perf_counter() - begun
-    await asyncio.sleep(2 * _BEAT_SECONDS)  # the loop is looked at once more
+    await asyncio.sleep(2 * _LOOK_SECONDS)  # the loop is looked at once more
     return Made(verdict, seconds)
 
 
