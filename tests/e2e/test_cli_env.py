@@ -1,5 +1,6 @@
 """`env` shows what is in force and no secret; `completion` completes in real shells."""
 
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -124,3 +125,28 @@ async def test_each_script_is_read_by_its_shell(operator: Operator) -> None:
     for shell in ("bash", "zsh", "fish"):
         script = (await operator.says("completion", shell)).out
         assert read(shell, script) in (None, Outcome(0, "", ""))
+
+
+async def test_a_file_gives_what_the_environment_does_not_set(operator: Operator, tmp_path: Path) -> None:
+    """The lines are those of a shell, of Docker Compose and of systemd; what a shell reads of them is the same."""
+    file = tmp_path / "worker.env"
+    limits = shlex.quote(STRANGE)
+    file.write_text(f"# ours\n\nWORKER_PREFIX=theirs\nexport WORKER_LIMITS={limits}\n WORKER_POOL_SIZE = 9\n", "utf-8")
+    wrong = await operator.says("env", "--env-file", str(file), code=2)
+    assert "line 5 is not NAME=VALUE" in wrong.err
+    file.write_text(f'# ours\n\nWORKER_PREFIX=theirs\nexport WORKER_LIMITS={limits}\nWORKER_POOL_SIZE="9"\n', "utf-8")
+
+    operator.shell.variables["WORKER_PREFIX"] = "mine"
+    said = await operator.says("env", "--json", "--env-file", str(file))
+
+    shown = {each["variable"]: each["value"] for each in said.records}
+    assert (shown["WORKER_PREFIX"], shown["WORKER_POOL_SIZE"]) == ("mine", "9")
+    assert shown["WORKER_LIMITS"] == STRANGE
+    assert in_bash(f'. {file}; printf "%s\\n" "$WORKER_LIMITS"') == [STRANGE]
+    for line in (f"AMQP_URL={PASSWORD}\nnonsense", 'AMQP_URL="$(cat /a)"', "AMQP_URL='open"):
+        file.write_text(line, "utf-8")
+        refused = await operator.says("requests", "list", "--env-file", str(file), code=2)
+        assert f"--env-file {file}: line" in refused.err
+        assert PASSWORD not in refused.err
+    missing = await operator.says("env", "--env-file", str(tmp_path / "none"), code=2)
+    assert missing.err == f"session-worker: --env-file {tmp_path / 'none'}: No such file or directory\n"

@@ -48,6 +48,7 @@ COMMANDS = {
 }
 _LOCAL = ("up", "demo")  # these also need what starts servers
 _OTHERS = ("help", "--help", "--version")
+_ENV_FILE = "read what the environment does not set from lines NAME=VALUE"
 
 _EPILOG = f"""\
 Settings come from the environment: AMQP_URL, DATABASE_URL, WORKER_*.
@@ -102,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("a COMMAND is required")
     amqp_libraries.silence()
     try:
+        _read_env_file(options.env_file)
         return command.execute(options)
     except KeyboardInterrupt:
         return _say("interrupted", exits.INTERRUPTED)
@@ -113,6 +115,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.debug:
             raise
         return _explain(error, name)
+
+
+def _read_env_file(path: str | None) -> None:
+    """Set the variables of a file; what the environment sets already stays."""
+    if path is not None:
+        from worker.cli.env_file import variables_in  # noqa: PLC0415 — most commands are called without
+
+        for name, value in variables_in(path).items():
+            os.environ.setdefault(name, value)
 
 
 def _open_standard_streams() -> None:
@@ -150,6 +161,7 @@ def parser_of(asked_for: Mapping[str, Command]) -> Parser:
             epilog=f"examples:\n{command.EXAMPLES}\n{exits.MEANINGS}" if command else None,
         )
         sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        sub.add_argument("--env-file", metavar="FILE", help=_ENV_FILE)
         if command:
             command.arguments(sub)
     return parser

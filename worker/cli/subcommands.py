@@ -38,6 +38,7 @@ class Subcommands:
             sub.add_argument(
                 "--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS
             )
+            sub.add_argument("--env-file", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
             module.arguments(sub)
 
     def execute(self, options: argparse.Namespace) -> int:

@@ -39,7 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help=f"parts ({', '.join(part.value for part in Part)}) or ids of checks",
     )  # fmt: skip
     parser.add_argument(
-        "--management", metavar="URL", default=os.environ.get("MANAGEMENT_URL"),
+        "--management", metavar="URL",
         help="of RabbitMQ's management API, http://user:password@host:15672 (default: MANAGEMENT_URL)",
     )  # fmt: skip
     json_option(parser)
@@ -65,7 +65,7 @@ async def _examine(options: argparse.Namespace) -> Report:
     needs = needs_of(checks)
     settings = settings_for(broker=Need.BROKER in needs, database=Need.POSTGRES in needs)
     log.configure(settings.model_copy(update={"log_level": "error"}))
-    async with visit(settings, needs, options.wait, options.management) as site:
+    async with visit(settings, needs, options.wait, options.management or os.environ.get("MANAGEMENT_URL")) as site:
         return await run(site, checks)
 
 
