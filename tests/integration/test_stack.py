@@ -2,15 +2,18 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+from uuid import uuid4
 
 import aio_pika
 import asyncpg
@@ -23,6 +26,7 @@ from worker.stack import (
     RabbitNode,
     Stack,
     StackError,
+    kept_in,
     local_stack,
     open_sandbox,
     reaper,
@@ -96,6 +100,14 @@ def _belongings(stack: Stack) -> Belongings:
 
 
 @pytest.fixture
+def kept_folder() -> Iterator[Path]:
+    """A folder that is not there yet, where every user may enter: Postgres does not run as root."""
+    folder = Path(tempfile.gettempdir()) / f"kept-{uuid4().hex}"
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
 def standard_ports_taken() -> Iterator[None]:
     """Makes sure that the standard ports are taken: by another server, or else by this test."""
     with ExitStack() as listeners:
@@ -135,6 +147,29 @@ async def test_two_at_once_beside_others_leave_nothing() -> None:
     secret = urlsplit(one.database_url).password or ""
     assert secret, "the database asks for a password"
     assert not any(secret in line for line in said)
+
+
+async def test_what_is_kept_is_there_again_and_nothing_else_is_left(kept_folder: Path) -> None:
+    async with asyncio.timeout(200):
+        with kept_in(kept_folder) as kept:
+            async with local_stack(lambda _line: None, environ=PROGRAMS, kept=kept) as first:
+                await _use(first)
+                database = await asyncpg.connect(first.database_url)
+                await database.execute("create table kept as select 1 as row")
+                await database.close()
+                with pytest.raises(StackError, match="in use by another"), kept_in(kept_folder):
+                    pass
+        assert not _open(urlsplit(first.amqp_url).port or 0)
+
+        with kept_in(kept_folder) as kept:
+            async with local_stack(lambda _line: None, environ=PROGRAMS, kept=kept) as again:
+                async with await aio_pika.connect(again.amqp_url) as connection:
+                    queue = await (await connection.channel()).declare_queue("q", passive=True)
+                    message = await queue.get()
+                database = await asyncpg.connect(again.database_url)
+                row = await database.fetchval("select row from kept")
+                await database.close()
+    assert (message and message.body, row) == (b"x", 1)
 
 
 async def test_an_error_inside_leaves_nothing() -> None:

@@ -1,14 +1,16 @@
 """`session-worker up` prints how to use its servers."""
 
+import shlex
 from pathlib import Path
 
 import pytest
 
-from worker.cli.commands.up import how_to_use, with_console
+from worker.cli.commands.up import env_file, how_to_use, with_console
+from worker.cli.env_file import variables_in
 from worker.cli.local_settings import settings_on
 from worker.console.access import Role
 from worker.console.tokens import TokensFile
-from worker.stack import Stack
+from worker.stack import Stack, kept_in
 
 AMQP, DATABASE, KEYS = "amqp://u:word-1@h:1/%2F", "postgresql://u:word-2@h:2/d", f"k1:{'A' * 43}="
 GIVEN = {"AMQP_URL": AMQP, "DATABASE_URL": DATABASE, "WORKER_SEAL_KEYS": KEYS}
@@ -47,3 +49,20 @@ def test_the_console_and_a_token_that_was_made_for_it_are_named(tmp_path: Path) 
     given, none = with_console(STACK, settings, tmp_path)
     assert none is None
     assert "WORKER_CONSOLE_TOKENS_FILE is set" in how_to_use(STACK, given, 8080, {}, none)
+
+
+def test_the_file_of_what_is_kept_has_the_variables_while_the_servers_run(tmp_path: Path) -> None:
+    settings = settings_on(STACK, {}, seal_keys=KEYS, prefix="mine")
+    folder = tmp_path / "new" / "data's"
+
+    with kept_in(folder) as kept, env_file(kept, STACK, settings) as file:
+        assert file is not None
+        assert dict(variables_in(str(file))) == {**GIVEN, "WORKER_PREFIX": "mine"}
+        assert file.stat().st_mode & 0o777 == 0o600
+        said = how_to_use(STACK, settings, 8080, {}, file=file)
+        assert f"\n  . {shlex.quote(str(file))}\n" in said
+        assert "export" not in said
+        password = kept.secret("password")
+    assert not file.exists()
+    with kept_in(folder) as kept:
+        assert kept.secret("password") == password

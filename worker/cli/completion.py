@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 PROGRAM = "session-worker"
-_FILES = ("FILE",)  # metavars
+_FILES = ("FILE", "DIR")  # metavars
 
 
 class Word(NamedTuple):

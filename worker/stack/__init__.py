@@ -17,18 +17,21 @@ from urllib.parse import urlsplit
 from worker.stack.docker import POSTGRES_IMAGE, RABBITMQ_IMAGE, Docker
 from worker.stack.errors import StackError
 from worker.stack.install import ensure_rabbitmq
+from worker.stack.keeping import Kept, kept_in
 from worker.stack.postgres import PostgresServer
 from worker.stack.rabbitmq import Family, RabbitNode
 from worker.stack.sandbox import Sandbox, open_sandbox
 
 __all__ = [
     "Family",
+    "Kept",
     "Kind",
     "PostgresServer",
     "RabbitNode",
     "Sandbox",
     "Stack",
     "StackError",
+    "kept_in",
     "local_stack",
     "open_sandbox",
 ]
@@ -50,8 +53,11 @@ class Stack:
 
 
 @asynccontextmanager
-async def local_stack(say: Say, *, environ: Mapping[str, str]) -> AsyncIterator[Stack]:
-    """Yield both servers, ready. On exit, by an error or a cancellation too, what was started is gone.
+async def local_stack(
+    say: Say, *, environ: Mapping[str, str], kept: Kept | None = None
+) -> AsyncIterator[Stack]:
+    """Yield both servers, ready. On exit, by an error or a cancellation too, what was started is gone, but for
+    the data that is kept: then it is programs that are started, and their data lies in that folder.
 
     Raises StackError, whose text says what to do.
     """
@@ -65,9 +71,9 @@ async def local_stack(say: Say, *, environ: Mapping[str, str]) -> AsyncIterator[
         yield Stack(amqp_url, database_url, "environment")
         return
 
-    start = _Start(say, environ, amqp_url, database_url)
+    start = _Start(say, environ, amqp_url, database_url, kept)
     async with AsyncExitStack() as exits:
-        stack = await start.by_docker(exits)
+        stack = None if kept else await start.by_docker(exits)
         if stack is None:
             stack = await start.by_programs(exits)
         yield stack
@@ -81,6 +87,7 @@ class _Start:
     environ: Mapping[str, str]
     amqp_url: str | None
     database_url: str | None
+    kept: Kept | None
 
     async def by_docker(self, exits: AsyncExitStack) -> Stack | None:
         docker = Docker(self.environ)
@@ -107,15 +114,18 @@ class _Start:
     async def by_programs(self, exits: AsyncExitStack) -> Stack:
         if self.amqp_url is None:
             await ensure_rabbitmq(self.say, self.environ)
-        sandbox = await exits.enter_async_context(open_sandbox())
+        holding = [self.kept.lock] if self.kept else []
+        sandbox = await exits.enter_async_context(open_sandbox(holding=holding))
 
         async def rabbitmq() -> Urls:
-            node = RabbitNode.alone(sandbox, self.environ)
+            node = RabbitNode.alone(sandbox, self.environ, kept=self.kept)
+            if self.kept:
+                exits.push_async_callback(node.stop)  # its queues are written down then
             await node.start()
             return node.url, node.management_url
 
         async def postgres() -> Urls:
-            server = PostgresServer(sandbox, self.environ)
+            server = PostgresServer(sandbox, self.environ, self.kept)
             await server.start()
             return server.url, None
 

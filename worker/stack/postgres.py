@@ -11,6 +11,7 @@ from pathlib import Path
 from signal import SIGINT, SIGQUIT
 
 from worker.stack.errors import StackError
+from worker.stack.keeping import Kept
 from worker.stack.ports import LOOPBACK
 from worker.stack.probes import postgres_answers
 from worker.stack.program import User
@@ -73,16 +74,17 @@ def _copy(binaries: Path, to: Path) -> Path:
 
 
 class PostgresServer(Server):
-    """One Postgres with its own data and port."""
+    """One Postgres with its own data and port. What is kept outlives the sandbox."""
 
-    def __init__(self, sandbox: Sandbox, environ: Mapping[str, str]) -> None:
+    def __init__(self, sandbox: Sandbox, environ: Mapping[str, str], kept: Kept | None = None) -> None:
         super().__init__("Postgres", sandbox.reserve(), stop_by=SIGINT, stop_seconds=_STOP_SECONDS)
         self._sandbox = sandbox
         self._env = clean_environment(environ, "PG", "LC_", "LANG") | {"LC_ALL": "C"}
         self._home = sandbox.path / f"postgres-{secrets.token_hex(4)}"
-        self._data = self._home / "data"
+        self._data = kept.folder / "postgres" if kept else self._home / "data"
         self._log = self._home / "log"
-        self._password = secrets.token_hex(16)
+        self._password = kept.secret("postgres.password") if kept else secrets.token_hex(16)
+        self._no_sync = () if kept else ("--no-sync",)
         self._user = User.for_servers()
         self._binaries: Path | None = None
 
@@ -108,28 +110,44 @@ class PostgresServer(Server):
         self._forget_shared_memory()
 
     async def _prepare(self) -> Path:
-        """Make the data folder, and return the folder of binaries that the server's user may run."""
+        """Make the data folder, unless it is kept and there, and return the folder of binaries that the server's user
+        may run.
+        """
         binaries = find_binaries()
         self._home.mkdir(mode=0o711)
         if self._user is not None:
+            if not open_to_all(self._data.parent):
+                raise StackError(
+                    f"Postgres does not run as root, and another user cannot enter {self._data.parent}: choose a "
+                    "folder for --data that every user may enter, in /var/lib for instance"
+                )
             if not open_to_all(binaries):  # a checkout below /root, say
                 binaries = _copy(binaries, self._home)
-            os.chown(self._home, self._user.uid, self._user.gid)
+        if not self._data.exists():
+            await self._make_data(binaries)
+        return binaries
+
+    async def _make_data(self, binaries: Path) -> None:
+        """Make it under another name: what is broken off is not taken for whole."""
+        new = self._data.with_name(f"{self._data.name}.new")
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(mode=0o700)
         secret = self._home / "password"
         secret.touch(mode=0o600)
         secret.write_text(self._password)
         if self._user is not None:
-            os.chown(secret, self._user.uid, self._user.gid)
-        # The data need not survive the machine, only the processes: no sync at creation.
-        options = ("--no-sync", "--no-locale", "--encoding=UTF8", "--auth=scram-sha-256")
+            for path in (new, secret):
+                os.chown(path, self._user.uid, self._user.gid)
+        # What is not kept need not survive the machine, only the processes: no sync at creation then.
+        options = ("--no-locale", "--encoding=UTF8", "--auth=scram-sha-256", *self._no_sync)
         account = ("--username=postgres", f"--pwfile={secret}")
         await self._sandbox.run(
-            *(str(binaries / "initdb"), "-D", str(self._data), *options, *account),
+            *(str(binaries / "initdb"), "-D", str(new), *options, *account),
             env=self._env,
             user=self._user,
         )
         secret.unlink()
-        return binaries
+        new.rename(self._data)
 
     def _forget_shared_memory(self) -> None:
         """Remove the few bytes of System V memory that a killed server leaves and names in its pid file."""

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Self
 
 from worker.stack.errors import StackError
+from worker.stack.keeping import Kept
 from worker.stack.ports import LOOPBACK
 from worker.stack.probes import rabbitmq_answers, until
 from worker.stack.program import Program
@@ -45,10 +46,12 @@ def find_programs() -> Path | None:
 class Family:
     """Holds what the nodes of one cluster share."""
 
-    def __init__(self, sandbox: Sandbox, environ: Mapping[str, str]) -> None:
+    def __init__(self, sandbox: Sandbox, environ: Mapping[str, str], kept: Kept | None = None) -> None:
         self.sandbox = sandbox
+        self.kept = kept
         self.home = sandbox.path / f"rabbitmq-{secrets.token_hex(4)}"
-        self.user, self.password = "worker", secrets.token_hex(16)
+        self.user = "worker"
+        self.password = kept.secret("rabbitmq.password") if kept else secrets.token_hex(16)
         self._port = sandbox.reserve()
         self._epmd: Program | None = None
         self._starting = asyncio.Lock()
@@ -110,6 +113,7 @@ class RabbitNode(Server):
         self._flags = flags
         self.name = f"{name}@localhost"
         self._home = family.home / name
+        self._data = family.kept.folder / "rabbitmq" if family.kept else self._home / "data"
         self._log = self._home / "log"
         programs = find_programs()
         if programs is None:
@@ -123,8 +127,9 @@ class RabbitNode(Server):
         environ: Mapping[str, str],
         settings: Mapping[str, str] = MappingProxyType({}),
         flags: str = "",
+        kept: Kept | None = None,
     ) -> Self:
-        return cls(Family(sandbox, environ), settings=settings, flags=flags)
+        return cls(Family(sandbox, environ, kept), settings=settings, flags=flags)
 
     @property
     def url(self) -> str:
@@ -141,8 +146,9 @@ class RabbitNode(Server):
         if not self._home.exists():
             self._write_configuration()
         server = str(self._programs / "rabbitmq-server")
+        end_by = SIGTERM if self._family.kept else SIGKILL  # what is not kept need not be put in order
         program = await self._family.sandbox.start(
-            server, env=self._env(), log=self._log, user=None, end_by=SIGKILL
+            server, env=self._env(), log=self._log, user=None, end_by=end_by
         )
         await self._until_ready(
             program, rabbitmq_answers, _START_SECONDS, "set AMQP_URL to a broker that runs"
@@ -189,7 +195,7 @@ class RabbitNode(Server):
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(home / "advanced.config"),
             "RABBITMQ_CONF_ENV_FILE": "/dev/null",
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(home / "plugins"),
-            "RABBITMQ_MNESIA_BASE": str(home / "data"),
+            "RABBITMQ_MNESIA_BASE": str(self._data),
             "RABBITMQ_LOG_BASE": str(home / "logs"),
             "RABBITMQ_LOGS": "-",
             "RABBITMQ_PID_FILE": str(home / "pid"),

@@ -121,8 +121,10 @@ def clean_environment(environ: Mapping[str, str], *prefixes: str) -> dict[str, s
 
 
 @asynccontextmanager
-async def open_sandbox(home: Path | None = None) -> AsyncIterator[Sandbox]:
-    """Make a sandbox. Its folder is in `home`, or else where temporary files are."""
+async def open_sandbox(home: Path | None = None, *, holding: Sequence[int] = ()) -> AsyncIterator[Sandbox]:
+    """Make a sandbox. Its folder is in `home`, or else where temporary files are. `holding`: files that stay open
+    until all has ended.
+    """
     path = _make_folder(home)
     try:
         process = await asyncio.create_subprocess_exec(
@@ -130,6 +132,7 @@ async def open_sandbox(home: Path | None = None) -> AsyncIterator[Sandbox]:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             start_new_session=True,
+            pass_fds=holding,
         )
     except BaseException:
         shutil.rmtree(path)

@@ -6,7 +6,8 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,36 +28,70 @@ from worker.postgres import migrate
 from worker.process import own_task, signals
 from worker.rabbitmq import topology
 from worker.settings import Settings
-from worker.stack import Stack, local_stack
+from worker.stack import Kept, Stack, kept_in, local_stack
 from worker.tls import context_from
 
 EXAMPLES = """\
   session-worker up     until Ctrl-C; it says how to use it from elsewhere
+  session-worker up --data work
+                        the same, and what is in queues and tables is there
+                        again the next time; `. work/env` for other terminals
   DATABASE_URL=postgresql://… session-worker up
                         with a Postgres of yours; it stays
 
 Its worker has no handler. So on servers of yours it takes only tables that
 `up` has made, and no queue that is in use.
 """
+_SERVERS = ("AMQP_URL", "DATABASE_URL")
 _WAIT_SECONDS = 10
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add no arguments: the environment has all that can be chosen."""
+    parser.add_argument(
+        "--data", metavar="DIR", type=Path,
+        help="keep the data of the servers that it starts there, and write DIR/env, which a shell reads; "
+        "they are programs on this machine then, not containers",
+    )  # fmt: skip
 
 
-def execute(options: argparse.Namespace) -> int:  # noqa: ARG001 — every command is called so
-    event_loop.run(event_loop.until_signalled(_up()))
+def execute(options: argparse.Namespace) -> int:
+    if options.data and all(map(os.environ.get, _SERVERS)):
+        raise CommandError(exits.USAGE, f"--data: {_listed(_SERVERS)} name servers of yours, which keep their data")
+    with kept_in(options.data) if options.data else nullcontext() as kept:
+        event_loop.run(event_loop.until_signalled(_up(kept)))
     return exits.OK
 
 
-async def _up() -> None:
-    async with local_stack(say, environ=os.environ) as stack:
-        # What was sealed goes away with the stack, if its database does.
-        kept = os.environ.get("WORKER_SEAL_KEYS") or os.environ.get("DATABASE_URL")
-        settings = settings_on(stack, os.environ, **({} if kept else {"seal_keys": throwaway_key()}))
-        with TemporaryDirectory(prefix="session-worker-") as folder:
-            await _run(stack, *with_console(stack, settings, Path(folder)))
+async def _up(kept: Kept | None) -> None:
+    async with local_stack(say, environ=os.environ, kept=kept) as stack:
+        settings = settings_on(stack, os.environ, **_keys(kept))
+        with TemporaryDirectory(prefix="session-worker-") as folder, env_file(kept, stack, settings) as file:
+            await _run(stack, *with_console(stack, settings, Path(folder)), file)
+
+
+def _keys(kept: Kept | None) -> dict[str, object]:
+    """Make a key to seal with, where the environment has none: what was sealed goes away with the database, or
+    is kept beside its key.
+    """
+    if os.environ.get("WORKER_SEAL_KEYS") or os.environ.get("DATABASE_URL"):
+        return {}
+    return {"seal_keys": kept.secret("seal.keys", throwaway_key) if kept else throwaway_key()}
+
+
+@contextmanager
+def env_file(kept: Kept | None, stack: Stack, settings: Settings) -> Iterator[Path | None]:
+    """Write the variables for other terminals into the folder that is kept. They hold while the servers run."""
+    if kept is None:
+        yield None
+        return
+    file = kept.folder / "env"
+    file.touch(mode=0o600)
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in exported(stack, settings, os.environ).items()]
+    file.write_text("".join(lines), "utf-8")
+    try:
+        yield file
+    finally:
+        file.unlink(missing_ok=True)
 
 
 def with_console(stack: Stack, settings: Settings, folder: Path) -> tuple[Settings, str | None]:
@@ -73,12 +108,12 @@ def with_console(stack: Stack, settings: Settings, folder: Path) -> tuple[Settin
     return settings.model_copy(update=changes | {"console_tokens_file": str(file)}), token
 
 
-async def _run(stack: Stack, settings: Settings, token: str | None) -> None:
+async def _run(stack: Stack, settings: Settings, token: str | None, file: Path | None) -> None:
     log.configure(settings)
     await _make_or_refuse(settings)
     stop = signals.stop_on_signals()
     started: asyncio.Future[tuple[int, Readiness]] = asyncio.get_running_loop().create_future()
-    telling = asyncio.create_task(_tell(stack, settings, started, token))
+    telling = asyncio.create_task(_tell(stack, settings, started, token, file))
     try:
         await run_worker(settings, stop, lambda port, readiness: started.set_result((port, readiness)))
     finally:
@@ -107,24 +142,42 @@ async def _make_or_refuse(settings: Settings) -> None:
 
 
 async def _tell(
-    stack: Stack, settings: Settings, started: "asyncio.Future[tuple[int, Readiness]]", token: str | None
+    stack: Stack,
+    settings: Settings,
+    started: "asyncio.Future[tuple[int, Readiness]]",
+    token: str | None,
+    file: Path | None,
 ) -> None:
     port, readiness = await started
     await readiness.until_up()
-    say(how_to_use(stack, settings, port, os.environ, token))
+    say(how_to_use(stack, settings, port, os.environ, token, file))
+
+
+def exported(stack: Stack, settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that another terminal needs, beside those that this one was given."""
+    made = {"AMQP_URL": stack.amqp_url, "DATABASE_URL": stack.database_url}
+    if settings.seal_keys:  # another worker beside this one needs the same
+        made["WORKER_SEAL_KEYS"] = settings.seal_keys.get_secret_value()
+    found = {name: value for name, value in made.items() if not environ.get(name)}
+    if settings.prefix != "sessions":
+        found["WORKER_PREFIX"] = settings.prefix
+    return found
 
 
 def how_to_use(
-    stack: Stack, settings: Settings, port: int, environ: Mapping[str, str], token: str | None = None
+    stack: Stack,
+    settings: Settings,
+    port: int,
+    environ: Mapping[str, str],
+    token: str | None = None,
+    file: Path | None = None,
 ) -> str:
     """Say how to reach everything. A secret that was made here is shown, one that was given is only named."""
-    secret = {"AMQP_URL": stack.amqp_url, "DATABASE_URL": stack.database_url}
-    if settings.seal_keys:  # another worker beside this one needs the same
-        secret["WORKER_SEAL_KEYS"] = settings.seal_keys.get_secret_value()
-    given = [name for name in secret if environ.get(name)]
-    exported = {name: value for name, value in secret.items() if name not in given}
-    if settings.prefix != "sessions":
-        exported["WORKER_PREFIX"] = settings.prefix
+    given = [name for name in (*_SERVERS, "WORKER_SEAL_KEYS") if environ.get(name)]
+    variables = exported(stack, settings, environ)
+    told = [f"  export {name}={shlex.quote(value)}" for name, value in variables.items()]
+    if file is not None:
+        told = [f"  . {shlex.quote(str(file))}"]
     as_here = f", with {_listed(given)} as here" if given else ""
     command = (
         "session-worker" if shutil.which("session-worker") else f"{shlex.quote(sys.executable)} -m worker"
@@ -147,7 +200,7 @@ def how_to_use(
             "",
             f"In another terminal{as_here}:",
             "",
-            *(f"  export {name}={shlex.quote(value)}" for name, value in exported.items()),
+            *told,
             f'  {command} request --name "Support chat"',
             f"  {command} responses --follow",
             "",
