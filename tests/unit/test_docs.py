@@ -13,6 +13,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from support.metrics_table import documented
 
 from schemas import CreateSessionPayload, CreateSessionRequest, FailureCode
+from worker.cli import exits
 from worker.cli.main import COMMANDS
 from worker.cli.settings_table import settings_table
 from worker.monitoring.metrics import Metrics
@@ -227,3 +228,13 @@ async def test_the_example_handler_asks_for_another_try(handler_module: str) -> 
 
     assert isinstance(verdict, PutOff)
     assert verdict.delay_seconds == 10
+
+
+def test_the_unit_of_systemd_agrees_with_the_program() -> None:
+    """A stop gets the time that it may take, and a wrong setting is not tried again."""
+    unit = (ROOT / "deploy" / "session-worker.service").read_text("utf-8")
+    has = dict(line.split("=", 1) for line in unit.splitlines() if re.match(r"\w+=", line))
+
+    assert int(has["TimeoutStopSec"]) >= Settings.model_fields["grace_seconds"].default + 5
+    assert int(has["RestartPreventExitStatus"]) == exits.USAGE
+    assert has["ExecStart"].endswith("/session-worker run")
