@@ -7,7 +7,9 @@ from types import CodeType, FrameType, TracebackType
 
 _OUR_OWN = ("worker", "schemas")
 # Where the event loop, or a thread, begins to run what is the handler's.
-_OUTSIDE = ("asyncio.base_events", "asyncio.events", "asyncio.runners", "worker.steps.creating", "threading")
+_OUTSIDE = (
+    "asyncio.base_events", "asyncio.events", "asyncio.runners", "threading", "uvloop", "worker.steps.creating",
+)  # fmt: skip
 _LONGEST = 500
 
 

@@ -202,7 +202,7 @@ class HandlerCreation:
         """Not judged: the request's own deadline ended the call, which says nothing of the handler."""
         _log.warning(
             "handler.failed", request_id=str(work.request_id), attempt=work.attempt, org_id=work.org_id,
-            error=why.error_type, kind=why.kind, place=why.place,
+            error=why.error_type, kind=why.kind, place=why.place, build=self._build,
         )  # fmt: skip
         if judged:
             self._breaker.failed(work.request_id, why.error_type)
