@@ -30,7 +30,11 @@ def man_page() -> str:
         "names.",
     ]
     for name, field in Settings.model_fields.items():
-        lines += [".TP", f".B {_text(variable_name(name))}", _text(_one_line(field.description).replace("`", ""))]
+        lines += [
+            ".TP",
+            f".B {_text(variable_name(name))}",
+            _text(_one_line(field.description).replace("`", "")),
+        ]
     lines += [".SH EXIT STATUS", *_as_it_stands(exits.MEANINGS.partition("\n")[2])]
     return "\n".join(lines) + "\n"
 
@@ -50,7 +54,8 @@ def _command(parser: argparse.ArgumentParser) -> Iterator[str]:
     yield from _as_it_stands(parser.format_usage().removeprefix("usage: "))
     for action in parser._actions:  # noqa: SLF001 — as above
         if action.help != argparse.SUPPRESS and not isinstance(
-            action, argparse._HelpAction | argparse._SubParsersAction  # noqa: SLF001 — as above
+            action,
+            argparse._HelpAction | argparse._SubParsersAction,  # noqa: SLF001 — as above
         ):
             yield from (".TP", _head(action), _text(_one_line(action.help)))
     examples = (parser.epilog or "").partition(exits.MEANINGS)[0].strip("\n")

@@ -1,4 +1,4 @@
-"""Gives pytest the fixtures of `worker.testing` for real servers: `session_worker` runs a handler in a worker.
+"""Gives pytest the fixtures of `worker.testing` for real servers: `session_worker` runs a handler there.
 
 pytest loads this file wherever this package is installed, so it imports nothing else until a fixture is used.
 """
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractAsyncContextManager, contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -53,7 +53,8 @@ def _held_open(context: AbstractAsyncContextManager[T]) -> Iterator[T]:
     with ThreadPoolExecutor(1, "session-worker") as thread:
         holding = thread.submit(lambda: asyncio.run(hold()))
         try:
-            wait([holding, entered], return_when=FIRST_COMPLETED)
+            first: list[Future[Any]] = [holding, entered]
+            wait(first, return_when=FIRST_COMPLETED)
             if not entered.done():
                 holding.result()
             yield entered.result()

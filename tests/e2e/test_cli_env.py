@@ -128,13 +128,17 @@ async def test_each_script_is_read_by_its_shell(operator: Operator) -> None:
 
 
 async def test_a_file_gives_what_the_environment_does_not_set(operator: Operator, tmp_path: Path) -> None:
-    """The lines are those of a shell, of Docker Compose and of systemd; what a shell reads of them is the same."""
+    """A shell reads the same of its lines."""
     file = tmp_path / "worker.env"
     limits = shlex.quote(STRANGE)
-    file.write_text(f"# ours\n\nWORKER_PREFIX=theirs\nexport WORKER_LIMITS={limits}\n WORKER_POOL_SIZE = 9\n", "utf-8")
+    file.write_text(
+        f"# ours\n\nWORKER_PREFIX=theirs\nexport WORKER_LIMITS={limits}\n WORKER_POOL_SIZE = 9\n", "utf-8"
+    )
     wrong = await operator.says("env", "--env-file", str(file), code=2)
     assert "line 5 is not NAME=VALUE" in wrong.err
-    file.write_text(f'# ours\n\nWORKER_PREFIX=theirs\nexport WORKER_LIMITS={limits}\nWORKER_POOL_SIZE="9"\n', "utf-8")
+    file.write_text(
+        f'# ours\n\nWORKER_PREFIX=theirs\nexport WORKER_LIMITS={limits}\nWORKER_POOL_SIZE="9"\n', "utf-8"
+    )
 
     operator.shell.variables["WORKER_PREFIX"] = "mine"
     said = await operator.says("env", "--json", "--env-file", str(file))

@@ -22,7 +22,7 @@ def test_its_tests_pass_with_the_installed_package(stack: Stack, tmp_path: Path)
     for number, snippet in enumerate(snippets):
         (project / "tests" / f"test_page_{number}.py").write_text(snippet, "utf-8")
 
-    done = subprocess.run(  # noqa: S603 — this interpreter
+    done = subprocess.run(
         [sys.executable, "-m", "pytest", "-rA", "-W", "error"],
         cwd=project,
         env={**os.environ, "AMQP_URL": stack.amqp_url, "DATABASE_URL": stack.database_url},
@@ -34,5 +34,7 @@ def test_its_tests_pass_with_the_installed_package(stack: Stack, tmp_path: Path)
     assert done.returncode == 0, done.stdout
     passed = re.findall(r"^PASSED tests/(\w+)\.py", done.stdout, re.MULTILINE)
     assert len(snippets) == 3
-    assert {f"test_page_{number}" for number in range(3)} | {"test_over_http", "test_in_a_worker"} == set(passed)
+    assert {f"test_page_{number}" for number in range(3)} | {"test_over_http", "test_in_a_worker"} == set(
+        passed
+    )
     assert re.search(r"\d+ passed in ", done.stdout.splitlines()[-1]), "nothing is skipped"

@@ -14,7 +14,6 @@ from structlog.testing import capture_logs
 from support.harness import (
     Desk,
     NewWorker,
-    RunningWorker,
     declare_topology,
     eventually,
     good_request,
@@ -28,6 +27,7 @@ from worker.monitoring import tally
 from worker.rabbitmq.topology import names_for
 from worker.services import unanswered
 from worker.settings import Settings
+from worker.testing.running import RunningWorker
 
 MANY, ROOM = 1200, 40
 WAITING = "select count(*) from requests where answer_at is not null"

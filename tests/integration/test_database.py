@@ -13,7 +13,6 @@ from structlog.testing import capture_logs
 from support.harness import (
     Desk,
     NewWorker,
-    RunningWorker,
     eventually,
     good_request,
     http_get,
@@ -33,6 +32,7 @@ from worker.postgres.waiting_answers import WaitingAnswers
 from worker.process.identity import Identity
 from worker.services.heartbeat import Heartbeat
 from worker.settings import Settings
+from worker.testing.running import RunningWorker
 
 WAITING = (
     "select pid from pg_stat_activity where datname = current_database() "

@@ -19,7 +19,6 @@ from support.handlers import steer
 from support.harness import (
     Desk,
     NewWorker,
-    RunningWorker,
     declare_topology,
     eventually,
     good_request,
@@ -40,6 +39,7 @@ from worker.rabbitmq.writing import Outgoing
 from worker.settings import Settings
 from worker.stack import Stack
 from worker.steps.answering import Answering
+from worker.testing.running import RunningWorker
 from worker.values import Answer, Beginning, Receipt, Route
 
 _SUM = "worker_end_to_end_seconds_sum"

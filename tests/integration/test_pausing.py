@@ -16,7 +16,6 @@ from support.handlers import steer
 from support.harness import (
     Desk,
     NewWorker,
-    RunningWorker,
     eventually,
     good_request,
     http_get,
@@ -32,6 +31,7 @@ from worker.monitoring import log
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
 from worker.stack import Stack
+from worker.testing.running import RunningWorker
 
 PAUSE = "insert into pauses (scope, name, reason, paused_by) values ($1, $2, 'a look at it', 'me@here')"
 

@@ -1,4 +1,4 @@
-"""What `worker.testing` does with real servers: queues and tables of its own, and nothing left for the next test."""
+"""With real servers, `worker.testing` has queues and tables of its own, and leaves nothing behind."""
 
 import asyncio
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ async def test_a_session_of_tests_has_its_own_and_each_test_begins_with_nothing(
     called: list[UUID] = []
     begun = asyncio.Event()
 
-    async def put_off(request: CreateSessionRequest, _context: Context) -> None:
+    async def put_off(_request: CreateSessionRequest, _context: Context) -> None:
         begun.set()
         raise RetryLater(after=0)
 
@@ -46,7 +46,9 @@ async def test_a_session_of_tests_has_its_own_and_each_test_begins_with_nothing(
             await begun.wait()
         begun.clear()
         steer(hangs)
-        async with start(steered) as running:  # one is in the hands of a worker that is gone, and one in the queue
+        async with start(
+            steered
+        ) as running:  # one is in the hands of a worker that is gone, and one in the queue
             await running.client.submit(org_id="org-1")
             await begun.wait()
             await running.worker.vanish()

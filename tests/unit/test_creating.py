@@ -243,7 +243,10 @@ async def test_slots_are_what_is_free_and_come_back_after_each_call_and_with_the
 
 def test_an_exhausted_request_says_how_often_it_was_tried() -> None:
     def error(tried: Tried, reason: str = "") -> str:
-        return response_of(exhausted(work(attempt=5), Failure("raised", reason), tried, datetime.now(UTC))).error or ""
+        return (
+            response_of(exhausted(work(attempt=5), Failure("raised", reason), tried, datetime.now(UTC))).error
+            or ""
+        )
 
     assert error(Tried(errors=5)) == "no success in 5 attempts"
     assert error(Tried(put_offs=5), "busy") == (

@@ -27,6 +27,8 @@ def test_it_has_every_command_option_and_setting() -> None:
     assert {name for place in places for option in place.options for name in option.names} - {
         "-h", "--help", "--version",
     } == set(re.findall(r"\\fB(-\S+)\\fR", shown))  # fmt: skip
-    assert set(re.findall(r"^\.B ([A-Z_]+)$", shown, re.MULTILINE)) == set(map(variable_name, Settings.model_fields))
+    assert set(re.findall(r"^\.B ([A-Z_]+)$", shown, re.MULTILINE)) == set(
+        map(variable_name, Settings.model_fields)
+    )
     assert set(re.findall(r"^[.'](\w*)", page, re.MULTILINE)) == _MACROS
     assert page.count("\n.EX\n") == page.count("\n.EE\n")

@@ -90,7 +90,7 @@ async def test_what_no_handler_is_called_for_is_answered_as_a_worker_does() -> N
     assert isinstance(late, Answered)
     assert late.code is FailureCode.DEADLINE_EXCEEDED
     assert isinstance(nobody, DeadLetter)
-    with pytest.raises(NoResponse, match="becomes a dead letter, since .* request_id"):
+    with pytest.raises(NoResponse, match=r"becomes a dead letter, since .* request_id"):
         _ = nobody.response
     assert not seen
 
@@ -122,7 +122,9 @@ async def test_an_error_is_told_with_its_place_and_is_the_cause_of_a_missing_res
     assert timedelta(0) <= outcome.after <= timedelta(seconds=2)
     assert outcome.failure
     assert (outcome.failure.place or "").endswith(" breaks")
-    with pytest.raises(NoResponse, match=r"attempt 2 .*raised KeyError, at .*breaks\).* tried again after") as none:
+    with pytest.raises(
+        NoResponse, match=r"attempt 2 .*raised KeyError, at .*breaks\).* tried again after"
+    ) as none:
         _ = outcome.response
     assert none.value.__cause__ is outcome.error
     assert isinstance(outcome.error, KeyError)
@@ -235,6 +237,4 @@ def test_the_plugin_needs_pytest_alone_and_the_rest_says_what_it_needs() -> None
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
 
-    assert re.fullmatch(
-        r"worker\.testing needs \w+: pip install 'session-worker\[testing\]'\n", done.stdout
-    )
+    assert re.fullmatch(r"worker\.testing needs \w+: pip install 'session-worker\[testing\]'\n", done.stdout)

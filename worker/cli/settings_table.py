@@ -10,9 +10,9 @@ from worker.settings import Settings, variable_name
 _HEAD = """\
 # Settings
 
-Read once at start: from the environment, and what that does not set from the file that `--env-file` names. A wrong
-value is named with its variable, and the exit code is 2. Numbers may have a fraction where the type says number. This
-page is printed by `session-worker schema settings`; change `worker/settings.py`, not the page.
+Read once at start: from the environment, and what that does not set from the file that `--env-file` names. A
+wrong value is named with its variable, and the exit code is 2. Numbers may have a fraction where the type is
+number. This page is printed by `session-worker schema settings`; change `worker/settings.py`, not the page.
 
 | variable | type, range | default | meaning |
 |---|---|---|---|

@@ -56,8 +56,8 @@ class Stack:
 async def local_stack(
     say: Say, *, environ: Mapping[str, str], kept: Kept | None = None
 ) -> AsyncIterator[Stack]:
-    """Yield both servers, ready. On exit, by an error or a cancellation too, what was started is gone, but for
-    the data that is kept: then it is programs that are started, and their data lies in that folder.
+    """Yield both servers, ready. On exit, by an error or a cancellation too, what was started is gone. Data
+    that is kept is not: then programs are started, and it lies in that folder.
 
     Raises StackError, whose text says what to do.
     """

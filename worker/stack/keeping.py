@@ -43,5 +43,7 @@ def kept_in(folder: Path) -> Iterator[Kept]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StackError(f"{folder} is in use by another `session-worker up`, or is still being left") from None
+            raise StackError(
+                f"{folder} is in use by another `session-worker up`, or is still being left"
+            ) from None
         yield Kept(folder, lock.fileno())

@@ -110,16 +110,14 @@ class PostgresServer(Server):
         self._forget_shared_memory()
 
     async def _prepare(self) -> Path:
-        """Make the data folder, unless it is kept and there, and return the folder of binaries that the server's user
-        may run.
-        """
+        """Make the data folder, unless it is kept, and return the folder of binaries that its user may run."""
         binaries = find_binaries()
         self._home.mkdir(mode=0o711)
         if self._user is not None:
             if not open_to_all(self._data.parent):
                 raise StackError(
-                    f"Postgres does not run as root, and another user cannot enter {self._data.parent}: choose a "
-                    "folder for --data that every user may enter, in /var/lib for instance"
+                    f"Postgres does not run as root, and no other user can enter {self._data.parent}: choose "
+                    "another folder for --data, in /var/lib for instance"
                 )
             if not open_to_all(binaries):  # a checkout below /root, say
                 binaries = _copy(binaries, self._home)

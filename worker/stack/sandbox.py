@@ -122,8 +122,8 @@ def clean_environment(environ: Mapping[str, str], *prefixes: str) -> dict[str, s
 
 @asynccontextmanager
 async def open_sandbox(home: Path | None = None, *, holding: Sequence[int] = ()) -> AsyncIterator[Sandbox]:
-    """Make a sandbox. Its folder is in `home`, or else where temporary files are. `holding`: files that stay open
-    until all has ended.
+    """Make a sandbox. Its folder is in `home`, or else where temporary files are. `holding`: files that stay
+    open until all has ended.
     """
     path = _make_folder(home)
     try:

@@ -1,12 +1,13 @@
-"""Tests handlers: `call` calls one without servers; the fixture `session_worker` of pytest runs one in a worker."""
+"""Tests handlers: `call` calls one without servers; the fixture `session_worker` runs one in a worker."""
 
 try:
     from worker.testing.calling import call
 except ModuleNotFoundError as error:
-    if (error.name or "worker").partition(".")[0] in ("worker", "schemas"):
+    lacking = (error.name or "worker").partition(".")[0]
+    if lacking in ("worker", "schemas"):
         raise
     raise ModuleNotFoundError(
-        f"worker.testing needs {error.name}: pip install 'session-worker[testing]'", name=error.name
+        f"worker.testing needs {lacking}: pip install 'session-worker[testing]'", name=error.name
     ) from error
 from worker.testing.clocks import Clock, ManualClock
 from worker.testing.example import example_request

@@ -1,7 +1,7 @@
 """Calls a handler as a worker does, without servers.
 
-What decides is the worker's own code: the steps that decode a message, call the handler and make the verdict. Only
-what would be stored or sent is left out.
+What decides is the worker's own code: the steps that decode a message, call the handler and make the verdict.
+Only what would be stored or sent is left out.
 """
 
 import json
@@ -83,7 +83,9 @@ def _message(request: CreateSessionRequest | Mapping[str, Any] | None, headers: 
     else:
         document = dict(example_request() if request is None else request)
     body = json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogatepass")
-    sent = RequestMessage(UUID(int=0), body, {k: v for k, v in headers.items() if v is not None}, None, "call")
+    sent = RequestMessage(
+        UUID(int=0), body, {k: v for k, v in headers.items() if v is not None}, None, "call"
+    )
     return Message(body, sent.properties("worker.testing", None), taken_by_broker=None)
 
 
@@ -155,9 +157,7 @@ class _Trial:
                 ((verdict,),) = [group async for group in groups]
         return verdict
 
-    def _outcome(
-        self, verdict: Verdict, error: BaseException | None, progress: tuple[Told, ...]
-    ) -> Outcome:
+    def _outcome(self, verdict: Verdict, error: BaseException | None, progress: tuple[Told, ...]) -> Outcome:
         work = verdict.work
         match verdict:
             case Completed():
@@ -179,7 +179,9 @@ class _Trial:
             self._clock.advance(failed_at + timedelta(seconds=verdict.delay_seconds) - self._clock())
             tried = work.tried.and_(failure.kind, failed_at) if failure else work.tried
             spent = failure is not None
-            return await self._make(self._from_record(work._replace(attempt=work.attempt + spent, tried=tried)))
+            return await self._make(
+                self._from_record(work._replace(attempt=work.attempt + spent, tried=tried))
+            )
 
         return TriedAgain(
             after=timedelta(seconds=verdict.delay_seconds),

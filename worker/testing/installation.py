@@ -22,9 +22,7 @@ _UNFINISHED: tuple[State, ...] = ("waiting", "processing", "retrying")
 
 
 @asynccontextmanager
-async def own_installation(
-    say: Callable[[str], None], environ: Mapping[str, str]
-) -> AsyncIterator[Settings]:
+async def own_installation(say: Callable[[str], None], environ: Mapping[str, str]) -> AsyncIterator[Settings]:
     """Yield a worker's settings on the servers that the environment names, or that are started for it, with a
     prefix that nobody else has. At the end its queues and its schema are removed.
     """

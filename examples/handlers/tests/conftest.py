@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -27,7 +28,7 @@ class Rooms:
 
 
 @pytest_asyncio.fixture
-async def rooms(monkeypatch) -> AsyncIterator[Rooms]:
+async def rooms(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rooms]:
     service = Rooms()
     app = web.Application()
     app.router.add_put("/rooms/{session}", service.put)

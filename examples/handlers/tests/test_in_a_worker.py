@@ -2,10 +2,13 @@
 
 import asyncio
 
+from conftest import Rooms
 from over_http import create
 
+from worker.testing.running import StartWorker
 
-async def test_requests_get_their_rooms(session_worker, rooms) -> None:
+
+async def test_requests_get_their_rooms(session_worker: StartWorker, rooms: Rooms) -> None:
     async with session_worker(create) as running:
         responses = await asyncio.gather(
             *(
@@ -18,7 +21,7 @@ async def test_requests_get_their_rooms(session_worker, rooms) -> None:
     assert made == rooms.made
 
 
-async def test_a_request_outlasts_a_busy_service(session_worker, rooms) -> None:
+async def test_a_request_outlasts_a_busy_service(session_worker: StartWorker, rooms: Rooms) -> None:
     rooms.status, rooms.headers = 503, {"Retry-After": "0"}
 
     async with session_worker(create) as running:

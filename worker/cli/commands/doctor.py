@@ -65,7 +65,9 @@ async def _examine(options: argparse.Namespace) -> Report:
     needs = needs_of(checks)
     settings = settings_for(broker=Need.BROKER in needs, database=Need.POSTGRES in needs)
     log.configure(settings.model_copy(update={"log_level": "error"}))
-    async with visit(settings, needs, options.wait, options.management or os.environ.get("MANAGEMENT_URL")) as site:
+    async with visit(
+        settings, needs, options.wait, options.management or os.environ.get("MANAGEMENT_URL")
+    ) as site:
         return await run(site, checks)
 
 

@@ -56,7 +56,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> int:
     if options.data and all(map(os.environ.get, _SERVERS)):
-        raise CommandError(exits.USAGE, f"--data: {_listed(_SERVERS)} name servers of yours, which keep their data")
+        raise CommandError(
+            exits.USAGE, f"--data: {_listed(_SERVERS)} name servers of yours, which keep their data"
+        )
     with kept_in(options.data) if options.data else nullcontext() as kept:
         event_loop.run(event_loop.until_signalled(_up(kept)))
     return exits.OK
@@ -70,8 +72,8 @@ async def _up(kept: Kept | None) -> None:
 
 
 def _keys(kept: Kept | None) -> dict[str, object]:
-    """Make a key to seal with, where the environment has none: what was sealed goes away with the database, or
-    is kept beside its key.
+    """Make a key to seal with, where the environment has none: what was sealed goes away with the database,
+    or is kept beside its key.
     """
     if os.environ.get("WORKER_SEAL_KEYS") or os.environ.get("DATABASE_URL"):
         return {}
@@ -80,13 +82,16 @@ def _keys(kept: Kept | None) -> dict[str, object]:
 
 @contextmanager
 def env_file(kept: Kept | None, stack: Stack, settings: Settings) -> Iterator[Path | None]:
-    """Write the variables for other terminals into the folder that is kept. They hold while the servers run."""
+    """Write the variables for other terminals into the folder that is kept, while the servers run."""
     if kept is None:
         yield None
         return
     file = kept.folder / "env"
     file.touch(mode=0o600)
-    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in exported(stack, settings, os.environ).items()]
+    lines = [
+        f"export {name}={shlex.quote(value)}\n"
+        for name, value in exported(stack, settings, os.environ).items()
+    ]
     file.write_text("".join(lines), "utf-8")
     try:
         yield file
