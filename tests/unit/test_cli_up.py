@@ -55,7 +55,7 @@ def test_the_file_of_what_is_kept_has_the_variables_while_the_servers_run(tmp_pa
     settings = settings_on(STACK, {}, seal_keys=KEYS, prefix="mine")
     folder = tmp_path / "new" / "data's"
 
-    with kept_in(folder) as kept, env_file(kept, STACK, settings) as file:
+    with kept_in(folder) as kept, env_file(kept, STACK, settings, {}) as file:
         assert file is not None
         assert dict(variables_in(str(file))) == {**GIVEN, "WORKER_PREFIX": "mine"}
         assert file.stat().st_mode & 0o777 == 0o600

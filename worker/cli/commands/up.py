@@ -67,7 +67,10 @@ def execute(options: argparse.Namespace) -> int:
 async def _up(kept: Kept | None) -> None:
     async with local_stack(say, environ=os.environ, kept=kept) as stack:
         settings = settings_on(stack, os.environ, **_keys(kept))
-        with TemporaryDirectory(prefix="session-worker-") as folder, env_file(kept, stack, settings) as file:
+        with (
+            TemporaryDirectory(prefix="session-worker-") as folder,
+            env_file(kept, stack, settings, os.environ) as file,
+        ):
             await _run(stack, *with_console(stack, settings, Path(folder)), file)
 
 
@@ -81,7 +84,9 @@ def _keys(kept: Kept | None) -> dict[str, object]:
 
 
 @contextmanager
-def env_file(kept: Kept | None, stack: Stack, settings: Settings) -> Iterator[Path | None]:
+def env_file(
+    kept: Kept | None, stack: Stack, settings: Settings, environ: Mapping[str, str]
+) -> Iterator[Path | None]:
     """Write the variables for other terminals into the folder that is kept, while the servers run."""
     if kept is None:
         yield None
@@ -89,8 +94,7 @@ def env_file(kept: Kept | None, stack: Stack, settings: Settings) -> Iterator[Pa
     file = kept.folder / "env"
     file.touch(mode=0o600)
     lines = [
-        f"export {name}={shlex.quote(value)}\n"
-        for name, value in exported(stack, settings, os.environ).items()
+        f"export {name}={shlex.quote(value)}\n" for name, value in exported(stack, settings, environ).items()
     ]
     file.write_text("".join(lines), "utf-8")
     try:
