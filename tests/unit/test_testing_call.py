@@ -199,8 +199,9 @@ async def test_a_lifespan_that_fails_fails_the_test() -> None:
 
 
 async def test_settings_are_those_that_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORKER_HANDLER_TIMEOUT_SECONDS", "0.000001")
-    assert (await call(note)).response.status is RequestStatus.COMPLETED
+    for name, value in (("WORKER_MAX_ATTEMPTS", "1"), ("WORKER_RETRY_SECONDS", "0")):
+        monkeypatch.setenv(name, value)
+    assert isinstance(await call(breaks, attempt=5), TriedAgain)
 
     async def too_slow(_request: CreateSessionRequest, context: Context) -> None:
         await context.state.wait()
