@@ -12,6 +12,7 @@ from support.handlers import steer, steered
 from schemas import CreateSessionRequest, CreateSessionResponse
 from worker.errors import SettingsError
 from worker.handlers import Context, RetryLater
+from worker.postgres.installation import use_schema
 from worker.rabbitmq import topology
 from worker.rabbitmq.connection import Broker
 from worker.settings import Settings
@@ -61,6 +62,7 @@ async def test_a_session_of_tests_has_its_own_and_each_test_begins_with_nothing(
                 org_id=asked["org_id"], request_id=UUID(asked["request_id"]), payload=asked["payload"]
             )
             assert running.worker.settings.handler_concurrency == 2
+            assert await _on_record(settings) == [answered.request_id]
         assert called == [answered.request_id]
         assert _without_times(answered) == _without_times((await call(steered, asked)).response)
 
@@ -76,6 +78,15 @@ async def test_a_session_of_tests_has_its_own_and_each_test_begins_with_nothing(
 
 def _without_times(response: CreateSessionResponse) -> dict[str, Any]:
     return response.model_dump(exclude={"timestamp": True, "payload": {"created_at"}})
+
+
+async def _on_record(settings: Settings) -> list[UUID]:
+    database = await asyncpg.connect(settings.database_url.get_secret_value())
+    try:
+        await use_schema(database, settings.prefix)
+        return [row["request_id"] for row in await database.fetch("select request_id from requests")]
+    finally:
+        await database.close()
 
 
 async def _there(settings: Settings) -> tuple[bool, bool]:
