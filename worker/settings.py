@@ -165,9 +165,9 @@ class Settings(BaseSettings):
     build: str = Field(
         default="",
         pattern=r"^[!-~]{0,100}$",
-        description="Name of the handler's build, such as a commit: it stands with the worker, its metrics and "
-        "events, and each attempt. Empty: the version of the package that the handler is in, if it was installed, "
-        "and a digest of its file.",
+        description="Name of the handler's build, such as a commit: it stands with the worker, its metrics "
+        "and events, and each attempt. Empty: the version of the package that the handler is in, if it was "
+        "installed, and a digest of its file.",
     )
     handler_concurrency: int = Field(
         default=100,

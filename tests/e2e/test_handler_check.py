@@ -19,6 +19,7 @@ OURS = "support.handlers:"
 @pytest.fixture(autouse=True)
 def _kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("WORKER_HANDLER_TIMEOUT_SECONDS", "5")
+    monkeypatch.setenv("WORKER_MODE", "test")
     with logging_kept():
         yield
 
@@ -36,8 +37,16 @@ def checked(capsys: pytest.CaptureFixture[str], handler: str, *options: str) -> 
         (f"{OURS}in_a_thread", 0, ["in a thread, no lifespan", '"status": "completed"', "nothing is wrong"]),
         (f"{OURS}rejects", 0, ['"reason_code": "no_seats"', '"seats": 0', '"error": "no seats left"']),
         (f"{OURS}counts", 1, ["! the second call came to something else"]),
-        (f"{OURS}blocks", 1, ["! it held up the event loop for 0.", "support/handlers.py:", " blocks. Await"]),
-        (f"{OURS}blurts_out_secrets", 1, ["! the first call failed: the handler raised RuntimeError, at supp"]),
+        (
+            f"{OURS}blocks",
+            1,
+            ["! it held up the event loop for 0.", "support/handlers.py:", " blocks. Await"],
+        ),
+        (
+            f"{OURS}blurts_out_secrets",
+            1,
+            ["! the first call failed: the handler raised RuntimeError, at supp"],
+        ),
         (f"{OURS}cannot_be_opened", 1, ["failed at the start: ConnectionRefusedError", "(masked)@rooms"]),
         (f"{OURS}takes_nothing", 2, ["cannot be called with (request, context)"]),
         ("no_such_module:create", 2, ["No module named 'no_such_module'"]),
@@ -63,7 +72,11 @@ def test_a_request_of_one_s_own_and_the_answer_for_programs(
 
     told = []
     for name in ("Ann", "busy"):
-        body = {"request_id": "0b9fd3a3-6f0e-4a5b-9d70-6d1c0d2c7a11", "org_id": "o", "operation": "create_session"}
+        body = {
+            "request_id": "0b9fd3a3-6f0e-4a5b-9d70-6d1c0d2c7a11",
+            "org_id": "o",
+            "operation": "create_session",
+        }
         (tmp_path / "a.json").write_text(json.dumps({**body, "payload": {"name": name}}), "utf-8")
         code, text = checked(capsys, steer(act), "--request", str(tmp_path / "a.json"), "--json")
         assert code == 0

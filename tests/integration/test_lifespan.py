@@ -70,8 +70,8 @@ async def test_a_worker_whose_lifespan_fails_at_the_start_ends_with_a_sentence(
 
     assert ended.code == 1
     assert ended.err.splitlines()[-1] == (
-        "session-worker: WORKER_HANDLER: the lifespan of 'support.handlers:cannot_be_opened' failed at the start: "
-        "ConnectionRefusedError: postgresql://(masked)@rooms/rooms does not answer"
+        "session-worker: WORKER_HANDLER: the lifespan of 'support.handlers:cannot_be_opened' failed at the "
+        "start: ConnectionRefusedError: postgresql://(masked)@rooms/rooms does not answer"
     )
     assert await db.fetchval("select count(*) from workers") == 0
 

@@ -67,7 +67,9 @@ async def test_how_far_a_call_is_stands_beside_its_request_until_it_ends(
 
     await db.execute(LEFT, key)
     await worker.stop()
-    assert await db.fetchval("select count(*) from long_calls") == 0, "those of a worker that stops go with it"
+    assert await db.fetchval("select count(*) from long_calls") == 0, (
+        "those of a worker that stops go with it"
+    )
     await db.execute("insert into long_calls values ($1, 1, gen_random_uuid(), now())", key)
     await opened.call("forget_workers", 86_400, None, 10)
     assert await db.fetchval("select count(*) from long_calls") == 0, "and those of one that was killed"

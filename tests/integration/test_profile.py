@@ -31,7 +31,9 @@ async def test_what_a_worker_is_stands_in_its_first_line(new_worker: NewWorker, 
 def test_a_build_is_what_the_setting_says_or_is_made_of_package_and_file() -> None:
     assert build_of(PATH, "3f2c1aa") == "3f2c1aa"
     assert re.fullmatch("[0-9a-f]{8}", build_of(PATH, "") or "")
-    assert re.fullmatch(re.escape(version("structlog")) + r"\+[0-9a-f]{8}", build_of("structlog.dev:x", "") or "")
+    assert re.fullmatch(
+        re.escape(version("structlog")) + r"\+[0-9a-f]{8}", build_of("structlog.dev:x", "") or ""
+    )
     assert build_of("", "3f2c1aa") is None
 
 

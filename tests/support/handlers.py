@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
 from schemas import CreateSessionRequest
@@ -27,7 +27,11 @@ def steer_plain(act: PlainHandler) -> str:
     return "support.handlers:steered_plain"
 
 
-@handler(lifespan=lambda: _lifespans[0]())
+def _steered_lifespan() -> AbstractAsyncContextManager[Any]:
+    return _lifespans[0]()
+
+
+@handler(lifespan=_steered_lifespan)
 async def steered(request: CreateSessionRequest, context: Context) -> Mapping[str, Any] | None:
     return await _acts[0](request, context)
 
@@ -66,7 +70,8 @@ async def half_a_lifespan(_request: CreateSessionRequest, _context: Context) -> 
 
 @asynccontextmanager
 async def _away() -> AsyncIterator[None]:
-    raise ConnectionRefusedError("postgresql://rooms:canary-password@rooms/rooms does not answer")
+    if _lifespans:  # always
+        raise ConnectionRefusedError("postgresql://rooms:canary-password@rooms/rooms does not answer")
     yield
 
 

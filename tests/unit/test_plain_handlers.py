@@ -54,7 +54,9 @@ async def test_calls_run_in_threads_that_are_kept_with_the_state_and_the_context
     creation = HandlerCreation(act, 2, 5, RULE, life=life)
     made = [await verdict_of(creation) for _ in range(3)]
 
-    assert all(isinstance(one, Completed) and '{"shelf":"blue","state":"open"}' in one.response for one in made)
+    assert all(
+        isinstance(one, Completed) and '{"shelf":"blue","state":"open"}' in one.response for one in made
+    )
     assert len(set(threads)) == 1, "the second call has the thread of the first"
     assert threading.current_thread() not in threads
 
@@ -86,7 +88,9 @@ async def test_what_it_raises_counts_as_if_it_were_async() -> None:
 
 
 @pytest.mark.parametrize("fails_late", [False, True])
-async def test_a_thread_that_takes_too_long_keeps_its_slot_and_is_told_with_its_place(fails_late: bool) -> None:
+async def test_a_thread_that_takes_too_long_keeps_its_slot_and_is_told_with_its_place(
+    fails_late: bool,
+) -> None:
     registry, go_on = CollectorRegistry(), threading.Event()
 
     def hangs(_request: CreateSessionRequest, _context: Context) -> None:

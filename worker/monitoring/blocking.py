@@ -1,4 +1,4 @@
-"""Finds out which code of the handler blocks the event loop. While it does, nothing in the loop could tell."""
+"""Finds out which code of the handler blocks the event loop. Nothing in the loop could tell meanwhile."""
 
 import asyncio
 import sys
@@ -53,7 +53,9 @@ class Blocking:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         context = copy_context()  # its events have what others have
-        self._looking = threading.Thread(target=context.run, args=(self._watch,), name="blocking", daemon=True)
+        self._looking = threading.Thread(
+            target=context.run, args=(self._watch,), name="blocking", daemon=True
+        )
         self._looking.start()
         return self
 

@@ -8,7 +8,8 @@ from types import CodeType, FrameType, TracebackType
 _OUR_OWN = ("worker", "schemas")
 # Where the event loop, or a thread, begins to run what is the handler's.
 _OUTSIDE = (
-    "asyncio.base_events", "asyncio.events", "asyncio.runners", "threading", "uvloop", "worker.steps.creating",
+    "asyncio.base_events", "asyncio.events", "asyncio.runners", "uvloop", "worker.process.threads",
+    "worker.steps.creating",
 )  # fmt: skip
 _LONGEST = 500
 

@@ -51,8 +51,8 @@ def differences(mine: Profile, other: Profile) -> dict[str, tuple[object, object
 
 
 def build_of(handler: str, given: str) -> str | None:
-    """Return what tells the old and the new code of a rollout apart: what the setting says, else the version of
-    the package that the handler was installed with, and a digest of its file.
+    """Return what tells the old and the new code of a rollout apart: what the setting says, else the version
+    of the package that the handler was installed with, and a digest of its file.
     """
     if not handler or given:
         return given if handler else None

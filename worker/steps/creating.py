@@ -14,7 +14,7 @@ from typing import TypeVar
 import structlog
 
 from schemas import CreateSessionRequest, FailureCode
-from worker.handlers import Context, Handler, PlainHandler, Rejected, Returned, RetryLater
+from worker.handlers import Context, Handler, PlainHandler, Rejected, RetryLater, Returned
 from worker.monitoring.handler_calls import HandlerCalls
 from worker.process import own_task
 from worker.process.threads import Job, Threads
@@ -192,10 +192,11 @@ class HandlerCreation:
         if is_async(self._handler):
             return await self._handler(request, context)
         slot.job = self._threads.begin(partial(self._handler, request, context))
-        returned: Returned = await slot.job.result()
-        if inspect.iscoroutine(returned):
-            returned.close()
+        given = await slot.job.result()
+        if inspect.iscoroutine(given):
+            given.close()
             raise _CoroutineReturned
+        returned: Returned = given
         return returned
 
     def _failed(self, work: Work, why: Failure, *, judged: bool = True) -> Verdict:

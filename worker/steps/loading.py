@@ -52,7 +52,7 @@ def _wrong(handler: object) -> str | None:
     return _wrong_lifespan(lifespan_of(handler))
 
 
-def _wrong_lifespan(lifespan: Lifespan) -> str | None:
+def _wrong_lifespan(lifespan: object) -> str | None:
     if inspect.isasyncgenfunction(lifespan):
         return "has a lifespan that is no async context manager: write @asynccontextmanager above it"
     if not callable(lifespan):
@@ -61,8 +61,6 @@ def _wrong_lifespan(lifespan: Lifespan) -> str | None:
         inspect.signature(lifespan).bind()
     except TypeError as error:
         return f"has a lifespan that cannot be called without arguments: {error}"
-    except ValueError:  # a class of the standard library that does not tell
-        return None
     return None
 
 

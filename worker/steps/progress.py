@@ -76,7 +76,9 @@ class Progress:
             self._ended.append((call.request_id, call.attempt))
 
     def news(self, most: int) -> News:
-        """Return what is new since the last time, of so many calls at most: the others come first next time."""
+        """Return what is new since the last time, of so many calls at most: the others are the first ones
+        next time.
+        """
         now, told = monotonic(), dict[UUID, LongCall]()
         for call in list(self._calls):
             if not call.is_news or now - call.began < LONG_SECONDS:

@@ -17,10 +17,10 @@ from worker.cli.needed_settings import settings_for
 from worker.cli.options import json_option
 from worker.cli.output import emit
 from worker.cli.tables import plain
+from worker.cli.trial import Made, Trial, try_out
 from worker.monitoring import log
 from worker.monitoring.profile import build_of
 from worker.steps.loading import is_async, load_handler
-from worker.steps.trial import Made, Trial, try_out
 from worker.values import Completed, PutOff
 
 EXAMPLES = """\
@@ -89,8 +89,8 @@ def _findings(trial: Trial) -> Iterator[str]:
     if trial.blocked:
         at = f" at {trial.blocked.place}" if trial.blocked.place else ""
         yield (
-            f"it held up the event loop for {trial.blocked.seconds:.1f} s{at}. Await what takes long, or make "
-            "it a plain function, which is called in a thread"
+            f"it held up the event loop for {trial.blocked.seconds:.1f} s{at}. Await what takes long, or "
+            "make it a plain function, which is called in a thread"
         )
 
 
@@ -116,7 +116,8 @@ def _record(made: Made) -> dict[str, Any]:
 def _show(about: dict[str, Any], trial: Trial, findings: list[str]) -> None:
     where = "a thread" if about["runs_in"] == "thread" else "the event loop"
     lifespan = "with a lifespan" if about["lifespan"] else "no lifespan"
-    print(plain(f"handler   {about['handler']}, in {where}, {lifespan}, build {about['build'] or '–'}"))
+    build = f", build {about['build']}" if about["build"] else ""
+    print(plain(f"handler   {about['handler']}, in {where}, {lifespan}{build}"))
     for which, made in (("first", trial.first), ("second", trial.second)):
         print(plain(f"{which:9} {_outcome(made)}, in {made.seconds:.3f} s"))
     response = trial.second.response

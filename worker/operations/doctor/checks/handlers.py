@@ -74,8 +74,8 @@ async def _blocking(site: Site) -> list[Finding]:
     if places := sorted({load.place for _, load in blocked if load.place}):
         what += f"; at {some(places)}"
     remedy = (
-        "await what takes long in the handler, or make it a plain function, which runs in a thread: meanwhile "
-        "nothing else of that worker goes on, its signs of life included; or more processor for that host"
+        "await what takes long in the handler, or make it a plain function, which runs in a thread: nothing "
+        "else of that worker goes on meanwhile, its signs of life included; or more processor for that host"
     )
     return [Finding("handler-blocking", Severity.WARNING, what, remedy)]
 
