@@ -88,6 +88,7 @@ def _as_it_stands(text: str) -> Iterator[str]:
 def _text(text: str) -> str:
     """Write it so that roff takes no character for its own."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-")
+    escaped = "".join(each if each.isascii() else f"\\[u{ord(each):04X}]" for each in escaped)
     return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped
 
 

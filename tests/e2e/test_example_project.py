@@ -24,7 +24,7 @@ def test_its_tests_pass_with_the_installed_package(stack: Stack, tmp_path: Path)
     for number, snippet in enumerate(snippets):
         (project / "tests" / f"test_page_{number}.py").write_text(snippet, "utf-8")
 
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603 — this interpreter
         [sys.executable, "-m", "pytest", "-rA", "-W", "error", *_NOT_THEIRS],
         cwd=project,
         env={**os.environ, "AMQP_URL": stack.amqp_url, "DATABASE_URL": stack.database_url},

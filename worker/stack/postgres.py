@@ -110,7 +110,7 @@ class PostgresServer(Server):
         self._forget_shared_memory()
 
     async def _prepare(self) -> Path:
-        """Make the data folder, unless it is kept, and return the folder of binaries that its user may run."""
+        """Make the data folder, unless it is kept; return the folder of binaries that its user may run."""
         binaries = find_binaries()
         self._home.mkdir(mode=0o711)
         if self._user is not None:
