@@ -37,7 +37,7 @@ class Times(NamedTuple):
 
 async def timed(environ: Mapping[str, str], ids: Sequence[str]) -> dict[str, Times]:
     """Times them one after the other, each with these requests in turn where it is about one."""
-    async with _console(environ) as client:
+    async with console(environ) as client:
         return {name: await _timed(client, addresses) for name, addresses in _pages(ids).items()}
 
 
@@ -74,7 +74,7 @@ async def _timed(client: aiohttp.ClientSession, addresses: Sequence[str]) -> Tim
 
 
 @asynccontextmanager
-async def _console(environ: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientSession]:
+async def console(environ: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientSession]:
     """Runs the console, and opens a client of somebody who may do everything."""
     port = _free_port()
     token, line = new_token("bench", Role.ADMIN, payloads=True)
