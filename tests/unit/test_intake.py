@@ -14,7 +14,7 @@ from pamqp.frame import unmarshal
 from worker.monitoring.readiness import Readiness
 from worker.rabbitmq.buffered import Source
 from worker.rabbitmq.channel_session import ChannelSession, Delivery
-from worker.rabbitmq.intake import Bounds, Intake
+from worker.rabbitmq.intake import Bounds, Intake, LineRule
 
 
 def session_with(delivered: int, hold_back: int = 100) -> ChannelSession:
@@ -195,3 +195,29 @@ def test_what_is_held_back_hands_out_nothing() -> None:
     assert intake.take(5) == []
     intake.go_on()
     assert len(intake.take(5)) == 1
+
+
+def test_a_batch_of_a_flood_takes_nobody_along_who_goes_before_it() -> None:
+    bounds = Bounds(deliveries=100, held_bytes=1000, body_bytes=100)
+    by_first_letter = LineRule(lambda body: body.decode()[0], lambda _line: 1.0, long=4)
+    intake = Intake([Source("queue")], bounds, Readiness([]), None, eager=False, lines=by_first_letter)
+    session = session_with(12)
+
+    def deliver(*bodies: str) -> None:
+        intake.take_over(
+            [
+                Delivery(tag, SimpleNamespace(body=body.encode()), session, 0.0)  # type: ignore[arg-type] # a body is all it has
+                for tag, body in enumerate(bodies, start=1)
+            ]
+        )
+
+    def taken(most: int, passing: bool | None) -> str:
+        return "".join(one.message.body.decode() for one in intake.take(most, passing=passing))
+
+    deliver(*("f" * 8), "a", "b")
+    assert taken(1, None) == "f"
+    assert intake.passes_by
+    assert taken(10, False) == ""
+    assert taken(10, True) == "ab"
+    assert not intake.passes_by
+    assert taken(3, False) == "fff"
