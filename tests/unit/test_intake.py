@@ -37,6 +37,17 @@ def test_a_run_is_settled_with_one_frame() -> None:
     assert session.unsettled == 0
 
 
+def test_what_was_before_a_flood_waits_for_a_quarter_of_it() -> None:
+    session = session_with(1000, hold_back=2)
+    quiet = list(range(801, 999))
+
+    for tag in quiet:
+        assert frames(session, tag) == [], "the broker would look through 800 for it"
+    assert frames(session, *range(1, 11)) == [(10, True)]
+    assert frames(session, 999, 1000) == [(tag, False) for tag in [*quiet, 999, 1000]]
+    assert session.unsettled == 790
+
+
 def test_the_order_within_a_batch_does_not_matter() -> None:
     assert frames(session_with(4), 3, 1, 4, 2) == [(4, True)]
 

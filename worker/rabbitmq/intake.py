@@ -28,6 +28,9 @@ PART = "requests"
 _NEEDED = ("postgres", "responses")  # without these a delivery is left where it is
 _BATCH_BYTES = 1 << 20
 _CANCEL_SECONDS = 5
+_MOST_UNTOLD = (
+    128  # settled deliveries that the broker is told of later, beside a quarter of what is not settled
+)
 _FULL = 0.9  # of the deliveries, or of their bytes, that it may hold
 _SHED_SECONDS = 0.05  # between two looks for room, while there is something to give back
 _SHED_PATIENCE = 1.0  # for what was given back to come again; another worker may have it
@@ -40,6 +43,8 @@ class Bounds(NamedTuple):
     deliveries: int
     held_bytes: int
     body_bytes: int
+    begun_soon: int | None = None
+    """With more deliveries than that there is a backlog; None: only with as many as may be held."""
 
 
 def sources_of_requests(names: Names) -> tuple[Source, ...]:
@@ -110,7 +115,7 @@ class Intake:
     async def serve(self, connection: AbstractConnection) -> None:
         """Consume on a channel of this connection until it is lost."""
         line = Line(await open_channel(connection))
-        session = ChannelSession(line.channel, self._bounds.deliveries // 4)
+        session = ChannelSession(line.channel, min(self._bounds.deliveries // 4, _MOST_UNTOLD))
         channel = next(self._channels)
         self._sessions[channel] = session
         try:
@@ -155,16 +160,14 @@ class Intake:
         return len(self._buffer)
 
     @property
-    def is_full(self) -> bool:
-        """Return whether it holds about as much as it may: then there is more in the queue."""
+    def is_backlogged(self) -> bool:
+        """Return whether it holds about as much as can be begun soon, or as it may hold at all."""
         unsettled = sum(session.unsettled for session in self._sessions.values())
-        return (
-            unsettled >= _FULL * self._bounds.deliveries or self.held_bytes >= _FULL * self._bounds.held_bytes
-        )
+        most = min(self._bounds.deliveries, self._bounds.begun_soon or self._bounds.deliveries)
+        return unsettled >= _FULL * most or self.held_bytes >= _FULL * self._bounds.held_bytes
 
-    async def until_full(self) -> None:
-        """Return once it holds as many as it may."""
-        while not self.is_full:
+    async def until_backlogged(self) -> None:
+        while not self.is_backlogged:
             self._filled.clear()
             await self._filled.wait()
 
@@ -320,7 +323,7 @@ class Intake:
             self._arrived.set()
             if self._buffer.passes_by:
                 self._passing.set()
-            if not self._filled.is_set() and self.is_full:
+            if not self._filled.is_set() and self.is_backlogged:
                 self._filled.set()
 
         return receive

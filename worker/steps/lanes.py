@@ -115,8 +115,8 @@ class Lanes:
         reserving = asyncio.ensure_future(self._creation.reserve(most))
         while not reserving.done() and not self._gate.takes_without_slots:
             signs = [asyncio.ensure_future(self._gate.change())]
-            if not self._requests.is_full:
-                signs.append(asyncio.ensure_future(self._requests.until_full()))
+            if not self._requests.is_backlogged:
+                signs.append(asyncio.ensure_future(self._requests.until_backlogged()))
             try:
                 await asyncio.wait([reserving, *signs], return_when=asyncio.FIRST_COMPLETED)
             finally:
