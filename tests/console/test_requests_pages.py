@@ -23,6 +23,16 @@ FORMULA = "=cmd|' /C calc'!A0"
 T0 = datetime.now(UTC) - timedelta(minutes=50)
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 SECRET = "made-up-token-17"
+UNDER_WAY = """
+with lease as (
+  insert into leases (id, worker, lease_until) values (7, $2, now() + interval '1 min') returning id
+), request as (
+  insert into requests (request_id, status, attempt, fingerprint, body, session_id, worker, lease, started_at)
+  select $1, 'processing', 1, '\\x01', '{}', 'ts_260101_a', $2, id, now() from lease returning request_id
+)
+insert into long_calls (request_id, attempt, worker, began_at, fraction, text, told_at)
+select request_id, 1, $2, now() - interval '42 s', 0.4, $3, now() - interval '3 s' from request
+"""
 _LINK = re.compile(r'href="\?([^"]*)" rel="next"')
 _ID = re.compile(r'name="id" value="([0-9a-f-]{36})"')
 
@@ -134,6 +144,18 @@ async def test_a_payload_is_for_those_who_have_the_right(console: Console, db: a
     assert "payload&#39;s word" in with_it
     assert "payload&#39;s word" not in without
     assert "needs the right “payloads”" in without
+
+
+async def test_how_far_a_long_call_is_stands_on_the_page_of_its_request(
+    console: Console, db: asyncpg.Connection
+) -> None:
+    worker, key = await plant_worker(db, "vm", 11, "rooms@1"), uuid4()
+    await db.execute(UNDER_WAY, key, worker, HOSTILE)
+
+    text = (await (await console.client("viewer")).get(f"/requests/{key}")).text
+
+    assert re.search(r"<dt>call</dt><dd[^>]*>attempt 1 has been at work for 4\d s: 40%, &lt;script&gt;", text)
+    assert hostile(text) == []
 
 
 async def test_what_is_typed_wrongly_is_said_and_what_is_not_there_too(

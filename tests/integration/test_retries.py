@@ -215,7 +215,9 @@ async def test_each_attempt_s_reason_is_on_record_and_in_the_log(
             await asyncio.Event().wait()
         raise ValueError("canary")
 
-    await new_worker(handler=steer(act), max_attempts=3, handler_timeout_seconds=0.05, **QUICK)
+    await new_worker(
+        build="3f2c1aa", handler=steer(act), max_attempts=3, handler_timeout_seconds=0.05, **QUICK
+    )
     request = good_request()
     with capture_logs() as events:
         response = await desk.ask(request)
@@ -244,6 +246,7 @@ async def test_each_attempt_s_reason_is_on_record_and_in_the_log(
             "kind": kind,
             "error": error,
             "place": place,
+            "build": "3f2c1aa",
         }
         for attempt, kind, error, _, place in found[1:]
     ]
