@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -39,6 +40,14 @@ class Places(NamedTuple):
     home_is_free: bool
     own: Place | None
     found: Place | None
+
+
+def database_of(url: str) -> str | None:
+    """Say which database a URL means, as `host:port/name`, and not who connects; None: it is not clear."""
+    parts = urlsplit(url)
+    if "@" in parts.path:
+        return None  # a password with a slash in it
+    return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def own_schema(prefix: str) -> str:

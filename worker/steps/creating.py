@@ -8,6 +8,7 @@ import importlib
 import inspect
 from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
+from time import perf_counter
 
 import structlog
 
@@ -84,7 +85,7 @@ class HandlerCreation:
 
     async def create(self, works: Sequence[Work], slots: Slots) -> AsyncGenerator[list[Verdict], None]:
         """Yield the verdicts in groups, each as soon as it is there: a slow call holds up no other."""
-        now = datetime.now(UTC)
+        now, begun = datetime.now(UTC), perf_counter()
         settled: list[Verdict] = []
         calls: dict[asyncio.Task[Verdict], Work] = {}
         for work in works:
@@ -92,7 +93,7 @@ class HandlerCreation:
                 settled.append(verdict)
             else:
                 slots.take()
-                call = asyncio.create_task(self._call(work))
+                call = asyncio.create_task(self._call(work, begun))
                 call.add_done_callback(lambda _: self._turns.give_back(1))
                 calls[call] = work
         slots.keep(0)  # the settled ones need no call
@@ -101,24 +102,24 @@ class HandlerCreation:
                 yield settled
             while calls:
                 done, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
-                yield [self._verdict_of(call, calls.pop(call)) for call in done]
+                yield [self._verdict_of(call, calls.pop(call), begun) for call in done]
         finally:
             await own_task.end(calls)
 
-    def _verdict_of(self, call: "asyncio.Task[Verdict]", work: Work) -> Verdict:
+    def _verdict_of(self, call: "asyncio.Task[Verdict]", work: Work, begun: float) -> Verdict:
         if call.cancelled():  # by the handler itself: the worker cancels calls at the end of a batch only
-            return self._failed(work, failure.raised(asyncio.CancelledError(), self._handler))
+            return self._failed(work, failure.raised(asyncio.CancelledError(), self._handler), begun)
         return call.result()
 
-    async def _call(self, work: Work) -> Verdict:
+    async def _call(self, work: Work, begun: float) -> Verdict:
         try:
-            return await self._ask(work)
+            return await self._ask(work, begun)
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and own_task.is_being_cancelled():
                 raise  # the worker's own; anything else that a handler raises is a failed attempt
-            return self._failed(work, failure.raised(error, self._handler))
+            return self._failed(work, failure.raised(error, self._handler), begun)
 
-    async def _ask(self, work: Work) -> Verdict:
+    async def _ask(self, work: Work, begun: float) -> Verdict:
         assert work.request is not None  # noqa: S101 — only refused work has none
         remaining = self._timeout
         if work.deadline_at is not None:
@@ -147,13 +148,14 @@ class HandlerCreation:
             if not limit.expired():
                 raise  # the handler's own time-out, not this one
             why = failure.timed_out(error, self._handler, self._timeout)
-            return self._failed(work, why, judged=remaining >= self._timeout)
+            return self._failed(work, why, begun, judged=remaining >= self._timeout)
 
-    def _failed(self, work: Work, why: Failure, *, judged: bool = True) -> Verdict:
+    def _failed(self, work: Work, why: Failure, begun: float, *, judged: bool = True) -> Verdict:
         """Not judged: the request's own deadline ended the call, which says nothing of the handler."""
         _log.warning(
             "handler.failed", request_id=str(work.request_id), attempt=work.attempt, org_id=work.org_id,
             error=why.error_type, kind=why.kind, place=why.place,
+            took_ms=int((perf_counter() - begun) * 1000),
         )  # fmt: skip
         if judged:
             self._breaker.failed(work.request_id, why.error_type)
