@@ -18,9 +18,9 @@ from worker.postgres.sql import setup_query
 _RESERVED = ("public", "information_schema")
 _TABLES = (
     "answered_calls", "attempts", "audit", "count_changes", "dead_letters", "ended_workers", "installation",
-    "leases", "limits", "lines", "measures", "other_answers", "pauses", "request_counts", "request_totals",
-    "request_transitions", "requests", "retries", "rules", "schema_migrations", "selection_items",
-    "selections", "sessions", "workers", "works",
+    "leases", "limits", "lines", "measures", "mutes", "other_answers", "pauses", "request_counts",
+    "request_totals", "request_transitions", "requests", "retries", "rules", "schema_migrations",
+    "selection_items", "selections", "sessions", "workers", "works",
 )  # fmt: skip
 
 
