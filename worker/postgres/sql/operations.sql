@@ -455,6 +455,7 @@ select
   coalesce(extract(epoch from now() - its.first), 0)::double precision as oldest_seconds,
   of_it.weight / (awake.weight + case when l.asleep_until is null then 0 else of_it.weight end) as share,
   l.asleep_for, nullif(l.asleep_until, 'infinity') as asleep_until,
+  (select waits_for from requests where waits_in = line.org_id order by begins_at limit 1) as waits_for,
   exists (
     select from pauses p where p.scope = 'org' and p.name = line.org_id and coalesce(p.ends_at > now(), true)
   ) as paused,
@@ -468,6 +469,37 @@ cross join lateral (
   from (select begins_at from requests where waits_in = line.org_id order by begins_at limit $2::integer) as first_ones
 ) as its
 order by waiting desc, line.org_id
+
+-- name: overall
+-- What holds back all that waits: a pause or a limit of all together; and the workers that live and are not paused, with
+-- the calls of their handlers that run and may run, as they told with their last signs of life.
+select
+  case
+    when exists (select from pauses where scope = 'all' and coalesce(ends_at > now(), true)) then 'paused'
+    when whole.rate is not null and tokens(whole.rate, whole.burst, rules.full_at) < 1 then 'rate'
+    when whole.running is not null and whole.running <= (
+      select count(*) from requests where runs_in is not null
+    ) then 'running'
+  end as held_by,
+  crew.workers, crew.calls, crew.most_calls, crew.full_up
+from rules
+left join limits_in_force whole on whole.scope = 'all'
+cross join (
+  select
+    count(*) as workers, coalesce(sum((w.load ->> 'running')::integer), 0) as calls,
+    coalesce(sum((w.load ->> 'limit')::integer), 0) as most_calls,
+    coalesce(bool_and(
+      (w.load ->> 'running')::integer >= (w.load ->> 'limit')::integer
+      or (w.load ->> 'full_seconds')::double precision > 0
+    ), false) as full_up
+  from workers w
+  where w.heartbeat > now() - make_interval(
+      secs => coalesce((w.settings ->> 'lease_seconds')::double precision, $1) / 2
+    ) and not exists (
+      select from pauses p
+      where p.scope = 'worker' and p.name = w.id::text and coalesce(p.ends_at > now(), true)
+    )
+) as crew
 
 -- Of the audit.
 
@@ -483,6 +515,12 @@ where coalesce(about ->> 'org' = $1::text, $1 is null) and coalesce(who = $2::te
   and coalesce(at >= $3::timestamptz, true) and coalesce(at < $4::timestamptz, true)
   and coalesce(number < $5::bigint, true) and coalesce(starts_with(action, $7::text), $7 is null)
 order by number desc limit $6
+
+-- name: interventions
+-- The newest of these actions since then.
+select at, who, action, reason, about from audit
+where at >= $1::timestamptz and action = any ($2::text[])
+order by at desc limit $3::integer
 
 -- name: retire_audit
 select retire_audit(make_interval(secs => $1), $2) as gone
