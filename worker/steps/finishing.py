@@ -126,14 +126,14 @@ class Finishing:
         ]
 
     def _answers(self, stored: Iterable[_Stored], begun: float | None) -> list[Answer]:
-        took_ms = None if begun is None else _milliseconds(time() - begun)
+        took_ms = None if begun is None else int((time() - begun) * 1000)
         return [self._answer(item, begun, took_ms) for item in stored]
 
     def _answer(self, stored: _Stored, begun: float | None, took_ms: int | None) -> Answer:
         verdict, work = stored.verdict, stored.verdict.work
         request_id, since = str(work.request_id), work.since
         path = since.path if since else None
-        waited_ms = _milliseconds(begun - since.at) if begun and since else None
+        waited_ms = int((begun - since.at) * 1000) if begun and since else None
         match verdict:
             case Completed():
                 status, code = "completed", None
@@ -148,7 +148,7 @@ class Finishing:
                     "request.failed", request_id=request_id, attempt=work.attempt,
                     org_id=work.org_id, code=code, took_ms=took_ms, waited_ms=waited_ms, path=path,
                 )  # fmt: skip
-        self._metrics.requests.labels(status, code or "").inc()
+        self._metrics.finished[status, code].inc()
         return Answer(
             request_id=work.request_id,
             status=status,
@@ -158,10 +158,6 @@ class Finishing:
             route=stored.route,
             since=since,
         )
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(0, int(seconds * 1000))  # whoever asked may have a clock that is ahead
 
 
 def _noted(verdicts: Sequence[Completed | Failed]) -> tuple[list[Failed], list[Failed]]:
