@@ -13,6 +13,7 @@ from worker.monitoring.metrics import Metrics
 from worker.postgres.put_off import PutOffLine
 from worker.postgres.rows import WORKER_LOST, Known, stored_answer
 from worker.postgres.store import Store
+from worker.process.pace import rest
 from worker.steps.halving import in_halves
 from worker.steps.verdicts import failed
 from worker.values import Answer, Completed, Failed, PutOff, Refusal, Route, Verdict, Work
@@ -60,7 +61,7 @@ class Finishing:
         stored = await self._write(final)
         if lost := [verdict for verdict in lost if verdict.work.request_id in stored]:
             await self._line.note_attempts(lost)
-        answers += self._answers(stored.values(), begun)
+        answers += await self._answers(stored.values(), begun)
         if len(stored) < len(final):
             missing = [verdict for verdict in final if verdict.work.request_id not in stored]
             answers += await self._fenced_off(missing, lease, begun)
@@ -68,7 +69,7 @@ class Finishing:
 
     async def finish_current(self, verdicts: Sequence[Failed]) -> list[Answer]:
         """Do the same for requests that others may work on: one that has moved on since is left alone."""
-        return self._answers((await self._write(verdicts)).values(), None)
+        return await self._answers((await self._write(verdicts)).values(), None)
 
     async def _write(self, verdicts: Sequence[Completed | Failed]) -> dict[UUID, _Stored]:
         """Store them; returns those that were stored. One that Postgres refuses fails instead."""
@@ -95,7 +96,7 @@ class Finishing:
         for verdict in verdicts:
             row = rows.get(verdict.work.request_id)
             if row is not None and row.finished and row.response == verdict.response:
-                answers += self._answers([_Stored(verdict, row.route)], begun)
+                answers += await self._answers([_Stored(verdict, row.route)], begun)
             elif row is not None and _still_held(row, verdict.work, lease):
                 answers.append(stored_answer(row, since=verdict.work.since))
             else:
@@ -125,9 +126,13 @@ class Finishing:
             if _still_held(row, rest[row.request_id], lease)
         ]
 
-    def _answers(self, stored: Iterable[_Stored], begun: float | None) -> list[Answer]:
+    async def _answers(self, stored: Iterable[_Stored], begun: float | None) -> list[Answer]:
         took_ms = None if begun is None else int((time() - begun) * 1000)
-        return [self._answer(item, begun, took_ms) for item in stored]
+        answers = []
+        for one in stored:
+            await rest()
+            answers.append(self._answer(one, begun, took_ms))
+        return answers
 
     def _answer(self, stored: _Stored, begun: float | None, took_ms: int | None) -> Answer:
         verdict, work = stored.verdict, stored.verdict.work
