@@ -14,6 +14,7 @@ from worker.monitoring import loop_lag
 from worker.monitoring.readiness import Readiness
 from worker.postgres import database
 from worker.postgres.election import Election
+from worker.postgres.installation import database_of
 from worker.postgres.leases import Leases
 from worker.postgres.migrate import settle
 from worker.postgres.rule_book import RuleBook
@@ -25,7 +26,18 @@ from worker.rabbitmq.eager_reading import read_eagerly
 from worker.rabbitmq.lenient_reading import read_leniently
 from worker.rabbitmq.reconnecting import serve_together
 from worker.rabbitmq.volumes import Volumes
-from worker.services import counting, custody, expiry, peers, retention, ruling, surveying, telling, watching
+from worker.services import (
+    counting,
+    custody,
+    expiry,
+    minute,
+    peers,
+    retention,
+    ruling,
+    surveying,
+    telling,
+    watching,
+)
 from worker.services.periodic import every
 from worker.settings import Settings
 from worker.steps.answering import UNBURIED_SECONDS
@@ -51,16 +63,17 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
         structlog.contextvars.bind_contextvars(worker=str(me.worker))
         given.tracing.open()
         opened.push_async_callback(given.tracing.close)
+        url = settings.database_url.get_secret_value()
         _log.info(
             "worker.starting", version=me.version, prefix=settings.prefix, handler=given.profile.handler_name,
-            handler_build=given.profile.handler_build, http_port=port, host=me.host, pid=me.pid,
+            handler_build=given.profile.handler_build, settings_digest=given.profile.settings_digest,
+            database=database_of(url), http_port=port, host=me.host, pid=me.pid,
         )  # fmt: skip
         if on_started:
             on_started(port, readiness)
         opened.push_async_callback(life.end)
         if not await _unless_stopped(life.open(), stop):
             return
-        url = settings.database_url.get_secret_value()
         pool = database.Database(
             url,
             settings.pool_size,
@@ -180,6 +193,7 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
         every(UNBURIED_SECONDS, "unburied", parts.burying.bury_held),
         every(expiry.INTERVAL_SECONDS, "expiry", ageing.run_once),
         every(counting.INTERVAL_SECONDS, "counts", counting.Counting(parts.database).run_once),
+        every(minute.INTERVAL_SECONDS, "minute", minute.Minute(given.metrics).tell),
         every(retention.INTERVAL_SECONDS, "workers", parts.alive.forget_the_silent),
         every(retention.INTERVAL_SECONDS, "dead_letters_retention", parts.custody.retire),
     ]

@@ -77,6 +77,10 @@ class PublishInterrupted(WorkerError):
     """The broker did not say what became of a publish: the connection was lost, or it took too long."""
 
 
+class PostgresAway(OSError):
+    """Postgres is not reached, or does not answer: an error of the network, which itself names no server."""
+
+
 if not TYPE_CHECKING:  # a type checker would take every name for one that is here
 
     def __getattr__(name: str) -> object:

@@ -127,6 +127,7 @@ class Unreadable(NamedTuple):
 
     reason: str
     told: Unrecorded | None = None
+    field: str | None = None  # that is wrong, where it is one
 
 
 class Cancellation(NamedTuple):

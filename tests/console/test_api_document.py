@@ -7,6 +7,7 @@ from typing import Any
 
 import asyncpg
 import httpx
+import pytest
 import pytest_asyncio
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, reject, settings
@@ -51,6 +52,8 @@ async def program(
         yield await (await reached(opened)).bearer("anna")
 
 
+# The app draws pauses meanwhile, in the thread of its loop.
+@pytest.mark.filterwarnings("ignore:Do not use the .random. module inside strategies")
 async def test_each_call_takes_and_gives_what_the_document_says(program: httpx.AsyncClient) -> None:
     loop, tried = asyncio.get_running_loop(), set()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from worker.console.access import Role
 from worker.console.tokens import TokensFile, new_token
 from worker.errors import SettingsError
 
+ROOT = Path(__file__).parents[2]
 NOWHERE = {
     "DATABASE_URL": "postgresql://u:hidden-word@127.0.0.1:9/x",
     "AMQP_URL": "amqp://u:hidden-word@127.0.0.1:9/",
@@ -66,6 +68,15 @@ def test_a_token_is_printed_once_and_its_line_lets_in_who_has_it(
     assert (who.name, who.role, who.payloads) == ("anna", Role.OPERATOR, True)
     assert known.with_token(made["token"][:-1]) is None
     assert main(["console", "token", "--name", "* ", "--role", "viewer"]) == 2
+
+
+def test_the_token_that_docker_compose_names_lets_in() -> None:
+    (token,) = set(re.findall(r"swc_[\w-]+", (ROOT / "docker-compose.yml").read_text("utf-8")))
+
+    who = TokensFile(str(ROOT / "deploy" / "console.tokens")).read().with_token(token)
+
+    assert who is not None
+    assert (who.name, who.role) == ("you", Role.ADMIN)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
+import httpx
 import pytest_asyncio
-from support.console import Console, open_console
+from support.console import Console, act, open_console, text_of
 from support.planted import Planted, clear, plant, plant_worker
 
 from worker.settings import Settings
@@ -282,3 +283,61 @@ async def test_one_request_is_told_from_its_arrival_to_what_stands_beside_it(
     assert f'retry of <a href="/requests/{old}">' in other
     assert f"/requests/actions/retry?id={old}" not in text  # it was retried before
     assert f"/requests/actions/retry?id={new}" not in other  # it has not failed
+
+
+async def test_a_group_that_somebody_mutes_is_shown_apart_until_its_time_is_over(
+    console: Console, db: asyncpg.Connection
+) -> None:
+    old, new = [await plant_worker(db, "vm", pid, f"rooms@{pid}") for pid in (1, 2)]
+    rows = await plant(db, [
+        Planted(T0, code="attempts_exhausted", reason=f"rooms {HOSTILE}", place="rooms.py:7", worker=worker)
+        for worker in (old, old, new)
+    ] + [Planted(T0, code="rejected", reason="no room")])  # fmt: skip
+    viewer, operator = await console.client("viewer"), await console.client("operator")
+    program = await console.bearer("operator")
+    mute, calls = f"/failures/actions/mute?like={rows[0].request_id}", "/api/v1/failures"
+
+    async def groups() -> tuple[int, list[tuple[str | None, bool]]]:
+        found = (await program.get(f"{calls}?since=2h")).json()
+        return found["kinds"], sorted((each["build"] or "", bool(each["mute"])) for each in found["items"])
+
+    async def change(path: str, **body: str) -> httpx.Response:
+        body["reason"] = "a test"
+        return await program.post(calls + path, json=body, headers={"Idempotency-Key": uuid4().hex})
+
+    assert await groups() == (3, [("", False), ("rooms@1", False), ("rooms@2", False)])
+    asked = await operator.get(mute)
+    assert "2 of the failures of the last day that were looked at, of 1 organisations" in text_of(asked)
+    shown = await act(operator, mute, hours="4", reason=f"they know {HOSTILE}")
+    seen = await viewer.get("/failures?since=2h")
+    for page in (shown, seen):
+        others, _, apart = page.text.partition('id="muted"')
+        assert hostile(page.text) == []
+        assert "2 groups of 4 failures, beside those that are muted" in text_of(page)
+        assert ("rooms@1" in others, "rooms@2" in others) == (False, True), "another build is another group"
+        assert ("rooms@1" in apart, "they know" in apart, "operator via console" in apart) == (
+            True,
+            True,
+            True,
+        )
+    assert ("end it" in shown.text, "end it" in seen.text) == (True, False)
+    assert await groups() == (2, [("", False), ("rooms@1", True), ("rooms@2", False)])
+
+    await db.execute("update mutes set ends_at = now()")
+    assert await groups() == (3, [("", False), ("rooms@1", False), ("rooms@2", False)])
+    assert 'id="muted"' not in (await viewer.get("/failures?since=2h")).text
+
+    like = str(rows[0].request_id)
+    assert (await change("/mutes", like=str(uuid4()), until="+1h")).status_code == 404
+    assert (await change("/mutes", like=like, until="2020-01-01T00:00:00Z")).status_code == 400
+    (muted,) = [(await change("/mutes", like=like, until="+1h")).json()]
+    assert (await program.get(f"{calls}/mutes")).json()["items"] == [muted]
+    await act(operator, f"/failures/actions/unmute?id={muted['id']}", reason="it is mended")
+    assert (await change(f"/mutes/{muted['id']}/end")).status_code == 409
+    assert (await groups())[0] == 3
+    audited = await db.fetch("select action, who, reason, about ->> 'build' from audit order by number")
+    by = "operator via console"
+    assert [tuple(row) for row in audited] == [
+        ("failures.mute", by, f"they know {HOSTILE}", "rooms@1"), ("failures.mute", by, "a test", "rooms@1"),
+        ("failures.unmute", by, "it is mended", "rooms@1"),
+    ]  # fmt: skip

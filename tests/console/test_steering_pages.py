@@ -128,6 +128,31 @@ async def test_what_waits_is_shown_by_reason_and_organisation_and_is_held_back_a
     assert await db.fetchval("select count(*) from limits where name = 'o'") == 0
 
 
+async def test_each_line_says_what_it_is_limited_by(console: Console, db: asyncpg.Connection) -> None:
+    viewer = await console.client("viewer")
+    await db.execute("insert into lines (org_id) values ('o'), ('paused-one'), ('slow-one')")
+    await db.execute(
+        "insert into pauses (scope, name, reason, paused_by) values ('org', 'paused-one', 'x', 'me')"
+    )
+    await db.execute(
+        "update lines set asleep_for = 'rate', asleep_until = now() + interval '1 h' where org_id ~ 'slow'"
+    )
+    await put_request(db, None, "put off")
+
+    async def limited() -> list[str]:
+        text = (await viewer.get("/waiting")).text
+        return re.findall(r"<td[^>]*>(no worker|share|handler 3/3|paused|rate, until [^<]*Z)</td>", text)
+
+    assert await limited() == ["no worker", "paused", "no worker"]
+    await db.execute(WORKER, uuid4(), "vm", 1, "rooms:create", "b1", "{}", NOW, NOW)
+    of_each = await limited()
+    assert of_each[:2] == ["share", "paused"]
+    assert of_each[2].startswith("rate, until ")
+    await db.execute("""update workers set load = '{"running": 3, "limit": 3, "full_seconds": 0}'""")
+    assert (await limited())[0] == "handler 3/3"
+    assert "<dt>all of it is limited by</dt><dd>handler 3/3</dd>" in (await viewer.get("/waiting")).text
+
+
 async def test_workers_are_shown_with_what_is_unlike_and_are_drained(
     console: Console, db: asyncpg.Connection, settings: Settings
 ) -> None:
@@ -202,17 +227,3 @@ async def test_responses_with_nobody_are_shown_by_queue_also_while_a_server_is_a
     assert {(each[0], each[2]) for each in told} == {("unroutable", "2"), ("refused", "1")}
     assert "/requests/actions/resend?response=unroutable&amp;reply_to=replies." in page.text
     assert others.status_code == 200, "it needs no broker"
-
-
-async def test_each_page_says_that_postgres_is_away(settings: Settings, tmp_path: Path) -> None:
-    nowhere = SecretStr("postgresql://nobody@127.0.0.1:1/nothing")
-    pages = ("waiting", "dead", "responses", "workers", "orgs", "keys", "storage", "audit", "audit/export")
-    async with open_console(settings, tmp_path, database_url=nowhere) as alone:
-        admin = await alone.bearer("admin")
-        answers = {
-            page: await admin.get(f"/{page}") for page in (*pages, "works/00000000", f"dead/{uuid4()}")
-        }
-
-    for page, answer in answers.items():
-        assert (answer.status_code, "Postgres is away" in answer.text) == (503, True), page
-        assert "<nav" in answer.text, "the frame stays"

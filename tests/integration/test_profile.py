@@ -6,10 +6,12 @@ from importlib.metadata import version
 import pytest
 from structlog.testing import capture_logs
 from support.handlers import PATH
-from support.harness import NewWorker
+from support.harness import Desk, NewWorker, good_request, told
 
 from worker.monitoring import log
 from worker.monitoring.profile import Profile, build_of, differences
+from worker.postgres.installation import database_of
+from worker.services import minute
 from worker.settings import Settings
 
 
@@ -18,14 +20,25 @@ def _talkative(settings: Settings) -> None:
     log.configure(settings.model_copy(update={"log_level": "info"}))
 
 
-async def test_what_a_worker_is_stands_in_its_first_line(new_worker: NewWorker, prefix: str) -> None:
+async def test_what_a_worker_is_stands_in_its_first_line_and_what_it_does_in_one_a_minute(
+    new_worker: NewWorker, desk: Desk, prefix: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(minute, "INTERVAL_SECONDS", 0.01)
     with capture_logs() as events:
         await new_worker(handler=PATH)
         await new_worker()
+        assert (await desk.ask(good_request())).status == "completed"
+        await told(events, "worker.minute", 1)
 
     started = [event for event in events if event["event"] == "worker.starting"]
     shown = [(one["prefix"], one["handler"], bool(one["handler_build"])) for one in started]
     assert shown == [(prefix, PATH, True), (prefix, "built-in", False)]
+    assert started[0]["settings_digest"] == started[1]["settings_digest"]
+    assert f"@{started[0]['database']}" in settings.database_url.get_secret_value()
+    assert database_of("postgresql://u:12/conspicuous@h/db") is None, "that may be a part of a password"
+    (done,) = [event for event in events if event["event"] == "request.completed"]
+    assert done["path"] in ("direct", "retried"), "whichever of the two had it"
+    assert done["took_ms"] >= 0 <= done["waited_ms"]
 
 
 def test_a_build_is_what_the_setting_says_or_is_made_of_package_and_file() -> None:

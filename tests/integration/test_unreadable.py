@@ -112,11 +112,16 @@ async def test_an_unreadable_message_is_a_dead_letter_that_says_why(
     assert (dead.reply_to, dead.timestamp) == (desk.reply_to, SENT)
     assert dead.delivery_mode == 2
     assert UUID(str(dead.message_id))
+    field = "request_id" if "request_id" in reason else None if "allowed" in reason else "(body)"
     assert events == [
         {
             "event": "request.unreadable",
             "log_level": "warning",
             "reason": reason + NOWHERE,
+            "field": field,
+            "app_id": None,
+            "routing_key": "create",
+            "bytes": len(body),
             "dead_letter": dead.message_id,
         }
     ]

@@ -330,10 +330,10 @@ def test_what_is_sealed_already_is_refused_with_its_path() -> None:
 
 
 def test_who_waits_for_an_answer_to_what_cannot_be_read_is_told_the_field() -> None:
-    for body, named in (
-        ({"id": str(ID)}, "request_id is required"),
-        (REQUEST | {"request_id": "17"}, "request_id must be a UUID of 36 characters"),
-        (b"nothing", "the body is not JSON"),
+    for body, named, field in (
+        ({"id": str(ID)}, "request_id is required", "request_id"),
+        (REQUEST | {"request_id": "17"}, "request_id must be a UUID of 36 characters", "request_id"),
+        (b"nothing", "the body is not JSON", "(body)"),
     ):
         made = read(body, reply_to="q", correlation_id="c-1")
         assert isinstance(made, Unreadable)
@@ -343,7 +343,7 @@ def test_who_waits_for_an_answer_to_what_cannot_be_read_is_told_the_field() -> N
         assert made.told.refusal.code is FailureCode.INVALID_REQUEST
         assert "request_id" in [error["field"] for error in made.told.refusal.errors or []]
         assert read(body, reply_to="q") == read(body, reply_to="q"), "the made-up id is stable"
-        assert read(body) == Unreadable(made.reason)
+        assert read(body) == Unreadable(made.reason, field=field)
 
 
 def test_a_dead_letter_keeps_where_it_came_from_and_no_credential() -> None:

@@ -30,6 +30,7 @@ class Mark(NamedTuple):
 
     at: float
     text: str
+    kind: str = "deploy"  # its class
 
 
 class Bar(NamedTuple):
@@ -68,8 +69,8 @@ def line(
     parts = [_grid(top, y, unit), _times(begin, end, x)]
     parts += [
         Markup(
-            '<g class="mark"><line x1="{x}" x2="{x}" y1="{top}" y2="{low}"/><title>{text}</title></g>'
-        ).format(x=f"{x(mark.at):.1f}", top=_TOP, low=HEIGHT - _BOTTOM, text=mark.text)
+            '<g class="mark {kind}"><line x1="{x}" x2="{x}" y1="{top}" y2="{low}"/><title>{text}</title></g>'
+        ).format(x=f"{x(mark.at):.1f}", top=_TOP, low=HEIGHT - _BOTTOM, text=mark.text, kind=mark.kind)
         for mark in marks
         if begin <= mark.at <= end
     ]

@@ -82,6 +82,15 @@ def away(server: str, why: str) -> Problem:
     )
 
 
+def not_in_time(why: str) -> Problem:
+    """Make the problem of a statement that Postgres has not done in time, or that somebody has ended."""
+    return Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        f"Postgres is there, but has not done this in time: {why}. The statement has changed nothing.",
+        title="Postgres has not done this in time", retry_after=5, kind="not-in-time",
+    )  # fmt: skip
+
+
 def lacks(right: Right) -> Problem:
     """Make the problem of somebody who lacks a right, which it names."""
     detail = f"You lack the right “{right.value}”: {GIVEN_BY[right]}. Nothing was done."

@@ -7,8 +7,8 @@ from typing import Any, TypeVar, cast
 
 import structlog
 
-from worker.console.problems import Problem, away
-from worker.errors import MigrationError, SettingsError, WorkerError
+from worker.console.problems import Problem, away, not_in_time
+from worker.errors import MigrationError, PostgresAway, PublishInterrupted, SettingsError, WorkerError
 from worker.postgres.database import Database, describe, is_transient
 from worker.postgres.looking import LookingDatabase
 from worker.postgres.migrate import require_current
@@ -130,11 +130,29 @@ def problem_of(error: Exception) -> Problem | None:
     if isinstance(error, Problem):
         return error
     library = type(error).__module__.partition(".")[0]
-    if library == "asyncpg":
-        return away("Postgres", describe(error)) if is_transient(error) else None
+    if library == "asyncpg" or isinstance(error, PostgresAway):
+        return _of_postgres(error)
+    if isinstance(error, PublishInterrupted):
+        return away("RabbitMQ", "it was lost, or did not confirm a message in time")
     if library == "aiormq" or (type(error) is Exception and is_lost(error)):  # how its library says it
         return away("RabbitMQ", words(error))
     return away("A server", words(error)) if isinstance(error, OSError) else None
+
+
+def _of_postgres(error: Exception) -> Problem | None:
+    match getattr(error, "sqlstate", None):
+        case "57014" if notes := getattr(error, "__notes__", None):
+            return not_in_time(str(notes[0]))  # who holds the lock that it waited for
+        case "57014":
+            said = str(error).splitlines()[0]
+            return not_in_time(f"{said}. Ask for less, as with a filter or a shorter time, or again")
+        case "55P03":
+            return not_in_time(
+                "another transaction holds a lock on what was asked for: `session-worker blockers` says who. "
+                "Ask again in a moment"
+            )
+        case _:
+            return away("Postgres", words(error)) if is_transient(error) else None
 
 
 def words(error: Exception) -> str:

@@ -68,7 +68,8 @@ class Incoming(NamedTuple):
         if request_id is None:
             return self.unreadable(refusal)
         if self.route.reply_to is None:
-            return Unreadable(f"{_with_fields(refusal)}; and it names no reply queue")
+            reason = f"{_with_fields(refusal)}; and it names no reply queue"
+            return Unreadable(reason, field=_first_field(refusal))
         return Cancellation(request_id=request_id, reason=None, route=self.route, invalid=refusal)
 
     def unrecorded(self, request_id: UUID, refusal: Refusal) -> Unrecorded:
@@ -80,11 +81,12 @@ class Incoming(NamedTuple):
         made up for it.
         """
         reason = f"{_with_fields(refusal)}; and no request id was found in it"
+        field = _first_field(refusal)
         if self.route.reply_to is None:
-            return Unreadable(reason)
+            return Unreadable(reason, field=field)
         missing = _error("request_id", "was not found: that of this answer is made from the message")
         answered = refusal._replace(reason=reason, errors=[*(refusal.errors or []), missing])
-        return Unreadable(reason, told=self.unrecorded(id_made_up(self.message.body), answered))
+        return Unreadable(reason, self.unrecorded(id_made_up(self.message.body), answered), field)
 
 
 def invalid_fields(error: ValidationError, reason: str = _NOT_VALID) -> Refusal:
@@ -111,11 +113,22 @@ def _error(field: str, reason: str) -> dict[str, str]:
     return {"field": field, "reason": reason}
 
 
+def _errors(refusal: Refusal) -> list[dict[str, str]]:
+    """Sorts what is wrong: with the request's id before all."""
+    return sorted(refusal.errors or [], key=lambda error: error["field"] != "request_id")
+
+
+def _first_field(refusal: Refusal) -> str | None:
+    errors = _errors(refusal)
+    return errors[0]["field"] if errors else None
+
+
 def _with_fields(refusal: Refusal) -> str:
-    """Adds the first of the fields to the reason that they are wrong for; the request's id before all."""
-    errors = sorted(refusal.errors or [], key=lambda error: error["field"] != "request_id")
+    """Adds the first of the fields to the reason that they are wrong for."""
     named = [
-        f"{error['field']} {error['reason']}" for error in errors if error["reason"] not in refusal.reason
+        f"{error['field']} {error['reason']}"
+        for error in _errors(refusal)
+        if error["reason"] not in refusal.reason
     ]
     which = f": {', '.join(named[:_MOST_NAMED])}" if named else ""
     return shortened(refusal.reason + which, LONGEST_REASON)

@@ -53,6 +53,8 @@ class Metrics:
         self.requests = counter(
             "worker_requests", "Requests finished, by status and code.", ["status", "code"]
         )
+        self.finished: dict[tuple[str, str | None], Counter] = {}
+        """The same, each by its status and code: to look up a series costs more than to count."""
         self.duplicates = counter(
             "worker_duplicates", "Deliveries of requests already known, by what was done.", ["kind"]
         )
@@ -158,9 +160,9 @@ class Metrics:
 
     def _begin_at_zero(self) -> None:
         """Make the series that are known: whoever asks how much one has risen leaves out its first value."""
-        self.requests.labels("completed", "")
+        self.finished["completed", None] = self.requests.labels("completed", "")
         for code in FailureCode:
-            self.requests.labels("failed", code.value)
+            self.finished["failed", code.value] = self.requests.labels("failed", code.value)
         for kind in ("answered_again", "in_progress", "conflict"):
             self.duplicates.labels(kind)
         for receipt in Receipt:

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import json
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,12 @@ class Profile(NamedTuple):
     @property
     def handler_name(self) -> str:
         return self.handler or BUILT_IN
+
+    @property
+    def settings_digest(self) -> str:
+        """Return what two workers have alike when these settings of theirs are the same."""
+        text = json.dumps(self.settings, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def profile_of(settings: Settings) -> Profile:

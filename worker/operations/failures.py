@@ -19,7 +19,7 @@ class Group(NamedTuple):
 
     code: str
     reason: str | None
-    place: str | None  # file:line function of the handler; None: it was not the handler
+    place: str | None  # as in `muting.Alike`
     build: str | None
     number: int
     first_at: datetime
@@ -27,13 +27,14 @@ class Group(NamedTuple):
     orgs: int
     example: UUID  # the last one
     parts: list[int]  # how many of them in each part of the time
+    mute: UUID | None  # of the group, while it is muted
 
 
 class Failures(NamedTuple):
     """The groups of the failures in a time, the largest first, and how far it was looked for them."""
 
-    groups: list[Group]
-    kinds: int  # groups there are, of which the largest are here
+    groups: list[Group]  # also those that are muted
+    kinds: int  # groups there are that are not, of which the largest are here
     looked: int
     cut: Mapping[str, datetime]  # by code ('': all): before this nothing was looked at, there may be more
 

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -17,8 +18,8 @@ from worker.postgres.sql import setup_query
 _RESERVED = ("public", "information_schema")
 _TABLES = (
     "answered_calls", "attempts", "audit", "count_changes", "dead_letters", "ended_workers", "installation",
-    "leases", "limits", "lines", "long_calls", "measures", "other_answers", "pauses", "request_counts",
-    "request_totals", "request_transitions", "requests", "retries", "rules", "schema_migrations",
+    "leases", "limits", "lines", "long_calls", "measures", "mutes", "other_answers", "pauses",
+    "request_counts", "request_totals", "request_transitions", "requests", "retries", "rules", "schema_migrations",
     "selection_items", "selections", "sessions", "workers", "works",
 )  # fmt: skip
 
@@ -39,6 +40,14 @@ class Places(NamedTuple):
     home_is_free: bool
     own: Place | None
     found: Place | None
+
+
+def database_of(url: str) -> str | None:
+    """Say which database a URL means, as `host:port/name`, and not who connects; None: it is not clear."""
+    parts = urlsplit(url)
+    if "@" in parts.path:
+        return None  # a password with a slash in it
+    return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def own_schema(prefix: str) -> str:

@@ -4,8 +4,9 @@ import ssl
 
 import asyncpg
 
+from worker.errors import PostgresAway
 from worker.monitoring.readiness import Readiness
-from worker.postgres.database import PART, Database
+from worker.postgres.database import PART, Database, describe
 from worker.postgres.sql import setup_query
 from worker.process.identity import new_identity
 
@@ -24,7 +25,10 @@ class LookingDatabase(Database):
         return None if reason == "starting" else reason
 
     async def call(self, query: str, *args: object, **_how: object) -> list[asyncpg.Record]:
-        return await self.once(query, *args)
+        try:
+            return await self.once(query, *args)
+        except OSError as error:  # of the network, which names no server
+            raise PostgresAway(error.errno, error.strerror or describe(error)) from error
 
     async def _prepare(self, connection: asyncpg.Connection) -> None:
         await super()._prepare(connection)

@@ -9,7 +9,7 @@ from uuid import UUID
 import structlog
 
 from worker.messages.dead_letters import bare_dead_letter_properties, dead_letter_properties
-from worker.messages.envelope import Message, response_properties
+from worker.messages.envelope import Message, property_text, response_properties
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.tally import Tally
 from worker.monitoring.tracing import Tracing
@@ -172,8 +172,11 @@ class Answering:
                 properties = bare_dead_letter_properties(self._where, self._me.version, now)
             outgoing.append(Outgoing(self._names.dead, "", message.body, properties))
             _log.warning(
-                "request.unreadable", reason=unreadable.reason[:_LONGEST], dead_letter=properties.message_id
-            )
+                "request.unreadable", reason=unreadable.reason[:_LONGEST], field=unreadable.field,
+                app_id=property_text(message.properties.app_id), routing_key=message.routing_key,
+                bytes=message.dropped.size if message.dropped else len(message.body),
+                dead_letter=properties.message_id,
+            )  # fmt: skip
         receipts = await self._dispatcher.publish(outgoing)
         stumbled_over = [index for index, receipt in enumerate(receipts) if receipt is Receipt.UNPUBLISHABLE]
         if stumbled_over:

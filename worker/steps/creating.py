@@ -8,6 +8,7 @@ import inspect
 from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from time import perf_counter
 from types import FrameType
 from typing import TypeVar
 
@@ -115,7 +116,7 @@ class HandlerCreation:
 
     async def create(self, works: Sequence[Work], slots: Slots) -> AsyncGenerator[list[Verdict], None]:
         """Yield the verdicts in groups, each as soon as it is there: a slow call holds up no other."""
-        now = self._now()
+        now, begun = self._now(), perf_counter()
         settled: list[Verdict] = []
         calls: dict[asyncio.Task[Verdict], Work] = {}
         for work in works:
@@ -124,7 +125,7 @@ class HandlerCreation:
             else:
                 slots.take()
                 slot = _Slot(self._turns, self._calls)
-                call = asyncio.create_task(self._call(work, slot))
+                call = asyncio.create_task(self._call(work, slot, begun))
                 call.add_done_callback(slot.free)
                 calls[call] = work
         slots.keep(0)  # the settled ones need no call
@@ -133,28 +134,28 @@ class HandlerCreation:
                 yield settled
             while calls:
                 done, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
-                yield [self._verdict_of(call, calls.pop(call)) for call in done]
+                yield [self._verdict_of(call, calls.pop(call), begun) for call in done]
         finally:
             await own_task.end(calls)
 
-    def _verdict_of(self, call: "asyncio.Task[Verdict]", work: Work) -> Verdict:
+    def _verdict_of(self, call: "asyncio.Task[Verdict]", work: Work, begun: float) -> Verdict:
         if call.cancelled():  # by the handler itself: the worker cancels calls at the end of a batch only
-            return self._failed(work, failure.raised(asyncio.CancelledError(), self._handler))
+            return self._failed(work, failure.raised(asyncio.CancelledError(), self._handler), begun)
         return call.result()
 
     async def drain(self) -> None:
         """Wait for the threads of calls that have taken too long."""
         await self._threads.drain()
 
-    async def _call(self, work: Work, slot: "_Slot") -> Verdict:
+    async def _call(self, work: Work, slot: "_Slot", begun: float) -> Verdict:
         try:
-            return await self._ask(work, slot)
+            return await self._ask(work, slot, begun)
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and own_task.is_being_cancelled():
                 raise  # the worker's own; anything else that a handler raises is a failed attempt
-            return self._failed(work, failure.raised(error, self._handler))
+            return self._failed(work, failure.raised(error, self._handler), begun)
 
-    async def _ask(self, work: Work, slot: "_Slot") -> Verdict:
+    async def _ask(self, work: Work, slot: "_Slot", begun: float) -> Verdict:
         assert work.request is not None  # noqa: S101 — only refused work has none
         remaining = self._timeout
         if work.deadline_at is not None:
@@ -190,7 +191,7 @@ class HandlerCreation:
             if not limit.expired():
                 raise  # the handler's own time-out, not this one
             why = failure.timed_out(error, self._handler, self._timeout, slot.frame())
-            return self._failed(work, why, judged=remaining >= self._timeout)
+            return self._failed(work, why, begun, judged=remaining >= self._timeout)
 
     async def _returned(self, request: CreateSessionRequest, context: Context, slot: "_Slot") -> Returned:
         """Call the handler: in the event loop, or, if it is a plain function, in a thread."""
@@ -204,11 +205,12 @@ class HandlerCreation:
         returned: Returned = given
         return returned
 
-    def _failed(self, work: Work, why: Failure, *, judged: bool = True) -> Verdict:
+    def _failed(self, work: Work, why: Failure, begun: float, *, judged: bool = True) -> Verdict:
         """Not judged: the request's own deadline ended the call, which says nothing of the handler."""
         _log.warning(
             "handler.failed", request_id=str(work.request_id), attempt=work.attempt, org_id=work.org_id,
             error=why.error_type, kind=why.kind, place=why.place, build=self._build,
+            took_ms=int((perf_counter() - begun) * 1000),
         )  # fmt: skip
         if judged:
             self._breaker.failed(work.request_id, why.error_type)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from time import time
 from typing import NamedTuple
 from uuid import UUID
 
@@ -34,8 +35,13 @@ class Finishing:
         self._line = put_off
         self._metrics = metrics
 
-    async def finish(self, verdicts: Sequence[Verdict], lease: int) -> list[Answer]:
-        """Store these verdicts; returns the answers to those that were stored."""
+    async def finish(
+        self, verdicts: Sequence[Verdict], lease: int, begun: float | None = None
+    ) -> list[Answer]:
+        """Store these verdicts; returns the answers to those that were stored.
+
+        `begun`: when the attempts began, in seconds since 1970; None: there was none.
+        """
         final: list[Completed | Failed] = []
         later: list[PutOff] = []
         for verdict in verdicts:
@@ -56,15 +62,15 @@ class Finishing:
         stored = await self._write(final)
         if lost := [verdict for verdict in lost if verdict.work.request_id in stored]:
             await self._line.note_attempts(lost)
-        answers += await self._answers(stored.values())
+        answers += await self._answers(stored.values(), begun)
         if len(stored) < len(final):
             missing = [verdict for verdict in final if verdict.work.request_id not in stored]
-            answers += await self._fenced_off(missing, lease)
+            answers += await self._fenced_off(missing, lease, begun)
         return answers
 
     async def finish_current(self, verdicts: Sequence[Failed]) -> list[Answer]:
         """Do the same for requests that others may work on: one that has moved on since is left alone."""
-        return await self._answers((await self._write(verdicts)).values())
+        return await self._answers((await self._write(verdicts)).values(), None)
 
     async def _write(self, verdicts: Sequence[Completed | Failed]) -> dict[UUID, _Stored]:
         """Store them; returns those that were stored. One that Postgres refuses fails instead."""
@@ -76,7 +82,9 @@ class Finishing:
 
         return await in_halves(verdicts, write, _refused_by_postgres)
 
-    async def _fenced_off(self, verdicts: Sequence[Completed | Failed], lease: int) -> list[Answer]:
+    async def _fenced_off(
+        self, verdicts: Sequence[Completed | Failed], lease: int, begun: float | None
+    ) -> list[Answer]:
         """Answer for rows that did not take their verdict. Either a try whose reply was lost has stored it
         before; or someone finished the request while this worker still held it; or another worker claimed
         it, and owns it now.
@@ -89,7 +97,7 @@ class Finishing:
         for verdict in verdicts:
             row = rows.get(verdict.work.request_id)
             if row is not None and row.finished and row.response == verdict.response:
-                answers.append(self._answer(_Stored(verdict, row.route)))
+                answers += await self._answers([_Stored(verdict, row.route)], begun)
             elif row is not None and _still_held(row, verdict.work, lease):
                 answers.append(stored_answer(row, since=verdict.work.since))
             else:
@@ -119,30 +127,34 @@ class Finishing:
             if _still_held(row, rest[row.request_id], lease)
         ]
 
-    async def _answers(self, stored: Iterable[_Stored]) -> list[Answer]:
+    async def _answers(self, stored: Iterable[_Stored], begun: float | None) -> list[Answer]:
+        took_ms = None if begun is None else int((time() - begun) * 1000)
         answers = []
         for one in stored:
             await rest()
-            answers.append(self._answer(one))
+            answers.append(self._answer(one, begun, took_ms))
         return answers
 
-    def _answer(self, stored: _Stored) -> Answer:
+    def _answer(self, stored: _Stored, begun: float | None, took_ms: int | None) -> Answer:
         verdict, work = stored.verdict, stored.verdict.work
-        request_id = str(work.request_id)
+        request_id, since = str(work.request_id), work.since
+        path = since.path if since else None
+        waited_ms = int((begun - since.at) * 1000) if begun and since else None
         match verdict:
             case Completed():
                 status, code = "completed", None
                 _log.info(
                     "request.completed", request_id=request_id, attempt=work.attempt,
-                    org_id=work.org_id, session_id=work.session_id,
+                    org_id=work.org_id, session_id=work.session_id, took_ms=took_ms,
+                    waited_ms=waited_ms, path=path,
                 )  # fmt: skip
             case Failed():
                 status, code = "failed", verdict.code.value
                 _log.info(
                     "request.failed", request_id=request_id, attempt=work.attempt,
-                    org_id=work.org_id, code=code,
+                    org_id=work.org_id, code=code, took_ms=took_ms, waited_ms=waited_ms, path=path,
                 )  # fmt: skip
-        self._metrics.requests.labels(status, code or "").inc()
+        self._metrics.finished[status, code].inc()
         return Answer(
             request_id=work.request_id,
             status=status,
@@ -150,7 +162,7 @@ class Finishing:
             body=verdict.response,
             message_id=request_id,
             route=stored.route,
-            since=work.since,
+            since=since,
         )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
 from itertools import zip_longest
+from time import time
 from typing import NamedTuple
 from uuid import UUID
 
@@ -143,6 +144,7 @@ class Pipeline:
         """
         if not works:
             return
+        begun = time()
         with (
             self._tracing.process(works, accepting) as processing,
             self._metrics.in_pieces("create") as creating,
@@ -156,7 +158,7 @@ class Pipeline:
                     await self._fail_point.reach(Gap.AFTER_CREATE)
                     await rest()
                     with self._metrics.timed("finish") as finishing:
-                        answers = await self._steps.finishing.finish(verdicts, lease)
+                        answers = await self._steps.finishing.finish(verdicts, lease, begun)
                     await self._fail_point.reach(Gap.AFTER_FINISH)
                     with self._metrics.timed("publish") as publishing:
                         await self._steps.answering.answer(answers)

@@ -81,6 +81,13 @@ class NewSelection(Change):
     begin: Annotated[bool, Field(description="begin at once; else `continue` does")] = False
 
 
+class NewMute(Change):
+    """A group of failures, named by one of them, and until when it is muted."""
+
+    like: UUID
+    until: Ahead
+
+
 class DeadFilter(Body):
     """Which dead letters are meant. All of them have to be meant in so many words."""
 

@@ -9,8 +9,9 @@ from worker.console.api.call import Ask, Call, Parameter
 from worker.console.api.models import listed, model, of, paged
 from worker.console.api.parameters import LIMIT, MOMENT, MOST, TEXT, next_page, number
 from worker.console.pages.responses import queues
-from worker.console.problems import Problem, not_found
+from worker.console.problems import not_found
 from worker.console.reading import plain, read, whole
+from worker.console.servers import problem_of
 from worker.operations import audit, counts, measures, overview, undelivered
 from worker.operations.audit import Entry
 from worker.operations.counts import Count
@@ -55,7 +56,9 @@ async def _health(ask: Ask) -> Mapping[str, Any]:
     try:
         found = await overview.workers(desk.database, desk.settings.lease_seconds)
         live = sum(each.lives for each in found)
-    except Problem as problem:
+    except Exception as error:
+        if (problem := problem_of(error)) is None:
+            raise
         trouble = problem.detail
     _, away = await queues(desk)
     return {

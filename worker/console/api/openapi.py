@@ -35,7 +35,7 @@ file; roles and rights are those of the console.
 
 A list is read on at the address in `next`, until that is null. What goes wrong is a problem (RFC 9457), \
 whose `type` is `{TYPES}` and a word that never changes: {", ".join(KINDS.values())}, \
-idempotency-key-missing, idempotency-key-reused, idempotency-key-in-use, token-in-address.
+idempotency-key-missing, idempotency-key-reused, idempotency-key-in-use, token-in-address, not-in-time.
 
 A change needs an `{HEADER}`: for a day, whoever asks again with the same key gets the same answer, and \
 nothing is done twice."""

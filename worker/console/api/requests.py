@@ -1,8 +1,7 @@
-"""Tells of requests: lists, what they have in common, one with its record and explanation, failures."""
+"""Tells of requests: lists, what they have in common, one with its record and explanation."""
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final
 from uuid import UUID
@@ -16,10 +15,9 @@ from worker.console.pages.request import broken, unknown
 from worker.console.problems import Problem, bad
 from worker.console.reading import plain, read
 from worker.messages.masking import shown
-from worker.operations import explaining, facets, failures, listing, search
+from worker.operations import explaining, facets, listing, search
 from worker.operations.explaining import Event
 from worker.operations.facets import KINDS, Facet, Histogram
-from worker.operations.failures import Group
 from worker.operations.listing import GoneError, Listed
 from worker.operations.promises import Violation
 from worker.operations.record import Record, body_of, find
@@ -27,8 +25,6 @@ from worker.operations.search import Match
 from worker.rabbitmq.topology import names_for
 
 _GROUP: Final = "requests"
-_USUAL: Final = "1d"
-_OF_FAILURES: Final = ("org", "code", "since", "until")
 
 
 async def _requests(ask: Ask) -> Mapping[str, Any]:
@@ -116,20 +112,6 @@ async def _record(ask: Ask) -> Record:
     return record
 
 
-async def _failures(ask: Ask) -> Mapping[str, Any]:
-    wanted = filter_of({"since": _USUAL, **ask.query})
-    since, until = wanted.since, wanted.until
-    if since is None:
-        raise bad("since: it is empty")
-    if until is not None and until <= since:
-        raise bad("until: it is not later than since: nothing can be found")
-    found = await failures.failures(ask.desk.database, since, until, org=wanted.org, code=wanted.code)
-    return {
-        "items": [each._asdict() for each in found.groups], "kinds": found.kinds, "looked_at": found.looked,
-        "nothing_looked_at_before": dict(found.cut), "since": since, "until": until,
-    }  # fmt: skip
-
-
 _LISTED = of("Request", Listed)
 _OPEN = dict[str, Any]
 _VALUE = model("FacetValue", {"name": str | None, "number": int})
@@ -192,14 +174,5 @@ CALLS: Final = (
         "Find requests and dead letters by an id of any kind, or its beginning", _search,
         listed("Matches", of("Match", Match), dead_letters=list[UUID]),
         query=(Parameter("id", TEXT, "an id of any kind, or its beginning"),),
-    ),
-    Call(
-        "/failures", Right.VIEW, "failures", "failures",
-        "Group what has failed by code, reason, place and build", _failures,
-        listed(
-            "Failures", of("FailureGroup", Group), kinds=int, looked_at=int,
-            nothing_looked_at_before=dict[str, datetime], since=datetime, until=datetime | None,
-        ),
-        query=tuple(each for each in FILTERS if each.name in _OF_FAILURES),
     ),
 )  # fmt: skip

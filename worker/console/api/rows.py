@@ -2,10 +2,20 @@
 
 from typing import Final
 
-from worker.console.api import dead_letters, keeping, looking, openapi, requests, selections, steering
+from worker.console.api import (
+    dead_letters,
+    failures,
+    keeping,
+    looking,
+    openapi,
+    requests,
+    selections,
+    steering,
+)
 
 _CALLS = (
-    *looking.CALLS, *requests.CALLS, *selections.CALLS, *dead_letters.CALLS, *steering.CALLS, *keeping.CALLS,
+    *looking.CALLS, *requests.CALLS, *failures.CALLS, *selections.CALLS, *dead_letters.CALLS, *steering.CALLS,
+    *keeping.CALLS,
 )  # fmt: skip
 _ROWS = tuple(call.row for call in _CALLS)
 API: Final = (openapi.served(_ROWS), *_ROWS)

@@ -12,7 +12,7 @@ from worker.console.pages.pausing import place_of
 from worker.console.problems import bad, conflict
 from worker.console.reading import ahead, org_of, plain, read
 from worker.operations import lines, steering
-from worker.operations.lines import Due, Line, Reason
+from worker.operations.lines import Due, LimitedBy, Line, Overall, Reason
 from worker.operations.steering import LimitOnRecord, limit_as_record, pause_as_record
 from worker.rules import NO_ORG, Limit, PauseScope, Scope, limit_of
 
@@ -21,11 +21,11 @@ _LINES: Final = 50
 
 
 async def _waiting(ask: Ask) -> Mapping[str, Any]:
-    found = await lines.look(ask.desk.database, _LINES)
+    found = await lines.look(ask.desk.database, _LINES, ask.desk.settings.lease_seconds)
     return {
         "due": found.due._asdict(), "reasons": [each._asdict() for each in found.reasons],
         "items": [{**each._asdict(), "limit": each.limit._asdict()} for each in found.lines],
-        "lines": found.number,
+        "overall": {**found.overall._asdict(), "limited_by": found.overall.limited_by}, "lines": found.number,
     }  # fmt: skip
 
 
@@ -114,6 +114,7 @@ CALLS: Final = (
         listed(
             "Waiting", of("Line", Line, limit=model("Limit", _LIMIT)), due=of("Due", Due),
             reasons=list[of("WaitReason", Reason)], lines=int,  # type: ignore[misc]  # a type
+            overall=of("Overall", Overall, limited_by=LimitedBy | None),
         ),
     ),
     Call(

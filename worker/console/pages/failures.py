@@ -13,6 +13,7 @@ from worker.console.filtering import filter_of
 from worker.console.problems import bad
 from worker.console.render import page
 from worker.operations import failures as operation
+from worker.operations import muting
 from worker.operations.failures import Group
 from worker.operations.filters import CODES
 
@@ -24,7 +25,7 @@ _TAKEN = ("org", "code", "since", "until")
 async def failures(request: Request) -> Response:
     """Show the groups of what failed in a time."""
     desk = desk_of(request)
-    texts = typed(request.query_params)
+    texts = typed(request.query_params, "done")
     if other := [name for name in texts if name not in _TAKEN]:
         raise bad(f"{other[0]}: failures are found by {', '.join(_TAKEN)}, and requests by all filters")
     texts.setdefault("since", _USUAL)
@@ -34,10 +35,16 @@ async def failures(request: Request) -> Response:
     if until is not None and until <= since:
         raise bad("until: it is not later than since: nothing can be found")
     found = await operation.failures(desk.database, since, until, org=wanted.org, code=wanted.code)
+    muted = {each.mute: each.number for each in found.groups if each.mute}
     return page(
         request, "failures.html",
         found=found, texts=texts, given=fields_of(texts), since=since, until=until, most=operation.LOOKED_AT,
-        groups=[(group, query_string(texts, **_of(group)), _line(group)) for group in found.groups],
+        mutes=[(each, muted.get(each.id, 0)) for each in await muting.mutes(desk.database)],
+        groups=[
+            (group, query_string(texts, **_of(group)), _line(group))
+            for group in found.groups
+            if not group.mute
+        ],
         link=lambda **changes: query_string(texts, **changes), periods=PERIODS, codes=CODES,
     )  # fmt: skip
 

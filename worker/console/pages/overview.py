@@ -13,9 +13,11 @@ from worker.console import charts
 from worker.console.charts import Mark, Series
 from worker.console.context import Desk, desk_of
 from worker.console.problems import bad
-from worker.console.render import page
+from worker.console.render import cut, page
 from worker.console.servers import problem_of
-from worker.operations import measures
+from worker.operations import interventions, lines, measures
+from worker.operations.interventions import Intervention
+from worker.operations.lines import Overall
 from worker.operations.measures import Deploy, Measure, Step
 
 _REFRESH_SECONDS = 10  # as often as a row of the course is written
@@ -26,6 +28,7 @@ _SHARED_SECONDS = 4.0
 _NOW = timedelta(minutes=1)  # what comes and goes in a second is of the last minute
 _HOUR = timedelta(hours=1)
 _SPARE = timedelta(seconds=30)  # before: a rate is of two rows
+_MARKS = (("deploy", "a new build"), ("pause", "paused or resumed"), ("limit", "another limit"))
 
 
 class Chart(NamedTuple):
@@ -41,6 +44,7 @@ class Now(NamedTuple):
 
     step: Step | None
     newest: Measure | None
+    overall: Overall
 
 
 class Course(NamedTuple):
@@ -80,27 +84,33 @@ def _hours(request: Request) -> int:
 
 async def _now(desk: Desk) -> Now:
     rows = await measures.measures(desk.database, desk.now - _NOW - _SPARE)
+    overall = await lines.overall(desk.database, desk.settings.lease_seconds)
     step = measures.steps(rows, desk.now - _NOW, desk.now, 1)[0]
     if rows and (desk.now - rows[-1].at).total_seconds() < measures.FRESH_SECONDS:
-        return Now(step, rows[-1])
-    return Now(None, await measures.newest(desk.database))
+        return Now(step, rows[-1], overall)
+    return Now(None, await measures.newest(desk.database), overall)
 
 
 async def _course(desk: Desk, span: timedelta) -> Course:
     rows = await measures.measures(desk.database, desk.now - max(span, _HOUR) - _SPARE)
     begin = desk.now - span
+    done = await interventions.interventions(desk.database, begin, desk.now)
     hour = measures.steps(rows, desk.now - _HOUR, desk.now, 1)[0]
     return Course(
         last_hour=round((hour.received or 0) * hour.seconds),
         charts=_charts(
             measures.steps(rows, begin, desk.now, _STEPS),
             [each for each in measures.deploys(rows) if each.at > begin],
+            done,
         ),
     )
 
 
-def _charts(steps: Sequence[Step], deploys: Sequence[Deploy]) -> list[Chart]:
+def _charts(steps: Sequence[Step], deploys: Sequence[Deploy], done: Sequence[Intervention]) -> list[Chart]:
     marks = [Mark(each.at.timestamp(), f"first seen: {each.build}") for each in deploys]
+    marks += [Mark(each.at.timestamp(), cut(each.words), each.kind) for each in done]
+    kinds = {mark.kind for mark in marks}
+    told = [(kind, words) for kind, words in _MARKS if kind in kinds]
     begin, end = steps[0].at.timestamp(), steps[-1].at.timestamp()
 
     def chart(title: str, unit: str, *lines: tuple[str, str, list[float | None]]) -> Chart:
@@ -108,7 +118,7 @@ def _charts(steps: Sequence[Step], deploys: Sequence[Deploy]) -> list[Chart]:
         series = [Series(kind, list(zip(times, values, strict=True))) for kind, _, values in lines]
         drawn = charts.line(series, marks, title=title, unit=unit, begin=begin, end=end)
         keys = [(kind, words) for kind, words, _ in lines]
-        return Chart(title, drawn, [*keys, ("deploy", "a new build")] if marks else keys)
+        return Chart(title, drawn, [*keys, *told])
 
     return [
         chart(

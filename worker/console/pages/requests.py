@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from http import HTTPStatus
 from typing import Final
+from uuid import UUID
 
 from markupsafe import Markup
 from starlette.requests import Request
@@ -73,22 +74,28 @@ async def export(request: Request) -> Response:
     if form not in _FILES:
         raise bad(f"format: {form[:100]!r} is none of {', '.join(_FILES)}")
     media, write = _FILES[form]
-    database = desk.database  # while it can still be said that it is away
+    chosen = selections.matching(desk.database, wanted)
+    first = await anext(chosen)  # while a problem can be told
     head = spreadsheet.lines([Listed._fields]) if form == "csv" else ""
     return StreamingResponse(
-        _written(database, wanted, head, write),
+        _written(desk.database, head, first, chosen, write),
         media_type=f"{media}; charset=utf-8",
         headers={"content-disposition": f'attachment; filename="requests.{form}"'},
     )
 
 
 async def _written(
-    database: Database, wanted: Filter, head: str, write: Callable[[Sequence[Listed]], str]
+    database: Database,
+    head: str,
+    ids: Sequence[UUID] | None,
+    more: AsyncIterator[Sequence[UUID]],
+    write: Callable[[Sequence[Listed]], str],
 ) -> AsyncIterator[str]:
     yield head
-    async for ids in selections.matching(database, wanted):
+    while ids is not None:
         for start in range(0, len(ids), _WRITTEN_AT_ONCE):
             yield write(await listing.listed(database, ids[start : start + _WRITTEN_AT_ONCE]))
+        ids = await anext(more, None)
 
 
 def _chart(seen: facets.Histogram | None) -> Markup | None:

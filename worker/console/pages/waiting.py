@@ -43,7 +43,9 @@ async def waiting(request: Request) -> Response:
     """Show what is due, what is held back and whose it is, and by which rules."""
     desk = desk_of(request)
     seconds = 0 if "done" in request.query_params else _FRESH_SECONDS  # who has changed something sees it
-    found = await desk.shared("lines", seconds, lambda: lines.look(desk.database, SHOWN))
+    found = await desk.shared(
+        "lines", seconds, lambda: lines.look(desk.database, SHOWN, desk.settings.lease_seconds)
+    )
     limits = await desk.shared("limits", seconds, lambda: steering.limits(desk.database))
     pauses = await steering.pauses(desk.database)
     return page(

@@ -14,7 +14,8 @@ begin
     'other_answers', 'lines', 'limits', 'limits_in_force', 'pauses', 'rules', 'waiting_requests',
     'count_changes', 'request_counts', 'request_totals', 'unfolded_changes', 'listed_requests',
     'audit', 'selections', 'selection_items', 'retries', 'retries_noted',
-    'dead_letters', 'measures', 'works', 'ended_workers', 'known_workers', 'answered_calls', 'long_calls'
+    'dead_letters', 'measures', 'works', 'ended_workers', 'known_workers', 'answered_calls', 'long_calls',
+    'mutes'
   ] loop
     if no_more then
       execute format('revoke all on %I.%I from %I', here, existing, worker);
@@ -31,6 +32,7 @@ begin
   execute format('grant insert on %I.retries to %I', here, worker);
   execute format('grant insert, update, delete on %I.works, %I.long_calls to %I', here, here, worker);
   execute format('grant insert, update, delete on %I.answered_calls to %I', here, worker);
+  execute format('grant insert, update, delete on %I.mutes to %I', here, worker);
   execute format('grant execute on function %I.retire_audit(interval, integer) to %I', here, worker);
   execute format('grant insert, delete on %I.dead_letters to %I', here, worker);
   execute format(

@@ -190,7 +190,8 @@ group by 1 having sum(number) > 0 order by 2 desc, 1 limit $2::integer
 
 -- name: failures
 -- What the last failures in a time have in common: of each of these codes ($1), or of an organisation ($2), $5 at most
--- are looked at. `parts`: in which of $6 parts of the time between $3 and $8 each of a group was received.
+-- are looked at. `parts`: in which of $6 parts of the time between $3 and $8 each of a group was received. The $7 largest
+-- groups, and as many of those that are muted; `kinds`: how many there are that are not.
 with looked as materialized (
   select f.* from unnest($1::text[]) as wanted (code)
   cross join lateral (
@@ -223,13 +224,74 @@ with looked as materialized (
     code, reason, place, nullif(build, '') as build, count(*) as number, min(received_at) as first_at,
     max(received_at) as last_at, count(distinct org_id) as orgs,
     (array_agg(request_id order by received_at desc))[1] as example, array_agg(part) as parts,
-    count(*) over () as kinds, sum(count(*)) over (partition by code)::bigint as of_code,
+    sum(count(*)) over (partition by code)::bigint as of_code,
     min(min(received_at)) over (partition by code) as code_reached
   from told group by 1, 2, 3, 4
+), ranked as (
+  select
+    g.*, m.id as mute, count(*) filter (where m.id is null) over () as kinds,
+    row_number() over (partition by m.id is null order by g.number desc, g.last_at desc, g.code, g.reason) as rank
+  from grouped g left join mutes m on m.ends_at > now() and m.code = g.code
+    and (m.reason, m.place, m.build) is not distinct from (g.reason, g.place, g.build)
 )
-select (select count(*) from looked) as looked, (select min(received_at) from looked) as reached, grouped.*
-from (select) as once left join grouped on true
-order by number desc, last_at desc, code, reason limit $7::integer
+select (select count(*) from looked) as looked, (select min(received_at) from looked) as reached, ranked.*
+from (select) as once left join ranked on rank <= $7::integer
+order by number desc, last_at desc, code, reason
+
+-- Of mutes.
+
+-- name: group_of
+-- What a failure has in common with others of its group, as `failures` groups them. No row: it has not failed.
+select
+  r.error_code as code, coalesce(a.reason, left(r.response::json ->> 'error', 500)) as reason, a.place,
+  nullif(w.handler_build, '') as build
+from requests r
+left join lateral (
+  select reason, place, worker from attempts where request_id = r.request_id order by attempt desc limit 1
+) as a on true
+left join workers w on w.id = coalesce(a.worker, r.worker)
+where r.request_id = $1 and r.error_code is not null
+
+-- name: mute
+-- Mutes a group of failures, in the place of a mute that is there; does nothing where the end is past. $8: its end; $9:
+-- or how long it lasts. Mutes that have ended are cleared away.
+with given as (
+  select coalesce(now() + $9::interval, $8::timestamptz) as ends_at
+), old as (
+  select id from mutes where ends_at <= now() and id <> $1::uuid for update skip locked
+), gone as (
+  delete from mutes using old where mutes.id = old.id
+), made as (
+  insert into mutes (id, code, reason, place, build, why, muted_by, ends_at)
+  select $1, $2::text, $3::text, $4::text, $5::text, $6::text, $7::text, ends_at from given where ends_at > now()
+  on conflict (id) do update set
+    why = excluded.why, muted_by = excluded.muted_by, muted_at = now(), ends_at = excluded.ends_at
+  returning *
+), noted as (
+  insert into audit (who, action, reason, about)
+  select
+    muted_by, 'failures.mute', why,
+    jsonb_build_object('code', code, 'of', reason, 'place', place, 'build', build, 'until', ends_at)
+  from made
+)
+select id, code, reason, place, build, why, muted_by, muted_at, ends_at from made
+
+-- name: unmute
+with ended as (
+  delete from mutes where id = $1::uuid
+  returning id, code, reason, place, build, why, muted_by, muted_at, ends_at, ends_at > now() as held
+), noted as (
+  insert into audit (who, action, reason, about)
+  select
+    $2::text, 'failures.unmute', $3::text,
+    jsonb_build_object('code', code, 'of', reason, 'place', place, 'build', build, 'muted_by', muted_by)
+  from ended where held
+)
+select * from ended
+
+-- name: mutes
+select id, code, reason, place, build, why, muted_by, muted_at, ends_at from mutes where ends_at > now()
+order by ends_at, id
 
 -- name: counts
 -- How many there are: of all (null), or of one organisation.
@@ -406,6 +468,7 @@ select
   coalesce(extract(epoch from now() - its.first), 0)::double precision as oldest_seconds,
   of_it.weight / (awake.weight + case when l.asleep_until is null then 0 else of_it.weight end) as share,
   l.asleep_for, nullif(l.asleep_until, 'infinity') as asleep_until,
+  (select waits_for from requests where waits_in = line.org_id order by begins_at limit 1) as waits_for,
   exists (
     select from pauses p where p.scope = 'org' and p.name = line.org_id and coalesce(p.ends_at > now(), true)
   ) as paused,
@@ -419,6 +482,37 @@ cross join lateral (
   from (select begins_at from requests where waits_in = line.org_id order by begins_at limit $2::integer) as first_ones
 ) as its
 order by waiting desc, line.org_id
+
+-- name: overall
+-- What holds back all that waits: a pause or a limit of all together; and the workers that live and are not paused, with
+-- the calls of their handlers that run and may run, as they told with their last signs of life.
+select
+  case
+    when exists (select from pauses where scope = 'all' and coalesce(ends_at > now(), true)) then 'paused'
+    when whole.rate is not null and tokens(whole.rate, whole.burst, rules.full_at) < 1 then 'rate'
+    when whole.running is not null and whole.running <= (
+      select count(*) from requests where runs_in is not null
+    ) then 'running'
+  end as held_by,
+  crew.workers, crew.calls, crew.most_calls, crew.full_up
+from rules
+left join limits_in_force whole on whole.scope = 'all'
+cross join (
+  select
+    count(*) as workers, coalesce(sum((w.load ->> 'running')::integer), 0) as calls,
+    coalesce(sum((w.load ->> 'limit')::integer), 0) as most_calls,
+    coalesce(bool_and(
+      (w.load ->> 'running')::integer >= (w.load ->> 'limit')::integer
+      or (w.load ->> 'full_seconds')::double precision > 0
+    ), false) as full_up
+  from workers w
+  where w.heartbeat > now() - make_interval(
+      secs => coalesce((w.settings ->> 'lease_seconds')::double precision, $1) / 2
+    ) and not exists (
+      select from pauses p
+      where p.scope = 'worker' and p.name = w.id::text and coalesce(p.ends_at > now(), true)
+    )
+) as crew
 
 -- Of the audit.
 
@@ -434,6 +528,12 @@ where coalesce(about ->> 'org' = $1::text, $1 is null) and coalesce(who = $2::te
   and coalesce(at >= $3::timestamptz, true) and coalesce(at < $4::timestamptz, true)
   and coalesce(number < $5::bigint, true) and coalesce(starts_with(action, $7::text), $7 is null)
 order by number desc limit $6
+
+-- name: interventions
+-- The newest of these actions since then.
+select at, who, action, reason, about from audit
+where at >= $1::timestamptz and action = any ($2::text[])
+order by at desc limit $3::integer
 
 -- name: retire_audit
 select retire_audit(make_interval(secs => $1), $2) as gone
