@@ -103,6 +103,7 @@ def _guarded(row: Route) -> Endpoint:
         response = await _answer(row, request)
         if row.methods != GET:
             console.servers.forget()
+            console.checkup.soon()
         if cookie is not None and "set-cookie" not in response.headers:
             console.doorkeeper.set_cookie(request, response, cookie)
         return response
