@@ -125,15 +125,16 @@ async def _received(console: Console, request: Request) -> tuple[Desk, str | Non
     """Make the desk of a request, with whoever asks, and the cookie by which their session goes on."""
     desk = Desk(
         settings=console.settings, servers=console.servers, works=console.works,
-        long_works=console.long_works, checkup=console.checkup, now=_now(), environment=console.environment,
-        doorkeeper=console.doorkeeper, somebody=None,
+        long_works=console.long_works, checkup=console.checkup, arrived=(now := _now()), now=now,
+        environment=console.environment, doorkeeper=console.doorkeeper, somebody=None,
     )  # fmt: skip
     request.state.desk = desk  # for the page of a problem in what follows
     look = console.doorkeeper.program if _is_api(request) else console.doorkeeper.look
-    seen = look(request, desk.now.timestamp())
+    seen = look(request, desk.arrived.timestamp())
     desk = request.state.desk = replace(desk, somebody=seen.who)
     if seen.who is not None:
         await console.servers.asked()
+        desk = request.state.desk = replace(desk, now=await console.servers.time_there(_now()))
     if seen.who is not None and not _is_api(request):
         request.state.top = await topbar.look(desk)
     return desk, seen.cookie
@@ -231,8 +232,6 @@ async def _told(request: Request, problem: Exception) -> Response:
     return response
 
 
-def _as_json(problem: Problem) -> Response:
-    text = json.dumps(problem.document, ensure_ascii=False)
 def _came_from(request: Request) -> str | None:
     """Return the address of the console's page that led here, if there was one: with what was typed there."""
     came = urlsplit(request.headers.get("referer", ""))
@@ -250,6 +249,8 @@ def _without(request: Request, problem: Problem) -> tuple[str, str] | None:
     return (field, f"{request.url.path}?{urlencode(rest)}") if len(rest) < len(fields) else None
 
 
+def _as_json(problem: Problem) -> Response:
+    text = json.dumps(problem.document, ensure_ascii=False)
     return Response(text, problem.status, media_type="application/problem+json")
 
 

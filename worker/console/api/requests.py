@@ -58,7 +58,7 @@ async def _explored(ask: Ask, look: Any) -> Any:  # noqa: ANN401 — what `look`
     if which.limit > MOST:
         raise bad(f"limit: a page has {MOST} at most")
     try:
-        return await look(ask.desk.database, filter_of(ask.query), which)
+        return await look(ask.desk.database, filter_of(ask.query, ask.desk.now), which)
     except GoneError as error:
         raise Problem(HTTPStatus.GONE, f"{error}: go back to the first page.") from None
 
@@ -117,13 +117,15 @@ async def _record(ask: Ask) -> Record:
 
 
 async def _failures(ask: Ask) -> Mapping[str, Any]:
-    wanted = filter_of({"since": _USUAL, **ask.query})
+    wanted = filter_of({"since": _USUAL, **ask.query}, ask.desk.now)
     since, until = wanted.since, wanted.until
     if since is None:
         raise bad("since: it is empty")
     if until is not None and until <= since:
         raise bad("until: it is not later than since: nothing can be found")
-    found = await failures.failures(ask.desk.database, since, until, org=wanted.org, code=wanted.code)
+    found = await failures.failures(
+        ask.desk.database, since, until, org=wanted.org, code=wanted.code, now=ask.desk.now
+    )
     return {
         "items": [each._asdict() for each in found.groups], "kinds": found.kinds, "looked_at": found.looked,
         "nothing_looked_at_before": dict(found.cut), "since": since, "until": until,

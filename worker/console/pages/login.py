@@ -21,7 +21,7 @@ async def log_in(request: Request) -> Response:
     """Begin a session for whoever has a token."""
     form, desk = await form_of(request), desk_of(request)
     try:
-        cookie = desk.doorkeeper.log_in(request, form.get("token", ""), desk.now.timestamp())
+        cookie = desk.doorkeeper.log_in(request, form.get("token", ""), desk.arrived.timestamp())
     except Problem as problem:
         response = _page(request, problem.detail, problem.status)
         response.headers["Retry-After"] = str(problem.retry_after)
