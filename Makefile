@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-pythons check lint format generate release bench lock clean
+.PHONY: help demo up test test-pythons check lint format generate pictures release bench lock clean
 
 BIN := .venv/bin
 # Without other programs' packages.
@@ -50,6 +50,9 @@ format: .venv/dev ## lay the code out, and mend what ruff can mend by itself
 
 generate: .venv/dev ## write what is made from the code: JSON Schemas, AsyncAPI, OpenAPI, settings.md
 	@PYTHONPATH=tests $(BIN)/python tests/support/contract/documents.py
+
+pictures: .venv/dev ## take the pictures of the console anew, for docs/console.md
+	@PYTHONPATH=tests $(BIN)/python tests/support/pictures.py
 
 # make release VERSION=1.2.3, or with DRY_RUN=1 to see what would stop it.
 release: .venv/dev ## check, build and tag a version (VERSION=1.2.3, DRY_RUN=1); uploads nothing
