@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -14,6 +14,8 @@ from support.planted import Planted, plant
 from support.sealed import put_dead_letter, ring
 
 Say = Callable[[str], str]
+Some = dict[str, Any]
+Rows = tuple[tuple[Any, ...], ...]
 
 _ORGS = ("acme", "globex", "initech", "umbrella", "hooli", "stark-industries")
 _FAILURES = (
@@ -33,6 +35,7 @@ select
   id, $1, 'x', '{}', 'ts_' || id, $1, $2, now() - $3::interval, now() - $3::interval
 from (select gen_random_uuid() as id from generate_series(1, $4::integer)) as them
 """
+_LINE = "insert into lines (org_id, asleep_until, asleep_for) values ($1, $2, $3)"
 _PUT_OFF = """
 insert into requests (
   request_id, status, attempt, org_id, fingerprint, body, session_id, worker, started_at, due_at, received_at
@@ -152,13 +155,8 @@ async def _lines(db: asyncpg.Connection, say: Say, worker: UUID) -> None:
         ("globex", "paused", timedelta(minutes=11), 58, "paused"),
     ):
         await db.execute(_IN_LINE, say(org), reason, ago, number)
-        until = now_and(timedelta(seconds=3)) if asleep else None
-        await db.execute(
-            "insert into lines (org_id, asleep_until, asleep_for) values ($1, $2, $3)",
-            say(org),
-            until,
-            asleep,
-        )
+        until = datetime.now(UTC) + timedelta(seconds=3) if asleep else None
+        await db.execute(_LINE, say(org), until, asleep)
     await db.execute(_PUT_OFF, say("initech"), worker)
     await db.execute(_PAUSE, say("globex"), say("they move their rooms"), say("omar@ops"))
     for scope, org, running, rate, burst, weight, why in (
@@ -167,20 +165,9 @@ async def _lines(db: asyncpg.Connection, say: Say, worker: UUID) -> None:
         ("each", "", 50, None, None, None, "nobody takes all calls"),
     ):
         await db.execute(
-            _LIMIT,
-            scope,
-            say(org) if org else "",
-            running,
-            rate,
-            burst,
-            weight,
-            say(why),
+            _LIMIT, scope, say(org) if org else "", running, rate, burst, weight, say(why),
             say("anna via console"),
-        )
-
-
-def now_and(later: timedelta) -> datetime:
-    return datetime.now(UTC) + later
+        )  # fmt: skip
 
 
 def _request(say: Say, number: int, now: datetime, workers: list[UUID]) -> Planted:
@@ -241,126 +228,43 @@ async def _measures(db: asyncpg.Connection, say: Say, now: datetime) -> None:
 async def _done(db: asyncpg.Connection, say: Say) -> str:
     """Note what operators have done; returns the id of a work."""
     anna, omar = say("anna via console"), say("omar@ops")
-    some = {"org": say("initech"), "code": "attempts_exhausted", "since": say("2026-11-25T11:00:00+00:00")}
-    for key, action, chosen_by, options, who, why, ago, state, chosen, done, failed in (
-        ("7f3a09c2", "retry", some, {}, anna, "rooms are back", 4, "stopped", 789, 610, 5),
-        (
-            "19c0aa41",
-            "resend",
-            {"response": "unroutable"},
-            {"to": say("acme.replies")},
-            omar,
-            "they moved",
-            31,
-            "done",
-            44,
-            42,
-            0,
-        ),
-        (
-            "c3d1e508",
-            "cancel",
-            {"org": say("umbrella"), "status": "waiting"},
-            {},
-            anna,
-            "a flood",
-            55,
-            "done",
-            5210,
-            5208,
-            0,
-        ),
-    ):
+    failed: Some = {"org": say("initech"), "code": "attempts_exhausted", "since": say("2026-11-25T11:00:00")}
+    flood: Some = {"org": say("umbrella"), "status": "waiting"}
+    lost: Some = {"response": "unroutable"}
+    selections: Rows = (
+        ("7f3a09c2", "retry", failed, {}, anna, "rooms are back", 4, "stopped", 789, 610, 5),
+        ("19c0aa41", "resend", lost, {"to": say("acme.replies")}, omar, "they moved", 31, "done", 44, 42, 0),
+        ("c3d1e508", "cancel", flood, {}, anna, "a flood", 55, "done", 5210, 5208, 0),
+    )  # fmt: skip
+    for key, action, by, options, who, why, ago, *numbers in selections:
         await db.execute(
-            _SELECTION, key, action, json.dumps(chosen_by), json.dumps(options), who, say(why),
-            timedelta(minutes=ago), state, chosen, done, failed,
+            _SELECTION, key, action, json.dumps(by), json.dumps(options), who, say(why),
+            timedelta(minutes=ago), *numbers,
         )  # fmt: skip
-    for minutes, who, action, why, about, touched in (
-        (
-            55,
-            anna,
-            "requests.cancel",
-            "a flood",
-            {"selection": "c3d1e508", "chosen_by": {"org": say("umbrella"), "status": "waiting"}},
-            5210,
-        ),
-        (
-            31,
-            omar,
-            "requests.resend",
-            "they moved",
-            {"selection": "19c0aa41", "chosen_by": {"response": "unroutable"}},
-            44,
-        ),
-        (
-            26,
-            anna,
-            "limits.set",
-            "a flood on Tuesday",
-            {"scope": "org", "org": say("acme"), "rate": 20, "burst": 40},
-            1,
-        ),
+    changes: Rows = (
+        (55, anna, "requests.cancel", "a flood", {"selection": "c3d1e508", "chosen_by": flood}, 5210),
+        (31, omar, "requests.resend", "they moved", {"selection": "19c0aa41", "chosen_by": lost}, 44),
+        (26, anna, "limits.set", "a flood", {"scope": "org", "org": say("acme"), "rate": 20}, 1),
         (12, omar, "pause", "they move their rooms", {"scope": "org", "org": say("globex")}, 1),
-        (4, anna, "requests.retry", "rooms are back", {"selection": "7f3a09c2", "chosen_by": some}, 789),
+        (4, anna, "requests.retry", "rooms are back", {"selection": "7f3a09c2", "chosen_by": failed}, 789),
         (3, anna, "selections.stop", "too fast for them", {"selection": "7f3a09c2"}, 184),
-        (
-            2,
-            anna,
-            "dead.replay (begun)",
-            "billing 2.1 has the wrong name",
-            {"work": "5e0fd1a7", "rate": 50},
-            120,
-        ),
-    ):
-        await db.execute(
-            _AUDIT, timedelta(minutes=minutes), who, action, say(why), json.dumps(about), touched
-        )
-    for key, kind, options, why, ago, state, trouble, progress in (
-        (
-            "5e0fd1a7",
-            "dead.replay",
-            {"edits": [["rename", say("id=request_id")]], "rate": 50},
-            "billing 2.1 has the wrong name",
-            2,
-            "running",
-            None,
-            {"done": 74, "of": 120, "left": {}},
-        ),
-        (
-            "a81b2c3d",
-            "retention.run",
-            {"older_seconds": 2592000, "rate": 1000},
-            "the disk is full",
-            1440,
-            "done",
-            None,
-            {"done": 18200, "of": 18200, "looked": 18200},
-        ),
-        (
-            "0d4e7712",
-            "keys.reseal",
-            {"old": say("k0"), "new": "k1", "rate": 500},
-            "k0 was in a log",
-            2880,
-            "failed",
-            "the role worker does not own the tables",
-            {"done": 0, "looked": 0},
-        ),
-        (
-            "b5510f9e",
-            "keys.count",
-            {},
-            "before k1 goes",
-            30,
-            "done",
-            None,
-            {"looked": 400, "rows": [["k1", "sessions", 311], ["k2", "finished", 89]]},
-        ),
-    ):
+        (2, anna, "dead.replay (begun)", "billing 2.1", {"work": "5e0fd1a7", "rate": 50}, 120),
+    )  # fmt: skip
+    for ago, who, action, why, about, touched in changes:
+        await db.execute(_AUDIT, timedelta(minutes=ago), who, action, say(why), json.dumps(about), touched)
+    edits: Some = {"edits": [["rename", say("id=request_id")]], "rate": 50}
+    months, new_key = {"older_seconds": 2_592_000, "rate": 1000}, {"old": say("k0"), "new": "k1"}
+    not_mine, rows = say("worker does not own the tables"), [["k1", "sessions", 311], ["k2", "finished", 89]]
+    works: Rows = (
+        ("5e0fd1a7", "dead.replay", edits, "billing 2.1", 2, "running", None, {"done": 74, "of": 120}),
+        ("a81b2c3d", "retention.run", months, "disk full", 1440, "done", None, {"done": 18200, "of": 18200}),
+        ("0d4e7712", "keys.reseal", new_key, "k0 was in a log", 2880, "failed", not_mine, {"done": 0}),
+        ("b5510f9e", "keys.count", {}, "before k1 goes", 30, "done", None, {"looked": 400, "rows": rows}),
+    )  # fmt: skip
+    for key, kind, options, why, ago, state, trouble, progress in works:
         runner, ended = (uuid4(), None) if state == "running" else (None, datetime.now(UTC))
         await db.execute(
             _WORK, key, kind, json.dumps(options), anna, say(why), timedelta(minutes=ago), state, runner,
-            ended,
-            say(trouble) if trouble else None, json.dumps(progress),
+            ended, trouble, json.dumps(progress),
         )  # fmt: skip
     return "5e0fd1a7"
