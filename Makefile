@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-pythons check lint format generate man release bench lock clean
+.PHONY: help demo up test test-pythons check lint format generate man pictures release bench lock clean
 
 BIN := .venv/bin
 # Without other programs' packages.
@@ -54,6 +54,9 @@ generate: .venv/dev ## write what is made from the code: JSON Schemas, AsyncAPI,
 man: .venv/local ## write the man page from the help: build/session-worker.1
 	@mkdir -p build
 	@$(CLEAN) $(BIN)/python deploy/man_page.py >build/session-worker.1
+
+pictures: .venv/dev ## take the pictures of the console anew, for docs/console.md
+	@PYTHONPATH=tests $(BIN)/python tests/support/pictures.py
 
 # make release VERSION=1.2.3, or with DRY_RUN=1 to see what would stop it.
 release: .venv/dev ## check, build and tag a version (VERSION=1.2.3, DRY_RUN=1); uploads nothing

@@ -117,7 +117,7 @@ async def test_what_was_marked_is_looked_at_and_done_with_a_reason_and_once(
     )  # fmt: skip
     assert await db.fetchval("select count(*) from audit") == 1
     assert parse_qs(urlsplit(done.headers["location"]).query) == {"done": [str(row["number"])]}
-    assert f"/audit?before={row['number'] + 1}" in text
+    assert f"/audit?after={row['number'] + 1}" in text
     assert "2 not accepted yet" in text
     link = await db.fetchval("select retried_as from retries where request_id = $1", ids[0])
     assert f"/requests/{link}" in (await ann.get(f"/requests/{ids[0]}")).text

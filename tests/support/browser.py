@@ -88,8 +88,16 @@ async def faults_of(page: Page) -> list[str]:
         for each in found["violations"]
         if each["impact"] in ("serious", "critical")
     ]
-    wide = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    wide = await too_wide(page)
     return [*faults, f"{wide} px too wide"] if wide > 0 else faults
+
+
+async def too_wide(page: Page) -> int:
+    """Return by how many pixels a page is wider than the window."""
+    pixels: int = await page.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+    return pixels
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ values ($1, $2, $3, '1', 'rooms:create', $4)
 """
 _CLEAR = """
 truncate requests, request_transitions, attempts, sessions, workers, request_counts, request_totals,
-  count_changes, selections, selection_items, retries, audit, leases, long_calls
+  count_changes, selections, selection_items, retries, audit, leases, long_calls, lines, limits, pauses,
+  measures, dead_letters, works
 """
 _TOOK = timedelta(milliseconds=8)
 _COUNT = """

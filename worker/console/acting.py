@@ -84,15 +84,20 @@ def routes_of(base: str, action: Action) -> tuple[Route, Route]:
         form = await form_of(request)
         desk = desk_of(request)
         asked = Asked(request, desk, form, reason_of(form))
-        before = await _last_line(desk)
-        where = await action.carry_out(asked)
-        line = await _last_line(desk)
-        return RedirectResponse(_with_line(where, line if line != before else None), HTTPStatus.SEE_OTHER)
+        return await carried_out(desk, lambda: action.carry_out(asked))
 
     return (
         Route(path, GET, action.right, show, action.name),
         Route(path, POST, action.right, change, f"do_{action.name}"),
     )
+
+
+async def carried_out(desk: Desk, change: Callable[[], Awaitable[str]]) -> Response:
+    """Make a change, and lead to the page that shows what came of it, with its line in the audit."""
+    before = await _last_line(desk)
+    where = await change()
+    line = await _last_line(desk)
+    return RedirectResponse(_with_line(where, line if line != before else None), HTTPStatus.SEE_OTHER)
 
 
 async def _last_line(desk: Desk) -> int | None:

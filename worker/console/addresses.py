@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Mapping
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from starlette.datastructures import QueryParams
 
@@ -10,6 +10,13 @@ from worker.console.problems import bad
 from worker.operations.filters import Filter, Page
 
 Texts = Mapping[str, str]
+
+
+def is_ours(where: str) -> bool:
+    """Tell whether an address is of this console, whoever has written it."""
+    parts = urlsplit(where)
+    within = where.startswith("/") and not where.startswith("//") and not (parts.scheme or parts.netloc)
+    return within and where.isprintable() and "\\" not in where
 
 
 def typed(query: QueryParams, *also: str) -> dict[str, str]:

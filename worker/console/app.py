@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import unquote, urlencode
+from urllib.parse import unquote, urlencode, urlsplit
 
 import structlog
 from starlette.applications import Starlette
@@ -20,6 +20,7 @@ from starlette.routing import Route as Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worker.console import topbar
+from worker.console.addresses import is_ours
 from worker.console.checkup import Checkup
 from worker.console.context import Desk, Environment
 from worker.console.doorkeeper import Doorkeeper
@@ -102,6 +103,7 @@ def _guarded(row: Route) -> Endpoint:
         response = await _answer(row, request)
         if row.methods != GET:
             console.servers.forget()
+            console.checkup.soon()
         if cookie is not None and "set-cookie" not in response.headers:
             console.doorkeeper.set_cookie(request, response, cookie)
         return response
@@ -123,15 +125,16 @@ async def _received(console: Console, request: Request) -> tuple[Desk, str | Non
     """Make the desk of a request, with whoever asks, and the cookie by which their session goes on."""
     desk = Desk(
         settings=console.settings, servers=console.servers, works=console.works,
-        long_works=console.long_works, checkup=console.checkup, now=_now(), environment=console.environment,
-        doorkeeper=console.doorkeeper, somebody=None,
+        long_works=console.long_works, checkup=console.checkup, arrived=(now := _now()), now=now,
+        environment=console.environment, doorkeeper=console.doorkeeper, somebody=None,
     )  # fmt: skip
     request.state.desk = desk  # for the page of a problem in what follows
     look = console.doorkeeper.program if _is_api(request) else console.doorkeeper.look
-    seen = look(request, desk.now.timestamp())
+    seen = look(request, desk.arrived.timestamp())
     desk = request.state.desk = replace(desk, somebody=seen.who)
     if seen.who is not None:
         await console.servers.asked()
+        desk = request.state.desk = replace(desk, now=await console.servers.time_there(_now()))
     if seen.who is not None and not _is_api(request):
         request.state.top = await topbar.look(desk)
     return desk, seen.cookie
@@ -218,12 +221,32 @@ async def _told(request: Request, problem: Exception) -> Response:
         desk: Desk = request.state.desk
         if desk.somebody is not None and not hasattr(request.state, "top"):
             request.state.top = await topbar.look(desk)
-        response = page(request, "problem.html", status=problem.status, problem=problem)
+        response = page(
+            request, "problem.html", status=problem.status, problem=problem, back=_came_from(request),
+            without=_without(request, problem),
+        )  # fmt: skip
     if problem.retry_after is not None:
         response.headers["Retry-After"] = str(problem.retry_after)
     if problem.status is HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
+
+
+def _came_from(request: Request) -> str | None:
+    """Return the address of the console's page that led here, if there was one: with what was typed there."""
+    came = urlsplit(request.headers.get("referer", ""))
+    where = f"{came.path}?{came.query}" if came.query else came.path
+    return where if came.netloc == request.url.netloc and is_ours(where) else None
+
+
+def _without(request: Request, problem: Problem) -> tuple[str, str] | None:
+    """Return the field of the address that a problem names, and the address without it."""
+    field = problem.detail.partition(":")[0]
+    if request.method != "GET" or problem.status is not HTTPStatus.BAD_REQUEST:
+        return None
+    fields = request.query_params.multi_items()
+    rest = [(name, value) for name, value in fields if name != field]
+    return (field, f"{request.url.path}?{urlencode(rest)}") if len(rest) < len(fields) else None
 
 
 def _as_json(problem: Problem) -> Response:

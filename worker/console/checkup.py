@@ -12,6 +12,7 @@ from worker.process import own_task
 from worker.settings import Settings
 
 AGAIN_SECONDS = 30.0
+SOON_SECONDS = 3.0
 _WAIT_SECONDS = 5.0
 _log = structlog.get_logger(__name__)
 
@@ -31,15 +32,20 @@ class Checkup:
         self._checked: Checked | None = None
         self._task: asyncio.Task[None] | None = None
         self._begun = float("-inf")
+        self._again = AGAIN_SECONDS
 
     @property
     def latest(self) -> Checked | None:
         """Return what was found last, and look again if that was a while ago; None: it looks just now."""
         clock = asyncio.get_running_loop().time
-        if clock() - self._begun >= AGAIN_SECONDS and (self._task is None or self._task.done()):
-            self._begun = clock()
+        if clock() - self._begun >= self._again and (self._task is None or self._task.done()):
+            self._begun, self._again = clock(), AGAIN_SECONDS
             self._task = asyncio.create_task(self._look())
         return self._checked
+
+    def soon(self) -> None:
+        """Look again soon: somebody has changed something, and waits to see that it is well."""
+        self._again = SOON_SECONDS
 
     async def first(self) -> Checked | None:
         """Return the same, once it was looked for the first time."""

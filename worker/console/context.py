@@ -42,7 +42,10 @@ class Desk:
     checkup: Checkup
     """What the doctor has found lately."""
     doorkeeper: Doorkeeper
+    arrived: datetime
+    """When the request came, by the clock of this machine, as sessions have it."""
     now: datetime
+    """What time it is by the clock of Postgres, as on record; by this machine's while that is away."""
     environment: Environment
     somebody: Who | None
 

@@ -10,7 +10,7 @@ from starlette.datastructures import QueryParams
 
 from worker.console.context import Desk
 from worker.console.problems import bad, not_found
-from worker.console.reading import one_of, plain, read, uuid
+from worker.console.reading import ago, one_of, plain, read, uuid
 from worker.operations import dead_letters
 from worker.operations.dead_letters import Filter, Group, Grouping, State
 from worker.operations.filters import moment_or_time_ago
@@ -36,8 +36,8 @@ async def filter_of(desk: Desk, query: QueryParams, *, state: State | None = Non
         user=read(query, "user", plain),
         kind=await _kind(desk, read(query, "like", uuid)),
         part=read(query, "reason", plain),
-        since=read(query, "since", moment_or_time_ago),
-        until=read(query, "until", moment_or_time_ago),
+        since=read(query, "since", ago(desk.now)),
+        until=read(query, "until", ago(desk.now)),
     )
 
 

@@ -6,18 +6,18 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from worker.console.reading import one_of, plain, read_text, whole
+from worker.console.reading import ago, one_of, plain, read_text, whole
 from worker.operations.filters import CODES, DELIVERED, MOST_LISTED, SORTS, STATES, Filter, Page
-from worker.operations.filters import moment_or_time_ago as _moment
 
 _MOST_ATTEMPTS = 1_000_000
 
 
-def filter_of(query: Mapping[str, str]) -> Filter:
+def filter_of(query: Mapping[str, str], now: datetime) -> Filter:
     """Read the filter of a query string (`?org=org-7&status=failed&since=1h`); a field that is empty is not
     given. Raises a 400 that names the field and says why.
     """
-    return Filter(**{name: _read(query, name, _FILTERS[name]) for name in Filter._fields})
+    how = {**_FILTERS, **dict.fromkeys(("since", "until"), ago(now))}
+    return Filter(**{name: _read(query, name, how[name]) for name in Filter._fields})
 
 
 def page_of(query: Mapping[str, str], *, limit: int = 50) -> Page:
@@ -56,6 +56,4 @@ _FILTERS: Mapping[str, Callable[[str], Any]] = {
     "code": one_of(CODES),
     "response": one_of(DELIVERED),
     "attempt": whole(_MOST_ATTEMPTS),
-    "since": _moment,
-    "until": _moment,
 }

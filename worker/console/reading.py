@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
 from worker.console.problems import bad
+from worker.operations.filters import moment_or_time_ago
 from worker.operations.steering import moment_or_time_from_now
 from worker.rules import check_org
 
@@ -88,6 +90,11 @@ def queue_name(text: str) -> str:
     if len(plain(text).encode()) > _LONGEST_QUEUE:
         raise ValueError(f"is longer than {_LONGEST_QUEUE} bytes, as no queue's name is")
     return text
+
+
+def ago(now: datetime) -> Callable[[str], datetime]:
+    """Make what reads a time, or how long before `now` it is."""
+    return partial(moment_or_time_ago, now=now)
 
 
 def ahead(text: str) -> datetime | timedelta:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timedelta
 from typing import Any, TypeVar, cast
 
 import structlog
@@ -21,6 +22,7 @@ T = TypeVar("T")
 POOL = 3  # connections to Postgres: no page waits long, and ten screens take nothing from the workers
 _AGAIN_SECONDS = 2.0
 _FIRST_SECONDS = 3.0
+_CLOCK_SECONDS, _CLOCK_WAIT_SECONDS = 60.0, 1.0
 _TRY_SECONDS = 15
 _log = structlog.get_logger(__name__)
 
@@ -37,6 +39,7 @@ class Servers:
         self._found: dict[str, tuple[float, object]] = {}
         self._looks: dict[str, asyncio.Future[Any]] = {}
         self._tasks: set[asyncio.Future[Any]] = set()
+        self._ahead = timedelta()
         url = settings.amqp_url.get_secret_value()
         try:
             self.broker = Broker(
@@ -57,6 +60,21 @@ class Servers:
         with suppress(TimeoutError):
             async with asyncio.timeout(_FIRST_SECONDS):
                 await self._asked.wait()
+
+    async def time_there(self, now: datetime) -> datetime:
+        """Return what time it is by the clock of Postgres, as far as it was heard of."""
+        try:
+            async with asyncio.timeout(_CLOCK_WAIT_SECONDS):
+                self._ahead = await self.shared("clock", _CLOCK_SECONDS, lambda: self._look_ahead(now))
+        except Exception as error:
+            if problem_of(error) is None:
+                raise
+        return now + self._ahead
+
+    async def _look_ahead(self, now: datetime) -> timedelta:
+        (row,) = await self.database.call("server")
+        ahead: timedelta = row["now"] - now
+        return ahead
 
     async def shared(self, name: str, seconds: float, look: Callable[[], Awaitable[T]]) -> T:
         """Return what `look` finds; what was found within these seconds is found."""

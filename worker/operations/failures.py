@@ -46,18 +46,19 @@ async def failures(
     *,
     org: str | None = None,
     code: str | None = None,
+    now: datetime | None = None,
 ) -> Failures:
     """Group what was received in this time and failed: the last ones of each code, at most so many of all.
 
     Of a code that fails often only the last ones are looked at; so it hides no other. Without an end the time
-    goes up to now, by this clock; what has come later by that of Postgres is of its last part.
+    goes up to `now`; what has come later by the clock of Postgres is of its last part.
     """
     known = sorted({each.code for each in await counts.kept(database) if each.code is not None})
     codes = [each for each in known if code in (None, each)]
     most = LOOKED_AT if org is not None else LOOKED_AT // max(1, len(codes))
     rows = await database.call(
-        "failures", codes, org, since, until or _LAST, most, PARTS, MOST_GROUPS, until or datetime.now(UTC),
-        aside=True,
+        "failures", codes, org, since, until or _LAST, most, PARTS, MOST_GROUPS,
+        until or now or datetime.now(UTC), aside=True,
     )  # fmt: skip
     found = [row for row in rows if row["code"] is not None]
     return Failures(

@@ -48,12 +48,12 @@ class Page(NamedTuple):
     after: UUID | None = None  # the last one of the page before
 
 
-def moment_or_time_ago(text: str) -> datetime:
+def moment_or_time_ago(text: str, now: datetime | None = None) -> datetime:
     """Read a time as the headers of a request have it, or how long ago it is, as 30m, 2h or 1d. Raises
     ValueError.
     """
     if found := _AGO.fullmatch(text.strip()):
-        return datetime.now(UTC) - timedelta(**{_UNITS[found[2]]: int(found[1])})
+        return (now or datetime.now(UTC)) - timedelta(**{_UNITS[found[2]]: int(found[1])})
     try:
         return moments.moment(text)
     except ValueError as error:

@@ -1,5 +1,6 @@
 """What programs send to have something changed. Each has a reason, which the audit keeps."""
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -60,11 +61,10 @@ class RequestFilter(Body):
     since: Moment | None = None
     until: Moment | None = None
 
-    @property
-    def read(self) -> Filter:
+    def read(self, now: datetime) -> Filter:
         """Return it as operations have it; raises a problem for a time that is none."""
         given = self.model_dump(mode="json", exclude_none=True)
-        return filter_of({name: str(value) for name, value in given.items()})
+        return filter_of({name: str(value) for name, value in given.items()}, now)
 
 
 class NewSelection(Change):

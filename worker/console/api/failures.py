@@ -24,13 +24,15 @@ _TAKEN: Final = ("org", "code", "since", "until")
 
 
 async def _failures(ask: Ask) -> Mapping[str, Any]:
-    wanted = filter_of({"since": _USUAL, **ask.query})
+    wanted = filter_of({"since": _USUAL, **ask.query}, ask.desk.now)
     since, until = wanted.since, wanted.until
     if since is None:
         raise bad("since: it is empty")
     if until is not None and until <= since:
         raise bad("until: it is not later than since: nothing can be found")
-    found = await failures.failures(ask.desk.database, since, until, org=wanted.org, code=wanted.code)
+    found = await failures.failures(
+        ask.desk.database, since, until, org=wanted.org, code=wanted.code, now=ask.desk.now
+    )
     return {
         "items": [each._asdict() for each in found.groups], "kinds": found.kinds, "looked_at": found.looked,
         "nothing_looked_at_before": dict(found.cut), "since": since, "until": until,

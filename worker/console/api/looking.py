@@ -10,13 +10,12 @@ from worker.console.api.models import listed, model, of, paged
 from worker.console.api.parameters import LIMIT, MOMENT, MOST, TEXT, next_page, number
 from worker.console.pages.responses import queues
 from worker.console.problems import not_found
-from worker.console.reading import plain, read, whole
+from worker.console.reading import ago, plain, read, whole
 from worker.console.servers import problem_of
 from worker.operations import audit, counts, measures, overview, undelivered
 from worker.operations.audit import Entry
 from worker.operations.counts import Count
 from worker.operations.doctor import run as doctor
-from worker.operations.filters import moment_or_time_ago
 from worker.operations.measures import Measure
 from worker.operations.overview import LiveWorker, Org, QueueDepth, worker_as_record
 from worker.operations.undelivered import Undelivered
@@ -68,7 +67,7 @@ async def _health(ask: Ask) -> Mapping[str, Any]:
 
 
 async def _orgs(ask: Ask) -> Mapping[str, Any]:
-    since = read(ask.query, "since", moment_or_time_ago) or ask.desk.now - _DAY
+    since = read(ask.query, "since", ago(ask.desk.now)) or ask.desk.now - _DAY
     found = await overview.orgs(ask.desk.database, since, read(ask.query, "limit", whole(MOST)) or _USUAL)
     return {"items": [each._asdict() for each in found]}
 
@@ -92,10 +91,11 @@ async def _responses(ask: Ask) -> Mapping[str, Any]:
 
 async def _audit(ask: Ask) -> Mapping[str, Any]:
     query, most = ask.query, read(ask.query, "limit", whole(MOST)) or _USUAL
+    moment = ago(ask.desk.now)
     found = await audit.entries(
         ask.desk.database,
         org=read(query, "org", plain), who=read(query, "by", plain), action=read(query, "action", plain),
-        since=read(query, "since", moment_or_time_ago), until=read(query, "until", moment_or_time_ago),
+        since=read(query, "since", moment), until=read(query, "until", moment),
         before=read(query, "after", whole(_LAST_NUMBER)), most=most + 1,
     )  # fmt: skip
     more = found[most - 1].number if len(found) > most else None

@@ -54,7 +54,7 @@ async def _explored(ask: Ask, look: Any) -> Any:  # noqa: ANN401 — what `look`
     if which.limit > MOST:
         raise bad(f"limit: a page has {MOST} at most")
     try:
-        return await look(ask.desk.database, filter_of(ask.query), which)
+        return await look(ask.desk.database, filter_of(ask.query, ask.desk.now), which)
     except GoneError as error:
         raise Problem(HTTPStatus.GONE, f"{error}: go back to the first page.") from None
 

@@ -1,6 +1,7 @@
 """Retries, resends and cancels requests, by selections that are frozen first."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -32,7 +33,7 @@ async def _create(ask: Ask) -> Mapping[str, Any]:
     desk, body = ask.desk, ask.body
     assert isinstance(body, NewSelection)  # noqa: S101 — the call's model
     one = await frozen(
-        desk, body.action, _meant(body), options=_options(body), rate=body.rate, reason=body.reason
+        desk, body.action, _meant(body, desk.now), options=_options(body), rate=body.rate, reason=body.reason
     )
     if body.begin:
         await desk.works.begin(one, by=desk.who.signature, reason=body.reason)
@@ -57,12 +58,12 @@ async def _drop(ask: Ask) -> Mapping[str, Any]:
     return {"id": one.id, "dropped": True}
 
 
-def _meant(body: NewSelection) -> Meant:
+def _meant(body: NewSelection, now: datetime) -> Meant:
     if (body.ids is None) == (body.filter is None):
         raise bad("Say which requests are meant: `ids`, or a `filter` for all that match. Nothing was done.")
     if body.filter is None:
         return Meant(list(dict.fromkeys(body.ids or ())), Filter())
-    wanted = body.filter.read
+    wanted = body.filter.read(now)
     if wanted == Filter():
         raise bad("filter: it is empty, and all requests would match. Nothing was done.")
     return Meant([], wanted)

@@ -10,7 +10,6 @@ from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
-from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
 from worker.console.access import Right
@@ -40,7 +39,7 @@ class Chosen(NamedTuple):
 
 
 async def _preview(does: Does, request: Request) -> Preview:
-    desk, chosen = desk_of(request), _chosen(request.query_params)
+    desk, chosen = desk_of(request), _chosen(request)
     ids, cut = chosen.ids, False
     if not ids:
         found = await listing.matching(desk.database, chosen.wanted, Page(limit=1), at_least=LOOKED_AT)
@@ -69,7 +68,7 @@ _BECAUSE = {"retry": "", "resend": "", "cancel": ' --because "…"'}
 
 async def _carry_out(does: Does, asked: Asked) -> str:
     desk, form = asked.desk, asked.form
-    key, chosen, options = _key(form), _chosen(asked.request.query_params), _options(does, form)
+    key, chosen, options = _key(form), _chosen(asked.request), _options(does, form)
     where = str(asked.request.app.url_path_for("selection", id=key))
     if await selections.selections(desk.database, key):
         return where  # the same form, sent twice
@@ -82,8 +81,9 @@ async def _carry_out(does: Does, asked: Asked) -> str:
     return where
 
 
-def _chosen(query: QueryParams) -> Chosen:
+def _chosen(request: Request) -> Chosen:
     """Read who is meant: the marked ones of a page, or all that match its filter. A link has either alone."""
+    query = request.query_params
     which = query.getlist("which")
     ids = [] if "all" in which else list(dict.fromkeys(_id(text) for text in query.getlist("id")))
     texts = typed(query, "id", "which")
@@ -91,7 +91,7 @@ def _chosen(query: QueryParams) -> Chosen:
         raise bad(f"More than {MOST_MARKED} requests are marked: use a filter.")
     if not ids and (not texts or which == ["marked"]):
         raise bad("Say which requests are meant: mark some, or give a filter for all that match.")
-    return Chosen(ids, Filter() if ids else filter_of(texts), {} if ids else texts)
+    return Chosen(ids, Filter() if ids else filter_of(texts, desk_of(request).now), {} if ids else texts)
 
 
 def _id(text: str) -> UUID:

@@ -9,12 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from worker.console.context import Desk, desk_of
-from worker.console.reading import plain, read, whole
+from worker.console.reading import ago, plain, read, whole
 from worker.console.render import page
 from worker.operations import audit as kept
 from worker.operations import spreadsheet
 from worker.operations.audit import Entry
-from worker.operations.filters import moment_or_time_ago
 
 SHOWN = 50
 _AT_ONCE = 1_000
@@ -65,13 +64,13 @@ async def _lines(desk: Desk, wanted: dict[str, Any], part: list[Entry]) -> Async
 
 
 def _wanted(request: Request) -> dict[str, Any]:
-    query = request.query_params
+    query, moment = request.query_params, ago(desk_of(request).now)
     return {
         "org": read(query, "org", plain),
         "who": read(query, "by", plain),
         "action": read(query, "action", plain),
-        "since": read(query, "since", moment_or_time_ago),
-        "until": read(query, "until", moment_or_time_ago),
+        "since": read(query, "since", moment),
+        "until": read(query, "until", moment),
     }
 
 

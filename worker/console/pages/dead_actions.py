@@ -2,17 +2,16 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
 from typing import NamedTuple
 from uuid import UUID
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from schemas.secret import is_secret_name, map_secrets
 from worker.console.access import Right
-from worker.console.acting import Action, Asked, Field, Preview
+from worker.console.acting import Action, Asked, Field, Preview, carried_out
 from worker.console.context import Desk, desk_of
 from worker.console.dead_filters import filter_of, frozen, query_of
 from worker.console.forms import form_of, reason_of
@@ -78,8 +77,8 @@ async def replay(request: Request) -> Response:
     """Begin to send them again: what would only fail stays in custody."""
     form = await form_of(request)
     edits = [(each.edit.do, each.text) for each in edits_of(form.get("edits", ""))]
-    where = await _send(request, form, reason_of(form), to=None, edits=edits)
-    return RedirectResponse(where, HTTPStatus.SEE_OTHER)
+    reason = reason_of(form)
+    return await carried_out(desk_of(request), lambda: _send(request, form, reason, to=None, edits=edits))
 
 
 async def _preview_redirect(request: Request) -> Preview:

@@ -1,11 +1,10 @@
 """Mends the body of one dead letter by hand, and sends it."""
 
-from http import HTTPStatus
-
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from worker.console.access import Right
+from worker.console.acting import carried_out
 from worker.console.context import desk_of
 from worker.console.forms import form_of, reason_of
 from worker.console.pages.dead import is_text, the_one
@@ -13,7 +12,7 @@ from worker.console.pages.dead_actions import look_ahead, replaying
 from worker.console.problems import bad, conflict
 from worker.console.render import page
 from worker.messages.masking import MASK, shown
-from worker.operations.dead_letters import Whole
+from worker.operations.dead_letters import Listed, Whole
 from worker.operations.replaying import LEFT, Judged
 
 _RATE = 50.0
@@ -44,16 +43,21 @@ async def edit(request: Request) -> Response:
     if form.get("do") != "send" or judged[0].prospect in LEFT:
         return _page(request, letter, text, judged[0])
     reason = reason_of(form)
-    async for part in replaying(desk, bodies={letter.about.id: text.encode()}).replay(
-        desk.broker, [letter.about.id], rate=_RATE, by=desk.who.signature, reason=reason,
-        about={"dead_letters": {"ids": [str(letter.about.id)]}, "editor": True},
+    return await carried_out(desk, lambda: _send(request, letter.about, text, reason))
+
+
+async def _send(request: Request, one: Listed, text: str, reason: str) -> str:
+    """Send it, and return the path of its page."""
+    desk = desk_of(request)
+    async for part in replaying(desk, bodies={one.id: text.encode()}).replay(
+        desk.broker, [one.id], rate=_RATE, by=desk.who.signature, reason=reason,
+        about={"dead_letters": {"ids": [str(one.id)]}, "editor": True},
         seconds=desk.settings.confirm_timeout_seconds,
     ):  # fmt: skip
-        for one in part:
-            if one.left is not None:
-                raise conflict(f"It was not sent, and is still in custody: {one.left}.")
-    where = str(request.app.url_path_for("dead_letter", id=letter.about.id))
-    return RedirectResponse(where, HTTPStatus.SEE_OTHER)
+        for judged in part:
+            if judged.left is not None:
+                raise conflict(f"It was not sent, and is still in custody: {judged.left}.")
+    return str(request.app.url_path_for("dead_letter", id=one.id))
 
 
 def _page(request: Request, letter: Whole, text: str, judged: Judged | None) -> Response:

@@ -29,12 +29,14 @@ async def failures(request: Request) -> Response:
     if other := [name for name in texts if name not in _TAKEN]:
         raise bad(f"{other[0]}: failures are found by {', '.join(_TAKEN)}, and requests by all filters")
     texts.setdefault("since", _USUAL)
-    wanted = filter_of(texts)
+    wanted = filter_of(texts, desk.now)
     since, until = wanted.since, wanted.until
     assert since is not None, "there is always one"  # noqa: S101 — set above
     if until is not None and until <= since:
         raise bad("until: it is not later than since: nothing can be found")
-    found = await operation.failures(desk.database, since, until, org=wanted.org, code=wanted.code)
+    found = await operation.failures(
+        desk.database, since, until, org=wanted.org, code=wanted.code, now=desk.now
+    )
     muted = {each.mute: each.number for each in found.groups if each.mute}
     return page(
         request, "failures.html",

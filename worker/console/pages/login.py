@@ -1,11 +1,11 @@
 """The login page, and nothing else, is served to whoever is not known."""
 
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from worker.console.addresses import is_ours
 from worker.console.context import desk_of
 from worker.console.forms import form_of
 from worker.console.problems import Problem
@@ -21,7 +21,7 @@ async def log_in(request: Request) -> Response:
     """Begin a session for whoever has a token."""
     form, desk = await form_of(request), desk_of(request)
     try:
-        cookie = desk.doorkeeper.log_in(request, form.get("token", ""), desk.now.timestamp())
+        cookie = desk.doorkeeper.log_in(request, form.get("token", ""), desk.arrived.timestamp())
     except Problem as problem:
         response = _page(request, problem.detail, problem.status)
         response.headers["Retry-After"] = str(problem.retry_after)
@@ -49,8 +49,4 @@ def _page(request: Request, said: str | None, status: int = HTTPStatus.OK) -> Re
 def _next(request: Request) -> str:
     """Return where to go on after the login: an address of this console, whatever the query says."""
     where = request.query_params.get("next", "/")
-    parts = urlsplit(where)
-    ours = (
-        where.startswith("/") and not where.startswith(("//", "/\\")) and not (parts.scheme or parts.netloc)
-    )
-    return where if ours and where.isprintable() and "\\" not in where else "/"
+    return where if is_ours(where) else "/"

@@ -6,10 +6,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from worker.console.context import desk_of
-from worker.console.reading import read, whole
+from worker.console.reading import ago, read, whole
 from worker.console.render import page
 from worker.operations import overview
-from worker.operations.filters import moment_or_time_ago
 from worker.operations.listing import LOOKED_AT
 
 _FRESH_SECONDS = 5.0
@@ -20,7 +19,7 @@ async def orgs(request: Request) -> Response:
     """Show those that have had the most since some time."""
     desk = desk_of(request)
     query = request.query_params
-    since = read(query, "since", moment_or_time_ago) or desk.now - timedelta(hours=1)
+    since = read(query, "since", ago(desk.now)) or desk.now - timedelta(hours=1)
     limit = read(query, "limit", whole(_MOST)) or 50
     name = f"orgs {query.get('since', '')} {limit}"
     found = await desk.shared(name, _FRESH_SECONDS, lambda: overview.orgs(desk.database, since, limit))

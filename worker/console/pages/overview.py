@@ -1,6 +1,6 @@
 """The first page: what is wrong now, what comes, goes and waits, and how that was in the last hours."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from http import HTTPStatus
 from typing import NamedTuple
@@ -29,6 +29,20 @@ _NOW = timedelta(minutes=1)  # what comes and goes in a second is of the last mi
 _HOUR = timedelta(hours=1)
 _SPARE = timedelta(seconds=30)  # before: a rate is of two rows
 _MARKS = (("deploy", "a new build"), ("pause", "paused or resumed"), ("limit", "another limit"))
+
+PAGE_OF: Mapping[str, str] = {
+    **dict.fromkeys(("retries-overdue", "waiting-lost", "waiting-long", "waiting-full", "paused"), "waiting"),
+    **dict.fromkeys(
+        ("unanswered", "responses-no-consumer", "responses-filling", "responses-full"), "responses"
+    ),
+    **dict.fromkeys(("dead-letters", "custody-full", "dead-rest"), "dead"),
+    **dict.fromkeys(("retention-behind", "sessions-for-ever", "disk-growth"), "storage"),
+    **dict.fromkeys(("worker-none", "worker-silent", "worker-old", "settings-differ"), "workers"),
+    **dict.fromkeys(("handler-slow", "handler-limit", "handler-blocking"), "workers"),
+    **dict.fromkeys(("keys-missing", "keys-unused", "keys-none"), "keys"),
+    "requests-growing": "orgs",
+    "stuck-requests": "requests",
+}
 
 
 class Chart(NamedTuple):
@@ -71,7 +85,8 @@ async def overview(request: Request) -> Response:
     return page(
         request, "overview.html", refresh=_REFRESH_SECONDS,
         status=HTTPStatus.SERVICE_UNAVAILABLE if away else HTTPStatus.OK,
-        checked=desk.checkup.latest, current=now, course=course, away=away, hours=hours, choices=_HOURS,
+        checked=desk.checkup.latest, page_of=PAGE_OF, current=now, course=course, away=away, hours=hours,
+        choices=_HOURS,
     )  # fmt: skip
 
 

@@ -40,7 +40,7 @@ async def requests(request: Request) -> Response:
     """Show the requests that the address means."""
     desk, query = desk_of(request), request.query_params
     texts = typed(query, "find_org", "done")
-    wanted, shown = filter_of(texts), page_of(query)
+    wanted, shown = filter_of(texts, desk.now), page_of(query)
     if shown.limit > MOST_SHOWN:
         raise bad(f"limit: a page shows {MOST_SHOWN} at most")
     part = query.get("find_org", "").strip()
@@ -70,7 +70,7 @@ async def requests(request: Request) -> Response:
 async def export(request: Request) -> Response:
     """Send all that match as a file, as long as it may be."""
     desk, query = desk_of(request), request.query_params
-    wanted, form = filter_of(typed(query, "format")), query.get("format", "csv")
+    wanted, form = filter_of(typed(query, "format"), desk.now), query.get("format", "csv")
     if form not in _FILES:
         raise bad(f"format: {form[:100]!r} is none of {', '.join(_FILES)}")
     media, write = _FILES[form]

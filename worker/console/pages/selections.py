@@ -4,8 +4,9 @@ import re
 from http import HTTPStatus
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
+from worker.console.acting import carried_out
 from worker.console.context import Desk, desk_of
 from worker.console.forms import form_of, reason_of
 from worker.console.problems import bad, conflict, not_found
@@ -72,17 +73,21 @@ async def steer(request: Request) -> Response:
     """
     desk, form = desk_of(request), await form_of(request)
     one, reason = await _the_one(desk, request), reason_of(form)
-    match form.get("do"):
-        case "continue":
-            await desk.works.begin(one, by=desk.who.signature, reason=reason)
-        case "stop":
-            await stop(desk, one, reason)
-        case "drop":
-            await drop(desk, one)
-            return RedirectResponse(request.app.url_path_for("selections"), HTTPStatus.SEE_OTHER)
-        case _:
-            raise bad("The form is not one of this console. Nothing was done.")
-    return RedirectResponse(request.app.url_path_for("selection", id=one.id), HTTPStatus.SEE_OTHER)
+
+    async def change() -> str:
+        match form.get("do"):
+            case "continue":
+                await desk.works.begin(one, by=desk.who.signature, reason=reason)
+            case "stop":
+                await stop(desk, one, reason)
+            case "drop":
+                await drop(desk, one)
+                return str(request.app.url_path_for("selections"))
+            case _:
+                raise bad("The form is not one of this console. Nothing was done.")
+        return str(request.app.url_path_for("selection", id=one.id))
+
+    return await carried_out(desk, change)
 
 
 async def stop(desk: Desk, one: Selection, reason: str) -> None:

@@ -133,5 +133,6 @@
     kept = null;
     show();
   });
+  one("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }); // on a telephone it is a line to be moved
   show();
 })();
