@@ -48,6 +48,10 @@ class NotOwner(WorkerError):
         )
 
 
+class RefusedQueue(WorkerError):
+    """Answers may not go to this queue."""
+
+
 class LeaseLost(WorkerError):
     """Another worker has taken this batch over. What is not recorded yet comes again from the broker."""
 

@@ -56,6 +56,11 @@ class Metrics:
         self.duplicates = counter(
             "worker_duplicates", "Deliveries of requests already known, by what was done.", ["kind"]
         )
+        self.not_allowed = counter(
+            "worker_not_allowed",
+            "Messages refused since their sender may not act for the organisation, by operation.",
+            ["operation"],
+        )
         self.lost_fences = counter(
             "worker_lost_fences", "Verdicts not stored, since another worker has claimed the request."
         )
@@ -163,6 +168,8 @@ class Metrics:
             self.requests.labels("failed", code.value)
         for kind in ("answered_again", "in_progress", "conflict"):
             self.duplicates.labels(kind)
+        for operation in ("create_session", "cancel_session"):
+            self.not_allowed.labels(operation)
         for receipt in Receipt:
             self.responses.labels(receipt.value)
         for state in ("refused", "unroutable"):

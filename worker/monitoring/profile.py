@@ -11,7 +11,7 @@ BUILT_IN = "built-in"
 _AGREED = (
     "prefix", "max_attempts", "retry_seconds", "max_put_offs", "retry_base_seconds", "retry_cap_seconds",
     "lease_seconds", "handler_timeout_seconds", "breaker_share", "max_body_bytes", "queue_limits",
-    "retention_days",
+    "retention_days", "reply_to_pattern",
 )  # fmt: skip
 
 
@@ -30,6 +30,7 @@ def profile_of(settings: Settings) -> Profile:
     agreed = {name: getattr(settings, name) for name in _AGREED}
     keys = settings.seal_keys.get_secret_value()
     agreed["seal_keys"] = ",".join(key.partition(":")[0].strip() for key in keys.split(",") if key.strip())
+    agreed["org_of_user"] = settings.org_of_user and _digest(settings.org_of_user.encode())
     return Profile(settings.handler, _build_of(settings.handler), agreed)
 
 
@@ -49,6 +50,10 @@ def differences(mine: Profile, other: Profile) -> dict[str, tuple[object, object
     return found
 
 
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:8]
+
+
 def _build_of(handler: str) -> str | None:
     """Make a digest of the module's file: it tells the old and the new code of a rollout apart."""
     if not handler:
@@ -56,6 +61,6 @@ def _build_of(handler: str) -> str | None:
     try:
         spec = importlib.util.find_spec(handler.partition(":")[0])
         assert spec is not None and spec.origin is not None  # noqa: S101, PT018 — it was loaded
-        return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()[:8]
+        return _digest(Path(spec.origin).read_bytes())
     except Exception:  # noqa: BLE001 — a module that is in no file of its own
         return None

@@ -37,7 +37,7 @@ class Buffered(NamedTuple):
 
 def read(one: Buffered) -> Delivery:
     """Read what came with the body. It is done only now: a flood that waits here is not held up by it."""
-    arrived, properties = one.arrived, _properties(one.arrived)
+    arrived, properties = one.arrived, properties_of(one.arrived)
     headers = properties.headers or {}
     message = Message(
         body=arrived.body,
@@ -54,7 +54,8 @@ def read(one: Buffered) -> Delivery:
     return Delivery(one.tag, message, one.session, one.received)
 
 
-def _properties(arrived: Arrived) -> spec.Basic.Properties:
+def properties_of(arrived: Arrived) -> spec.Basic.Properties:
+    """Read the properties of a delivery; of what cannot be read there are none."""
     try:
         return arrived.properties_read()
     except (ValueError, LookupError, struct.error, PAMQPException):
