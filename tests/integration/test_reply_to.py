@@ -156,8 +156,8 @@ async def test_a_loop_through_a_program_that_moves_responses_back_ends(
 
     async def the_body_alone(message: AbstractIncomingMessage) -> None:
         moved.append(message)
-        same = {"correlation_id": message.correlation_id, "type": "CreateSessionRequest"}
-        asks = aio_pika.Message(message.body, reply_to=bodies.name, **same)
+        kind, call = "CreateSessionRequest", message.correlation_id
+        asks = aio_pika.Message(message.body, reply_to=bodies.name, correlation_id=call, type=kind)
         await exchange.publish(asks, routing_key=REQUEST_KEY)
 
     shovels = await desk.channel.declare_queue(exclusive=True)

@@ -125,7 +125,7 @@ async def test_another_one_s_attempts_are_alike_and_change_and_reveal_nothing(
     before = await db.fetchrow(EVERYTHING)
     large = json.dumps(request_of("b")).encode() + b" " * HEAVY_BYTES
 
-    asked = [
+    asked: list[tuple[dict[str, Any] | bytes, dict[str, Any]]] = [
         (request_of("b"), {}),  # in its name
         (large, {}),  # read in another process
         (finished, {}),  # for its response
