@@ -15,6 +15,7 @@ class FailureCode(StrEnum):
     SECRETS_REFUSED = "secrets_refused"
     TOO_LARGE = "too_large"
     CANCELLED = "cancelled"
+    NOT_ALLOWED = "not_allowed"
 
 
 class Explanation(NamedTuple):
@@ -59,5 +60,11 @@ FAILURES: Final = {
     FailureCode.CANCELLED: Explanation(
         "The request was cancelled before it was finished.",
         "Nothing, if that was wanted; else ask with a new id.",
+    ),
+    FailureCode.NOT_ALLOWED: Explanation(
+        "Who sent the message may not act for the organisation of this request, or did not say who that is. "
+        "Nothing was done; there may be such a request, or none.",
+        "Ask for your own organisation, with your user of the broker in the property `user_id`; or have the "
+        "operators extend WORKER_ORG_OF_USER.",
     ),
 }

@@ -55,6 +55,10 @@ class LifespanFailed(WorkerError):
         super().__init__(f"WORKER_HANDLER: the lifespan of {handler!r} failed {when}: {why}")
 
 
+class RefusedQueue(WorkerError):
+    """Answers may not go to this queue."""
+
+
 class LeaseLost(WorkerError):
     """Another worker has taken this batch over. What is not recorded yet comes again from the broker."""
 

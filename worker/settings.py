@@ -1,14 +1,16 @@
 """The settings of a worker: read once from the environment, then frozen."""
 
 import re
+from pathlib import Path
 from typing import Literal, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.errors import SettingsError
+from worker.whose import orgs_of_users
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]@/]*)(:[0-9]+)?")
 PLAIN_NAMES = {
@@ -140,6 +142,21 @@ class Settings(BaseSettings):
         ge=1024,
         le=16_777_216,
         description="A longer request is answered with `too_large`.",
+    )
+    org_of_user: str = Field(
+        default="",
+        description="Whose request it is: for which organisations (`org_id`) a user of the broker may ask, "
+        "repeat, redirect and cancel. Messages name that user in the property `user_id`, which RabbitMQ "
+        "checks. A pattern of the users' names, `tenant-{org}`; or JSON, or the path of a file with it: "
+        '`{"tenant-{org}": "{org}", "billing": ["org-7", "org-8"], "console": "*"}`, where `*` stands for '
+        "all, as operators need it. The user of AMQP_URL may act for all. Set it for the console and for "
+        "commands as well: their messages name their user then. Empty: whoever may publish may act for all.",
+    )
+    reply_to_pattern: str = Field(
+        default="",
+        description="Regular expression for the whole name of a queue that a `reply_to` may name, such as "
+        r"`replies\..+`. Direct replies and queues that the broker has named (`amq.gen-…`) are always "
+        "possible, the worker's own queues never. Empty: any other queue.",
     )
     queue_limits: Literal["arguments", "policy"] = Field(
         default="arguments",
@@ -348,6 +365,13 @@ class Settings(BaseSettings):
             return _READ_AHEAD if self.fair_shares else _PREFETCH
         return max(_LEAST_PREFETCH, 2 * self.handler_concurrency)
 
+    @property
+    def sender(self) -> str | None:
+        """The user of the broker that messages name who sends them; None where no worker goes by it."""
+        if not self.org_of_user:
+            return None
+        return unquote(urlsplit(self.amqp_url.get_secret_value()).username or "guest")
+
     @model_validator(mode="after")
     def _no_fail_point_in_production(self) -> Self:
         if self.fail_point and self.mode == "production":
@@ -368,6 +392,30 @@ class Settings(BaseSettings):
                 "# as %23, @ as %40, : as %3A, [ as %5B, ] as %5D)",
             )
         return url
+
+    @field_validator("org_of_user")
+    @classmethod
+    def _has_users(cls, text: str) -> str:
+        """Read the file that it names, if it does, and check what is in it."""
+        try:
+            if text.startswith("/"):
+                text = Path(text).read_text("utf-8")
+            if text:
+                orgs_of_users(text)
+        except (OSError, ValueError) as error:
+            why = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
+            raise PydanticCustomError("reason", "{why}", {"why": why}) from None
+        return text
+
+    @field_validator("reply_to_pattern")
+    @classmethod
+    def _is_a_pattern(cls, text: str) -> str:
+        try:
+            re.compile(text)
+        except re.error as error:
+            why = f"is no regular expression: {error}"
+            raise PydanticCustomError("reason", "{why}", {"why": why}) from None
+        return text
 
     @field_validator("log_level", mode="before")
     @classmethod

@@ -137,6 +137,7 @@ class Cancellation(NamedTuple):
     reason: str | None
     route: Route
     invalid: Refusal | None = None
+    sender: str | None = None  # the user of the broker, where workers go by it
 
 
 Read = Arrival | Cancellation | Unrecorded | Unreadable

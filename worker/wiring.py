@@ -2,11 +2,11 @@
 
 import ssl
 from dataclasses import dataclass
+from functools import partial
 
 from worker.errors import SettingsError
 from worker.handlers import Handler, PlainHandler
-from worker.messages.decoding import Limits
-from worker.messages.org import org_in
+from worker.messages.org import line_of_sender, org_in
 from worker.messages.sealing import SealKeys, parse_seal_keys
 from worker.monitoring.blocking import Blocking
 from worker.monitoring.metrics import Metrics
@@ -44,6 +44,7 @@ from worker.steps.finishing import Finishing
 from worker.steps.gate import Gate
 from worker.steps.lanes import CANCELS_AT_ONCE, Lanes
 from worker.steps.life import Life
+from worker.steps.limits import limits_of
 from worker.steps.loading import lifespan_of, load_handler
 from worker.steps.pipeline import Pipeline, Steps
 from worker.steps.progress import Progress
@@ -142,6 +143,7 @@ def given_by(settings: Settings, *, eager: bool) -> Given:
 def wire(settings: Settings, given: Given, pool: database.Database, leases: Leases) -> Parts:
     """Make all the parts, and tell each the ones that it needs."""
     names, readiness, metrics = given.design.names, given.readiness, given.metrics
+    limits = limits_of(settings)
     bounds = intake.Bounds(
         settings.prefetch_in_effect, settings.prefetch_bytes, settings.max_body_bytes, settings.begun_soon
     )
@@ -163,7 +165,12 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
         is_backlogged=lambda: taking.is_backlogged,
         breaker_is_open=lambda: given.creation.breaker_open,
     )
-    by_org = intake.LineRule(org_in, gate.weight_of, long=settings.batch_size)
+    by_org = intake.LineRule(
+        org_in,
+        gate.weight_of,
+        long=settings.batch_size,
+        whose=limits.orgs and partial(line_of_sender, limits.orgs),
+    )
     taking = intake.Intake(
         intake.sources_of_requests(names),
         bounds,
@@ -186,20 +193,20 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
     )
     answering, finishing = answers.answering, Finishing(store, line, metrics)
     steps = Steps(
-        decoding=Decoding(Limits(settings.max_body_bytes), given.keys, metrics, given.fail_point),
+        decoding=Decoding(limits, given.keys, metrics, given.fail_point),
         gate=gate,
-        accepting=Accepting(store, waiting, given.keys, metrics),
+        accepting=Accepting(store, waiting, given.keys, metrics, hides_others=limits.orgs is not None),
         creation=given.creation,
         finishing=finishing,
         answering=answering,
-        cancelling=Cancelling(store, leases, finishing, answering),
+        cancelling=Cancelling(store, leases, finishing, answering, metrics, limits.orgs),
         burying=Burying(taking, answering),
     )
     pipeline = Pipeline(steps, taking, leases, metrics, given.tracing, given.fail_point)
     reading = Reader(
         ReaderSettings(
             seal_keys=settings.seal_keys.get_secret_value(),
-            max_body_bytes=settings.max_body_bytes,
+            limits=limits,
             wants_whole=bool(settings.handler),
             fail_point=settings.fail_point,
         ),

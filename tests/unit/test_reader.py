@@ -45,7 +45,7 @@ def message(body: bytes, deliveries: int = 0, **properties: Any) -> Message:
 
 @pytest.fixture(scope="module")
 async def reading() -> AsyncIterator[Reader]:
-    made = Reader(ReaderSettings(KEY_TEXT, LIMIT, wants_whole=True, fail_point=KILLER), KEYS)
+    made = Reader(ReaderSettings(KEY_TEXT, Limits(LIMIT), wants_whole=True, fail_point=KILLER), KEYS)
     yield made
     await made.close()
 
@@ -149,7 +149,7 @@ async def test_a_stored_request_that_kills_its_reader_or_needs_a_key_is_told_apa
 
 
 async def test_it_ends_with_its_worker_and_when_it_is_closed() -> None:
-    made = Reader(ReaderSettings("", LIMIT, wants_whole=False, fail_point=""), KEYS)
+    made = Reader(ReaderSettings("", Limits(LIMIT), wants_whole=False, fail_point=""), KEYS)
     await made.read(message(request()))
     assert made._process is not None
     process = psutil.Process(made._process.pid)
@@ -169,7 +169,7 @@ async def test_it_ends_with_its_worker_and_when_it_is_closed() -> None:
 async def test_memory_beyond_its_limit_ends_it_and_not_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONMALLOC", "malloc")
     taken_off = 3 << 20  # 64 times
-    made = Reader(ReaderSettings("", -taken_off, wants_whole=False, fail_point=""), KEYS)
+    made = Reader(ReaderSettings("", Limits(-taken_off), wants_whole=False, fail_point=""), KEYS)
     try:
         with capture_logs() as events:
             read = await made.read(message(request(metadata='{"a":"%s"}' % ("x" * (60 << 20)))))

@@ -51,8 +51,14 @@ def of_request(message_type: str) -> Schema:
                 maxLength=LONGEST_TEXT,
             ),
             "reply_to": _text(
-                "A queue: the response goes there through the default exchange, and only there.",
+                "A queue of the sender's: the response goes there through the default exchange, and only "
+                "there. With one of the worker's own queues the answer is `invalid_request`, in the channel "
+                "`responses`.",
                 maxLength=LONGEST_TEXT,
+            ),
+            "user_id": _text(
+                "The broker's user who publishes it, which RabbitMQ checks. Needed where workers go by it: "
+                "without it, or for another one's organisation, the answer is `not_allowed`."
             ),
             "message_id": _text("The producer's own; distinct for each copy in flight on a channel."),
             "timestamp": {

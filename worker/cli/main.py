@@ -58,6 +58,7 @@ Settings come from the environment: AMQP_URL, DATABASE_URL, WORKER_*.
 
 _CODES = {
     "worker.errors.SettingsError": exits.USAGE,
+    "worker.errors.RefusedQueue": exits.USAGE,
     "worker.errors.WorkerError": exits.FAILED,
     "worker.stack.errors.StackError": exits.UNREACHABLE,
     "worker.client.errors.BrokerUnreachable": exits.UNREACHABLE,

@@ -16,13 +16,13 @@ from worker.cli.reaching import reach
 from worker.cli.servers import broker_for
 from worker.cli.tables import grid, people, plain
 from worker.errors import PublishInterrupted
-from worker.messages.decoding import Limits
 from worker.messages.mending import Edit
 from worker.messages.sealing import SealKeys, parse_seal_keys
 from worker.operations import dead_letters
 from worker.operations.replaying import LEFT, Prospect, Replaying, Sent, as_record
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
+from worker.steps.limits import limits_of
 
 _SHOWN = 20  # messages of a dry run, for people
 
@@ -59,8 +59,8 @@ async def replay(
 
         def replaying() -> Replaying:
             return Replaying(
-                database, keys, names_for(settings.prefix), Limits(settings.max_body_bytes),
-                edits=edits, bodies=bodies, to=to,
+                database, keys, names_for(settings.prefix), limits_of(settings),
+                edits=edits, bodies=bodies, to=to, sender=settings.sender,
             )  # fmt: skip
 
         await preview(database, which, options, len(ids))

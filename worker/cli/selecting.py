@@ -23,7 +23,7 @@ from worker.errors import PublishInterrupted
 from worker.messages.sealing import parse_seal_keys
 from worker.monitoring import log
 from worker.operations import listing, search, selections
-from worker.operations.acting import Acting
+from worker.operations.acting import Acting, require_way_back
 from worker.operations.bulk import LEAST_A_SECOND, MOST_A_SECOND, Bulk, NotOurs
 from worker.operations.filters import Filter
 from worker.operations.selection_words import as_record, in_words, told
@@ -31,6 +31,7 @@ from worker.operations.selections import Action, Outcome, Preview, Result, Selec
 from worker.rabbitmq.one_by_one import OneByOne
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
+from worker.steps.limits import limits_of
 
 _LOOK_SECONDS = 0.5
 _FINISHED = ("completed", "failed")
@@ -94,6 +95,8 @@ async def _act(
 ) -> int:
     async with installation(options) as there:
         database = there.database
+        if (to := kept.get("to")) is not None:
+            require_way_back(to, names_for(there.settings.prefix), limits_of(there.settings).replies)
         ids = [await _the_one(database, text, options) for text in options.ids]
         named = {name: value for name, value in chosen_by._asdict().items() if value is not None}
         try:
@@ -164,7 +167,8 @@ async def work_on(there: There, selection: Selection, options: argparse.Namespac
     keys = parse_seal_keys(there.settings.seal_keys.get_secret_value())
     names = names_for(there.settings.prefix)
     publisher = OneByOne(broker_for(there.settings), there.settings.confirm_timeout_seconds)
-    bulk = Bulk(there.database, publisher, selection, Acting(selection, names, keys))
+    acting = Acting(selection, names, keys, limits_of(there.settings).replies, there.settings.sender)
+    bulk = Bulk(there.database, publisher, selection, acting)
     go_on = f"`session-worker selections continue {selection.id}` goes on with it"
     try:
         with _shown(selection) as report:

@@ -20,6 +20,7 @@ def client_for(settings: Settings, wait_seconds: float) -> Client:
             tls=_broker_tls(settings),
             connect_timeout=wait_seconds,
             app_id="session-worker cli",
+            broker_user=settings.sender,
         )
     except ValueError as error:
         raise SettingsError(f"AMQP_URL: {error}") from None

@@ -34,8 +34,12 @@ class _Call:
 class Calls:
     """Keeps all calls of a client in one table, which the one reply queue is looked up in."""
 
-    def __init__(self, broker: Broker, exchange: str, app_id: str, confirm_seconds: float) -> None:
-        self.sender = Sender(broker, exchange, app_id, confirm_seconds, self._on_reply, self._send_again)
+    def __init__(
+        self, broker: Broker, exchange: str, app_id: str, user: str | None, confirm_seconds: float
+    ) -> None:
+        self.sender = Sender(
+            broker, exchange, app_id, user, confirm_seconds, self._on_reply, self._send_again
+        )
         self._calls: dict[str, _Call] = {}
 
     async def ask(self, message: RequestMessage) -> CreateSessionResponse:

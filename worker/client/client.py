@@ -12,14 +12,14 @@ from uuid import UUID
 from schemas import CreateSessionPayload, CreateSessionResponse, FailureCode, RequestStatus
 from schemas.wire import CANCEL_TYPE
 from worker.client.calls import Calls
-from worker.client.errors import ClientClosed, RequestTimedOut, SessionFailed
+from worker.client.errors import ClientClosed, NotAllowed, RequestTimedOut, SessionFailed
 from worker.client.request import Request, RequestMessage, cancellation, message_of, request_id_for
 from worker.client.submitting import submit_in_order
 from worker.client.subscription import Subscription
 from worker.client.tracing import creating
 from worker.process import own_task
 from worker.rabbitmq.connection import Broker
-from worker.rabbitmq.topology import names_for
+from worker.rabbitmq.topology import names_for, own_names
 
 Payload = CreateSessionPayload | Mapping[str, Any]
 
@@ -61,6 +61,8 @@ class Client:
     ...         print(len({response.payload.session_id for response in responses}))
     >>> asyncio.run(main())
     200
+
+    `broker_user`: the name of the user in the URL, for workers that go by who sends (`not_allowed`).
     """
 
     def __init__(
@@ -69,14 +71,16 @@ class Client:
         prefix: str = "sessions",
         *,
         app_id: str = "session-client",
+        broker_user: str | None = None,
         connect_timeout: float = 10,
         confirm_timeout: float = 15,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._broker = Broker(amqp_url, tls, app_id)
         self._names = names_for(prefix)
+        self._own_names = own_names(prefix)
         self._connect_timeout = connect_timeout
-        self._calls = Calls(self._broker, self._names.requests, app_id, confirm_timeout)
+        self._calls = Calls(self._broker, self._names.requests, app_id, broker_user, confirm_timeout)
         self._subscriptions: list[Subscription] = []
         self._opening: asyncio.Task[None] | None = None
         self._closed = False
@@ -174,7 +178,7 @@ class Client:
         )  # fmt: skip
         response = await self._ask(message, timeout)
         if response.status is RequestStatus.FAILED:
-            raise SessionFailed(response)
+            raise NotAllowed(response) if _is_not_allowed(response) else SessionFailed(response)
         return response
 
     async def cancel(
@@ -191,7 +195,8 @@ class Client:
         Whoever asked for the session gets `failed` with the code `cancelled` and the reason, now, or when the
         request comes that is cancelled here before it was sent; a session is never made. A request that is
         finished stays as it is, which is no error. Raises RequestTimedOut when no worker answered in time:
-        the cancellation may have got to the broker or not, and to cancel again is safe.
+        the cancellation may have got to the broker or not, and to cancel again is safe. Raises NotAllowed
+        when the request is another organisation's, or none.
 
         >>> async def main():
         ...     async with Client(url) as client:
@@ -213,7 +218,10 @@ class Client:
             raise ValueError("give a request_id, or a key and the org_id that it belongs to")
         if request_id is None:
             request_id = request_id_for(org_id or "", key or "")
-        return Ending(await self._ask(cancellation(request_id, reason), timeout))
+        response = await self._ask(cancellation(request_id, reason), timeout)
+        if _is_not_allowed(response):
+            raise NotAllowed(response)
+        return Ending(response)
 
     async def submit(
         self,
@@ -312,6 +320,10 @@ class Client:
                 raise self._too_late(message, seconds) from None
 
     async def _submit(self, message: RequestMessage, seconds: float | None) -> None:
+        if message.reply_to in self._own_names:
+            raise ValueError(
+                f"reply_to: {message.reply_to} is one of the worker's own queues: name one of yours"
+            )
         with creating(message, self._names.requests) as traced:
             try:
                 async with asyncio.timeout(seconds):
@@ -329,6 +341,10 @@ class Client:
 
 def _failed(task: "asyncio.Task[None]") -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
+
+
+def _is_not_allowed(response: CreateSessionResponse) -> bool:
+    return response.metadata.get("code") == FailureCode.NOT_ALLOWED
 
 
 def _deadline(timeout: float | None) -> datetime | None:

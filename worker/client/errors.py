@@ -24,6 +24,10 @@ class SessionFailed(ClientError):
         super().__init__(f"request {self.request_id} failed ({self.code}): {self.reason}{fields}")
 
 
+class NotAllowed(SessionFailed):
+    """The user of the broker who sent this may not act for that organisation, or has no such request."""
+
+
 class RequestTimedOut(ClientError):
     """No response came in time. It is not known whether there is a session."""
 

@@ -82,9 +82,9 @@ class RequestMessage:
     routing_key: str = REQUEST_KEY
     message_type: str = REQUEST_TYPE
 
-    def properties(self, app_id: str, reply_to: str | None) -> spec.Basic.Properties:
+    def properties(self, app_id: str, reply_to: str | None, user: str | None = None) -> spec.Basic.Properties:
         """Make the properties of one copy. Its message id is its own: the client library tells copies apart
-        by it.
+        by it. `user`: the user of the broker who sends it, where workers go by that.
         """
         return spec.Basic.Properties(
             content_type=CONTENT_TYPE,
@@ -95,6 +95,7 @@ class RequestMessage:
             reply_to=reply_to or self.reply_to,
             timestamp=datetime.now(UTC),
             app_id=app_id,
+            user_id=user,
             headers=self.headers or None,
         )
 

@@ -9,6 +9,7 @@ from aiormq.exceptions import (
     AMQPError,
     ChannelAccessRefused,
     ChannelNotFoundEntity,
+    ChannelPreconditionFailed,
     DeliveryError,
     PublishError,
 )
@@ -30,12 +31,20 @@ class Sender:
     """Publishes until the broker has confirmed, over as many connections as that takes."""
 
     def __init__(
-        self, broker: Broker, exchange: str, app_id: str, confirm_seconds: float, on_reply: OnReply, on_up: Up
+        self,
+        broker: Broker,
+        exchange: str,
+        app_id: str,
+        user: str | None,
+        confirm_seconds: float,
+        on_reply: OnReply,
+        on_up: Up,
     ) -> None:
         self.link = Link(broker, self._serve)
         self.closed = False
         self._exchange = exchange
         self._app_id = app_id
+        self._user = user
         self._confirm_seconds = confirm_seconds
         self._on_reply = on_reply
         self._on_up = on_up
@@ -78,16 +87,16 @@ class Sender:
                     message.body,
                     exchange=self._exchange,
                     routing_key=message.routing_key,
-                    properties=message.properties(self._app_id, reply_to),
+                    properties=message.properties(self._app_id, reply_to, self._user),
                     mandatory=True,
                 )
         except (PublishError, ChannelNotFoundEntity):
             raise RequestUnroutable(self._exchange) from None
         except DeliveryError:
             return False
-        except ChannelAccessRefused as error:
+        except (ChannelAccessRefused, ChannelPreconditionFailed) as error:
             await self._give_up(line, words_of(error))
-            if answer_here or self._exchange in words_of(error):
+            if self._is_refused(error, answer_here=answer_here):
                 raise BrokerUnreachable(f"RabbitMQ refuses this user: {words_of(error)}") from None
             return False  # another call's want of rights closed the channel
         except Exception as error:
@@ -101,6 +110,12 @@ class Sender:
             await self._give_up(line, "the channel was closed")
             return False
         return True
+
+    def _is_refused(self, error: AMQPError, *, answer_here: bool) -> bool:
+        """Tell whether the broker refuses the user itself, and not only what some call did."""
+        if isinstance(error, ChannelPreconditionFailed):
+            return self._user is not None  # it is not the one that messages name
+        return answer_here or self._exchange in words_of(error)
 
     async def _give_up(self, line: Line, reason: str) -> None:
         """Give up a line that failed one publish, and wait for its end: the next line is a new one."""

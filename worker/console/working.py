@@ -20,6 +20,7 @@ from worker.process import own_task
 from worker.rabbitmq.one_by_one import OneByOne
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
+from worker.steps.limits import limits_of
 
 _PATIENCE_SECONDS = 60.0  # for a broker that is away
 _REMEMBERED = 100
@@ -41,7 +42,10 @@ class Works:
         if somebody else is at work, or was quicker.
         """
         publisher = OneByOne(self._servers.broker, self._settings.confirm_timeout_seconds)
-        acting = Acting(selection, names_for(self._settings.prefix), self._keys)
+        acting = Acting(
+            selection, names_for(self._settings.prefix), self._keys, limits_of(self._settings).replies,
+            self._settings.sender,
+        )  # fmt: skip
         bulk = Bulk(self._servers.database, publisher, selection, acting)
         try:
             await bulk.begin(by=by, reason=reason)

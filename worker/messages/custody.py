@@ -84,7 +84,7 @@ def letter_of(message: Message, keys: SealKeys, now: datetime) -> Letter:
         app_id=property_text(headers["x-original-app-id"])
         if "x-original-app-id" in headers
         else property_text(properties.app_id),
-        user_id=property_text(headers.get("x-original-user-id")),
+        user_id=property_text(properties.user_id or headers.get("x-original-user-id")),
         exchange=property_text(headers.get("x-original-exchange", headers.get("x-first-death-exchange"))),
         routing_key=property_text(headers.get("x-original-routing-key", _first_key(headers))),
         request_id=id_in_text(body[:_ID_BYTES]),
@@ -116,10 +116,14 @@ def reseal_body(body: bytes, letter_id: UUID, keys: SealKeys, *, old: str, new: 
 
 
 def message_to_send(
-    letter_id: UUID, body: bytes, properties: Mapping[str, Any], headers: Mapping[str, Any]
+    letter_id: UUID,
+    body: bytes,
+    properties: Mapping[str, Any],
+    headers: Mapping[str, Any],
+    sender: str | None = None,
 ) -> Message:
     """Make the message that is sent again, from what is stored: without the notes about its death, and
-    without its expiration, which has passed.
+    without its expiration, which has passed. `sender`: the user of the broker who sends it now.
     """
     kept: HeadersType = {
         name: _from_json(value)
@@ -131,7 +135,7 @@ def message_to_send(
         own["message_id"] = headers["x-original-message-id"] or own.get("message_id")
         own["app_id"] = headers.get("x-original-app-id") or None
     own["message_id"] = own.get("message_id") or str(letter_id)
-    made = spec.Basic.Properties(**own, delivery_mode=2, headers=kept or None)
+    made = spec.Basic.Properties(**own, user_id=sender, delivery_mode=2, headers=kept or None)
     return Message(body=body, properties=made, taken_by_broker=None)
 
 

@@ -13,23 +13,28 @@ from schemas.request import STORED
 from schemas.secret import may_hold_secrets
 from schemas.wire import RESPONSE_TYPE
 from worker.errors import SealError
+from worker.messages.admitting import of_its_sender, without_way_back
 from worker.messages.canonical import canonical
-from worker.messages.envelope import Message, route_of
+from worker.messages.envelope import Message, property_text, route_of
 from worker.messages.json_body import Malformed, compact, parse, parse_loosely
 from worker.messages.moments import Misread, deadline, not_before
 from worker.messages.refusing import Incoming, invalid_body, invalid_field, invalid_fields, invalid_property
+from worker.messages.reply_rule import ReplyRule
 from worker.messages.request_ids import id_in_text, id_of
 from worker.messages.sealing import MAX_SECRETS, SealKeys, Secrets, look_for_secrets
-from worker.values import Arrival, Cancellation, Read, Refusal, Requested, Unreadable
+from worker.values import Arrival, Cancellation, Read, Refusal, Requested, Route, Unreadable
+from worker.whose import OrgsOfUsers
 
 _A_RESPONSE = "it is a response, not a request: answering it would answer its requester once more, wrongly"
 _TEXT_ENCODINGS = {"", "identity", "utf8", "ascii", "usascii", "binary", "8bit", "7bit"}
 
 
 class Limits(NamedTuple):
-    """The most that a message may have."""
+    """What a message may have, where its answer may go, and for whom its sender may act."""
 
     max_body_bytes: int
+    replies: ReplyRule = ReplyRule()
+    orgs: OrgsOfUsers | None = None  # None: whoever may publish may act for all
 
 
 def decode(message: Message, limits: Limits, keys: SealKeys, now: datetime) -> Read:
@@ -38,23 +43,40 @@ def decode(message: Message, limits: Limits, keys: SealKeys, now: datetime) -> R
     """
     if message.properties.message_type == RESPONSE_TYPE:
         return Unreadable(_A_RESPONSE)
-    read = _decode(Incoming(message, route_of(message.properties), keys, now), limits)
-    if message.taken_by_broker != "expired" or not isinstance(read, Arrival) or read.refusal:
-        return read
-    refusal = Refusal(
-        code=FailureCode.DEADLINE_EXCEEDED, reason="the message expired before a worker could take it"
-    )
-    return read._replace(refusal=refusal, body=None, document=None, not_before=None)
+    route, astray = _way_back(message, limits)
+    read = _decode(Incoming(message, route, keys, now), limits)
+    if message.taken_by_broker == "expired" and isinstance(read, Arrival) and not read.refusal:
+        refusal = Refusal(
+            code=FailureCode.DEADLINE_EXCEEDED, reason="the message expired before a worker could take it"
+        )
+        read = read._replace(refusal=refusal, body=None, document=None, not_before=None)
+    return read if astray is None and limits.orgs is None else _admitted(read, message, limits, astray)
 
 
-def refuse_killer(message: Message, keys: SealKeys, now: datetime) -> Read:
+def refuse_killer(message: Message, limits: Limits, keys: SealKeys, now: datetime) -> Read:
     """Refuses a message that ends whatever process reads it; its body is only searched for the id."""
-    incoming = Incoming(message, route_of(message.properties), keys, now)
+    route, astray = _way_back(message, limits)
     refusal = Refusal(
         code=FailureCode.ATTEMPTS_EXHAUSTED,
         reason="reading this message ended the process that read it, each time it was tried",
     )
-    return incoming.refused(id_in_text(message.body), refusal)
+    read = Incoming(message, route, keys, now).refused(id_in_text(message.body), refusal)
+    return _admitted(read, message, limits, astray)
+
+
+def _way_back(message: Message, limits: Limits) -> tuple[Route, str | None]:
+    """Reads where the answer goes, and why it may not go where it was asked to."""
+    route = route_of(message.properties)
+    why = limits.replies.refuses(route.reply_to) if route.reply_to else None
+    return (route if why is None else route._replace(reply_to=None)), why
+
+
+def _admitted(read: Read, message: Message, limits: Limits, astray: str | None) -> Read:
+    if astray is not None:
+        return without_way_back(read, astray)
+    if limits.orgs is None:
+        return read
+    return of_its_sender(read, property_text(message.properties.user_id), limits.orgs)
 
 
 def restore(body: str, request_id: UUID, keys: SealKeys) -> tuple[Requested, str]:

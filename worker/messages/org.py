@@ -3,7 +3,11 @@
 import json
 import re
 
+from pamqp import commands as spec
+
+from worker.messages.envelope import property_text
 from worker.rules import NO_ORG
+from worker.whose import OrgsOfUsers
 
 _KEY = b'"org_id"'
 _ORG = re.compile(rb'"org_id"\s*:\s*"([^"\\]*)"')
@@ -25,3 +29,10 @@ def org_in(body: bytes) -> str:
         return NO_ORG
     org = document.get("org_id") if isinstance(document, dict) else None
     return org if isinstance(org, str) else NO_ORG
+
+
+def line_of_sender(orgs: OrgsOfUsers, org: str, properties: spec.Basic.Properties) -> str:
+    """Return the line of this organisation for those who may act for it. What others send in its name is
+    refused soon, and waits in no line of a customer until then.
+    """
+    return org if orgs.may_act(property_text(properties.user_id), org) else NO_ORG

@@ -53,10 +53,13 @@ class Metrics:
         self.requests = counter(
             "worker_requests", "Requests finished, by status and code.", ["status", "code"]
         )
-        self.finished: dict[tuple[str, str | None], Counter] = {}
-        """The same, each by its status and code: to look up a series costs more than to count."""
         self.duplicates = counter(
             "worker_duplicates", "Deliveries of requests already known, by what was done.", ["kind"]
+        )
+        self.not_allowed = counter(
+            "worker_not_allowed",
+            "Messages refused since their sender may not act for the organisation, by operation.",
+            ["operation"],
         )
         self.lost_fences = counter(
             "worker_lost_fences", "Verdicts not stored, since another worker has claimed the request."
@@ -156,15 +159,21 @@ class Metrics:
         self._ways: dict[tuple[str, str], Histogram] = {}
         self._timed: set[UUID] = set()  # the latest requests whose answers are in the end-to-end times
         self._timed_before: set[UUID] = set()
-        self._begin_at_zero()
+        self.finished = self._begun_at_zero()
+        """`requests`, each series by its status and code: to look one up costs more than to count."""
 
-    def _begin_at_zero(self) -> None:
-        """Make the series that are known: whoever asks how much one has risen leaves out its first value."""
-        self.finished["completed", None] = self.requests.labels("completed", "")
-        for code in FailureCode:
-            self.finished["failed", code.value] = self.requests.labels("failed", code.value)
+    def _begun_at_zero(self) -> dict[tuple[str, str | None], Counter]:
+        """Make the series that are known: whoever asks how much one has risen leaves out its first value.
+        Returns those of `requests`.
+        """
+        finished: dict[tuple[str, str | None], Counter] = {
+            ("failed", code.value): self.requests.labels("failed", code.value) for code in FailureCode
+        }
+        finished["completed", None] = self.requests.labels("completed", "")
         for kind in ("answered_again", "in_progress", "conflict"):
             self.duplicates.labels(kind)
+        for operation in ("create_session", "cancel_session"):
+            self.not_allowed.labels(operation)
         for receipt in Receipt:
             self.responses.labels(receipt.value)
         for state in ("refused", "unroutable"):
@@ -172,6 +181,7 @@ class Metrics:
         for reason in get_args(WaitReason):
             self.waiting.labels(reason)
             self.put_in_line.labels(reason)
+        return finished
 
     def page(self, accept: str) -> tuple[bytes, str]:
         """Write them in a format that is accepted; return it with its content type. Only OpenMetrics has room

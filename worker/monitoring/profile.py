@@ -13,7 +13,7 @@ BUILT_IN = "built-in"
 _AGREED = (
     "prefix", "max_attempts", "retry_seconds", "max_put_offs", "retry_base_seconds", "retry_cap_seconds",
     "lease_seconds", "handler_timeout_seconds", "breaker_share", "max_body_bytes", "queue_limits",
-    "retention_days",
+    "retention_days", "reply_to_pattern",
 )  # fmt: skip
 
 
@@ -29,8 +29,7 @@ class Profile(NamedTuple):
     @property
     def settings_digest(self) -> str:
         """Return what two workers have alike when these settings of theirs are the same."""
-        text = json.dumps(self.settings, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:8]
+        return _digest(json.dumps(self.settings, sort_keys=True).encode())
 
 
 def profile_of(settings: Settings) -> Profile:
@@ -38,6 +37,7 @@ def profile_of(settings: Settings) -> Profile:
     agreed = {name: getattr(settings, name) for name in _AGREED}
     keys = settings.seal_keys.get_secret_value()
     agreed["seal_keys"] = ",".join(key.partition(":")[0].strip() for key in keys.split(",") if key.strip())
+    agreed["org_of_user"] = settings.org_of_user and _digest(settings.org_of_user.encode())
     return Profile(settings.handler, build_of(settings.handler, settings.build), agreed)
 
 
@@ -55,6 +55,10 @@ def differences(mine: Profile, other: Profile) -> dict[str, tuple[object, object
     elif mine.handler_build != other.handler_build:
         found["handler_build"] = mine.handler_build, other.handler_build
     return found
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:8]
 
 
 def build_of(handler: str, given: str) -> str | None:
@@ -78,6 +82,6 @@ def _digest_of(module: str) -> str | None:
     try:
         spec = importlib.util.find_spec(module)
         assert spec is not None and spec.origin is not None  # noqa: S101, PT018 — it was loaded
-        return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()[:8]
+        return _digest(Path(spec.origin).read_bytes())
     except Exception:  # noqa: BLE001 — a module that is in no file of its own
         return None

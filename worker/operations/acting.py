@@ -15,6 +15,7 @@ from schemas.wire import DIRECT_REPLY
 from worker.client.request import RequestMessage, cancellation
 from worker.errors import SealError
 from worker.messages.envelope import response_properties
+from worker.messages.reply_rule import ReplyRule
 from worker.messages.sealing import SealKeys
 from worker.operations.selections import Selection
 from worker.rabbitmq.topology import Names
@@ -35,12 +36,23 @@ class Left(NamedTuple):
     why: str
 
 
+def require_way_back(to: str, names: Names, replies: ReplyRule) -> None:
+    """Raise RefusedQueue unless answers may be sent there. The response queue stands for its exchange."""
+    if to != names.responses:
+        replies.require(to)
+
+
 class Acting:
     """Makes the message that one action on one request takes."""
 
-    def __init__(self, selection: Selection, names: Names, keys: SealKeys) -> None:
+    def __init__(
+        self, selection: Selection, names: Names, keys: SealKeys, replies: ReplyRule, sender: str | None
+    ) -> None:
+        """`sender`: the user of the broker that it is done as, where workers go by that."""
         self._selection = selection
         self._names = names
+        self._replies = replies
+        self._sender = sender
         self._keys = keys
         self._to: str | None = selection.options.get("to")
         self._own_answer: bool = selection.options.get("answer") != "none"
@@ -72,16 +84,17 @@ class Acting:
             body = _with_id(row["body"], row["request_id"], new, self._keys)
         except SealError as error:
             return Left("failed", str(error))
+        way_back = self._way_back(row["reply_to"])
+        if astray := self._astray(way_back):
+            return astray
         trace = {"traceparent": row["traceparent"]} if row["traceparent"] else {}
-        message = RequestMessage(
-            new, body, trace, self._way_back(row["reply_to"]), row["correlation_id"] or str(new)
-        )
-        return Outgoing(self._names.requests, message.routing_key, body, message.properties(APP_ID, None))
+        message = RequestMessage(new, body, trace, way_back, row["correlation_id"] or str(new))
+        return self._asked(message)
 
     def _way_back(self, reply_to: str | None) -> str | None:
         """Return where the answer of a retry goes; None: to the response queue."""
         if self._to is not None:
-            return self._to
+            return None if self._to == self._names.responses else self._to
         direct = reply_to is not None and reply_to.startswith(DIRECT_REPLY)
         return reply_to if self._own_answer and not direct else None
 
@@ -89,8 +102,12 @@ class Acting:
         if row["response"] is None:
             return Left("skipped", f"it is {row['status']}: there is no response yet")
         reply_to = self._to or row["reply_to"]
+        if self._to == self._names.responses:
+            reply_to = None
         if reply_to is not None and reply_to.startswith(DIRECT_REPLY):
             return Left("skipped", "it was asked for by a call that waits no more: say --to QUEUE")
+        if astray := self._astray(reply_to):
+            return astray
         answer = Answer(
             request_id=row["request_id"],
             status=row["status"],
@@ -105,10 +122,17 @@ class Acting:
     def _cancel(self, row: Row) -> Outgoing | Left:
         if row["status"] in _FINISHED:
             return Left("skipped", f"it is {row['status']} already")
-        message = cancellation(row["request_id"], self._selection.reason)
-        return Outgoing(
-            self._names.requests, message.routing_key, message.body, message.properties(APP_ID, None)
-        )
+        return self._asked(cancellation(row["request_id"], self._selection.reason))
+
+    def _asked(self, message: RequestMessage) -> Outgoing:
+        properties = message.properties(APP_ID, None, self._sender)
+        return Outgoing(self._names.requests, message.routing_key, message.body, properties)
+
+    def _astray(self, reply_to: str | None) -> Left | None:
+        """Leave alone what would be answered where answers may not go; None: it may."""
+        if reply_to is None or self._replies.refuses(reply_to) is None:
+            return None
+        return Left("failed", f"answers may not go to its queue {reply_to}: say --to QUEUE")
 
 
 def _with_id(body: str, old: UUID, new: UUID, keys: SealKeys) -> bytes:

@@ -30,6 +30,7 @@ from worker.process.identity import new_identity
 from worker.rabbitmq.connection import Broker, is_lost
 from worker.rabbitmq.topology import Names, names_for
 from worker.settings import Settings
+from worker.steps.limits import limits_of
 from worker.tls import context_from
 
 NOTE_SECONDS = 1.0
@@ -49,6 +50,7 @@ class Tools(NamedTuple):
     keys: SealKeys
     names: Names
     limits: Limits
+    sender: str | None  # the user of the broker that they are done as, where workers go by that
     confirm_seconds: float
 
 
@@ -107,7 +109,8 @@ class LongWorks:
             broker=self._broker,
             keys=parse_seal_keys(settings.seal_keys.get_secret_value()),
             names=names_for(settings.prefix),
-            limits=Limits(settings.max_body_bytes),
+            limits=limits_of(settings),
+            sender=settings.sender,
             confirm_seconds=settings.confirm_timeout_seconds,
         )
         try:
@@ -153,6 +156,7 @@ async def _replay(tools: Tools, work: Work, progress: Progress) -> None:
     replaying = Replaying(
         tools.database, tools.keys, tools.names, tools.limits,
         edits=[edit_from(do, text) for do, text in options["edits"]], to=options["to"],
+        sender=tools.sender,
     )  # fmt: skip
     left: Counter[str] = Counter()
     progress |= {"of": len(ids), "done": progress.get("done", 0)}

@@ -17,7 +17,7 @@ from worker.messages.json_body import parse_loosely
 from worker.messages.mending import Edit, Unmendable, mended
 from worker.messages.sealing import SealKeys, is_same_request
 from worker.operations import audit, dead_letters
-from worker.operations.dead_letters import Whole
+from worker.operations.dead_letters import Listed, Whole
 from worker.postgres.database import Database
 from worker.postgres.transactions import Transactions
 from worker.rabbitmq.connection import Broker
@@ -82,17 +82,22 @@ class Replaying:
         edits: Sequence[Edit] = (),
         bodies: Mapping[UUID, bytes] | None = None,
         to: str | None = None,
+        sender: str | None = None,
     ) -> None:
         """`edits`: what is changed in each body. `bodies`: bodies in the place of theirs. `to`: the queue to
-        which all go as they are, in the place of where they belong.
+        which all go as they are, in the place of where they belong; raises RefusedQueue for one of the
+        worker's own. `sender`: the user of the broker that it is done as, where workers go by that.
         """
+        if to is not None:
+            limits.replies._replace(pattern=None).require(to)
         self._database = database
         self._keys = keys
         self._names = names
-        self._limits = limits
+        self._orgs, self._limits = limits.orgs, limits._replace(orgs=None)
         self._edits = edits
         self._bodies = bodies or {}
         self._to = to
+        self._sender = sender
         self._new: dict[UUID, bytes] = {}  # the fingerprints of those that were judged as new before
 
     async def judged(self, ids: Sequence[UUID]) -> AsyncIterator[list[Judged]]:
@@ -224,7 +229,7 @@ class Replaying:
             body = mended(body, self._edits, about.id)
         except Unmendable as error:
             why = f"the edit does not fit: {error}"
-        message = message_to_send(about.id, body, letter.properties, letter.headers)
+        message = message_to_send(about.id, body, letter.properties, letter.headers, self._sender)
         if self._to is not None:
             return Judged(letter, Outgoing("", self._to, body, message.properties), Prospect.REDIRECTED), None
         outgoing = self._where(message)
@@ -234,12 +239,23 @@ class Replaying:
             return Judged(letter, outgoing, Prospect.RESPONSE), None
         message = message._replace(sent_to_cancel=outgoing.routing_key == CANCEL_KEY)
         read = decode(message, self._limits, self._keys, now)
-        if (why := _unreadable(read)) is not None:
+        if (why := _unreadable(read) or self._of_another(about, read)) is not None:
             return Judged(letter, outgoing, Prospect.UNREADABLE, why), None
         if isinstance(read, Arrival):
             late = read.deadline_at is not None and read.deadline_at <= now
             return Judged(letter, outgoing, Prospect.NEW, "its deadline has passed" if late else None), read
         return Judged(letter, outgoing, Prospect.CANCELLATION), None
+
+    def _of_another(self, about: Listed, read: Read) -> str | None:
+        """Say why its sender may not ask for this: an operator who sends it again would grant it. What an
+        operator has changed is the operator's word.
+        """
+        if self._orgs is None or self._edits or about.id in self._bodies or about.user_id is None:
+            return None
+        org = read.org_id if isinstance(read, Arrival) else None
+        if org is None or self._orgs.may_act(about.user_id, org):
+            return None
+        return f"its sender {about.user_id} may not act for its organisation"
 
     def _held_against_record(self, one: Judged, arrival: Arrival, stored: bytes | None) -> Judged:
         fingerprint = stored or self._new.get(arrival.request_id)
@@ -262,7 +278,8 @@ class Replaying:
         body, properties = message.body, message.properties
         document = _object_in(body)
         if properties.message_type == RESPONSE_TYPE or is_response(document):
-            if reader := property_text(properties.reply_to):
+            reader = property_text(properties.reply_to)
+            if reader is not None and self._limits.replies.refuses(reader) is None:
                 return Outgoing("", reader, body, properties)
             return Outgoing(self._names.responses, _status(document), body, properties)
         is_cancel = properties.message_type == CANCEL_TYPE or document.get("operation") == "cancel_session"

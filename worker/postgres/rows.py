@@ -19,6 +19,7 @@ class Known(NamedTuple):
     request_id: UUID
     status: str
     attempt: int
+    org_id: str | None
     fingerprint: bytes
     session_id: str
     response: str | None
@@ -95,6 +96,7 @@ def known_in(row: asyncpg.Record) -> Known:
         request_id=row["request_id"],
         status=row["status"],
         attempt=row["attempt"],
+        org_id=row["org_id"],
         fingerprint=row["fingerprint"],
         session_id=row["session_id"],
         response=row["response"],

@@ -66,6 +66,10 @@ class Store:
         """Read what the cancellation of these requests needs."""
         return [to_cancel_in(row) for row in await self._database.call("to_cancel", request_ids)]
 
+    async def orgs_of(self, request_ids: Sequence[UUID]) -> dict[UUID, str | None]:
+        """Say whose these requests are, of those that are on record."""
+        return {row["request_id"]: row["org_id"] for row in await self._database.call("orgs_of", request_ids)}
+
     async def begin_pending(self, request_ids: Sequence[UUID]) -> None:
         await self._database.call("begin_pending", self._worker, request_ids)
 

@@ -45,7 +45,7 @@ def packed(arrived: Arrived, channel: int, source: int, received: float) -> Buff
 def read(one: Buffered, source: Source, session: ChannelSession) -> Delivery:
     """Read what came with the body. It is done only now: a flood that waits here is not held up by it."""
     arrived = Arrived(*one[3:])
-    properties = _properties(arrived)
+    properties = properties_of(arrived)
     headers = properties.headers or {}
     message = Message(
         body=arrived.body,
@@ -62,7 +62,8 @@ def read(one: Buffered, source: Source, session: ChannelSession) -> Delivery:
     return Delivery(arrived.tag, message, session, one[2])
 
 
-def _properties(arrived: Arrived) -> spec.Basic.Properties:
+def properties_of(arrived: Arrived) -> spec.Basic.Properties:
+    """Read the properties of a delivery; of what cannot be read there are none."""
     try:
         return arrived.properties_read()
     except (ValueError, LookupError, struct.error, PAMQPException):

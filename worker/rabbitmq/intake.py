@@ -15,7 +15,7 @@ from worker.messages.large_bodies import Body, Sieve, Whole
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.readiness import Readiness
 from worker.rabbitmq import eager_reading
-from worker.rabbitmq.buffered import Buffered, Loan, Source, packed, read
+from worker.rabbitmq.buffered import Buffered, Loan, Source, packed, properties_of, read
 from worker.rabbitmq.channel_session import ChannelSession, Delivery, OnLoan, by_session
 from worker.rabbitmq.connection import SETUP_SECONDS
 from worker.rabbitmq.eager_reading import Arrived, Receive
@@ -70,6 +70,8 @@ class LineRule(NamedTuple):
     weight_of: Callable[[str], float]
     long: int
     """A line with more in it is a long one."""
+    whose: Callable[[str, spec.Basic.Properties], str] | None = None
+    """Changes the line by what the message says of its sender; None: it does not count who that is."""
 
 
 ONE_LINE = LineRule(lambda _body: "", lambda _line: 1.0, 1 << 30)
@@ -96,6 +98,7 @@ class Intake:
         self._metrics = metrics
         self._part = part
         self._line_of = lines.line_of
+        self._whose = lines.whose
         self._buffer: FairBuffer[Buffered | Delivery] = FairBuffer(lines.weight_of, lines.long)
         self._channels = count()
         self._passing = asyncio.Event()
@@ -200,7 +203,10 @@ class Intake:
     def take_over(self, deliveries: Sequence[Delivery]) -> None:
         """Put deliveries in line that came by another intake and are for this one."""
         for delivery in deliveries:
-            self._buffer.add(self._line_of(delivery.message.body), delivery)
+            line = self._line_of(delivery.message.body)
+            if self._whose is not None:
+                line = self._whose(line, delivery.message.properties)
+            self._buffer.add(line, delivery)
         self._arrived.set()
 
     async def settle(self, deliveries: Sequence[Delivery], *, everything: bool = False) -> None:
@@ -319,7 +325,10 @@ class Intake:
                 self._shed(session, arrived.tag, size, queue)
                 return
             session.delivered(arrived.tag, size)
-            self._buffer.add(self._line_of(arrived.body), packed(arrived, channel, source, clock()))
+            line = self._line_of(arrived.body)
+            if self._whose is not None:
+                line = self._whose(line, properties_of(arrived))
+            self._buffer.add(line, packed(arrived, channel, source, clock()))
             self._arrived.set()
             if self._buffer.passes_by:
                 self._passing.set()

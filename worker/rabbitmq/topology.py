@@ -137,6 +137,11 @@ def design(prefix: str, *, limits_from_policy: bool) -> Topology:
     )
 
 
+def own_names(prefix: str) -> frozenset[str]:
+    """Return the names of all exchanges and queues of an installation: nobody else is answered there."""
+    return frozenset(thing.name for thing in design(prefix, limits_from_policy=True).declared)
+
+
 async def apply(connection: AbstractConnection, topology: Topology) -> list[str]:
     """Declare everything. What is there already and is the same stays as it is, and so does a queue with
     another delivery limit; return a sentence for each such queue.

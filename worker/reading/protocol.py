@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
+from worker.messages.decoding import Limits
 from worker.messages.envelope import Message
 
 LENGTH_BYTES = 8  # of the length that a frame begins with; the pickled value follows
@@ -18,7 +19,7 @@ class ReaderSettings(NamedTuple):
     """The settings that the reader process is sent before any question; it answers None when it is ready."""
 
     seal_keys: str
-    max_body_bytes: int
+    limits: Limits
     wants_whole: bool  # a handler needs each request itself, not only what a session is made from
     fail_point: str
 

@@ -41,7 +41,7 @@ class Reader:
         size = len(message.body)
         return (
             message.dropped is None
-            and size <= self._settings.max_body_bytes
+            and size <= self._settings.limits.max_body_bytes
             and (size >= HEAVY_BYTES or message.delivery_count >= SUSPECT_DELIVERIES)
         )
 
@@ -51,7 +51,7 @@ class Reader:
         try:
             read: Read = await self._ask(ToRead(message, now), {"deliveries": message.delivery_count})
         except KilledItsReader:
-            return refuse_killer(message, self._keys, now)
+            return refuse_killer(message, self._settings.limits, self._keys, now)
         return read
 
     async def restore(self, body: str, request_id: UUID) -> tuple[Requested, str]:

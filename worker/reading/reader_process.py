@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from worker.errors import SealError
-from worker.messages.decoding import Limits, decode, restore
+from worker.messages.decoding import decode, restore
 from worker.messages.sealing import SealKeys, parse_seal_keys
 from worker.process.failpoint import FailPoint
 from worker.reading.protocol import LENGTH_BYTES, NotRestored, ReaderSettings, ToRead, ToRestore, framed
@@ -32,11 +32,11 @@ def main() -> None:
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing that is printed may get between the answers
     settings: ReaderSettings = _receive(source)
-    keys, limits = parse_seal_keys(settings.seal_keys), Limits(settings.max_body_bytes)
+    keys, limits = parse_seal_keys(settings.seal_keys), settings.limits
     fail_point = FailPoint(settings.fail_point)
     os.nice(_NICE)
-    _limit_memory(_MEMORY_BYTES + _MEMORY_PER_BODY_BYTE * settings.max_body_bytes)
-    seconds = _CPU_SECONDS + _CPU_SECONDS_PER_BODY_MIB * settings.max_body_bytes / (1 << 20)
+    _limit_memory(_MEMORY_BYTES + _MEMORY_PER_BODY_BYTE * limits.max_body_bytes)
+    seconds = _CPU_SECONDS + _CPU_SECONDS_PER_BODY_MIB * limits.max_body_bytes / (1 << 20)
     _send(sink, None)
     while (question := _receive(source)) is not None:
         signal.setitimer(signal.ITIMER_PROF, seconds)  # ends the process when it runs out

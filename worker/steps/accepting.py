@@ -10,14 +10,16 @@ import structlog
 
 from schemas import FailureCode, session_id
 from worker.errors import NotStorable
+from worker.messages.admitting import NOT_ALLOWED
 from worker.messages.sealing import SealKeys, is_same_request
 from worker.monitoring.metrics import Metrics
 from worker.postgres.rows import Known, stored_answer
 from worker.postgres.store import Store
 from worker.postgres.waiting_line import WaitingLine
 from worker.steps.halving import in_halves
-from worker.steps.verdicts import failed_answer, failure_response
-from worker.values import Answer, Arrival, Duplicate, Refusal, Waiting, Work, first_work
+from worker.steps.not_allowed import note_not_allowed
+from worker.steps.verdicts import failed_answer, failure_response, unrecorded_answer
+from worker.values import Answer, Arrival, Duplicate, Refusal, Unrecorded, Waiting, Work, first_work
 
 _log = structlog.get_logger(__name__)
 
@@ -30,11 +32,21 @@ class Accepted(NamedTuple):
 class Accepting:
     """Records arrivals. Their request ids must be distinct."""
 
-    def __init__(self, store: Store, waiting: WaitingLine, keys: SealKeys, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        store: Store,
+        waiting: WaitingLine,
+        keys: SealKeys,
+        metrics: Metrics,
+        *,
+        hides_others: bool = False,
+    ) -> None:
+        """`hides_others`: an organisation is not told of what is another one's."""
         self._store = store
         self._waiting = waiting
         self._keys = keys
         self._metrics = metrics
+        self._hides_others = hides_others
 
     async def accept(self, arrivals: Sequence[Arrival], lease: int) -> Accepted:
         begun = await self._insert(arrivals, lease)
@@ -100,6 +112,12 @@ class Accepting:
         """Say what to answer to one request. None: it is in progress, and its response is wanted elsewhere
         now.
         """
+        if self._hides_others and row.org_id not in (None, arrival.org_id):
+            note_not_allowed(
+                self._metrics, "create_session", arrival.request_id, org_id=arrival.org_id, whose=row.org_id
+            )
+            told = Unrecorded(arrival.request_id, NOT_ALLOWED, arrival.route)
+            return Duplicate(row.request_id, unrecorded_answer(told))
         if not is_same_request(arrival, row.fingerprint, self._keys):
             return self._note("conflict", Duplicate(row.request_id, _conflict(arrival, row)))
         if row.finished:

@@ -3,19 +3,33 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from time import time
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import structlog
 
 from schemas import FailureCode, session_id
+from worker.messages.admitting import NOT_ALLOWED
 from worker.messages.sealing import CANCELLED
+from worker.monitoring.metrics import Metrics
 from worker.postgres.leases import Leases
 from worker.postgres.rows import ToCancel, stored_answer
 from worker.postgres.store import Store
 from worker.steps.answering import Answering
 from worker.steps.finishing import Finishing
-from worker.steps.verdicts import failed_answer, failure_response
-from worker.values import Answer, Arrival, Beginning, Cancellation, Failed, Refusal, Work, first_work
+from worker.steps.not_allowed import note_not_allowed
+from worker.steps.verdicts import failure_response, unrecorded_answer
+from worker.values import (
+    Answer,
+    Arrival,
+    Beginning,
+    Cancellation,
+    Failed,
+    Refusal,
+    Unrecorded,
+    Work,
+    first_work,
+)
+from worker.whose import OrgsOfUsers
 
 _CODE = FailureCode.CANCELLED
 _log = structlog.get_logger(__name__)
@@ -24,14 +38,26 @@ _log = structlog.get_logger(__name__)
 class Cancelling:
     """Ends a request even while a worker holds it; the attempt number fences that worker out."""
 
-    def __init__(self, store: Store, leases: Leases, finishing: Finishing, answering: Answering) -> None:
+    def __init__(
+        self,
+        store: Store,
+        leases: Leases,
+        finishing: Finishing,
+        answering: Answering,
+        metrics: Metrics,
+        orgs: OrgsOfUsers | None = None,
+    ) -> None:
         self._store = store
         self._leases = leases
         self._finishing = finishing
         self._answering = answering
+        self._metrics = metrics
+        self._orgs = orgs
 
     async def cancel(self, asked: Sequence[Cancellation]) -> None:
         """Cancel each of these. Returns when all have ended, and requesters and cancellers are answered."""
+        if self._orgs is not None:
+            asked = await self._of_their_own(asked, self._orgs)
         first = {wish.request_id: wish for wish in reversed(asked) if wish.invalid is None}
         with self._leases.take() as lease:
             ended, to_requesters = await self._end(first, lease)
@@ -39,7 +65,7 @@ class Cancelling:
         # In batches of their own: a copy has the same message id as the requester's response.
         told = {(answer.request_id, answer.route) for answer in to_requesters}
         copies = [
-            _not_valid(wish)
+            unrecorded_answer(Unrecorded(wish.request_id, wish.invalid, wish.route))
             if wish.invalid
             else ended[wish.request_id]._replace(route=wish.route, since=None)
             for wish in asked
@@ -47,6 +73,21 @@ class Cancelling:
         ]
         for alike in _rounds(copies):
             await self._answering.answer(alike, copies=True)
+
+    async def _of_their_own(self, asked: Sequence[Cancellation], orgs: OrgsOfUsers) -> list[Cancellation]:
+        """Refuse what is about a request of another one's organisation, or about none: to its sender the two
+        are alike, in what is answered and in the time that it takes.
+        """
+        asking = [wish.request_id for wish in asked if not orgs.may_act(wish.sender, None)]
+        whose = await self._store.orgs_of(asking) if asking else {}
+        own = []
+        for wish in asked:
+            if wish.invalid is None and not orgs.may_act(wish.sender, whose.get(wish.request_id)):
+                wish = wish._replace(invalid=NOT_ALLOWED)  # noqa: PLW2901 — the same wish
+            if wish.invalid is not None and wish.invalid.code is NOT_ALLOWED.code:
+                note_not_allowed(self._metrics, "cancel_session", wish.request_id, sender=wish.sender)
+            own.append(wish)
+        return own
 
     async def _end(
         self, wishes: dict[UUID, Cancellation], lease: int
@@ -143,19 +184,3 @@ def _failed(work: Work, casefile_id: str | None) -> Failed:
 
 def _since(row: ToCancel) -> Beginning:
     return Beginning(row.received_at.timestamp(), "direct" if row.attempt <= 1 else "retried")
-
-
-def _not_valid(wish: Cancellation) -> Answer:
-    """Answer an invalid cancellation. The answer says nothing of the request, and names a session id that
-    nothing stands under.
-    """
-    assert wish.invalid is not None  # noqa: S101 — asked of these only
-    now, mine = datetime.now(UTC), uuid4()
-    work = Work(
-        request_id=wish.request_id,
-        attempt=0,
-        session_id=session_id(mine, now.date()),
-        route=wish.route,
-        refusal=wish.invalid,
-    )
-    return failed_answer(work, wish.invalid, failure_response(work, wish.invalid, None, now), str(mine))

@@ -8,6 +8,8 @@ from time import time
 from typing import NamedTuple
 from uuid import UUID
 
+from schemas import FailureCode
+from worker.messages.envelope import property_text
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.tracing import Timed, Tracing
 from worker.postgres.leases import Leases
@@ -22,6 +24,7 @@ from worker.steps.cancelling import Cancelling
 from worker.steps.creating import Creation
 from worker.steps.finishing import Finishing
 from worker.steps.gate import Gate
+from worker.steps.not_allowed import note_not_allowed
 from worker.steps.slots import Slots
 from worker.steps.sorting import Decoding, Sorted, sort
 from worker.values import Answer, Arrival, Duplicate, Read, Waiting, Work
@@ -182,12 +185,19 @@ class Pipeline:
         """
         unburied = await self._steps.burying.bury(batch.unreadable)
         if batch.unrecorded:
+            self._note_not_allowed(batch)
             await self._steps.answering.answer([answer for _, answer in batch.unrecorded])
             await self._intake.settle([delivery for delivery, _ in batch.unrecorded])
         if batch.cancellations:
             await self._steps.cancelling.cancel([cancellation for _, cancellation in batch.cancellations])
             await self._intake.settle([delivery for delivery, _ in batch.cancellations])
         return unburied
+
+    def _note_not_allowed(self, batch: Sorted) -> None:
+        for delivery, answer in batch.unrecorded:
+            if answer.code == FailureCode.NOT_ALLOWED:
+                sender = property_text(delivery.message.properties.user_id)
+                note_not_allowed(self._metrics, "create_session", answer.request_id, sender=sender)
 
     async def _answer_known(self, duplicates: Sequence[Duplicate], settle: Settle) -> None:
         """Answer requests from the record, where they have a response."""

@@ -15,17 +15,18 @@ from worker.console.acting import Action, Asked, Field, Preview, carried_out
 from worker.console.context import Desk, desk_of
 from worker.console.dead_filters import filter_of, frozen, query_of
 from worker.console.forms import form_of, reason_of
+from worker.console.freezing import refused_queue
 from worker.console.problems import bad, conflict
 from worker.console.reading import queue_name, rate_of, read, whole
 from worker.console.render import counted, moment, page
 from worker.errors import SealError
-from worker.messages.decoding import Limits
 from worker.messages.mending import Do, Edit, edit_from
 from worker.messages.sealing import parse_seal_keys
 from worker.operations import dead_letters
 from worker.operations.dead_letters import Filter, Group, State
 from worker.operations.replaying import LEFT, Judged, Replaying
 from worker.rabbitmq.topology import names_for
+from worker.steps.limits import limits_of
 
 LOOKED_AT = 100  # dead letters, in one look ahead
 _MOST_GROUPS = 10
@@ -179,7 +180,7 @@ def replaying(
     settings = desk.settings
     return Replaying(
         desk.database, parse_seal_keys(settings.seal_keys.get_secret_value()), names_for(settings.prefix),
-        Limits(settings.max_body_bytes), edits=edits, bodies=bodies,
+        limits_of(settings), edits=edits, bodies=bodies, sender=settings.sender,
     )  # fmt: skip
 
 
@@ -213,6 +214,9 @@ async def send(
     reason: str,
 ) -> str:
     """Begin to send these, and return the id of the work that does."""
+    if to is not None:
+        with refused_queue():
+            limits_of(desk.settings).replies._replace(pattern=None).require(to)
     return await desk.long_works.begin(
         desk.database, "dead.replay",
         options={"to": to, "edits": edits, "rate": rate, "chosen_by": which.told}, chosen=ids,

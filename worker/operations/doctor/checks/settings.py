@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 from worker.operations.doctor.checks.workers import live_profiles
 from worker.operations.doctor.finding import Check, Finding, Part, Severity
 from worker.operations.doctor.site import Need, Site
-from worker.operations.doctor.words import span
+from worker.operations.doctor.words import some, span
 from worker.settings import variable_name
 
 _OUTAGE_SECONDS = 300.0  # an ordinary outage of what a handler calls
@@ -78,6 +78,21 @@ async def _debug(site: Site) -> list[Finding]:
     return found
 
 
+async def _sender(site: Site) -> list[Finding]:
+    """Find that what is sent from here says nothing of its sender, and the workers want to know."""
+    if site.settings.org_of_user:
+        return []
+    asking = [place for place, profile in await live_profiles(site) if profile.settings.get("org_of_user")]
+    if not asking:
+        return []
+    what = (
+        f"{some(asking)}: the worker goes by WORKER_ORG_OF_USER, which is not set {_HERE}: cancels, retries "
+        "and requests that are sent from here do not say who sends them, and are answered not_allowed"
+    )
+    remedy = "set WORKER_ORG_OF_USER here as for the workers"
+    return [Finding("sender-unsaid", Severity.WARNING, what, remedy)]
+
+
 async def _metrics_port(site: Site) -> list[Finding]:
     note, port = partial(Finding, "metrics-port", Severity.NOTE), site.settings.http_port
     if port == 0:
@@ -116,6 +131,10 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "debug", Part.SETTINGS, Severity.WARNING, "test mode, or logs of each step", frozenset(), _debug,
+    ),
+    Check(
+        "sender-unsaid", Part.SETTINGS, Severity.WARNING,
+        "an environment whose messages do not name their sender, where workers go by it", _TABLES, _sender,
     ),
     Check(
         "http-open", Part.SETTINGS, Severity.NOTE,
