@@ -21,8 +21,8 @@ EXAMPLES = """\
       with the user itself, and the hash of that password: for a new node
   session-worker access postgres --role migrator --user sw_owner |
       psql $ADMINISTRATOR_URL
-  session-worker access postgres --role worker --user sw_worker | psql $OWNER_URL
-      the same as `session-worker migrate --grant sw_worker`
+  session-worker access postgres --role worker --user sw | psql $OWNER_URL
+      the same as `session-worker migrate --grant sw`
 
 It prints, asks no server, and shows no password. docs/access.md says what each
 role may do, and what remains.
