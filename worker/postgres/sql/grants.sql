@@ -57,8 +57,7 @@ grant execute on function retire_requests(interval, integer, timestamptz) to {ro
 -- name: migrator
 -- By an administrator, before the tables are made: who makes them owns them. The first and the last line concern all roles.
 revoke create on schema {schema} from public;
-grant create on schema {schema} to {role};
-grant usage on schema {schema} to {role} with grant option; -- it lets workers in
+grant create, usage on schema {schema} to {role} with grant option; -- it lets workers in
 do $$ begin execute format('revoke temporary on database %I from public', current_database()); end $$;
 
 -- name: migrator_of_own_schema
