@@ -48,7 +48,7 @@ format: .venv/dev ## lay the code out, and mend what ruff can mend by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-generate: .venv/dev ## write what is made from the code: JSON Schemas, AsyncAPI, OpenAPI, settings.md
+generate: .venv/dev ## write what is made from the code: JSON Schemas, AsyncAPI, OpenAPI, settings.md, rights
 	@PYTHONPATH=tests $(BIN)/python tests/support/contract/documents.py
 
 man: .venv/local ## write the man page from the help: build/session-worker.1

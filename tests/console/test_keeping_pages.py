@@ -14,7 +14,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from pydantic import SecretStr
-from support.console import Console, open_console, reached
+from support.console import Console, open_console, open_console_as, reached, text_of
 from support.harness import eventually
 from support.sealed import put_dead_letter, put_request, put_session, ring, ring_text
 
@@ -46,7 +46,9 @@ async def until_it_says(client: httpx.AsyncClient, path: str, *words: str) -> st
     return await eventually(look)
 
 
-async def test_rows_are_counted_by_key_and_sealed_anew(console: Console, db: asyncpg.Connection) -> None:
+async def test_rows_are_counted_by_key_and_sealed_anew_by_the_owner(
+    console: Console, db: asyncpg.Connection, settings: Settings, tmp_path: Path
+) -> None:
     admin = await console.bearer("admin")
     assert "nothing that was counted" in (await admin.get("/keys")).text
     old = ring("k1")
@@ -67,15 +69,20 @@ async def test_rows_are_counted_by_key_and_sealed_anew(console: Console, db: asy
             ("k1", "dead letters", "1", "opens"), ("k0", "dead letters", "1", "missing"),
             ("k2", "nothing that was counted", "0", "seals")} <= rows  # fmt: skip
     assert "k0 is missing: 1 dead letters need it; not set in this console" in page
-    for path, why in (("?from=k9", "k9 is not in"), ("?from=k2", "k2 is both keys")):
-        assert why in (await admin.get(f"/keys/actions/reseal{path}")).text
-    form = {"from": "k1", "to": "k2", "rate": "10000", "reason": "k1 was in a log"}
-    assert (await admin.post("/keys/actions/reseal", data={**form, "to": "k9"})).status_code == 409
-    begun = await admin.post("/keys/actions/reseal", data=form)
-    done = await until_it_says(admin, begun.headers["location"], ">done<")
+    assert "only the owner of the tables may" in text_of(await admin.get("/keys/actions/reseal?from=k1"))
+    assert (await (await console.bearer("operator")).get("/keys/actions/reseal")).status_code == 403
+
+    (tmp_path / "owner").mkdir()
+    async with open_console_as(settings, tmp_path / "owner", seal_keys=KEYS) as opened:
+        owner = await (await reached(opened)).bearer("admin")
+        for path, why in (("?from=k9", "k9 is not in"), ("?from=k2", "k2 is both keys")):
+            assert why in (await owner.get(f"/keys/actions/reseal{path}")).text
+        form = {"from": "k1", "to": "k2", "rate": "10000", "reason": "k1 was in a log"}
+        assert (await owner.post("/keys/actions/reseal", data={**form, "to": "k9"})).status_code == 409
+        begun = await owner.post("/keys/actions/reseal", data=form)
+        done = await until_it_says(owner, begun.headers["location"], ">done<")
     assert "7 rows sealed anew" in done
     assert await db.fetchval("select sealed_by from dead_letters where id = $1", letter) == "k2"
-    assert (await (await console.bearer("operator")).get("/keys/actions/reseal")).status_code == 403
 
 
 async def test_old_requests_are_deleted_by_a_work_that_outlasts_its_process(

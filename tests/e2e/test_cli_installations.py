@@ -2,9 +2,11 @@
 
 from uuid import uuid4
 
+from support.access import forget_roles
 from support.commands import Shell
 from support.harness import delete_topology, run_in_process
 
+from worker.postgres import migrate
 from worker.settings import Settings
 from worker.stack import Stack
 
@@ -48,6 +50,14 @@ async def test_rights_are_given_by_a_command(shell: Shell) -> None:
 
     assert missing.code == 1
     assert "there is no role nobody_of_this_name" in missing.err
+
+    url, role = shell.variables["DATABASE_URL"], f"c{uuid4().hex[:10]}"
+    await migrate.create_role(url, role, "made-up")
+    try:
+        given = await shell.run("migrate", "--grant", role, "--role", "console", "--json")
+    finally:
+        await forget_roles(url, role)
+    assert given.records == [{"role": role, "schema": "public", "kind": "console"}]
 
 
 async def test_the_sql_for_a_schema_of_its_own_is_printed_without_a_server() -> None:

@@ -5,13 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
-from urllib.parse import quote
 
 import aio_pika
-import aiohttp
 import pytest
 import pytest_asyncio
 from pydantic import SecretStr
+from support.access import Admin, administrator
 from support.doctor import examined, planted, visited
 from support.harness import Desk, declare_topology, delete_topology, eventually, open_desk, run_in_process
 from yarl import URL
@@ -25,31 +24,6 @@ from worker.settings import Settings
 MINE = [check.id for part in (rabbitmq, policies, cluster, queues) for check in part.CHECKS]
 
 
-class Admin:
-    """Changes a broker through its management API."""
-
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
-        self._session = session
-        self._url = url
-
-    async def put(self, *path: str, **body: Any) -> None:
-        async with self._session.put(self._at(path), json=body, raise_for_status=True):
-            pass
-
-    async def delete(self, *path: str) -> None:
-        async with self._session.delete(self._at(path), raise_for_status=True):
-            pass
-
-    async def set_policy(self, name: str, queue: str, **definition: Any) -> None:
-        pattern = f"^{queue.replace('.', '[.]')}$"
-        policy = {key.replace("_", "-"): value for key, value in definition.items()}
-        path = ("policies", "/", name)
-        await self.put(*path, pattern=pattern, definition=policy, priority=10, **{"apply-to": "queues"})
-
-    def _at(self, path: tuple[str, ...]) -> URL:
-        return URL(f"{self._url}/api/{'/'.join(quote(part, safe='') for part in path)}", encoded=True)
-
-
 @pytest_asyncio.fixture
 async def here(settings: Settings, managed: tuple[str, str]) -> AsyncIterator[Settings]:
     """Settings of an installation on the broker that has a management API."""
@@ -60,8 +34,8 @@ async def here(settings: Settings, managed: tuple[str, str]) -> AsyncIterator[Se
 
 @pytest_asyncio.fixture
 async def admin(managed: tuple[str, str]) -> AsyncIterator[Admin]:
-    async with aiohttp.ClientSession() as session:
-        yield Admin(session, managed[1])
+    async with administrator(managed[1]) as opened:
+        yield opened
 
 
 @asynccontextmanager
@@ -168,9 +142,9 @@ async def test_what_the_user_may_not_do_is_told_with_the_rights_to_give(
     assert f"exchange '{user}.requests'" in rights.what
     assert f"queue '{user}.requests'" in writing.what
     assert "exchange" not in writing.what
-    ours = f"'^{user}\\..*'"
     assert rights.remedy == (
-        f"rabbitmqctl set_permissions -p / {user} {ours} '^({user}\\..*|amq\\.default)$' {ours}"
+        f"session-worker access rabbitmq --role worker --user {user} --prefix {user}"
+        " | rabbitmqctl import_definitions"
     )
 
 

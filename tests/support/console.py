@@ -7,8 +7,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import asyncpg
 import httpx
+from pydantic import SecretStr
+from support.access import PASSWORD, as_user
 from support.harness import eventually
 
 from worker.console.access import Role
@@ -16,6 +20,8 @@ from worker.console.app import make_app
 from worker.console.health import Health
 from worker.console.tokens import new_token
 from worker.monitoring.readiness import Readiness
+from worker.postgres import migrate
+from worker.postgres.grants import Kind
 from worker.settings import Settings
 
 ADDRESS = "http://console.test"
@@ -54,7 +60,16 @@ class Console:
 
 @asynccontextmanager
 async def open_console(settings: Settings, folder: Path, **changes: Any) -> AsyncIterator[Console]:
-    """Open the console of an installation."""
+    """Open the console of an installation, with a console's role in its database."""
+    url = await console_url(settings.database_url.get_secret_value())
+    theirs = settings.model_copy(update={"database_url": SecretStr(url)})
+    async with open_console_as(theirs, folder, **changes) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def open_console_as(settings: Settings, folder: Path, **changes: Any) -> AsyncIterator[Console]:
+    """Open the console of an installation as the settings say."""
     file, tokens = folder / "tokens", {}
     lines = ["# who may log in"]
     for name, role in (*((role.value, role) for role in Role), ("anna", Role.ADMIN)):
@@ -64,6 +79,20 @@ async def open_console(settings: Settings, folder: Path, **changes: Any) -> Asyn
     mine = settings.model_copy(update={"console": True, "console_tokens_file": str(file), **changes})
     async with make_app(mine, Health(Readiness(()), None)) as app, AsyncExitStack() as exits:
         yield Console(exits, app, tokens, file)
+
+
+async def console_url(url: str) -> str:
+    """Return the URL of a database for its consoles: their role is made for the first, and ends with the
+    database.
+    """
+    role = f"{urlsplit(url).path[1:]}_console"
+    try:
+        await migrate.create_role(url, role, PASSWORD)
+    except asyncpg.DuplicateObjectError:
+        pass
+    else:
+        await migrate.grant(url, role, kind=Kind.CONSOLE)
+    return as_user(url, role)
 
 
 async def reached(console: Console) -> Console:

@@ -18,6 +18,7 @@ async def made_database(server_url: str, kind: str, template: str = "template0")
         yield with_database(server_url, name)
     finally:
         await admin.execute(f"drop database if exists {name} with (force)")
+        await admin.execute(f"drop role if exists {name}_console")  # which support.console makes
         await admin.close()
 
 

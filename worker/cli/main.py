@@ -17,6 +17,7 @@ COMMANDS = {
     "health": "ask a running worker whether it is alive, or takes requests",
     "migrate": "bring the database's schema up to date, or say what is missing",
     "topology": "declare exchanges and queues, or compare them",
+    "access": "print the rights of a role, for RabbitMQ or Postgres to import",
     "request": "ask for sessions and wait for the responses",
     "cancel": "take a request back that is not finished",
     "responses": "show the responses that arrive in the response queue",

@@ -305,7 +305,8 @@ def _object_in(body: bytes) -> dict[str, object]:
 
 
 def _status(document: Mapping[str, object]) -> str:
-    return str(document.get("status") or "failed")
+    """Return the key that a response goes with: no user may publish with another one."""
+    return "completed" if document.get("status") == "completed" else "failed"
 
 
 def as_record(one: Judged) -> dict[str, Any]:

@@ -3,18 +3,17 @@
 import re
 from typing import NamedTuple
 
-from worker.postgres.sql import load_grants, load_migrations
+from worker.postgres.grants import Kind
+from worker.postgres.sql import load_migrations, load_queries
 
 _MADE = re.compile(
     r"^(create|drop)(?: or replace)?(?: unique)? (index|trigger) "
     r"(?:concurrently )?(?:if (?:not )?exists )?(\w+)",
     re.MULTILINE,
 )
-_BROKEN_LITERAL = re.compile(r"'\s*\n\s*'")
-_READABLE = re.compile(r"foreach existing in array array\[(.*?)\]", re.DOTALL)
-_GRANTED = re.compile(r"'grant ([^'%]+) on (function )?(%I\.[^']+?) to %I'")
-_PRIVILEGE = re.compile(r"(\w+)(?: \(([^)]*)\))?(?:, |$)")
-_THING = re.compile(r"%I\.(\w+(?:\([^)]*\))?)")
+_GRANTED = re.compile(r"^grant ([^;]+?)\s+on (?!schema)(?:function\s+)?([^;]+?)\s+to \{role\};", re.MULTILINE)
+_PRIVILEGE = re.compile(r"(\w+)(?:\s*\(([^)]*)\))?(?:,\s*|$)")
+_THING = re.compile(r"\w+(?:\([^)]*\))?")
 
 
 class Right(NamedTuple):
@@ -48,16 +47,14 @@ def things() -> Things:
     return Things(frozenset(there["index"]), frozenset(there["trigger"]))
 
 
-def rights() -> list[Right]:
-    """Return what a worker's role has to be allowed, as `migrate --grant` gives it."""
-    text = _BROKEN_LITERAL.sub("", load_grants())
-    readable = _READABLE.search(text)
-    assert readable is not None  # noqa: S101 — it is our own file
-    found = [Right(table, "select") for table in re.findall(r"'(\w+)'", readable[1])]
-    for privileges, _, names in _GRANTED.findall(text):
-        for thing in _THING.findall(names):
-            for privilege, columns in _PRIVILEGE.findall(privileges):
-                found += [
-                    Right(thing, privilege, column or None) for column in columns.replace(" ", "").split(",")
-                ]
-    return found
+def rights(kind: Kind) -> list[Right]:
+    """Return what a role of this kind has to be allowed, as `migrate --grant` gives it."""
+    sections = load_queries("grants.sql")
+    text = sections[kind].replace("{all}", sections["all"])
+    return [
+        Right(thing, privilege, column)
+        for privileges, things in _GRANTED.findall(text)
+        for thing in _THING.findall(things)
+        for privilege, columns in _PRIVILEGE.findall(privileges)
+        for column in re.findall(r"\w+", columns) or [None]
+    ]

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 import asyncpg
 
 from worker.errors import MigrationError
+from worker.postgres.grants import Kind, grants
 from worker.postgres.installation import (
     Place,
     Places,
@@ -22,7 +23,7 @@ from worker.postgres.installation import (
     search_path,
     use_schema,
 )
-from worker.postgres.sql import Migration, load_grants, load_migrations, load_queries, setup_query
+from worker.postgres.sql import Migration, load_migrations, load_queries, setup_query
 
 _LOCK = 7_305_118_842_210_651_191  # any number that no one else takes
 _LOOK_AGAIN_SECONDS = 0.1
@@ -37,10 +38,11 @@ class State(NamedTuple):
 
 
 class Given(NamedTuple):
-    """A role that was given a worker's rights, in which schema."""
+    """A role that was given the rights of its kind, in which schema."""
 
     role: str
     schema: str
+    kind: Kind
 
 
 def checksum(migration: Migration) -> str:
@@ -77,27 +79,34 @@ async def migrate(
             await connection.execute(setup_query("claim_by_owner"), prefix, maker)
         if state.pending:
             for row in await connection.fetch(setup_query("roles")):
-                await _grant(connection, row["role"], no_more=False)
+                await connection.execute(grants(Kind(row["kind"]), row["role"], place.schema, no_more=False))
         return state.pending
 
 
-async def grant(url: str, role: str, tls: ssl.SSLContext | None = None, prefix: str | None = None) -> Given:
-    """Give a worker's rights to a role, and take from it what is more than those."""
+async def grant(
+    url: str,
+    role: str,
+    tls: ssl.SSLContext | None = None,
+    prefix: str | None = None,
+    kind: Kind = Kind.WORKER,
+) -> Given:
+    """Give a role the rights of its kind, and take from it what is more than those."""
     async with connected(url, tls) as connection, _turn(connection):
         place = _found(await look_around(connection, prefix), prefix)
         await use_schema(connection, place.schema)
         if await connection.fetchval(setup_query("is_owner"), role):
             raise MigrationError(
                 f"{role} owns the tables, and their triggers act for it: its rights cannot be taken from it. "
-                "Create a role of its own for the workers"
+                f"Create a role of its own for the {kind}s"
             )
         try:
-            await _grant(connection, role, no_more=True)
+            async with connection.transaction():
+                await connection.execute(grants(kind, role, place.schema, no_more=True))
         except asyncpg.UndefinedObjectError:
             raise MigrationError(f"there is no role {role}: create it first") from None
         except asyncpg.InsufficientPrivilegeError as error:
             raise MigrationError(f"only the owner of schema {place.schema} may do this: {error}") from None
-        return Given(role, place.schema)
+        return Given(role, place.schema, kind)
 
 
 def script(prefix: str | None = None, *, own: bool = False) -> str:
@@ -248,10 +257,11 @@ async def _shortly_locked(connection: asyncpg.Connection, change: Callable[[], A
             return
 
 
-async def _grant(connection: asyncpg.Connection, role: str, *, no_more: bool) -> None:
-    async with connection.transaction():
-        await connection.execute(setup_query("name_role"), role, str(no_more))
-        await connection.execute(load_grants())
+async def create_role(url: str, role: str, password: str) -> None:
+    """Make a role that may log in."""
+    async with connected(url) as connection, connection.transaction():
+        await connection.execute(setup_query("name_role"), role, password)
+        await connection.execute(setup_query("create_role"))
 
 
 async def _compare(connection: asyncpg.Connection) -> State:

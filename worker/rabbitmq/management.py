@@ -57,7 +57,10 @@ class Management:
         self._vhost = vhost
         self._tls = tls
         known = f"{unquote(address.username or '')}:{unquote(address.password or '')}"
-        self._headers = {"Authorization": f"Basic {b64encode(known.encode()).decode()}"}
+        self._headers = {
+            "Authorization": f"Basic {b64encode(known.encode()).decode()}",
+            "Content-Type": "application/json",
+        }
 
     async def queue(self, name: str) -> QueueDetails | None:
         """Return what there is to say of a queue; None: it is not there."""
@@ -99,13 +102,20 @@ class Management:
             for told in await self._get("nodes") or []
         ]
 
+    async def define(self, definitions: Mapping[str, Any]) -> None:
+        """Import definitions, as an administrator; raise ManagementError. What they do not name stays."""
+        await self._call("definitions", body=json.dumps(definitions))
+
     async def _get(self, *path: str) -> Any:  # noqa: ANN401 — any JSON
         """Return what lies there, or None where nothing does; raise ManagementError."""
+        return await self._call(*path)
+
+    async def _call(self, *path: str, body: str | None = None) -> Any:  # noqa: ANN401 — as above
         where = "/".join(quote(part, safe="") for part in path)
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 status, told = await asyncio.to_thread(
-                    self._ask, f"{self._address.path.rstrip('/')}/api/{where}"
+                    self._ask, f"{self._address.path.rstrip('/')}/api/{where}", body
                 )
                 if status == HTTPStatus.NOT_FOUND:
                     return None
@@ -113,13 +123,13 @@ class Management:
                     raise ManagementError(
                         "it does not tell this user: it needs the tag monitoring, and rights in the vhost"
                     )
-                if status != HTTPStatus.OK:
+                if status not in (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT):
                     raise ManagementError(f"it answered {status}")
-                return json.loads(told)
+                return json.loads(told) if told else None
         except (HTTPException, OSError, TimeoutError, ValueError) as error:
             raise ManagementError(f"it does not answer: {error or type(error).__name__}") from error
 
-    def _ask(self, path: str) -> tuple[int, bytes]:
+    def _ask(self, path: str, body: str | None) -> tuple[int, bytes]:
         """Ask on a connection of its own; this blocks."""
         host, port = self._address.hostname or "", self._address.port
         if self._address.scheme == "https":
@@ -129,7 +139,7 @@ class Management:
         else:
             connection = HTTPConnection(host, port, timeout=_ANSWER_SECONDS)
         try:
-            connection.request("GET", path, headers=self._headers)
+            connection.request("POST" if body else "GET", path, body, self._headers)
             answer = connection.getresponse()
             return answer.status, answer.read()
         finally:

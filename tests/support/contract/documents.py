@@ -4,6 +4,8 @@
 pyproject.toml, which later ones must stay compatible with; `make release` does so.
 """
 
+import contextlib
+import io
 import json
 import sys
 import tomllib
@@ -16,13 +18,19 @@ from support.contract.page import page
 
 from schemas import json_schemas
 from worker.asyncapi import document
+from worker.cli.main import main
 from worker.cli.settings_table import settings_table
 from worker.console.api.openapi import document as openapi
 from worker.console.routes import ROUTES
+from worker.rabbitmq.access import Actor
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "schemas" / "json"
 RELEASED = FOLDER / "released"
+RIGHTS = {  # what docker-compose.yml loads, and the command that prints it
+    **{f"rabbitmq/{actor}.json": ("access", "rabbitmq", "--role", actor.value) for actor in Actor},
+    "postgres/2-migrator.sql": ("access", "postgres", "--role", "migrator"),
+}
 
 
 def json_documents() -> dict[str, dict[str, Any]]:
@@ -41,7 +49,16 @@ def texts() -> dict[Path, str]:
         docs / "settings.md": settings_table(),
         architecture.PAGE: architecture.page(),
         doctor_table.PAGE: doctor_table.page(),
+        **{ROOT / "deploy" / file: printed(*words) for file, words in RIGHTS.items()},
     }
+
+
+def printed(*words: str) -> str:
+    """Returns what a command prints."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
+        assert main(words) == 0, words
+    return out.getvalue()
 
 
 def latest_release() -> dict[str, dict[str, Any]]:

@@ -20,6 +20,7 @@ from worker.cli.local_settings import settings_on, throwaway_key
 from worker.cli.lookup_database import open_database
 from worker.cli.options import json_option, positive
 from worker.cli.output import emit, say, show_client_log
+from worker.cli.own_role import as_worker
 from worker.cli.reaching import reach
 from worker.cli.record_tables import render
 from worker.cli.servers import broker_for, client_for, design_for
@@ -77,7 +78,9 @@ async def _demo(options: argparse.Namespace) -> int:
         opened.push_async_callback(_remove_queues, settings)
         began = time.perf_counter()
         say("starting a worker …")
-        worker = await opened.enter_async_context(worker_process(settings))
+        worker = await opened.enter_async_context(
+            worker_process(await as_worker(stack, settings, os.environ))
+        )
         say(f"worker ready in {time.perf_counter() - began:.1f} s, process {worker.pid}")
         ok = await _show_all(settings, worker, options)
         say("stopping everything …")

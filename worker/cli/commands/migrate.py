@@ -7,6 +7,7 @@ from worker.cli.needed_settings import settings_for
 from worker.cli.options import json_option, wait_option
 from worker.cli.output import emit, say
 from worker.cli.reaching import reach
+from worker.postgres.grants import Kind
 from worker.postgres.migrate import grant, inspect, migrate, script
 from worker.postgres.sql import Migration
 from worker.settings import Settings
@@ -18,6 +19,8 @@ EXAMPLES = """\
   session-worker migrate --sql    print the SQL, to apply it by other means
   session-worker migrate --grant sw
                                   give the role sw what a worker needs, no more
+  session-worker migrate --grant sc --role console
+                                  what a console needs that runs by itself
   WORKER_PREFIX=tenant-b session-worker migrate
                                   a schema for that prefix, beside the others
 
@@ -32,7 +35,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--sql", action="store_true", help="only print the SQL for an empty database; needs none"
     )
-    how.add_argument("--grant", metavar="ROLE", help="only set the rights of a worker's role")
+    how.add_argument("--grant", metavar="ROLE", help="only set the rights of a role in Postgres")
+    parser.add_argument(
+        "--role", choices=[kind.value for kind in Kind], default=Kind.WORKER.value,
+        help="with --grant: what it is for (default worker)",
+    )  # fmt: skip
     parser.add_argument(
         "--own-schema",
         action="store_true",
@@ -55,11 +62,12 @@ async def _migrate(options: argparse.Namespace) -> int:
     url, tls = settings.database_url.get_secret_value(), context_from(settings)
     own, prefix = options.own_schema, settings.prefix if options.own_schema else _prefix(settings)
     if options.grant:
-        given = await reach("Postgres", lambda: grant(url, options.grant, tls, prefix), options.wait)
+        kind = Kind(options.role)
+        given = await reach("Postgres", lambda: grant(url, options.grant, tls, prefix, kind), options.wait)
         if options.json:
             emit(given._asdict())
         else:
-            print(f"{given.role} has a worker's rights in schema {given.schema}, and no more")
+            print(f"{given.role} has a {given.kind}'s rights in schema {given.schema}, and no more")
         return exits.OK
     if options.check:
         state = await reach("Postgres", lambda: inspect(url, tls, prefix), options.wait)

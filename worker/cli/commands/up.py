@@ -18,6 +18,7 @@ from worker.cli import event_loop, exits
 from worker.cli.exits import CommandError
 from worker.cli.local_settings import settings_on, throwaway_key
 from worker.cli.output import say
+from worker.cli.own_role import as_worker
 from worker.cli.reaching import reach
 from worker.cli.servers import broker_for
 from worker.console.access import Role
@@ -120,6 +121,7 @@ def with_console(stack: Stack, settings: Settings, folder: Path) -> tuple[Settin
 async def _run(stack: Stack, settings: Settings, token: str | None, file: Path | None) -> None:
     log.configure(settings)
     await _make_or_refuse(settings)
+    settings = await as_worker(stack, settings, os.environ)
     stop = signals.stop_on_signals()
     started: asyncio.Future[tuple[int, Readiness]] = asyncio.get_running_loop().create_future()
     telling = asyncio.create_task(_tell(stack, settings, started, token, file))

@@ -51,10 +51,6 @@ def _setup() -> dict[str, str]:
     return load_queries("setup.sql")
 
 
-def load_grants() -> str:
-    return (resources.files(__name__) / "grants.sql").read_text("utf-8")
-
-
 def load_migrations() -> list[Migration]:
     """Return the migrations in the order of their numbers, which run from 1 without a gap."""
     return sorted(

@@ -52,16 +52,31 @@ select pg_try_advisory_lock($1)
 select pg_advisory_unlock($1)
 
 -- name: roles
--- Who may update requests besides the owner.
-select distinct r.rolname as role
+-- Who was given rights, and as what: a worker may update requests as a whole, a console makes selections and may not.
+select
+  r.rolname as role,
+  case when bool_or(c.relname = 'requests') then 'worker' else 'console' end as kind
 from pg_class c, aclexplode(c.relacl) as granted join pg_roles r on r.oid = granted.grantee
-where c.oid = 'requests'::regclass and granted.privilege_type = 'UPDATE' and granted.grantee <> c.relowner
+where granted.grantee <> c.relowner and (
+  (c.oid = 'requests'::regclass and granted.privilege_type = 'UPDATE')
+  or (c.oid = to_regclass('selections') and granted.privilege_type = 'INSERT')
+)
+group by r.rolname
 
 -- name: is_owner
 select pg_get_userbyid(relowner) = $1 from pg_class where oid = 'requests'::regclass
 
+-- name: create_role
+-- With the password that `name_role` was told.
+do $$ begin
+  execute format(
+    'create role %I login password %L',
+    current_setting('session_worker.role'), current_setting('session_worker.password')
+  );
+end $$
+
 -- name: name_role
-select set_config('session_worker.role', $1, true), set_config('session_worker.no_more', $2, true)
+select set_config('session_worker.role', $1, true), set_config('session_worker.password', $2, true)
 
 -- name: name_schema
 select set_config('session_worker.schema', $1, true)

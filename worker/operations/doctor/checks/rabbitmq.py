@@ -80,19 +80,23 @@ async def _rights(site: Site) -> list[Finding]:
             refused.append(trial.in_words(error))
         except TimeoutError:
             pass  # that is `broker-alarm`
-    refused += await trial.refusals(site.broker, designed(site))
-    if not refused:
+    wanted = designed(site)
+    others = await trial.refusals(site.broker, wanted)
+    if not refused and not others:
         return []
     url = site.settings.amqp_url.get_secret_value()
-    user, prefix = urlsplit(url).username or "guest", site.settings.prefix
-    return [
-        Finding(
-            "broker-rights", Severity.ERROR,
-            f"the user {user!r} may not do what a worker does: {some(refused)}",
-            f"rabbitmqctl set_permissions -p {word(vhost_of(url))} {word(user)} '^{prefix}\\..*' "
-            f"'^({prefix}\\..*|amq\\.default)$' '^{prefix}\\..*'",
-        )
-    ]  # fmt: skip
+    user, vhost = urlsplit(url).username or "guest", vhost_of(url)
+    remedy = f"session-worker access rabbitmq --role worker --user {word(user)}"
+    if site.settings.prefix != "sessions":
+        remedy += f" --prefix {site.settings.prefix}"
+    if vhost != "/":
+        remedy += f" --vhost {word(vhost)}"
+    remedy += " | rabbitmqctl import_definitions"
+    if not refused and len(others) >= len(wanted.declared):  # it may declare none of them, and may send
+        what = f"the user {user!r} has the rights of a console at most: no worker can be it"
+        return [Finding("broker-rights", Severity.NOTE, what, f"none, if no worker is to; else: {remedy}")]
+    what = f"the user {user!r} may not do what a worker does: {some(refused + others)}"
+    return [Finding("broker-rights", Severity.ERROR, what, remedy)]
 
 
 async def _alarm(site: Site) -> list[Finding]:

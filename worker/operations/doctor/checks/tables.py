@@ -4,6 +4,7 @@ from worker.operations.doctor.finding import Check, Finding, Part, Severity
 from worker.operations.doctor.site import Need, Site
 from worker.operations.doctor.words import count, size, some, span, word
 from worker.postgres import expected
+from worker.postgres.grants import Kind
 from worker.postgres.installation import table_names
 from worker.postgres.sql import load_migrations
 
@@ -13,6 +14,7 @@ _LEAST_UPDATES, _HOT_SHARE = 1_000, 0.9
 _LEAST_BYTES, _DOUBLES_DAYS = 1 << 30, 7
 _MOST_COUNTED = 100_000
 _DAY_SECONDS = 86_400
+_AS_A_WHOLE = expected.Right("requests", "update")  # which a worker may change, and a console may not
 
 
 async def _schema(site: Site) -> list[Finding]:
@@ -61,16 +63,19 @@ async def _schema(site: Site) -> list[Finding]:
 async def _rights(site: Site) -> list[Finding]:
     (role,) = await site.database.call("role")
     name = word(role["role"])
-    wanted = expected.rights()
-    rows = await site.database.call(
-        "missing_rights",
-        [each.thing for each in wanted],
-        [each.privilege for each in wanted],
-        [each.column for each in wanted],
-    )
+    lacking = await _lacking(site, Kind.WORKER)
     found = []
-    if rows:
-        missing = some([str(wanted[row["position"] - 1]) for row in rows])
+    if _AS_A_WHOLE in lacking and not await _lacking(site, Kind.CONSOLE):
+        found.append(
+            Finding(
+                "pg-rights",
+                Severity.NOTE,
+                f"{role['role']} has the rights of a console: no worker can be it",
+                f"none, if no worker is to; else: session-worker migrate --grant {name}",
+            )
+        )
+    elif lacking:
+        missing = some([str(each) for each in lacking])
         found.append(
             Finding(
                 "pg-rights",
@@ -100,6 +105,18 @@ async def _rights(site: Site) -> list[Finding]:
             )
         )
     return found
+
+
+async def _lacking(site: Site, kind: Kind) -> list[expected.Right]:
+    """Return what the role that asks lacks of the rights of this kind."""
+    wanted = expected.rights(kind)
+    rows = await site.database.call(
+        "missing_rights",
+        [each.thing for each in wanted],
+        [each.privilege for each in wanted],
+        [each.column for each in wanted],
+    )
+    return [wanted[row["position"] - 1] for row in rows]
 
 
 async def _prefixes(site: Site) -> list[Finding]:
