@@ -16,6 +16,7 @@ from worker.postgres import database
 from worker.postgres.election import Election
 from worker.postgres.leases import Leases
 from worker.postgres.migrate import settle
+from worker.postgres.retired_keys import refuse_retired
 from worker.postgres.rule_book import RuleBook
 from worker.process import own_task
 from worker.rabbitmq import intake, serving, topology
@@ -71,6 +72,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
 
         async def begin() -> None:
             await pool.open(await pool.reach(lambda: settle(url, given.tls, settings.prefix)))
+            await refuse_retired(pool, given.keys.names)
             await leases.register(me.host, me.pid, me.version, given.profile)
             await RuleBook(pool).settle(given.limits)
 

@@ -46,6 +46,10 @@ async def until_it_says(client: httpx.AsyncClient, path: str, *words: str) -> st
     return await eventually(look)
 
 
+def cells_of(row: str) -> list[str]:
+    return re.findall(r">([^<>\n]+)</t[dh]>", row)
+
+
 async def test_rows_are_counted_by_key_and_sealed_anew(console: Console, db: asyncpg.Connection) -> None:
     admin = await console.bearer("admin")
     assert "nothing that was counted" in (await admin.get("/keys")).text
@@ -60,7 +64,7 @@ async def test_rows_are_counted_by_key_and_sealed_anew(console: Console, db: asy
     page = (await admin.get("/keys")).text
 
     rows = {
-        tuple(re.findall(r">([^<>\n]+)</t[dh]>", row)[:4])
+        tuple(cell for number, cell in enumerate(cells_of(row)) if number in (0, 1, 2, 4))
         for row in re.findall(r'<tr data-row="\d+">(.*?)</tr>', page, re.DOTALL)
     }
     assert {("k1", "finished requests", "3", "opens"), ("k1", "sessions", "3", "opens"),
@@ -68,14 +72,14 @@ async def test_rows_are_counted_by_key_and_sealed_anew(console: Console, db: asy
             ("k2", "nothing that was counted", "0", "seals")} <= rows  # fmt: skip
     assert "k0 is missing: 1 dead letters need it; not set in this console" in page
     for path, why in (("?from=k9", "k9 is not in"), ("?from=k2", "k2 is both keys")):
-        assert why in (await admin.get(f"/keys/actions/reseal{path}")).text
+        assert why in (await admin.get(f"/keys/actions/rotate{path}")).text
     form = {"from": "k1", "to": "k2", "rate": "10000", "reason": "k1 was in a log"}
-    assert (await admin.post("/keys/actions/reseal", data={**form, "to": "k9"})).status_code == 409
-    begun = await admin.post("/keys/actions/reseal", data=form)
+    assert (await admin.post("/keys/actions/rotate", data={**form, "to": "k9"})).status_code == 409
+    begun = await admin.post("/keys/actions/rotate", data=form)
     done = await until_it_says(admin, begun.headers["location"], ">done<")
     assert "7 rows sealed anew" in done
     assert await db.fetchval("select sealed_by from dead_letters where id = $1", letter) == "k2"
-    assert (await (await console.bearer("operator")).get("/keys/actions/reseal")).status_code == 403
+    assert (await (await console.bearer("operator")).get("/keys/actions/rotate")).status_code == 403
 
 
 async def test_old_requests_are_deleted_by_a_work_that_outlasts_its_process(

@@ -88,7 +88,7 @@ async def test_which_rows_need_which_key_is_listed_checked_and_changed(
     everything = [listed, shown, alone, fine, refused, resealed, again, unknown, without]
     assert traces_of(CANARY, str(everything)) == []
     audited = await db.fetch("select action, reason from audit order by number")
-    assert [row["action"] for row in audited] == ["keys.reseal"] * 3 + ["keys.open"]
+    assert [row["action"] for row in audited] == ["keys.rotate"] * 3 + ["keys.open"]
 
 
 async def test_an_exchange_of_keys_that_is_interrupted_goes_on(shell: Shell, db: asyncpg.Connection) -> None:

@@ -223,5 +223,5 @@ async def test_keys_that_are_missing_idle_or_not_there_at_all_are_told(
         assert "1 unfinished" in stuck[0].what
         report = await examined(site, "keys-unused")
         assert not report.findings
-        assert "session-worker keys list" in report.unlooked[0].why
+        assert "session-worker keys report" in report.unlooked[0].why
         await asyncio.gather(second.stop(), live.stop())

@@ -196,7 +196,7 @@ async def test_all_that_a_key_has_sealed_is_sealed_anew_and_nothing_else_changes
     } == {"k2"}
     entries = await audit.entries(database)
     assert {(entry.action, entry.who, entry.reason) for entry in entries} == {
-        ("keys.reseal", ANN, "it was in a log")
+        ("keys.rotate", ANN, "it was in a log")
     }
     by_place: dict[str, int] = {}
     for entry in entries:

@@ -26,7 +26,8 @@ from worker.monitoring.readiness import Readiness
 from worker.postgres import migrate
 from worker.process import own_task, signals
 from worker.rabbitmq import topology
-from worker.settings import Settings
+from worker.secret_files import with_secrets_read
+from worker.settings import Settings, secret_variables
 from worker.stack import Stack, local_stack
 from worker.tls import context_from
 
@@ -51,12 +52,13 @@ def execute(options: argparse.Namespace) -> int:  # noqa: ARG001 — every comma
 
 
 async def _up() -> None:
-    async with local_stack(say, environ=os.environ) as stack:
+    environ = with_secrets_read(os.environ, secret_variables())
+    async with local_stack(say, environ=environ) as stack:
         # What was sealed goes away with the stack, if its database does.
-        kept = os.environ.get("WORKER_SEAL_KEYS") or os.environ.get("DATABASE_URL")
-        settings = settings_on(stack, os.environ, **({} if kept else {"seal_keys": throwaway_key()}))
+        kept = environ.get("WORKER_SEAL_KEYS") or environ.get("DATABASE_URL")
+        settings = settings_on(stack, environ, **({} if kept else {"seal_keys": throwaway_key()}))
         with TemporaryDirectory(prefix="session-worker-") as folder:
-            await _run(stack, *with_console(stack, settings, Path(folder)))
+            await _run(stack, environ, *with_console(stack, settings, Path(folder)))
 
 
 def with_console(stack: Stack, settings: Settings, folder: Path) -> tuple[Settings, str | None]:
@@ -73,12 +75,12 @@ def with_console(stack: Stack, settings: Settings, folder: Path) -> tuple[Settin
     return settings.model_copy(update=changes | {"console_tokens_file": str(file)}), token
 
 
-async def _run(stack: Stack, settings: Settings, token: str | None) -> None:
+async def _run(stack: Stack, environ: Mapping[str, str], settings: Settings, token: str | None) -> None:
     log.configure(settings)
-    await _make_or_refuse(settings)
+    await _make_or_refuse(settings, own_broker=not environ.get("AMQP_URL"))
     stop = signals.stop_on_signals()
     started: asyncio.Future[tuple[int, Readiness]] = asyncio.get_running_loop().create_future()
-    telling = asyncio.create_task(_tell(stack, settings, started, token))
+    telling = asyncio.create_task(_tell(stack, environ, settings, started, token))
     try:
         await run_worker(settings, stop, lambda port, readiness: started.set_result((port, readiness)))
     finally:
@@ -86,13 +88,13 @@ async def _run(stack: Stack, settings: Settings, token: str | None) -> None:
         say("stopping the servers …")
 
 
-async def _make_or_refuse(settings: Settings) -> None:
+async def _make_or_refuse(settings: Settings, *, own_broker: bool) -> None:
     """Make the tables; refuse tables or queues of others, whose requests this worker, which has no handler,
     would answer.
     """
     url, tls = settings.database_url.get_secret_value(), context_from(settings)
     made_before = (await migrate.inspect(url, tls, settings.prefix)).applied
-    if os.environ.get("AMQP_URL") and not made_before:
+    if not own_broker and not made_before:
         connection = await reach("RabbitMQ", broker_for(settings).connect, _WAIT_SECONDS)
         try:
             if await topology.in_use(connection, topology.names_for(settings.prefix)):
@@ -107,11 +109,15 @@ async def _make_or_refuse(settings: Settings) -> None:
 
 
 async def _tell(
-    stack: Stack, settings: Settings, started: "asyncio.Future[tuple[int, Readiness]]", token: str | None
+    stack: Stack,
+    environ: Mapping[str, str],
+    settings: Settings,
+    started: "asyncio.Future[tuple[int, Readiness]]",
+    token: str | None,
 ) -> None:
     port, readiness = await started
     await readiness.until_up()
-    say(how_to_use(stack, settings, port, os.environ, token))
+    say(how_to_use(stack, settings, port, environ, token))
 
 
 def how_to_use(

@@ -89,7 +89,7 @@ async def visit(
             if management_url is not None:
                 management = await _management(settings, tls, management_url, lacking)
             else:
-                lacking[Need.MANAGEMENT] = "give its address with --management"
+                lacking[Need.MANAGEMENT] = "give its address in MANAGEMENT_URL or MANAGEMENT_URL_FILE"
         yield Site(settings, lacking, database, broker, management)
 
 

@@ -14,7 +14,7 @@ begin
     'other_answers', 'lines', 'limits', 'limits_in_force', 'pauses', 'rules', 'waiting_requests',
     'count_changes', 'request_counts', 'request_totals', 'unfolded_changes', 'listed_requests',
     'audit', 'selections', 'selection_items', 'retries', 'retries_noted',
-    'dead_letters', 'measures', 'works', 'ended_workers', 'known_workers', 'answered_calls'
+    'dead_letters', 'measures', 'works', 'ended_workers', 'known_workers', 'answered_calls', 'retired_keys'
   ] loop
     if no_more then
       execute format('revoke all on %I.%I from %I', here, existing, worker);
