@@ -9,6 +9,7 @@ from aiormq.exceptions import (
     AMQPError,
     AuthenticationError,
     ConnectionNotAllowed,
+    IncompatibleProtocolError,
     InvalidFrameError,
     ProbableAuthenticationError,
 )
@@ -24,6 +25,7 @@ LOST = (AMQPError, OSError, TimeoutError, RuntimeError)
 """The errors of a lost connection, beside the library's bare `Exception`: see `is_lost`."""
 CONNECT_SECONDS = 10
 HEARTBEAT_SECONDS = 10  # a frozen broker is noticed after about three of them
+_ALERTS = range(0x20100, 0x20300)  # the length of an alert, its level and what it is, as one number
 SETUP_SECONDS = 15
 """The time for all declarations, or for all consumers to begin. A node that is cut off from its cluster keeps
 the connection open and answers nothing: without a limit nobody would go on to the next host."""
@@ -48,11 +50,23 @@ class Broker:
             if isinstance(error, InvalidFrameError) and "Connection.OpenOk" in str(error):
                 # The client library's way of saying that the broker refused to open it.
                 raise ConnectionNotAllowed("the vhost is not there, or not for this user") from error
+            if url.scheme == "amqp" and _is_answer_of_tls(error):
+                raise IncompatibleProtocolError(
+                    "the server speaks TLS at this port: AMQP_URL has to begin with amqps:// for it"
+                ) from error
             raise
         if own_task.is_being_cancelled():  # which the library may have lost: see `own_task.end`
             await connection.close()
             raise asyncio.CancelledError
         return connection
+
+
+def _is_answer_of_tls(error: BaseException) -> bool:
+    """Tell whether a server has answered the first bytes of AMQP with an alert of TLS. Read as a frame of AMQP, it
+    promises so many bytes, and no more of them come.
+    """
+    cause = error.__cause__
+    return isinstance(cause, asyncio.IncompleteReadError) and (cause.expected or 0) - 1 in _ALERTS
 
 
 def is_lost(error: Exception) -> bool:
@@ -74,6 +88,11 @@ def split_hosts(url: str) -> list[URL]:
         urls = []
     if not urls or not all(each.host for each in urls):
         raise ValueError("is not amqp://user:password@host:port/vhost")
+    if urls[0].query.get("no_verify_ssl", "0") != "0":
+        raise ValueError(
+            "says no_verify_ssl, by which anybody may stand in for the broker: name the file of its CA with cafile=… "
+            "in its place"
+        )
     return urls
 
 

@@ -18,6 +18,7 @@ from worker.steps.answering import Answering
 from worker.steps.burying import Burying, Dead
 from worker.steps.cancelling import Cancelling
 from worker.steps.creating import Creation
+from worker.steps.exposure import Exposure
 from worker.steps.finishing import Finishing
 from worker.steps.gate import Gate
 from worker.steps.slots import Slots
@@ -58,6 +59,7 @@ class Pipeline:
         self._metrics = metrics
         self._tracing = tracing
         self._fail_point = fail_point
+        self._exposure = Exposure()
         self._held: list[tuple[Delivery, Read]] = []
 
     async def run(self, deliveries: Sequence[Delivery], slots: Slots) -> None:
@@ -71,6 +73,7 @@ class Pipeline:
     async def run_read(self, reads: Sequence[tuple[Delivery, Read]], slots: Slots) -> None:
         """Do the same from the second step on, for deliveries that were read elsewhere."""
         batch = sort(self._tracing.receive(reads))
+        self._exposure.look(batch.arrivals.values())
         self._metrics.batch.observe(len(reads) - len(batch.repeated))
         unburied = await self._without_slots(batch)
         if batch.arrivals:
