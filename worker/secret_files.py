@@ -1,4 +1,4 @@
-"""Reads secrets from files: each secret setting may be given as one, `AMQP_URL_FILE` in place of `AMQP_URL`."""
+"""Reads secrets from files: a secret setting may be one, `AMQP_URL_FILE` in place of `AMQP_URL`."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,8 +15,8 @@ def file_variable(variable: str) -> str:
 
 
 def secrets_in_files(environ: Mapping[str, str], variables: Iterable[str]) -> dict[str, str]:
-    """Return the secrets that files hold, by the variables that they stand for. Names count in any case, and an
-    empty variable is one that is not set. Raises SettingsError, with a line for each that is wrong.
+    """Return the secrets that files hold, by the variables that they stand for. Names count in any case, and
+    an empty variable is one that is not set. Raises SettingsError, with a line for each that is wrong.
     """
     given = {name.upper(): value for name, value in environ.items() if value}
     found, problems = {}, []

@@ -341,7 +341,7 @@ class Settings(BaseSettings):
         return max(_LEAST_PREFETCH, 2 * self.handler_concurrency)
 
     @classmethod
-    def settings_customise_sources(  # noqa: PLR0913, PLR0917 — the library's call
+    def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
@@ -367,8 +367,8 @@ class Settings(BaseSettings):
         if asking and mode in _PERHAPS_IN_THE_CLEAR:
             raise PydanticCustomError(
                 "reason",
-                "DATABASE_URL: says sslmode={mode}, which may speak in the clear, while {file} asks for TLS: take "
-                "sslmode out of the URL, or unset the file",
+                "DATABASE_URL: says sslmode={mode}, which may speak in the clear, while {file} asks for TLS: "
+                "take sslmode out of the URL, or unset the file",
                 {"mode": mode, "file": asking[0]},
             )
         return self

@@ -72,17 +72,6 @@ async def test_which_rows_need_which_key_is_listed_checked_and_changed(
     (record,) = again.records
     assert (record["sealed"], record["left"], record["unopened"], len(record["examples"])) == (0, 0, 1, 1)
 
-    retire = ("keys", "retire", "k1", "--reason", "it was in a log")
-    await db.execute("update workers set settings = jsonb_build_object('seal_keys', 'k2,k1')")
-    needed = await shell.run(*retire, **both)
-    assert (needed.code, "k1 is still needed: 1 finished requests" in needed.err) == (1, True)
-    await db.execute("delete from requests where body like '%:k1:%'")
-    retired = await shell.run(*retire, "--give-up-repeats", **both)
-    assert retired.out == (
-        "k1 is retired: nothing needs it\nrepeats of 2 requests are not known any more\n"
-        "take it from WORKER_SEAL_KEYS of vm:1\n"
-    )
-
     to_file = await shell.run("keys", "open", f"ts_{one}", "--reason", "ticket 7", **both)
     assert json.loads(to_file.out)["phone_number"]["twilio_auth_token"] == f"{CANARY}-{one}"
     unknown = await shell.run("keys", "open", "ts_nothing", "--reason", "ticket 7", **both)
@@ -97,10 +86,31 @@ async def test_which_rows_need_which_key_is_listed_checked_and_changed(
     os.close(main_side)
     os.close(terminal)
     assert (process.returncode, b"not shown on a terminal" in err) == (2, True)
-    everything = [listed, shown, alone, fine, refused, resealed, again, needed, retired, unknown, without]
+    everything = [listed, shown, alone, fine, refused, resealed, again, unknown, without]
     assert traces_of(CANARY, str(everything)) == []
     audited = await db.fetch("select action, reason from audit order by number")
-    assert [row["action"] for row in audited] == ["keys.rotate"] * 3 + ["keys.retire", "keys.open"]
+    assert [row["action"] for row in audited] == ["keys.rotate"] * 3 + ["keys.open"]
+
+
+async def test_a_key_is_retired_once_nothing_needs_it(shell: Shell, db: asyncpg.Connection) -> None:
+    held = await put_request(db, ring("k1"))
+    await db.execute(WORKER, 1, "k2,k1")
+    words = ("keys", "retire", "k1", "--reason", "its time")
+
+    needed = await shell.run(*words)
+    await db.execute("update requests set body = replace(body, ':k1:', ':k2:') where request_id = $1", held)
+    repeats = await shell.run(*words)
+    retired = await shell.run(*words, "--give-up-repeats")
+    report = await shell.run("keys", "report")
+
+    assert (needed.code, repeats.code) == (1, 1)
+    assert "k1 is still needed: 1 finished requests, 1 repeats of requests. Nothing was done" in needed.err
+    assert "--give-up-repeats does not wait for that" in repeats.err
+    assert retired.out == (
+        "k1 is retired: nothing needs it\nrepeats of 1 requests are not known any more\n"
+        "take it from WORKER_SEAL_KEYS of vm:1\n"
+    )
+    assert re.search(r"^k1 was retired at \S+ \S+Z by \S+: its time$", report.out, re.MULTILINE)
 
 
 async def test_an_exchange_of_keys_that_is_interrupted_goes_on(shell: Shell, db: asyncpg.Connection) -> None:

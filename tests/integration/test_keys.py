@@ -84,8 +84,12 @@ async def test_rows_are_counted_by_key_and_place_and_what_only_looks_sealed_is_n
 
     oldest = {(row.key, row.place): row.oldest for row in found}
     stored = await db.fetchval("select min(received_at) from requests where body like '%:k2:%'")
-    assert oldest["k2", "finished"] == oldest["k2", "repeats"] == stored < datetime.now(UTC) - timedelta(days=2)
-    assert oldest["k1", "custody"] == await db.fetchval("select min(died_at) from dead_letters where sealed_by = 'k1'")
+    assert (
+        oldest["k2", "finished"] == oldest["k2", "repeats"] == stored < datetime.now(UTC) - timedelta(days=2)
+    )
+    assert oldest["k1", "custody"] == await db.fetchval(
+        "select min(died_at) from dead_letters where sealed_by = 'k1'"
+    )
     assert oldest["k2", "sessions"] == await db.fetchval(
         "select min(created_at) from sessions where request_id = $1", finished[4]
     )
@@ -338,14 +342,12 @@ async def test_a_key_is_retired_once_nothing_needs_it_and_seals_no_more(
     assert (key, who, reason) == ("k1", ANN, "its time")
     (entry,) = await audit.entries(database, action="keys.retire")
     assert (entry.who, entry.about) == (ANN, {"key": "k1", "repeats_given_up": 2})
-    with pytest.raises(SettingsError, match="the first key, k1, was retired at .* by ann@ops: put another"):
+    with pytest.raises(SettingsError, match=r"the first key, k1, was retired at .* by ann@ops: put another"):
         await new_worker(seal_keys=SecretStr(ring_text("k1", "k2")))
     await new_worker(seal_keys=SecretStr(ring_text("k2", "k1")))
 
 
-async def test_only_the_owner_retires_a_key(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_only_the_owner_retires_a_key(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker could otherwise keep all others from starting."""
 
     async def nobody(_database: Database) -> tuple[bool, str]:

@@ -59,7 +59,7 @@ class Authority:
         self.file = self._write(f"{name}.pem", signed.sign(self._key, SHA256()).public_bytes(Encoding.PEM))
 
     def issue(self, name: str, host: str = "localhost", begins_in: timedelta = -HOUR) -> tuple[Path, Path]:
-        """Makes a certificate for this name and for this machine, or for another host, and its key. It lasts a day."""
+        """Makes a certificate of a day, for this name and this machine or another host, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         names: list[x509.GeneralName] = [x509.DNSName(host)]
@@ -408,7 +408,7 @@ BAD = {
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
 async def test_a_server_that_is_not_to_be_trusted_is_refused_in_clear_words(
-    bad: Bad, secure: Secure, database_url: str, tmp_path: Path
+    bad: Bad, database_url: str, tmp_path: Path
 ) -> None:
     """By files and by URL, at both servers: nothing of the password goes there."""
     trusted, stranger = Authority(tmp_path, "trusted"), Authority(tmp_path, "unknown")

@@ -34,7 +34,7 @@ async def blurts_out_secrets(request: CreateSessionRequest, _context: Context) -
 
 
 async def does_as_the_user_says(request: CreateSessionRequest, context: Context) -> None:
-    """Fails with all of the request in its error, puts it off once in the same way, or creates the session."""
+    """Fails with all of the request in its error, puts it off once so, or creates the session."""
     everything = RuntimeError(request.model_dump_json())
     if request.user_id == "fails":
         raise everything

@@ -14,7 +14,10 @@ _FILES = """
 select pg_relation_filepath(oid) from pg_class
 where relkind in ('r', 'i', 't', 'm') and pg_relation_filepath(oid) is not null and oid >= 16384
 """
-_SEGMENTS = "select 'pg_wal/' || name from pg_ls_waldir() where name between pg_walfile_name($1) and pg_walfile_name($2)"
+_SEGMENTS = """
+select 'pg_wal/' || name from pg_ls_waldir()
+where name between pg_walfile_name($1) and pg_walfile_name($2)
+"""
 
 
 async def everything_in(db: asyncpg.Connection) -> str:
@@ -35,7 +38,7 @@ async def everything_in(db: asyncpg.Connection) -> str:
 
 
 class OnDisk:
-    """Reads what a server of Postgres has written to its disk since this was made: tables, indexes and the log."""
+    """Reads what Postgres has written to its disk since this was made: tables, indexes and the log."""
 
     def __init__(self, db: asyncpg.Connection, since: str) -> None:
         self._db = db

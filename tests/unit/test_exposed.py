@@ -1,4 +1,4 @@
-"""What looks like a credential and is stored as it is, is found by its path; what is sealed or harmless is not."""
+"""What looks like a credential and is stored as it is, is found by its path; all else is not."""
 
 import time
 from typing import Any
@@ -13,12 +13,57 @@ from worker.steps.exposure import Exposure
 from worker.values import Arrival
 
 VALUE = "k-0001-d41d8cd98f00b204"
-TELLING = """
-tokens access_tokens accessTokens token2 tokenValue token_value apiKey2 apiKeyValue password1 pwd pass passcode pin otp
-secretValue secret_value secret_token_ key keys keyId key_id private_key_pem pem licenseKey accountKey storageKey hmacKey
-webhook_key client_key deploy_key sshKey ssh_key tlsKey groqKey anthropicKey signature sas dsn database_url creds login
-username auth_username authHeader header serviceAccount service_account_json cert certificate
-""".split()
+TELLING = [
+    "tokens",
+    "access_tokens",
+    "accessTokens",
+    "token2",
+    "tokenValue",
+    "token_value",
+    "apiKey2",
+    "apiKeyValue",
+    "password1",
+    "pwd",
+    "pass",
+    "passcode",
+    "pin",
+    "otp",
+    "secretValue",
+    "secret_value",
+    "secret_token_",
+    "key",
+    "keys",
+    "keyId",
+    "key_id",
+    "private_key_pem",
+    "pem",
+    "licenseKey",
+    "accountKey",
+    "storageKey",
+    "hmacKey",
+    "webhook_key",
+    "client_key",
+    "deploy_key",
+    "sshKey",
+    "ssh_key",
+    "tlsKey",
+    "groqKey",
+    "anthropicKey",
+    "signature",
+    "sas",
+    "dsn",
+    "database_url",
+    "creds",
+    "login",
+    "username",
+    "auth_username",
+    "authHeader",
+    "header",
+    "serviceAccount",
+    "service_account_json",
+    "cert",
+    "certificate",
+]
 ADDRESSES = [
     "https://me:hidden@a.example/x",
     "postgresql://me:hidden@db/app",

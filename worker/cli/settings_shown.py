@@ -30,7 +30,9 @@ class Shown(NamedTuple):
 def shown_settings(environ: Mapping[str, str]) -> list[Shown]:
     """Read the settings, and show each. A wrong one raises SettingsError; a server's URL may be missing."""
     given = {name.upper(): value for name, value in environ.items()}  # as the settings are read: in any case
-    files = {name: given[file_variable(name)] for name in secret_variables() if given.get(file_variable(name))}
+    files = {
+        name: given[file_variable(name)] for name in secret_variables() if given.get(file_variable(name))
+    }
     missing = {
         field: text
         for field, text in _UNUSED.items()

@@ -12,9 +12,9 @@ _HEAD = """\
 # Settings
 
 Read once from the environment at start. A wrong value is named with its variable, and the exit code is 2.
-Numbers may have a fraction where the type says number. A secret may also be in a file, whose path the variable with
-`_FILE` has: then it is in no environment. One line end after it does not count. Set one of the two, not both. This
-page is printed by
+Numbers may have a fraction where the type says number. A secret may also be in a file, whose path the
+variable with `_FILE` has: then it is in no environment. One line end after it does not count. Set one of the
+two, not both. This page is printed by
 `session-worker schema settings`; change `worker/settings.py`, not the page.
 
 | variable | type, range | default | meaning |

@@ -1,7 +1,7 @@
 """Finds the fields of a request that look like credentials and are stored as they are.
 
-The contract's rule goes by names (`schemas.secret`). This one guesses, by more names and by some values; so it seals
-nothing. People are told the path, never the value.
+The contract's rule goes by names (`schemas.secret`). This one guesses, by more names and by some values, so
+it seals nothing. People are told the path, never the value.
 """
 
 import re
@@ -18,7 +18,8 @@ _LONGEST_NAME = 64
 _TELLING = re.compile(
     r"""(?:
         (?: \A | [-_.\ ] | (?-i:(?<=[a-z0-9])(?=[A-Z])) )
-            (?: tokens | pwds? | pass | pass[-_.\ ]?codes? | pins? | otps? | creds? | dsn | sas | pem | signature )
+            (?: tokens | pwds? | pass | pass[-_.\ ]?codes? | pins? | otps? | creds? | dsn | sas | pem
+            | signature )
         | (?:key|secret|token|password)[-_.\ ]?(?:value|\d+)
         | (?:token|secret|password)[-_.\ ]
         | (?:database|db|redis|amqp|broker|mongo|connection)[-_.\ ]?ur[il]
@@ -28,14 +29,18 @@ _TELLING = re.compile(
     re.ASCII | re.IGNORECASE | re.VERBOSE,
 )
 # Names that mostly stand for something else: the value under them has to look like nothing that people write.
-_VAGUE = re.compile(r"(?:keys?|key[-_. ]?id|login|user[-_. ]?name|header|cert|certificate)\Z", re.A | re.I)
+_VAGUE = re.compile(
+    r"(?:keys?|key[-_. ]?id|login|user[-_. ]?name|header|cert|certificate)\Z", re.ASCII | re.IGNORECASE
+)
 _NO_WORD = re.compile(r"(?=[^0-9]*[0-9])(?=[^A-Za-z]*[A-Za-z])[A-Za-z0-9+/_=.-]{16,}")
 _INNOCENT = re.compile(
-    r"(?:public|primary|foreign|sort|partition|cache|routing|idempotency)[-_. ]?key\Z", re.A | re.I
+    r"(?:public|primary|foreign|sort|partition|cache|routing|idempotency)[-_. ]?key\Z",
+    re.ASCII | re.IGNORECASE,
 )
 _IN_URL = re.compile(
     r"""://[^/\s:@]*:[^/\s@]+@
-    | [?&;](?:[\w.-]{0,40}[-_.])?(?:(?:api|access|auth)?[-_]?(?:token|key|secret)|passw(?:or)?d|pwd|sig(?:nature)?)
+    | [?&;](?:[\w.-]{0,40}[-_.])?
+      (?:(?:api|access|auth)?[-_]?(?:token|key|secret)|passw(?:or)?d|pwd|sig(?:nature)?)
       =[^&\s]{4,}""",
     re.ASCII | re.IGNORECASE | re.VERBOSE,
 )
@@ -68,8 +73,8 @@ class _At:
 
 
 def exposed_paths(metadata: Any, payload: dict[str, Any]) -> tuple[str, ...]:  # noqa: ANN401 — plain JSON
-    """Return the first of these paths. The items of a list are not told apart; `messages` are texts, and are not
-    looked at.
+    """Return the first of these paths. The items of a list are not told apart; `messages` are texts, and are
+    not looked at.
     """
     found: list[_At] = []
     rest = {name: value for name, value in payload.items() if name != "messages"}
@@ -81,16 +86,16 @@ def exposed_paths(metadata: Any, payload: dict[str, Any]) -> tuple[str, ...]:  #
 def _look_into(value: Any, at: _At, found: list[_At], *, free: bool) -> None:  # noqa: ANN401 — plain JSON
     if len(found) >= _MOST_FOUND:
         return
-    if isinstance(value, list):
+    if isinstance(value, dict):
+        _look_into_object(value, at, found, free=free)
+    elif isinstance(value, list):
         for item in value:
-            if isinstance(item, dict | list):
-                _look_into(item, at, found, free=free)
-            elif isinstance(item, str) and _has_credential(item):
-                found.append(at)
-                return
-        return
-    if not isinstance(value, dict):
-        return
+            _look_into(item, at, found, free=free)
+    elif isinstance(value, str) and _has_credential(value):
+        found.append(at)
+
+
+def _look_into_object(value: dict[str, Any], at: _At, found: list[_At], *, free: bool) -> None:
     for name, item in value.items():
         kind = _kind(name[-_LONGEST_NAME:])
         if kind is _Name.SECRET and not free:
@@ -118,7 +123,9 @@ def _kind(name: str) -> _Name:
 
 def _is_exposed(kind: _Name, value: Any) -> bool:  # noqa: ANN401 — plain JSON
     if not isinstance(value, str):
-        return kind in (_Name.SECRET, _Name.TELLING) and isinstance(value, int) and not isinstance(value, bool)
+        return (
+            kind in (_Name.SECRET, _Name.TELLING) and isinstance(value, int) and not isinstance(value, bool)
+        )
     match kind:
         case _Name.SECRET | _Name.TELLING:
             return bool(value)

@@ -226,11 +226,15 @@ def workers_with(workers: Sequence[KeysOfWorker], key: str) -> int:
 
 
 def as_record(
-    one: SealedRows, here: Sequence[str], workers: Sequence[KeysOfWorker], retired: Collection[str]
+    one: SealedRows,
+    here: Sequence[str],
+    workers: Sequence[KeysOfWorker],
+    retired: Collection[str],
 ) -> dict[str, Any]:
     return {
-        **one._asdict(), "retired": one.key in retired, "here": one.key in here, "seals": tuple(here[:1]) == (one.key,),
-        "workers": len(workers), "workers_with": workers_with(workers, one.key),
+        **one._asdict(), "retired": one.key in retired, "here": one.key in here,
+        "seals": tuple(here[:1]) == (one.key,), "workers": len(workers),
+        "workers_with": workers_with(workers, one.key),
     }  # fmt: skip
 
 

@@ -31,9 +31,7 @@ class Retirement(NamedTuple):
 class KeyInUse(WorkerError):
     """The key cannot be retired yet."""
 
-    def __init__(
-        self, key: str, rows: Sequence[SealedRows] = (), sealing: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, key: str, rows: Sequence[SealedRows] = (), sealing: Sequence[str] = ()) -> None:
         super().__init__(f"{key} is still needed")
         self.key = key
         self.rows = rows  # that need it

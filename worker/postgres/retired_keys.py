@@ -13,6 +13,7 @@ async def refuse_retired(database: Database, names: Sequence[str]) -> None:
     for row in await database.call("retired_keys"):
         if row["key"] == names[0]:
             raise SettingsError(
-                f"WORKER_SEAL_KEYS: the first key, {names[0]}, was retired at {row['retired_at']:%Y-%m-%d %H:%M}Z "
-                f"by {row['who']}: put another one in front of it, or leave it out"
+                f"WORKER_SEAL_KEYS: the first key, {names[0]}, was retired at "
+                f"{row['retired_at']:%Y-%m-%d %H:%M}Z by {row['who']}: put another one in front of "
+                "it, or leave it out"
             )

@@ -62,8 +62,8 @@ class Broker:
 
 
 def _is_answer_of_tls(error: BaseException) -> bool:
-    """Tell whether a server has answered the first bytes of AMQP with an alert of TLS. Read as a frame of AMQP, it
-    promises so many bytes, and no more of them come.
+    """Tell whether a server has answered the first bytes of AMQP with an alert of TLS. Read as a frame of
+    AMQP, it promises so many bytes, and no more of them come.
     """
     cause = error.__cause__
     return isinstance(cause, asyncio.IncompleteReadError) and (cause.expected or 0) - 1 in _ALERTS
@@ -90,8 +90,8 @@ def split_hosts(url: str) -> list[URL]:
         raise ValueError("is not amqp://user:password@host:port/vhost")
     if urls[0].query.get("no_verify_ssl", "0") != "0":
         raise ValueError(
-            "says no_verify_ssl, by which anybody may stand in for the broker: name the file of its CA with cafile=… "
-            "in its place"
+            "says no_verify_ssl, by which anybody may stand in for the broker: name the file of its CA "
+            "with cafile=… in its place"
         )
     return urls
 

@@ -1,7 +1,7 @@
 """Puts a canary into every place of a payload where a text may stand: made from the published schema.
 
-The contract says of some places that they are secret: `MARKED` has its rules. What the schema leaves open (tools,
-knowledge bases, a provider's own blocks) `secret_payloads` adds, and what people write there beside.
+The contract says of some places that they are secret: `MARKED` has its rules. What the schema leaves open
+(tools, knowledge bases, a provider's own blocks) `secret_payloads` adds, and what people write there beside.
 """
 
 import json
@@ -26,21 +26,88 @@ _ANY = "*"  # a name of the producer's own choosing
 # The contract's places, as paths of names: an item of a list has no name.
 MARKED = re.compile(
     r"""phone_number\.twilio_(?:auth_token|api_key|api_secret)
-    | (?:.+\.)?server\.headers\..+ | .+\.sip_headers\..+ | .+\.credentials(?:\..+)? | .+\.tools\.headers\..+""",
+    | (?:.+\.)?server\.headers\..+ | .+\.sip_headers\..+ | .+\.credentials(?:\..+)?
+    | .+\.tools\.headers\..+""",
     re.VERBOSE,
 )
 # Names that people give to secrets, and that the contract does not name.
-TELLING = """
-tokens access_tokens token2 tokenValue token_value apiKey2 apiKeyValue password1 pwd pass passcode pin otp secretValue
-secret_value secret_token_ key keys keyId key_id private_key_pem pem licenseKey accountKey storageKey hmacKey webhook_key
-client_key deploy_key sshKey ssh_key tlsKey groqKey anthropicKey public_key signature sas dsn database_url creds login
-username auth_username authHeader header serviceAccount service_account_json cert certificate
-""".split()
+TELLING = [
+    "tokens",
+    "access_tokens",
+    "token2",
+    "tokenValue",
+    "token_value",
+    "apiKey2",
+    "apiKeyValue",
+    "password1",
+    "pwd",
+    "pass",
+    "passcode",
+    "pin",
+    "otp",
+    "secretValue",
+    "secret_value",
+    "secret_token_",
+    "key",
+    "keys",
+    "keyId",
+    "key_id",
+    "private_key_pem",
+    "pem",
+    "licenseKey",
+    "accountKey",
+    "storageKey",
+    "hmacKey",
+    "webhook_key",
+    "client_key",
+    "deploy_key",
+    "sshKey",
+    "ssh_key",
+    "tlsKey",
+    "groqKey",
+    "anthropicKey",
+    "public_key",
+    "signature",
+    "sas",
+    "dsn",
+    "database_url",
+    "creds",
+    "login",
+    "username",
+    "auth_username",
+    "authHeader",
+    "header",
+    "serviceAccount",
+    "service_account_json",
+    "cert",
+    "certificate",
+]
 # Names that the contract's rule takes for secrets, wherever they stand.
-SEALED = """
-api_key apiKey xi-api-key token access_token refreshToken password passwd passphrase secret client_secret privateKey
-private_key_id authorization Authorization auth bearer cookie jwt connection_string connectionString credential headers
-""".split()
+SEALED = [
+    "api_key",
+    "apiKey",
+    "xi-api-key",
+    "token",
+    "access_token",
+    "refreshToken",
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "client_secret",
+    "privateKey",
+    "private_key_id",
+    "authorization",
+    "Authorization",
+    "auth",
+    "bearer",
+    "cookie",
+    "jwt",
+    "connection_string",
+    "connectionString",
+    "credential",
+    "headers",
+]
 
 
 class Place(NamedTuple):
@@ -93,7 +160,9 @@ def _by_schema(canaries: Canaries) -> Iterator[Place]:
 def _below_open_blocks(canaries: Canaries) -> Iterator[Place]:
     for case in secret_payloads():
         canary = canaries.new()
-        yield Place(case.path, json.loads(json.dumps(case.payload).replace(case.canary, canary)), canary, True)
+        yield Place(
+            case.path, json.loads(json.dumps(case.payload).replace(case.canary, canary)), canary, True
+        )
 
 
 def _by_name(canaries: Canaries) -> Iterator[Place]:
@@ -111,12 +180,19 @@ def _by_name(canaries: Canaries) -> Iterator[Place]:
             sealed=name in SEALED,
         )
         for free in ("metadata", "variable_values"):
-            block = {"metadata": "assistant.metadata"}.get(free, "customer.assistant_overrides.variable_values")
-            yield place(f"{block}.{name}", lambda c, free=free, name=name: _free(free, {name: f"{c}-d41d8cd98f"}))  # type: ignore[misc]
+            block = {"metadata": "assistant.metadata"}.get(
+                free, "customer.assistant_overrides.variable_values"
+            )
+            yield place(
+                f"{block}.{name}", lambda c, free=free, name=name: _free(free, {name: f"{c}-d41d8cd98f"})
+            )  # type: ignore[misc]
     for address in (
         "https://me:{}@a.example/x", "https://a.example/x?token={}", "https://a.example/x?a=1&api_key={}",
     ):  # fmt: skip
-        server = {"assistant": {"server": {"url": address}}, "phone_number": {**PHONE, "server": {"url": address}}}
+        server = {
+            "assistant": {"server": {"url": address}},
+            "phone_number": {**PHONE, "server": {"url": address}},
+        }
         for block, payload in server.items():
             text = json.dumps({block: payload})
             yield place(f"{block}.server.url", lambda c, text=text: json.loads(text.replace("{}", c)))  # type: ignore[misc]
@@ -149,8 +225,8 @@ def _is_valid(payload: Json) -> bool:
 def _texts(
     schema: Json, at: tuple[str, ...], seen: set[tuple[int, str]], above: tuple[str, ...]
 ) -> Iterator[tuple[tuple[str, ...], Build]]:
-    """Yields each text below a schema: its names, and how to make the smallest value that has one there. What is
-    not marked is there once for each type that has it.
+    """Yields each text below a schema: its names, and how to make the smallest value that has one there. What
+    is not marked is there once for each type that has it.
     """
     if name := schema.get("$ref"):
         if name not in above:  # a type that holds itself
@@ -183,7 +259,7 @@ def _members(
         yield (*at, _ANY), lambda text: {"X-Any": text}
 
 
-def _least(schema: Json) -> Any:
+def _least(schema: Json) -> Any:  # noqa: PLR0911 — a value for each type
     """Makes the smallest value that a schema allows."""
     if "$ref" in schema:
         return _least(_defined(schema))

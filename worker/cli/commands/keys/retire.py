@@ -64,14 +64,14 @@ def in_words(error: KeyInUse) -> str:
     """Say what still needs a key, and what ends that."""
     if error.sealing:
         return (
-            f"{', '.join(error.sealing)} still seal with {error.key}: put another key in front there. Nothing "
-            "was done"
+            f"{', '.join(error.sealing)} still seal with {error.key}: put another key in front there. "
+            "Nothing was done"
         )
     listed = ", ".join(f"{each.rows:,} {NAMES[each.place]}" for each in error.rows)
     if [each.place for each in error.rows] == ["repeats"]:
         remedy = (
-            "these end with WORKER_RETENTION_DAYS; --give-up-repeats does not wait for that, and answers them "
-            "with request_id_conflict"
+            "these end with WORKER_RETENTION_DAYS; --give-up-repeats does not wait for that, and answers "
+            "them with request_id_conflict"
         )
     else:
         remedy = f"session-worker keys rotate --from {error.key}"

@@ -35,7 +35,11 @@ _USUAL_RATE = 500.0
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--from", dest="old", type=encodable, metavar="KEY", help="the id of the old key (default: all others)"
+        "--from",
+        dest="old",
+        type=encodable,
+        metavar="KEY",
+        help="the id of the old key (default: all others)",
     )
     parser.add_argument(
         "--to", dest="new", type=encodable, metavar="KEY", help="that of the new one (default: the first one)"
@@ -109,7 +113,8 @@ def _look_at(workers: list[KeysOfWorker], olds: list[str], new: str) -> None:
         )
     for old in olds:
         if sealing := still_seal(workers, old):
-            say(f"{', '.join(sealing)} still seal with {old}: put {new} in front there, and then say this again")
+            who = ", ".join(sealing)
+            say(f"{who} still seal with {old}: put {new} in front there, and then say this again")
 
 
 def _told(options: argparse.Namespace, ended: Resealed, old: str, new: str) -> int:
