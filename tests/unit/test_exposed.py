@@ -98,7 +98,9 @@ def test_what_is_sealed_is_not_told_but_where_nothing_is_sealed_it_is() -> None:
     sealed = {"api_key": VALUE, "headers": {"X-Key": VALUE}, "credentials": [{"pin": VALUE}], "name": "x"}
 
     assert exposed_paths({}, {"assistant": sealed}) == ()
-    assert exposed_paths(sealed, {}) == ("metadata.api_key", "metadata.credentials.pin")
+    assert exposed_paths(sealed, {}) == (
+        "metadata.api_key", "metadata.headers.X-Key", "metadata.credentials.pin",
+    )  # fmt: skip
     overrides = {"assistant_overrides": {"variable_values": {"a": {"token": VALUE}}}}
     assert exposed_paths({}, {"customer": overrides}) == (
         "payload.customer.assistant_overrides.variable_values.a.token",

@@ -270,11 +270,11 @@ def test_each_secret_may_be_in_a_file(environment: pytest.MonkeyPatch, tmp_path:
     environment.setenv(variable, PASSWORD)
     assert problem() == f"{variable} and {variable}_FILE: set one of them, not both"
     environment.delenv(variable)
-    for content, said in (
+    for raw, said in (
         (b" \n", "is empty"), (b"", "is empty"), (b"\xff" + PASSWORD.encode(), "is no text in UTF-8"),
         (PASSWORD.encode() * 10_000, "has more than 65536 bytes: it is no secret of this kind"),
     ):  # fmt: skip
-        file.write_bytes(content)
+        file.write_bytes(raw)
         assert problem() == f"{variable}_FILE: {file} {said}"
     file.unlink()
     assert problem() == f"{variable}_FILE: {file} cannot be read: No such file or directory"

@@ -190,7 +190,7 @@ def lacking(
     counts_here = bool(here) or not workers
     found = [
         Lacking(
-            *each, here=counts_here and each.key not in here,
+            each.key, each.place, each.rows, here=counts_here and each.key not in here,
             workers=tuple(one.worker for one in workers if each.key not in one.keys),
         )
         for each in rows

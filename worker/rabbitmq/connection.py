@@ -25,7 +25,7 @@ LOST = (AMQPError, OSError, TimeoutError, RuntimeError)
 """The errors of a lost connection, beside the library's bare `Exception`: see `is_lost`."""
 CONNECT_SECONDS = 10
 HEARTBEAT_SECONDS = 10  # a frozen broker is noticed after about three of them
-_ALERTS = range(0x20100, 0x20300)  # the length of an alert, its level and what it is, as one number
+_ASK_SECONDS = 3
 SETUP_SECONDS = 15
 """The time for all declarations, or for all consumers to begin. A node that is cut off from its cluster keeps
 the connection open and answers nothing: without a limit nobody would go on to the next host."""
@@ -50,7 +50,7 @@ class Broker:
             if isinstance(error, InvalidFrameError) and "Connection.OpenOk" in str(error):
                 # The client library's way of saying that the broker refused to open it.
                 raise ConnectionNotAllowed("the vhost is not there, or not for this user") from error
-            if url.scheme == "amqp" and _is_answer_of_tls(error):
+            if url.scheme == "amqp" and _said_nothing(error) and await _speaks_tls(url):
                 raise IncompatibleProtocolError(
                     "the server speaks TLS at this port: AMQP_URL has to begin with amqps:// for it"
                 ) from error
@@ -61,12 +61,22 @@ class Broker:
         return connection
 
 
-def _is_answer_of_tls(error: BaseException) -> bool:
-    """Tell whether a server has answered the first bytes of AMQP with an alert of TLS. Read as a frame of
-    AMQP, it promises so many bytes, and no more of them come.
-    """
-    cause = error.__cause__
-    return isinstance(cause, asyncio.IncompleteReadError) and (cause.expected or 0) - 1 in _ALERTS
+def _said_nothing(error: BaseException) -> bool:
+    """Tell whether a server has closed the connection before it had said all."""
+    return isinstance(error.__cause__, asyncio.IncompleteReadError)
+
+
+async def _speaks_tls(url: URL) -> bool:
+    """Ask a server whether its port is one for TLS. Nothing else is said, so nobody has to be verified."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        async with asyncio.timeout(_ASK_SECONDS):
+            _, writer = await asyncio.open_connection(url.host, url.port, ssl=context)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
 
 
 def is_lost(error: Exception) -> bool:

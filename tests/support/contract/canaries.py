@@ -9,6 +9,7 @@ import re
 import secrets
 import string
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -183,9 +184,7 @@ def _by_name(canaries: Canaries) -> Iterator[Place]:
             block = {"metadata": "assistant.metadata"}.get(
                 free, "customer.assistant_overrides.variable_values"
             )
-            yield place(
-                f"{block}.{name}", lambda c, free=free, name=name: _free(free, {name: f"{c}-d41d8cd98f"})
-            )  # type: ignore[misc]
+            yield place(f"{block}.{name}", partial(_free, free, name))
     for address in (
         "https://me:{}@a.example/x", "https://a.example/x?token={}", "https://a.example/x?a=1&api_key={}",
     ):  # fmt: skip
@@ -201,7 +200,8 @@ def _by_name(canaries: Canaries) -> Iterator[Place]:
         yield place("assistant.model.extra", lambda c, text=text: json.loads(text.replace("{}", c)))  # type: ignore[misc]
 
 
-def _free(block: str, content: Json) -> Json:
+def _free(block: str, name: str, canary: str) -> Json:
+    content = {name: f"{canary}-d41d8cd98f"}
     if block == "metadata":
         return {"assistant": {"metadata": content}}
     return {"customer": {"assistant_overrides": {"variable_values": content}}}

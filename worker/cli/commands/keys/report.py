@@ -37,7 +37,7 @@ async def _report(options: argparse.Namespace) -> int:
     found = await counted(options)
     listed = with_unused(found.rows, found.here, found.workers)
     if options.json:
-        retired = {each.key for each in found.retired}
+        retired = {one.key for one in found.retired}
         for each in listed:
             emit(as_record(each, found.here, found.workers, retired))
         return exits.OK
@@ -45,8 +45,8 @@ async def _report(options: argparse.Namespace) -> int:
         people().print(table_of(found))
     else:
         print("no key is set, and nothing is sealed")
-    for each in found.retired:
-        say_lines(f"{each.key} was retired at {each.at:%Y-%m-%d %H:%M}Z by {each.who}: {each.reason}")
+    for key, at, who, reason in found.retired:
+        say_lines(f"{key} was retired at {at:%Y-%m-%d %H:%M}Z by {who}: {reason}")
     return exits.OK
 
 
