@@ -2,6 +2,7 @@
 
 import base64
 from pathlib import Path
+from uuid import uuid4
 
 import asyncpg
 
@@ -40,16 +41,20 @@ async def everything_in(db: asyncpg.Connection) -> str:
 class OnDisk:
     """Reads what Postgres has written to its disk since this was made: tables, indexes and the log."""
 
-    def __init__(self, db: asyncpg.Connection, since: str) -> None:
+    def __init__(self, db: asyncpg.Connection, since: int) -> None:
         self._db = db
         self._since = since
 
     @classmethod
     async def watched(cls, db: asyncpg.Connection) -> "OnDisk":
-        """Begins. From now on nothing is compressed: a text is found as it is."""
+        """Begins. From now on nothing is compressed, so that a text is found as it is, and the log is kept: as long
+        as the connection has the slot, which nobody reads.
+        """
+        name = f"watched_{uuid4().hex}"
+        since = await db.fetchval("select lsn from pg_create_physical_replication_slot($1, true, true)", name)
         for row in await db.fetch(_COMPRESSED):
             await db.execute(row[0])
-        return cls(db, await db.fetchval("select pg_current_wal_insert_lsn()"))
+        return cls(db, since)
 
     async def files(self) -> bytes:
         await self._db.execute("checkpoint")
