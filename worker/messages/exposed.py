@@ -97,6 +97,8 @@ def _look_into(value: Any, at: _At, found: list[_At], *, free: bool) -> None:  #
 
 def _look_into_object(value: dict[str, Any], at: _At, found: list[_At], *, free: bool) -> None:
     for name, item in value.items():
+        if len(found) >= _MOST_FOUND:
+            return
         kind = _kind(name[-_LONGEST_NAME:])
         if kind is _Name.SECRET and not free:
             continue  # it is sealed, and all below it

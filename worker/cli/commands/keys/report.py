@@ -58,7 +58,7 @@ def table_of(found: Counted) -> Table:
         here = "MISSING" if each.key not in found.here else "seals" if each.key == found.here[0] else "opens"
         table.add_row(
             plain(each.key), NAMES[each.place] if each.rows else "nothing", f"{each.rows:,}",
-            f"{each.oldest:%Y-%m-%d %H:%M}Z" if each.oldest else "", here,
+            f"{each.oldest:%Y-%m-%d}" if each.oldest else "", here,
             f"{workers_with(found.workers, each.key)} of {len(found.workers)}",
         )  # fmt: skip
     return table
