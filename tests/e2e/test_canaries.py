@@ -113,8 +113,10 @@ async def send_all(desk: Desk) -> Sent:
     turns = {True: cycle(STATES), False: cycle(STORED)}
     for place in found:
         state = next(turns[place.sealed])
-        await send(place, state)
+        request_id = await send(place, state)
         ends[state] += 1
+        if not place.sealed and state == "completed":
+            whole["public"] = request_id
     return Sent(canaries, found, whole, ends, sealed, properties)
 
 

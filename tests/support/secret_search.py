@@ -47,8 +47,8 @@ class OnDisk:
 
     @classmethod
     async def watched(cls, db: asyncpg.Connection) -> "OnDisk":
-        """Begins. From now on nothing is compressed, so that a text is found as it is, and the log is kept, as
-        long as the connection has the slot, which nobody reads.
+        """Begins. From now on nothing is compressed, so that a text is found as it is, and the log is kept
+        as long as the connection has the slot, which nobody reads.
         """
         name = f"watched_{uuid4().hex}"
         since = await db.fetchval("select lsn from pg_create_physical_replication_slot($1, true, true)", name)
