@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 Change = Callable[[str, Any], Any]
 Document = TypeVar("Document", dict[str, Any], list[Any])
 
-_FREE_FORM = {"metadata", "variable_values", "variableValues"}
+FREE_FORM = {"metadata", "variable_values", "variableValues"}
 
 _SEP = r"[-_.\ ]?"
 _CREDENTIAL = re.compile(
@@ -68,7 +68,7 @@ class _Kind(Enum):
 
 @lru_cache(maxsize=4096)
 def _kind(name: str) -> _Kind:
-    if name in _FREE_FORM:
+    if name in FREE_FORM:
         return _Kind.FREE_FORM
     if name == "properties":
         return _Kind.PROPERTIES

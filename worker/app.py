@@ -17,6 +17,7 @@ from worker.postgres.election import Election
 from worker.postgres.installation import database_of
 from worker.postgres.leases import Leases
 from worker.postgres.migrate import settle
+from worker.postgres.retired_keys import refuse_retired
 from worker.postgres.rule_book import RuleBook
 from worker.process import own_task
 from worker.rabbitmq import intake, serving, topology
@@ -87,6 +88,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
 
         async def begin() -> None:
             await pool.open(await pool.reach(lambda: settle(url, given.tls, settings.prefix)))
+            await refuse_retired(pool, given.keys.names)
             await leases.register(me.host, me.pid, me.version, given.profile)
             await RuleBook(pool).settle(given.limits)
 

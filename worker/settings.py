@@ -1,15 +1,18 @@
 """The settings of a worker: read once from the environment, then frozen."""
 
+import os
 import re
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from worker.errors import SettingsError
+from worker.secret_files import secrets_in_files
 from worker.whose import orgs_of_users
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]@/]*)(:[0-9]+)?")
@@ -24,6 +27,7 @@ PREFIX = "WORKER_"
 _PREFETCH = 512
 _READ_AHEAD = 60_000
 _LEAST_PREFETCH = 8
+_PERHAPS_IN_THE_CLEAR = ("disable", "allow", "prefer")
 
 
 class Settings(BaseSettings):
@@ -372,10 +376,37 @@ class Settings(BaseSettings):
             return None
         return unquote(urlsplit(self.amqp_url.get_secret_value()).username or "guest")
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Say where values come from: what the caller gives, secrets in files, the environment."""
+        return init_settings, _SecretFiles(settings_cls), env_settings
+
     @model_validator(mode="after")
     def _no_fail_point_in_production(self) -> Self:
         if self.fail_point and self.mode == "production":
             raise PydanticCustomError("reason", "WORKER_FAIL_POINT is refused unless WORKER_MODE=test")
+        return self
+
+    @model_validator(mode="after")
+    def _tls_is_not_taken_back(self) -> Self:
+        """Refuse a URL that lets Postgres be spoken to in the clear where a file asks for TLS."""
+        mode = parse_qs(urlsplit(self.database_url.get_secret_value()).query).get("sslmode", [""])[-1]
+        files = {"TLS_CA_FILE": self.tls_ca_file, "TLS_CERT_FILE": self.tls_cert_file}
+        asking = [f"{PREFIX}{name}" for name, path in files.items() if path]
+        if asking and mode in _PERHAPS_IN_THE_CLEAR:
+            raise PydanticCustomError(
+                "reason",
+                "DATABASE_URL: says sslmode={mode}, which may speak in the clear, while {file} asks for TLS: "
+                "take sslmode out of the URL, or unset the file",
+                {"mode": mode, "file": asking[0]},
+            )
         return self
 
     @field_validator("database_url")
@@ -434,8 +465,37 @@ def _is_database_url(text: str) -> bool:
     return known and all(map(_HOST.fullmatch, hosts))
 
 
+class _SecretFiles(PydanticBaseSettingsSource):
+    """Gives the secrets whose files the environment names."""
+
+    def __call__(self) -> dict[str, Any]:
+        fields = {
+            variable_name(field): field
+            for field in secret_fields()
+            if field not in self.current_state and variable_name(field) not in self.current_state
+        }
+        found = secrets_in_files(os.environ, fields)
+        return {
+            variable if fields[variable] in PLAIN_NAMES else fields[variable]: text
+            for variable, text in found.items()
+        }
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        raise NotImplementedError  # the base class asks for it; all of them are given at once
+
+
 def variable_name(field: str) -> str:
     return PLAIN_NAMES.get(field, PREFIX + field.upper())
+
+
+def secret_fields() -> list[str]:
+    """Return the settings that are secret: those of the type SecretStr. Each may be given in a file."""
+    return [name for name, field in Settings.model_fields.items() if field.annotation is SecretStr]
+
+
+def secret_variables() -> list[str]:
+    """Return the variables of the secret settings."""
+    return [variable_name(field) for field in secret_fields()]
 
 
 def read_settings(**overrides: object) -> Settings:

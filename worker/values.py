@@ -103,6 +103,7 @@ class Arrival(NamedTuple):
         str, ...
     ] = ()  # what else its fingerprint may have been made from: another key, an older form
     since: Beginning | None = None
+    exposed: tuple[str, ...] = ()  # paths of what looks like a credential and is stored as it is
 
 
 class Waiting(NamedTuple):

@@ -251,4 +251,4 @@ async def test_dead_letters_are_looked_at_dropped_and_restored_and_limits_set(
     assert [each["name"] for each in (await operator.get(f"{BASE}/limits")).json()["items"]] == ["org-7"]
     assert (await change(operator, "/limits/clear", org="org-7")).json()["before"]["rate"] == 0.5
     assert (await change(operator, "/limits/clear", org="org-7")).status_code == 409
-    assert (await change(operator, "/keys/reseal", **{"from": "k1", "to": "k2"})).json()["right"] == "admin"
+    assert (await change(operator, "/keys/rotate", **{"from": "k1", "to": "k2"})).json()["right"] == "admin"

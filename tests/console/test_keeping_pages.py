@@ -46,6 +46,10 @@ async def until_it_says(client: httpx.AsyncClient, path: str, *words: str) -> st
     return await eventually(look)
 
 
+def cells_of(row: str) -> list[str]:
+    return re.findall(r">([^<>\n]+)</t[dh]>", row)
+
+
 async def test_rows_are_counted_by_key_and_sealed_anew_by_the_owner(
     console: Console, db: asyncpg.Connection, settings: Settings, tmp_path: Path
 ) -> None:
@@ -62,24 +66,24 @@ async def test_rows_are_counted_by_key_and_sealed_anew_by_the_owner(
     page = (await admin.get("/keys")).text
 
     rows = {
-        tuple(re.findall(r">([^<>\n]+)</t[dh]>", row)[:4])
+        tuple(cell for number, cell in enumerate(cells_of(row)) if number in (0, 1, 2, 4))
         for row in re.findall(r'<tr data-row="\d+">(.*?)</tr>', page, re.DOTALL)
     }
     assert {("k1", "finished requests", "3", "opens"), ("k1", "sessions", "3", "opens"),
             ("k1", "dead letters", "1", "opens"), ("k0", "dead letters", "1", "missing"),
             ("k2", "nothing that was counted", "0", "seals")} <= rows  # fmt: skip
     assert "k0 is missing: 1 dead letters need it; not set in this console" in page
-    assert "only the owner of the tables may" in text_of(await admin.get("/keys/actions/reseal?from=k1"))
-    assert (await (await console.bearer("operator")).get("/keys/actions/reseal")).status_code == 403
+    assert "only the owner of the tables may" in text_of(await admin.get("/keys/actions/rotate?from=k1"))
+    assert (await (await console.bearer("operator")).get("/keys/actions/rotate")).status_code == 403
 
     (tmp_path / "owner").mkdir()
     async with open_console_as(settings, tmp_path / "owner", seal_keys=KEYS) as opened:
         owner = await (await reached(opened)).bearer("admin")
         for path, why in (("?from=k9", "k9 is not in"), ("?from=k2", "k2 is both keys")):
-            assert why in (await owner.get(f"/keys/actions/reseal{path}")).text
+            assert why in (await owner.get(f"/keys/actions/rotate{path}")).text
         form = {"from": "k1", "to": "k2", "rate": "10000", "reason": "k1 was in a log"}
-        assert (await owner.post("/keys/actions/reseal", data={**form, "to": "k9"})).status_code == 409
-        begun = await owner.post("/keys/actions/reseal", data=form)
+        assert (await owner.post("/keys/actions/rotate", data={**form, "to": "k9"})).status_code == 409
+        begun = await owner.post("/keys/actions/rotate", data=form)
         done = await until_it_says(owner, begun.headers["location"], ">done<")
     assert "7 rows sealed anew" in done
     assert await db.fetchval("select sealed_by from dead_letters where id = $1", letter) == "k2"

@@ -1,5 +1,8 @@
 """Fixtures for tests of the command line."""
 
+import re
+
+import pytest
 import pytest_asyncio
 from support.commands import Shell
 
@@ -16,3 +19,12 @@ async def shell(settings: Settings) -> Shell:
         WORKER_HTTP_HOST="127.0.0.1",
         WORKER_HTTP_PORT="0",
     )
+
+
+@pytest.fixture
+def passwords(settings: Settings) -> list[str]:
+    """The passwords of the servers, which are secrets too."""
+    urls = settings.amqp_url.get_secret_value(), settings.database_url.get_secret_value()
+    found = [match[1] for url in urls if (match := re.search(r"//[^:/@]+:([^@]+)@", url))]
+    assert found
+    return [password for password in found if len(password) > 8]

@@ -70,6 +70,22 @@ async def test_the_settings_in_force_are_shown_and_written_without_a_secret(told
     assert "  - name: WORKER_SEAL_KEYS\n    valueFrom:\n      secretKeyRef:\n" in pod
 
 
+async def test_a_secret_in_a_file_is_shown_by_its_path(told: Operator, tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    file.write_text(told.shell.variables.pop("AMQP_URL") + "\n")
+    told.shell.variables["AMQP_URL_FILE"] = str(file)
+    shown = {each["variable"]: each for each in (await told.says("env", "--json")).records}
+    exported = (await told.says("env", "--export")).out
+    both = await told.shell.run("env", AMQP_URL=SECRETS["AMQP_URL"])
+
+    assert (shown["AMQP_URL"]["value"], shown["AMQP_URL"]["source"]) == ("***", "file")
+    assert (shown["AMQP_URL_FILE"]["value"], shown["AMQP_URL_FILE"]["secret"]) == (str(file), False)
+    assert f"export AMQP_URL_FILE={file}\n" in exported
+    assert "export AMQP_URL=" not in exported
+    assert (both.code, PASSWORD in both.err) == (2, False)
+    assert "AMQP_URL and AMQP_URL_FILE: set one of them, not both" in both.err
+
+
 async def test_what_is_missing_or_wrong_is_told(told: Operator) -> None:
     told.shell.variables.clear()
     shown = {each["variable"]: each for each in (await told.says("env", "--json")).records}

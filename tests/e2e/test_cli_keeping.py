@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import pty
+import re
 import signal
 import sys
 from datetime import timedelta
@@ -30,21 +31,21 @@ async def test_which_rows_need_which_key_is_listed_checked_and_changed(
     await put_dead_letter(db, b"letter", ring("k1"))
     both = {"WORKER_SEAL_KEYS": ring_text("k2", "k1")}
 
-    listed = await shell.run("keys", "list", "--json", **both)
-    shown = await shell.run("keys", "list", **both)
+    listed = await shell.run("keys", "report", "--json", **both)
+    shown = await shell.run("keys", "report", **both)
     alone = await shell.run("keys", "check")
     fine = await shell.run("keys", "check", **both)
     assert [(row["key"], row["place"], row["rows"], row["seals"]) for row in listed.records] == [
         ("k1", "custody", 1, False), ("k1", "finished", 1, False), ("k1", "repeats", 2, False),
         ("k1", "sessions", 1, False), ("k1", "unfinished", 1, False), ("k2", "unfinished", 0, True),
     ]  # fmt: skip
-    assert "k1 repeats of requests 2 opens 0 of 0" in " ".join(shown.out.split())
+    assert re.search(r"k1 repeats of requests 2 \d{4}-\S+ opens 0 of 0", " ".join(shown.out.split()))
     assert "k2 nothing 0 seals 0 of 0" in " ".join(shown.out.split())
     assert (alone.code, fine.code) == (1, 0)
     assert "k1 is missing: 1 unfinished requests need it; not set in this shell" in alone.out
     assert "note: without k1 repeats of 2 requests are answered with request_id_conflict" in alone.out
     assert fine.out == "each key that rows are sealed with is there: k1\n"
-    words = ("keys", "reseal", "--from", "k1", "--reason", "it was in a log")
+    words = ("keys", "rotate", "--from", "k1", "--reason", "it was in a log")
 
     await db.execute(WORKER, 1, "k1")
     refused = await shell.run(*words, **both)
@@ -88,13 +89,34 @@ async def test_which_rows_need_which_key_is_listed_checked_and_changed(
     everything = [listed, shown, alone, fine, refused, resealed, again, unknown, without]
     assert traces_of(CANARY, str(everything)) == []
     audited = await db.fetch("select action, reason from audit order by number")
-    assert [row["action"] for row in audited] == ["keys.reseal"] * 3 + ["keys.open"]
+    assert [row["action"] for row in audited] == ["keys.rotate"] * 3 + ["keys.open"]
+
+
+async def test_a_key_is_retired_once_nothing_needs_it(shell: Shell, db: asyncpg.Connection) -> None:
+    held = await put_request(db, ring("k1"))
+    await db.execute(WORKER, 1, "k2,k1")
+    words = ("keys", "retire", "k1", "--reason", "its time")
+
+    needed = await shell.run(*words)
+    await db.execute("update requests set body = replace(body, ':k1:', ':k2:') where request_id = $1", held)
+    repeats = await shell.run(*words)
+    retired = await shell.run(*words, "--give-up-repeats")
+    report = await shell.run("keys", "report")
+
+    assert (needed.code, repeats.code) == (1, 1)
+    assert "k1 is still needed: 1 finished requests, 1 repeats of requests. Nothing was done" in needed.err
+    assert "--give-up-repeats does not wait for that" in repeats.err
+    assert retired.out == (
+        "k1 is retired: nothing needs it\nrepeats of 1 requests are not known any more\n"
+        "take it from WORKER_SEAL_KEYS of vm:1\n"
+    )
+    assert re.search(r"^k1 was retired at \S+ \S+Z by \S+: its time$", report.out, re.MULTILINE)
 
 
 async def test_an_exchange_of_keys_that_is_interrupted_goes_on(shell: Shell, db: asyncpg.Connection) -> None:
     for _ in range(6):
         await put_request(db, ring("k1"))
-    words = ("keys", "reseal", "--from", "k1", "--reason", "r")
+    words = ("keys", "rotate", "--from", "k1", "--reason", "r")
 
     async with shell.start(*words, "--rate", "2/s", WORKER_SEAL_KEYS=ring_text("k2", "k1")) as process:
         await eventually(lambda: db.fetchval("select true from audit limit 1"), 60)

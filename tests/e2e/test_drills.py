@@ -463,11 +463,11 @@ async def end_leaked_key(operator: Operator, session_id: str) -> None:
     """Drill 10: what the old key has sealed is sealed with the new one, which is enough then."""
     needed = {
         (row["key"], row["place"]): row["rows"]
-        for row in (await operator.says("keys", "list", "--json")).records
+        for row in (await operator.says("keys", "report", "--json")).records
     }
     assert needed["k1", "custody"] == 1
     assert needed["k1", "sessions"] == needed["k1", "finished"] == 4
-    resealed = await operator.says("keys", "reseal", "--from", "k1", "--reason", "it has leaked")
+    resealed = await operator.says("keys", "rotate", "--from", "k1", "--reason", "it has leaked")
     assert resealed.out == "9 rows that k1 had sealed are sealed with k2\n"
     operator.shell.variables["WORKER_SEAL_KEYS"] = ring_text("k2")
     checked = await operator.says("keys", "check")

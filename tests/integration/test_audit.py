@@ -64,10 +64,10 @@ async def test_pauses_and_limits_are_rows_and_what_changed_nothing_is_none(
     await steering.set_limit(database, Limit("each", "", running=3), reason="slow", by=ANN)
     await steering.clear_limit(database, "each", by="bob")
     await steering.clear_limit(database, "each", by="bob")
-    await audit.append(database, "keys.reseal", who=ANN, reason="garbage", about={"org": "b"}, touched=17)
+    await audit.append(database, "keys.rotate", who=ANN, reason="garbage", about={"org": "b"}, touched=17)
 
     assert await rows(database) == [
-        ("keys.reseal", ANN, "garbage", "b", 17),
+        ("keys.rotate", ANN, "garbage", "b", 17),
         ("limits.clear", "bob", None, None, 1),
         ("limits.set", ANN, "slow", None, 1),
         ("resume", "bob", "mended", "a", 1),

@@ -213,7 +213,7 @@ async def test_without_the_management_api_the_rest_is_looked_at(
 
     unlooked = {check for check, _ in report.unlooked}
     assert unlooked == {"bindings", "policies", "broker-quorum", "broker-leader", "responses-full"}
-    assert "give its address with --management" in report.unlooked[0].why
+    assert "give its address in MANAGEMENT_URL or MANAGEMENT_URL_FILE" in report.unlooked[0].why
     for address in ("http://us:hidden@vm:port", "us:hidden@vm:15672", "http://us:hidden@127.0.0.1:1"):
         async with visit(here, {Need.BROKER}, 10, address) as site:
             assert "hidden" not in site.lacking[Need.MANAGEMENT]

@@ -184,6 +184,17 @@ async def test_settings_that_are_for_tests_or_open_to_all_are_told_as_those_of_t
     async with visited(settings) as site:
         hidden = site.settings.model_copy(update={"amqp_url": SecretStr(published)})
         (known,) = (await planted(replace(site, settings=hidden), "default-password"))["default-password"]
+        far = site.settings.model_copy(
+            update={
+                "amqp_url": SecretStr("amqp://u:hidden@[::1],broker/%2F"),
+                "database_url": SecretStr("postgresql://u:hidden@[::1]:5432,db:5433/x?sslmode=require"),
+            }
+        )
+        told = (await planted(replace(site, settings=far), "in-the-clear"))["in-the-clear"]
+    assert [each.what.partition(" in the settings")[0] for each in told] == [
+        "RabbitMQ at broker is spoken to in the clear",
+        "whoever answers for Postgres at db is not verified (sslmode require)",
+    ]
     assert "AMQP_URL in the settings of this environment" in known.what
     assert "local-only" not in f"{known}"
 
@@ -225,5 +236,5 @@ async def test_keys_that_are_missing_idle_or_not_there_at_all_are_told(
         assert "1 unfinished" in stuck[0].what
         report = await examined(site, "keys-unused")
         assert not report.findings
-        assert "session-worker keys list" in report.unlooked[0].why
+        assert "session-worker keys report" in report.unlooked[0].why
         await asyncio.gather(second.stop(), live.stop())

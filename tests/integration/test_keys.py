@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -28,14 +28,15 @@ from support.sealed import (
 from support.secret_search import everything_in, traces_of
 
 from schemas import CreateSessionRequest
-from worker.errors import SealError
+from worker.errors import NotOwner, SealError, SettingsError
 from worker.handlers import Context
 from worker.messages.custody import open_body
 from worker.messages.sealing import SealKeys
 from worker.monitoring.readiness import Readiness
-from worker.operations import audit, keys, resealing
+from worker.operations import audit, keys, resealing, retiring
 from worker.operations.keys import KeysOfWorker, Lacking, SealedRows
 from worker.operations.resealing import Resealed, Resealing
+from worker.operations.retiring import KeyInUse, Retirement
 from worker.postgres.database import Database
 from worker.settings import Settings
 
@@ -81,7 +82,18 @@ async def test_rows_are_counted_by_key_and_place_and_what_only_looks_sealed_is_n
 
     found = await keys.rows_by_key(database, report=lambda place, rows: looked.update({place: rows}))
 
-    assert found == [
+    oldest = {(row.key, row.place): row.oldest for row in found}
+    stored = await db.fetchval("select min(received_at) from requests where body like '%:k2:%'")
+    assert (
+        oldest["k2", "finished"] == oldest["k2", "repeats"] == stored < datetime.now(UTC) - timedelta(days=2)
+    )
+    assert oldest["k1", "custody"] == await db.fetchval(
+        "select min(died_at) from dead_letters where sealed_by = 'k1'"
+    )
+    assert oldest["k2", "sessions"] == await db.fetchval(
+        "select min(created_at) from sessions where request_id = $1", finished[4]
+    )
+    assert without_times(found) == [
         SealedRows("k1", "custody", 4),
         SealedRows("k1", "finished", 4),
         SealedRows("k1", "repeats", 5),
@@ -93,9 +105,14 @@ async def test_rows_are_counted_by_key_and_place_and_what_only_looks_sealed_is_n
         SealedRows("k2", "unfinished", 3),
     ]
     assert looked == {"custody": 5, "finished": 12, "sessions": 3}
-    assert await keys.rows_by_key(database, keys.QUICK) == [
+    assert without_times(await keys.rows_by_key(database, keys.QUICK)) == [
         SealedRows("k1", "custody", 4), SealedRows("k1", "unfinished", 1), SealedRows("k2", "unfinished", 3),
     ]  # fmt: skip
+
+
+def without_times(rows: list[SealedRows]) -> list[SealedRows]:
+    assert all(row.oldest for row in rows)
+    return [row._replace(oldest=None) for row in rows]
 
 
 async def test_who_lacks_a_key_is_told(database: Database, db: asyncpg.Connection) -> None:
@@ -196,7 +213,7 @@ async def test_all_that_a_key_has_sealed_is_sealed_anew_and_nothing_else_changes
     } == {"k2"}
     entries = await audit.entries(database)
     assert {(entry.action, entry.who, entry.reason) for entry in entries} == {
-        ("keys.reseal", ANN, "it was in a log")
+        ("keys.rotate", ANN, "it was in a log")
     }
     by_place: dict[str, int] = {}
     for entry in entries:
@@ -283,3 +300,59 @@ async def test_a_request_that_runs_meanwhile_loses_nothing(
     await desk.send(request)
     assert (await desk.next()).body == answer.body, "a repeat of it is still known"
     assert traces_of(CANARY, await everything_in(db)) == []
+
+
+async def retire(database: Database, key: str, *, give_up_repeats: bool = False) -> Retirement:
+    return await retiring.retire(
+        database, key, lease_seconds=30, who=ANN, reason="its time", give_up_repeats=give_up_repeats,
+        report=lambda _place, _looked: None,
+    )  # fmt: skip
+
+
+async def test_a_key_is_retired_once_nothing_needs_it_and_seals_no_more(
+    new_worker: NewWorker, database: Database, db: asyncpg.Connection
+) -> None:
+    request_id = await put_request(db, K1)
+    await put_session(db, request_id, K1)
+    await put_dead_letter(db, b"letter", K1)
+    await put_request(db, K1, "waiting")
+    await db.execute(
+        "insert into workers (id, host, pid, version, settings) values (gen_random_uuid(), 'vm', 1, '1', $1)",
+        json.dumps({"seal_keys": "k1,k2"}),
+    )
+    with pytest.raises(KeyInUse) as refused:
+        await retire(database, "k1")
+    assert refused.value.sealing == ["vm:1"]
+    await db.execute("update workers set settings = $1", json.dumps({"seal_keys": "k2,k1"}))
+    with pytest.raises(KeyInUse) as refused:
+        await retire(database, "k1", give_up_repeats=True)
+    assert {row.place for row in refused.value.rows} == {"unfinished", "finished", "sessions", "custody"}
+    await reseal(database).run(lambda _: None)
+    with pytest.raises(KeyInUse) as refused:
+        await retire(database, "k1")
+    assert [(row.place, row.rows) for row in refused.value.rows] == [("repeats", 2)]
+    assert await retiring.retired(database) == []
+
+    done = await retire(database, "k1", give_up_repeats=True)
+    again = await retire(database, "k1", give_up_repeats=True)
+
+    assert done == Retirement(before=False, given_up=2, workers=("vm:1",))
+    assert again.before
+    ((key, _, who, reason),) = await retiring.retired(database)
+    assert (key, who, reason) == ("k1", ANN, "its time")
+    (entry,) = await audit.entries(database, action="keys.retire")
+    assert (entry.who, entry.about) == (ANN, {"key": "k1", "repeats_given_up": 2})
+    with pytest.raises(SettingsError, match=r"the first key, k1, was retired at .* by ann@ops: put another"):
+        await new_worker(seal_keys=SecretStr(ring_text("k1", "k2")))
+    await new_worker(seal_keys=SecretStr(ring_text("k2", "k1")))
+
+
+async def test_only_the_owner_retires_a_key(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker could otherwise keep all others from starting."""
+
+    async def nobody(_database: Database) -> tuple[bool, str]:
+        return False, "sw_worker"
+
+    monkeypatch.setattr("worker.operations.ownership.is_owner", nobody)
+    with pytest.raises(NotOwner, match="only the owner of the tables may retire a key"):
+        await retire(database, "k1")

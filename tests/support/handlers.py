@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from typing import Any
 
 from schemas import CreateSessionRequest
-from worker.handlers import Context, Handler, Lifespan, PlainHandler, Rejected, handler
+from worker.handlers import Context, Handler, Lifespan, PlainHandler, Rejected, RetryLater, handler
 
 PATH = "support.handlers:steered"
 _acts: list[Handler] = []
@@ -104,6 +104,15 @@ async def harmless(_request: CreateSessionRequest, _context: Context) -> None:
 async def blurts_out_secrets(request: CreateSessionRequest, _context: Context) -> None:
     """Fails with an error that holds the whole request."""
     raise RuntimeError(request.model_dump_json())
+
+
+async def does_as_the_user_says(request: CreateSessionRequest, context: Context) -> None:
+    """Fails with all of the request in its error, puts it off once so, or creates the session."""
+    everything = RuntimeError(request.model_dump_json())
+    if request.user_id == "fails":
+        raise everything
+    if request.user_id == "later" and context.attempt == 1:
+        raise RetryLater(0.01) from everything
 
 
 async def takes_nothing() -> None:

@@ -23,7 +23,7 @@ from worker.cli.commands import (
     verify,
     workers,
 )  # fmt: skip
-from worker.cli.commands.keys import list as keys_list
+from worker.cli.commands.keys import report as keys_report
 from worker.cli.commands.requests import explain
 from worker.cli.commands.requests import list as list_command
 from worker.cli.commands.retention import status as retention_status
@@ -124,12 +124,12 @@ BLOCKER = Blocker(
     longest_seconds=7200.0,
 )  # fmt: skip
 SEALED = Counted(
-    rows=[SealedRows("k" * 32, "unfinished", 10_000_000)], here=("k2",),
-    workers=[KeysOfWorker("vm:1", ("k2",))] * 1_000,
+    rows=[SealedRows("k" * 32, "unfinished", 10_000_000, AT)], here=("k2",),
+    workers=[KeysOfWorker("vm:1", ("k2",))] * 1_000, retired=[],
 )  # fmt: skip
 TABLES: dict[str, RenderableType] = {
     "blockers": blockers.render([BLOCKER]),
-    "keys": keys_list.table_of(SEALED),
+    "keys": keys_report.table_of(SEALED),
     "retention": retention_status.table_of(
         [Kept("request_transitions", 30_000_000, 999_999_999_999, 999_999_999, AT, 8_640_000.0, 2.6e10)]
     ),

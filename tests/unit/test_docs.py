@@ -17,7 +17,8 @@ from worker.cli import exits
 from worker.cli.main import COMMANDS
 from worker.cli.settings_table import settings_table
 from worker.monitoring.metrics import Metrics
-from worker.settings import Settings, variable_name
+from worker.secret_files import file_variable
+from worker.settings import Settings, secret_variables, variable_name
 from worker.steps.creating import HandlerCreation
 from worker.steps.loading import is_async, lifespan_of, load_handler
 from worker.steps.retry_rule import RetryRule
@@ -106,7 +107,9 @@ def test_the_worker_of_docker_compose_has_a_limit_of_memory() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_settings_that_are_named_exist(page: Path) -> None:
-    known = {variable_name(field) for field in Settings.model_fields}
+    known = {variable_name(field) for field in Settings.model_fields} | {
+        file_variable(variable) for variable in secret_variables()
+    }
     text = page.read_text("utf-8")
     gone = set(_GONE.findall(text)) if page.name == "CHANGELOG.md" else set()
     named = set(_VARIABLE.findall(text)) - {"WORKER_TLS"}

@@ -7,10 +7,13 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
+from worker.cli.settings_table import settings_table
 from worker.errors import SettingsError
-from worker.settings import Settings, read_settings, variable_name
+from worker.rabbitmq.connection import split_hosts
+from worker.secret_files import with_secrets_read
+from worker.settings import Settings, read_settings, secret_fields, secret_variables, variable_name
 from worker.tls import context_from
 
 PASSWORD = "hidden-word"
@@ -24,6 +27,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monke
     monkeypatch.chdir(tmp_path)
     for field in Settings.model_fields:
         monkeypatch.delenv(variable_name(field), raising=False)
+        monkeypatch.delenv(f"{variable_name(field)}_FILE", raising=False)
     monkeypatch.setenv("AMQP_URL", AMQP)
     monkeypatch.setenv("DATABASE_URL", POSTGRES)
     return monkeypatch
@@ -246,3 +250,54 @@ def test_the_prefetch_fits_what_can_be_begun(
 
     settings = read_settings()
     assert (settings.prefetch_in_effect, settings.begun_soon) == (deliveries, begun_soon)
+
+
+@pytest.mark.parametrize("field", secret_fields())
+def test_each_secret_may_be_in_a_file(environment: pytest.MonkeyPatch, tmp_path: Path, field: str) -> None:
+    variable, file = variable_name(field), tmp_path / "secret"
+    secret = {"amqp_url": AMQP, "database_url": POSTGRES}.get(field, f"k1:{PASSWORD}")
+    environment.delenv(variable, raising=False)
+    environment.setenv(f"{variable}_FILE", str(file))
+    for content in (secret, f"{secret}\n", f"{secret}\r\n"):
+        file.write_text(content, newline="")
+        assert getattr(read_settings(), field).get_secret_value() == secret
+    environment.setenv(variable, "")
+    assert getattr(read_settings(), field).get_secret_value() == secret, "what is empty is not set"
+    given = read_settings(**{field: SecretStr(POSTGRES)})
+    assert getattr(given, field).get_secret_value() == POSTGRES, "what the caller gives comes first"
+    with_it = with_secrets_read({"A": "b", f"{variable}_FILE": str(file)}, secret_variables())
+    assert with_it == {"A": "b", variable: secret}
+    assert f"`{variable}_FILE`" in settings_table()
+
+    environment.setenv(variable, PASSWORD)
+    assert problem() == f"{variable} and {variable}_FILE: set one of them, not both"
+    environment.delenv(variable)
+    for raw, said in (
+        (b" \n", "is empty"), (b"", "is empty"), (b"\xff" + PASSWORD.encode(), "is no text in UTF-8"),
+        (PASSWORD.encode() * 10_000, "has more than 65536 bytes: it is no secret of this kind"),
+    ):  # fmt: skip
+        file.write_bytes(raw)
+        assert problem() == f"{variable}_FILE: {file} {said}"
+    file.unlink()
+    assert problem() == f"{variable}_FILE: {file} cannot be read: No such file or directory"
+    environment.setenv(f"{variable}_FILE", str(tmp_path))
+    assert problem() == f"{variable}_FILE: {tmp_path} cannot be read: Is a directory"
+
+
+@pytest.mark.parametrize("mode", ["disable", "allow", "prefer"])
+def test_a_url_that_may_speak_in_the_clear_is_refused_where_a_file_asks_for_tls(
+    environment: pytest.MonkeyPatch, mode: str
+) -> None:
+    environment.setenv("DATABASE_URL", f"{POSTGRES}?sslmode={mode}")
+    assert read_settings().tls_ca_file == ""
+    environment.setenv("WORKER_TLS_CA_FILE", "/ca.pem")
+    assert problem().startswith(f"DATABASE_URL: says sslmode={mode}, which may speak in the clear")
+    environment.setenv("DATABASE_URL", f"{POSTGRES}?sslmode=verify-full")
+    assert read_settings().tls_ca_file == "/ca.pem"
+
+
+def test_a_url_that_trusts_any_broker_is_refused() -> None:
+    with pytest.raises(ValueError, match="says no_verify_ssl, by which anybody may stand in") as raised:
+        split_hosts(f"amqps://user:{PASSWORD}@one,two/%2F?no_verify_ssl=1")
+    assert PASSWORD not in str(raised.value)
+    assert len(split_hosts("amqps://one,two/%2F?no_verify_ssl=0")) == 2

@@ -36,7 +36,7 @@ COMMANDS = {
     "history": "export each change of an organisation's requests",
     "dead": "messages that no worker could read: look, mend, send again or drop",
     "blockers": "who holds a lock that the workers wait for; end that",
-    "keys": "which rows need which key; seal them anew with another",
+    "keys": "what each key holds; seal that anew with another, and retire a key",
     "retention": "what is kept since when and how it grows; delete what is old",
     "console": "serve the console: pages and an API for who operates; make a token for it",
     "verify": "check the promises: what was confirmed, what came back, what is on record",

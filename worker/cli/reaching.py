@@ -11,6 +11,7 @@ from worker.cli.exits import CommandError
 from worker.cli.output import say
 from worker.errors import SettingsError
 from worker.postgres.database import describe, is_transient
+from worker.tls_words import tls_in_words
 
 T = TypeVar("T")
 _REFUSED = ("28", "3D", "42501")  # classes and codes of SQLSTATE: who one is, which database, which rights
@@ -75,4 +76,6 @@ def _worth_waiting(server: str, error: Exception) -> str:
 
 
 def _in_words(error: BaseException) -> str:
-    return str(error) if isinstance(error, OSError) and error.errno else describe(error)
+    if tls_in_words(error) is None and isinstance(error, OSError) and error.errno:
+        return str(error)
+    return describe(error)

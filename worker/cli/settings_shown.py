@@ -6,7 +6,8 @@ from typing import Literal, NamedTuple
 
 from pydantic import SecretStr
 
-from worker.settings import PREFIX, Settings, read_settings, variable_name
+from worker.secret_files import file_variable
+from worker.settings import PREFIX, Settings, read_settings, secret_variables, variable_name
 
 HIDDEN = "***"
 _SECRETS = "session-worker"  # the Secret in Kubernetes
@@ -14,35 +15,51 @@ _FILES = "/run/secrets"  # where Docker and others put a secret as a file
 _UNUSED = {"amqp_url": "amqp://unused", "database_url": "postgresql://unused"}
 
 
+Source = Literal["environment", "file", "default", "not set"]
+
+
 class Shown(NamedTuple):
-    """A setting as it may be shown."""
+    """A setting as it may be shown. A secret in a file has another one for the file's path."""
 
     variable: str
     value: str  # of a secret that is set: `***`
-    source: Literal["environment", "default", "not set"]
+    source: Source
     secret: bool
 
 
 def shown_settings(environ: Mapping[str, str]) -> list[Shown]:
     """Read the settings, and show each. A wrong one raises SettingsError; a server's URL may be missing."""
-    given = {name.upper() for name in environ}  # as the settings are read: in any case
-    missing = {field: text for field, text in _UNUSED.items() if variable_name(field) not in given}
+    given = {name.upper(): value for name, value in environ.items()}  # as the settings are read: in any case
+    files = {
+        name: given[file_variable(name)] for name in secret_variables() if given.get(file_variable(name))
+    }
+    missing = {
+        field: text
+        for field, text in _UNUSED.items()
+        if variable_name(field) not in given and variable_name(field) not in files
+    }
     settings = read_settings(**missing)
     found = []
     for field in Settings.model_fields:
         value = getattr(settings, field)
         variable, secret = variable_name(field), isinstance(value, SecretStr)
         text = "" if field in missing else _text(value)
-        source: Literal["environment", "default", "not set"] = (
-            "environment" if variable in given else "not set" if field in missing else "default"
-        )
+        source: Source = (
+            "file" if variable in files
+            else "environment" if variable in given
+            else "not set" if field in missing
+            else "default"
+        )  # fmt: skip
         found.append(Shown(variable, text, source, secret))
+        if source == "file":
+            found.append(Shown(file_variable(variable), files[variable], "environment", secret=False))
     return found
 
 
 def unknown(environ: Mapping[str, str], known: Collection[str]) -> list[str]:
     """Find what looks like a setting, and is none."""
-    return sorted(name for name in environ if name.upper().startswith(PREFIX) and name.upper() not in known)
+    names = {*known, *map(file_variable, secret_variables())}
+    return sorted(name for name in environ if name.upper().startswith(PREFIX) and name.upper() not in names)
 
 
 def shell(settings: Iterable[Shown]) -> list[str]:

@@ -5,14 +5,17 @@ from typing import Literal, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from worker.settings import Settings, variable_name
+from worker.secret_files import file_variable
+from worker.settings import Settings, secret_fields, variable_name
 
 _HEAD = """\
 # Settings
 
 Read once at start: from the environment, and what that does not set from the file that `--env-file` names. A
 wrong value is named with its variable, and the exit code is 2. Numbers may have a fraction where the type is
-number. This page is printed by `session-worker schema settings`; change `worker/settings.py`, not the page.
+number. A secret may also be in a file, whose path the variable with `_FILE` has: then it is in no
+environment. One line end after it does not count. Set one of the two, not both. This page is printed by
+`session-worker schema settings`; change `worker/settings.py`, not the page.
 
 | variable | type, range | default | meaning |
 |---|---|---|---|
@@ -31,7 +34,7 @@ def settings_table() -> str:
     rows = (
         " | ".join(
             (
-                f"| `{variable_name(name)}`",
+                f"| {_variables(name)}",
                 _type(field),
                 _default(field),
                 f"{field.description} |",
@@ -40,6 +43,11 @@ def settings_table() -> str:
         for name, field in Settings.model_fields.items()
     )
     return _HEAD + "\n".join(rows) + "\n"
+
+
+def _variables(name: str) -> str:
+    variable = variable_name(name)
+    return f"`{variable}`" + (f" or `{file_variable(variable)}`" if name in secret_fields() else "")
 
 
 def _type(field: FieldInfo) -> str:

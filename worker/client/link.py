@@ -15,6 +15,7 @@ from worker.process import own_task
 from worker.rabbitmq.connection import REFUSED, Broker
 from worker.rabbitmq.lenient_reading import read_leniently
 from worker.rabbitmq.reconnecting import Loss, serve_for_ever
+from worker.tls_words import tls_in_words
 
 _log = logging.getLogger("worker.client")
 
@@ -91,6 +92,8 @@ def words_of(error: AMQPError) -> str:
 def _reason(error: BaseException | None) -> str:
     if error is None:
         return "the connection was closed"
+    if of_tls := tls_in_words(error):
+        return of_tls
     if isinstance(error, REFUSED):
         return f"it refuses this user, password or vhost: {words_of(error)}"
     if isinstance(error, OSError) and str(error):

@@ -75,7 +75,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/orgs", GET, Right.VIEW, orgs.orgs, "orgs"),
     Route("/keys", GET, Right.VIEW, keys.keys, "keys"),
     *routes_of("/keys", keys.COUNT),
-    *routes_of("/keys", keys.RESEAL),
+    *routes_of("/keys", keys.ROTATE),
     Route("/storage", GET, Right.VIEW, storage.storage, "storage"),
     *routes_of("/storage", storage.RUN),
     Route("/works/{id}", GET, Right.VIEW, works.work, "work"),

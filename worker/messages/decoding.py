@@ -16,6 +16,7 @@ from worker.errors import SealError
 from worker.messages.admitting import of_its_sender, without_way_back
 from worker.messages.canonical import canonical
 from worker.messages.envelope import Message, property_text, route_of
+from worker.messages.exposed import exposed_paths
 from worker.messages.json_body import Malformed, compact, parse, parse_loosely
 from worker.messages.moments import Misread, deadline, not_before
 from worker.messages.refusing import Incoming, invalid_body, invalid_field, invalid_fields, invalid_property
@@ -176,6 +177,9 @@ def _accepted(
     as_before = rest_text + payload_text
     content = canonical(request, rest, payload, as_before)
     contents = () if content == as_before else (as_before,)
+    exposed: tuple[str, ...] = ()
+    if request.metadata or request.payload.may_hold_secrets():
+        exposed = exposed_paths(request.metadata, payload)
     secrets = look_for_secrets(payload) if request.payload.may_hold_secrets() else None
     if secrets:
         try:
@@ -209,6 +213,7 @@ def _accepted(
         not_before=begins_at,
         route=incoming.route,
         contents=contents,
+        exposed=exposed,
     )
 
 

@@ -29,16 +29,16 @@ _ALL = sys.maxsize
 _MOST_UNFINISHED = _MOST_RECENT_LETTERS = 100_000
 _MOST_RECENT = 10_000
 _FIRST, _FIRST_ID = datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0)
-_Found = Counter[tuple[str, Place]]
 _Report = Callable[[Place, int], None]
 
 
 class SealedRows(NamedTuple):
-    """How many rows of one place need this key."""
+    """How many rows of one place need this key, and since when the oldest of them is there."""
 
     key: str
     place: Place
     rows: int
+    oldest: datetime | None = None
 
 
 class KeysOfWorker(NamedTuple):
@@ -46,6 +46,26 @@ class KeysOfWorker(NamedTuple):
 
     worker: str  # host:pid
     keys: tuple[str, ...]
+
+
+class _Found:
+    """Adds up what is found, row by row or group by group."""
+
+    def __init__(self) -> None:
+        self.rows: Counter[tuple[str, Place]] = Counter()
+        self._oldest: dict[tuple[str, Place], datetime] = {}
+
+    def add(self, key: str, place: Place, rows: int, oldest: datetime) -> None:
+        what = key, place
+        self.rows[what] += rows
+        self._oldest[what] = min(oldest, self._oldest.get(what, oldest))
+
+    def listed(self, places: Collection[Place]) -> list[SealedRows]:
+        return [
+            SealedRows(*what, rows, self._oldest[what])
+            for what, rows in sorted(self.rows.items())
+            if what[1] in places
+        ]
 
 
 def _nobody_asks(_place: Place, _looked: int) -> None:
@@ -61,7 +81,7 @@ async def rows_by_key(
     """Count the rows of these places by the key that they need. `report` is told how many have been looked
     at. Of unfinished requests at most so many are counted each way that leads to them.
     """
-    found: _Found = Counter()
+    found = _Found()
     if "unfinished" in places:
         await _count_unfinished(database, found, most_unfinished)
     if "custody" in places:
@@ -70,21 +90,21 @@ async def rows_by_key(
         await _count_requests(database, found, report)
     if "sessions" in places:
         await _count_sessions(database, found, report)
-    return [SealedRows(key, place, rows) for (key, place), rows in sorted(found.items()) if place in places]
+    return found.listed(places)
 
 
 async def recent_rows_by_key(database: Database) -> dict[str, int]:
     """Count the rows that need each key, within bounds: unfinished requests, dead letters in custody, and of
     the finished requests those among the newest 10,000.
     """
-    found: _Found = Counter()
+    found = _Found()
     await _count_unfinished(database, found, _MOST_UNFINISHED)
     await _count_dead_letters(database, found, _nobody_asks, _MOST_RECENT_LETTERS)
     ((since,),) = await database.call("since_newest", _MOST_RECENT, aside=True)
     if since is not None:
         await _count_requests(database, found, _nobody_asks, since, _MOST_RECENT)
     recent: Counter[str] = Counter()
-    for (key, place), rows in found.items():
+    for (key, place), rows in found.rows.items():
         recent[key] += rows if place != "repeats" else 0
     return dict(+recent)
 
@@ -98,7 +118,7 @@ async def keys_of_workers(database: Database, lease_seconds: float) -> list[Keys
 async def _count_unfinished(database: Database, found: _Found, most: int) -> None:
     for row in await database.call("keys_of_unfinished", most, aside=True):
         for key in _keys_of_body(row):
-            found[key, "unfinished"] += row["number"]
+            found.add(key, "unfinished", row["number"], row["oldest"])
 
 
 async def _count_requests(
@@ -114,10 +134,10 @@ async def _count_requests(
             if row["number"] is None:
                 continue
             if row["marked_by"]:
-                found[row["marked_by"], "repeats"] += row["number"]
+                found.add(row["marked_by"], "repeats", row["number"], row["oldest"])
             if row["finished"]:
                 for key in _keys_of_body(row):
-                    found[key, "finished"] += row["number"]
+                    found.add(key, "finished", row["number"], row["oldest"])
         report("finished", looked)
 
 
@@ -129,7 +149,7 @@ async def _count_sessions(database: Database, found: _Found, report: _Report) ->
         for row in rows:
             if row["text"] is not None:
                 for key in keys_of(json.loads(row["text"])):
-                    found[key, "sessions"] += 1
+                    found.add(key, "sessions", 1, row["created_at"])
         report("sessions", looked)
 
 
@@ -142,7 +162,7 @@ async def _count_dead_letters(database: Database, found: _Found, report: _Report
         looked += rows[0]["looked"]
         for row in rows:
             if row["key"] is not None:
-                found[row["key"], "custody"] += row["number"]
+                found.add(row["key"], "custody", row["number"], row["oldest"])
         report("custody", looked)
 
 
@@ -170,7 +190,7 @@ def lacking(
     counts_here = bool(here) or not workers
     found = [
         Lacking(
-            *each, here=counts_here and each.key not in here,
+            each.key, each.place, each.rows, here=counts_here and each.key not in here,
             workers=tuple(one.worker for one in workers if each.key not in one.keys),
         )
         for each in rows
@@ -205,8 +225,25 @@ def workers_with(workers: Sequence[KeysOfWorker], key: str) -> int:
     return sum(key in worker.keys for worker in workers)
 
 
-def as_record(one: SealedRows, here: Sequence[str], workers: Sequence[KeysOfWorker]) -> dict[str, Any]:
+def as_record(
+    one: SealedRows,
+    here: Sequence[str],
+    workers: Sequence[KeysOfWorker],
+    retired: Collection[str],
+) -> dict[str, Any]:
     return {
-        **one._asdict(), "here": one.key in here, "seals": tuple(here[:1]) == (one.key,),
-        "workers": len(workers), "workers_with": workers_with(workers, one.key),
+        **one._asdict(), "retired": one.key in retired, "here": one.key in here,
+        "seals": tuple(here[:1]) == (one.key,), "workers": len(workers),
+        "workers_with": workers_with(workers, one.key),
     }  # fmt: skip
+
+
+def as_json(row: SealedRows) -> list[Any]:
+    """Write a row as JSON knows it."""
+    return [row.key, row.place, row.rows, row.oldest and row.oldest.isoformat()]
+
+
+def from_json(row: Sequence[Any]) -> SealedRows:
+    """Read such a row again."""
+    key, place, rows, oldest = row
+    return SealedRows(key, place, rows, oldest and datetime.fromisoformat(oldest))

@@ -176,10 +176,10 @@ async def _count_keys(tools: Tools, _work: Work, progress: Progress) -> None:
         progress.update(place=place, looked=looked)
 
     rows = await keys.rows_by_key(tools.database, report=report)
-    progress["rows"] = [list(row) for row in rows]
+    progress["rows"] = [keys.as_json(row) for row in rows]
 
 
-async def _reseal(tools: Tools, work: Work, progress: Progress) -> None:
+async def _rotate(tools: Tools, work: Work, progress: Progress) -> None:
     before = progress.get("done", 0)
 
     def report(now: Resealed) -> None:
@@ -215,6 +215,6 @@ async def _retire(tools: Tools, work: Work, progress: Progress) -> None:
 _DO: Mapping[Kind, Callable[[Tools, Work, Progress], Awaitable[None]]] = {
     "dead.replay": _replay,
     "keys.count": _count_keys,
-    "keys.reseal": _reseal,
+    "keys.rotate": _rotate,
     "retention.run": _retire,
 }

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from worker.postgres.database import Database
 
-Kind = Literal["dead.replay", "keys.count", "keys.reseal", "retention.run"]
+Kind = Literal["dead.replay", "keys.count", "keys.rotate", "retention.run"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 State = Literal["running", "stopped", "failed", "done"]
 SILENT_SECONDS = 15.0  # a process that was not seen for so long works on it no more

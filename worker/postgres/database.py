@@ -22,6 +22,7 @@ from worker.postgres.locks import lock_holders
 from worker.postgres.sql import load_queries
 from worker.postgres.transactions import Transactions
 from worker.process import own_task
+from worker.tls_words import tls_in_words
 
 T = TypeVar("T")
 Fetching = Awaitable[Sequence[asyncpg.Record]]
@@ -80,6 +81,8 @@ def describe(error: BaseException) -> str:
     """
     if notes := getattr(error, "__notes__", None):
         return str(notes[0])
+    if of_tls := tls_in_words(error):
+        return of_tls
     if isinstance(error, TimeoutError):
         return "no answer in time"
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no details'}"

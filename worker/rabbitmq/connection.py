@@ -9,6 +9,7 @@ from aiormq.exceptions import (
     AMQPError,
     AuthenticationError,
     ConnectionNotAllowed,
+    IncompatibleProtocolError,
     InvalidFrameError,
     ProbableAuthenticationError,
 )
@@ -24,6 +25,7 @@ LOST = (AMQPError, OSError, TimeoutError, RuntimeError)
 """The errors of a lost connection, beside the library's bare `Exception`: see `is_lost`."""
 CONNECT_SECONDS = 10
 HEARTBEAT_SECONDS = 10  # a frozen broker is noticed after about three of them
+_ASK_SECONDS = 3
 SETUP_SECONDS = 15
 """The time for all declarations, or for all consumers to begin. A node that is cut off from its cluster keeps
 the connection open and answers nothing: without a limit nobody would go on to the next host."""
@@ -48,11 +50,33 @@ class Broker:
             if isinstance(error, InvalidFrameError) and "Connection.OpenOk" in str(error):
                 # The client library's way of saying that the broker refused to open it.
                 raise ConnectionNotAllowed("the vhost is not there, or not for this user") from error
+            if url.scheme == "amqp" and _said_nothing(error) and await _speaks_tls(url):
+                raise IncompatibleProtocolError(
+                    "the server speaks TLS at this port: AMQP_URL has to begin with amqps:// for it"
+                ) from error
             raise
         if own_task.is_being_cancelled():  # which the library may have lost: see `own_task.end`
             await connection.close()
             raise asyncio.CancelledError
         return connection
+
+
+def _said_nothing(error: BaseException) -> bool:
+    """Tell whether a server has closed the connection before it had said all."""
+    return isinstance(error.__cause__, asyncio.IncompleteReadError)
+
+
+async def _speaks_tls(url: URL) -> bool:
+    """Ask a server whether its port is one for TLS. Nothing else is said, so nobody has to be verified."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        async with asyncio.timeout(_ASK_SECONDS):
+            _, writer = await asyncio.open_connection(url.host, url.port, ssl=context)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
 
 
 def is_lost(error: Exception) -> bool:
@@ -74,6 +98,11 @@ def split_hosts(url: str) -> list[URL]:
         urls = []
     if not urls or not all(each.host for each in urls):
         raise ValueError("is not amqp://user:password@host:port/vhost")
+    if urls[0].query.get("no_verify_ssl", "0") != "0":
+        raise ValueError(
+            "says no_verify_ssl, by which anybody may stand in for the broker: name the file of its CA "
+            "with cafile=… in its place"
+        )
     return urls
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from worker.errors import WorkerError
+from worker.tls_words import tls_in_words
 
 _ANSWER_SECONDS = 8
 
@@ -127,7 +128,8 @@ class Management:
                     raise ManagementError(f"it answered {status}")
                 return json.loads(told) if told else None
         except (HTTPException, OSError, TimeoutError, ValueError) as error:
-            raise ManagementError(f"it does not answer: {error or type(error).__name__}") from error
+            why = tls_in_words(error) or str(error) or type(error).__name__
+            raise ManagementError(f"it does not answer: {why}") from error
 
     def _ask(self, path: str, body: str | None) -> tuple[int, bytes]:
         """Ask on a connection of its own; this blocks."""

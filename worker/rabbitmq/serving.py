@@ -8,6 +8,7 @@ from worker.errors import WorkerError
 from worker.monitoring.readiness import Readiness
 from worker.rabbitmq.connection import REFUSED, Broker
 from worker.rabbitmq.reconnecting import Loss, Serve, serve_for_ever
+from worker.tls_words import tls_in_words
 
 _log = structlog.get_logger(__name__)
 
@@ -34,6 +35,8 @@ async def keep_open(
 def _reason(error: BaseException | None) -> str:
     if error is None:
         return "the connection was closed"
+    if of_tls := tls_in_words(error):
+        return of_tls
     if isinstance(error, REFUSED):
         # Worth trying again all the same: users and permissions are put right while workers wait.
         return f"the broker refuses these credentials or this vhost: {error!r}"

@@ -22,6 +22,7 @@ from worker.steps.answering import Answering
 from worker.steps.burying import Burying, Dead
 from worker.steps.cancelling import Cancelling
 from worker.steps.creating import Creation
+from worker.steps.exposure import Exposure
 from worker.steps.finishing import Finishing
 from worker.steps.gate import Gate
 from worker.steps.not_allowed import note_not_allowed
@@ -63,6 +64,7 @@ class Pipeline:
         self._metrics = metrics
         self._tracing = tracing
         self._fail_point = fail_point
+        self._exposure = Exposure()
         self._held: list[tuple[Delivery, Read]] = []
 
     async def run(self, deliveries: Sequence[Delivery], slots: Slots) -> None:
@@ -76,6 +78,7 @@ class Pipeline:
     async def run_read(self, reads: Sequence[tuple[Delivery, Read]], slots: Slots) -> None:
         """Do the same from the second step on, for deliveries that were read elsewhere."""
         batch = sort(self._tracing.receive(reads))
+        self._exposure.look(batch.arrivals.values())
         await rest()
         self._metrics.batch.observe(len(reads) - len(batch.repeated))
         unburied = await self._without_slots(batch)

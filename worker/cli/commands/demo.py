@@ -31,7 +31,8 @@ from worker.operations.record import Record, find
 from worker.postgres import migrate
 from worker.rabbitmq import topology
 from worker.rabbitmq.connection import LOST
-from worker.settings import Settings
+from worker.secret_files import with_secrets_read
+from worker.settings import Settings, secret_variables
 from worker.stack import local_stack
 from worker.tls import context_from
 
@@ -60,14 +61,15 @@ def execute(options: argparse.Namespace) -> int:
 
 async def _demo(options: argparse.Namespace) -> int:
     show_client_log()
+    environ = with_secrets_read(os.environ, secret_variables())
     async with AsyncExitStack() as opened:
-        stack = await opened.enter_async_context(local_stack(say, environ=os.environ))
+        stack = await opened.enter_async_context(local_stack(say, environ=environ))
         # A prefix of its own: on a broker of the user's, it must not take the user's requests.
         settings = settings_on(
-            stack, os.environ, prefix=f"demo-{uuid4().hex[:8]}", log_level="error", seal_keys=throwaway_key()
+            stack, environ, prefix=f"demo-{uuid4().hex[:8]}", log_level="error", seal_keys=throwaway_key()
         )
         log.configure(settings)
-        opened.push_async_callback(_drop_schema, settings)
+        opened.push_async_callback(_drop_schema, settings, stays=bool(environ.get("DATABASE_URL")))
         await migrate.migrate(
             settings.database_url.get_secret_value(),
             context_from(settings),
@@ -75,7 +77,7 @@ async def _demo(options: argparse.Namespace) -> int:
             maker="demo",
             own=True,
         )
-        opened.push_async_callback(_remove_queues, settings)
+        opened.push_async_callback(_remove_queues, settings, stays=bool(environ.get("AMQP_URL")))
         began = time.perf_counter()
         say("starting a worker …")
         worker = await opened.enter_async_context(
@@ -221,16 +223,16 @@ async def _declare(settings: Settings, queue: str) -> None:
         await connection.close()
 
 
-async def _drop_schema(settings: Settings) -> None:
+async def _drop_schema(settings: Settings, *, stays: bool) -> None:
     """Drop the demonstration's schema from a database of the user's; one that was started for it is gone."""
-    if os.environ.get("DATABASE_URL"):
+    if stays:
         url, tls = settings.database_url.get_secret_value(), context_from(settings)
         await reach("Postgres", lambda: migrate.drop(url, tls, settings.prefix), 10)
 
 
-async def _remove_queues(settings: Settings) -> None:
+async def _remove_queues(settings: Settings, *, stays: bool) -> None:
     """Remove the demonstration's queues from a broker of the user's; one that was started for it is gone."""
-    if not os.environ.get("AMQP_URL"):
+    if not stays:
         return
     with suppress(*LOST):
         connection = await broker_for(settings).connect()

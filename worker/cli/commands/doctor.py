@@ -1,7 +1,6 @@
 """`session-worker doctor`."""
 
 import argparse
-import os
 import textwrap
 from itertools import groupby
 
@@ -65,9 +64,8 @@ async def _examine(options: argparse.Namespace) -> Report:
     needs = needs_of(checks)
     settings = settings_for(broker=Need.BROKER in needs, database=Need.POSTGRES in needs)
     log.configure(settings.model_copy(update={"log_level": "error"}))
-    async with visit(
-        settings, needs, options.wait, options.management or os.environ.get("MANAGEMENT_URL")
-    ) as site:
+    management_url = options.management or settings.management_url.get_secret_value() or None
+    async with visit(settings, needs, options.wait, management_url) as site:
         return await run(site, checks)
 
 

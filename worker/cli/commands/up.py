@@ -28,7 +28,8 @@ from worker.monitoring.readiness import Readiness
 from worker.postgres import migrate
 from worker.process import own_task, signals
 from worker.rabbitmq import topology
-from worker.settings import Settings
+from worker.secret_files import with_secrets_read
+from worker.settings import Settings, secret_variables
 from worker.stack import Kept, Stack, kept_in, local_stack
 from worker.tls import context_from
 
@@ -66,20 +67,21 @@ def execute(options: argparse.Namespace) -> int:
 
 
 async def _up(kept: Kept | None) -> None:
-    async with local_stack(say, environ=os.environ, kept=kept) as stack:
-        settings = settings_on(stack, os.environ, **_keys(kept))
+    environ = with_secrets_read(os.environ, secret_variables())
+    async with local_stack(say, environ=environ, kept=kept) as stack:
+        settings = settings_on(stack, environ, **_keys(kept, environ))
         with (
             TemporaryDirectory(prefix="session-worker-") as folder,
-            env_file(kept, stack, settings, os.environ) as file,
+            env_file(kept, stack, settings, environ) as file,
         ):
-            await _run(stack, *with_console(stack, settings, Path(folder)), file)
+            await _run(stack, environ, *with_console(stack, settings, Path(folder)), file)
 
 
-def _keys(kept: Kept | None) -> dict[str, object]:
+def _keys(kept: Kept | None, environ: Mapping[str, str]) -> dict[str, object]:
     """Make a key to seal with, where the environment has none: what was sealed goes away with the database,
     or is kept beside its key.
     """
-    if os.environ.get("WORKER_SEAL_KEYS") or os.environ.get("DATABASE_URL"):
+    if environ.get("WORKER_SEAL_KEYS") or environ.get("DATABASE_URL"):
         return {}
     return {"seal_keys": kept.secret("seal.keys", throwaway_key) if kept else throwaway_key()}
 
@@ -118,13 +120,15 @@ def with_console(stack: Stack, settings: Settings, folder: Path) -> tuple[Settin
     return settings.model_copy(update=changes | {"console_tokens_file": str(file)}), token
 
 
-async def _run(stack: Stack, settings: Settings, token: str | None, file: Path | None) -> None:
+async def _run(
+    stack: Stack, environ: Mapping[str, str], settings: Settings, token: str | None, file: Path | None
+) -> None:
     log.configure(settings)
-    await _make_or_refuse(settings)
-    settings = await as_worker(stack, settings, os.environ)
+    await _make_or_refuse(settings, own_broker=not environ.get("AMQP_URL"))
+    settings = await as_worker(stack, settings, environ)
     stop = signals.stop_on_signals()
     started: asyncio.Future[tuple[int, Readiness]] = asyncio.get_running_loop().create_future()
-    telling = asyncio.create_task(_tell(stack, settings, started, token, file))
+    telling = asyncio.create_task(_tell(stack, environ, settings, started, token, file))
     try:
         await run_worker(settings, stop, lambda port, readiness: started.set_result((port, readiness)))
     finally:
@@ -132,13 +136,13 @@ async def _run(stack: Stack, settings: Settings, token: str | None, file: Path |
         say("stopping the servers …")
 
 
-async def _make_or_refuse(settings: Settings) -> None:
+async def _make_or_refuse(settings: Settings, *, own_broker: bool) -> None:
     """Make the tables; refuse tables or queues of others, whose requests this worker, which has no handler,
     would answer.
     """
     url, tls = settings.database_url.get_secret_value(), context_from(settings)
     made_before = (await migrate.inspect(url, tls, settings.prefix)).applied
-    if os.environ.get("AMQP_URL") and not made_before:
+    if not own_broker and not made_before:
         connection = await reach("RabbitMQ", broker_for(settings).connect, _WAIT_SECONDS)
         try:
             if await topology.in_use(connection, topology.names_for(settings.prefix)):
@@ -154,6 +158,7 @@ async def _make_or_refuse(settings: Settings) -> None:
 
 async def _tell(
     stack: Stack,
+    environ: Mapping[str, str],
     settings: Settings,
     started: "asyncio.Future[tuple[int, Readiness]]",
     token: str | None,
@@ -161,7 +166,7 @@ async def _tell(
 ) -> None:
     port, readiness = await started
     await readiness.until_up()
-    say(how_to_use(stack, settings, port, os.environ, token, file))
+    say(how_to_use(stack, settings, port, environ, token, file))
 
 
 def exported(stack: Stack, settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:

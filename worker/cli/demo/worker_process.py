@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager, suppress
 from worker.cli import exits
 from worker.cli.exits import CommandError
 from worker.process import own_command, own_task
-from worker.settings import Settings
+from worker.secret_files import with_secrets_read
+from worker.settings import Settings, secret_variables
 
 _READY_SECONDS = 40
 _STOP_SECONDS = 30
@@ -65,7 +66,7 @@ async def worker_process(settings: Settings) -> AsyncIterator[WorkerProcess]:
     """Run `session-worker run` with these settings while the context is open."""
     process = await asyncio.create_subprocess_exec(
         *own_command.command("run", "--child-of", str(os.getpid())),
-        env={**os.environ, **_environment(settings)},
+        env={**with_secrets_read(os.environ, secret_variables()), **_environment(settings)},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,

@@ -162,7 +162,7 @@ class NewPause(NoPause):
     until: Ahead | None = None
 
 
-class Reseal(Change):
+class Rotate(Change):
     """What an old key has sealed is to be sealed with a new one."""
 
     model_config = ConfigDict(validate_by_alias=True, validate_by_name=False)

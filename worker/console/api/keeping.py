@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from worker.console.access import Right
-from worker.console.api.bodies import Change, Reseal, RunRetention
+from worker.console.api.bodies import Change, Rotate, RunRetention
 from worker.console.api.call import Ask, Call
 from worker.console.api.models import listed, model, of
 from worker.console.api.parameters import KIND
@@ -24,10 +24,10 @@ _MOST_WORKS: Final = 50
 
 
 async def _keys(ask: Ask) -> Mapping[str, Any]:
-    rows, here, workers, counted = await keys_page.look(ask.desk)
-    found = keys.with_unused(rows, here, workers)
+    rows, here, workers, retired, counted = await keys_page.look(ask.desk)
+    found, gone = keys.with_unused(rows, here, workers), {each.key for each in retired}
     return {
-        "items": [keys.as_record(each, here, workers) for each in found],
+        "items": [keys.as_record(each, here, workers, gone) for each in found],
         "counted_at": counted and counted.begun_at.isoformat(),
     }
 
@@ -36,9 +36,9 @@ async def _count(ask: Ask) -> Mapping[str, Any]:
     return {"work": await keys_page.count(ask.desk, ask.body.reason)}
 
 
-async def _reseal(ask: Ask) -> Mapping[str, Any]:
-    body: Reseal = ask.body
-    return {"work": await keys_page.reseal(ask.desk, body.old, body.new, rate=body.rate, reason=body.reason)}
+async def _rotate(ask: Ask) -> Mapping[str, Any]:
+    body: Rotate = ask.body
+    return {"work": await keys_page.rotate(ask.desk, body.old, body.new, rate=body.rate, reason=body.reason)}
 
 
 async def _storage(ask: Ask) -> Mapping[str, Any]:
@@ -99,7 +99,7 @@ CALLS: Final = (
         _keys,
         listed(
             "Keys",
-            of("Key", SealedRows, here=bool, seals=bool, workers=int, workers_with=int),
+            of("Key", SealedRows, retired=bool, here=bool, seals=bool, workers=int, workers_with=int),
             counted_at=str | None,
         ),
     ),
@@ -108,8 +108,8 @@ CALLS: Final = (
         takes=Change, status=HTTPStatus.ACCEPTED,
     ),
     Call(
-        "/keys/reseal", Right.ADMIN, "reseal", "keys", "Seal anew what an old key has sealed", _reseal,
-        _BEGUN, takes=Reseal, status=HTTPStatus.ACCEPTED,
+        "/keys/rotate", Right.ADMIN, "rotate_key", "keys", "Seal anew what an old key has sealed", _rotate,
+        _BEGUN, takes=Rotate, status=HTTPStatus.ACCEPTED,
     ),
     Call(
         "/storage", Right.VIEW, "storage", "storage", "Say what is kept, how it grows, and what could go",

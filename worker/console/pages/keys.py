@@ -1,5 +1,6 @@
 """Shows which rows need which key and who has it, and seals anew what an old key has sealed."""
 
+from datetime import datetime
 from typing import NamedTuple
 
 from starlette.requests import Request
@@ -15,10 +16,11 @@ from worker.console.render import page
 from worker.errors import NotOwner
 from worker.messages.sealing import parse_seal_keys
 from worker.operations import keys as seal_keys
-from worker.operations import works
+from worker.operations import retiring, works
 from worker.operations.keys import KeysOfWorker, Lacking, Place, SealedRows, lacking
 from worker.operations.ownership import is_owner
 from worker.operations.resealing import cannot_open, still_seal
+from worker.operations.retiring import Retired
 from worker.operations.works import Work
 
 USUAL_RATE = 500.0
@@ -40,29 +42,31 @@ class Shown(NamedTuple):
     key: str
     needs: str  # '' if nothing does
     rows: int
+    oldest: datetime | None
     here: str
     workers: int  # that have it
 
 
 class Found(NamedTuple):
-    """Which rows need which key, who has it, and the last whole count."""
+    """Which rows need which key, who has it, the last whole count, and the keys that seal no more."""
 
     rows: list[SealedRows]
     here: tuple[str, ...]  # keys of this console
     workers: list[KeysOfWorker]
+    retired: list[Retired]
     counted: Work | None
 
 
 async def keys(request: Request) -> Response:
     """Show what is quick to count, and what the last whole count has found."""
     desk = desk_of(request)
-    rows, here, workers, counted = await look(desk)
-    resealed = await works.works(desk.database, ["keys.reseal"])
+    rows, here, workers, retired, counted = await look(desk)
+    rotations = await works.works(desk.database, ["keys.rotate"])
     missing = [each for each in lacking(rows, here, workers) if each.place != "repeats"]
     return page(
         request, "keys.html", most=MOST_UNFINISHED, keys=_shown(rows, here, workers), workers=workers,
-        missing=[_lack(each) for each in missing], counted=in_words(counted) if counted else None,
-        works=[in_words(each) for each in resealed],
+        retired=retired, missing=[_lack(each) for each in missing],
+        counted=in_words(counted) if counted else None, works=[in_words(each) for each in rotations],
     )  # fmt: skip
 
 
@@ -74,9 +78,9 @@ async def look(desk: Desk) -> Found:
     counts = await works.works(desk.database, ["keys.count"], most=1)
     counted = counts[0] if counts else None
     if counted is not None and "rows" in counted.progress:
-        found = [SealedRows(*row) for row in counted.progress["rows"]]
+        found = [seal_keys.from_json(row) for row in counted.progress["rows"]]
         rows = [*rows, *(each for each in found if each.place not in seal_keys.QUICK)]
-    return Found(rows, here, workers, counted)
+    return Found(rows, here, workers, await retiring.retired(desk.database), counted)
 
 
 async def _quickly(desk: Desk) -> list[SealedRows]:
@@ -93,6 +97,7 @@ def _shown(rows: list[SealedRows], here: tuple[str, ...], workers: list[KeysOfWo
             each.key,
             _NAMES[each.place] if each.rows else "",
             each.rows,
+            each.oldest,
             "missing" if each.key not in here else "seals" if each.key == here[0] else "opens",
             sum(each.key in worker.keys for worker in workers),
         )
@@ -113,7 +118,7 @@ async def _preview_count(request: Request) -> Preview:
             "That takes minutes where there are ten millions. It holds nobody up.",
         ],
         back=str(request.app.url_path_for("keys")),
-        command="session-worker keys list",
+        command="session-worker keys report",
     )
 
 
@@ -122,7 +127,7 @@ async def _count(asked: Asked) -> str:
     return str(asked.request.app.url_path_for("work", id=work))
 
 
-async def _preview_reseal(request: Request) -> Preview:
+async def _preview_rotate(request: Request) -> Preview:
     desk = desk_of(request)
     names = parse_seal_keys(desk.settings.seal_keys.get_secret_value()).names
     old, new = read(request.query_params, "from", plain) or "", next(iter(names), "")
@@ -145,16 +150,16 @@ async def _preview_reseal(request: Request) -> Preview:
         ],
         nothing=nothing,
         back=str(request.app.url_path_for("keys")),
-        command=f"session-worker keys reseal --from {old or 'KEY'} --reason …",
+        command=f"session-worker keys rotate --from {old or 'KEY'} --reason …",
     )
 
 
-async def _reseal(asked: Asked) -> str:
+async def _rotate(asked: Asked) -> str:
     desk, form = asked.desk, asked.form
     old, new, rate = read(form, "from", plain), read(form, "to", plain), rate_of(form, USUAL_RATE)
     if old is None or new is None:
         raise bad("from, to: say both keys. Nothing was done.")
-    work = await reseal(desk, old, new, rate=rate, reason=asked.reason)
+    work = await rotate(desk, old, new, rate=rate, reason=asked.reason)
     return str(asked.request.app.url_path_for("work", id=work))
 
 
@@ -166,14 +171,14 @@ async def count(desk: Desk, reason: str) -> str:
 
 
 COUNT = Action("count", "Count", Right.OPERATE, _preview_count, _count)
-RESEAL = Action("reseal", "Seal anew", Right.ADMIN, _preview_reseal, _reseal)
+ROTATE = Action("rotate", "Seal anew", Right.ADMIN, _preview_rotate, _rotate)
 
 
-async def reseal(desk: Desk, old: str, new: str, *, rate: float, reason: str) -> str:
+async def rotate(desk: Desk, old: str, new: str, *, rate: float, reason: str) -> str:
     """Begin to seal anew, and return the id of the work; raise a 409 where that cannot be done."""
     await _refuse(desk, old, new)
     return await desk.long_works.begin(
-        desk.database, "keys.reseal", options={"old": old, "new": new, "rate": rate}, who=desk.who.signature,
+        desk.database, "keys.rotate", options={"old": old, "new": new, "rate": rate}, who=desk.who.signature,
         reason=reason,
     )  # fmt: skip
 

@@ -20,10 +20,10 @@ _ID = re.compile(r"[0-9a-f]{8}")
 _WHAT: dict[Kind, str] = {
     "dead.replay": "Sending dead letters again",
     "keys.count": "Counting which rows need which key",
-    "keys.reseal": "Sealing anew",
+    "keys.rotate": "Sealing anew",
     "retention.run": "Deleting old requests",
 }
-_FOR_ADMINS: tuple[Kind, ...] = ("keys.reseal", "retention.run")
+_FOR_ADMINS: tuple[Kind, ...] = ("keys.rotate", "retention.run")
 
 
 class Shown(NamedTuple):
@@ -94,7 +94,7 @@ def in_words(found: Work) -> Shown:
                 told.append(f"no longer there to be sent: {gone:,}")
         case "retention.run":
             told.append(f"{number:,} of {counted(of, 'request')} deleted" if of is not None else "counting")
-        case "keys.reseal":
+        case "keys.rotate":
             told.append(f"{counted(number, 'row')} sealed anew")
             if so_far.get("in_use"):
                 told.append(

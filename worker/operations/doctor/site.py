@@ -15,6 +15,7 @@ from worker.rabbitmq.connection import Broker, Connection, vhost_of
 from worker.rabbitmq.management import Management, ManagementError, open_management
 from worker.settings import Settings
 from worker.tls import context_from
+from worker.tls_words import tls_in_words
 
 AT_ONCE = 3  # checks; each has a connection to Postgres while it needs one
 _CLOSE_SECONDS = 2
@@ -89,7 +90,7 @@ async def visit(
             if management_url is not None:
                 management = await _management(settings, tls, management_url, lacking)
             else:
-                lacking[Need.MANAGEMENT] = "give its address with --management"
+                lacking[Need.MANAGEMENT] = "give its address in MANAGEMENT_URL or MANAGEMENT_URL_FILE"
         yield Site(settings, lacking, database, broker, management)
 
 
@@ -150,7 +151,9 @@ async def _management(
 
 def _words(error: Exception) -> str:
     """Say why a server cannot be reached, without names of this program's."""
-    return error.strerror if isinstance(error, OSError) and error.strerror else describe(error)
+    if tls_in_words(error) is None and isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return describe(error)
 
 
 async def _close(connection: Connection) -> None:

@@ -8,7 +8,7 @@ schema_migrations, installation, requests, request_transitions, attempts, sessio
   other_answers, lines, limits, limits_in_force, pauses, rules, waiting_requests,
   count_changes, request_counts, request_totals, unfolded_changes, listed_requests,
   audit, selections, selection_items, retries, retries_noted,
-  dead_letters, measures, works, ended_workers, known_workers, answered_calls
+  dead_letters, measures, works, ended_workers, known_workers, answered_calls, long_calls, mutes, retired_keys
 
 -- name: no_more
 revoke create on schema {schema} from {role};

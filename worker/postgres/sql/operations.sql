@@ -948,9 +948,10 @@ with these as (
   union all
   (select * from requests where waits_in is not null limit $1)
 )
-select keys, case when cardinality(keys) > 1 then body end as text, count(*) as number
+select
+  keys, case when cardinality(keys) > 1 then body end as text, count(*) as number, min(received_at) as oldest
 from (
-  select keys_in(body) as keys, body from these
+  select keys_in(body) as keys, body, received_at from these
   where body is not null and substring(fingerprint from 1 for 6) <> 'plain:'::bytea
 ) as sealed
 group by 1, 2
@@ -964,10 +965,12 @@ with page as (
   where received_at >= $1::timestamptz and (received_at > $1 or request_id > $2::uuid)
   order by received_at, request_id limit $3::integer
 ), alike as (
-  select finished, marked_by, keys, case when cardinality(keys) > 1 then body end as text, count(*) as number
+  select
+    finished, marked_by, keys, case when cardinality(keys) > 1 then body end as text, count(*) as number,
+    min(received_at) as oldest
   from (
     select
-      finished_at is not null as finished, keys_in(coalesce(body, '')) as keys, body,
+      received_at, finished_at is not null as finished, keys_in(coalesce(body, '')) as keys, body,
       encode(substring(fingerprint from 1 for greatest(position('\x3a'::bytea in fingerprint) - 1, 0)), 'escape')
         as marked_by
     from page where substring(fingerprint from 1 for 6) <> 'plain:'::bytea and fingerprint <> 'cancelled:'::bytea
@@ -985,22 +988,23 @@ select min(received_at) as since from (select received_at from requests order by
 -- name: keys_of_sessions
 -- Of the next sessions after $1, in the order of their ids: those in which there may be sealed texts.
 with page as (
-  select id, document from sessions where id > $1::text order by id limit $2::integer
+  select id, created_at, document from sessions where id > $1::text order by id limit $2::integer
 ), texts as materialized (
-  select document::text as text from page
+  select created_at, document::text as text from page
 )
-select (select count(*) from page) as looked, (select max(id) from page) as reached, sealed.text
+select (select count(*) from page) as looked, (select max(id) from page) as reached, sealed.text,
+  sealed.created_at
 from (select from page limit 1) as there
-left join (select text from texts where strpos(text, '"sealed:v1:') > 0) as sealed on true
+left join (select text, created_at from texts where strpos(text, '"sealed:v1:') > 0) as sealed on true
 
 -- name: keys_of_dead_letters
 -- Of the next dead letters after $1, in the order of their ids: which keys have sealed them.
 with page as (
-  select id, sealed_by from dead_letters where id > $1::uuid order by id limit $2::integer
+  select id, sealed_by, died_at from dead_letters where id > $1::uuid order by id limit $2::integer
 )
 select
   (select count(*) from page) as looked, (select id from page order by id desc limit 1) as reached, sealed_by as key,
-  count(*) as number
+  count(*) as number, min(died_at) as oldest
 from page group by sealed_by
 
 -- name: keys_of_workers
@@ -1009,6 +1013,10 @@ select host || ':' || pid as worker, settings ->> 'seal_keys' as keys from worke
 where settings ->> 'seal_keys' is not null
   and heartbeat > now() - make_interval(secs => coalesce((settings ->> 'lease_seconds')::double precision, $1))
 order by 1
+
+-- name: retired_keys
+-- The keys that seal no more, the latest first.
+select key, retired_at, who, reason from retired_keys order by retired_at desc, key
 
 -- name: requests_sealed_with
 -- Of the next requests in the order of their arrival, after ($1, $2): those with a text that the key $4 has sealed.

@@ -26,7 +26,7 @@ with given as (
   select id from bodies union all select id from documents
 ), noted as (
   insert into audit (who, action, reason, about, touched)
-  select $4::text, 'keys.reseal', $5::text, $6::jsonb, count(*) from sealed having count(*) > 0
+  select $4::text, 'keys.rotate', $5::text, $6::jsonb, count(*) from sealed having count(*) > 0
 )
 select id from sealed
 
@@ -42,9 +42,19 @@ with mine as (
   returning dead_letters.id
 ), noted as (
   insert into audit (who, action, reason, about, touched)
-  select $4::text, 'keys.reseal', $5::text, $6::jsonb, count(*) from sealed having count(*) > 0
+  select $4::text, 'keys.rotate', $5::text, $6::jsonb, count(*) from sealed having count(*) > 0
 )
 select id from sealed
+
+-- name: retire_key
+-- Notes that a key seals no more. No row comes back: it was retired before.
+with retired as (
+  insert into retired_keys (key, who, reason) values ($1::text, $2::text, $3::text) on conflict do nothing returning key
+), noted as (
+  insert into audit (who, action, reason, about, touched)
+  select $2, 'keys.retire', $3, $4::jsonb, 0 from retired
+)
+select key from retired
 
 -- Of retention.
 

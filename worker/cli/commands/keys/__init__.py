@@ -1,19 +1,21 @@
-"""`session-worker keys` tells which rows need which key: each of its subcommands is a module here."""
+"""`session-worker keys` tells what each key holds: each of its subcommands is a module here."""
 
 from worker.cli.subcommands import Subcommands
 
 SUBCOMMANDS = {
-    "list": "which rows need which key, and who has it",
+    "report": "what each key still holds, and who has it",
     "check": "whether a key that rows need is missing; exit code 1 if so",
-    "reseal": "seal anew what one key has sealed, with another",
+    "rotate": "seal anew what old keys have sealed, with the new one",
+    "retire": "let a key seal no more, once nothing needs it",
     "open": "write a session's document with its credentials opened, to a file or a pipe",
 }
 
 EXAMPLES = """\
-  session-worker keys list
+  session-worker keys report
   session-worker keys check
-  session-worker keys reseal --from k1 --reason "k1 was in a log"
-  session-worker keys reseal --help
+  session-worker keys rotate --from k1 --reason "k1 was in a log"
+  session-worker keys retire k1 --reason "k1 was in a log"
+  session-worker keys rotate --help
 
 `session-worker keys SUBCOMMAND --help` shows the options of each.
 """

@@ -26,7 +26,7 @@ async def _missing(site: Site) -> list[Finding]:
             what = f"the key {key!r} is not in WORKER_SEAL_KEYS of {place}, and rows need it: {listed}"
             remedy = (
                 f"put {key!r} behind the others in WORKER_SEAL_KEYS of all workers; what a lost key sealed "
-                "cannot be read again: session-worker keys list"
+                "cannot be read again: session-worker keys report"
             )
             found.append(Finding("keys-missing", Severity.ERROR if stuck else Severity.WARNING, what, remedy))
     return found
@@ -36,7 +36,7 @@ async def _unused(site: Site) -> list[Finding]:
     if not await _are_few(site):
         raise CannotLook(
             f"more than {_MOST_READ:,} requests are on record, and to read them takes long: session-worker "
-            "keys list"
+            "keys report"
         )
     needed = {row.key for row in await rows_by_key(site.database)}
     found = []

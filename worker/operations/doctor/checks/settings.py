@@ -2,16 +2,18 @@
 
 from collections import Counter
 from functools import partial
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from worker.operations.doctor.checks.workers import live_profiles
 from worker.operations.doctor.finding import Check, Finding, Part, Severity
 from worker.operations.doctor.site import Need, Site
 from worker.operations.doctor.words import some, span
+from worker.rabbitmq.connection import split_hosts
 from worker.settings import variable_name
 
 _OUTAGE_SECONDS = 300.0  # an ordinary outage of what a handler calls
 _PUBLISHED = ("local-only", "guest", "postgres", "password")  # in this project, and in many others
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 — these are looked for
 _HERE = "in the settings of this environment"
 _RETRYING = ("max_attempts", "retry_seconds", "retry_base_seconds", "retry_cap_seconds")
@@ -64,6 +66,25 @@ async def _default_password(site: Site) -> list[Finding]:
             what = f"the password in {variable_name(name)} {_HERE} is one that everybody knows"
             remedy = "change it at the server, and then in the setting: openssl rand -base64 24"
             found.append(Finding("default-password", Severity.WARNING, what, remedy))
+    return found
+
+
+async def _in_the_clear(site: Site) -> list[Finding]:
+    """Find a server on another machine that is spoken to in the clear, or that nobody verifies."""
+    settings, found = site.settings, []
+    amqp = settings.amqp_url.get_secret_value()
+    hosts = [str(url.host) for url in split_hosts(amqp)]
+    if amqp.startswith("amqp:") and (far := [host for host in hosts if host not in _THIS_MACHINE]):
+        what = f"RabbitMQ at {some(far)} is spoken to in the clear {_HERE}"
+        found.append(Finding("in-the-clear", Severity.NOTE, what, "amqps:// in AMQP_URL"))
+    parts = urlsplit(settings.database_url.get_secret_value())
+    mode = parse_qs(parts.query).get("sslmode", ["prefer"])[-1]
+    hosts = [urlsplit(f"//{host}").hostname or "" for host in parts.netloc.rpartition("@")[2].split(",")]
+    far = [host for host in hosts if host and host not in _THIS_MACHINE]
+    if far and mode != "verify-full" and not (settings.tls_ca_file or settings.tls_cert_file):
+        what = f"whoever answers for Postgres at {some(far)} is not verified (sslmode {mode}) {_HERE}"
+        remedy = "sslmode=verify-full in DATABASE_URL, with sslrootcert, or WORKER_TLS_CA_FILE"
+        found.append(Finding("in-the-clear", Severity.NOTE, what, remedy))
     return found
 
 
@@ -128,6 +149,11 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "default-password", Part.SETTINGS, Severity.WARNING,
         "a password in a URL that everybody knows", _BOTH_URLS, _default_password,
+    ),
+    Check(
+        "in-the-clear", Part.SETTINGS, Severity.NOTE,
+        "a server on another machine that is spoken to in the clear, or not verified",
+        _BOTH_URLS, _in_the_clear,
     ),
     Check(
         "debug", Part.SETTINGS, Severity.WARNING, "test mode, or logs of each step", frozenset(), _debug,
