@@ -12,7 +12,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, expect
 from pydantic import SecretStr
 from support.browser import NARROW, chromium, opened, too_wide
-from support.console import Console, open_console, reached, text_of
+from support.console import ADDRESS, Console, open_console, reached, text_of
 from support.harness import declare_topology
 from support.pictures import FOLDER, PAGES, SCHEMES, WIDTHS, file_of, page_with_pictures
 from support.planted import Planted, clear, plant
@@ -102,6 +102,24 @@ async def test_a_filter_typed_by_hand_with_a_mistake_is_told_and_the_others_are_
         await expect(page.locator("main")).to_contain_text("status: 'fialed' is none of")
         await page.keyboard.press("Escape")
         await expect(page.locator(".chip")).to_have_text(["org = org-7 ×"])
+
+
+async def test_the_way_back_leads_to_no_other_site(console: Console) -> None:
+    client = await console.client("viewer")
+
+    async def back(referer: str) -> list[str]:
+        page = await client.get("/requests?status=x", headers={"Referer": referer})
+        return re.findall(r'href="([^"]*)" data-back', page.text)
+
+    assert await back(f"{ADDRESS}/dead?app=x") == ["/dead?app=x"]
+    for elsewhere in (
+        f"{ADDRESS}//evil.test/",
+        "https://evil.test/",
+        f"{ADDRESS}/\\evil.test",
+        "javascript:1",
+        "",
+    ):
+        assert await back(elsewhere) == [], elsewhere
 
 
 async def test_a_session_that_ends_while_somebody_writes_leads_back_to_the_form(

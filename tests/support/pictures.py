@@ -114,6 +114,7 @@ async def take_all(
     """Take each picture."""
     for width in WIDTHS:
         for scheme in SCHEMES:
+            await still_alive(db)
             async with opened(browser, base, console.tokens["anna"], width=width, scheme=scheme) as page:
                 for name, path in PAGES.items():
                     await still_alive(db)
