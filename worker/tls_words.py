@@ -11,13 +11,16 @@ _CLIENT = {
 }  # fmt: skip
 _OTHER_CA = (18, 19, 20, 21)  # numbers of OpenSSL
 _OTHER_NAME = (62, 64)
+_DEEP = 8
 
 
 def tls_in_words(error: BaseException | None) -> str | None:
     """Look for an error of TLS in this one and in its causes; None: there is none."""
-    while error is not None:
+    for _ in range(_DEEP):  # the causes of an error may go round in a circle
         if isinstance(error, ssl.SSLError):
             return f"{_words(error)} ({error.reason or error})"
+        if error is None:
+            break
         error = error.__cause__ or error.__context__
     return None
 

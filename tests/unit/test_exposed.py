@@ -75,7 +75,8 @@ ADDRESSES = [
 HARMLESS: dict[str, Any] = {
     "public_key": VALUE, "max_tokens": 400, "compass": "north-by-1-east-of-here", "mapping": "x", "spin": "y",
     "key": "order", "username": "anna", "header": "Dear customer", "url": "https://a.example/x?page=1&size=20",
-    "pass": "", "pin": None, "tokens": True, "text": "see https://a.example:8443/x and mail me@a.example",
+    "pass": "", "pin": None, "tokens": True, "aKey": 1,
+    "text": "see https://a.example:8443/x and mail me@a.example",
 }  # fmt: skip
 
 

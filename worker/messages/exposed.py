@@ -15,6 +15,7 @@ from schemas.secret import FREE_FORM, is_secret_name, may_hold_secrets
 _MOST_FOUND = 5  # in one request
 _LOOKED_AT = 4_096  # characters of a value
 _LONGEST_NAME = 64
+_LEAST_PIN = 1_000
 _TELLING = re.compile(
     r"""(?:
         (?: \A | [-_.\ ] | (?-i:(?<=[a-z0-9])(?=[A-Z])) )
@@ -34,7 +35,8 @@ _VAGUE = re.compile(
 )
 _NO_WORD = re.compile(r"(?=[^0-9]*[0-9])(?=[^A-Za-z]*[A-Za-z])[A-Za-z0-9+/_=.-]{16,}")
 _INNOCENT = re.compile(
-    r"(?:public|primary|foreign|sort|partition|cache|routing|idempotency)[-_. ]?key\Z",
+    r"(?:(?:public|primary|foreign|sort|partition|cache|routing|idempotency)[-_. ]?key|"
+    r"(?:max|min|total|prompt|completion|input|output)[-_. ]?tokens)\Z",
     re.ASCII | re.IGNORECASE,
 )
 _IN_URL = re.compile(
@@ -124,10 +126,10 @@ def _kind(name: str) -> _Name:
 
 
 def _is_exposed(kind: _Name, value: Any) -> bool:  # noqa: ANN401 — plain JSON
+    if isinstance(value, int):  # a number that could be a PIN
+        return kind in {_Name.SECRET, _Name.TELLING} and value >= _LEAST_PIN
     if not isinstance(value, str):
-        return (
-            kind in (_Name.SECRET, _Name.TELLING) and isinstance(value, int) and not isinstance(value, bool)
-        )
+        return False
     match kind:
         case _Name.SECRET | _Name.TELLING:
             return bool(value)

@@ -63,7 +63,7 @@ class Broker:
 
 def _said_nothing(error: BaseException) -> bool:
     """Tell whether a server has closed the connection before it had said all."""
-    return isinstance(error.__cause__, asyncio.IncompleteReadError)
+    return isinstance(error.__cause__, asyncio.IncompleteReadError | ConnectionResetError)
 
 
 async def _speaks_tls(url: URL) -> bool:
