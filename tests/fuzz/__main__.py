@@ -20,7 +20,7 @@ from fuzz.judging import Judged, judge
 
 _TOLD_EVERY = 20_000
 _SLOWEST = 12
-_MEASURED = 25  # one in so many is measured for its memory
+_MEASURED = 10  # one in so many is measured for its memory
 
 
 def judged(number: int, seed: int = SEED, *, memory: bool | None = None) -> Judged:
@@ -61,10 +61,14 @@ def _run(numbers: range, seed: int) -> int:
             print(f"case {number}: {type(error).__name__}: {str(error)[:500]}", flush=True)
         else:
             outcomes[found.outcome.code or found.outcome.kind] += 1
-            one = found.seconds, number, len(case(number, seed).body) if found.seconds > 0.005 else 0  # noqa: PLR2004 — the size of the slow ones is told
+            one = found.seconds, number, len(case(number, seed).body) if found.seconds > 0.005 else 0
             heapq.heappush(slowest, one) if len(slowest) < _SLOWEST else heapq.heappushpop(slowest, one)
         if done % _TOLD_EVERY == 0:
-            print(f"{done:,} cases, {broken} broken, {time.monotonic() - begun:,.0f} s", file=sys.stderr, flush=True)
+            print(
+                f"{done:,} cases, {broken} broken, {time.monotonic() - begun:,.0f} s",
+                file=sys.stderr,
+                flush=True,
+            )
     print(f"{len(numbers):,} cases of seed {seed}: {broken} broke a promise")
     print(", ".join(f"{outcome} {count:,}" for outcome, count in outcomes.most_common()))
     for seconds, number, size in sorted(slowest, reverse=True):

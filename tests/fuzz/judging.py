@@ -37,8 +37,11 @@ READER = Reader(ReaderSettings(KEY_TEXT, LIMIT, wants_whole=False, fail_point=""
 
 _FRAME = 131_072 - 8
 _TIMES_ITS_SIZE = 20
-_FIXED_BYTES = 65_536  # what reading takes for the smallest of messages
+_FIXED_BYTES = (
+    524_288  # what may be taken for a small one: its errors, if it is wrong, are many times its size
+)
 _LONGEST_ERRORS = 20_000
+_LONGEST_REASON = LONGEST_REASON + 100  # with what is said of a message without an id
 _SUSPECT_SECONDS = 0.012  # what takes longer is measured again, beside the work that it is compared with
 _TRIES = 5
 _MOST_WORKS = 10.0
@@ -62,7 +65,7 @@ class Judged(NamedTuple):
 
 
 def judge(case: Case, chance: random.Random, *, memory: bool) -> Judged:
-    """Read a message as a worker does, and check all that is promised of it. `memory`: measure that as well."""
+    """Read a message as a worker does, and check all that is promised of it. `memory`: measure it, too."""
     message, keys = case.message(), KEYS if chance.random() < 0.9 else NO_KEYS
     begun = time.thread_time()
     org_in(case.body)
@@ -98,7 +101,7 @@ def outcome_of(read: Read) -> Outcome:
 def _is_well_formed(case: Case, read: Read) -> None:
     """Check that it can be stored, answered and buried, and that nothing in it is endless."""
     if isinstance(read, Unreadable):
-        assert 0 < len(read.reason) <= LONGEST_REASON, "a reason is short"
+        assert 0 < len(read.reason) <= _LONGEST_REASON, "a reason is short"
         buried = dead_letter_properties(case.message(), read.reason, "h:1", "1", NOW)
         assert len(ContentHeader(properties=buried).marshal()) < _FRAME, "a dead letter's header fits a frame"
         letter = letter_of(case.message()._replace(properties=buried), KEYS, NOW)
@@ -113,7 +116,7 @@ def _is_well_formed(case: Case, read: Read) -> None:
         _can_be_stored(read.body, read.document, read.org_id, read.user_id, read.session_id)
     if refusal is not None:
         _can_be_stored(refusal.reason)
-        assert len(refusal.reason) <= LONGEST_REASON, "a reason is short"
+        assert len(refusal.reason) <= _LONGEST_REASON, "a reason is short"
         assert len(json.dumps(refusal.errors)) < _LONGEST_ERRORS, "errors are few and short"
         assert (refusal.code is FailureCode.INVALID_REQUEST) == bool(refusal.errors), "errors name the fields"
     _can_be_stored(*read.route)
@@ -150,7 +153,9 @@ def _is_the_same_in_other_words(
     if len(body) > LIMIT:
         return
     again = decode(case.message(body), Limits(LIMIT), keys, NOW)
-    assert outcome_of(again) == outcome, f"in other words: {outcome_of(again)}, not {outcome}: {body[:2_000]!r}"
+    assert outcome_of(again) == outcome, (
+        f"in other words: {outcome_of(again)}, not {outcome}: {body[:2_000]!r}"
+    )
     if isinstance(read, Arrival) and isinstance(again, Arrival):
         assert is_same_request(again, read.fingerprint, keys), f"it is the same request as {body[:2_000]!r}"
         assert is_same_request(read, again.fingerprint, keys), f"and the other way round: {body[:2_000]!r}"
@@ -160,7 +165,9 @@ def _respelled(document: Any, chance: random.Random, *, whole: bool) -> bytes:
     """Spell it anew: a large one in a quick way, with nothing but its order and its white space changed."""
     if not whole:
         with suppress(ValueError):  # a number beyond a double
-            text = json.dumps(spelling.shuffled(document, chance), indent=chance.choice((None, 0)), allow_nan=False)
+            text = json.dumps(
+                spelling.shuffled(document, chance), indent=chance.choice((None, 0)), allow_nan=False
+            )
             return text.encode()
     return spelling.spelled(document, chance)
 
@@ -178,7 +185,9 @@ def _is_quick(seconds: float, work: Callable[[], object], *, apart: bool) -> Non
         if taken < most * compared:
             return
         taken = min(taken, _thread_seconds(work))
-    raise AssertionError(f"it takes {taken * 1000:.1f} ms, {taken / compared:.1f} times what it is compared with")
+    raise AssertionError(
+        f"it takes {taken * 1000:.1f} ms, {taken / compared:.1f} times what it is compared with"
+    )
 
 
 def _thread_seconds(work: Callable[[], object]) -> float:

@@ -1,4 +1,4 @@
-"""Writes a JSON document anew: in another order, with other space, escapes and numbers, and nothing else changed."""
+"""Writes a JSON document anew, in other words: another order, other space, escapes and numbers."""
 
 import json
 import random

@@ -77,9 +77,11 @@ def _expected(desk: Desk) -> dict[str, tuple[Case, Outcome]]:
     for number in range(FIRST, FIRST + CASES):
         made = case(number)
         name = f"case-{number}"
-        properties = {
-            field: value for field, value in made.properties.items() if field not in _REFUSED
-        } | {"reply_to": desk.reply_to, "correlation_id": name, "delivery_mode": 2}
+        properties = {field: value for field, value in made.properties.items() if field not in _REFUSED} | {
+            "reply_to": desk.reply_to,
+            "correlation_id": name,
+            "delivery_mode": 2,
+        }
         if "headers" in properties:
             properties["headers"] = {
                 field: value
