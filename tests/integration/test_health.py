@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 
+import aiohttp
 import asyncpg
 import pytest
 from pydantic import SecretStr
@@ -118,3 +119,18 @@ async def test_what_is_no_http_leaves_nothing_of_it_in_the_log(
     said = capsys.readouterr().err
     assert "canary" not in said
     assert "Traceback" not in said
+
+
+async def test_metrics_may_need_a_token_and_health_never_does(new_worker: NewWorker) -> None:
+    worker = await new_worker(metrics_token=SecretStr("conspicuous-wörd"))
+    url = f"http://127.0.0.1:{worker.http_port}/metrics"
+    asked = [{}, {"Authorization": "Bearer conspicuous"}, {"Authorization": "Basic conspicuous-wörd"}]
+    async with aiohttp.ClientSession() as client:
+        for headers in asked:
+            async with client.get(url, headers=headers) as answer:
+                assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+                assert "worker_" not in await answer.text()
+        async with client.get(url, headers={"Authorization": "bearer  conspicuous-wörd"}) as answer:
+            assert answer.status == 200
+            assert "worker_part_up" in await answer.text()
+    assert (await http_get(worker, "/readyz"))[0] == 200

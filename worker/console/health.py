@@ -1,6 +1,7 @@
 """Tells how this process is: alive, ready, and its metrics."""
 
 import json
+from hmac import compare_digest
 from typing import Final
 
 from starlette.applications import Starlette
@@ -18,9 +19,11 @@ _JSON = "application/json"
 class Health:
     """What is asked for health and metrics. A console that runs alone is ready once it serves."""
 
-    def __init__(self, readiness: Readiness, metrics: Metrics | None) -> None:
+    def __init__(self, readiness: Readiness, metrics: Metrics | None, metrics_token: str = "") -> None:
+        """`metrics_token`: whoever asks for the metrics has to send it; empty: anybody may ask."""
         self.readiness = readiness
         self.metrics = metrics
+        self.metrics_token = metrics_token
 
 
 async def livez(_request: Request) -> Response:
@@ -38,8 +41,13 @@ async def readyz(request: Request) -> Response:
 
 
 async def show_metrics(request: Request) -> Response:
-    """Show the metrics, as Prometheus reads them."""
+    """Show the metrics, as Prometheus reads them, to whoever may ask."""
     health = _health(request)
+    if not _may_ask(request, health.metrics_token):
+        return Response(
+            "send the token: `Authorization: Bearer …`\n", status_code=401, media_type="text/plain",
+            headers={"WWW-Authenticate": "Bearer"},
+        )  # fmt: skip
     if health.metrics is None:
         return Response(
             "a console that runs alone has no metrics\n", status_code=404, media_type="text/plain"
@@ -67,6 +75,13 @@ def health_app(health: Health) -> Starlette:
 def _health(request: Request) -> Health:
     health: Health = request.app.state.health
     return health
+
+
+def _may_ask(request: Request, token: str) -> bool:
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    return not token or (
+        scheme.lower() == "bearer" and compare_digest(given.strip().encode("latin-1"), token.encode())
+    )
 
 
 def _told(page: dict[str, object], status: int = 200) -> Response:
