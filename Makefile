@@ -60,7 +60,7 @@ generate: .venv/dev ## write what is made from the code: JSON Schemas, AsyncAPI,
 audit: .venv/audit ## known vulnerabilities, licences, and the rules of Dockerfile and Docker Compose
 	$(BIN)/python deploy/licences.py
 	$(BIN)/hadolint Dockerfile
-	$(BIN)/compose-lint docker-compose.yml
+	$(BIN)/compose-lint --config deploy/compose-lint.yml --strict-config --fail-on low docker-compose.yml
 	$(BIN)/python deploy/audit.py
 
 # Where it is written: make sbom SBOM=file.json

@@ -24,7 +24,7 @@ class Judgement(NamedTuple):
 class Supply(NamedTuple):
     vulnerabilities: tuple[Judgement, ...]
     allowed: frozenset[str]
-    never_shipped: dict[str, str]
+    other_licences: dict[str, str]
     without_digest: dict[str, str]
 
 
@@ -33,7 +33,7 @@ def judged(file: Path = ROOT / "deploy" / "supply.toml") -> Supply:
     return Supply(
         vulnerabilities=tuple(Judgement(**each) for each in told.get("vulnerability", ())),
         allowed=frozenset(told["licences"]["allowed"]),
-        never_shipped=told["licences"]["never_shipped"],
+        other_licences=told["licences"]["others"],
         without_digest=told["images"]["without_digest"],
     )
 
