@@ -7,6 +7,8 @@ answers.
 import asyncio
 import sys
 
+_AGAIN_SECONDS = 0.05
+
 
 async def main(port: int, connections: int, path: str) -> None:
     request = f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n".encode()
@@ -26,7 +28,7 @@ async def main(port: int, connections: int, path: str) -> None:
                     if answers % 100 == 0:
                         print(answers, flush=True)
             except (OSError, EOFError):  # one connection too many, and it was this one
-                continue
+                await asyncio.sleep(_AGAIN_SECONDS)
 
     await asyncio.gather(*(hammer() for _ in range(connections)))
 

@@ -9,6 +9,7 @@ from worker.process import own_task
 
 _WAITING = 1_024  # that the kernel keeps meanwhile
 _OUT_OF_FILES_SECONDS = 1.0
+_QUIET_SECONDS = 1.0
 
 
 @asynccontextmanager
@@ -30,17 +31,18 @@ async def _accept(
 ) -> None:
     """Accept one after the other; after a quiet time, some at once."""
     loop = asyncio.get_running_loop()
-    due = loop.time()
+    left = at_once
     while True:
+        asked = loop.time()
         try:
             connection, _ = await loop.sock_accept(listener)
         except OSError:  # there is no descriptor for one more, or it is gone already
             await asyncio.sleep(_OUT_OF_FILES_SECONDS)
             continue
+        left = (at_once if loop.time() - asked > _QUIET_SECONDS else left) - 1
         await loop.connect_accepted_socket(protocol, connection)
-        due = max(due, loop.time() - at_once * step) + step
-        if (early := due - loop.time()) > 0:
-            await asyncio.sleep(early)
+        if left < 0:
+            await asyncio.sleep(step)
 
 
 async def _listeners(host: str, port: int) -> list[socket.socket]:

@@ -40,13 +40,15 @@ class Turns:
         return True
 
     def _give(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Give the turns that are due, to one address after the other."""
-        while self._lines and self._take_now(loop.time()):
-            address, line = self._lines.popitem(last=False)
-            turn = line.pop()
-            if line:
-                self._lines[address] = line
-            _end(turn, True)
+        """Give one turn, to one address after the other. It makes up for no time in which the loop was busy: what
+        else runs in it has its turn between any two.
+        """
+        address, line = self._lines.popitem(last=False)
+        turn = line.pop()
+        if line:
+            self._lines[address] = line
+        _end(turn, True)
+        self._given_until = max(self._given_until, loop.time()) + self._step
         if self._lines:
             loop.call_later(self._step, self._give, loop)
 
