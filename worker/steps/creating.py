@@ -16,6 +16,7 @@ from worker.errors import SettingsError
 from worker.handlers import Context, Handler, Rejected, RetryLater
 from worker.monitoring.handler_calls import HandlerCalls
 from worker.process import own_task
+from worker.process.pace import rest
 from worker.steps import failure
 from worker.steps.breaker import NEVER, Breaker
 from worker.steps.retry_rule import RetryRule
@@ -45,7 +46,11 @@ class BuiltInCreation:
 
     async def create(self, works: Sequence[Work], _slots: Slots) -> AsyncGenerator[list[Verdict], None]:
         now = datetime.now(UTC)
-        yield [refused(work, now) or completed(work, now, {}) for work in works]
+        verdicts: list[Verdict] = []
+        for work in works:
+            await rest()
+            verdicts.append(refused(work, now) or completed(work, now, {}))
+        yield verdicts
 
 
 class HandlerCreation:
