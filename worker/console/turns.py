@@ -40,8 +40,8 @@ class Turns:
         return True
 
     def _give(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Give one turn, to one address after the other. It makes up for no time in which the loop was busy: what
-        else runs in it has its turn between any two.
+        """Give one turn, to one address after the other. It makes up for no time in which the loop was busy:
+        what else runs in it has its turn between any two.
         """
         address, line = self._lines.popitem(last=False)
         turn = line.pop()
