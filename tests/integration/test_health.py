@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+from itertools import count
 
 import aiohttp
 import asyncpg
@@ -11,8 +12,11 @@ from pydantic import SecretStr
 from support.faults.proxy import proxy_to
 from support.harness import Desk, NewWorker, good_request, http_get
 
+from worker.console.health import Health
 from worker.errors import SettingsError
 from worker.monitoring import log
+from worker.monitoring.metrics import Metrics
+from worker.monitoring.readiness import Readiness
 from worker.settings import Settings
 from worker.stack import Stack
 
@@ -134,3 +138,18 @@ async def test_metrics_may_need_a_token_and_health_never_does(new_worker: NewWor
             assert answer.status == 200
             assert "worker_part_up" in await answer.text()
     assert (await http_get(worker, "/readyz"))[0] == 200
+
+
+async def test_those_who_ask_for_metrics_at_once_share_a_page_that_is_of_no_time_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    metrics, pages = Metrics(), count()
+    monkeypatch.setattr(metrics, "page", lambda _accept: (b"%d" % next(pages), "text/plain"))
+    health = Health(Readiness(()), metrics)
+
+    first = await health.page_of(metrics, "")
+    at_once = await asyncio.gather(*(health.page_of(metrics, "") for _ in range(50)))
+
+    assert first[0] == b"0"
+    assert {text for text, _ in at_once} == {b"1"}
+    assert (await health.page_of(metrics, "other"))[0] == b"2"

@@ -73,5 +73,5 @@ async def test_a_flood_costs_heartbeat_readiness_and_requests_next_to_nothing(
     down.cancel()
     gaps = [later[0] - earlier[0] for earlier, later in pairwise(beats)]
     assert max(gaps) < LEASE_SECONDS, "no lease runs out"
-    assert probed < 1 + 10 * median(took), "a probe from elsewhere is answered in its time"
+    assert probed < 2 + 10 * median(took), "a probe from elsewhere is answered in its time"
     assert median(took) < 0.1 + 5 * median(quiet), f"{median(took)} s, {median(quiet)} s before"

@@ -10,6 +10,7 @@ from worker.process import own_task
 _WAITING = 1_024  # that the kernel keeps meanwhile
 _OUT_OF_FILES_SECONDS = 1.0
 _QUIET_SECONDS = 1.0
+_TOGETHER = 10  # are accepted before the loop has a rest from it
 
 
 @asynccontextmanager
@@ -41,8 +42,8 @@ async def _accept(
             continue
         left = (at_once if loop.time() - asked > _QUIET_SECONDS else left) - 1
         await loop.connect_accepted_socket(protocol, connection)
-        if left < 0:
-            await asyncio.sleep(step)
+        if left < 0 and left % _TOGETHER == 0:
+            await asyncio.sleep(_TOGETHER * step)
 
 
 async def _listeners(host: str, port: int) -> list[socket.socket]:
