@@ -19,6 +19,8 @@ FROM python:3.13-slim
 RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent worker
 COPY --from=build /worker /worker
 ENV PATH=/worker/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# Its probes and Prometheus come from outside of the container.
+ENV WORKER_HTTP_HOST=0.0.0.0
 USER 10001
 EXPOSE 8080
 STOPSIGNAL SIGTERM

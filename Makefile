@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-pythons check lint format generate man pictures release bench lock clean
+.PHONY: help demo up test test-pythons fuzz check lint format generate man pictures audit sbom release bench lock clean
 
 BIN := .venv/bin
 # Without other programs' packages.
@@ -35,6 +35,12 @@ test: .venv/dev ## all tests, on real servers
 test-pythons: ## the unit tests on each Python that is promised and can be had here
 	@$(CLEAN) deploy/test_pythons.sh -n $(TEST_PROCESSES) --dist worksteal $(PYTEST_ARGS)
 
+# How many: make fuzz CASES=1000000
+CASES ?= 100000
+
+fuzz: .venv/dev ## judge hostile messages, more than the tests do (CASES=1000000)
+	@$(CLEAN) PYTHONPATH=tests $(BIN)/python -m fuzz --cases $(CASES)
+
 # .pre-commit-config.yaml has the same lines.
 check: .venv/dev ## style, strict types, import contracts; changes no file
 	$(BIN)/ruff check .
@@ -58,6 +64,20 @@ man: .venv/local ## write the man page from the help: build/session-worker.1
 pictures: .venv/dev ## take the pictures of the console anew, for docs/console.md
 	@PYTHONPATH=tests $(BIN)/python tests/support/pictures.py
 
+audit: .venv/audit ## known vulnerabilities, licences, and the rules of Dockerfile and Docker Compose
+	$(BIN)/python deploy/licences.py
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/compose-lint --config deploy/compose-lint.yml --strict-config --fail-on low docker-compose.yml
+	$(BIN)/python deploy/audit.py
+
+# Where it is written: make sbom SBOM=file.json
+SBOM ?= build/session-worker.cdx.json
+
+sbom: .venv/audit ## what the image holds, as CycloneDX (SBOM=file.json)
+	@mkdir -p $(dir $(SBOM))
+	@$(BIN)/cyclonedx-py requirements requirements/worker.lock --pyproject pyproject.toml --mc-type application \
+	  --output-reproducible --output-format JSON --output-file $(SBOM)
+
 # make release VERSION=1.2.3, or with DRY_RUN=1 to see what would stop it.
 release: .venv/dev ## check, build and tag a version (VERSION=1.2.3, DRY_RUN=1); uploads nothing
 	@$(CLEAN) $(BIN)/python deploy/release.py $(if $(DRY_RUN),--dry-run) -- "$(VERSION)"
@@ -67,8 +87,8 @@ bench: .venv/bench ## measure this worker beside its peers, on this machine
 
 # What a user, or a developer, needs. Asked each time: setup.sh is done at once where it is
 # all there, and where another `make` in this folder is at it, it waits.
-.PHONY: .venv/local .venv/dev .venv/bench
-.venv/local .venv/dev .venv/bench:
+.PHONY: .venv/local .venv/dev .venv/audit .venv/bench
+.venv/local .venv/dev .venv/audit .venv/bench:
 	@deploy/setup.sh $(notdir $@)
 
 # No address of a registry, and nothing of this machine, gets into a lock file.
@@ -85,6 +105,8 @@ lock: .venv/dev ## pin every dependency anew: make lock LOCK_ARGS=--upgrade, or 
 	  -c requirements/worker.lock -c requirements/build.lock -o requirements/dev.lock
 	$(COMPILE) --extra worker --extra tracing --extra local --extra bench -c requirements/dev.lock \
 	  -o requirements/bench.lock
+	$(COMPILE) --extra worker --extra local --extra dev --extra audit -c requirements/dev.lock \
+	  -c requirements/bench.lock -o requirements/audit.lock
 
 clean: ## remove .venv, caches and what was built
 	rm -rf .venv .pythons build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,12 +1,14 @@
 """Makes a release: `make release VERSION=1.2.3`. It uploads nothing.
 
 Checks that this commit may be that version, runs `make check` and `make test`, builds the sdist and the
-wheel from the commit alone, checks what is in them, puts them into dist/, and sets the tag. With --dry-run
-it runs no tests, sets no tag and writes nothing into the repository.
+wheel from the commit alone, checks what is in them, has `make sbom` list what the image holds, puts all of
+it into dist/, and sets the tag. With --dry-run it runs no tests, sets no tag and writes nothing into the
+repository.
 """
 
 import argparse
 import email
+import json
 import os
 import re
 import shutil
@@ -17,6 +19,8 @@ import tempfile
 import tomllib
 import zipfile
 from pathlib import Path, PurePosixPath
+
+from judged import pinned
 
 PACKAGES = ("schemas", "worker")
 KEPT = PurePosixPath("schemas/json/released")
@@ -39,6 +43,7 @@ def release(root: Path, version: str, *, dry_run: bool) -> None:
             run(root, "make", "test", "PYTEST_ARGS=")
         built = build(source, Path(place) / "dist")
         check_contents(built, packaged(source), version)
+        built.append(bill_of_materials(root, Path(place) / f"session_worker-{version}.cdx.json", version))
         if dry_run:
             say(f"{version} can be released once the tests pass; nothing was written, and no tag is set")
             return
@@ -46,7 +51,7 @@ def release(root: Path, version: str, *, dry_run: bool) -> None:
         for file in built:
             shutil.copy(file, root / "dist")
     run(root, "git", "tag", "--annotate", "--message", f"Version {version}", f"v{version}", commit)
-    say(f"v{version} is tagged; dist/ has {' and '.join(file.name for file in built)}; nothing is uploaded")
+    say(f"v{version} is tagged; dist/ has {', '.join(file.name for file in built)}; nothing is uploaded")
 
 
 def check_state(root: Path, version: str) -> None:
@@ -103,6 +108,18 @@ def build(source: Path, place: Path) -> list[Path]:
     paths = {"PYTHONPATH": ""}
     run(source, sys.executable, "-m", "build", "--no-isolation", "--outdir", str(place), environment=paths)
     return sorted(place.iterdir())
+
+
+def bill_of_materials(root: Path, file: Path, version: str) -> Path:
+    """Makes the list of what the image holds (an SBOM); checks that it is of this version, and whole."""
+    run(root, "make", "sbom", f"SBOM={file}")
+    bill = json.loads(file.read_text("utf-8"))
+    if bill["metadata"]["component"].get("version") != version:
+        raise NotReadyError(f"{file.name} is not of version {version}")
+    held = {f"{each['name'].lower()}=={each['version']}" for each in bill["components"]}
+    wanted = {f"{name}=={number}" for name, number in pinned(root / "requirements" / "worker.lock").items()}
+    _compare(file.name, held, wanted)
+    return file
 
 
 def packaged(source: Path) -> set[str]:

@@ -59,7 +59,8 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
     me, readiness, life = given.me, given.readiness, given.life
     given.metrics.crowd.show_build(settings.prefix, me.version, given.profile)
     async with AsyncExitStack() as opened:
-        served = await _served(settings, Health(readiness, given.metrics), opened)
+        token = settings.metrics_token.get_secret_value()
+        served = await _served(settings, Health(readiness, given.metrics, token), opened)
         port = await opened.enter_async_context(serve(served, settings.http_host, settings.http_port))
         structlog.contextvars.bind_contextvars(worker=str(me.worker))
         given.tracing.open()

@@ -254,8 +254,9 @@ class Settings(BaseSettings):
         description="What operators did is kept on record for so long; 0 keeps it for ever.",
     )
     http_host: str = Field(
-        default="0.0.0.0",  # noqa: S104 — a probe comes from outside the container
-        description="Address of `/livez`, `/readyz` and `/metrics`.",
+        default="127.0.0.1",
+        description="Address of `/livez`, `/readyz` and `/metrics`, and of the console: by default only this "
+        "machine reaches them. The image sets `0.0.0.0`: what asks a container comes from outside of it.",
     )
     http_port: int = Field(
         default=8080,
@@ -263,6 +264,11 @@ class Settings(BaseSettings):
         le=65535,
         description="Port of health and metrics. With `--processes N` the first worker has this port, and "
         "each further worker the next one. 0 picks any free port.",
+    )
+    metrics_token: SecretStr = Field(
+        default=SecretStr(""),
+        description="Token that whoever asks for `/metrics` has to send: `Authorization: Bearer TOKEN`. "
+        "Empty: anybody may ask who reaches the port.",
     )
     console: bool = Field(
         default=False,

@@ -169,3 +169,27 @@ async def test_an_address_that_cannot_be_listened_at_is_a_settings_error() -> No
         with pytest.raises(SettingsError, match=r"^WORKER_HTTP_PORT: cannot listen"):
             async with serve(app, "127.0.0.1", port):
                 pass
+
+
+async def test_an_address_with_many_connections_ends_none_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MOST_CONNECTIONS", 3)
+    async with serve(app, "127.0.0.1", 0) as port, connections(port) as connect:
+        probe = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0))
+        assert await ask(probe) == 200
+        flood = [await connect() for _ in range(5)]
+        assert await ask(flood[-1]) == 200
+        assert await ask(probe) == 200, "it was idle for the longest, but the others are of one address"
+        assert await asyncio.wait_for(flood[0][0].read(), 5) == b""
+        probe[1].close()
+
+
+async def test_requests_that_are_too_many_wait_or_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "REQUESTS_AT_ONCE", 1)
+    monkeypatch.setattr(server, "REQUESTS_IN_A_SECOND", 20)
+    monkeypatch.setattr(server, "MOST_CONNECTIONS", 3)
+    clock = asyncio.get_running_loop().time
+    async with serve(app, "127.0.0.1", 0) as port, connections(port) as connect:
+        streams = [await connect() for _ in range(3)]
+        begun = clock()
+        assert await asyncio.gather(*(ask(stream) for stream in streams)) == [200, 200, 200]
+        assert clock() - begun >= 2 / 20

@@ -3,15 +3,20 @@
 import asyncio
 import json
 import socket
+from itertools import count
 
+import aiohttp
 import asyncpg
 import pytest
 from pydantic import SecretStr
 from support.faults.proxy import proxy_to
 from support.harness import Desk, NewWorker, good_request, http_get
 
+from worker.console.health import Health
 from worker.errors import SettingsError
 from worker.monitoring import log
+from worker.monitoring.metrics import Metrics
+from worker.monitoring.readiness import Readiness
 from worker.settings import Settings
 from worker.stack import Stack
 
@@ -118,3 +123,33 @@ async def test_what_is_no_http_leaves_nothing_of_it_in_the_log(
     said = capsys.readouterr().err
     assert "canary" not in said
     assert "Traceback" not in said
+
+
+async def test_metrics_may_need_a_token_and_health_never_does(new_worker: NewWorker) -> None:
+    worker = await new_worker(metrics_token=SecretStr("conspicuous-wörd"))
+    url = f"http://127.0.0.1:{worker.http_port}/metrics"
+    asked = [{}, {"Authorization": "Bearer conspicuous"}, {"Authorization": "Basic conspicuous-wörd"}]
+    async with aiohttp.ClientSession() as client:
+        for headers in asked:
+            async with client.get(url, headers=headers) as answer:
+                assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+                assert "worker_" not in await answer.text()
+        async with client.get(url, headers={"Authorization": "bearer  conspicuous-wörd"}) as answer:
+            assert answer.status == 200
+            assert "worker_part_up" in await answer.text()
+    assert (await http_get(worker, "/readyz"))[0] == 200
+
+
+async def test_those_who_ask_for_metrics_at_once_share_a_page_that_is_of_no_time_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    metrics, pages = Metrics(), count()
+    monkeypatch.setattr(metrics, "page", lambda _accept: (b"%d" % next(pages), "text/plain"))
+    health = Health(Readiness(()), metrics)
+
+    first = await health.page_of(metrics, "")
+    at_once = await asyncio.gather(*(health.page_of(metrics, "") for _ in range(50)))
+
+    assert first[0] == b"0"
+    assert {text for text, _ in at_once} == {b"1"}
+    assert (await health.page_of(metrics, "other"))[0] == b"2"

@@ -24,7 +24,7 @@ from worker.messages.decoding import Limits, decode, restore
 from worker.messages.envelope import Message
 from worker.messages.sealing import parse_seal_keys
 from worker.reading.protocol import ReaderSettings
-from worker.reading.reader import HEAVY_BYTES, Reader
+from worker.reading.reader import HEAVY_BYTES, Reader, is_heavy
 from worker.steps.creating import HandlerCreation
 from worker.steps.retry_rule import RetryRule
 from worker.values import Arrival, Completed, Read, Unreadable, Verdict, first_work
@@ -63,6 +63,10 @@ def test_what_is_large_or_came_back_often_is_read_there(reading: Reader) -> None
 
     assert [reading.is_for(message(small, count)) for count in (0, 2, 3, 50)] == [False, False, True, True]
     assert reading.is_for(message(large))
+    assert reading.is_for(message(request(metadata='{"a":[%s0]}' % ("0," * 2_000)))), (
+        "it is small, and has many values"
+    )
+    assert not reading.is_for(message(request(metadata='{"a":[%s0]}' % ("0," * 400))))
     assert not reading.is_for(message(b"x" * (LIMIT + 1))), "it is not read at all"
 
 
@@ -230,7 +234,7 @@ async def test_no_message_holds_the_worker_up_or_fills_its_memory(reading: Reade
         if not reading.is_for(one):
             return decode(one, Limits(LIMIT), KEYS, NOW)
         read = await reading.read(one)
-        if isinstance(read, Arrival) and read.body and len(read.body) >= HEAVY_BYTES:
+        if isinstance(read, Arrival) and read.body and is_heavy(read.body.encode()):
             await reading.restore(read.body, read.request_id)
         return read
 

@@ -1,6 +1,7 @@
 """A release of a copy of this repository: what stops it, what it makes, and that a dry run writes nothing."""
 
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from judged import pinned
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "deploy" / "release.py"
@@ -19,11 +21,25 @@ NAME = f"session_worker-{VERSION}"
 CHANGELOG = f"# Changelog\n\n## Unreleased\n\n## {VERSION} — 2026-12-01\n\nThis and that.\n"
 
 
-# Stands for `make`: notes what it is asked for, and fails at what the file `broken` names.
+# Stands for `make`: notes what it is asked for, and fails at what the file `broken` names. The file `bill` is
+# its bill of materials.
 _MAKE = """#!/bin/sh
-echo "$*" >> "$(dirname "$0")/asked"
-! grep -qx "$1" "$(dirname "$0")/broken" 2>/dev/null
+here=$(dirname "$0")
+echo "$*" | sed "s#SBOM=.*/#SBOM=#" >> "$here/asked"
+if [ "$1" = sbom ]; then cp "$here/bill" "${2#SBOM=}"; fi
+! grep -qx "$1" "$here/broken" 2>/dev/null
 """
+BILL = f"session_worker-{VERSION}.cdx.json"
+PACKAGES = pinned(ROOT / "requirements" / "worker.lock")
+
+
+def bill_of(packages: dict[str, str], version: str = VERSION) -> str:
+    return json.dumps(
+        {
+            "metadata": {"component": {"name": "session-worker", "version": version}},
+            "components": [{"name": name, "version": number} for name, number in packages.items()],
+        }
+    )
 
 
 class Copy:
@@ -37,7 +53,10 @@ class Copy:
         for file in (".gitignore", "LICENSE", "README.md", "pyproject.toml"):
             shutil.copy(ROOT / file, self.root)
         self.write("CHANGELOG.md", CHANGELOG)
+        (self.root / "requirements").mkdir()
+        shutil.copy(ROOT / "requirements" / "worker.lock", self.root / "requirements")
         self.tools.mkdir()
+        (self.tools / "bill").write_text(bill_of(PACKAGES), "utf-8")
         (self.tools / "make").write_text(_MAKE, "utf-8")
         (self.tools / "make").chmod(0o755)
         self.git("init", "--quiet")
@@ -182,18 +201,21 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Copy:
 
 
 def built(copy: Copy) -> list[Path]:
-    return sorted((copy.root / "dist").iterdir())
+    """The wheel, the sdist and the bill of materials."""
+    files = (copy.root / "dist").iterdir()
+    return sorted(files, key=lambda file: (".whl", ".gz", ".json").index(file.suffix))
 
 
 def test_a_release_is_checked_and_tested_and_its_commit_is_tagged(released: Copy) -> None:
-    assert released.asked == ["check", "test PYTEST_ARGS="]
+    assert released.asked == ["check", "test PYTEST_ARGS=", f"sbom SBOM={BILL}"]
     assert released.git("rev-parse", "v9.8.7^{commit}") == released.git("rev-parse", "HEAD")
     assert released.git("cat-file", "-t", "v9.8.7") == "tag"
     assert released.git("status", "--porcelain") == ""
 
 
 def test_the_packages_hold_what_is_committed_for_them_and_nothing_else(released: Copy) -> None:
-    wheel, sdist = built(released)
+    wheel, sdist, bill = built(released)
+    assert bill.name == BILL
     with zipfile.ZipFile(wheel) as archive:
         _is_complete({f"{NAME}/{name}" for name in archive.namelist()})
         assert f"Version: {VERSION}" in archive.read(f"{NAME}.dist-info/METADATA").decode()
@@ -223,17 +245,17 @@ def script() -> ModuleType:
 @pytest.mark.parametrize("name", ["worker/postgres/sql/more.sql", "schemas/json/more.json", "worker/more.py"])
 def test_a_package_that_lacks_a_file_is_no_release(released: Copy, script: ModuleType, name: str) -> None:
     wanted = script.packaged(released.root) - {"worker/lies_here.py"}
-    script.check_contents(built(released), wanted, VERSION)
+    script.check_contents(built(released)[:2], wanted, VERSION)
 
     with pytest.raises(script.NotReadyError, match=f"whl lacks: {name}"):
-        script.check_contents(built(released), wanted | {name}, VERSION)
+        script.check_contents(built(released)[:2], wanted | {name}, VERSION)
 
 
 def test_a_package_that_has_one_file_too_many_is_no_release(released: Copy, script: ModuleType) -> None:
     wanted = script.packaged(released.root) - {"worker/lies_here.py", "worker/app.py"}
 
     with pytest.raises(script.NotReadyError, match=r"whl has what it must not: worker/app\.py"):
-        script.check_contents(built(released), wanted, VERSION)
+        script.check_contents(built(released)[:2], wanted, VERSION)
 
 
 @pytest.mark.parametrize("kind", [".sql", ".typed", ".html"])
@@ -243,12 +265,12 @@ def test_packages_without_a_kind_of_file_are_no_release(
     wanted = {name for name in script.packaged(released.root) if not name.endswith(kind)}
 
     with pytest.raises(script.NotReadyError, match=f"no {kind} file"):
-        script.check_contents(built(released), wanted, VERSION)
+        script.check_contents(built(released)[:2], wanted, VERSION)
 
 
 def test_packages_of_another_version_are_no_release(released: Copy, script: ModuleType) -> None:
     with pytest.raises(script.NotReadyError, match=r"not the wheel and the sdist of 9\.8\.8"):
-        script.check_contents(built(released), script.packaged(released.root), "9.8.8")
+        script.check_contents(built(released)[:2], script.packaged(released.root), "9.8.8")
 
 
 def test_a_dry_run_does_all_but_the_tests_and_writes_nothing(copy: Copy) -> None:
@@ -257,6 +279,26 @@ def test_a_dry_run_does_all_but_the_tests_and_writes_nothing(copy: Copy) -> None
     assert done.returncode == 0, done.stderr
     assert "9.8.7 can be released once the tests pass" in done.stdout
     assert "a release would write them" in done.stdout
-    assert copy.asked == ["check"]
+    assert copy.asked == ["check", f"sbom SBOM={BILL}"]
     assert copy.git("status", "--porcelain", "--ignored") == ""
     assert copy.git("tag") == ""
+
+
+@pytest.mark.parametrize(
+    ("bill", "wrong"),
+    [
+        (bill_of(PACKAGES, "9.8.6"), "is not of version 9.8.7"),
+        (bill_of({"another": "1"} | PACKAGES), "has what it must not: another==1"),
+        (bill_of({name: PACKAGES[name] for name in PACKAGES if name != "asyncpg"}), "lacks: asyncpg=="),
+    ],
+)
+def test_a_bill_of_materials_is_of_this_version_and_whole(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, bill: str, wrong: str
+) -> None:
+    (tmp_path / "bill").write_text(bill, "utf-8")
+    (tmp_path / "make").write_text(_MAKE, "utf-8")
+    (tmp_path / "make").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    with pytest.raises(script.NotReadyError, match=wrong):
+        script.bill_of_materials(ROOT, tmp_path / BILL, VERSION)

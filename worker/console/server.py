@@ -2,8 +2,9 @@
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from starlette.responses import PlainTextResponse
@@ -12,13 +13,19 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from worker.console.accepting import accepting
+from worker.console.turns import Turns
 from worker.errors import SettingsError
 from worker.process import own_task
 
-MOST_CONNECTIONS = 256  # one more, and the one that has been idle for the longest is closed
+MOST_CONNECTIONS = 256  # one more, and another one is closed
 IDLE_SECONDS = 20  # for a request to have come whole but for its body, since the connection or the one before
 STUCK_SECONDS = 30  # for a client to take what was sent to it
 MOST_HEADER_BYTES = 16_384
+CONNECTIONS_IN_A_SECOND = 500  # are accepted, however many are made
+CONNECTIONS_AT_ONCE = 256
+REQUESTS_IN_A_SECOND = 200  # begin, however many are sent: they take a part of the processor, and no more
+REQUESTS_AT_ONCE = 100  # after a quiet time, as the pages of a console bring them
 _END_SECONDS = 0.5
 _STEP_SECONDS = 0.02
 
@@ -33,6 +40,11 @@ class Connection(H11Protocol):
         self._stuck: asyncio.TimerHandle | None = None
 
     @property
+    def address(self) -> str:
+        """The address of its client."""
+        return self.client[0] if self.client else ""
+
+    @property
     def at_work(self) -> bool:
         """Whether a request is being answered."""
         return self.cycle is not None and not self.cycle.response_complete
@@ -41,8 +53,13 @@ class Connection(H11Protocol):
         super().connection_made(transport)
         self._wait()
         if len(self.connections) > MOST_CONNECTIONS:
-            others = [each for each in self.connections if isinstance(each, Connection) and each is not self]
-            min(others, key=lambda each: (each.at_work, each.idle_since)).transport.abort()
+            self._one_too_many().transport.abort()
+
+    def _one_too_many(self) -> "Connection":
+        """Choose the connection to end: of the address that has the most, the one idle for the longest."""
+        others = [each for each in self.connections if isinstance(each, Connection) and each is not self]
+        number = Counter(each.address for each in others)
+        return min(others, key=lambda each: (-number[each.address], each.at_work, each.idle_since))
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -87,11 +104,20 @@ async def serve(app: ASGIApp, host: str, port: int) -> AsyncIterator[int]:
     )  # fmt: skip
     config.load()
     state = ServerState()
-    loop = asyncio.get_running_loop()
+
+    def connection() -> Connection:
+        return Connection(config=config, server_state=state, app_state={})
+
+    async with AsyncExitStack() as opened:
+        opened.push_async_callback(_end, state)
+        at = accepting(connection, host, port, CONNECTIONS_IN_A_SECOND, CONNECTIONS_AT_ONCE)
+        yield await _opened(opened, at, host, port)
+
+
+async def _opened(opened: AsyncExitStack, at: AbstractAsyncContextManager[int], host: str, port: int) -> int:
+    """Begin to accept; an error is said in words of the settings."""
     try:
-        server = await loop.create_server(
-            lambda: Connection(config=config, server_state=state, app_state={}), host, port
-        )
+        return await opened.enter_async_context(at)
     except (socket.gaierror, UnicodeError):
         raise SettingsError(f"WORKER_HTTP_HOST: {host!r} is no address of this machine") from None
     except OSError as error:
@@ -99,21 +125,21 @@ async def serve(app: ASGIApp, host: str, port: int) -> AsyncIterator[int]:
             f"WORKER_HTTP_PORT: cannot listen on {host}:{port} ({error.strerror}); "
             "set another port, or 0 for any"
         ) from error
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        await _end(state)
 
 
 def _limited(app: ASGIApp) -> ASGIApp:
-    """Refuse a header that is too long: the parser does so only where it comes in pieces."""
+    """Let requests begin in turn. Refuse a header that is too long: the parser does so only where it comes
+    in pieces.
+    """
+    turns = Turns(REQUESTS_IN_A_SECOND, REQUESTS_AT_ONCE, MOST_CONNECTIONS)
 
     async def limited(scope: Scope, receive: Receive, send: Send) -> None:
         size = len(scope["raw_path"]) + len(scope["query_string"])
         size += sum(len(name) + len(value) for name, value in scope["headers"])
         if size > MOST_HEADER_BYTES // 2:
             await PlainTextResponse("The header is too long.", 400)(scope, receive, send)
+        elif not await turns.take(scope["client"][0] if scope["client"] else ""):
+            await PlainTextResponse("Too many requests wait.", 503)(scope, receive, send)
         else:
             await app(scope, receive, send)
 

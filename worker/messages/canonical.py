@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from schemas import CreateSessionRequest
-from worker.messages.json_body import compact
+from worker.messages.json_body import compact, in_ascii
 
 _TIMESTAMP = "timestamp"
 _MAY_BE_NULL = {"user_id", "userId", "metadata"}
@@ -23,10 +23,12 @@ def canonical(request: CreateSessionRequest, rest: dict[str, Any], payload: dict
 
 def canonical_of_refused(document: dict[str, Any]) -> str | None:
     """Makes the canonical form of a request that is not valid; None if it has none."""
-    kept = {key: value for key, value in document.items() if key != _TIMESTAMP}
+    kept = _without_empty({key: value for key, value in document.items() if key != _TIMESTAMP})
     try:
-        return compact(_without_empty(kept))
-    except (UnicodeEncodeError, ValueError, RecursionError):
+        return compact(kept)
+    except (UnicodeEncodeError, ValueError):  # it may be refused for just that
+        return in_ascii(kept)
+    except RecursionError:
         return None
 
 

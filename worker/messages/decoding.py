@@ -184,7 +184,7 @@ def _accepted(
     if secrets:
         try:
             if refusal := _refusal_of_secrets(secrets):
-                return incoming.refused(request_id, refusal)
+                return incoming.refused(request_id, refusal, content=content)
             fingerprint = keys.fingerprint(content, has_secrets=True)
             payload = keys.seal_document(payload, request_id)
         except SealError:
@@ -192,7 +192,8 @@ def _accepted(
                 "the request carries credentials and this worker has no key to seal them with: "
                 "set WORKER_SEAL_KEYS, or send the request without them"
             )
-            return incoming.refused(request_id, Refusal(code=FailureCode.SECRETS_REFUSED, reason=reason))
+            refusal = Refusal(code=FailureCode.SECRETS_REFUSED, reason=reason)
+            return incoming.refused(request_id, refusal, content=content)
         payload_text = compact(payload)
         contents = (content, *contents)
     else:

@@ -53,11 +53,13 @@ def parse(body: bytes) -> dict[str, Any]:
 
 
 def parse_loosely(body: bytes) -> object:
-    """Reads a body that is refused as the standard library does; None if that cannot read it either."""
+    """Reads a body that is refused as the standard library does, but for 1.0, which is 1; None if that cannot
+    read it either.
+    """
     try:
         text = body.decode()
         _check_count(text)
-        return json.loads(text)
+        return _LOOSE_READER.decode(text)
     except (Malformed, ValueError, RecursionError):
         return None
 
@@ -97,6 +99,11 @@ def compact(document: Any) -> str:  # noqa: ANN401 — any JSON
     return text
 
 
+def in_ascii(document: Any) -> str:  # noqa: ANN401 — any JSON
+    """Writes the same text for the same document, also where it cannot be stored: to compare it alone."""
+    return _ASCII_WRITER.encode(document)
+
+
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
@@ -116,7 +123,11 @@ def _finite(digits: str) -> float | int:
     number = float(digits)
     if number in (float("inf"), float("-inf")):
         raise Malformed("the body holds a number beyond the range of a double")
-    # 3600.0 and 3600 are the same number, and make the same request.
+    return _plain(number)
+
+
+def _plain(number: float) -> float | int:
+    """Makes one number of 3600.0 and 3600, which make the same request."""
     return int(number) if number.is_integer() and abs(number) < _WHOLE else number
 
 
@@ -183,4 +194,6 @@ _READER = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_
 _COUNTING_READER = json.JSONDecoder(
     object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite, parse_int=_whole
 )
+_LOOSE_READER = json.JSONDecoder(parse_float=lambda digits: _plain(float(digits)))
 _WRITER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+_ASCII_WRITER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))

@@ -34,9 +34,15 @@ class Incoming(NamedTuple):
         return uuid_of(self.message.properties.correlation_id)
 
     def refused(
-        self, request_id: UUID | None, refusal: Refusal, document: dict[str, Any] | None = None
+        self,
+        request_id: UUID | None,
+        refusal: Refusal,
+        document: dict[str, Any] | None = None,
+        content: str | None = None,
     ) -> Arrival | Cancellation | Unreadable:
-        """Refuses it under this id; the refusal goes on record, as every outcome of a request does."""
+        """Refuses it under this id; the refusal goes on record, as every outcome of a request does.
+        `content`: its canonical form, where that is known; else it is made from the document.
+        """
         if self.message.is_cancel:
             reason = f"nothing was cancelled: {refusal.reason}"
             return self.refused_cancellation(request_id, refusal._replace(reason=reason))
@@ -45,7 +51,7 @@ class Incoming(NamedTuple):
             return self.unreadable(refusal)
         dropped = self.message.dropped
         raw = dropped.digest if dropped else self.message.body.decode("latin-1")
-        content = (canonical_of_refused(document) if document else None) or raw
+        content = content or (canonical_of_refused(document) if document else None) or raw
         return Arrival(
             request_id=request_id,
             # Nobody has looked for credentials in it: it may hold some.

@@ -18,13 +18,23 @@ from worker.process import own_command
 from worker.reading.protocol import LENGTH_BYTES, NotRestored, ReaderSettings, ToRead, ToRestore, framed
 from worker.values import Read, Requested
 
-HEAVY_BYTES = 32 << 10  # a smaller body takes at most some 20 ms to read, whatever it holds
+HEAVY_BYTES = 32 << 10
+_LIGHT_BYTES = 2 << 10
+_MOST_MARKS = 600  # commas and opening brackets; to read that many takes 15 ms at most, in half a mebibyte
 SUSPECT_DELIVERIES = 3  # a message that came back as often may be what ends its workers
 _TRIES = 2  # the first death may be an accident
 _START_SECONDS = 60
 _READ_SECONDS = 120  # far above the limit of processor time that the process sets itself
 _CLOSE_SECONDS = 1
 _log = structlog.get_logger(__name__)
+
+
+def is_heavy(body: bytes) -> bool:
+    """Tells whether to read a body may take long, or much memory: it is large, or has many values."""
+    size = len(body)
+    return size >= HEAVY_BYTES or (
+        size > _LIGHT_BYTES and body.count(b",") + body.count(b"{") + body.count(b"[") > _MOST_MARKS
+    )
 
 
 class Reader:
@@ -38,11 +48,10 @@ class Reader:
 
     def is_for(self, message: Message) -> bool:
         """Tells whether the reader process reads a message. A body beyond the limit is not read at all."""
-        size = len(message.body)
         return (
             message.dropped is None
-            and size <= self._settings.limits.max_body_bytes
-            and (size >= HEAVY_BYTES or message.delivery_count >= SUSPECT_DELIVERIES)
+            and len(message.body) <= self._settings.limits.max_body_bytes
+            and (message.delivery_count >= SUSPECT_DELIVERIES or is_heavy(message.body))
         )
 
     async def read(self, message: Message) -> Read:

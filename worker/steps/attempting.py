@@ -20,7 +20,7 @@ from worker.postgres.leases import Leases
 from worker.postgres.rows import WORKER_LOST, Claim, Held, stored_answer
 from worker.postgres.store import Store
 from worker.rabbitmq import intake, publisher
-from worker.reading.reader import HEAVY_BYTES, Reader
+from worker.reading.reader import Reader, is_heavy
 from worker.steps.answering import Answering
 from worker.steps.creating import Creation
 from worker.steps.finishing import Finishing
@@ -136,7 +136,7 @@ class Attempting:
         """Restore a stored request. A large one is read in the process for that, as when it came."""
         if row.body is None:
             return None, None
-        if len(row.body) >= HEAVY_BYTES:
+        if is_heavy(row.body.encode()):
             return await self._reader.restore(row.body, row.request_id)
         await asyncio.sleep(0)  # others have their turn between two
         return restore(row.body, row.request_id, self._keys)
