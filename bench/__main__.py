@@ -9,6 +9,7 @@ python -m bench flat --queued 100000 --rows 1000000
 python -m bench finding --rows 100000             lists, searches and counts on a full database
 python -m bench tracing                           what traces cost: off, 1 % and all of the requests
 python -m bench counting                          what it costs to keep the counts: about ten minutes
+python -m bench screens                           what ten open screens of the console cost the worker
 python -m bench fairness                          about ten minutes
 python -m bench fairness --quick                  small, to see that it works; nothing is saved
 python -m bench fairness --before ../as-it-was    only its throughput, beside that of another checkout
@@ -21,7 +22,18 @@ import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from bench import counting, fairness, finding, flat, flood, latency, retries, throughput, tracing
+from bench import (
+    counting,
+    fairness,
+    finding,
+    flat,
+    flood,
+    latency,
+    retries,
+    screens,
+    throughput,
+    tracing,
+)
 from bench.stage import Servers, say
 from worker.rabbitmq import eager_reading
 from worker.stack import local_stack
@@ -30,6 +42,7 @@ SUITES = (
     throughput.SUITE, latency.SUITE, flood.SUITE, flat.SUITE, retries.SUITE, fairness.SUITE, finding.SUITE,
     tracing.SUITE,
     counting.SUITE,
+    screens.SUITE,
 )  # fmt: skip
 
 
@@ -44,7 +57,7 @@ def main() -> int:
     parser.add_argument("--flood", type=int, default=100_000, help="requests at once while Postgres is slow")
     parser.add_argument("--queued", type=int, default=1_000_000, help="the long queue")
     parser.add_argument("--rows", type=int, default=10_000_000, help="the full table, of flat and finding")
-    parser.add_argument("--pairs", type=int, default=40, help="of counting: rounds with and without")
+    parser.add_argument("--pairs", type=int, default=40, help="rounds with and without; screens: a quarter")
     parser.add_argument("--rate", type=float, default=100, help="requests a second that each ask for a retry")
     parser.add_argument("--seconds", type=float, default=40, help="for so long")
     parser.add_argument("--quick", action="store_true", help="fairness: small sizes, and nothing is saved")
@@ -84,6 +97,7 @@ async def _run(given: argparse.Namespace) -> None:
             finding.SUITE: lambda: finding.run(servers, given.rows),
             tracing.SUITE: lambda: tracing.run(servers, given.requests, given.rounds),
             counting.SUITE: lambda: counting.run(servers, given.requests // 4, given.pairs),
+            screens.SUITE: lambda: screens.run(servers, given.requests, given.pairs // 4),
         }
         for name in given.suites or SUITES:
             say(f"— {name}")

@@ -1,7 +1,9 @@
-"""Shows that to find requests and to count them takes as long with ten million on record as with ten."""
+"""Shows that to find requests and to count them takes as long with ten million on record as with ten, on the
+command line and on the console's pages.
+"""
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from statistics import quantiles
 from time import perf_counter
@@ -9,8 +11,9 @@ from typing import NamedTuple
 
 import asyncpg
 
-from bench import report
-from bench.stage import ROOT, Servers, a_database, say
+from bench import pages, report
+from bench.pages import Times
+from bench.stage import Servers, a_site, say
 from worker.monitoring.readiness import Readiness
 from worker.operations import counts, listing, overview, search
 from worker.operations.filters import Filter, Page
@@ -69,13 +72,6 @@ from generate_series(1, $1::integer) as n
 Look = Callable[[Database, random.Random], Awaitable[object]]
 
 
-class Times(NamedTuple):
-    """How long the looks of one kind took, in milliseconds."""
-
-    p50: float
-    p95: float
-
-
 class Known(NamedTuple):
     """Requests that are on record, to look for."""
 
@@ -84,33 +80,60 @@ class Known(NamedTuple):
     since: datetime
 
 
+class Measured(NamedTuple):
+    looks: dict[str, Times]
+    pages: dict[str, Times]
+
+
 async def run(servers: Servers, rows: int) -> str:
-    """Measures each kind of look on a database with so many requests, and with ten."""
+    """Measures each kind of look, and each page, on a database with so many requests, and with ten."""
     few = await _measure(servers, _FEW)
     many = await _measure(servers, rows)
-    figures = {name: {"few": few[name]._asdict(), "many": many[name]._asdict()} for name in many}
-    report.save(SUITE, {"rows": rows, "few_rows": _FEW, "looks": _LOOKS, "ms": figures})
-    lines = [[name, *(f"{value:,.1f}" for value in (*few[name], *many[name]))] for name in many]
-    slow = [name for name, times in many.items() if times.p95 > GOAL_MS]
-    verdict = (
-        f"Over the goal of {GOAL_MS:g} ms: {', '.join(slow)}." if slow else f"No p95 is over {GOAL_MS:g} ms."
+    report.save(
+        SUITE,
+        {
+            "rows": rows,
+            "few_rows": _FEW,
+            "looks": _LOOKS,
+            "ms": _figures(few.looks, many.looks),
+            "pages_ms": _figures(few.pages, many.pages),
+        },
     )
-    heads = ["look", f"{_FEW} requests, p50 ms", "p95 ms", f"{rows:,} requests, p50 ms", "p95 ms"]
+    return "\n\n".join(
+        [
+            _table("look", rows, few.looks, many.looks, GOAL_MS),
+            _table("page", rows, few.pages, many.pages, pages.GOAL_MS),
+        ]
+    )
+
+
+def _figures(few: Mapping[str, Times], many: Mapping[str, Times]) -> dict[str, object]:
+    return {name: {"few": few[name]._asdict(), "many": many[name]._asdict()} for name in many}
+
+
+def _table(what: str, rows: int, few: Mapping[str, Times], many: Mapping[str, Times], goal_ms: float) -> str:
+    lines = [[name, *(f"{value:,.1f}" for value in (*few[name], *many[name]))] for name in many]
+    slow = [name for name, times in many.items() if times.p95 > goal_ms]
+    verdict = (
+        f"Over the goal of {goal_ms:g} ms: {', '.join(slow)}." if slow else f"No p95 is over {goal_ms:g} ms."
+    )
+    heads = [what, f"{_FEW} requests, p50 ms", "p95 ms", f"{rows:,} requests, p50 ms", "p95 ms"]
     return f"{report.table(heads, lines)}\n\n{verdict}"
 
 
-async def _measure(servers: Servers, rows: int) -> dict[str, Times]:
-    async with a_database(servers, ROOT) as url:
-        known = await _fill(url, rows)
-        opened = Database(url, 1, None, Readiness([database.PART]))
+async def _measure(servers: Servers, rows: int) -> Measured:
+    async with a_site(servers) as site:
+        known = await _fill(site.database_url, rows)
+        opened = Database(site.database_url, 1, None, Readiness([database.PART]))
         await opened.open()
         try:
             total = sum(each.number for each in await counts.kept(opened))
             if total != rows:
                 raise AssertionError(f"the counts say {total:,} of {rows:,}")
-            return {name: await _timed(opened, name, look) for name, look in _looks(known).items()}
+            looks = {name: await _timed(opened, name, look) for name, look in _looks(known).items()}
         finally:
             await opened.close()
+        return Measured(looks, await pages.timed(site.environ, known.ids))
 
 
 async def _timed(opened: Database, name: str, look: Look) -> Times:

@@ -62,9 +62,8 @@ class Settings(BaseSettings):
         default=0,
         ge=0,
         le=65535,
-        description="Deliveries that a worker holds unsettled. 0: as many as it can begin soon, which is "
-        "60,000 with the built-in creation (512 without fair shares), and with a handler twice its "
-        "concurrent calls, but at least 8.",
+        description="Deliveries that a worker holds unsettled. 0: 60,000 with fair shares, so that nobody "
+        "stands behind a flood; without them 512, and with a handler twice its concurrent calls, at least 8.",
     )
     prefetch_bytes: int = Field(
         default=67_108_864,
@@ -333,9 +332,15 @@ class Settings(BaseSettings):
 
     @property
     def prefetch_in_effect(self) -> int:
-        """The deliveries to hold: as many as can be begun soon. More of them would wait here, while another
-        worker may be free. The built-in creation begins thousands a second, and sees with them who else is
-        behind a flood.
+        """The deliveries to hold. With fair shares they are many: so whoever is behind a flood is seen."""
+        if self.fair_shares and not self.prefetch:
+            return _READ_AHEAD
+        return self.begun_soon
+
+    @property
+    def begun_soon(self) -> int:
+        """As many deliveries as can be begun soon. More of them would wait, while another worker may be free:
+        with a handler they go into the lines, where each worker finds them.
         """
         if self.prefetch:
             return self.prefetch

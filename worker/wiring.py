@@ -142,7 +142,9 @@ def given_by(settings: Settings, *, eager: bool) -> Given:
 def wire(settings: Settings, given: Given, pool: database.Database, leases: Leases) -> Parts:
     """Make all the parts, and tell each the ones that it needs."""
     names, readiness, metrics = given.design.names, given.readiness, given.metrics
-    bounds = intake.Bounds(settings.prefetch_in_effect, settings.prefetch_bytes, settings.max_body_bytes)
+    bounds = intake.Bounds(
+        settings.prefetch_in_effect, settings.prefetch_bytes, settings.max_body_bytes, settings.begun_soon
+    )
     cancels = intake.Intake(
         intake.sources_of_cancels(names),
         intake.Bounds(CANCELS_AT_ONCE, _CANCELS_BYTES, settings.max_body_bytes),
@@ -158,7 +160,7 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
         fair=settings.fair_shares,
         max_waiting=settings.max_waiting,
         quick=not settings.handler,
-        is_full=lambda: taking.is_full,
+        is_backlogged=lambda: taking.is_backlogged,
         breaker_is_open=lambda: given.creation.breaker_open,
     )
     by_org = intake.LineRule(org_in, gate.weight_of, long=settings.batch_size)

@@ -143,7 +143,8 @@ def recovery(holder: Holder, published: Published) -> Recovery:
         OFF,
     )
     gate = Gate(
-        "me", fair=True, max_waiting=1, quick=False, is_full=lambda: False, breaker_is_open=lambda: False
+        "me", fair=True, max_waiting=1, quick=False,
+        is_backlogged=lambda: False, breaker_is_open=lambda: False,
     )  # fmt: skip
     return Recovery(holder.leases, attempting, gate, parts, readiness, Metrics())
 

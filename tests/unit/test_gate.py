@@ -46,7 +46,7 @@ def gate(
         fair=fair,
         max_waiting=most,
         quick=quick,
-        is_full=lambda: backlog,
+        is_backlogged=lambda: backlog,
         breaker_is_open=lambda: broken,
     )
     made.learn(rules, in_line)

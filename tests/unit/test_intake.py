@@ -14,7 +14,7 @@ from pamqp.frame import unmarshal
 from worker.monitoring.readiness import Readiness
 from worker.rabbitmq.buffered import Source
 from worker.rabbitmq.channel_session import ChannelSession, Delivery
-from worker.rabbitmq.intake import Bounds, Intake
+from worker.rabbitmq.intake import Bounds, Intake, LineRule
 
 
 def session_with(delivered: int, hold_back: int = 100) -> ChannelSession:
@@ -35,6 +35,17 @@ def test_a_run_is_settled_with_one_frame() -> None:
     assert frames(session, 1, 2, 3) == [(3, True)]
     assert frames(session, 4, 5) == [(5, True)]
     assert session.unsettled == 0
+
+
+def test_what_was_before_a_flood_waits_for_a_quarter_of_it() -> None:
+    session = session_with(1000, hold_back=2)
+    quiet = list(range(801, 999))
+
+    for tag in quiet:
+        assert frames(session, tag) == [], "the broker would look through 800 for it"
+    assert frames(session, *range(1, 11)) == [(10, True)]
+    assert frames(session, 999, 1000) == [(tag, False) for tag in [*quiet, 999, 1000]]
+    assert session.unsettled == 790
 
 
 def test_the_order_within_a_batch_does_not_matter() -> None:
@@ -195,3 +206,29 @@ def test_what_is_held_back_hands_out_nothing() -> None:
     assert intake.take(5) == []
     intake.go_on()
     assert len(intake.take(5)) == 1
+
+
+def test_a_batch_of_a_flood_takes_nobody_along_who_goes_before_it() -> None:
+    bounds = Bounds(deliveries=100, held_bytes=1000, body_bytes=100)
+    by_first_letter = LineRule(lambda body: body.decode()[0], lambda _line: 1.0, long=4)
+    intake = Intake([Source("queue")], bounds, Readiness([]), None, eager=False, lines=by_first_letter)
+    session = session_with(12)
+
+    def deliver(*bodies: str) -> None:
+        intake.take_over(
+            [
+                Delivery(tag, SimpleNamespace(body=body.encode()), session, 0.0)  # type: ignore[arg-type] # a body is all it has
+                for tag, body in enumerate(bodies, start=1)
+            ]
+        )
+
+    def taken(most: int, passing: bool | None) -> str:
+        return "".join(one.message.body.decode() for one in intake.take(most, passing=passing))
+
+    deliver(*("f" * 8), "a", "b")
+    assert taken(1, None) == "f"
+    assert intake.passes_by
+    assert taken(10, False) == ""
+    assert taken(10, True) == "ab"
+    assert not intake.passes_by
+    assert taken(3, False) == "fff"

@@ -226,21 +226,23 @@ def test_a_key_with_a_passphrase_is_refused_and_asks_for_nothing(
 
 
 @pytest.mark.parametrize(
-    ("variables", "deliveries"),
+    ("variables", "deliveries", "begun_soon"),
     [
-        ({}, 60_000),
-        ({"FAIR_SHARES": "false"}, 512),
-        ({"HANDLER": "m:f"}, 200),
-        ({"HANDLER": "m:f", "HANDLER_CONCURRENCY": "1"}, 8),
-        ({"HANDLER": "m:f", "HANDLER_CONCURRENCY": "1000"}, 2000),
-        ({"HANDLER": "m:f", "HANDLER_CONCURRENCY": "1", "PREFETCH": "512"}, 512),
-        ({"PREFETCH": "3"}, 3),
+        ({}, 60_000, 60_000),
+        ({"FAIR_SHARES": "false"}, 512, 512),
+        ({"HANDLER": "m:f"}, 60_000, 200),
+        ({"HANDLER": "m:f", "HANDLER_CONCURRENCY": "1"}, 60_000, 8),
+        ({"HANDLER": "m:f", "HANDLER_CONCURRENCY": "1", "FAIR_SHARES": "false"}, 8, 8),
+        ({"HANDLER": "m:f", "HANDLER_CONCURRENCY": "1000", "FAIR_SHARES": "false"}, 2000, 2000),
+        ({"HANDLER": "m:f", "HANDLER_CONCURRENCY": "1", "PREFETCH": "512"}, 512, 512),
+        ({"PREFETCH": "3"}, 3, 3),
     ],
 )
 def test_the_prefetch_fits_what_can_be_begun(
-    environment: pytest.MonkeyPatch, variables: dict[str, str], deliveries: int
+    environment: pytest.MonkeyPatch, variables: dict[str, str], deliveries: int, begun_soon: int
 ) -> None:
     for name, value in variables.items():
         environment.setenv(f"WORKER_{name}", value)
 
-    assert read_settings().prefetch_in_effect == deliveries
+    settings = read_settings()
+    assert (settings.prefetch_in_effect, settings.begun_soon) == (deliveries, begun_soon)

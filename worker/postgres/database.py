@@ -141,6 +141,7 @@ class Database:
         self._outage = Outage()
         self._refused_writes = 0  # statements that a read-only Postgres refuses, and that are tried again
         self._under_way: dict[int, float] = {}  # since when, by the process that serves it
+        self._releasing: set[asyncio.Future[None]] = set()
         self._causes: dict[int, str] = {}
         self._answered = 0.0
         self._watching: asyncio.Task[None] | None = None
@@ -298,7 +299,9 @@ class Database:
             raise
         finally:
             del self._under_way[pid]
-            await self._pool.release(connection)
+            # Nobody waits for it: it takes two turns of a loop that may be busy.
+            self._releasing.add(released := asyncio.ensure_future(self._pool.release(connection)))
+            released.add_done_callback(self._releasing.discard)
         self._answered = asyncio.get_running_loop().time()
         return list(rows)
 

@@ -8,6 +8,7 @@ from pamqp import commands as spec
 from pamqp.exceptions import PAMQPException
 
 from worker.messages.envelope import Message
+from worker.messages.large_bodies import Dropped
 from worker.rabbitmq.channel_session import ChannelSession, Delivery
 from worker.rabbitmq.eager_reading import Arrived
 from worker.rabbitmq.topology import CANCEL_KEY
@@ -22,28 +23,35 @@ class Source(NamedTuple):
     taken_by_broker: bool = False
 
 
-class Buffered(NamedTuple):
-    """A delivery that is not taken yet."""
+Buffered = tuple[int, int, float, int, str, str, bytes | spec.Basic.Properties, bytes, Dropped | None]
+"""A delivery that is not taken yet: the numbers of its channel and of its source, when it came, and what
+`Arrived` has. The garbage collector leaves a bare tuple of plain values alone; anything else, of which many
+thousands may wait here, it would look at again and again.
+"""
 
-    arrived: Arrived
-    source: Source
+
+class Loan(NamedTuple):
+    """What settles a delivery that was never taken."""
+
+    tag: int
     session: ChannelSession
-    received: float
-
-    @property
-    def tag(self) -> int:
-        return self.arrived.tag
 
 
-def read(one: Buffered) -> Delivery:
+def packed(arrived: Arrived, channel: int, source: int, received: float) -> Buffered:
+    """Pack a delivery to be kept."""
+    return channel, source, received, *arrived
+
+
+def read(one: Buffered, source: Source, session: ChannelSession) -> Delivery:
     """Read what came with the body. It is done only now: a flood that waits here is not held up by it."""
-    arrived, properties = one.arrived, _properties(one.arrived)
+    arrived = Arrived(*one[3:])
+    properties = _properties(arrived)
     headers = properties.headers or {}
     message = Message(
         body=arrived.body,
         properties=properties,
         taken_by_broker=str(headers.get("x-first-death-reason", "unknown"))
-        if one.source.taken_by_broker
+        if source.taken_by_broker
         else None,
         sent_to_cancel=arrived.routing_key == CANCEL_KEY,
         delivery_count=_delivery_count(headers.get("x-delivery-count")),
@@ -51,7 +59,7 @@ def read(one: Buffered) -> Delivery:
         routing_key=arrived.routing_key,
         dropped=arrived.dropped,
     )
-    return Delivery(one.tag, message, one.session, one.received)
+    return Delivery(arrived.tag, message, session, one[2])
 
 
 def _properties(arrived: Arrived) -> spec.Basic.Properties:

@@ -95,7 +95,7 @@ class ChannelSession:
     def settle(self, tags: Sequence[int], *, everything: bool) -> list[spec.Basic.Ack]:
         """Settle deliveries and return the acknowledgements to send now. A run from the oldest delivery on
         needs one frame; what lies behind a gap waits for the gap to close, unless that would hold back too
-        many.
+        many. The broker looks for each of those through all that is unsettled before it.
         """
         self._settled.update(tags)
         for tag in tags:
@@ -108,7 +108,8 @@ class ChannelSession:
                 self._unsettled.discard(run)
             self._oldest += 1
         frames = [spec.Basic.Ack(delivery_tag=run, multiple=True)] if run else []
-        if self._settled and (everything or len(self._settled) > self._hold_back):
+        unsettled = len(self._unsettled) - len(self._settled)
+        if self._settled and (everything or len(self._settled) > max(self._hold_back, unsettled // 4)):
             frames += [spec.Basic.Ack(delivery_tag=tag) for tag in sorted(self._settled)]
             self._unsettled -= self._settled
             self._settled.clear()

@@ -5,8 +5,10 @@ instead relies on its inside, so it is done only with the version that the contr
 with any other the library's own way is taken, and a warning says so.
 """
 
+import asyncio
 from collections.abc import Callable
 from contextvars import ContextVar
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import aiormq.connection
@@ -24,6 +26,7 @@ _HEAD = 7  # type, channel, size; then the payload and one byte that ends it
 _END = 0xCE
 _CLOSED = "Server connection unexpectedly closed. Read 0 bytes but 1 bytes expected"  # as the library says
 _METHOD, _HEADER, _BODY = 1, 2, 3
+_SLICE_SECONDS = 0.001  # a flood of deliveries is read in pieces
 _BASIC = b"\x00\x3c"
 _DELIVER = _BASIC + b"\x00\x3c"
 
@@ -128,12 +131,15 @@ class _EagerReceiver(aiormq.connection.FrameReceiver):
 
     async def get_frame(self) -> Any:  # noqa: ANN401 — as the library has it
         _reading.set(self)
-        took = False
+        took, since = False, perf_counter()
         while True:
             if (frame := self._whole_frame()) is not None:
                 deliveries = self.diverted.get(frame[1] << 8 | frame[2])
                 if deliveries is not None and deliveries.take(frame):
                     took = True
+                    if perf_counter() - since > _SLICE_SECONDS:
+                        await asyncio.sleep(0)
+                        since = perf_counter()
                     continue
                 try:
                     return pamqp.frame.unmarshal(frame)

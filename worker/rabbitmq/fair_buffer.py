@@ -6,10 +6,8 @@ from heapq import heapify, heappop, heappush, heapreplace
 from itertools import chain, count
 from typing import Generic, TypeVar
 
-from worker.rabbitmq.channel_session import ChannelSession, OnLoan
-
 _MOST_OWING = 100_000
-T = TypeVar("T", bound=OnLoan)
+T = TypeVar("T")
 
 
 class FairBuffer(Generic[T]):
@@ -75,10 +73,10 @@ class FairBuffer(Generic[T]):
         self._keep({})
         return everything
 
-    def drop(self, session: ChannelSession) -> None:
-        """Forget the deliveries of a channel."""
+    def drop(self, lost: Callable[[T], bool]) -> None:
+        """Forget the deliveries that are lost."""
         lines = {
-            name: deque(delivery for delivery in line if delivery.session is not session)
+            name: deque(delivery for delivery in line if not lost(delivery))
             for name, line in self._lines.items()
         }
         self._keep({name: line for name, line in lines.items() if line})

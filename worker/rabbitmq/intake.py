@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import NamedTuple
 
 import structlog
@@ -14,7 +15,7 @@ from worker.messages.large_bodies import Body, Sieve, Whole
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.readiness import Readiness
 from worker.rabbitmq import eager_reading
-from worker.rabbitmq.buffered import Buffered, Source, read
+from worker.rabbitmq.buffered import Buffered, Loan, Source, packed, read
 from worker.rabbitmq.channel_session import ChannelSession, Delivery, OnLoan, by_session
 from worker.rabbitmq.connection import SETUP_SECONDS
 from worker.rabbitmq.eager_reading import Arrived, Receive
@@ -27,7 +28,9 @@ PART = "requests"
 _NEEDED = ("postgres", "responses")  # without these a delivery is left where it is
 _BATCH_BYTES = 1 << 20
 _CANCEL_SECONDS = 5
-_MOST_UNTOLD = 128  # settled deliveries that the broker is told of later, in one frame
+_MOST_UNTOLD = (
+    128  # settled deliveries that the broker is told of later, beside a quarter of what is not settled
+)
 _FULL = 0.9  # of the deliveries, or of their bytes, that it may hold
 _SHED_SECONDS = 0.05  # between two looks for room, while there is something to give back
 _SHED_PATIENCE = 1.0  # for what was given back to come again; another worker may have it
@@ -40,6 +43,8 @@ class Bounds(NamedTuple):
     deliveries: int
     held_bytes: int
     body_bytes: int
+    begun_soon: int | None = None
+    """With more deliveries than that there is a backlog; None: only with as many as may be held."""
 
 
 def sources_of_requests(names: Names) -> tuple[Source, ...]:
@@ -92,11 +97,12 @@ class Intake:
         self._part = part
         self._line_of = lines.line_of
         self._buffer: FairBuffer[Buffered | Delivery] = FairBuffer(lines.weight_of, lines.long)
+        self._channels = count()
         self._passing = asyncio.Event()
         self._arrived = asyncio.Event()
         self._filled = asyncio.Event()
         self._short_of_room = asyncio.Event()
-        self._sessions: list[ChannelSession] = []
+        self._sessions: dict[int, ChannelSession] = {}  # by the numbers of their channels
         self._stopping = False
         self._going, self._held_back = asyncio.Event(), asyncio.Event()  # one of them is set
         self._going.set()
@@ -110,16 +116,17 @@ class Intake:
         """Consume on a channel of this connection until it is lost."""
         line = Line(await open_channel(connection))
         session = ChannelSession(line.channel, min(self._bounds.deliveries // 4, _MOST_UNTOLD))
-        self._sessions.append(session)
+        channel = next(self._channels)
+        self._sessions[channel] = session
         try:
-            receivers = await self._set_up(session)
+            receivers = await self._set_up(channel, session)
             await serve_together(
                 line.last(), self._consume(session, receivers), self._give_back_shed(session)
             )
         finally:
             if self._part:
                 self._readiness.down(self._part, "not consuming")
-            self._drop(session)
+            self._drop(channel)
 
     async def arrivals(self) -> int:
         """Wait for a delivery, and for what is needed to work on it; return how many there are to take.
@@ -153,37 +160,37 @@ class Intake:
         return len(self._buffer)
 
     @property
-    def is_full(self) -> bool:
-        """Return whether it holds about as much as it may: then there is more in the queue."""
-        unsettled = sum(session.unsettled for session in self._sessions)
-        return (
-            unsettled >= _FULL * self._bounds.deliveries or self.held_bytes >= _FULL * self._bounds.held_bytes
-        )
+    def is_backlogged(self) -> bool:
+        """Return whether it holds about as much as can be begun soon, or as it may hold at all."""
+        unsettled = sum(session.unsettled for session in self._sessions.values())
+        most = min(self._bounds.deliveries, self._bounds.begun_soon or self._bounds.deliveries)
+        return unsettled >= _FULL * most or self.held_bytes >= _FULL * self._bounds.held_bytes
 
-    async def until_full(self) -> None:
-        """Return once it holds as many as it may."""
-        while not self.is_full:
+    async def until_backlogged(self) -> None:
+        while not self.is_backlogged:
             self._filled.clear()
             await self._filled.wait()
 
     @property
     def held_bytes(self) -> int:
         """The size of all bodies in hand, taken or not."""
-        return sum(session.held_bytes for session in self._sessions)
+        return sum(session.held_bytes for session in self._sessions.values())
 
-    def take(self, most: int, *, passing: bool = False) -> list[Delivery]:
+    def take(self, most: int, *, passing: bool | None = None) -> list[Delivery]:
         """Take what has arrived, at most `most` deliveries. Large ones make a small batch: they take long to
-        read, and the others with them would wait for it. `passing`: only those before a long line.
+        read, and the others with them would wait for it. `passing`: only those whose turn it is before a long
+        line; if False, none of those.
         """
         batch: list[Delivery] = []
         size = 0
         off = self._stopping or self._held_back.is_set()
         while self._buffer and len(batch) < most and size < _BATCH_BYTES and not off:
-            if passing and not self._buffer.passes_by:
+            if passing is not None and passing is not self._buffer.passes_by:
                 break
             one = self._buffer.next()
-            if one.session.open:
-                delivery = one if isinstance(one, Delivery) else read(one)
+            session = self._session_of(one)
+            if session.open:
+                delivery = one if isinstance(one, Delivery) else read(one, self._sources[one[1]], session)
                 batch.append(delivery)
                 size += len(delivery.message.body)
         if self._buffer.passes_by:
@@ -227,7 +234,7 @@ class Intake:
         self._arrived.set()
         self._passing.set()
         self._readiness.nudge()
-        for session in self._sessions:
+        for session in list(self._sessions.values()):
             if session.open:
                 try:
                     await self._leave_off(session)
@@ -242,13 +249,18 @@ class Intake:
     async def _give_all_back(self) -> None:
         """Give back what is not taken."""
         # By hand: to RabbitMQ from 4.3 on that is no sign of a message that kills, a closed channel is.
-        await self.give_back(self._buffer.take_all())
-        for session in self._sessions:
+        await self.give_back(
+            [
+                one if isinstance(one, Delivery) else Loan(one[3], self._session_of(one))
+                for one in self._buffer.take_all()
+            ]
+        )
+        for session in list(self._sessions.values()):
             await session.give_back(session.take_all_shed())
 
     async def flush(self) -> None:
         """Send the acknowledgements that were held back; return once the broker has them all."""
-        for session in self._sessions:
+        for session in list(self._sessions.values()):
             await session.acknowledge([], everything=True)
             if session.open:
                 try:
@@ -258,11 +270,14 @@ class Intake:
                 except Exception:  # noqa: BLE001 — as above
                     _log.info("intake.flush_unanswered")
 
-    async def _set_up(self, session: ChannelSession) -> dict[str, Consume]:
+    async def _set_up(self, channel: int, session: ChannelSession) -> dict[str, Consume]:
         """Prepare the channel; return for each queue what receives its deliveries."""
         async with asyncio.timeout(SETUP_SECONDS):
             await session.channel.basic_qos(prefetch_count=self._bounds.deliveries)
-        receivers = {source.queue: self._receiver(session, source) for source in self._sources}
+        receivers = {
+            source.queue: self._receiver(channel, session, number)
+            for number, source in enumerate(self._sources)
+        }
         if self._eager:
             eager_reading.divert_deliveries(session.channel, receivers, self._body_for)
         return {queue: self._one_by_one(receive) for queue, receive in receivers.items()}
@@ -294,21 +309,21 @@ class Intake:
         large = size > self._bounds.body_bytes
         return Sieve() if large and properties().message_type != RESPONSE_TYPE else Whole()
 
-    def _receiver(self, session: ChannelSession, source: Source) -> Receive:
-        clock = asyncio.get_running_loop().time
+    def _receiver(self, channel: int, session: ChannelSession, source: int) -> Receive:
+        clock, queue = asyncio.get_running_loop().time, self._sources[source].queue
 
         def receive(arrived: Arrived) -> None:
             size = len(arrived.body)
             held = self.held_bytes
             if held and held + size > self._bounds.held_bytes:
-                self._shed(session, arrived.tag, size, source.queue)
+                self._shed(session, arrived.tag, size, queue)
                 return
             session.delivered(arrived.tag, size)
-            self._buffer.add(self._line_of(arrived.body), Buffered(arrived, source, session, clock()))
+            self._buffer.add(self._line_of(arrived.body), packed(arrived, channel, source, clock()))
             self._arrived.set()
             if self._buffer.passes_by:
                 self._passing.set()
-            if not self._filled.is_set() and self.is_full:
+            if not self._filled.is_set() and self.is_backlogged:
                 self._filled.set()
 
         return receive
@@ -361,11 +376,15 @@ class Intake:
             while session.received < expected and clock() < begun + _SHED_PATIENCE:  # noqa: ASYNC110 — paced
                 await asyncio.sleep(_SHED_SECONDS)
 
-    def _drop(self, session: ChannelSession) -> None:
+    def _session_of(self, one: Buffered | Delivery) -> ChannelSession:
+        return one.session if isinstance(one, Delivery) else self._sessions[one[0]]
+
+    def _drop(self, channel: int) -> None:
         """Forget the deliveries of a lost channel: they come again, and would be worked on twice."""
-        self._sessions.remove(session)
-        self._buffer.drop(session)
+        lost = self._sessions[channel]
+        self._buffer.drop(lambda one: self._session_of(one) is lost)
+        del self._sessions[channel]
 
     def _taken(self) -> int:
-        unsettled = sum(session.unsettled - len(session.shed) for session in self._sessions)
+        unsettled = sum(session.unsettled - len(session.shed) for session in self._sessions.values())
         return max(0, unsettled - len(self._buffer))

@@ -23,6 +23,7 @@ from pamqp.body import ContentBody
 from pamqp.frame import marshal
 from pamqp.header import ContentHeader
 
+from worker.process.pace import rest
 from worker.rabbitmq.line import Line, open_channel
 from worker.values import Receipt
 
@@ -121,7 +122,7 @@ async def write_batch(
     The client's public call makes a future, a lock and a write for each publish. This does what it does,
     once for the batch, with its own tables; a contract test holds it against the pinned version.
     """
-    payload = _marshal(channel, messages)
+    payload = await _marshal(channel, messages)
     async with channel.lock:
         first = channel.delivery_tag + 1
         future = channel.create_future()  # the channel's own: rejected when the channel is lost
@@ -149,11 +150,12 @@ async def write_batch(
     return batch.receipts
 
 
-def _marshal(channel: Any, messages: Sequence[Outgoing]) -> bytes:  # noqa: ANN401 — as above
+async def _marshal(channel: Any, messages: Sequence[Outgoing]) -> bytes:  # noqa: ANN401 — as above
     number, most = channel.number, channel.max_content_size
     methods: dict[tuple[str, str], bytes] = {}  # most of a batch go to the same exchange and key
     chunks: list[bytes] = []
     for message in messages:
+        await rest()
         address = message.exchange, message.routing_key
         if address not in methods:
             method = spec.Basic.Publish(exchange=address[0], routing_key=address[1], mandatory=True)

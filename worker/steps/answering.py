@@ -15,6 +15,7 @@ from worker.monitoring.tally import Tally
 from worker.monitoring.tracing import Tracing
 from worker.postgres.waiting_answers import Undelivered, WaitingAnswers
 from worker.process.identity import Identity
+from worker.process.pace import rest
 from worker.rabbitmq.dispatcher import Dispatcher
 from worker.rabbitmq.publisher import Publisher
 from worker.rabbitmq.topology import Names
@@ -73,9 +74,8 @@ class Answering:
         """
         if not answers:
             return []
-        now = datetime.now(UTC)
         publishing = self._tracing.publish(answers)
-        outgoing = [self._outgoing(answer, now) for answer in publishing.answers]
+        outgoing = await self._all_outgoing(publishing.answers)
         receipts = await self._dispatcher.publish(outgoing, ask=ask)
         await self._apart_now(answers, outgoing, receipts, all_now=copies or again)
         publishing.end(receipts)
@@ -84,9 +84,8 @@ class Answering:
 
     async def answer_apart(self, answers: Sequence[Answer]) -> None:
         """Publish them one after the other, each where it can take no other along."""
-        now = datetime.now(UTC)
         publishing = self._tracing.publish(answers)
-        outgoing = [self._outgoing(answer, now) for answer in publishing.answers]
+        outgoing = await self._all_outgoing(publishing.answers)
         receipts = await self._dispatcher.publish_apart(outgoing)
         publishing.end(receipts)
         await self._note(answers, receipts, copies=False, again=False)
@@ -122,6 +121,7 @@ class Answering:
         if heard := [answer for answer, receipt in own if receipt is Receipt.CONFIRMED]:
             now = time.time()
             for answer in heard:
+                await rest()
                 self._metrics.answered(answer, now)
             self._note_published([answer.request_id for answer in heard])
         later = [
@@ -199,6 +199,14 @@ class Answering:
     @property
     def _where(self) -> str:
         return f"{self._me.host}:{self._me.pid}"
+
+    async def _all_outgoing(self, answers: Sequence[Answer]) -> list[Outgoing]:
+        now = datetime.now(UTC)
+        outgoing = []
+        for answer in answers:
+            await rest()
+            outgoing.append(self._outgoing(answer, now))
+        return outgoing
 
     def _outgoing(self, answer: Answer, now: datetime) -> Outgoing:
         exchange, key = (

@@ -17,6 +17,7 @@ from schemas import CreateSessionRequest, FailureCode
 from worker.handlers import Context, Handler, PlainHandler, Rejected, RetryLater, Returned
 from worker.monitoring.handler_calls import HandlerCalls
 from worker.process import own_task
+from worker.process.pace import rest
 from worker.process.threads import Job, Threads
 from worker.steps import failure
 from worker.steps.breaker import NEVER, Breaker
@@ -58,7 +59,11 @@ class BuiltInCreation:
 
     async def create(self, works: Sequence[Work], _slots: Slots) -> AsyncGenerator[list[Verdict], None]:
         now = datetime.now(UTC)
-        yield [refused(work, now) or completed(work, now, {}) for work in works]
+        verdicts: list[Verdict] = []
+        for work in works:
+            await rest()
+            verdicts.append(refused(work, now) or completed(work, now, {}))
+        yield verdicts
 
 
 class HandlerCreation:

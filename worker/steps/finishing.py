@@ -1,6 +1,6 @@
 """Step 5 of a batch: verdicts become rows, and stored rows become answers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from worker.monitoring.metrics import Metrics
 from worker.postgres.put_off import PutOffLine
 from worker.postgres.rows import WORKER_LOST, Known, stored_answer
 from worker.postgres.store import Store
+from worker.process.pace import rest
 from worker.steps.halving import in_halves
 from worker.steps.verdicts import failed
 from worker.values import Answer, Completed, Failed, PutOff, Refusal, Route, Verdict, Work
@@ -54,7 +55,7 @@ class Finishing:
         stored = await self._write(final)
         if lost := [verdict for verdict in lost if verdict.work.request_id in stored]:
             await self._line.note_attempts(lost)
-        answers += [self._answer(item) for item in stored.values()]
+        answers += await self._answers(stored.values())
         if len(stored) < len(final):
             missing = [verdict for verdict in final if verdict.work.request_id not in stored]
             answers += await self._fenced_off(missing, lease)
@@ -62,7 +63,7 @@ class Finishing:
 
     async def finish_current(self, verdicts: Sequence[Failed]) -> list[Answer]:
         """Do the same for requests that others may work on: one that has moved on since is left alone."""
-        return [self._answer(stored) for stored in (await self._write(verdicts)).values()]
+        return await self._answers((await self._write(verdicts)).values())
 
     async def _write(self, verdicts: Sequence[Completed | Failed]) -> dict[UUID, _Stored]:
         """Store them; returns those that were stored. One that Postgres refuses fails instead."""
@@ -116,6 +117,13 @@ class Finishing:
             for row in rows
             if _still_held(row, rest[row.request_id], lease)
         ]
+
+    async def _answers(self, stored: Iterable[_Stored]) -> list[Answer]:
+        answers = []
+        for one in stored:
+            await rest()
+            answers.append(self._answer(one))
+        return answers
 
     def _answer(self, stored: _Stored) -> Answer:
         verdict, work = stored.verdict, stored.verdict.work

@@ -31,7 +31,7 @@ class Gate:
         fair: bool,
         max_waiting: int,
         quick: bool,
-        is_full: Callable[[], bool],
+        is_backlogged: Callable[[], bool],
         breaker_is_open: Callable[[], bool],
     ) -> None:
         self._me = me
@@ -39,8 +39,8 @@ class Gate:
         self._max_waiting = max_waiting
         self.quick = quick
         """A request is begun as quickly as it is put in line."""
-        self._is_full = is_full
-        self._full_since: float | None = None
+        self._has_backlog = is_backlogged
+        self._backlogged_since: float | None = None
         self._breaker_is_open = breaker_is_open
         self._rules = NOTHING
         self._in_line: set[str] = set()  # organisations that have something waiting which may begin
@@ -73,16 +73,16 @@ class Gate:
 
     @property
     def _is_backlogged(self) -> bool:
-        """Return whether there is more in the queue than this worker may hold. Where requests are begun as
-        quickly as they are put in line, that is worth its cost only if it lasts.
+        """Return whether there is more than this worker can begin soon. Where requests are begun as quickly
+        as they are put in line, that is worth its cost only if it lasts.
         """
-        if not self._is_full():
-            self._full_since = None
+        if not self._has_backlog():
+            self._backlogged_since = None
             return False
         now = time.monotonic()
-        if self._full_since is None:
-            self._full_since = now
-        return not self.quick or now - self._full_since >= _PATIENCE_SECONDS
+        if self._backlogged_since is None:
+            self._backlogged_since = now
+        return not self.quick or now - self._backlogged_since >= _PATIENCE_SECONDS
 
     def _joins_its_line(self, org: str) -> bool:
         """Return whether a request of this organisation waits behind those that are in line already. Where

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import structlog
 
 from worker.postgres.leases import Leases
+from worker.process.pace import paced
 from worker.rabbitmq.channel_session import Delivery
 from worker.rabbitmq.intake import Intake
 from worker.steps.creating import Creation
@@ -17,6 +18,8 @@ from worker.steps.slots import Slots, unlimited
 
 CANCELS_AT_ONCE = 64
 _BESIDE = 2  # small batches beside the lanes
+_PIECE = 32  # deliveries that are taken at once
+_LARGE = 16  # a batch with more in it is paced: it holds the loop in slices
 _PAUSE_SECONDS = 1.0
 _log = structlog.get_logger(__name__)
 
@@ -62,38 +65,58 @@ class Lanes:
                 arrived = await self._requests.arrivals()
                 if not arrived:
                     return
+                if self._small_ones_first and self._requests.passes_by:
+                    self._begin_passers_by(batches, self._free)
+                    continue
                 most = min(arrived, self._batch_size)
                 slots = self._creation.reserve_now(most)
                 if not slots.count and not self._gate.takes_without_slots:
                     slots = await self._wait_for_slots(most)
                 # Those without a slot go into the lines: whose turn it is, is found out there.
                 most = self._batch_size if self._gate.takes_without_slots else slots.count
-                batch = self._beside.keep(self._requests.take(most))
+                batch = self._beside.keep(await self._take(most))
                 batches.create_task(self._run(batch, slots, self._pipeline.run, self._free))
 
     async def _feed_passers_by(self) -> None:
         """Begin those whose turn it is before a flood at once, in small batches beside the lanes: in a lane
         they would take as long as the flood's batches do.
         """
-        if not self._gate.quick:  # a handler's calls are what they would wait for
+        if not self._small_ones_first:
             return
         async with asyncio.TaskGroup() as batches:
             while await self._requests.passers_by():
                 await self._free_beside.acquire()
                 if self._requests.passes_by:
-                    batch = self._beside.keep(self._requests.take(self._batch_size, passing=True))
-                    slots = unlimited(len(batch))
-                    batches.create_task(self._run(batch, slots, self._pipeline.run_small, self._free_beside))
+                    self._begin_passers_by(batches, self._free_beside)
                 else:
                     self._free_beside.release()
+
+    @property
+    def _small_ones_first(self) -> bool:
+        return self._gate.quick  # else a handler's calls are what they would wait for
+
+    def _begin_passers_by(self, batches: asyncio.TaskGroup, lane: asyncio.Semaphore) -> None:
+        batch = self._beside.keep(self._requests.take(self._batch_size, passing=True))
+        batches.create_task(self._run(batch, unlimited(len(batch)), self._pipeline.run_small, lane))
+
+    async def _take(self, most: int) -> list[Delivery]:
+        """Take what has arrived, in pieces: whoever is in a hurry goes between them."""
+        batch: list[Delivery] = []
+        passing = False if self._small_ones_first else None
+        while some := self._requests.take(piece := min(_PIECE, most - len(batch)), passing=passing):
+            batch += some
+            if len(some) < piece or len(batch) == most:
+                break
+            await asyncio.sleep(0)
+        return batch
 
     async def _wait_for_slots(self, most: int) -> Slots:
         """Wait for slots, but only until there is something behind these deliveries to be looked at."""
         reserving = asyncio.ensure_future(self._creation.reserve(most))
         while not reserving.done() and not self._gate.takes_without_slots:
             signs = [asyncio.ensure_future(self._gate.change())]
-            if not self._requests.is_full:
-                signs.append(asyncio.ensure_future(self._requests.until_full()))
+            if not self._requests.is_backlogged:
+                signs.append(asyncio.ensure_future(self._requests.until_backlogged()))
             try:
                 await asyncio.wait([reserving, *signs], return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -143,7 +166,7 @@ class Lanes:
     ) -> None:
         self._in_hand += 1
         try:
-            with slots:
+            with slots, paced() if len(batch) > _LARGE else nullcontext():
                 if batch:  # else its channel was lost in between, or all of it is read apart
                     await run(batch, slots)
         except Exception:  # noqa: BLE001 — logged with its traceback; nothing of it is lost

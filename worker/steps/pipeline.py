@@ -11,6 +11,7 @@ from worker.monitoring.metrics import Metrics
 from worker.monitoring.tracing import Timed, Tracing
 from worker.postgres.leases import Leases
 from worker.process.failpoint import FailPoint, Gap
+from worker.process.pace import rest
 from worker.rabbitmq.channel_session import Delivery
 from worker.rabbitmq.intake import Intake
 from worker.steps.accepting import Accepting
@@ -71,6 +72,7 @@ class Pipeline:
     async def run_read(self, reads: Sequence[tuple[Delivery, Read]], slots: Slots) -> None:
         """Do the same from the second step on, for deliveries that were read elsewhere."""
         batch = sort(self._tracing.receive(reads))
+        await rest()
         self._metrics.batch.observe(len(reads) - len(batch.repeated))
         unburied = await self._without_slots(batch)
         if batch.arrivals:
@@ -152,6 +154,7 @@ class Pipeline:
                     if verdicts is None:
                         return
                     await self._fail_point.reach(Gap.AFTER_CREATE)
+                    await rest()
                     with self._metrics.timed("finish") as finishing:
                         answers = await self._steps.finishing.finish(verdicts, lease)
                     await self._fail_point.reach(Gap.AFTER_FINISH)

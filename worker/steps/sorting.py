@@ -12,12 +12,10 @@ from worker.messages.decoding import Limits, decode
 from worker.messages.sealing import SealKeys
 from worker.monitoring.metrics import Metrics
 from worker.process.failpoint import FailPoint
+from worker.process.pace import rest
 from worker.rabbitmq.channel_session import Delivery
 from worker.steps.verdicts import unrecorded_answer
 from worker.values import Answer, Arrival, Beginning, Cancellation, Read, Unreadable, Unrecorded
-
-_DECODE_SECONDS = 0.004  # of one batch, before the other tasks have their turn
-_TURNS = 10
 
 
 class Sorted(NamedTuple):
@@ -51,12 +49,9 @@ class Decoding:
     async def decode_now(self, batch: Sequence[Delivery]) -> list[tuple[Delivery, Read]]:
         """Decode without waiting for the batches before: those that are few, and in a hurry."""
         reads: list[tuple[Delivery, Read]] = []
-        now, rested = datetime.now(UTC), time.perf_counter()
+        now = datetime.now(UTC)
         for delivery in batch:
-            if time.perf_counter() - rested > _DECODE_SECONDS:
-                for _ in range(_TURNS):
-                    await asyncio.sleep(0)  # heartbeats of connections and leases must go out meanwhile
-                rested = time.perf_counter()
+            await rest()
             self._fail_point.read(delivery.message.body)
             reads.append((delivery, decode(delivery.message, self._limits, self._keys, now)))
         return reads
