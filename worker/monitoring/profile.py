@@ -9,6 +9,7 @@ from typing import NamedTuple
 from worker.settings import Settings
 
 BUILT_IN = "built-in"
+_INSTALLED = {"site-packages", "dist-packages"}  # folders of what was installed
 _AGREED = (
     "prefix", "max_attempts", "retry_seconds", "max_put_offs", "retry_base_seconds", "retry_cap_seconds",
     "lease_seconds", "handler_timeout_seconds", "breaker_share", "max_body_bytes", "queue_limits",
@@ -57,20 +58,19 @@ def build_of(handler: str, given: str) -> str | None:
     if not handler or given:
         return given if handler else None
     module = handler.partition(":")[0]
-    return "+".join(part for part in (_version_of(module), _digest_of(module)) if part) or None
-
-
-def _version_of(module: str) -> str | None:
-    package = module.partition(".")[0]
-    for distribution in metadata.packages_distributions().get(package, ()):
-        return metadata.version(distribution)
-    return None
-
-
-def _digest_of(module: str) -> str | None:
     try:
         spec = importlib.util.find_spec(module)
         assert spec is not None and spec.origin is not None  # noqa: S101, PT018 — it was loaded
-        return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()[:8]
+        file = Path(spec.origin)
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]
     except Exception:  # noqa: BLE001 — a module that is in no file of its own
         return None
+    version = _version_of(module.partition(".")[0]) if _INSTALLED & set(file.parts) else None
+    return f"{version}+{digest}" if version else digest
+
+
+def _version_of(package: str) -> str | None:
+    """Return the version that a package was installed with. To look for it takes a while."""
+    for distribution in metadata.packages_distributions().get(package, ()):
+        return metadata.version(distribution)
+    return None
