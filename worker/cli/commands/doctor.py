@@ -37,10 +37,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--only", type=_names, default=[], metavar="NAME,…",
         help=f"parts ({', '.join(part.value for part in Part)}) or ids of checks",
     )  # fmt: skip
-    parser.add_argument(
-        "--management", metavar="URL",
-        help="of RabbitMQ's management API, http://user:password@host:15672 (default: MANAGEMENT_URL)",
-    )  # fmt: skip
     json_option(parser)
     wait_option(parser, 10)
 
@@ -64,7 +60,7 @@ async def _examine(options: argparse.Namespace) -> Report:
     needs = needs_of(checks)
     settings = settings_for(broker=Need.BROKER in needs, database=Need.POSTGRES in needs)
     log.configure(settings.model_copy(update={"log_level": "error"}))
-    management_url = options.management or settings.management_url.get_secret_value() or None
+    management_url = settings.management_url.get_secret_value() or None
     async with visit(settings, needs, options.wait, management_url) as site:
         return await run(site, checks)
 
