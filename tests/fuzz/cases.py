@@ -139,7 +139,7 @@ def _lists(*items: Any) -> Callable[[int, random.Random], Any]:
 
 
 def _members(size: int, chance: random.Random) -> Any:
-    value = chance.choice((0, 1.5, "x", None, True, {}, [], {"token": "s"}))
+    value: Any = chance.choice((0, 1.5, "x", None, True, {}, [], {"token": "s"}))
     name = chance.choice(("{}", "{:05}", "token{}", "X-{}-headers", "{}" + "\u00e9" * 9))
     each = len(json.dumps({name.format(10_000): value}, ensure_ascii=False))
     return {name.format(number): value for number in range(size // each + 1)}
