@@ -20,7 +20,7 @@ from fuzz.judging import Judged, judge
 
 _TOLD_EVERY = 20_000
 _SLOWEST = 12
-_MEASURED = 10  # one in so many is measured for its memory
+_MEASURED = 40  # one in so many is measured for its memory
 
 
 def judged(number: int, seed: int = SEED, *, memory: bool | None = None) -> Judged:

@@ -84,7 +84,9 @@ def _document(chance: random.Random) -> Json:
     if kind < 0.25:
         return Maker(_SCHEMA, chance).request()
     if kind < 0.35:
-        return made | {"operation": "cancel_session", "reason": chance.choice(("", "gone", "x" * 501, None))}
+        del made["org_id"]
+        reason = chance.choice(("", "gone", "x" * 501, None))
+        return made | {"operation": "cancel_session", "reason": reason}
     if kind < 0.38:
         return {"request_id": made["request_id"], "status": "completed", "payload": {"session_id": "ts_1"}}
     made["payload"] = deepcopy(chance.choice(_payloads(chance)))

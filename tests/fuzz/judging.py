@@ -149,7 +149,7 @@ def _is_the_same_in_other_words(
         return
     if not isinstance(document, dict) or case.body.count(b"{") + case.body.count(b"[") > MAX_CONTAINERS:
         return
-    body = _respelled(document, chance, whole=len(case.body) < 4_000)
+    body = _respelled(document, chance, whole=len(case.body) < 1_500)
     if len(body) > LIMIT:
         return
     again = decode(case.message(body), Limits(LIMIT), keys, NOW)

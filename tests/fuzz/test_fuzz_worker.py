@@ -59,7 +59,10 @@ async def test_a_worker_answers_or_buries_each_of_them_and_goes_on(
 
     await eventually(all_are_buried)
     assert not worker.task.done(), "the worker goes on"
-    assert (await desk.ask(good_request())).status == "completed"
+    await desk.send(good_request(), correlation_id="after")
+    while (last := await desk.next()).correlation_id != "after":
+        pass  # the answer to one that is buried, too
+    assert response_in(last).status == "completed"
     await desk.until_there_are(0, exchange)
     for number in told:
         outcome = expected[number][1]
@@ -77,7 +80,11 @@ def _expected(desk: Desk) -> dict[str, tuple[Case, Outcome]]:
     for number in range(FIRST, FIRST + CASES):
         made = case(number)
         name = f"case-{number}"
-        properties = {field: value for field, value in made.properties.items() if field not in _REFUSED} | {
+        properties = {
+            field: value
+            for field, value in made.properties.items()
+            if field not in _REFUSED and not isinstance(value, bytearray)
+        } | {
             "reply_to": desk.reply_to,
             "correlation_id": name,
             "delivery_mode": 2,
