@@ -293,7 +293,7 @@ def test_codes_and_states() -> None:
     ]
     assert {str(code) for code in FailureCode} == {
         *("invalid_request", "request_id_conflict", "deadline_exceeded", "attempts_exhausted"),
-        *("rejected", "secrets_refused", "too_large", "cancelled"),
+        *("rejected", "secrets_refused", "too_large", "cancelled", "not_allowed"),
     }
 
 
