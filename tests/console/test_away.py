@@ -34,7 +34,7 @@ QUERIES = {
     "cancel": "org=o", "do_retry": "org=o", "limit": "scope=all",
     "clear_limit": "scope=all", "do_limit": "scope=all", "mute": f"like={ID}", "unmute": f"id={ID}",
     "replay": "all=1", "redirect": "all=1", "drop": "all=1",
-    "restore": "all=1", "reseal": "old=k1&new=k2", "retention_run": "older=7d",
+    "restore": "all=1", "rotate": "old=k1&new=k2", "retention_run": "older=7d",
 }  # fmt: skip
 BODIES: dict[str, dict[str, Any]] = {
     "api_create_selection": {"action": "retry", "filter": {"org": "o"}},
@@ -45,7 +45,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "api_restore_dead_letters": {"which": {"all": True}},
     "api_set_limit": {"org": "o", "rate": 1},
     "api_clear_limit": {"org": "o"},
-    "api_reseal": {"from": "k1", "to": "k2"},
+    "api_rotate_key": {"from": "k1", "to": "k2"},
     "api_run_retention": {"older": "7d"},
 }
 # What needs no Postgres, or tells itself what is away.

@@ -398,7 +398,7 @@ async def test_what_a_leaked_key_has_sealed_is_sealed_anew(town: Town) -> None:
     assert await town.count(f"{sealed} where text ~ 'k1:'") == 0
     assert await town.count(f"{sealed} where text ~ 'k2:'") >= 4
     counted, begun, *sealed_anew = await town.audit()
-    assert (counted[0], begun[0]) == ("keys.count (begun)", "keys.reseal (begun)")
+    assert (counted[0], begun[0]) == ("keys.count (begun)", "keys.rotate (begun)")
     assert sum(touched for _, _, touched in sealed_anew) == 5
     await town.record.execute("delete from dead_letters where id = $1", letter)
 

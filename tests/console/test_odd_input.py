@@ -35,7 +35,7 @@ ACTIONS = (
     "/actions/pause?org={it}", "/actions/resume?org={it}", "/waiting/actions/limit?scope=org&org={it}",
     "/waiting/actions/clear_limit?scope=org&org={it}", "/requests/actions/cancel?org={it}&reason={it}",
     "/dead/actions/drop?app={it}", "/dead/actions/redirect?app={it}", "/dead/actions/replay?edits={it}",
-    "/keys/actions/reseal?from={it}", "/storage/actions/retention_run?older={it}", "/failures?org={it}",
+    "/keys/actions/rotate?from={it}", "/storage/actions/retention_run?older={it}", "/failures?org={it}",
     "/requests?find_org={it}&org={it}", "/audit?by={it}&action={it}&org={it}", "/search?id={it}",
     "/dead?app={it}&reason={it}&state=dropped", "/requests/{it}", "/selections/{it}", "/{it}", "/?hours={it}",
     "/orgs?since={it}", "/login?next={it}",

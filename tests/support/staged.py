@@ -258,7 +258,7 @@ async def _done(db: asyncpg.Connection, say: Say) -> str:
     works: Rows = (
         ("5e0fd1a7", "dead.replay", edits, "billing 2.1", 2, "running", None, {"done": 74, "of": 120}),
         ("a81b2c3d", "retention.run", months, "disk full", 1440, "done", None, {"done": 18200, "of": 18200}),
-        ("0d4e7712", "keys.reseal", new_key, "k0 was in a log", 2880, "failed", not_mine, {"done": 0}),
+        ("0d4e7712", "keys.rotate", new_key, "k0 was in a log", 2880, "failed", not_mine, {"done": 0}),
         ("b5510f9e", "keys.count", {}, "before k1 goes", 30, "done", None, {"looked": 400, "rows": rows}),
     )  # fmt: skip
     for key, kind, options, why, ago, state, trouble, progress in works:
