@@ -84,6 +84,7 @@ class PostgresServer(Server):
         self._data = kept.folder / "postgres" if kept else self._home / "data"
         self._log = self._home / "log"
         self._password = kept.secret("postgres.password") if kept else secrets.token_hex(16)
+        self._kept = kept is not None
         self._no_sync = () if kept else ("--no-sync",)
         self._user = User.for_servers()
         self._binaries: Path | None = None
@@ -114,7 +115,7 @@ class PostgresServer(Server):
         binaries = find_binaries()
         self._home.mkdir(mode=0o711)
         if self._user is not None:
-            if not open_to_all(self._data.parent):
+            if self._kept and not open_to_all(self._data.parent):
                 raise StackError(
                     f"Postgres does not run as root, and no other user can enter {self._data.parent}: choose "
                     "another folder for --data, in /var/lib for instance"
