@@ -99,6 +99,9 @@ async def test_during_a_handler_s_call(
             "attempt": 1,
             "org_id": "org-1",
             "code": "cancelled",
+            "took_ms": None,  # nobody began it for its cancellation
+            "waited_ms": None,
+            "path": "direct",
         }
     ]
     assert await metric_of(worker, "worker_requests_total", status="failed", code="cancelled") == 1
