@@ -8,7 +8,7 @@ import io
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,10 +16,10 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 import pytest_asyncio
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Browser, Locator, Page, expect
 from pydantic import SecretStr
 from support.browser import chromium, opened
-from support.console import open_console
+from support.console import open_console, open_console_as
 from support.handlers import steer
 from support.harness import Desk, NewWorker, eventually, good_request, open_desk, response_in, run_in_process
 from support.sealed import put_dead_letter, put_request, put_session, ring, ring_text
@@ -141,8 +141,14 @@ class Town:
 
 
 @pytest_asyncio.fixture(scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module")
 async def everybody(
-    here: Settings, record: asyncpg.Connection, tmp_path_factory: pytest.TempPathFactory
+    here: Settings, record: asyncpg.Connection, browser: Browser, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Town]:
     settings = here.model_copy(update=QUICK)
     async with AsyncExitStack() as exits:
@@ -154,7 +160,6 @@ async def everybody(
             open_console(settings, tmp_path_factory.mktemp("console"), seal_keys=QUICK["seal_keys"])
         )
         port = await exits.enter_async_context(serve(console.app, "127.0.0.1", 0))
-        browser = await exits.enter_async_context(chromium())
         desk = await exits.enter_async_context(open_desk(here.amqp_url.get_secret_value(), here.prefix))
         page = await exits.enter_async_context(
             opened(browser, f"http://127.0.0.1:{port}", console.tokens["anna"])
@@ -371,9 +376,20 @@ async def test_a_bad_build_is_drained_and_the_other_does_its_requests_again(town
     ]  # fmt: skip
 
 
-async def test_what_a_leaked_key_has_sealed_is_sealed_anew(town: Town) -> None:
+@pytest_asyncio.fixture
+async def owner(town: Town, here: Settings, browser: Browser, tmp_path: Path) -> AsyncIterator[Town]:
+    """The same with a console that has the role of the owner of the tables."""
+    async with (
+        open_console_as(here.model_copy(update=QUICK), tmp_path) as console,
+        serve(console.app, "127.0.0.1", 0) as port,
+        opened(browser, f"http://127.0.0.1:{port}", console.tokens["anna"]) as page,
+    ):
+        yield replace(town, page=page)
+
+
+async def test_what_a_leaked_key_has_sealed_is_sealed_anew_by_the_owner(owner: Town) -> None:
     """Drill 10."""
-    page, old = town.page, ring("k1")
+    town, page, old = owner, owner.page, ring("k1")
     for _ in range(2):
         await put_session(town.record, await put_request(town.record, old), old)
     letter = await put_dead_letter(town.record, b"<order>7</order>", old)
