@@ -37,6 +37,7 @@ from worker.steps.gate import Gate
 QUICK: dict[str, Any] = {
     "management_url": SecretStr(""), "seal_keys": SecretStr(ring_text("k2", "k1")), "max_attempts": 1,
     "retry_seconds": 0, "breaker_share": 1.0, "prefetch": 8, "handler_concurrency": 4,
+    "handler_timeout_seconds": 120,
 }  # fmt: skip
 SOONER = (
     (overview, "_REFRESH_SECONDS", 0.5), (overview, "_SHARED_SECONDS", 0), (selections, "_LOOK_SECONDS", 0.2),
