@@ -225,6 +225,11 @@ async def _measures(db: asyncpg.Connection, say: Say, now: datetime) -> None:
         )  # fmt: skip
 
 
+def _of(org: str) -> Some:
+    """Write which organisation a pause or a limit is of, as the audit has it."""
+    return {"scope": "org", "name": org, "org": org}
+
+
 async def _done(db: asyncpg.Connection, say: Say) -> str:
     """Note what operators have done; returns the id of a work."""
     anna, omar = say("anna via console"), say("omar@ops")
@@ -244,8 +249,8 @@ async def _done(db: asyncpg.Connection, say: Say) -> str:
     changes: Rows = (
         (55, anna, "requests.cancel", "a flood", {"selection": "c3d1e508", "chosen_by": flood}, 5210),
         (31, omar, "requests.resend", "they moved", {"selection": "19c0aa41", "chosen_by": lost}, 44),
-        (26, anna, "limits.set", "a flood", {"scope": "org", "org": say("acme"), "rate": 20}, 1),
-        (12, omar, "pause", "they move their rooms", {"scope": "org", "org": say("globex")}, 1),
+        (26, anna, "limits.set", "a flood", {**_of(say("acme")), "rate": 20}, 1),
+        (12, omar, "pause", "they move their rooms", _of(say("globex")), 1),
         (4, anna, "requests.retry", "rooms are back", {"selection": "7f3a09c2", "chosen_by": failed}, 789),
         (3, anna, "selections.stop", "too fast for them", {"selection": "7f3a09c2"}, 184),
         (2, anna, "dead.replay (begun)", "billing 2.1", {"work": "5e0fd1a7", "rate": 50}, 120),
