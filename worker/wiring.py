@@ -291,7 +291,8 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
             gate,
             given.creation,
             leases,
-            _lanes(settings),
+            # One more than calls hold: what cannot begin is put in line, also while all of them hang.
+            _lanes(settings) + bool(settings.handler),
             settings.batch_size,
         ),
         answers=answers,

@@ -126,6 +126,29 @@ async def test_who_comes_behind_a_flood_passes_it_by(
     assert last < 50, "they came last, and one batch of the flood had begun before them"
 
 
+async def test_what_lies_behind_calls_that_hang_is_in_line_for_other_workers(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    hanging, go_on = asyncio.Event(), asyncio.Event()
+
+    async def act(_request: CreateSessionRequest, _context: Context) -> None:
+        hanging.set()
+        await go_on.wait()
+
+    await new_worker(handler=steer(act), handler_concurrency=1, batch_size=10)
+    for _ in range(40):
+        await desk.send(good_request())
+    await hanging.wait()
+
+    async def look() -> bool:
+        return await db.fetchval("select count(*) from requests where waits_in is not null") >= 30
+
+    await eventually(look)
+    go_on.set()
+    for _ in range(40):
+        assert response_in(await desk.next()).status == "completed"
+
+
 async def test_a_limit_of_running_requests_holds_on_all_workers(
     new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
 ) -> None:
