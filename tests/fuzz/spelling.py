@@ -2,10 +2,13 @@
 
 import json
 import random
+import re
 from typing import Any
 
 _WHOLE = 1 << 53  # up to here a double holds every whole number
 _SPACES = ("", "", " ", "\n", "\t ", "\r\n  ")
+_AS_IT_IS = re.compile(r'[^\x00-\x1f"\\\ud800-\udfff]*')
+_VARIED = 200  # letters of a text; those after them are spelled in a quick way
 _SHORT = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -75,7 +78,14 @@ def _write(value: Any, chance: random.Random, parts: list[str]) -> None:
 
 def _text(text: str, chance: random.Random) -> str:
     share = chance.choice((0.0, 0.0, 0.1, 1.0))
-    return f'"{"".join(_letter(letter, chance, share) for letter in text)}"'
+    parts = (text[:_VARIED], share), (text[_VARIED:], 0.0)
+    return f'"{"".join(_letters(part, chance, share) for part, share in parts)}"'
+
+
+def _letters(text: str, chance: random.Random, share: float) -> str:
+    if share == 0.0 and _AS_IT_IS.fullmatch(text):
+        return text
+    return "".join(_letter(letter, chance, share) for letter in text)
 
 
 def _letter(letter: str, chance: random.Random, share: float) -> str:
