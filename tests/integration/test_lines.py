@@ -141,7 +141,8 @@ async def test_what_lies_behind_calls_that_hang_is_in_line_for_other_workers(
     await hanging.wait()
 
     async def look() -> bool:
-        return await db.fetchval("select count(*) from requests where waits_in is not null") >= 30
+        found: int = await db.fetchval("select count(*) from requests where waits_in is not null")
+        return found >= 30
 
     await eventually(look)
     go_on.set()
