@@ -6,6 +6,8 @@ from uuid import uuid4
 import asyncpg
 import pytest
 import pytest_asyncio
+from playwright.async_api import Browser
+from support.browser import chromium
 from support.console import Console, open_console
 from support.databases import made_database
 from support.harness import delete_topology
@@ -13,6 +15,12 @@ from support.harness import delete_topology
 from worker.monitoring import log
 from worker.settings import Settings
 from worker.stack import Stack
+
+
+@pytest_asyncio.fixture(scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as running:
+        yield running
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
-from support.browser import NARROW, WIDE, Scheme, chromium, faults_of, opened
+from support.browser import NARROW, WIDE, Scheme, faults_of, opened
 from support.console import Console
 
 from worker.console.pages import overview
@@ -16,12 +16,6 @@ PAGES = (
     "/", "/actions/pause?org=org-7", "/search?id=nothing-has-this", "/nowhere",
     "/waiting", "/dead", "/responses", "/workers", "/orgs", "/keys", "/storage", "/audit",
 )  # fmt: skip
-
-
-@pytest_asyncio.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as running:
-        yield running
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, expect
 from pydantic import SecretStr
-from support.browser import chromium, opened
+from support.browser import opened
 from support.console import open_console, open_console_as
 from support.handlers import steer
 from support.harness import Desk, NewWorker, eventually, good_request, open_desk, response_in, run_in_process
@@ -145,12 +145,6 @@ class Town:
         )
         assert {row["who"] for row in rows} == {BY}
         return [(row["action"], row["reason"], row["touched"]) for row in rows]
-
-
-@pytest_asyncio.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as running:
-        yield running
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 from pydantic import SecretStr
-from support.browser import NARROW, chromium, opened, too_wide
+from support.browser import NARROW, opened, too_wide
 from support.console import ADDRESS, Console, open_console, reached, text_of
 from support.harness import declare_topology
 from support.pictures import FOLDER, PAGES, SCHEMES, WIDTHS, file_of, page_with_pictures
@@ -40,12 +40,6 @@ ACTIONS = (
     "/dead?app={it}&reason={it}&state=dropped", "/requests/{it}", "/selections/{it}", "/{it}", "/?hours={it}",
     "/orgs?since={it}", "/login?next={it}",
 )  # fmt: skip
-
-
-@pytest_asyncio.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as running:
-        yield running
 
 
 @pytest_asyncio.fixture(scope="module")
