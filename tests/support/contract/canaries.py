@@ -35,6 +35,7 @@ MARKED = re.compile(
 TELLING = [
     "tokens",
     "access_tokens",
+    "accessTokens",
     "token2",
     "tokenValue",
     "token_value",
