@@ -6,7 +6,7 @@ import asyncio
 import csv
 import io
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -128,9 +128,11 @@ class Town:
 
         await eventually(look)
 
-    async def until_the_worker_knows_the_limit_of(self, org: str) -> None:
+    async def until_the_worker_knows(self, what: Callable[[Rules], object]) -> None:
+        """Wait until the worker, which is told after the page, goes by these rules."""
+
         async def look() -> bool:
-            return org in self.rules.of_orgs
+            return bool(what(self.rules))
 
         await eventually(look)
 
@@ -272,7 +274,7 @@ async def test_a_flood_is_limited_and_what_waits_of_it_is_cancelled(town: Town) 
     await town.press("limit")
     await page.fill("#field-running", "1")
     await town.decide("a flood")
-    await town.until_the_worker_knows_the_limit_of("flood")
+    await town.until_the_worker_knows(lambda rules: "flood" in rules.of_orgs)
     for _ in range(4):
         town.calls.release()
     answered = {answer.request_id for answer in await town.answers(6)}
@@ -430,6 +432,7 @@ async def test_all_is_paused_for_a_maintenance_and_resumed(town: Town) -> None:
     await page.select_option("#field-minutes", "60")
     await town.decide("moving the database")
     await expect(page.locator("#top")).to_contain_text(f"paused, by {BY}, until")
+    await town.until_the_worker_knows(lambda rules: rules.all_paused)
     held = await town.send(3, "held")
     await town.until_there_are(3, "requests where waits_for = 'paused' and request_id = any ($1)", held)
     await page.goto("/waiting")

@@ -26,6 +26,7 @@ from worker import app
 from worker.handlers import Context, RetryLater
 from worker.operations.promises import verify
 from worker.rabbitmq.depths import Depths
+from worker.steps.pipeline import Pipeline
 
 BUSY = {"WORKER_HANDLER": "support.faults.handlers:takes_a_moment"}
 GATED = {"WORKER_HANDLER": "support.faults.handlers:waits_for_the_gate"}
@@ -60,7 +61,7 @@ async def terminated(worker: WorkerProcess) -> float:
     worker.terminate()
     async with asyncio.timeout(60):
         code = await worker.wait()
-    assert code == 0, worker.events[-5:]
+    assert code == 0, worker.events[-5:]  # the last one says where it waits
     return time.monotonic() - begun
 
 
@@ -199,6 +200,28 @@ async def test_it_stops_though_a_library_loses_a_cancellation(
 
     monkeypatch.setattr(of, name, loses_it)
     worker = await new_worker(until_ready=False)
+    await asyncio.wait_for(reached.wait(), 10)
+    async with asyncio.timeout(CLOSING_SECONDS):
+        await worker.stop()
+    assert lost.is_set()
+
+
+async def test_it_stops_though_a_batch_loses_a_cancellation(
+    new_worker: NewWorker, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached, lost = asyncio.Event(), asyncio.Event()
+
+    async def loses_it(*_: object) -> None:
+        reached.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            lost.set()
+        await asyncio.Event().wait()  # for a server that is away
+
+    monkeypatch.setattr(Pipeline, "run", loses_it)
+    worker = await new_worker(grace_seconds=0.1)
+    await desk.send(good_request())
     await asyncio.wait_for(reached.wait(), 10)
     async with asyncio.timeout(CLOSING_SECONDS):
         await worker.stop()

@@ -1,8 +1,9 @@
 """Cancels tasks for good, and tells a cancellation of the running task from one that only comes up in it."""
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Coroutine, Iterable
+from types import TracebackType
+from typing import Any, Self
 
 _AGAIN_SECONDS = 2.5  # longer than a connection takes to close in order
 
@@ -23,13 +24,54 @@ async def end(tasks: Iterable["asyncio.Future[Any]"]) -> None:
 
     Once is not always enough. A cancellation is lost in a library when what it waits for is there at the same
     moment: `asyncio.wait_for` of Python 3.11 returns it then. A task that serves for ever would go on.
+    Whoever is cancelled in here still waits for the tasks, and cancels them again: nobody else would.
     """
     every = list(tasks)
     left = {task for task in every if not task.done()}
+    cancelled = False
     while left:
         for task in left:
             task.cancel()
-        _, left = await asyncio.wait(left, timeout=_AGAIN_SECONDS)
+        try:
+            await asyncio.wait(left, timeout=_AGAIN_SECONDS)
+        except asyncio.CancelledError:
+            cancelled = True
+        left = {task for task in left if not task.done()}
     for task in every:
         if not task.cancelled():
             task.exception()
+    if cancelled:
+        raise asyncio.CancelledError
+
+
+class Group:
+    """Keeps the tasks that are begun in it, and waits for all of them at its end. Whoever cancels it ends
+    them for good: `asyncio.TaskGroup` asks each of them only once.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """Wait for all, unless there is an error, or one of them brings one: then the others are ended."""
+        try:
+            while self._tasks and error is None:
+                done, _ = await asyncio.wait(list(self._tasks), return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+        finally:
+            await end(self._tasks)
+
+    def _forget(self, task: "asyncio.Task[None]") -> None:
+        if task.cancelled() or not task.exception():  # an error is raised at the end
+            self._tasks.discard(task)

@@ -7,6 +7,7 @@ from contextlib import nullcontext, suppress
 import structlog
 
 from worker.postgres.leases import Leases
+from worker.process import own_task
 from worker.process.pace import paced
 from worker.rabbitmq.channel_session import Delivery
 from worker.rabbitmq.intake import Intake
@@ -53,13 +54,13 @@ class Lanes:
 
     async def feed(self) -> None:
         """Feed the lanes until the intakes are stopped and every batch that was begun is done."""
-        async with asyncio.TaskGroup() as all_three:
-            all_three.create_task(self._feed_passers_by())
-            all_three.create_task(self._feed_requests())
-            all_three.create_task(self._feed_cancels())
+        async with own_task.Group() as all_three:
+            all_three.begin(self._feed_passers_by())
+            all_three.begin(self._feed_requests())
+            all_three.begin(self._feed_cancels())
 
     async def _feed_requests(self) -> None:
-        async with asyncio.TaskGroup() as batches:
+        async with own_task.Group() as batches:
             while True:
                 await self._free.acquire()
                 arrived = await self._requests.arrivals()
@@ -75,7 +76,7 @@ class Lanes:
                 # Those without a slot go into the lines: whose turn it is, is found out there.
                 most = self._batch_size if self._gate.takes_without_slots else slots.count
                 batch = self._beside.keep(await self._take(most))
-                batches.create_task(self._run(batch, slots, self._pipeline.run, self._free))
+                batches.begin(self._run(batch, slots, self._pipeline.run, self._free))
 
     async def _feed_passers_by(self) -> None:
         """Begin those whose turn it is before a flood at once, in small batches beside the lanes: in a lane
@@ -83,7 +84,7 @@ class Lanes:
         """
         if not self._small_ones_first:
             return
-        async with asyncio.TaskGroup() as batches:
+        async with own_task.Group() as batches:
             while await self._requests.passers_by():
                 await self._free_beside.acquire()
                 if self._requests.passes_by:
@@ -95,9 +96,9 @@ class Lanes:
     def _small_ones_first(self) -> bool:
         return self._gate.quick  # else a handler's calls are what they would wait for
 
-    def _begin_passers_by(self, batches: asyncio.TaskGroup, lane: asyncio.Semaphore) -> None:
+    def _begin_passers_by(self, batches: own_task.Group, lane: asyncio.Semaphore) -> None:
         batch = self._beside.keep(self._requests.take(self._batch_size, passing=True))
-        batches.create_task(self._run(batch, unlimited(len(batch)), self._pipeline.run_small, lane))
+        batches.begin(self._run(batch, unlimited(len(batch)), self._pipeline.run_small, lane))
 
     async def _take(self, most: int) -> list[Delivery]:
         """Take what has arrived, in pieces: whoever is in a hurry goes between them."""

@@ -11,7 +11,7 @@ from worker.cli.options import positive
 from worker.cli.reaching import refusal
 from worker.errors import LifespanFailed
 from worker.monitoring import log
-from worker.process import own_task, signals
+from worker.process import own_task, signals, stop_limit
 from worker.process.supervisor import supervise
 from worker.settings import Settings, read_settings
 
@@ -25,6 +25,7 @@ SIGTERM or Ctrl-C: what was begun is finished, then it ends. A second one ends
 it at once; nothing is lost.
 """
 _LOOK_SECONDS = 1.0
+_CLOSING_SECONDS = 10.0  # after the grace; half of it is always enough
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +55,9 @@ def _look_at_the_program_no_more() -> None:
 
 async def _run(settings: Settings, parent: int) -> None:
     stop = signals.stop_on_signals()
-    orphaned = asyncio.create_task(_stop_with(parent, stop)) if parent else None
+    watching = [asyncio.create_task(stop_limit.limit(stop, settings.grace_seconds + _CLOSING_SECONDS))]
+    if parent:
+        watching.append(asyncio.create_task(_stop_with(parent, stop)))
     try:
         await run_worker(settings, stop)
     except LifespanFailed:
@@ -64,8 +67,7 @@ async def _run(settings: Settings, parent: int) -> None:
             raise refused from error
         raise
     finally:
-        if orphaned:
-            await own_task.end([orphaned])
+        await own_task.end(watching)
 
 
 async def _stop_with(parent: int, stop: asyncio.Event) -> None:
