@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-pythons fuzz check lint format generate man pictures audit sbom release bench lock clean
+.PHONY: help demo up test test-pythons fuzz check lint format generate typescript man pictures audit sbom release bench lock clean
 
 BIN := .venv/bin
 # Without other programs' packages.
@@ -56,6 +56,9 @@ format: .venv/dev ## lay the code out, and mend what ruff can mend by itself
 
 generate: .venv/dev ## write what is made from the code: JSON Schemas, AsyncAPI, OpenAPI, settings.md, rights
 	@PYTHONPATH=tests $(BIN)/python tests/support/contract/documents.py
+
+typescript: .venv/dev ## build the npm package for clients in TypeScript: build/session-worker-client-VERSION.tgz
+	@PYTHONPATH=tests $(BIN)/python tests/support/typescript.py build
 
 man: .venv/local ## write the man page from the help: build/session-worker.1
 	@mkdir -p build

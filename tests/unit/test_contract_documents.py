@@ -212,7 +212,7 @@ def test_the_examples_in_the_contract_are_valid() -> None:
     CancelSessionRequest.model_validate_json(cancel)
 
 
-@pytest.mark.parametrize("folder", ["tests/contract/asyncapi", "examples/node"])
+@pytest.mark.parametrize("folder", ["tests/contract/asyncapi", "examples/node", "clients/typescript"])
 def test_no_lock_file_records_where_packages_came_from(folder: str) -> None:
     lock = json.loads((ROOT / folder / "package-lock.json").read_text("utf-8"))
     packages = {name: package for name, package in lock["packages"].items() if name}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from support import architecture, doctor_table
+from support.contract import typescript
 from support.contract.page import page
 
 from schemas import json_schemas
@@ -49,6 +50,7 @@ def texts() -> dict[Path, str]:
         docs / "settings.md": settings_table(),
         architecture.PAGE: architecture.page(),
         doctor_table.PAGE: doctor_table.page(),
+        **typescript.texts(_version()),
         **{ROOT / "deploy" / file: printed(*words) for file, words in RIGHTS.items()},
     }
 
@@ -68,9 +70,12 @@ def latest_release() -> dict[str, dict[str, Any]]:
     return {file.name: json.loads(file.read_text("utf-8")) for file in latest.glob("*.json")}
 
 
+def _version() -> str:
+    return str(tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"])
+
+
 def _release() -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
-    folder = RELEASED / f"v{version}"
+    folder = RELEASED / f"v{_version()}"
     folder.mkdir(parents=True, exist_ok=True)
     for name, found in json_documents().items():
         # Compact: kept to be compared with, not to be read.
