@@ -54,7 +54,7 @@ format: .venv/dev ## lay the code out, and mend what ruff can mend by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-generate: .venv/dev ## write what is made from the code: JSON Schemas, AsyncAPI, OpenAPI, settings.md, rights
+generate: .venv/dev ## write what is made from the code: JSON Schemas, AsyncAPI, OpenAPI, TypeScript types, settings.md, rights
 	@PYTHONPATH=tests $(BIN)/python tests/support/contract/documents.py
 
 typescript: .venv/dev ## build the npm package for clients in TypeScript: build/session-worker-client-VERSION.tgz

@@ -13,6 +13,12 @@ from support.harness import Desk, NewWorker, eventually, good_request, response_
 from schemas import RequestStatus, is_session_id, session_id
 from worker import app
 
+# An event in binary mode, in each of the forms that CloudEvents' SDKs write and read: `ce-` is RabbitMQ's.
+CLOUD_EVENT = {
+    f"{prefix}{attribute}": value
+    for prefix in ("ce-", "cloudEvents:", "cloudEvents_")
+    for attribute, value in {"id": "e-1", "source": "/shop", "type": "wanted", "specversion": "1.0"}.items()
+}
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
@@ -57,7 +63,8 @@ async def test_a_response_has_exactly_these_properties(new_worker: NewWorker, de
     request = good_request()
     before = datetime.now(UTC).replace(microsecond=0)
 
-    await desk.send(request, headers={"traceparent": TRACE, "other": "x"}, message_id="m-1", priority=3)
+    headers = {"traceparent": TRACE, "other": "x", **CLOUD_EVENT}
+    await desk.send(request, headers=headers, message_id="m-1", priority=3)
     message = await desk.next()
 
     properties = dict(message.info())
