@@ -208,6 +208,17 @@ def test_what_is_held_back_hands_out_nothing() -> None:
     assert len(intake.take(5)) == 1
 
 
+def test_heavy_bodies_leave_room_for_light_ones() -> None:
+    bounds = Bounds(deliveries=8, held_bytes=400_000, body_bytes=100_000)
+    light, heavy, dense = b"x" * 20_000, b"x" * 50_000, b"[" * 20_000
+
+    assert bounds.have_room(300_000, heavy)
+    assert not bounds.have_room(300_001, heavy)
+    assert not bounds.have_room(300_001, dense)
+    assert bounds.have_room(400_000, light)
+    assert not bounds.have_room(400_001, light)
+
+
 def test_a_batch_of_a_flood_takes_nobody_along_who_goes_before_it() -> None:
     bounds = Bounds(deliveries=100, held_bytes=1000, body_bytes=100)
     by_first_letter = LineRule(lambda body: body.decode()[0], lambda _line: 1.0, long=4)

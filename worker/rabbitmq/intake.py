@@ -11,6 +11,7 @@ from aiormq.abc import DeliveredMessage
 from pamqp import commands as spec
 
 from schemas.wire import RESPONSE_TYPE
+from worker.messages.heaviness import is_heavy
 from worker.messages.large_bodies import Body, Sieve, Whole
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.readiness import Readiness
@@ -45,6 +46,12 @@ class Bounds(NamedTuple):
     body_bytes: int
     begun_soon: int | None = None
     """With more deliveries than that there is a backlog; None: only with as many as may be held."""
+
+    def have_room(self, held: int, body: bytes) -> bool:
+        """Return whether so many bytes may be held with this body. A quarter is left to light ones, which are
+        done soon: heavy ones, however many, do not stand in their way.
+        """
+        return held <= self.held_bytes * 3 // 4 or (held <= self.held_bytes and not is_heavy(body))
 
 
 def sources_of_requests(names: Names) -> tuple[Source, ...]:
@@ -321,7 +328,7 @@ class Intake:
         def receive(arrived: Arrived) -> None:
             size = len(arrived.body)
             held = self.held_bytes
-            if held and held + size > self._bounds.held_bytes:
+            if held and not self._bounds.have_room(held + size, arrived.body):
                 self._shed(session, arrived.tag, size, queue)
                 return
             session.delivered(arrived.tag, size)
