@@ -132,7 +132,7 @@ def test_the_readme_names_every_command() -> None:
     assert set(COMMANDS) <= named
 
 
-def test_the_operating_page_has_every_metric_with_its_labels_and_no_other() -> None:
+def test_the_page_of_metrics_has_every_one_with_its_labels_and_no_other() -> None:
     metrics = Metrics()
     made = [vars(metrics), vars(metrics.handler_calls), vars(metrics.watched), vars(metrics.crowd)]
     there = {
@@ -150,8 +150,8 @@ def sample_name(metric: MetricWrapperBase) -> str:
     return f"{metric._name}_total" if isinstance(metric, Counter) else metric._name
 
 
-def test_the_operating_page_names_every_event() -> None:
-    page = (ROOT / "docs" / "operating.md").read_text("utf-8")
+def test_the_page_of_log_events_names_every_event() -> None:
+    page = (ROOT / "docs" / "log-events.md").read_text("utf-8")
     events = {
         event
         for file in (ROOT / "worker").rglob("*.py")
