@@ -9,9 +9,9 @@ from worker.cli.main import COMMANDS, load, parser_of
 _HEAD = """\
 # Command line
 
-What `session-worker help COMMAND` says of each command. `make generate` makes this page from the code. What is
-in capitals is yours. Each command also takes `--env-file FILE`, which is read for what the environment does
-not set, and `--debug`, which shows the traceback of an error.
+What `session-worker help COMMAND` says of each command. `make generate` makes this page from the code. What
+is in capitals is yours. Each command also takes `--env-file FILE`, which is read for what the environment
+does not set, and `--debug`, which shows the traceback of an error.
 """
 
 
@@ -62,4 +62,4 @@ def _head(action: argparse.Action) -> str:
 
 
 def _cell(text: str | None) -> str:
-    return " ".join((text or "").replace("%%", "%").replace("|", "\\|").split())
+    return " ".join((text or "").replace("%%", "%").replace("|", "\\|").replace("?.", "?").split())
