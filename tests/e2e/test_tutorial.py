@@ -13,7 +13,7 @@ from support.snippets import Snippet, snippets_of
 
 from worker.settings import Settings
 
-FILES = ("first.py", "rooms.py", "test_rooms.py")
+FILES = ("first.py", "rooms.py", "rooms_test.py")
 FAILS = {"request --org-id org-1 --key nameless": 1}  # all others are done
 TOLD = {  # what the output of some has in it
     "handler check rooms:create": "room 1",
