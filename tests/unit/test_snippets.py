@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.snippets import ROOT, Snippet, snippets_of
-from test_command_docs import complaint, known_places, spelt_out
+from support.typed import complaint, known_places, spelt_out
 
 from schemas import CreateSessionResponse
 from worker.testing import example_request
