@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-pythons fuzz check lint format generate typescript man pictures audit sbom release bench lock clean
+.PHONY: help demo up test test-pythons fuzz check lint format generate typescript docs man pictures audit sbom release bench lock clean
 
 BIN := .venv/bin
 # Without other programs' packages.
@@ -54,11 +54,15 @@ format: .venv/dev ## lay the code out, and mend what ruff can mend by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-generate: .venv/dev ## write what is made from the code: JSON Schemas, AsyncAPI, OpenAPI, TypeScript types, settings.md, rights
+generate: .venv/dev ## write what is made from the code: JSON Schemas, TypeScript types, rights, and pages of docs/
 	@PYTHONPATH=tests $(BIN)/python tests/support/contract/documents.py
 
 typescript: .venv/dev ## build the npm package for clients in TypeScript: build/session-worker-client-VERSION.tgz
 	@PYTHONPATH=tests $(BIN)/python tests/support/typescript.py build
+
+docs: .venv/docs ## build the book of docs/, which needs no network to be read: build/docs/index.html
+	@$(CLEAN) $(BIN)/python deploy/book.py
+	@$(CLEAN) $(BIN)/zensical build --strict
 
 man: .venv/local ## write the man page from the help: build/session-worker.1
 	@mkdir -p build
@@ -90,8 +94,8 @@ bench: .venv/bench ## measure this worker beside its peers, on this machine
 
 # What a user, or a developer, needs. Asked each time: setup.sh is done at once where it is
 # all there, and where another `make` in this folder is at it, it waits.
-.PHONY: .venv/local .venv/dev .venv/audit .venv/bench
-.venv/local .venv/dev .venv/audit .venv/bench:
+.PHONY: .venv/local .venv/dev .venv/docs .venv/audit .venv/bench
+.venv/local .venv/dev .venv/docs .venv/audit .venv/bench:
 	@deploy/setup.sh $(notdir $@)
 
 # No address of a registry, and nothing of this machine, gets into a lock file.
@@ -108,9 +112,10 @@ lock: .venv/dev ## pin every dependency anew: make lock LOCK_ARGS=--upgrade, or 
 	  -c requirements/worker.lock -c requirements/build.lock -o requirements/dev.lock
 	$(COMPILE) --extra worker --extra tracing --extra local --extra bench -c requirements/dev.lock \
 	  -o requirements/bench.lock
+	$(COMPILE) --extra docs -c requirements/dev.lock -o requirements/docs.lock
 	$(COMPILE) --extra worker --extra local --extra dev --extra audit -c requirements/dev.lock \
 	  -c requirements/bench.lock -o requirements/audit.lock
 
 clean: ## remove .venv, caches and what was built
-	rm -rf .venv .pythons build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .pythons .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

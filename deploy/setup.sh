@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes a virtual environment with what `make demo` (local), `make test` (dev) or `make bench` (bench) needs, from
 # the lock files: .venv with the newest Python, or another one with the Python that is named.
-# Usage: deploy/setup.sh local|dev|bench [FOLDER PYTHON]
+# Usage: deploy/setup.sh local|dev|docs|audit|bench [FOLDER PYTHON]
 set -euo pipefail
 unset CDPATH PYTHONPATH PYTHONHOME   # of other programs
 

@@ -1,9 +1,9 @@
-"""Reads the table of metrics in docs/operating.md."""
+"""Reads the table of metrics in docs/metrics.md."""
 
 import re
 from pathlib import Path
 
-_PAGE = Path(__file__).parents[2] / "docs" / "operating.md"
+_PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 _ROW = re.compile(r"^\| `(worker_\w+)` \|([^|]*)\|", re.MULTILINE)
 
 

@@ -1,4 +1,4 @@
-"""The documentation is true: generated pages are current, snippets work, links lead somewhere."""
+"""The documentation is true: generated pages are current, and snippets work."""
 
 import ast
 import importlib.util
@@ -27,8 +27,6 @@ from worker.values import Completed, Failed, PutOff, Requested, Route, Work
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("clients/*/README.md"), *(ROOT / "docs").rglob("*.md")])
 _SNIPPET = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-_FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 _VARIABLE = re.compile(r"\bWORKER_[A-Z_]+[A-Z]\b")
 _GONE = re.compile(r"`(WORKER_[A-Z_]+[A-Z])` is gone")
 _BROKER_URL = re.compile(r"amqps?://\w[^\s\"'`)>]*")
@@ -71,14 +69,6 @@ def test_a_python_snippet_compiles_and_imports_what_there_is(text: str) -> None:
         ):
             module = importlib.import_module(node.module or "")
             assert [name.name for name in node.names if not hasattr(module, name.name)] == []
-
-
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_links_lead_somewhere(page: Path) -> None:
-    text = _FENCE.sub("", page.read_text("utf-8"))
-    targets = [target for target in _LINK.findall(text) if "://" not in target]
-
-    assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
 SHOWN = [
@@ -132,7 +122,7 @@ def test_the_readme_names_every_command() -> None:
     assert set(COMMANDS) <= named
 
 
-def test_the_operating_page_has_every_metric_with_its_labels_and_no_other() -> None:
+def test_the_page_of_metrics_has_every_one_with_its_labels_and_no_other() -> None:
     metrics = Metrics()
     made = [vars(metrics), vars(metrics.handler_calls), vars(metrics.watched), vars(metrics.crowd)]
     there = {
@@ -150,8 +140,8 @@ def sample_name(metric: MetricWrapperBase) -> str:
     return f"{metric._name}_total" if isinstance(metric, Counter) else metric._name
 
 
-def test_the_operating_page_names_every_event() -> None:
-    page = (ROOT / "docs" / "operating.md").read_text("utf-8")
+def test_the_page_of_log_events_names_every_event() -> None:
+    page = (ROOT / "docs" / "log-events.md").read_text("utf-8")
     events = {
         event
         for file in (ROOT / "worker").rglob("*.py")

@@ -105,7 +105,7 @@ class Client:
         """Connect now rather than with the first call. Raises BrokerUnreachable when that takes too long.
 
         >>> async def main():
-        ...     client = Client("amqp://127.0.0.1:1/", connect_timeout=0.1)
+        ...     client = Client("amqp://127.0.0.1:1/%2F", connect_timeout=0.1)
         ...     try:
         ...         await client.connect()
         ...     except BrokerUnreachable as error:

@@ -36,7 +36,7 @@ _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 class Metrics:
-    """The metrics by name; `docs/operating.md` says what to watch."""
+    """The metrics by name; `docs/metrics.md` says what to watch."""
 
     def __init__(self, tracing: Tracing = OFF) -> None:
         self._tracing = tracing

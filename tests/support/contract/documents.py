@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from support import architecture, doctor_table
+from support import architecture, commands_page, doctor_table, python_page
 from support.contract import typescript
 from support.contract.page import page
 
@@ -48,6 +48,8 @@ def texts() -> dict[Path, str]:
         docs / "asyncapi.md": page(document()),
         docs / "openapi.json": json.dumps(openapi(ROUTES), indent=1, ensure_ascii=False) + "\n",
         docs / "settings.md": settings_table(),
+        docs / "commands.md": commands_page.page(),
+        docs / "python.md": python_page.page(),
         architecture.PAGE: architecture.page(),
         doctor_table.PAGE: doctor_table.page(),
         **typescript.texts(_version()),
