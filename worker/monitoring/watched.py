@@ -60,6 +60,9 @@ class Watched:
             "worker_oldest_unfinished_seconds",
             "Since when the oldest request on record that may begin has not been finished.",
         )
+        self.events_lag = gauge(
+            "worker_events_lag_seconds", "For how long the oldest event that is not sent has been on record."
+        )
         self._depths: tuple[QueueDepth, ...] = ()
         self._volumes: tuple[QueueVolume, ...] = ()
 
