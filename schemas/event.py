@@ -44,13 +44,13 @@ class RequestEvent(BaseModel):
     reason: str | None = Field(
         default=None,
         max_length=500,
-        description="Of `waiting` what it waits for, of `retrying` why the attempt failed where that is known, "
+        description="Of `waiting` what it waits for, of `retrying` why the attempt failed if that is known, "
         "of `failed` and `cancelled` the error of its response",
     )
     until: datetime | None = Field(
         default=None,
-        description="Of `retrying` when the next attempt is due, of `waiting` the time before which it does not "
-        "begin; absent where there is none",
+        description="Of `retrying` when the next attempt is due, of `waiting` when it may begin, if there is "
+        "such a time",
     )
 
     @property

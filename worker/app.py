@@ -207,8 +207,7 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
         services.append(every(surveying.VOLUMES_SECONDS, "volumes", survey.measure_queues))
     if settings.max_dead_letters:
         services += _custody(given, parts, declared)
-    if settings.events:
-        services += _events(settings, given, parts)
+    services += _events(settings, given, parts)
     if settings.retention_days:
         keeping = retention.Retention(parts.database, given.metrics, settings.retention_days)
         services.append(every(retention.INTERVAL_SECONDS, "retention", keeping.run_once))
@@ -235,6 +234,8 @@ def _custody(given: Given, parts: Parts, declared: asyncio.Event) -> list[Corout
 
 def _events(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[None, None, None]]:
     """Tell what happens to requests, on a connection of its own: whatever happens to it, requests go on."""
+    if not settings.events:
+        return []
     own, names = Readiness((announcing.PART,)), given.design.names  # the worker is ready without
     seconds = settings.confirm_timeout_seconds
     sending = publisher.Publisher(own, seconds, FailPoint(""), announcing.PART)

@@ -243,8 +243,8 @@ class Settings(BaseSettings):
     )
     events: bool = Field(
         default=False,
-        description="Whether each step of a request is told on the exchange `<prefix>.events`, for programs that "
-        "watch requests (`docs/contract.md`). It costs a row and some publishes for each request.",
+        description="Whether each step of a request is told on the exchange `<prefix>.events`, for programs "
+        "that watch requests (`docs/contract.md`). It costs about three publishes for each request.",
     )
     dead_letter_days: float = Field(
         default=30,

@@ -1,4 +1,4 @@
-"""What happens to a request is told on the exchange of events: all of it that is on record, in order, at least once."""
+"""Events tell what happens to a request: all of it that is on record, in order, at least once."""
 
 import asyncio
 import json

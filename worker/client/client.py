@@ -309,13 +309,13 @@ class Client:
     def watch(
         self, request_id: UUID | None = None, *, key: str | None = None, org_id: str | None = None
     ) -> Watch:
-        """Watch a request, by its id or by its `key` in the organisation `org_id`: iterate over what happens to it,
-        until its last event. Needs workers with WORKER_EVENTS; where none has it, this raises EventsOff.
+        """Watch a request, by its id or by its `key` in the organisation `org_id`: iterate over what happens
+        to it, until its last event. Raises EventsOff where the workers tell no events (WORKER_EVENTS).
 
-        It shows what happens from when it is entered, so enter it before the request is sent. Of one that was
-        finished before nothing comes: set a time-out where that may be, and ask again with the same id. Its response
-        is not brought: that goes where the request says. Raises EventsMissed when the connection was away for more
-        than five minutes.
+        It shows what happens from when it is entered: so enter it before the request is sent. Of a request
+        that was finished before nothing comes; where that may be, set a time-out, and ask for its response
+        with the same id. Raises EventsMissed when the connection was away for more than five minutes. All
+        watches of a client share one connection.
 
         >>> async def main():
         ...     async with Client(url) as client:

@@ -84,8 +84,8 @@ class EventsOff(ClientError):
 
     def __init__(self, exchange: str) -> None:
         super().__init__(
-            f"there is no exchange {exchange!r}: the workers of this prefix tell no events (WORKER_EVENTS), or the "
-            "prefix is another"
+            f"there is no exchange {exchange!r}: the workers of this prefix tell no events (WORKER_EVENTS), "
+            "or the prefix is another"
         )
 
 
@@ -95,8 +95,8 @@ class EventsMissed(ClientError):
     def __init__(self, request_id: UUID) -> None:
         self.request_id = request_id
         super().__init__(
-            f"the connection to RabbitMQ was away, and events of request {request_id} may have been missed: to ask "
-            "again with its id brings its response"
+            f"the connection to RabbitMQ was away, and events of request {request_id} may have been missed: "
+            "to ask again with its id brings its response"
         )
 
 

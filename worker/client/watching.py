@@ -11,6 +11,7 @@ from uuid import UUID
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity
+from pamqp.common import FieldValue
 from pydantic import ValidationError
 
 from schemas import RequestEvent
@@ -24,13 +25,13 @@ from worker.rabbitmq.topology import one_channel
 _PREFETCH = 256
 _KEPT_MS = 300_000  # the queue keeps what comes while the connection is away
 _CLOSE_SECONDS = 2
-_QUEUE: Final = {"x-queue-type": "classic", "x-expires": _KEPT_MS}
+_QUEUE: Final[dict[str, FieldValue]] = {"x-queue-type": "classic", "x-expires": _KEPT_MS}
 _log = logging.getLogger("worker.client")
 
 
 class Watch:
-    """Iterates over the events of one request from when it is entered, for one task. It ends after the last event
-    that the request has. An event that comes twice is given once.
+    """Iterates over the events of one request from when it is entered, for one task. It ends after the last
+    event that the request has. An event that comes twice is given once.
     """
 
     def __init__(self, watches: "Watches", request_id: UUID) -> None:
@@ -203,7 +204,7 @@ class Watches:
             else:
                 return
         async with one_channel(connection) as channel:
-            made = await channel.queue_declare("", durable=True, arguments=dict(_QUEUE))
+            made = await channel.queue_declare("", durable=True, arguments=_QUEUE)
             self._queue = str(made.queue)
 
     async def _receive(self, line: Line, message: DeliveredMessage) -> None:

@@ -126,11 +126,6 @@ class Metrics:
             "worker_oldest_unanswered_seconds", "How long the oldest of them has waited."
         )
 
-        # Events.
-        self.events = counter("worker_events", "Events sent, by what the broker said.", ["result"])
-        for receipt in (Receipt.CONFIRMED, Receipt.REFUSED):
-            self.events.labels(receipt.value)
-
         # The installation.
         self.crowd = Crowd(registry)
         self.watched = Watched(registry)

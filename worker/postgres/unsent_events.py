@@ -1,6 +1,6 @@
-"""Reads the events that triggers have written with the steps of requests, and deletes them once they are sent.
+"""Reads the events that triggers write with the steps of requests, and deletes them once they are sent.
 
-Nothing of it waits for what is not committed yet: that is found when it is. See decision 0030.
+There is no cursor that moves past what is not committed yet: decision 0030.
 """
 
 from collections.abc import Sequence

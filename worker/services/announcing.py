@@ -1,4 +1,4 @@
-"""Tells on the exchange of events what is on record of requests. One worker does, so that all goes out in order."""
+"""Sends the events of requests to their exchange. One worker does, so that all goes out in order."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -31,8 +31,8 @@ Publish = Callable[[Sequence[Outgoing]], Awaitable[list[Receipt]]]
 
 
 class Announcing:
-    """Stands for election, and sends events once it is elected. Each is forgotten when the broker has it: so after a
-    crash some are sent again, and none is missed.
+    """Stands for election, and sends events once it is elected. Each is forgotten when the broker has it: so
+    after a crash some are sent again, and none is missed.
     """
 
     def __init__(
@@ -75,8 +75,8 @@ class Announcing:
             lag.set(0)
 
     async def _send(self, events: Sequence[RequestEvent]) -> bool:
-        """Publish some events; return whether the broker has them. A queue of a watcher's that is full, and refuses
-        one, misses it: no other watcher waits for that.
+        """Publish some events; return whether the broker has them. A queue of a watcher's that is full, and
+        refuses one, misses it: no other watcher waits for that.
         """
         if not self._own.are_up(PART):
             return False
@@ -87,7 +87,7 @@ class Announcing:
             _log.warning("publish.interrupted", messages=len(events), part=PART, reason=str(error))
             return False
         for receipt in set(receipts):
-            self._metrics.events.labels(receipt.value).inc(receipts.count(receipt))
+            self._metrics.watched.events.labels(receipt.value).inc(receipts.count(receipt))
         return True
 
     async def _message(self, event: RequestEvent) -> Outgoing:
