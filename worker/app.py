@@ -236,18 +236,18 @@ def _events(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[No
     """Tell what happens to requests, on a connection of its own: whatever happens to it, requests go on."""
     if not settings.events:
         return []
-    own, names = Readiness((announcing.PART,)), given.design.names  # the worker is ready without
+    own, exchange = Readiness((announcing.PART,)), given.design.events  # the worker is ready without
     seconds = settings.confirm_timeout_seconds
     sending = publisher.Publisher(own, seconds, FailPoint(""), announcing.PART)
 
     async def serve(connection: AbstractConnection) -> None:
-        await topology.declare_events(connection, names)
+        await topology.declare(connection, exchange)
         await sending.serve(connection)
 
     telling = announcing.Announcing(
         parts.database,
         sending.publish,
-        names.events,
+        exchange.name,
         given.readiness,
         own,
         given.metrics,

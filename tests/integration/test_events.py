@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,27 +15,25 @@ import pytest
 from aio_pika.abc import AbstractIncomingMessage
 from aiormq.exceptions import ChannelNotFoundEntity
 from jsonschema_rs import Draft202012Validator
+from structlog.testing import capture_logs
+from support.faults.proxy import proxy_to
 from support.handlers import steer
-from support.harness import (
-    Desk,
-    NewWorker,
-    eventually,
-    good_request,
-    metric_becomes,
-)
+from support.harness import Desk, NewWorker, delete_topology, eventually, good_request, metric_becomes
 
-from schemas import CreateSessionRequest, EventKind, RequestEvent
-from worker.client import Client, EventsOff
+from schemas import CreateSessionRequest, EventKind, RequestEvent, RequestStatus
+from worker.client import Client, ClientClosed, EventsMissed, EventsOff
 from worker.handlers import Context, Rejected, RetryLater
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.readiness import Readiness
 from worker.postgres import database
 from worker.postgres.database import Database
+from worker.postgres.installation import own_schema
+from worker.postgres.migrate import migrate
 from worker.process.failpoint import FailPoint
 from worker.rabbitmq import topology
 from worker.rabbitmq.connection import Broker
 from worker.rabbitmq.publisher import Publisher
-from worker.rabbitmq.topology import names_for
+from worker.rabbitmq.topology import events_of
 from worker.rabbitmq.writing import Outgoing
 from worker.services import announcing
 from worker.settings import Settings
@@ -60,10 +58,10 @@ class Heard:
         self.messages: list[AbstractIncomingMessage] = []
         self._more = asyncio.Event()
 
-    async def listen(self, exchange: str, key: str = "#") -> None:
-        made = await self._channel.declare_exchange(exchange, "topic", durable=True)
+    async def listen(self, exchange: str, *, passive: bool = False) -> None:
+        made = await self._channel.declare_exchange(exchange, "topic", durable=True, passive=passive)
         queue = await self._channel.declare_queue(exclusive=True)
-        await queue.bind(made, key)
+        await queue.bind(made, "#")
         await queue.consume(self._hear, no_ack=True)
 
     async def _hear(self, message: AbstractIncomingMessage) -> None:
@@ -109,7 +107,8 @@ async def test_the_life_of_requests_is_told_step_by_step(
 ) -> None:
     worker = await new_worker(events=True, handler=steer(act), retry_base_seconds=0.05)
     heard = Heard(desk.channel)
-    await heard.listen(names_for(settings.prefix).events)
+    exchange = events_of(settings.prefix).name
+    await heard.listen(exchange)
     soon = datetime.now(UTC) + timedelta(seconds=0.4)
     soon = soon.replace(microsecond=soon.microsecond // 1000 * 1000)
     later = datetime.now(UTC) + timedelta(hours=1)
@@ -170,6 +169,20 @@ async def test_the_life_of_requests_is_told_step_by_step(
     await metric_becomes(0, worker, "worker_events_lag_seconds")
     assert await db.fetchval("select count(*) from unsent_events") == 0
 
+    # Somebody deletes the exchange: requests go on, and it is declared again.
+    await desk.channel.exchange_delete(exchange)
+    with capture_logs() as logged:
+        assert (await client.create_session(org_id="org-1")).status == RequestStatus.COMPLETED
+
+        async def sent() -> bool:
+            return not await db.fetchval("select count(*) from unsent_events")
+
+        await eventually(sent)
+    assert {("broker.lost", "events"), ("publish.interrupted", "events")} <= {
+        (event["event"], event.get("part")) for event in logged
+    }
+    await heard.listen(exchange, passive=True)
+
 
 async def test_where_nobody_wants_events_nothing_is_done_for_them(
     new_worker: NewWorker, desk: Desk, client: Client, db: asyncpg.Connection, settings: Settings
@@ -188,37 +201,43 @@ async def test_where_nobody_wants_events_nothing_is_done_for_them(
     connection = await aio_pika.connect(settings.amqp_url.get_secret_value())
     async with connection:
         with pytest.raises(ChannelNotFoundEntity):
-            await (await connection.channel()).get_exchange(names_for(settings.prefix).events, ensure=True)
+            await (await connection.channel()).get_exchange(events_of(settings.prefix).name, ensure=True)
+
+
+class Crash(BaseException):
+    """The end of a worker."""
 
 
 class Teller:
-    """A worker's part that sends events, without the worker."""
+    """The part of a worker that sends events, without the worker."""
 
     def __init__(self, settings: Settings, opened: Database) -> None:
-        self.names = names_for(settings.prefix)
-        self.metrics = Metrics()
-        self._opened = opened
+        self.exchange = events_of(settings.prefix)
+        self.dies = False
+        """With the next events, once the broker has them."""
         self._broker = Broker(settings.amqp_url.get_secret_value(), None, "events")
-        self._own = Readiness((announcing.PART,))
-        self._postgres = Readiness((database.PART,))
-        self._postgres.up(database.PART)
+        self._own, postgres = Readiness((announcing.PART,)), Readiness((database.PART,))
+        postgres.up(database.PART)
         self._publisher = Publisher(self._own, 5, FailPoint(""), announcing.PART)
+        self.telling = announcing.Announcing(
+            opened, self.publish, self.exchange.name, postgres, self._own, Metrics(), keep_days=1
+        )
 
     async def publish(self, messages: Sequence[Outgoing]) -> list[Receipt]:
-        return await self._publisher.publish(messages)
+        receipts = await self._publisher.publish(messages)
+        if self.dies:
+            raise Crash
+        return receipts
 
-    async def run(self, publish: Callable[[Sequence[Outgoing]], Awaitable[list[Receipt]]]) -> None:
-        """Send events with this, until it fails."""
+    async def run(self) -> None:
+        """Sends events until it fails."""
         connection = await self._broker.connect()
         try:
-            await topology.declare_events(connection, self.names)
+            await topology.declare(connection, self.exchange)
             serving = asyncio.create_task(self._publisher.serve(connection))
-            await self._own.until_up()
-            telling = announcing.Announcing(
-                self._opened, publish, self.names.events, self._postgres, self._own, self.metrics, keep_days=1
-            )
             try:
-                await telling.run_once()
+                await self._own.until_up()
+                await self.telling.run_once()
             finally:
                 serving.cancel()
                 await asyncio.gather(serving, return_exceptions=True)
@@ -227,7 +246,7 @@ class Teller:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self.run(self.publish))
+        task = asyncio.create_task(self.run())
         try:
             yield
         finally:
@@ -235,15 +254,11 @@ class Teller:
             await asyncio.gather(task, return_exceptions=True)
 
 
-class Crash(BaseException):
-    """The end of a worker."""
-
-
 async def test_a_crash_between_broker_and_record_tells_again_in_order_and_a_late_commit_is_told(
     settings: Settings, opened: Database, desk: Desk, db: asyncpg.Connection
 ) -> None:
     teller, heard = Teller(settings, opened), Heard(desk.channel)
-    await heard.listen(teller.names.events)
+    await heard.listen(teller.exchange.name)
     await db.execute(TELL)
     first, second, late = uuid4(), uuid4(), uuid4()
     await db.execute(BEGIN, first)
@@ -254,13 +269,11 @@ async def test_a_crash_between_broker_and_record_tells_again_in_order_and_a_late
     await other.execute(BEGIN, late)  # has lower numbers than all that follows, and nobody sees it yet
     await db.execute(BEGIN, second)
 
-    async def publish_and_die(messages: Sequence[Outgoing]) -> list[Receipt]:
-        await teller.publish(messages)
-        raise Crash
-
+    teller.dies = True
     with pytest.raises(Crash):
-        await teller.run(publish_and_die)
+        await teller.run()
     before = await heard.until(4)
+    teller.dies = False
     await db.execute(END, first)
     async with teller.running():
         again = (await heard.until(9))[4:]
@@ -272,10 +285,93 @@ async def test_a_crash_between_broker_and_record_tells_again_in_order_and_a_late
         await db.execute(END, late)
         rest = (await heard.until(12))[9:]
     await other.close()
-
     assert steps(rest) == ["accepted 0", "processing 1", "completed 1"]
     assert {event.request_id for event in rest} == {late}
     assert rest[0].number < max(event.number for event in before), "it was committed late"
     numbers = [event.number for event in rest]
     assert numbers == sorted(numbers)
-    assert await db.fetchval("select count(*) from unsent_events") == 0
+
+    # What could not be sent for as long as requests are kept is forgotten.
+    await db.execute("delete from unsent_events")
+    await db.execute(BEGIN, uuid4())
+    await db.execute("update unsent_events set at = now() - interval '2 days'")
+    await db.execute(BEGIN, uuid4())
+    with capture_logs() as logged:
+        await teller.telling.forget()
+    assert [event["events"] for event in logged if event["event"] == "events.forgotten"] == [2]
+    assert await db.fetchval("select count(*) from unsent_events") == 1
+
+
+async def test_two_installations_of_a_database_tell_each_its_own(
+    settings: Settings, opened: Database, desk: Desk, db: asyncpg.Connection
+) -> None:
+    second = f"{settings.prefix}-2"
+    url = settings.database_url.get_secret_value()
+    await migrate(url, prefix=second, own=True)
+    theirs = Database(url, 1, None, Readiness((database.PART,)), tells_events=True)
+    await theirs.open(own_schema(second))
+    tellers = [Teller(settings, opened), Teller(settings.model_copy(update={"prefix": second}), theirs)]
+    heard = [Heard(desk.channel), Heard(desk.channel)]
+    ids = uuid4(), uuid4()
+    try:
+        for one, teller in zip(heard, tellers, strict=True):
+            await one.listen(teller.exchange.name)
+        async with tellers[0].running(), tellers[1].running(), theirs.apart() as connection:
+            await db.execute(TELL)
+            await db.execute(BEGIN, ids[0])
+            await connection.execute(BEGIN, ids[1])
+            found = await asyncio.gather(*(one.until(2) for one in heard))
+    finally:
+        await theirs.close()
+        await delete_topology(settings.amqp_url.get_secret_value(), second)
+
+    for request_id, events in zip(ids, found, strict=True):
+        assert [event.request_id for event in events] == [request_id, request_id]
+
+
+async def test_a_watch_outlasts_a_lost_connection_and_says_when_it_may_have_missed_something(
+    settings: Settings, desk: Desk
+) -> None:
+    exchange = await desk.channel.declare_exchange(events_of(settings.prefix).name, "topic", durable=True)
+    request_id = uuid4()
+
+    async def tell(kind: EventKind, number: int, /, **more: Any) -> None:
+        event = RequestEvent(
+            request_id=request_id, kind=kind, status=RequestStatus.PROCESSING, attempt=1, number=number,
+            occurred_at=datetime.now(UTC),
+        )  # fmt: skip
+        body = json.dumps(json.loads(event.model_dump_json()) | more).encode()
+        await exchange.publish(aio_pika.Message(body), f"{kind.value}.{request_id}", mandatory=True)
+
+    async with proxy_to(settings.amqp_url.get_secret_value()) as (proxy, url), asyncio.timeout(30):
+        async with Client(url, settings.prefix) as client:
+            async with client.watch(request_id) as events:
+                await tell(EventKind.ACCEPTED, 1)
+                assert (await anext(events)).kind == EventKind.ACCEPTED
+                assert proxy.cut(refuse=True) == 1, "all watches of a client have one connection"
+                await tell(EventKind.ACCEPTED, 1)
+                await tell(EventKind.PROCESSING, 3, kind="of a newer worker")
+                await tell(EventKind.PROCESSING, 4, more="of a newer worker")
+                proxy.heal()
+                assert (await anext(events)).number == 4
+                await tell(EventKind.FAILED, 5)
+                assert [event.kind async for event in events] == [EventKind.FAILED]
+            async with client.watch(request_id) as first, client.watch(request_id) as events:
+                await first.close()  # the other one goes on
+                await tell(EventKind.RETRYING, 7)
+                assert (await anext(events)).number == 7
+                proxy.cut(refuse=True)
+                await desk.channel.queue_delete(client._watches._queue)
+                proxy.heal()
+                with pytest.raises(EventsMissed, match="may have been missed"):
+                    await anext(events)
+            async with client.watch(request_id) as events:  # and all is well again
+                await tell(EventKind.COMPLETED, 8)
+                assert [event.number async for event in events] == [8]
+            left = client.watch(uuid4())
+            await left.__aenter__()
+            queue = client._watches._queue
+        with pytest.raises(ClientClosed):
+            await anext(left)
+    with pytest.raises(ChannelNotFoundEntity):
+        await desk.channel.get_queue(queue)

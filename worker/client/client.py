@@ -20,7 +20,7 @@ from worker.client.tracing import creating
 from worker.client.watching import Watch, Watches
 from worker.process import own_task
 from worker.rabbitmq.connection import Broker
-from worker.rabbitmq.topology import names_for, own_names
+from worker.rabbitmq.topology import events_of, names_for, own_names
 
 Payload = CreateSessionPayload | Mapping[str, Any]
 
@@ -82,7 +82,7 @@ class Client:
         self._own_names = own_names(prefix)
         self._connect_timeout = connect_timeout
         self._calls = Calls(self._broker, self._names.requests, app_id, broker_user, confirm_timeout)
-        self._watches = Watches(self._broker, self._names.events, connect_timeout)
+        self._watches = Watches(self._broker, events_of(prefix).name, connect_timeout)
         self._subscriptions: list[Subscription] = []
         self._opening: asyncio.Task[None] | None = None
         self._closed = False

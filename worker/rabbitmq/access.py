@@ -50,14 +50,14 @@ def rights_of(actor: Actor, prefix: str) -> Rights:
     match actor:
         case Actor.PRODUCER:
             # With a queue that the broker names it watches its requests.
-            read = _these(names.events, replies=True)
+            read = _these(topology.events.name, replies=True)
             return Rights(
                 _these(replies=True), _these(names.requests, replies=True), read,
-                (Topics(names.events, write=_these(), read=_ONE_REQUEST),),
+                (Topics(topology.events.name, write=_these(), read=_ONE_REQUEST),),
             )  # fmt: skip
         case Actor.SUBSCRIBER:
             # The queue of copies is one that the broker names, too.
-            read = _these(names.responses, names.events, replies=True)
+            read = _these(names.responses, topology.events.name, replies=True)
             return Rights(_these(replies=True), _these(replies=True), read)
         case Actor.WORKER:
             # It declares all of these at its start, and again when one was deleted.

@@ -39,7 +39,6 @@ class Names(NamedTuple):
     responses: str
     dead: str
     cancels: str
-    events: str
 
 
 class Exchange(NamedTuple):
@@ -64,6 +63,7 @@ class Topology(NamedTuple):
     queues: tuple[Queue, ...]
     bindings: tuple[Binding, ...]
     former_bindings: tuple[Binding, ...]  # of earlier versions; taken away
+    events: Exchange  # one of the exchanges where it is wanted
 
     @property
     def declared(self) -> tuple[Exchange | Queue, ...]:
@@ -91,7 +91,6 @@ def names_for(prefix: str) -> Names:
         responses=f"{prefix}.responses",
         dead=f"{prefix}.dead",
         cancels=f"{prefix}.cancels",
-        events=f"{prefix}.events",
     )
 
 
@@ -119,7 +118,7 @@ def design(prefix: str, *, limits_from_policy: bool, events: bool = False) -> To
             Exchange(names.undelivered, "fanout"),
             Exchange(names.responses, "topic"),
             Exchange(names.dead, "fanout"),
-            *([exchange_of_events(names)] if events else []),
+            *([events_of(prefix)] if events else []),
         ),
         queues=(
             # What the broker takes from the request queue (expired, mostly) is answered from here; only what
@@ -139,12 +138,13 @@ def design(prefix: str, *, limits_from_policy: bool, events: bool = False) -> To
             Binding(names.dead, names.dead, ""),
         ),
         former_bindings=(Binding(names.requests, names.requests, CANCEL_KEY),),
+        events=events_of(prefix),
     )
 
 
-def exchange_of_events(names: Names) -> Exchange:
-    """Return the exchange of events: a key of it is the kind of an event and the id of its request."""
-    return Exchange(names.events, "topic")
+def events_of(prefix: str) -> Exchange:
+    """Return the exchange of events. A key is the kind of an event and the id of its request."""
+    return Exchange(f"{prefix}.events", "topic")
 
 
 def own_names(prefix: str) -> frozenset[str]:
@@ -195,7 +195,7 @@ async def remove(connection: AbstractConnection, topology: Topology) -> None:
     async with asyncio.timeout(SETUP_SECONDS), one_channel(connection) as channel:
         for queue in topology.queues:
             await channel.queue_delete(queue.name)
-        for exchange in {*(one.name for one in topology.exchanges), topology.names.events}:
+        for exchange in {one.name for one in (*topology.exchanges, topology.events)}:
             await channel.exchange_delete(exchange)
 
 
@@ -224,10 +224,10 @@ async def depth(connection: AbstractConnection, queue: str) -> Depth | None:
     return Depth(found.message_count or 0, found.consumer_count or 0)
 
 
-async def declare_events(connection: AbstractConnection, names: Names) -> None:
-    """Declare the exchange of events."""
+async def declare(connection: AbstractConnection, thing: Exchange | Queue) -> None:
+    """Declare one of them."""
     async with asyncio.timeout(SETUP_SECONDS):
-        await _declare(connection, exchange_of_events(names))
+        await _declare(connection, thing)
 
 
 async def _look_for(connection: AbstractConnection, thing: Exchange | Queue) -> None:
