@@ -156,7 +156,7 @@ def test_the_examples_are_valid() -> None:
 
 
 def test_it_names_everything_the_broker_holds() -> None:
-    declared = design("other", limits_from_policy=False)
+    declared = design("other", limits_from_policy=False, events=True)
     said = document("other")["x-topology"]
 
     assert {(each["name"], each["kind"]) for each in said["exchanges"]} == set(declared.exchanges)
