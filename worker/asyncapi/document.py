@@ -109,8 +109,8 @@ def _channels(topology: Topology) -> Document:
         "events": {
             "title": "Events",
             "description": "What happens to requests, one event for each step that is recorded. There is "
-            "such an exchange where operators have switched events on (`WORKER_EVENTS`). Bind a queue of your "
-            "own: with `*.REQUEST_ID`, with `completed.*` or its like, or with `#`.",
+            "such an exchange where operators have switched events on (`WORKER_EVENTS`). Bind a queue of "
+            "your own: with `*.REQUEST_ID`, with `completed.*` or its like, or with `#`.",
             **_routed(topology.events, "{kind}.{request_id}", "RequestEvent", queue=""),
             "parameters": {
                 "kind": {
