@@ -38,6 +38,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "CreateSessionRequest": CreateSessionRequest,
     "CancelSessionRequest": CancelSessionRequest,
     "CreateSessionResponse": CreateSessionResponse,
+    "RequestEvent": RequestEvent,
 }
 
 
@@ -206,10 +207,11 @@ def test_every_failure_code_is_explained_here_and_in_the_contract() -> None:
 
 def test_the_examples_in_the_contract_are_valid() -> None:
     contract = (ROOT / "docs" / "contract.md").read_text("utf-8")
-    request, cancel = re.findall(r"```json\n(.*?)```", contract, re.DOTALL)
+    request, event, cancel = re.findall(r"```json\n(.*?)```", contract, re.DOTALL)
 
     CreateSessionRequest.model_validate_json(request)
     CancelSessionRequest.model_validate_json(cancel)
+    assert RequestEvent.model_validate_json(event).kind == EventKind.RETRYING
 
 
 @pytest.mark.parametrize("folder", ["tests/contract/asyncapi", "examples/node"])
