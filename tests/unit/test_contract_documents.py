@@ -23,7 +23,9 @@ from schemas import (
     CancelSessionRequest,
     CreateSessionRequest,
     CreateSessionResponse,
+    EventKind,
     FailureCode,
+    RequestEvent,
     json_schemas,
 )
 from schemas.failure import FAILURES
