@@ -109,13 +109,13 @@ async def test_the_life_of_requests_is_told_step_by_step(
     heard = Heard(desk.channel)
     exchange = events_of(settings.prefix).name
     await heard.listen(exchange)
-    soon = datetime.now(UTC) + timedelta(seconds=0.4)
-    soon = soon.replace(microsecond=soon.microsecond // 1000 * 1000)
-    later = datetime.now(UTC) + timedelta(hours=1)
     ids = [uuid4() for _ in range(4)]
     entered = [asyncio.Event() for _ in ids]
     watching = [asyncio.create_task(watched(client, *one)) for one in zip(ids, entered, strict=True)]
     await asyncio.gather(*(one.wait() for one in entered))
+    soon = datetime.now(UTC) + timedelta(seconds=1.5)  # long enough for a machine with much to do
+    soon = soon.replace(microsecond=soon.microsecond // 1000 * 1000)
+    later = datetime.now(UTC) + timedelta(hours=1)
     names = ["plain", "again", "never", "later"]
     for request_id, name, not_before in zip(ids, names, [None, soon, None, later], strict=True):
         await client.submit(
