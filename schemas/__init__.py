@@ -5,6 +5,7 @@ from schemas.cancel import CancelSessionRequest
 from schemas.customer import CreateCustomerDTO
 from schemas.documents import json_schemas
 from schemas.errors import field_errors
+from schemas.event import EventKind, RequestEvent
 from schemas.failure import FailureCode
 from schemas.ids import is_session_id, new_request_id, session_id
 from schemas.message import (
@@ -34,9 +35,11 @@ __all__ = [
     "CreateSessionRequest",
     "CreateSessionResponse",
     "DeveloperMessage",
+    "EventKind",
     "FailureCode",
     "ImportTwilioPhoneNumberDTO",
     "Message",
+    "RequestEvent",
     "RequestStatus",
     "Server",
     "Session",

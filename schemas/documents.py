@@ -5,6 +5,7 @@ from typing import Any, Final
 from pydantic.json_schema import GenerateJsonSchema
 
 from schemas.cancel import CancelSessionRequest
+from schemas.event import RequestEvent
 from schemas.request import CreateSessionRequest
 from schemas.response import CreateSessionResponse
 from schemas.session import Session
@@ -31,6 +32,7 @@ def json_schemas() -> dict[str, dict[str, Any]]:
         # This document was given: it stays the same to the word.
         "create-session-response": CreateSessionResponse.model_json_schema(),
         "create-session-response.strict": STRICT_RESPONSE.json_schema(schema_generator=Untitled),
+        "request-event": RequestEvent.model_json_schema(schema_generator=Untitled),
         "session": Session.model_json_schema(schema_generator=Untitled),
     }
     return {f"{name}.schema.json": _published(name, schema) for name, schema in made.items()}

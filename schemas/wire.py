@@ -5,6 +5,7 @@ from typing import Final
 REQUEST_TYPE: Final = "CreateSessionRequest"
 CANCEL_TYPE: Final = "CancelSessionRequest"
 RESPONSE_TYPE: Final = "CreateSessionResponse"
+EVENT_TYPE: Final = "RequestEvent"
 CONTENT_TYPE: Final = "application/json"
 APP_ID: Final = "session-worker"
 LONGEST_TEXT: Final = 255

@@ -20,7 +20,8 @@ from worker.postgres.migrate import settle
 from worker.postgres.retired_keys import refuse_retired
 from worker.postgres.rule_book import RuleBook
 from worker.process import own_task
-from worker.rabbitmq import intake, serving, topology
+from worker.process.failpoint import FailPoint
+from worker.rabbitmq import intake, publisher, serving, topology
 from worker.rabbitmq.connection import vhost_of
 from worker.rabbitmq.depths import Depths
 from worker.rabbitmq.eager_reading import read_eagerly
@@ -28,6 +29,7 @@ from worker.rabbitmq.lenient_reading import read_leniently
 from worker.rabbitmq.reconnecting import serve_together
 from worker.rabbitmq.volumes import Volumes
 from worker.services import (
+    announcing,
     counting,
     custody,
     expiry,
@@ -83,6 +85,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
             readiness,
             given.metrics.pool_wait.observe,
             me.application,
+            tells_events=settings.events,
         )
         opened.push_async_callback(pool.close)
         leases = Leases(pool, me.worker, settings.lease_seconds)
@@ -204,6 +207,7 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
         services.append(every(surveying.VOLUMES_SECONDS, "volumes", survey.measure_queues))
     if settings.max_dead_letters:
         services += _custody(given, parts, declared)
+    services += _events(settings, given, parts)
     if settings.retention_days:
         keeping = retention.Retention(parts.database, given.metrics, settings.retention_days)
         services.append(every(retention.INTERVAL_SECONDS, "retention", keeping.run_once))
@@ -226,6 +230,36 @@ def _custody(given: Given, parts: Parts, declared: asyncio.Event) -> list[Corout
         parts.custody.run(),
         every(custody.COUNT_SECONDS, "dead_letters_count", parts.custody.look_for_room, at_once=True),
     ]
+
+
+def _events(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[None, None, None]]:
+    """Tell what happens to requests, on a connection of its own: whatever happens to it, requests go on."""
+    if not settings.events:
+        return []
+    own, exchange = Readiness((announcing.PART,)), given.design.events  # the worker is ready without
+    seconds = settings.confirm_timeout_seconds
+    sending = publisher.Publisher(own, seconds, FailPoint(""), announcing.PART)
+
+    async def serve(connection: AbstractConnection) -> None:
+        await topology.declare(connection, exchange)
+        await sending.serve(connection)
+
+    telling = announcing.Announcing(
+        parts.database,
+        sending.publish,
+        exchange.name,
+        given.readiness,
+        own,
+        given.metrics,
+        settings.retention_days,
+    )
+    services = [
+        serving.keep_open(announcing.PART, given.broker, serve, own),
+        every(announcing.STAND_SECONDS, "events", telling.run_once, at_once=True),
+    ]
+    if settings.retention_days:
+        services.append(every(announcing.FORGET_SECONDS, "events_forgotten", telling.forget))
+    return services
 
 
 async def _drain(given: Given, parts: Parts, feed: "asyncio.Task[None]", grace_seconds: float) -> None:

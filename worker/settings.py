@@ -241,6 +241,11 @@ class Settings(BaseSettings):
         "mends and replays them; beyond it they stay in `<prefix>.dead`. 0: all stay there, for a consumer "
         "of yours.",
     )
+    events: bool = Field(
+        default=False,
+        description="Whether each step of a request is told on the exchange `<prefix>.events`, for programs "
+        "that watch requests (`docs/contract.md`). It costs about three publishes for each request.",
+    )
     dead_letter_days: float = Field(
         default=30,
         ge=0,

@@ -80,8 +80,10 @@ async def test_a_request_goes_its_whole_way_with_each_program_in_its_role(
             Client(programs.producer, prefix) as producer,
             Client(programs.subscriber, prefix) as subscriber,
         ):
-            await start()
-            done = await producer.create_session(org_id="org-1", key="a")
+            await start(events=True)
+            async with producer.watch(key="a", org_id="org-1") as steps:
+                done = await producer.create_session(org_id="org-1", key="a")
+                assert [event.kind.value async for event in steps] == ["accepted", "processing", "completed"]
             ending = await producer.cancel(key="b", org_id="org-1", reason="sold out")
             assert ending.response.metadata["code"] == FailureCode.CANCELLED
             async with (

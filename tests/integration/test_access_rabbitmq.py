@@ -21,6 +21,7 @@ from worker.rabbitmq.access import Actor
 
 Act = Callable[[AbstractChannel], Awaitable[Any]]
 OWN, DEFAULT, OTHER = "its own, which the broker names (`amq.gen-…`)", "the default exchange", "any other"
+ONE_REQUEST = f"*.{uuid4()}"
 REFUSED = (ChannelAccessRefused, ChannelLockedResource)
 
 
@@ -36,7 +37,9 @@ class Vhost(NamedTuple):
 
     async def declare(self) -> None:
         async with await aio_pika.connect(self.amqp_url) as connection:
-            await topology.apply(connection, topology.design(self.name, limits_from_policy=False))
+            await topology.apply(
+                connection, topology.design(self.name, limits_from_policy=False, events=True)
+            )
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -154,18 +157,18 @@ def declaring(queue: str) -> Act:
     return declare
 
 
-def between_queue(queue: str, exchange: str) -> Act:
+def between_queue(queue: str, exchange: str, key: str = ONE_REQUEST) -> Act:
     async def bind(channel: AbstractChannel) -> None:
-        await channel.queue_bind(queue, exchange, "nobody")
-        await channel.queue_unbind(queue, exchange, "nobody")
+        await channel.queue_bind(queue, exchange, key)
+        await channel.queue_unbind(queue, exchange, key)
 
     return bind
 
 
 def between_exchanges(target: str, source: str) -> Act:
     async def bind(channel: AbstractChannel) -> None:
-        await channel.exchange_bind(destination=target, source=source, routing_key="nobody")
-        await channel.exchange_unbind(destination=target, source=source, routing_key="nobody")
+        await channel.exchange_bind(destination=target, source=source, routing_key=ONE_REQUEST)
+        await channel.exchange_unbind(destination=target, source=source, routing_key=ONE_REQUEST)
 
     return bind
 
@@ -209,6 +212,11 @@ async def test_a_user_may_do_what_the_page_says_and_nothing_else(vhost: Vhost, a
                 await trial.expect(what, act, said=both and "" not in (target, source))
             what = f"to have a queue of its own die to {exchange}"
             await trial.expect(what, dying_to(exchange), said=bool(own) and "publish" in its)
+        if own:
+            events, allowed = f"{vhost.name}.events", actor is not Actor.PRODUCER
+            for key in ("#", "completed.*", "*.*", f"*.{uuid4()}.#"):
+                act = between_queue(own, events, key)
+                await trial.expect(f"to watch {key}", act, said=allowed)
         await trial.expect("to answer with another key", publishing(responses, "odd"), said=False)
         for exchange, told in exchanges.items():
             for verb, act in with_exchange(told):

@@ -34,7 +34,7 @@ async def test_an_example(
 ) -> None:
     idle = f"{settings.prefix}idle"
     await declare_topology(settings.model_copy(update={"prefix": idle}))
-    await new_worker()
+    await new_worker(events=True)
 
     def connect(url: str, **options: Any) -> worker.client.Client:
         prefix = idle if url == IDLE_URL else settings.prefix

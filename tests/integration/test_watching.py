@@ -70,7 +70,7 @@ async def test_one_is_elected_and_the_next_one_once_its_connection_is_lost(
     idle: list[str] = []
 
     async def ask(one: Elected) -> None:
-        idle.append(await one._connection.fetchval("show idle_session_timeout"))
+        idle.append(await one.connection.fetchval("show idle_session_timeout"))
 
     await Election(opened).hold(ask)
     assert idle == ["20s"], "a frozen worker is not elected for ever"

@@ -23,7 +23,9 @@ from schemas import (
     CancelSessionRequest,
     CreateSessionRequest,
     CreateSessionResponse,
+    EventKind,
     FailureCode,
+    RequestEvent,
     json_schemas,
 )
 from schemas.failure import FAILURES
@@ -38,6 +40,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "CreateSessionRequest": CreateSessionRequest,
     "CancelSessionRequest": CancelSessionRequest,
     "CreateSessionResponse": CreateSessionResponse,
+    "RequestEvent": RequestEvent,
 }
 
 
@@ -156,7 +159,7 @@ def test_the_examples_are_valid() -> None:
 
 
 def test_it_names_everything_the_broker_holds() -> None:
-    declared = design("other", limits_from_policy=False)
+    declared = design("other", limits_from_policy=False, events=True)
     said = document("other")["x-topology"]
 
     assert {(each["name"], each["kind"]) for each in said["exchanges"]} == set(declared.exchanges)
@@ -206,10 +209,11 @@ def test_every_failure_code_is_explained_here_and_in_the_contract() -> None:
 
 def test_the_examples_in_the_contract_are_valid() -> None:
     contract = (ROOT / "docs" / "contract.md").read_text("utf-8")
-    request, cancel = re.findall(r"```json\n(.*?)```", contract, re.DOTALL)
+    request, event, cancel = re.findall(r"```json\n(.*?)```", contract, re.DOTALL)
 
     CreateSessionRequest.model_validate_json(request)
     CancelSessionRequest.model_validate_json(cancel)
+    assert RequestEvent.model_validate_json(event).kind == EventKind.RETRYING
 
 
 @pytest.mark.parametrize("folder", ["tests/contract/asyncapi", "examples/node", "clients/typescript"])

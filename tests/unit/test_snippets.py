@@ -37,8 +37,8 @@ _CODE = re.compile(r"`[^`\n]*`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ +(.+?)\s*$", re.MULTILINE)
 EXTERNAL = {  # listed, not visited
-    "https://keepachangelog.com/", "https://opentelemetry.io", "https://pre-commit.com",
-    "https://pypi.org/project/pika/", "https://semver.org/",
+    "https://cloudevents.io", "https://keepachangelog.com/", "https://opentelemetry.io",
+    "https://pre-commit.com", "https://pypi.org/project/pika/", "https://quicktype.io", "https://semver.org/",
 }  # fmt: skip
 
 

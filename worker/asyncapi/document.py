@@ -8,9 +8,10 @@ from pydantic import TypeAdapter
 from schemas import CreateSessionRequest, FailureCode
 from schemas.cancel import CancelSessionRequest
 from schemas.documents import CONTRACT_VERSION, Untitled, without_discriminators
+from schemas.event import EventKind, RequestEvent
 from schemas.failure import FAILURES
 from schemas.strict_response import STRICT_RESPONSE
-from schemas.wire import CANCEL_TYPE, CONTENT_TYPE, REQUEST_TYPE, RESPONSE_TYPE
+from schemas.wire import CANCEL_TYPE, CONTENT_TYPE, EVENT_TYPE, REQUEST_TYPE, RESPONSE_TYPE
 from worker.asyncapi import examples, properties
 from worker.messages.json_body import MAX_CONTAINERS, MAX_DEPTH
 from worker.messages.sealing import MAX_SECRETS
@@ -24,7 +25,7 @@ Document = dict[str, Any]
 def document(prefix: str = "sessions") -> Document:
     """Makes the AsyncAPI 3.0 document for the queues of this prefix."""
     fields = Settings.model_fields
-    topology = design(prefix, limits_from_policy=False)
+    topology = design(prefix, limits_from_policy=False, events=True)
     made = {
         "asyncapi": "3.0.0",
         "info": _info(fields["max_body_bytes"].default),
@@ -105,6 +106,20 @@ def _channels(topology: Topology) -> Document:
                 "status": {"enum": ["completed", "failed"], "description": "The status of the response."}
             },
         },
+        "events": {
+            "title": "Events",
+            "description": "What happens to requests, one event for each step that is recorded. There is "
+            "such an exchange where operators have switched events on (`WORKER_EVENTS`). Bind a queue of "
+            "your own: with `*.REQUEST_ID`, with `completed.*` or its like, or with `#`.",
+            **_routed(topology.events, "{kind}.{request_id}", "RequestEvent", queue=""),
+            "parameters": {
+                "kind": {
+                    "enum": [kind.value for kind in EventKind],
+                    "description": "What has happened; others may be added.",
+                },
+                "request_id": {"description": "The request, in lower case."},
+            },
+        },
         "deadLetters": {
             "title": "Dead letters",
             "description": "Messages that nobody can be answered for, with the reason in their headers: no "
@@ -115,8 +130,11 @@ def _channels(topology: Topology) -> Document:
     }
 
 
-def _routed(exchange: Exchange, key: str, *messages: str, queue: str = "") -> Document:
-    """Describes a channel by its routing key; its queue is named as the exchange is, or `queue`."""
+def _routed(exchange: Exchange, key: str, *messages: str, queue: str | None = None) -> Document:
+    """Describes a channel by its routing key; its queue is named as the exchange is, or `queue`. With an
+    empty name it has none.
+    """
+    behind = exchange.name if queue is None else queue
     return {
         "address": key or exchange.name,
         "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
@@ -133,7 +151,7 @@ def _routed(exchange: Exchange, key: str, *messages: str, queue: str = "") -> Do
                 "bindingVersion": _BINDING,
             }
         },
-        "x-queue": queue or exchange.name,
+        **({"x-queue": behind} if behind else {}),
     }
 
 
@@ -153,6 +171,10 @@ def _operations() -> Document:
         "publishResponse": {
             "title": "Responses to requests without `reply_to`",
             **_sent_to("responses", "CreateSessionResponse"),
+        },
+        "tellEvent": {
+            "title": "What happens to requests",
+            **_sent_to("events", "RequestEvent", mandatory=False),
         },
         "setAside": {
             "title": "What cannot be answered",
@@ -179,12 +201,12 @@ def _asked_on(channel: str, message: str) -> Document:
     }
 
 
-def _sent_to(channel: str, *messages: str) -> Document:
+def _sent_to(channel: str, *messages: str, mandatory: bool = True) -> Document:
     return {
         "action": "send",
         "channel": {"$ref": f"#/channels/{channel}"},
         "messages": [{"$ref": f"#/channels/{channel}/messages/{name}"} for name in messages],
-        "bindings": {"amqp": {"deliveryMode": 2, "mandatory": True, "bindingVersion": _BINDING}},
+        "bindings": {"amqp": {"deliveryMode": 2, "mandatory": mandatory, "bindingVersion": _BINDING}},
     }
 
 
@@ -214,6 +236,12 @@ def _messages() -> Document:
             "headers": properties.headers_of_response(),
             "x-amqp-properties": properties.of_response(),
             "payload": _ref("CreateSessionResponse"),
+            "correlationId": same_id,
+        },
+        "RequestEvent": {
+            **_message("A step of a request", EVENT_TYPE, examples.EVENTS),
+            "x-amqp-properties": properties.of_event(),
+            "payload": _ref("RequestEvent"),
             "correlationId": same_id,
         },
         "UnreadableMessage": {
@@ -252,7 +280,7 @@ def _schemas() -> Document:
     _, made = TypeAdapter.json_schemas(
         [
             (model.__name__, "validation", TypeAdapter(model))
-            for model in (CreateSessionRequest, CancelSessionRequest)
+            for model in (CreateSessionRequest, CancelSessionRequest, RequestEvent)
         ],
         ref_template=template,
         schema_generator=Untitled,

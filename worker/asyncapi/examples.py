@@ -126,3 +126,36 @@ DEAD_LETTERS: list[Example] = [
         "payload": "hello",
     }
 ]
+
+EVENTS: list[Example] = [
+    {
+        "name": "put off",
+        "summary": "Its first attempt failed, and the next one is due in two seconds.",
+        "payload": {
+            "request_id": REQUEST_ID,
+            "kind": "retrying",
+            "status": "processing",
+            "attempt": 1,
+            "number": 4711,
+            "occurred_at": "2026-01-02T03:04:05.120000Z",
+            "org_id": "org-1",
+            "reason": "rooms answered 503",
+            "until": "2026-01-02T03:04:07.120000Z",
+        },
+    },
+    {
+        "name": "cancelled",
+        "summary": "Its last event.",
+        "payload": {
+            "request_id": REQUEST_ID,
+            "kind": "cancelled",
+            "status": "failed",
+            "attempt": 1,
+            "number": 4719,
+            "occurred_at": "2026-01-02T03:04:06.480000Z",
+            "org_id": "org-1",
+            "code": "cancelled",
+            "reason": "cancelled: the customer hung up",
+        },
+    },
+]

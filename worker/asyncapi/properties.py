@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from schemas.wire import APP_ID, CONTENT_TYPE, LONGEST_TEXT, RESPONSE_TYPE
+from schemas.wire import APP_ID, CONTENT_TYPE, EVENT_TYPE, LONGEST_TEXT, RESPONSE_TYPE
 
 Schema = dict[str, Any]
 
@@ -114,6 +114,21 @@ def of_response() -> Schema:
 
 def headers_of_response() -> Schema:
     return _object({"traceparent": _TRACEPARENT})
+
+
+def of_event() -> Schema:
+    return _object(
+        {
+            "type": _text(f"`{EVENT_TYPE}`.", const=EVENT_TYPE),
+            "content_type": _text(f"`{CONTENT_TYPE}`.", const=CONTENT_TYPE),
+            "delivery_mode": _PERSISTENT,
+            "correlation_id": _text("The request id."),
+            "message_id": _text("One for each event, however often it is sent: drop repeats by it."),
+            "timestamp": {"type": "integer", "description": "When it was recorded, in seconds since 1970."},
+            "app_id": _text(f"`{APP_ID}`.", const=APP_ID),
+        },
+        *("type", "content_type", "delivery_mode", "correlation_id", "message_id", "timestamp", "app_id"),
+    )
 
 
 def of_dead_letter() -> Schema:

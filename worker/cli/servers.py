@@ -36,7 +36,8 @@ def broker_for(settings: Settings) -> Broker:
 
 def design_for(settings: Settings) -> topology.Topology:
     """The exchanges and queues that a worker with these settings needs."""
-    return topology.design(settings.prefix, limits_from_policy=settings.queue_limits == "policy")
+    from_policy = settings.queue_limits == "policy"
+    return topology.design(settings.prefix, limits_from_policy=from_policy, events=settings.events)
 
 
 def _broker_tls(settings: Settings) -> ssl.SSLContext | None:

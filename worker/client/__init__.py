@@ -13,12 +13,14 @@ completed True
 Every example here is run by a test, with a broker and a worker.
 """
 
-from schemas import CreateSessionPayload, CreateSessionResponse
+from schemas import CreateSessionPayload, CreateSessionResponse, EventKind, RequestEvent
 from worker.client.client import Client, Ending
 from worker.client.errors import (
     BrokerUnreachable,
     ClientClosed,
     ClientError,
+    EventsMissed,
+    EventsOff,
     NotAllowed,
     QueueMissing,
     RequestInFlight,
@@ -29,6 +31,7 @@ from worker.client.errors import (
 )
 from worker.client.request import REQUEST_NAMESPACE, Request, request_id_for
 from worker.client.subscription import Subscription
+from worker.client.watching import Watch
 
 __all__ = [
     "REQUEST_NAMESPACE",
@@ -39,14 +42,19 @@ __all__ = [
     "CreateSessionPayload",
     "CreateSessionResponse",
     "Ending",
+    "EventKind",
+    "EventsMissed",
+    "EventsOff",
     "NotAllowed",
     "QueueMissing",
     "Request",
+    "RequestEvent",
     "RequestInFlight",
     "RequestTimedOut",
     "RequestUnroutable",
     "ResponseUnreadable",
     "SessionFailed",
     "Subscription",
+    "Watch",
     "request_id_for",
 ]

@@ -17,9 +17,10 @@ from worker.client.request import Request, RequestMessage, cancellation, message
 from worker.client.submitting import submit_in_order
 from worker.client.subscription import Subscription
 from worker.client.tracing import creating
+from worker.client.watching import Watch, Watches
 from worker.process import own_task
 from worker.rabbitmq.connection import Broker
-from worker.rabbitmq.topology import names_for, own_names
+from worker.rabbitmq.topology import events_of, names_for, own_names
 
 Payload = CreateSessionPayload | Mapping[str, Any]
 
@@ -81,6 +82,7 @@ class Client:
         self._own_names = own_names(prefix)
         self._connect_timeout = connect_timeout
         self._calls = Calls(self._broker, self._names.requests, app_id, broker_user, confirm_timeout)
+        self._watches = Watches(self._broker, events_of(prefix).name, connect_timeout)
         self._subscriptions: list[Subscription] = []
         self._opening: asyncio.Task[None] | None = None
         self._closed = False
@@ -99,6 +101,7 @@ class Client:
         if self._opening is not None:
             await own_task.end([self._opening])
         await self._calls.close()
+        await self._watches.close()
         await asyncio.gather(*(subscription.close() for subscription in self._subscriptions))
 
     async def connect(self) -> None:
@@ -214,10 +217,7 @@ class Client:
         cancelled
         False True
         """
-        if (request_id is None) == (key is None) or (key is None) != (org_id is None):
-            raise ValueError("give a request_id, or a key and the org_id that it belongs to")
-        if request_id is None:
-            request_id = request_id_for(org_id or "", key or "")
+        request_id = _named(request_id, key, org_id)
         response = await self._ask(cancellation(request_id, reason), timeout)
         if _is_not_allowed(response):
             raise NotAllowed(response)
@@ -306,6 +306,31 @@ class Client:
         self._subscriptions = [known for known in self._subscriptions if not known.closed] + [subscription]
         return subscription
 
+    def watch(
+        self, request_id: UUID | None = None, *, key: str | None = None, org_id: str | None = None
+    ) -> Watch:
+        """Watch a request, by its id or by its `key` in the organisation `org_id`: iterate over what happens
+        to it, until its last event. Raises EventsOff where the workers tell no events (WORKER_EVENTS).
+
+        It shows what happens from when it is entered: so enter it before the request is sent. Of a request
+        that was finished before nothing comes; where that may be, set a time-out, and ask for its response
+        with the same id. Raises EventsMissed when the connection was away for more than five minutes. All
+        watches of a client share one connection.
+
+        >>> async def main():
+        ...     async with Client(url) as client:
+        ...         async with client.watch(key="order-19", org_id="org-1") as events:
+        ...             await client.submit(org_id="org-1", key="order-19")
+        ...             async for event in events:
+        ...                 print(event.kind.value, event.attempt)
+        >>> asyncio.run(main())
+        accepted 0
+        processing 1
+        completed 1
+        """
+        self._refuse_if_closed()
+        return Watch(self._watches, _named(request_id, key, org_id))
+
     def _refuse_if_closed(self) -> None:
         if self._closed:
             raise ClientClosed("the client is closed")
@@ -337,6 +362,12 @@ class Client:
         connection = "" if sender.connected else f", without a connection to RabbitMQ ({sender.link.reason})"
         cancelling = message.message_type == CANCEL_TYPE
         return RequestTimedOut(message.request_id, seconds or 0, connection, cancelling=cancelling)
+
+
+def _named(request_id: UUID | None, key: str | None, org_id: str | None) -> UUID:
+    if (request_id is None) == (key is None) or (key is None) != (org_id is None):
+        raise ValueError("give a request_id, or a key and the org_id that it belongs to")
+    return request_id_for(org_id or "", key or "") if request_id is None else request_id
 
 
 def _failed(task: "asyncio.Task[None]") -> bool:

@@ -79,5 +79,26 @@ class QueueMissing(ClientError):
         super().__init__(f"the queue {name!r} is missing: {remedy}")
 
 
+class EventsOff(ClientError):
+    """There is no exchange of events: nothing can be watched."""
+
+    def __init__(self, exchange: str) -> None:
+        super().__init__(
+            f"there is no exchange {exchange!r}: the workers of this prefix tell no events (WORKER_EVENTS), "
+            "or the prefix is another"
+        )
+
+
+class EventsMissed(ClientError):
+    """The connection was away for so long that events may have been missed, the last one too."""
+
+    def __init__(self, request_id: UUID) -> None:
+        self.request_id = request_id
+        super().__init__(
+            f"the connection to RabbitMQ was away, and events of request {request_id} may have been missed: "
+            "to ask again with its id brings its response"
+        )
+
+
 class ClientClosed(ClientError):
     """The client was closed while this call was waiting."""

@@ -4,7 +4,9 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from worker.values import Receipt
 
 _KEYS = 20  # that have a series each; a name may be anybody's text
 
@@ -59,6 +61,14 @@ class Watched:
         self.oldest_unfinished = gauge(
             "worker_oldest_unfinished_seconds",
             "Since when the oldest request on record that may begin has not been finished.",
+        )
+        self.events = Counter(
+            "worker_events", "Events sent, by what the broker said.", ["result"], registry=registry
+        )
+        for receipt in (Receipt.CONFIRMED, Receipt.REFUSED):
+            self.events.labels(receipt.value)
+        self.events_lag = gauge(
+            "worker_events_lag_seconds", "For how long the oldest event that is not sent has been on record."
         )
         self._depths: tuple[QueueDepth, ...] = ()
         self._volumes: tuple[QueueVolume, ...] = ()

@@ -19,7 +19,7 @@ from worker.errors import NotStorable, SettingsError
 from worker.monitoring.readiness import Readiness
 from worker.postgres.installation import use_schema
 from worker.postgres.locks import lock_holders
-from worker.postgres.sql import load_queries
+from worker.postgres.sql import load_queries, setup_query
 from worker.postgres.transactions import Transactions
 from worker.process import own_task
 from worker.tls_words import tls_in_words
@@ -127,8 +127,11 @@ class Database:
         readiness: Readiness,
         on_waited: Callable[[float], None] | None = None,
         application: str = "session-worker",
+        *,
+        tells_events: bool = False,
     ) -> None:
         self._settings = {"application_name": application, **SERVER_SETTINGS}
+        self._tells_events = tells_events  # what it does with requests is written down for those who watch
         self._on_waited = on_waited  # is told how long each statement waited for a connection
         self._url = url
         self._size = pool_size
@@ -197,6 +200,8 @@ class Database:
     async def _prepare(self, connection: asyncpg.Connection) -> None:
         if self._schema is not None:
             await use_schema(connection, self._schema)
+        if self._tells_events:
+            await connection.execute(setup_query("tell_events"))
 
     async def close(self) -> None:
         if self._watching is not None:

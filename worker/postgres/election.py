@@ -16,7 +16,7 @@ import asyncpg
 from worker.postgres.database import Database, is_transient
 from worker.postgres.sql import load_queries
 
-_KEY = 0x5E5510  # of the lock; the other half of it is the schema
+WATCHING, ANNOUNCING = 0x5E5510, 0x5E5511  # of the locks; the other half of each is the schema
 _KEPT_SECONDS = 2 * 86_400.0
 
 
@@ -38,17 +38,18 @@ class Elected:
     """Asks Postgres about itself. Nothing here waits for a lock for long."""
 
     def __init__(self, connection: asyncpg.Connection) -> None:
-        self._connection = connection
+        self.connection = connection
+        """While it lasts, no other worker is elected."""
 
     async def lock_wait(self) -> float:
         """Return for how many seconds the first of the statements that wait for a lock has waited."""
-        seconds: float = await self._connection.fetchval(_queries()["lock_wait"])
+        seconds: float = await self.connection.fetchval(_queries()["lock_wait"])
         return seconds
 
     async def oldest_unfinished(self) -> float | None:
         """Return the age of the oldest request that is not finished; None while a lock is in the way."""
         try:
-            seconds: float = await self._connection.fetchval(_queries()["oldest_unfinished"])
+            seconds: float = await self.connection.fetchval(_queries()["oldest_unfinished"])
         except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError):
             return None
         return seconds
@@ -56,20 +57,20 @@ class Elected:
     async def table_bytes(self) -> dict[str, int]:
         """Return the size of each table of the installation; of none while a lock is in the way."""
         try:
-            rows = await self._connection.fetch(_queries()["table_bytes"])
+            rows = await self.connection.fetch(_queries()["table_bytes"])
         except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError):
             return {}
         return {row["name"]: row["bytes"] for row in rows}
 
     async def answered(self) -> dict[UUID, list[int]]:
         """Return what each worker has answered since its start, by how long it took."""
-        rows = await self._connection.fetch(_queries()["answered"])
+        rows = await self.connection.fetch(_queries()["answered"])
         return {row["id"]: row["answered"] for row in rows}
 
     async def measure(self, measured: Measured) -> None:
         """Write a row of the course of the last hours; none while a lock is in the way."""
         with suppress(asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError):
-            await self._connection.execute(
+            await self.connection.execute(
                 _queries()["measure"],
                 _KEPT_SECONDS,
                 *measured[:-2],
@@ -79,21 +80,22 @@ class Elected:
 
 
 class Election:
-    """Lets this worker stand for election, again and again."""
+    """Lets this worker stand for election, again and again: each task has one of its own, by its key."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, key: int = WATCHING) -> None:
         self._database = database
+        self._key = key
 
     async def hold(self, work: Callable[[Elected], Awaitable[None]]) -> None:
         """Do this work if no other worker is elected, for as long as the lock is held: it is lost with its
         connection.
         """
-        if not (await self._database.call("is_vacant", _KEY, aside=True))[0]["vacant"]:
+        if not (await self._database.call("is_vacant", self._key, aside=True))[0]["vacant"]:
             return
         try:
             async with self._database.apart() as connection:
                 await connection.execute(_queries()["bounds"])
-                if await connection.fetchval(_queries()["elect"], _KEY):
+                if await connection.fetchval(_queries()["elect"], self._key):
                     await work(Elected(connection))
         except Exception as error:  # the driver says by any of its errors that a connection is lost
             if not is_transient(error):

@@ -12,6 +12,7 @@ from worker.rabbitmq.topology import design
 DEFAULT_EXCHANGE = "amq.default"  # how the broker names it where it speaks of rights
 REPLY_QUEUES = r"amq\.gen-.*"  # which the broker names; whoever declares one has it for himself (exclusive)
 _SALT_BYTES = 4
+_ONE_REQUEST = r"^\*\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"  # all events of one, for who knows its id
 _ENDS = (RequestStatus.COMPLETED.value, RequestStatus.FAILED.value)  # the keys of responses
 
 
@@ -44,14 +45,20 @@ class Rights(NamedTuple):
 
 def rights_of(actor: Actor, prefix: str) -> Rights:
     """Return what this actor needs, and no more."""
-    topology = design(prefix, limits_from_policy=False)
+    topology = design(prefix, limits_from_policy=False, events=True)
     names = topology.names
     match actor:
         case Actor.PRODUCER:
-            return Rights(_these(replies=True), _these(names.requests), _these(replies=True))
+            # With a queue that the broker names it watches its requests.
+            read = _these(topology.events.name, replies=True)
+            return Rights(
+                _these(replies=True), _these(names.requests, replies=True), read,
+                (Topics(topology.events.name, write=_these(), read=_ONE_REQUEST),),
+            )  # fmt: skip
         case Actor.SUBSCRIBER:
             # The queue of copies is one that the broker names, too.
-            return Rights(_these(replies=True), _these(replies=True), _these(names.responses, replies=True))
+            read = _these(names.responses, topology.events.name, replies=True)
+            return Rights(_these(replies=True), _these(replies=True), read)
         case Actor.WORKER:
             # It declares all of these at its start, and again when one was deleted.
             its = dict.fromkeys(thing.name for thing in topology.declared)

@@ -63,6 +63,7 @@ class Topology(NamedTuple):
     queues: tuple[Queue, ...]
     bindings: tuple[Binding, ...]
     former_bindings: tuple[Binding, ...]  # of earlier versions; taken away
+    events: Exchange  # one of the exchanges where it is wanted
 
     @property
     def declared(self) -> tuple[Exchange | Queue, ...]:
@@ -93,8 +94,10 @@ def names_for(prefix: str) -> Names:
     )
 
 
-def design(prefix: str, *, limits_from_policy: bool) -> Topology:
-    """Return what has to be there. A policy cannot change a queue's type; all else can be left to one."""
+def design(prefix: str, *, limits_from_policy: bool, events: bool = False) -> Topology:
+    """Return what has to be there. A policy cannot change a queue's type; all else can be left to one.
+    `events`: with their exchange, which has no queue but those of who watches.
+    """
     names = names_for(prefix)
     quorum = {"x-queue-type": "quorum"}
 
@@ -115,6 +118,7 @@ def design(prefix: str, *, limits_from_policy: bool) -> Topology:
             Exchange(names.undelivered, "fanout"),
             Exchange(names.responses, "topic"),
             Exchange(names.dead, "fanout"),
+            *([events_of(prefix)] if events else []),
         ),
         queues=(
             # What the broker takes from the request queue (expired, mostly) is answered from here; only what
@@ -134,7 +138,13 @@ def design(prefix: str, *, limits_from_policy: bool) -> Topology:
             Binding(names.dead, names.dead, ""),
         ),
         former_bindings=(Binding(names.requests, names.requests, CANCEL_KEY),),
+        events=events_of(prefix),
     )
+
+
+def events_of(prefix: str) -> Exchange:
+    """Return the exchange of events. A key is the kind of an event and the id of its request."""
+    return Exchange(f"{prefix}.events", "topic")
 
 
 def own_names(prefix: str) -> frozenset[str]:
@@ -181,12 +191,12 @@ async def declared_as_designed(connection: AbstractConnection, thing: Exchange |
 
 
 async def remove(connection: AbstractConnection, topology: Topology) -> None:
-    """Delete everything, with what is in it. What is not there is no error."""
+    """Delete everything, with what is in it, and the exchange of events. What is not there is no error."""
     async with asyncio.timeout(SETUP_SECONDS), one_channel(connection) as channel:
         for queue in topology.queues:
             await channel.queue_delete(queue.name)
-        for exchange in topology.exchanges:
-            await channel.exchange_delete(exchange.name)
+        for exchange in {one.name for one in (*topology.exchanges, topology.events)}:
+            await channel.exchange_delete(exchange)
 
 
 async def clear(connection: AbstractConnection, topology: Topology) -> None:
@@ -212,6 +222,12 @@ async def depth(connection: AbstractConnection, queue: str) -> Depth | None:
     except ChannelNotFoundEntity:
         return None
     return Depth(found.message_count or 0, found.consumer_count or 0)
+
+
+async def declare(connection: AbstractConnection, thing: Exchange | Queue) -> None:
+    """Declare one of them."""
+    async with asyncio.timeout(SETUP_SECONDS):
+        await _declare(connection, thing)
 
 
 async def _look_for(connection: AbstractConnection, thing: Exchange | Queue) -> None:

@@ -40,6 +40,7 @@ class Outgoing(NamedTuple):
     routing_key: str
     body: bytes
     properties: spec.Basic.Properties
+    mandatory: bool = True  # what no queue takes is returned, and its receipt says so
 
 
 async def open_proven_line(connection: AbstractConnection, seconds: float) -> Line:
@@ -61,7 +62,7 @@ async def write_one(channel: AbstractChannel, message: Outgoing) -> Receipt:
             exchange=message.exchange,
             routing_key=message.routing_key,
             properties=message.properties,
-            mandatory=True,
+            mandatory=message.mandatory,
         )
     except PublishError:
         return Receipt.UNROUTABLE
@@ -152,13 +153,13 @@ async def write_batch(
 
 async def _marshal(channel: Any, messages: Sequence[Outgoing]) -> bytes:  # noqa: ANN401 — as above
     number, most = channel.number, channel.max_content_size
-    methods: dict[tuple[str, str], bytes] = {}  # most of a batch go to the same exchange and key
+    methods: dict[tuple[str, str, bool], bytes] = {}  # most of a batch go to the same exchange and key
     chunks: list[bytes] = []
     for message in messages:
         await rest()
-        address = message.exchange, message.routing_key
+        address = message.exchange, message.routing_key, message.mandatory
         if address not in methods:
-            method = spec.Basic.Publish(exchange=address[0], routing_key=address[1], mandatory=True)
+            method = spec.Basic.Publish(exchange=address[0], routing_key=address[1], mandatory=address[2])
             methods[address] = marshal(method, number)
         chunks.append(methods[address])
         header = ContentHeader(properties=message.properties, body_size=len(message.body))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 Document = dict[str, Any]
-_ROOTS = ("CreateSessionRequest", "CancelSessionRequest", "CreateSessionResponse")
+_ROOTS = ("CreateSessionRequest", "CancelSessionRequest", "CreateSessionResponse", "RequestEvent")
 _MANY = 8  # values of an enum that are shown
 _LONG = 80  # characters of a pattern that nobody reads
 _DIRECTIONS = {"receive": "to the worker", "send": "from the worker"}
@@ -43,7 +43,8 @@ def _operations(document: Document) -> Iterator[str]:
         yield from (channel["description"], "")
         yield f"- direction: {_DIRECTIONS[operation['action']]}"
         yield f"- exchange: `{exchange['name']}` ({exchange['type']}), routing key {key}"
-        yield f"- queue behind it: `{channel['x-queue']}`"
+        if queue := channel.get("x-queue"):
+            yield f"- queue behind it: `{queue}`"
         yield from (f"- message: [{message['title']}](#{_anchor(message['title'])})" for message in messages)
         if reply := operation.get("reply"):
             (message,) = (_found(document, _found(document, message)) for message in reply["messages"])

@@ -855,3 +855,12 @@ delete from dead_letters where id in (
   )
 )
 returning state
+
+-- name: forget_events
+-- Deletes some events that could not be sent for as long as a request is kept.
+with gone as (
+  delete from unsent_events where number in (
+    select number from unsent_events where at < now() - make_interval(secs => $1) order by number limit $2
+  ) returning cardinality(numbers) as events
+)
+select coalesce(sum(events), 0)::bigint as events from gone

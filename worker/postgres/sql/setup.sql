@@ -4,6 +4,10 @@
 -- On a connection: every name is looked for in this schema, and last in that of temporary tables.
 select set_config('search_path', $1, false)
 
+-- name: tell_events
+-- On a connection: what it does with requests is told, by the triggers on them.
+select set_config('session_worker.events', 'on', false)
+
 -- name: home
 -- The schema that is used without further ado, mostly public, and who else has tables of our names in it.
 select

@@ -19,7 +19,9 @@ _APPLY = "session-worker topology apply"
 
 def designed(site: Site) -> topology.Topology:
     """Return what has to be there."""
-    return topology.design(site.settings.prefix, limits_from_policy=site.settings.queue_limits == "policy")
+    settings = site.settings
+    from_policy = settings.queue_limits == "policy"
+    return topology.design(settings.prefix, limits_from_policy=from_policy, events=settings.events)
 
 
 async def _topology(site: Site) -> list[Finding]:
