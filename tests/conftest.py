@@ -11,7 +11,15 @@ from support.databases import made_database
 from support.faults.scene import Scene
 from support.harness import Desk, NewWorker, delete_topology, open_desk, run_in_process
 from support.responder import Responder, responder_at
-from support.servers import rabbit_node, server_sandbox, servers
+from support.servers import (
+    Faulty,
+    FaultyRabbit,
+    faulty_postgres,
+    faulty_rabbit,
+    rabbit_node,
+    server_sandbox,
+    servers,
+)
 
 from worker.monitoring import log
 from worker.postgres.migrate import migrate
@@ -57,6 +65,22 @@ async def managed(stack: Stack) -> AsyncIterator[tuple[str, str]]:
         node = await rabbit_node(sandbox)
         await node.start()
         yield node.url, node.management_url
+
+
+@pytest_asyncio.fixture(scope="session")
+async def broker() -> AsyncIterator[FaultyRabbit]:
+    """A RabbitMQ to break, once for all tests of this process that do: each leaves it running, and its queues
+    deleted. A start takes seven seconds of processor time.
+    """
+    async with faulty_rabbit() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session")
+async def postgres() -> AsyncIterator[Faulty]:
+    """A Postgres to break, as above; each test has a database of its own there."""
+    async with faulty_postgres() as running:
+        yield running
 
 
 @pytest_asyncio.fixture(scope="session")
