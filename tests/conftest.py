@@ -27,6 +27,7 @@ from worker.settings import Settings
 from worker.stack import Stack
 
 SLOW_FIRST = ("faults", "e2e", "integration", "unit")
+SLOWEST = ("test_cluster", "test_store_model", "test_chaos", "test_many_stops")  # a minute or more each
 
 
 def pytest_configure() -> None:
@@ -38,11 +39,13 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the slow tests first. One process begins with them, and mostly waits; the others do the quick ones
-    meanwhile, and then take slow ones from the end of its share.
+    meanwhile, and then take slow ones from the end of its share. So the slowest are never the last.
     """
 
     def place(item: pytest.Item) -> int:
         folder = item.path.parent.name
+        if item.path.stem in SLOWEST:
+            return -1
         return SLOW_FIRST.index(folder) if folder in SLOW_FIRST else len(SLOW_FIRST)
 
     items.sort(key=place)
