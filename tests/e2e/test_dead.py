@@ -309,7 +309,7 @@ async def test_wrong_words_and_servers_that_are_away_are_named(
         outcome("show", str(UUID(int=7)), WORKER_SEAL_KEYS=""),
         outcome("list", "--wait", "0.5", DATABASE_URL="postgresql://a:b@127.0.0.1:1/x"),
         outcome(
-            "redirect", "--all", "--to", "x", "--yes", "--wait", "0.5", AMQP_URL="amqp://a:b@127.0.0.1:1/x"
+            "redirect", "--all", "--to", "x", "--yes", "--wait", "3", AMQP_URL="amqp://a:b@127.0.0.1:1/x"
         ),
     )
 
