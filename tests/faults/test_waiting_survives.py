@@ -117,8 +117,7 @@ async def test_requests_that_were_claimed_from_a_line_outlive_this(
 ) -> None:
     environ = {
         **site.scene.environ, "WORKER_HANDLER": "support.faults.handlers:waits_for_the_gate",
-        # On a busy machine a sign of life may be late by more than two seconds: that is no end of a worker.
-        "WORKER_LEASE_SECONDS": "2" if outage is all_workers_killed else "20",
+        "WORKER_HANDLER_TIMEOUT_SECONDS": "600",  # a broker on a busy machine takes long to start
     }  # fmt: skip
     await site.run(PAUSE)
     async with (
