@@ -8,8 +8,8 @@ SHELL := /bin/bash
 .PHONY: help demo up test test-pythons fuzz check lint format generate typescript docs man pictures audit sbom release bench lock clean
 
 BIN := .venv/bin
-# Without other programs' packages.
-CLEAN := env -u PYTHONPATH -u PYTHONHOME
+# Without other programs' packages. What is compiled is kept, for the many processes that load it.
+CLEAN := env -u PYTHONPATH -u PYTHONHOME -u PYTHONDONTWRITEBYTECODE
 # What is measured: make bench BENCH_ARGS="throughput --rounds 1"
 BENCH_ARGS ?=
 # What tests are run, and how: make test PYTEST_ARGS="tests/unit -x"

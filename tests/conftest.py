@@ -11,7 +11,15 @@ from support.databases import made_database
 from support.faults.scene import Scene
 from support.harness import Desk, NewWorker, delete_topology, open_desk, run_in_process
 from support.responder import Responder, responder_at
-from support.servers import rabbit_node, server_sandbox, servers
+from support.servers import (
+    Faulty,
+    FaultyRabbit,
+    faulty_postgres,
+    faulty_rabbit,
+    rabbit_node,
+    server_sandbox,
+    servers,
+)
 
 from worker.monitoring import log
 from worker.postgres.migrate import migrate
@@ -19,6 +27,7 @@ from worker.settings import Settings
 from worker.stack import Stack
 
 SLOW_FIRST = ("faults", "e2e", "integration", "unit")
+SLOWEST = ("test_cluster", "test_store_model", "test_chaos", "test_many_stops")  # a minute or more each
 
 
 def pytest_configure() -> None:
@@ -30,11 +39,13 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the slow tests first. One process begins with them, and mostly waits; the others do the quick ones
-    meanwhile, and then take slow ones from the end of its share.
+    meanwhile, and then take slow ones from the end of its share. So the slowest are never the last.
     """
 
     def place(item: pytest.Item) -> int:
         folder = item.path.parent.name
+        if item.path.stem in SLOWEST:
+            return -1
         return SLOW_FIRST.index(folder) if folder in SLOW_FIRST else len(SLOW_FIRST)
 
     items.sort(key=place)
@@ -57,6 +68,22 @@ async def managed(stack: Stack) -> AsyncIterator[tuple[str, str]]:
         node = await rabbit_node(sandbox)
         await node.start()
         yield node.url, node.management_url
+
+
+@pytest_asyncio.fixture(scope="session")
+async def broker() -> AsyncIterator[FaultyRabbit]:
+    """A RabbitMQ to break, once for all tests of this process that do: each leaves it running, and its queues
+    deleted. A start takes seven seconds of processor time.
+    """
+    async with faulty_rabbit() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session")
+async def postgres() -> AsyncIterator[Faulty]:
+    """A Postgres to break, as above; each test has a database of its own there."""
+    async with faulty_postgres() as running:
+        yield running
 
 
 @pytest_asyncio.fixture(scope="session")

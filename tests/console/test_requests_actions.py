@@ -22,7 +22,7 @@ from worker.console import working
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
 
-T0 = datetime.now(UTC) - timedelta(minutes=50)
+T0 = datetime.now(UTC) - timedelta(minutes=25)  # less than an hour ago, also when the run comes to it late
 
 
 @pytest_asyncio.fixture

@@ -21,7 +21,7 @@ from worker.settings import Settings
 
 HOSTILE = """<script>alert("1")</script>'&<img src=x onerror=alert(1)>"""
 FORMULA = "=cmd|' /C calc'!A0"
-T0 = datetime.now(UTC) - timedelta(minutes=50)
+T0 = datetime.now(UTC) - timedelta(minutes=25)  # less than an hour ago, also when the run comes to it late
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 SECRET = "made-up-token-17"
 UNDER_WAY = """

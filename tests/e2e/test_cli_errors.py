@@ -3,10 +3,11 @@
 import asyncio
 import subprocess
 import sys
+from contextlib import AsyncExitStack
 
 import pytest
+from support.access import PASSWORD, administrator, as_user
 from support.commands import Shell
-from support.servers import faulty_rabbit
 
 from worker.cli.main import COMMANDS
 from worker.settings import Settings
@@ -118,12 +119,9 @@ async def test_what_starts_servers_tells_of_a_named_one_that_is_not_there(stack:
     assert "canary" not in outcome.err
 
 
-@pytest.mark.parametrize("words", NEED_POSTGRES, ids=" ".join)
 @pytest.mark.parametrize("way", ["silent", "hangs up", "no such database"])
-async def test_a_postgres_that_does_not_answer_is_exit_code_3(
-    stack: Stack, words: list[str], way: str
-) -> None:
-    """It says so in one sentence, and within the time."""
+async def test_a_postgres_that_does_not_answer_is_exit_code_3(stack: Stack, way: str) -> None:
+    """Each command says so in one sentence, and within the time; all of them wait at the same time."""
     held: list[asyncio.StreamWriter] = []
 
     async def take(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -137,15 +135,17 @@ async def test_a_postgres_that_does_not_answer_is_exit_code_3(
         url = f"postgresql://u:canary@127.0.0.1:{port}/d?sslmode=disable"
         if way == "no such database":
             url = f"{stack.database_url.rpartition('/')[0]}/nowhere?sslmode=disable"
+        shell = Shell(DATABASE_URL=url)
         async with asyncio.timeout(30):
-            outcome = await Shell(DATABASE_URL=url).run(*words, "--wait", "1")
+            outcomes = await asyncio.gather(*(shell.run(*words, "--wait", "1") for words in NEED_POSTGRES))
         for writer in held:
             writer.close()
 
-    assert (outcome.code, outcome.out) == (3, "")
-    (said,) = [line for line in outcome.err.splitlines() if not line.startswith("waiting up to")]
-    assert said.startswith("session-worker: Postgres ")
-    assert "canary" not in said
+    for words, outcome in zip(NEED_POSTGRES, outcomes, strict=True):
+        assert (outcome.code, outcome.out) == (3, ""), (words, outcome.err)
+        (said,) = [line for line in outcome.err.splitlines() if not line.startswith("waiting up to")]
+        assert said.startswith("session-worker: Postgres "), words
+        assert "canary" not in said, words
 
 
 @pytest.mark.parametrize("words", [["request"], ["topology", "verify"]], ids=lambda words: words[0])
@@ -156,21 +156,25 @@ async def test_a_wrong_password_is_told_at_once(stack: Stack, words: list[str]) 
     assert "refuse" in outcome.err
 
 
-async def test_a_lack_of_rights_is_told_at_once() -> None:
-    async with faulty_rabbit() as rabbit:
-        await Shell(AMQP_URL=rabbit.url).run("topology", "apply")
-        for user, may_read in (("looks", "^sessions\\.responses$"), ("sees_nothing", "^$")):
-            await rabbit.ctl("add_user", user, "canary")
-            await rabbit.ctl("set_permissions", user, "^$", "^$", may_read)
-        here = rabbit.url.rpartition("@")[2]
+async def test_a_lack_of_rights_is_told_at_once(managed: tuple[str, str], prefix: str) -> None:
+    amqp_url, management_url = managed
+    looks, sees_nothing = f"{prefix}-looks", f"{prefix}-sees_nothing"
+    await Shell(AMQP_URL=amqp_url, WORKER_PREFIX=prefix).run("topology", "apply")
+    async with administrator(management_url) as admin, AsyncExitStack() as users:
+        for user, may_read in ((looks, f"^{prefix}\\.responses$"), (sees_nothing, "^$")):
+            await admin.put("users", user, password=PASSWORD, tags="")
+            users.push_async_callback(admin.delete, "users", user)
+            await admin.put("permissions", "/", user, configure="^$", write="^$", read=may_read)
 
-        shell = Shell(AMQP_URL=f"amqp://looks:canary@{here}")
+        shell = Shell(AMQP_URL=as_user(amqp_url, looks), WORKER_PREFIX=prefix)
+        blind = Shell(AMQP_URL=as_user(amqp_url, sees_nothing), WORKER_PREFIX=prefix)
+        elsewhere = Shell(AMQP_URL=f"{amqp_url.rpartition('/')[0]}/nowhere", WORKER_PREFIX=prefix)
         nothing_there = await shell.run("responses")
         copies = await shell.run("responses", "--copies", "--wait", "60")
-        queue = await Shell(AMQP_URL=f"amqp://sees_nothing:canary@{here}").run("responses", "--wait", "60")
+        queue = await blind.run("responses", "--wait", "60")
         request = await shell.run("request", "--timeout", "60")
         topology = await shell.run("topology", "verify")
-        nowhere = await Shell(AMQP_URL=f"{rabbit.url.removesuffix('%2F')}nowhere").run("topology", "verify")
+        nowhere = await elsewhere.run("topology", "verify")
         submitted = await shell.run("request", "--no-wait", "--timeout", "60", stdin='{"name": "a"}\n' * 9)
 
     assert nothing_there.code == 0, "it may do that"
@@ -178,14 +182,14 @@ async def test_a_lack_of_rights_is_told_at_once() -> None:
     assert "RabbitMQ refuses" in topology.err
     assert "the vhost is not there" in nowhere.err
     for outcome, what in (
-        (copies, "amq.gen-"), (queue, "sessions.responses"), (request, "amq.gen-"),
-        (submitted, "sessions.requests"),
+        (copies, "amq.gen-"), (queue, f"{prefix}.responses"), (request, "amq.gen-"),
+        (submitted, f"{prefix}.requests"),
     ):  # fmt: skip
         assert (outcome.code, outcome.out) == (3, "")
         assert "refuses this user" in outcome.err
         assert what in outcome.err
         assert outcome.err.count("trying again") <= (outcome is not queue and outcome is not copies)
-        assert "canary" not in outcome.err
+        assert PASSWORD not in outcome.err
 
 
 @pytest.mark.parametrize("words", [["request"], ["responses"]], ids=lambda words: words[0])

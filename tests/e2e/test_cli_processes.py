@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import BinaryIO
@@ -17,6 +16,7 @@ import pytest
 import pytest_asyncio
 from support.commands import PATIENCE_SECONDS, Shell, line_with
 from support.harness import Desk, declare_topology, eventually, good_request
+from support.prepared import start_worker
 
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
@@ -67,20 +67,7 @@ async def test_in_the_background_it_ends_by_sigterm_alone(
         assert await worker.wait() == 0
 
 
-async def test_several_workers_stop_together(shell: Shell) -> None:
-    async with supervised(shell, 2) as parent:
-        children = children_of(parent)
-        assert len(children) == 2
-        assert (await shell.run("request", "--count", "20")).code == 0
-
-        parent.terminate()
-        stopped = json.loads(await line_with(parent.stderr, "supervisor.stopped"))
-
-        assert (await parent.wait(), stopped["codes"]) == (0, [0, 0])
-        assert not any(child.is_running() for child in children)
-
-
-async def test_one_that_dies_is_started_again(shell: Shell) -> None:
+async def test_one_that_dies_is_started_again_and_all_stop_together(shell: Shell) -> None:
     async with supervised(shell, 2) as parent:
         doomed, other = children_of(parent)
         os.kill(doomed.pid, signal.SIGKILL)
@@ -88,13 +75,19 @@ async def test_one_that_dies_is_started_again(shell: Shell) -> None:
         died = json.loads(await line_with(parent.stderr, "worker.died"))
         await line_with(parent.stderr, "worker.ready")
 
-        now = {child.pid for child in children_of(parent)}
+        children = children_of(parent)
+        now = {child.pid for child in children}
         assert died["code"] == -signal.SIGKILL
         assert other.pid in now
         assert len(now) == 2
         assert doomed.pid not in now
+        assert (await shell.run("request", "--count", "20")).code == 0
+
         parent.terminate()
-        await line_with(parent.stderr, "supervisor.stopped")
+        stopped = json.loads(await line_with(parent.stderr, "supervisor.stopped"))
+
+        assert (await parent.wait(), stopped["codes"]) == (0, [0, 0])
+        assert not any(child.is_running() for child in children)
 
 
 async def test_workers_do_not_outlive_their_parent(shell: Shell) -> None:
@@ -139,22 +132,15 @@ async def test_the_demonstration_keeps_its_promises(shell: Shell, empty_url: str
     assert history["session"]["document"]["assistant"]["server"]["headers"] == {"authorization": "(sealed)"}
 
 
-async def test_the_demonstration_shows_tables_to_people(shell: Shell, empty_url: str) -> None:
-    outcome = await shell.run("demo", "--burst", "50", DATABASE_URL=empty_url)
-
-    assert outcome.code == 0
-    assert "everything came back as promised" in outcome.out
-    assert "a burst of 50" in outcome.out
-    assert "✗" not in outcome.out
-
-
-async def test_the_demonstration_in_the_background(shell: Shell, empty_url: str) -> None:
+async def test_the_demonstration_shows_tables_also_in_the_background(shell: Shell, empty_url: str) -> None:
     async with shell.start("demo", "--burst", "50", ignoring="INT HUP", DATABASE_URL=empty_url) as demo:
         await line_with(demo.stderr, "worker ready")
         demo.send_signal(signal.SIGINT)
         out, err = await demo.communicate()
     assert demo.returncode == 0, err.decode()
     assert "everything came back as promised" in out.decode()
+    assert "a burst of 50" in out.decode()
+    assert "✗" not in out.decode()
 
 
 async def _unfinished(database_url: str, count: int) -> list[asyncpg.Record]:
@@ -248,8 +234,8 @@ async def test_a_reader_of_the_log_who_is_gone_takes_nothing_with_him(
     if words == ("up",):  # it takes tables of its own making alone
         shell.variables["DATABASE_URL"] = empty_url
     reading, writing = os.pipe()
-    worker = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "worker", *words), env=shell.environ(), stdout=writing, stderr=writing
+    worker = await start_worker(
+        words, shell.environ(), stdin=asyncio.subprocess.DEVNULL, stdout=writing, stderr=writing, limit=0
     )
     os.close(writing)
     try:

@@ -1,26 +1,10 @@
 """Fixtures for tests that break something."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-import pytest_asyncio
-from support.servers import Faulty, FaultyRabbit, faulty_postgres, faulty_rabbit
-
-
-@pytest_asyncio.fixture(scope="module")
-async def broker() -> AsyncIterator[FaultyRabbit]:
-    """A RabbitMQ to break, for all tests of a file."""
-    async with faulty_rabbit() as running:
-        yield running
-
-
-@pytest_asyncio.fixture(scope="module")
-async def postgres() -> AsyncIterator[Faulty]:
-    """A Postgres to break, for all tests of a file."""
-    async with faulty_postgres() as running:
-        yield running
 
 
 @pytest.fixture

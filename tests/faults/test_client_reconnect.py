@@ -9,9 +9,9 @@ import pytest
 import pytest_asyncio
 from aiormq import Channel
 from support.faults.proxy import Proxy, proxy_to
-from support.harness import eventually, run_in_process
+from support.harness import delete_topology, eventually, run_in_process
 from support.responder import Responder, completed, request_id_of, responder_at
-from support.servers import faulty_rabbit
+from support.servers import FaultyRabbit
 
 from worker.client import Client, Request, request_id_for, subscription
 from worker.settings import Settings
@@ -138,25 +138,27 @@ async def test_a_node_that_answers_nothing_is_left_for_the_next(
 
 
 @pytest.mark.timeout(180)
-async def test_a_call_outlives_the_broker(settings: Settings, db: asyncpg.Connection) -> None:
+async def test_a_call_outlives_the_broker(
+    settings: Settings, db: asyncpg.Connection, broker: FaultyRabbit
+) -> None:
     """The broker is stopped with calls in flight, and started again; only then does a worker start."""
-    async with faulty_rabbit() as rabbit:
-        there = settings.model_copy(update={"amqp_url": type(settings.amqp_url)(rabbit.url)})
-        async with (
-            responder_at(rabbit.url, there.prefix) as silent,
-            Client(rabbit.url, there.prefix) as client,
-        ):
-            calls = [
-                asyncio.create_task(client.create_session(org_id="org-1", key=f"order-{number}", timeout=120))
-                for number in range(50)
-            ]
-            for _ in calls:
-                await silent.next()
-            await rabbit.stop()
-            await rabbit.start()
-            async with run_in_process(there) as start:
-                await start()
-                responses = await asyncio.gather(*calls)
+    there = settings.model_copy(update={"amqp_url": type(settings.amqp_url)(broker.url)})
+    async with (
+        responder_at(broker.url, there.prefix) as silent,
+        Client(broker.url, there.prefix) as client,
+    ):
+        calls = [
+            asyncio.create_task(client.create_session(org_id="org-1", key=f"order-{number}", timeout=120))
+            for number in range(50)
+        ]
+        for _ in calls:
+            await silent.next()
+        await broker.stop()
+        await broker.start()
+        async with run_in_process(there) as start:
+            await start()
+            responses = await asyncio.gather(*calls)
+    await delete_topology(broker.url, there.prefix)
 
     assert len({response.payload.session_id for response in responses}) == 50
     assert await db.fetchval("select count(*) from sessions") == 50

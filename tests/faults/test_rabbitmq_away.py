@@ -93,6 +93,8 @@ async def test_an_outage_is_told_burns_no_attempt_loses_nothing_and_ends_by_itse
     outage: Outage, site: Site
 ) -> None:
     async with under_load(site) as (workers, books, enough_sent, watching):
+        if outage is killed:
+            await write_down(site.server)
         async with outage(site):
             await until_down("responses", workers)
             await asyncio.sleep(1.5 * LEASE)  # the outage itself: longer than a lease
@@ -258,7 +260,6 @@ async def under_load(
         witness(url, PREFIX) as watching,
         keeping_books(url, PREFIX) as books,
     ):
-        await write_down(site.server)
         producers, enough = Producers(url, PREFIX, books, OPEN_AT_MOST), asyncio.Event()
         producers.per_second = 100
 

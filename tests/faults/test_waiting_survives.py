@@ -13,6 +13,7 @@ import pytest_asyncio
 from support.faults.load import Producers, keeping_books, waiting_for
 from support.faults.processes import WorkerProcess, worker_processes
 from support.faults.scene import Scene
+from support.harness import delete_topology
 from support.servers import Faulty, FaultyRabbit, write_down
 
 from worker.operations.promises import verify
@@ -59,6 +60,7 @@ async def site(broker: FaultyRabbit, postgres: Faulty, prefix: str) -> AsyncIter
     url = urlunsplit(urlsplit(postgres.url)._replace(path=f"/{name}"))
     await migrate(url)
     yield Site(broker, postgres, Scene(broker.url, url, prefix, more={"WORKER_HANDLER_CONCURRENCY": "5"}))
+    await delete_topology(broker.url, prefix)
 
 
 Outage = Callable[[Site, Sequence[WorkerProcess]], Awaitable[None]]
@@ -78,6 +80,7 @@ async def postgres_killed(site: Site, _workers: Sequence[WorkerProcess]) -> None
 
 
 async def broker_killed(site: Site, workers: Sequence[WorkerProcess]) -> None:
+    await write_down(site.broker)
     await site.broker.kill()
     for worker in workers:
         await worker.event("broker.lost")
@@ -94,7 +97,6 @@ async def test_requests_that_wait_outlive_this(outage: Outage, site: Site) -> No
         worker_processes(2, site.scene.environ) as workers,
         keeping_books(site.scene.amqp_url, site.scene.prefix) as books,
     ):
-        await write_down(site.broker)
         await Producers(site.scene.amqp_url, site.scene.prefix, books, REQUESTS).send(REQUESTS)
         await site.until(ALL_WAIT)
         before = await site.run(WAITING)
@@ -115,13 +117,13 @@ async def test_requests_that_were_claimed_from_a_line_outlive_this(
 ) -> None:
     environ = {
         **site.scene.environ, "WORKER_HANDLER": "support.faults.handlers:waits_for_the_gate",
+        "WORKER_HANDLER_TIMEOUT_SECONDS": "600",  # a broker on a busy machine takes long to start
     }  # fmt: skip
     await site.run(PAUSE)
     async with (
         worker_processes(2, environ) as workers,
         keeping_books(site.scene.amqp_url, site.scene.prefix) as books,
     ):
-        await write_down(site.broker)
         producers = Producers(site.scene.amqp_url, site.scene.prefix, books, REQUESTS)
         await producers.send(REQUESTS, waiting_for(gate))
         await site.until(ALL_WAIT)

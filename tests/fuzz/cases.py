@@ -223,7 +223,7 @@ def _written(document: Json, chance: random.Random) -> bytes:
         if way < 0.7:
             text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
             return text.encode("utf-8", "surrogatepass")
-        if way < 0.9:
+        if way < 0.8:
             return spelled(document, chance)
         if way < 0.98:
             return json.dumps(document, separators=("\n,\t", " :\r\n")).encode()

@@ -8,7 +8,7 @@ from typing import Any
 _WHOLE = 1 << 53  # up to here a double holds every whole number
 _SPACES = ("", "", " ", "\n", "\t ", "\r\n  ")
 _AS_IT_IS = re.compile(r'[^\x00-\x1f"\\\ud800-\udfff]*')
-_VARIED = 200  # letters of a text; those after them are spelled in a quick way
+_VARIED = 60  # letters of a text; those after them are spelled in a quick way
 _SHORT = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 

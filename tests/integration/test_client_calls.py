@@ -171,8 +171,7 @@ async def test_thousands_of_calls_share_one_reply_queue(responder: Responder, cl
     calls = [asyncio.create_task(ask(number)) for number in range(2000)]
     messages = [await responder.next() for _ in calls]
     random.shuffle(messages)
-    for message in messages:
-        await responder.answer(message, completed(request_id_of(message)))
+    await asyncio.gather(*(responder.answer(each, completed(request_id_of(each))) for each in messages))
 
     assert all(await asyncio.gather(*calls))
     assert len({message.reply_to for message in messages}) == 1

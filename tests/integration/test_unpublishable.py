@@ -11,7 +11,7 @@ import asyncpg
 from pamqp import commands as spec
 from structlog.testing import capture_logs
 from support.harness import Desk, NewWorker, declare_topology, eventually, good_request, response_in, row_of
-from support.servers import faulty_rabbit
+from support.servers import FaultyRabbit
 
 from worker.rabbitmq.connection import Broker
 from worker.rabbitmq.direct_reply import can_be_decoded
@@ -22,6 +22,9 @@ from worker.settings import Settings
 from worker.stack import Stack
 from worker.values import Receipt
 
+LARGEST = (  # of a message, where RabbitMQ 3 looks for it, and where 4 does
+    "application:set_env(rabbit, max_message_size, {0}), persistent_term:put(max_message_size, {0})."
+)
 SOON = 3.0  # seconds, on a machine that does other things as well; a reconnect's wait made it up to eight
 
 # The address of a direct reply on a node that this broker has never heard of: an old one ends the channel's
@@ -132,22 +135,21 @@ def test_what_is_a_direct_reply_address_is_seen_by_its_shape() -> None:
     assert not can_be_decoded("amq.rabbitmq.reply-to.gw==.yyyy")
 
 
-async def test_apart_each_gets_its_own_receipt() -> None:
-    async with faulty_rabbit() as rabbit:
-        for setting in (
-            "application:set_env(rabbit, max_message_size",
-            "persistent_term:put(max_message_size",
-        ):
-            await rabbit.ctl("eval", f"{setting}, 1000).")  # where 3 and where 4 look for it
-        async with await aio_pika.connect(rabbit.url) as connection:
+async def test_apart_each_gets_its_own_receipt(broker: FaultyRabbit) -> None:
+    was = await broker.ctl("eval", "application:get_env(rabbit, max_message_size, 134217728).")
+    await broker.ctl("eval", LARGEST.format(1000))
+    try:
+        async with await aio_pika.connect(broker.url) as connection:
             queue = (await (await connection.channel()).declare_queue(exclusive=True)).name
 
             def message(size: int, to: str = queue) -> Outgoing:
                 return Outgoing("", to, b"x" * size, spec.Basic.Properties(message_id=str(uuid4())))
 
-            receipts = await OneByOne(Broker(rabbit.url, None, "test"), 10).publish(
+            receipts = await OneByOne(Broker(broker.url, None, "test"), 10).publish(
                 [message(1), message(5000), message(2), message(1, "nowhere"), message(6000), message(7000)]
             )
+    finally:
+        await broker.ctl("eval", LARGEST.format(was.strip()))
 
     assert receipts == [
         Receipt.CONFIRMED, Receipt.UNPUBLISHABLE, Receipt.CONFIRMED, Receipt.UNROUTABLE,

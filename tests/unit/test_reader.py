@@ -239,10 +239,9 @@ async def test_no_message_holds_the_worker_up_or_fills_its_memory(reading: Reade
             await reading.restore(read.body, read.request_id)
         return read
 
-    pieces = []
-    for _ in range(2):
+    piece, read = await longest_piece(take_in())
+    if piece >= LONGEST_PIECE_SECONDS:  # other work on the machine may be why
         piece, read = await longest_piece(take_in())
-        pieces.append(piece)
     tracemalloc.start()
     await take_in()
     _, peak = tracemalloc.get_traced_memory()
@@ -250,7 +249,7 @@ async def test_no_message_holds_the_worker_up_or_fills_its_memory(reading: Reade
 
     assert isinstance(read, Arrival)
     assert (read.refusal and read.refusal.code) == attack.verdict
-    assert min(pieces) < LONGEST_PIECE_SECONDS
+    assert piece < LONGEST_PIECE_SECONDS
     assert peak < 20 * len(attack.body)
     if read.refusal:
         assert len(read.refusal.reason) < 500

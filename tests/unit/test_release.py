@@ -1,5 +1,6 @@
 """A release of a copy of this repository: what stops it, what it makes, and that a dry run writes nothing."""
 
+import copy
 import importlib.util
 import json
 import os
@@ -85,6 +86,14 @@ class Copy:
         assert self.release().returncode == 1
         self.commit()
 
+    def copied_to(self, place: Path) -> "Copy":
+        """Makes another one that is as this is now."""
+        other = copy.copy(self)
+        other.root, other.tools = place / "repository", place / "tools"
+        shutil.copytree(self.root, other.root)
+        shutil.copytree(self.tools, other.tools)
+        return other
+
     @property
     def asked(self) -> list[str]:
         """The targets that `make` was asked for."""
@@ -108,101 +117,111 @@ class Copy:
 
 
 @pytest.fixture
-def copy(tmp_path: Path) -> Copy:
+def repository(tmp_path: Path) -> Copy:
     return Copy(tmp_path)
 
 
-def stopped(copy: Copy, *options: str, version: str = VERSION) -> str:
+@pytest.fixture(scope="module")
+def kept_once(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """A repository that keeps the documents of its version: to be copied, as making them takes seconds."""
+    made = Copy(tmp_path_factory.mktemp("kept"))
+    made.keep_documents()
+    return made
+
+
+@pytest.fixture
+def kept(kept_once: Copy, tmp_path: Path) -> Copy:
+    return kept_once.copied_to(tmp_path)
+
+
+def stopped(repository: Copy, *options: str, version: str = VERSION) -> str:
     """The sentence that a release ends with when it may not be made."""
-    done = copy.release(*options, version=version)
+    done = repository.release(*options, version=version)
 
     assert done.returncode == 1
-    assert copy.git("tag", "--list", "v9.8.7") == ""
-    assert not (copy.root / "dist").exists()
+    assert repository.git("tag", "--list", "v9.8.7") == ""
+    assert not (repository.root / "dist").exists()
     return done.stderr
 
 
-def test_a_version_is_three_numbers(copy: Copy) -> None:
-    assert "'9.8' is no version" in stopped(copy, version="9.8")
-    assert "'' is no version" in stopped(copy, version="")
+def test_a_version_is_three_numbers(repository: Copy) -> None:
+    assert "'9.8' is no version" in stopped(repository, version="9.8")
+    assert "'' is no version" in stopped(repository, version="")
 
 
-def test_the_version_is_the_one_of_the_metadata(copy: Copy) -> None:
-    assert "pyproject.toml says 9.8.7: set it to 9.8.8" in stopped(copy, version="9.8.8")
+def test_the_version_is_the_one_of_the_metadata(repository: Copy) -> None:
+    assert "pyproject.toml says 9.8.7: set it to 9.8.8" in stopped(repository, version="9.8.8")
 
 
 @pytest.mark.parametrize("heading", ["9.8.7 — unreleased (2026-12-01)", "9.8.6 — 2026-12-01"])
-def test_the_changelog_has_a_section_with_a_day(copy: Copy, heading: str) -> None:
-    copy.replace("CHANGELOG.md", "9.8.7 — 2026-12-01", heading)
-    copy.commit()
+def test_the_changelog_has_a_section_with_a_day(repository: Copy, heading: str) -> None:
+    repository.replace("CHANGELOG.md", "9.8.7 — 2026-12-01", heading)
+    repository.commit()
 
-    assert "CHANGELOG.md has no section `## 9.8.7 — YYYY-MM-DD`" in stopped(copy)
-
-
-def test_the_section_says_something(copy: Copy) -> None:
-    copy.replace("CHANGELOG.md", "This and that.", "## 9.8.6 — 2026-11-01\n\nThe one before.")
-    copy.commit()
-
-    assert "CHANGELOG.md has no section `## 9.8.7 — YYYY-MM-DD` with a text" in stopped(copy)
+    assert "CHANGELOG.md has no section `## 9.8.7 — YYYY-MM-DD`" in stopped(repository)
 
 
-def test_everything_is_committed(copy: Copy) -> None:
-    copy.write("worker/new.py", "")
+def test_the_section_says_something(repository: Copy) -> None:
+    repository.replace("CHANGELOG.md", "This and that.", "## 9.8.6 — 2026-11-01\n\nThe one before.")
+    repository.commit()
 
-    assert "not everything is committed:\n?? worker/new.py" in stopped(copy)
+    assert "CHANGELOG.md has no section `## 9.8.7 — YYYY-MM-DD` with a text" in stopped(repository)
 
 
-def test_a_version_is_tagged_once(copy: Copy) -> None:
-    copy.git("tag", f"v{VERSION}")
+def test_everything_is_committed(repository: Copy) -> None:
+    repository.write("worker/new.py", "")
 
-    done = copy.release()
+    assert "not everything is committed:\n?? worker/new.py" in stopped(repository)
+
+
+def test_a_version_is_tagged_once(repository: Copy) -> None:
+    repository.git("tag", f"v{VERSION}")
+
+    done = repository.release()
 
     assert done.returncode == 1
     assert "v9.8.7 is tagged already" in done.stderr
 
 
-def test_the_documents_are_kept_first_so_that_the_tests_see_them(copy: Copy) -> None:
-    sentence = stopped(copy)
+def test_the_documents_are_kept_first_so_that_the_tests_see_them(repository: Copy) -> None:
+    sentence = stopped(repository)
 
     assert "schemas/json/released/v9.8.7 now holds the documents of 9.8.7: commit them" in sentence
-    assert copy.git("status", "--porcelain") == "?? schemas/json/released/v9.8.7/"
-    kept = {file.name for file in (copy.root / "schemas/json/released/v9.8.7").iterdir()}
+    assert repository.git("status", "--porcelain") == "?? schemas/json/released/v9.8.7/"
+    kept = {file.name for file in (repository.root / "schemas/json/released/v9.8.7").iterdir()}
     assert kept == {file.name for file in (ROOT / "schemas" / "json").glob("*.json")}
-    assert copy.asked == []
+    assert repository.asked == []
 
 
-def test_a_document_that_changed_since_it_was_kept_is_kept_anew(copy: Copy) -> None:
-    copy.keep_documents()
-    copy.write("schemas/json/released/v9.8.7/session.schema.json", "{}")
-    copy.commit()
+def test_a_document_that_changed_since_it_was_kept_is_kept_anew(kept: Copy) -> None:
+    kept.write("schemas/json/released/v9.8.7/session.schema.json", "{}")
+    kept.commit()
 
-    assert "commit them" in stopped(copy)
-    assert copy.git("status", "--porcelain") == "M schemas/json/released/v9.8.7/session.schema.json"
+    assert "commit them" in stopped(kept)
+    assert kept.git("status", "--porcelain") == "M schemas/json/released/v9.8.7/session.schema.json"
 
 
-def test_a_test_that_fails_stops_it(copy: Copy) -> None:
-    copy.keep_documents()
-    (copy.tools / "broken").write_text("test\n", "utf-8")
+def test_a_test_that_fails_stops_it(kept: Copy) -> None:
+    (kept.tools / "broken").write_text("test\n", "utf-8")
 
-    assert "`make test PYTEST_ARGS=` failed" in stopped(copy)
+    assert "`make test PYTEST_ARGS=` failed" in stopped(kept)
 
 
 @pytest.fixture(scope="module")
-def released(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+def released(kept_once: Copy, tmp_path_factory: pytest.TempPathFactory) -> Copy:
     """A repository whose version is released, with a file in its folder that nobody has committed."""
-    copy = Copy(tmp_path_factory.mktemp("released"))
-    copy.keep_documents()
-    copy.write(".gitignore", "dist/\nworker/lies_here.py\n")
-    copy.commit()
-    copy.write("worker/lies_here.py", "")
-    done = copy.release()
+    repository = kept_once.copied_to(tmp_path_factory.mktemp("released"))
+    repository.write(".gitignore", "dist/\nworker/lies_here.py\n")
+    repository.commit()
+    repository.write("worker/lies_here.py", "")
+    done = repository.release()
     assert done.returncode == 0, done.stderr
-    return copy
+    return repository
 
 
-def built(copy: Copy) -> list[Path]:
+def built(repository: Copy) -> list[Path]:
     """The wheel, the sdist and the bill of materials."""
-    files = (copy.root / "dist").iterdir()
+    files = (repository.root / "dist").iterdir()
     return sorted(files, key=lambda file: (".whl", ".gz", ".json").index(file.suffix))
 
 
@@ -273,15 +292,15 @@ def test_packages_of_another_version_are_no_release(released: Copy, script: Modu
         script.check_contents(built(released)[:2], script.packaged(released.root), "9.8.8")
 
 
-def test_a_dry_run_does_all_but_the_tests_and_writes_nothing(copy: Copy) -> None:
-    done = copy.release("--dry-run")
+def test_a_dry_run_does_all_but_the_tests_and_writes_nothing(repository: Copy) -> None:
+    done = repository.release("--dry-run")
 
     assert done.returncode == 0, done.stderr
     assert "9.8.7 can be released once the tests pass" in done.stdout
     assert "a release would write them" in done.stdout
-    assert copy.asked == ["check", f"sbom SBOM={BILL}"]
-    assert copy.git("status", "--porcelain", "--ignored") == ""
-    assert copy.git("tag") == ""
+    assert repository.asked == ["check", f"sbom SBOM={BILL}"]
+    assert repository.git("status", "--porcelain", "--ignored") == ""
+    assert repository.git("tag") == ""
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,18 @@ RIGHTS = {  # what docker-compose.yml loads, and the command that prints it
 
 
 def json_documents() -> dict[str, dict[str, Any]]:
-    return {**json_schemas(), "asyncapi.json": document()}
+    """Returns the JSON documents, which the caller may change: they are made once, and read for each."""
+    documents: dict[str, dict[str, Any]] = json.loads(_json())
+    return documents
+
+
+def asyncapi() -> dict[str, Any]:
+    return json_documents()["asyncapi.json"]
+
+
+@cache
+def _json() -> str:
+    return json.dumps({**json_schemas(), "asyncapi.json": document()})
 
 
 @cache
@@ -45,7 +56,7 @@ def texts() -> dict[Path, str]:
     docs = ROOT / "docs"
     return {
         **made,
-        docs / "asyncapi.md": page(document()),
+        docs / "asyncapi.md": page(asyncapi()),
         docs / "openapi.json": json.dumps(openapi(ROUTES), indent=1, ensure_ascii=False) + "\n",
         docs / "settings.md": settings_table(),
         docs / "commands.md": commands_page.page(),
