@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-pythons fuzz check lint format generate man pictures audit sbom release bench lock clean
+.PHONY: help demo up test test-pythons fuzz check lint format generate man pictures audit sbom release image bench lock clean
 
 BIN := .venv/bin
 # Without other programs' packages.
@@ -81,6 +81,10 @@ sbom: .venv/audit ## what the image holds, as CycloneDX (SBOM=file.json)
 # make release VERSION=1.2.3, or with DRY_RUN=1 to see what would stop it.
 release: .venv/dev ## check, build and tag a version (VERSION=1.2.3, DRY_RUN=1); uploads nothing
 	@$(CLEAN) $(BIN)/python deploy/release.py $(if $(DRY_RUN),--dry-run) -- "$(VERSION)"
+
+# Where the repository is, for a label: make image SOURCE=https://…
+image: .venv/local ## build the image of this commit, with labels and tags (SOURCE=URL); uploads nothing
+	@SOURCE="$(SOURCE)" $(CLEAN) $(BIN)/python deploy/build_image.py
 
 bench: .venv/bench ## measure this worker beside its peers, on this machine
 	@$(BIN)/python -m bench $(BENCH_ARGS)
