@@ -32,7 +32,7 @@ test: .venv/dev ## all tests, on real servers
 	@$(CLEAN) $(BIN)/python tests/support/browser.py
 	@$(CLEAN) $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal --durations=10 $(PYTEST_ARGS)
 
-test-pythons: ## the unit tests on each Python that is promised and can be had here
+test-pythons: ## the unit tests on each Python that is promised and can be had here, without uvloop
 	@$(CLEAN) deploy/test_pythons.sh -n $(TEST_PROCESSES) --dist worksteal $(PYTEST_ARGS)
 
 # How many: make fuzz CASES=1000000
