@@ -3,6 +3,7 @@
 import base64
 import json
 import random
+import re
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -23,15 +24,27 @@ from worker.messages.envelope import response_properties
 from worker.messages.json_body import MAX_CONTAINERS
 from worker.messages.org import org_in
 from worker.messages.refusing import LONGEST_REASON
+from worker.messages.reply_rule import ReplyRule
 from worker.messages.sealing import SealKeys, is_same_request, parse_seal_keys
+from worker.rabbitmq.topology import own_names
 from worker.reading.protocol import ReaderSettings
 from worker.reading.reader import Reader
 from worker.values import Answer, Arrival, Cancellation, Read, Refusal, Unreadable, Unrecorded
+from worker.whose import orgs_of_users
 
 LIMIT = 1 << 20
 KEY_TEXT = f"k1:{base64.b64encode(bytes(32)).decode()}"
 KEYS, NO_KEYS = parse_seal_keys(KEY_TEXT), SealKeys({})
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+OPEN = Limits(LIMIT)
+CLOSED = Limits(
+    LIMIT,
+    ReplyRule(own_names("requests"), re.compile("(reply|amq)-.*")),
+    orgs_of_users('{"tenant-{org}": "{org}", "console": "*"}'),
+)
+"""Where producers act for their own organisations, and answers go to some queues only."""
+_SENDERS = (None, "", "console", "tenant-org-1", "tenant-o", "tenant-evil\u202e", "tenant-", "\x00")
+_REPLY_TOS = (None, "q", "reply-1", "requests.responses", "requests.requests", "requests.dead", "amq-\u202e")
 READER = Reader(ReaderSettings(KEY_TEXT, Limits(LIMIT), wants_whole=False, fail_point=""), KEYS)
 """It is asked only which messages it reads in a process of its own."""
 
@@ -67,21 +80,31 @@ class Judged(NamedTuple):
 
 def judge(case: Case, chance: random.Random, *, memory: bool) -> Judged:
     """Read a message as a worker does, and check all that is promised of it. `memory`: measure it, too."""
-    message, keys = case.message(), KEYS if chance.random() < 0.9 else NO_KEYS
+    limits, keys = OPEN, KEYS if chance.random() < 0.9 else NO_KEYS
+    if chance.random() < 0.2:
+        limits, case = CLOSED, _sent_by_somebody(case, chance)
+    message = case.message()
     begun = time.thread_time()
     org_in(case.body)
-    read = decode(message, Limits(LIMIT), keys, NOW)
+    read = decode(message, limits, keys, NOW)
     seconds = time.thread_time() - begun
     outcome = outcome_of(read)
     _is_well_formed(case, read)
+    _is_allowed(read, case.properties.get("user_id"), limits)
     apart = READER.is_for(message)
-    _is_quick(seconds, lambda: decode(message, Limits(LIMIT), keys, NOW), apart=apart)
+    _is_quick(seconds, lambda: decode(message, limits, keys, NOW), apart=apart)
     if isinstance(read, Arrival) and read.body is not None:
         _comes_back(read, keys)
-    _is_the_same_in_other_words(case, read, outcome, keys, chance)
+    _is_the_same_in_other_words(case, read, outcome, keys, limits, chance)
     if memory and not apart:
         _takes_little_memory(case, keys)
     return Judged(outcome, seconds)
+
+
+def _sent_by_somebody(case: Case, chance: random.Random) -> Case:
+    """Have it come from a user of the broker, and want its answer somewhere."""
+    said = {"user_id": chance.choice(_SENDERS), "reply_to": chance.choice(_REPLY_TOS)}
+    return case._replace(properties=case.properties | said)
 
 
 def outcome_of(read: Read) -> Outcome:
@@ -119,10 +142,29 @@ def _is_well_formed(case: Case, read: Read) -> None:
         _can_be_stored(refusal.reason)
         assert len(refusal.reason) <= _LONGEST_REASON, "a reason is short"
         assert len(json.dumps(refusal.errors)) < _LONGEST_ERRORS, "errors are few and short"
-        assert (refusal.code is FailureCode.INVALID_REQUEST) == bool(refusal.errors), "errors name the fields"
+        named = {error["field"] for error in refusal.errors or ()}
+        if refusal.code is FailureCode.INVALID_REQUEST:
+            assert named, "errors name the fields"
+        else:
+            assert named <= {"request_id"}, "where it says that the id of the answer is made up"
     _can_be_stored(*read.route)
     answer = Answer(read.request_id, "failed", "c", "{}", "m", read.route)
     assert len(ContentHeader(properties=response_properties(answer, NOW)).marshal()) < _FRAME
+
+
+def _is_allowed(read: Read, sender: str | None, limits: Limits) -> None:
+    """Check that nobody acts for another one's organisation, and that no answer goes where none may."""
+    if isinstance(read, Unreadable):
+        return
+    assert read.route.reply_to is None or limits.replies.refuses(read.route.reply_to) is None, (
+        "it goes astray"
+    )
+    if limits.orgs is None:
+        return
+    if isinstance(read, Arrival):
+        assert limits.orgs.may_act(sender, read.org_id), "what is recorded is its sender's own"
+    if isinstance(read, Cancellation):
+        assert read.invalid or read.sender == sender, "whose request it is has yet to be looked at"
 
 
 def _can_be_stored(*texts: str | None) -> None:
@@ -141,7 +183,7 @@ def _comes_back(read: Arrival, keys: SealKeys) -> None:
 
 
 def _is_the_same_in_other_words(
-    case: Case, read: Read, outcome: Outcome, keys: SealKeys, chance: random.Random
+    case: Case, read: Read, outcome: Outcome, keys: SealKeys, limits: Limits, chance: random.Random
 ) -> None:
     """Check the verdict on the same document in another spelling. What is no object is searched as a text,
     and so is what is too large, which a shorter spelling of it need not be.
@@ -157,7 +199,7 @@ def _is_the_same_in_other_words(
     body = _respelled(document, chance, whole=len(case.body) < 1_500)
     if len(body) > LIMIT:
         return
-    again = decode(case.message(body), Limits(LIMIT), keys, NOW)
+    again = decode(case.message(body), limits, keys, NOW)
     assert outcome_of(again) == outcome, (
         f"in other words: {outcome_of(again)}, not {outcome}: {body[:2_000]!r}"
     )
@@ -204,7 +246,7 @@ def _thread_seconds(work: Callable[[], object]) -> float:
 def _takes_little_memory(case: Case, keys: SealKeys) -> None:
     tracemalloc.start()
     try:
-        decode(case.message(), Limits(LIMIT), keys, NOW)
+        decode(case.message(), OPEN, keys, NOW)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -25,10 +25,10 @@ from support.harness import (
 from schemas import CreateSessionRequest, CreateSessionResponse, FailureCode
 from worker.client import Client, Request, RequestTimedOut, SessionFailed, request_id_for
 from worker.handlers import Context, RetryLater
+from worker.messages.heaviness import HEAVY_BYTES
 from worker.monitoring import log
 from worker.operations.promises import Received, verify
 from worker.rabbitmq.topology import names_for
-from worker.reading.reader import HEAVY_BYTES
 from worker.settings import Settings
 
 

@@ -31,9 +31,9 @@ from support.harness import (
 from schemas import CreateSessionResponse, FailureCode
 from worker.cli import exits
 from worker.client import BrokerUnreachable, Client, NotAllowed
+from worker.messages.heaviness import HEAVY_BYTES
 from worker.operations.doctor.site import Need
 from worker.rabbitmq.topology import names_for
-from worker.reading.reader import HEAVY_BYTES
 from worker.settings import Settings
 from worker.testing.running import RunningWorker
 

@@ -22,9 +22,10 @@ from worker.errors import KilledItsReader, SealError
 from worker.handlers import Context
 from worker.messages.decoding import Limits, decode, restore
 from worker.messages.envelope import Message
+from worker.messages.heaviness import HEAVY_BYTES, is_heavy
 from worker.messages.sealing import parse_seal_keys
 from worker.reading.protocol import ReaderSettings
-from worker.reading.reader import HEAVY_BYTES, Reader, is_heavy
+from worker.reading.reader import Reader
 from worker.steps.creating import HandlerCreation
 from worker.steps.retry_rule import RetryRule
 from worker.values import Arrival, Completed, Read, Unreadable, Verdict, first_work

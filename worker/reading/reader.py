@@ -13,28 +13,18 @@ import structlog
 from worker.errors import KilledItsReader, ReaderUnavailable, SealError
 from worker.messages.decoding import refuse_killer
 from worker.messages.envelope import Message
+from worker.messages.heaviness import is_heavy
 from worker.messages.sealing import SealKeys
 from worker.process import own_command
 from worker.reading.protocol import LENGTH_BYTES, NotRestored, ReaderSettings, ToRead, ToRestore, framed
 from worker.values import Read, Requested
 
-HEAVY_BYTES = 32 << 10
-_LIGHT_BYTES = 2 << 10
-_MOST_MARKS = 600  # commas and opening brackets; to read that many takes 15 ms at most, in half a mebibyte
 SUSPECT_DELIVERIES = 3  # a message that came back as often may be what ends its workers
 _TRIES = 2  # the first death may be an accident
 _START_SECONDS = 60
 _READ_SECONDS = 120  # far above the limit of processor time that the process sets itself
 _CLOSE_SECONDS = 1
 _log = structlog.get_logger(__name__)
-
-
-def is_heavy(body: bytes) -> bool:
-    """Tells whether to read a body may take long, or much memory: it is large, or has many values."""
-    size = len(body)
-    return size >= HEAVY_BYTES or (
-        size > _LIGHT_BYTES and body.count(b",") + body.count(b"{") + body.count(b"[") > _MOST_MARKS
-    )
 
 
 class Reader:

@@ -11,6 +11,7 @@ import structlog
 from worker.errors import KilledItsReader, ReaderUnavailable, SealError
 from worker.messages.began_at import began_at
 from worker.messages.decoding import restore
+from worker.messages.heaviness import is_heavy
 from worker.messages.sealing import SealKeys
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.tracing import Tracing
@@ -20,7 +21,7 @@ from worker.postgres.leases import Leases
 from worker.postgres.rows import WORKER_LOST, Claim, Held, stored_answer
 from worker.postgres.store import Store
 from worker.rabbitmq import intake, publisher
-from worker.reading.reader import Reader, is_heavy
+from worker.reading.reader import Reader
 from worker.steps.answering import Answering
 from worker.steps.creating import Creation
 from worker.steps.finishing import Finishing

@@ -19,6 +19,7 @@ from worker.steps.slots import Slots, unlimited
 
 CANCELS_AT_ONCE = 64
 _BESIDE = 2  # small batches beside the lanes
+_LINING_UP = 2  # batches that only get in line: more would take the connections from those that begin
 _PIECE = 32  # deliveries that are taken at once
 _LARGE = 16  # a batch with more in it is paced: it holds the loop in slices
 _PAUSE_SECONDS = 1.0
@@ -50,6 +51,7 @@ class Lanes:
         self._batch_size = batch_size
         self._free = asyncio.Semaphore(lanes)
         self._free_beside = asyncio.Semaphore(_BESIDE)
+        self._free_to_line_up = asyncio.Semaphore(_LINING_UP)
         self._in_hand = 0
 
     async def feed(self) -> None:
@@ -66,45 +68,47 @@ class Lanes:
                 arrived = await self._requests.arrivals()
                 if not arrived:
                     return
-                if self._small_ones_first and self._requests.passes_by:
-                    self._begin_passers_by(batches, self._free)
+                if self._requests.passes_by:
+                    await self._begin_passers_by(batches, self._free)
                     continue
                 most = min(arrived, self._batch_size)
                 slots = self._creation.reserve_now(most)
                 if not slots.count and not self._gate.takes_without_slots:
                     slots = await self._wait_for_slots(most)
+                held = [self._free]
+                if not slots.count:
+                    await self._free_to_line_up.acquire()
+                    held.append(self._free_to_line_up)
                 # Those without a slot go into the lines: whose turn it is, is found out there.
                 most = self._batch_size if self._gate.takes_without_slots else slots.count
                 batch = self._beside.keep(await self._take(most))
-                batches.begin(self._run(batch, slots, self._pipeline.run, self._free))
+                batches.begin(self._run(batch, slots, self._pipeline.run, *held))
 
     async def _feed_passers_by(self) -> None:
         """Begin those whose turn it is before a flood at once, in small batches beside the lanes: in a lane
         they would take as long as the flood's batches do.
         """
-        if not self._small_ones_first:
-            return
         async with own_task.Group() as batches:
             while await self._requests.passers_by():
                 await self._free_beside.acquire()
                 if self._requests.passes_by:
-                    self._begin_passers_by(batches, self._free_beside)
+                    await self._begin_passers_by(batches, self._free_beside)
                 else:
                     self._free_beside.release()
 
-    @property
-    def _small_ones_first(self) -> bool:
-        return self._gate.quick  # else a handler's calls are what they would wait for
-
-    def _begin_passers_by(self, batches: own_task.Group, lane: asyncio.Semaphore) -> None:
-        batch = self._beside.keep(self._requests.take(self._batch_size, passing=True))
-        batches.begin(self._run(batch, unlimited(len(batch)), self._pipeline.run_small, lane))
+    async def _begin_passers_by(self, batches: own_task.Group, lane: asyncio.Semaphore) -> None:
+        """Those for which no call is free get in line, where they have turns as well, if there is room."""
+        slots = self._creation.reserve_now(self._batch_size)
+        if not slots.count and self._gate.full:
+            slots = await self._wait_for_slots(self._batch_size)
+        most = slots.count if self._gate.full else self._batch_size
+        batch = self._beside.keep(self._requests.take(most, passing=True))
+        batches.begin(self._run(batch, slots, self._pipeline.run_small, lane))
 
     async def _take(self, most: int) -> list[Delivery]:
         """Take what has arrived, in pieces: whoever is in a hurry goes between them."""
         batch: list[Delivery] = []
-        passing = False if self._small_ones_first else None
-        while some := self._requests.take(piece := min(_PIECE, most - len(batch)), passing=passing):
+        while some := self._requests.take(piece := min(_PIECE, most - len(batch)), passing=False):
             batch += some
             if len(some) < piece or len(batch) == most:
                 break
@@ -116,8 +120,8 @@ class Lanes:
         reserving = asyncio.ensure_future(self._creation.reserve(most))
         while not reserving.done() and not self._gate.takes_without_slots:
             signs = [asyncio.ensure_future(self._gate.change())]
-            if not self._requests.is_backlogged:
-                signs.append(asyncio.ensure_future(self._requests.until_backlogged()))
+            if not self._requests.hand.is_backlogged:
+                signs.append(asyncio.ensure_future(self._requests.hand.until_backlogged()))
             try:
                 await asyncio.wait([reserving, *signs], return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -163,7 +167,7 @@ class Lanes:
         batch: list[Delivery],
         slots: Slots,
         run: Callable[[list[Delivery], Slots], Awaitable[None]],
-        free: asyncio.Semaphore,
+        *held: asyncio.Semaphore,
     ) -> None:
         self._in_hand += 1
         try:
@@ -176,8 +180,9 @@ class Lanes:
             await self._requests.give_back(batch)
         finally:
             self._in_hand -= 1
-            free.release()
-        if not self._in_hand and not self._requests.buffered:
+            for free in held:
+                free.release()
+        if not self._in_hand and not self._requests.hand:
             # No request waits for this now; the next one would. The periodic service tells of an error.
             with suppress(Exception):
                 await self._leases.flush_notes()
