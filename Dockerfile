@@ -9,12 +9,18 @@ COPY requirements/build.lock requirements/worker.lock requirements/
 RUN /build/bin/pip install --require-hashes -r requirements/build.lock \
  && /build/bin/pip --python /worker/bin/python install --require-hashes -r requirements/worker.lock
 COPY pyproject.toml README.md LICENSE ./
+COPY deploy/public_name.py deploy/
 COPY schemas schemas
+COPY session_worker session_worker
 COPY worker worker
 RUN /build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
  && /build/bin/pip --python /worker/bin/python install --no-deps --no-index /wheels/*.whl
 
 FROM python:3.13-slim
+# `make image` adds version, revision, created and source.
+LABEL org.opencontainers.image.title="session-worker" \
+      org.opencontainers.image.description="Turns create-session requests from RabbitMQ into sessions in Postgres, and answers each one." \
+      org.opencontainers.image.licenses="MIT"
 # A number of its own, so that Kubernetes' runAsNonRoot can see that it is not root.
 RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent worker
 COPY --from=build /worker /worker

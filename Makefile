@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-pythons fuzz check lint format generate typescript docs man pictures audit sbom release bench lock clean
+.PHONY: help demo up test test-pythons fuzz check lint format generate typescript docs man pictures audit sbom release image bench lock clean
 
 BIN := .venv/bin
 # Without other programs' packages. What is compiled is kept, for the many processes that load it.
@@ -32,7 +32,7 @@ test: .venv/dev ## all tests, on real servers
 	@$(CLEAN) $(BIN)/python tests/support/browser.py
 	@$(CLEAN) $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal --durations=10 $(PYTEST_ARGS)
 
-test-pythons: ## the unit tests on each Python that is promised and can be had here
+test-pythons: ## the unit tests on each Python that is promised and can be had here, without uvloop
 	@$(CLEAN) deploy/test_pythons.sh -n $(TEST_PROCESSES) --dist worksteal $(PYTEST_ARGS)
 
 # How many: make fuzz CASES=1000000
@@ -88,6 +88,10 @@ sbom: .venv/audit ## what the image holds, as CycloneDX (SBOM=file.json)
 # make release VERSION=1.2.3, or with DRY_RUN=1 to see what would stop it.
 release: .venv/dev ## check, build and tag a version (VERSION=1.2.3, DRY_RUN=1); uploads nothing
 	@$(CLEAN) $(BIN)/python deploy/release.py $(if $(DRY_RUN),--dry-run) -- "$(VERSION)"
+
+# Where the repository is, for a label: make image SOURCE=https://…
+image: .venv/local ## build the image of this commit, with labels and tags (SOURCE=URL); uploads nothing
+	@SOURCE="$(SOURCE)" $(CLEAN) $(BIN)/python deploy/build_image.py
 
 bench: .venv/bench ## measure this worker beside its peers, on this machine
 	@$(BIN)/python -m bench $(BENCH_ARGS)

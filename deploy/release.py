@@ -1,9 +1,9 @@
 """Makes a release: `make release VERSION=1.2.3`. It uploads nothing.
 
 Checks that this commit may be that version, runs `make check` and `make test`, builds the sdist and the
-wheel from the commit alone, checks what is in them, has `make sbom` list what the image holds, puts all of
-it into dist/, and sets the tag. With --dry-run it runs no tests, sets no tag and writes nothing into the
-repository.
+wheel from the commit alone, twice, checks that both builds are the same and what is in them, has `make sbom`
+list what the image holds, puts all of it into dist/, and sets the tag. With --dry-run it runs no tests, sets
+no tag and writes nothing into the repository.
 """
 
 import argparse
@@ -22,7 +22,13 @@ from pathlib import Path, PurePosixPath
 
 from judged import pinned
 
-PACKAGES = ("schemas", "worker")
+# The folders of code, and where a wheel has them.
+PACKAGES = {
+    "schemas": "session_worker/_schemas",
+    "session_worker": "session_worker",
+    "worker": "session_worker/_worker",
+}
+BUILDS = {"MANIFEST.in", "deploy/public_name.py", "pyproject.toml", "setup.cfg"}
 KEPT = PurePosixPath("schemas/json/released")
 KINDS = (".sql", ".json", ".typed", ".html", ".css", ".js", ".svg", ".LICENSE")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -41,7 +47,10 @@ def release(root: Path, version: str, *, dry_run: bool) -> None:
         run(root, "make", "check")
         if not dry_run:
             run(root, "make", "test", "PYTEST_ARGS=")
-        built = build(source, Path(place) / "dist")
+        moment = output(root, "git", "show", "--no-patch", "--format=%ct", commit)
+        built = build(source, Path(place) / "dist", moment)
+        elsewhere = export(root, commit, Path(place) / "elsewhere")
+        check_same(built, build(elsewhere, Path(place) / "again", moment, umask=0o077))
         check_contents(built, packaged(source), version)
         built.append(bill_of_materials(root, Path(place) / f"session_worker-{version}.cdx.json", version))
         if dry_run:
@@ -52,6 +61,7 @@ def release(root: Path, version: str, *, dry_run: bool) -> None:
             shutil.copy(file, root / "dist")
     run(root, "git", "tag", "--annotate", "--message", f"Version {version}", f"v{version}", commit)
     say(f"v{version} is tagged; dist/ has {', '.join(file.name for file in built)}; nothing is uploaded")
+    say("`make image` builds the image of it")
 
 
 def check_state(root: Path, version: str) -> None:
@@ -73,6 +83,7 @@ def check_state(root: Path, version: str) -> None:
 def export(root: Path, commit: str, place: Path) -> Path:
     """Copies what is committed, and nothing else that lies in the folder."""
     source, packed = place / "source", place / "source.tar"
+    place.mkdir(exist_ok=True)
     run(root, "git", "archive", "--output", str(packed), commit)
     with tarfile.open(packed) as archive:
         archive.extractall(source, filter="data")
@@ -103,11 +114,18 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.glob("*.json")}
 
 
-def build(source: Path, place: Path) -> list[Path]:
+def build(source: Path, place: Path, moment: str, *, umask: int = -1) -> list[Path]:
     """Builds the sdist, and from it the wheel, with what is installed: no index is asked."""
-    paths = {"PYTHONPATH": ""}
-    run(source, sys.executable, "-m", "build", "--no-isolation", "--outdir", str(place), environment=paths)
+    command = (sys.executable, "-m", "build", "--no-isolation", "--outdir", str(place))
+    run(source, *command, environment={"PYTHONPATH": "", "SOURCE_DATE_EPOCH": moment}, umask=umask)
     return sorted(place.iterdir())
+
+
+def check_same(built: list[Path], again: list[Path]) -> None:
+    """Checks that the packages do not tell where, when and by whom they were built."""
+    for one, other in zip(built, again, strict=True):
+        if one.read_bytes() != other.read_bytes():
+            raise NotReadyError(f"{one.name} has other bytes when it is built again, in another folder")
 
 
 def bill_of_materials(root: Path, file: Path, version: str) -> Path:
@@ -130,6 +148,12 @@ def packaged(source: Path) -> set[str]:
     return {name for name in names if not PurePosixPath(name).is_relative_to(KEPT)}
 
 
+def in_wheel(name: str) -> str:
+    """Returns where a wheel has a file of the repository."""
+    package, _, path = name.partition("/")
+    return f"{PACKAGES[package]}/{path}"
+
+
 def check_contents(built: list[Path], wanted: set[str], version: str) -> None:
     for kind in KINDS:
         if not any(name.endswith(kind) for name in wanted):
@@ -147,8 +171,7 @@ def _check_sdist(file: Path, wanted: set[str], name: str) -> None:
     with tarfile.open(file) as archive:
         held = {member.name.removeprefix(f"{name}/") for member in archive if member.isfile()}
     made = {held_name for held_name in held if held_name.startswith("session_worker.egg-info/")}
-    others = {"LICENSE", "PKG-INFO", "README.md", "pyproject.toml", "setup.cfg"}
-    _compare(file.name, held - made, wanted | others)
+    _compare(file.name, held - made, wanted | BUILDS | {"LICENSE", "PKG-INFO", "README.md"})
 
 
 def _check_wheel(file: Path, wanted: set[str], name: str, version: str) -> None:
@@ -156,7 +179,7 @@ def _check_wheel(file: Path, wanted: set[str], name: str, version: str) -> None:
         held = set(archive.namelist())
         noted = email.message_from_bytes(archive.read(f"{name}.dist-info/METADATA"))
     described = {held_name for held_name in held if held_name.startswith(f"{name}.dist-info/")}
-    _compare(file.name, held - described, wanted)
+    _compare(file.name, held - described, {in_wheel(path) for path in wanted})
     if f"{name}.dist-info/licenses/LICENSE" not in described:
         raise NotReadyError(f"{file.name} has no license")
     if noted["Version"] != version:
@@ -169,10 +192,10 @@ def _compare(name: str, held: set[str], wanted: set[str]) -> None:
             raise NotReadyError(f"{name} {words}: {', '.join(sorted(names))}")
 
 
-def run(folder: Path, *command: str, environment: dict[str, str] | None = None) -> None:
+def run(folder: Path, *command: str, environment: dict[str, str] | None = None, umask: int = -1) -> None:
     try:
         subprocess.run(  # noqa: S603 — the commands of this file
-            command, cwd=folder, env={**os.environ, **(environment or {})}, check=True
+            command, cwd=folder, env={**os.environ, **(environment or {})}, umask=umask, check=True
         )
     except subprocess.CalledProcessError as failed:
         raise NotReadyError(f"`{' '.join(command)}` failed, see above") from failed

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs the unit tests on each Python that pyproject.toml promises and this machine has, or can install by itself.
-# They need no server. A Python that cannot be had is named, and is no failure; a test that fails is one.
+# They need no server, and get no uvloop: the worker runs without it, too. A Python that cannot be had is named, and
+# is no failure; a test that fails is one.
 # Usage: deploy/test_pythons.sh [arguments of pytest]
 set -euo pipefail
 unset CDPATH PYTHONPATH PYTHONHOME   # of other programs
@@ -39,7 +40,8 @@ for version in $(sed -nE 's/^ *"Programming Language :: Python :: (3\.[0-9]+)".*
   deploy/setup.sh dev "$venv" "$python"
   printf '\n%s:\n' "$("$venv/bin/python" --version)"
   # Its programs come first on the PATH, as in a shell that has activated it.
-  if PATH="$PWD/$venv/bin:$PATH" "$venv/bin/python" -m pytest tests/unit -q "$@"; then
+  if "$venv/bin/python" -m pip uninstall --quiet --yes uvloop &&
+     PATH="$PWD/$venv/bin:$PATH" "$venv/bin/python" -m pytest tests/unit -q "$@"; then
     summary+=("Python $version: passed")
   else
     summary+=("Python $version: FAILED")
@@ -47,6 +49,6 @@ for version in $(sed -nE 's/^ *"Programming Language :: Python :: (3\.[0-9]+)".*
   fi
 done
 
-printf '\nThe unit tests on each Python:\n'
+printf '\nThe unit tests on each Python, without uvloop:\n'
 printf '  %s\n' "${summary[@]}"
 exit "$failed"

@@ -1,8 +1,4 @@
-"""What can go wrong, by name. What a handler raises is in `worker.handlers`."""
-
-import importlib
-import warnings
-from typing import TYPE_CHECKING
+"""What can go wrong, by name. What a handler raises is in `handlers`."""
 
 
 class WorkerError(Exception):
@@ -83,13 +79,3 @@ class PublishInterrupted(WorkerError):
 
 class PostgresAway(OSError):
     """Postgres is not reached, or does not answer: an error of the network, which itself names no server."""
-
-
-if not TYPE_CHECKING:  # a type checker would take every name for one that is here
-
-    def __getattr__(name: str) -> object:
-        """Find what handlers raise in its former place, until the release after the next."""
-        if name not in ("Rejected", "RetryLater"):
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        warnings.warn(f"import {name} from worker.handlers", DeprecationWarning, stacklevel=2)
-        return getattr(importlib.import_module("worker.handlers"), name)

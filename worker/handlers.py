@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 from schemas import CreateSessionRequest
 from worker.errors import WorkerError
 
+__all__ = ["Context", "Handler", "Lifespan", "PlainHandler", "Rejected", "RetryLater", "Returned", "handler"]
+
 LONGEST_TEXT = 200  # characters of what a call says of its progress
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 

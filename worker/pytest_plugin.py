@@ -1,4 +1,4 @@
-"""Gives pytest the fixtures of `worker.testing` for real servers: `session_worker` runs a handler there.
+"""Gives pytest the fixtures for tests on real servers: `session_worker` runs a handler there.
 
 pytest loads this file wherever this package is installed, so it imports nothing else until a fixture is used.
 """

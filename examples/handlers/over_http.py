@@ -13,8 +13,8 @@ from typing import Any
 
 import aiohttp
 
-from schemas import CreateSessionRequest
-from worker.handlers import Context, Rejected, RetryLater, handler
+from session_worker.handlers import Context, Rejected, RetryLater, handler
+from session_worker.schemas import CreateSessionRequest
 
 _UNPROCESSABLE = 422
 _BUSY = (429, 503)

@@ -8,8 +8,8 @@ What it returns is added to the `metadata` of the response.
 from collections.abc import Mapping
 from typing import Any
 
-from schemas import CreateSessionRequest
-from worker.handlers import Context
+from session_worker.handlers import Context
+from session_worker.schemas import CreateSessionRequest
 
 ROOMS: dict[str, str] = {}  # stands for a database of yours
 

@@ -5,8 +5,8 @@
 The answer is `failed` with the code `rejected`, at once and for good: the requester reads the reason.
 """
 
-from schemas import CreateSessionRequest
-from worker.handlers import Context, Rejected
+from session_worker.handlers import Context, Rejected
+from session_worker.schemas import CreateSessionRequest
 
 LONGEST_SECONDS = 3600
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from schemas import CreateSessionRequest
-from worker.handlers import Context, RetryLater
+from session_worker.handlers import Context, RetryLater
+from session_worker.schemas import CreateSessionRequest
 
 FREE = ["blue", "green"]  # stands for a service of yours
 TAKEN: dict[str, str] = {}

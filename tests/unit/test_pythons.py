@@ -35,7 +35,7 @@ def test_a_python_that_is_not_here_is_named_and_fails_nothing(project: Path) -> 
     done = _run(project)
 
     assert done.returncode == 0
-    assert "running -m pytest tests/unit -q -x" in done.stdout
+    assert "uninstall --quiet --yes uvloop\nrunning -m pytest tests/unit -q -x" in done.stdout
     assert "  Python 3.70: passed\n  Python 3.71: not run, for it is not on this machine\n" in done.stdout
 
 

@@ -10,6 +10,7 @@ import audit
 import images
 import licences
 import pytest
+import release
 import yaml
 from judged import LOCKS, Judgement, judged, passed, pinned
 
@@ -127,6 +128,24 @@ def test_the_image_needs_no_user_of_its_own_and_no_place_to_write() -> None:
             re.search(r"--require-hashes|--no-index", line)] == []  # fmt: skip
     assert re.search(r"^ENTRYPOINT \[", last, re.MULTILINE)
     assert re.search(r"^ENV WORKER_HTTP_HOST=0\.0\.0\.0$", last, re.MULTILINE)
+
+
+def test_the_image_says_what_it_is_and_is_built_from_what_builds_the_wheel() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    said = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="(.+)"', DOCKERFILE))
+
+    assert said == {
+        "title": project["name"],
+        "description": project["description"],
+        "licenses": project["license"],
+    }
+    copied = {
+        word
+        for line in re.findall(r"^COPY ([^-\n].*) \S+$", DOCKERFILE, re.MULTILINE)
+        for word in line.split()
+    }
+    sent = re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text("utf-8"), re.MULTILINE)
+    assert copied == set(sent) >= {*release.PACKAGES, "deploy/public_name.py"}
 
 
 def test_every_port_of_the_worker_is_closed_to_others_unless_somebody_opens_it() -> None:

@@ -238,4 +238,6 @@ def test_the_plugin_needs_pytest_alone_and_the_rest_says_what_it_needs() -> None
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
 
-    assert re.fullmatch(r"worker\.testing needs \w+: pip install 'session-worker\[testing\]'\n", done.stdout)
+    assert re.fullmatch(
+        r"session_worker\.testing needs \w+: pip install 'session-worker\[testing\]'\n", done.stdout
+    )

@@ -11,6 +11,7 @@ from worker.cli import exits
 from worker.cli.exits import CommandError
 from worker.cli.parsing import Parser, did_you_mean
 from worker.monitoring import amqp_libraries
+from worker.process.own_command import PROGRAM, is_ours
 
 COMMANDS = {
     "run": "a worker, until it is told to stop",
@@ -58,13 +59,13 @@ Settings come from the environment: AMQP_URL, DATABASE_URL, WORKER_*.
 {exits.MEANINGS}"""
 
 _CODES = {
-    "worker.errors.SettingsError": exits.USAGE,
-    "worker.errors.RefusedQueue": exits.USAGE,
-    "worker.errors.WorkerError": exits.FAILED,
-    "worker.stack.errors.StackError": exits.UNREACHABLE,
-    "worker.client.errors.BrokerUnreachable": exits.UNREACHABLE,
-    "worker.client.errors.RequestTimedOut": exits.TIMED_OUT,
-    "worker.client.errors.ClientError": exits.FAILED,
+    f"{PROGRAM}.errors.SettingsError": exits.USAGE,
+    f"{PROGRAM}.errors.RefusedQueue": exits.USAGE,
+    f"{PROGRAM}.errors.WorkerError": exits.FAILED,
+    f"{PROGRAM}.stack.errors.StackError": exits.UNREACHABLE,
+    f"{PROGRAM}.client.errors.BrokerUnreachable": exits.UNREACHABLE,
+    f"{PROGRAM}.client.errors.RequestTimedOut": exits.TIMED_OUT,
+    f"{PROGRAM}.client.errors.ClientError": exits.FAILED,
 }
 
 
@@ -141,7 +142,7 @@ def _open_standard_streams() -> None:
 
 def load(name: str) -> Command:
     """Import the module of a command."""
-    return cast("Command", importlib.import_module(f"worker.cli.commands.{name}"))
+    return cast("Command", importlib.import_module(f"{PROGRAM}.cli.commands.{name}"))
 
 
 def parser_of(asked_for: Mapping[str, Command]) -> Parser:
@@ -177,7 +178,7 @@ def _explain(error: Exception, name: str) -> int:
     for kind in type(error).__mro__:
         if (code := _CODES.get(f"{kind.__module__}.{kind.__name__}")) is not None:
             return _say(str(error), code)
-    if "worker.postgres.database" in sys.modules:  # else the command needs no Postgres
+    if f"{PROGRAM}.postgres.database" in sys.modules:  # else the command needs no Postgres
         from worker.cli.reaching import unreachable  # noqa: PLC0415 — as above
 
         if away := unreachable(error):
@@ -186,7 +187,7 @@ def _explain(error: Exception, name: str) -> int:
 
 
 def _missing(name: str, error: ModuleNotFoundError) -> str:
-    if (error.name or "worker").partition(".")[0] in ("worker", "schemas"):
+    if error.name is None or is_ours(error.name):
         raise error
     extra = "worker,local" if name in _LOCAL else "worker"
     return f"`session-worker {name}` needs {error.name}: pip install 'session-worker[{extra}]'"

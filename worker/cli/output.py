@@ -21,6 +21,6 @@ def show_client_log() -> None:
     """Print on stderr what the client logs while it waits for the broker."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
-    logger = logging.getLogger("worker.client")
+    logger = logging.getLogger("session_worker.client")
     logger.handlers = [handler]
     logger.propagate = False

@@ -13,7 +13,7 @@ from worker.client.request import RequestMessage
 from worker.client.sender import Sender
 from worker.rabbitmq.connection import Broker
 
-_log = logging.getLogger("worker.client")
+_log = logging.getLogger("session_worker.client")
 
 
 class _Call:

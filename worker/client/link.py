@@ -17,7 +17,7 @@ from worker.rabbitmq.lenient_reading import read_leniently
 from worker.rabbitmq.reconnecting import Loss, serve_for_ever
 from worker.tls_words import tls_in_words
 
-_log = logging.getLogger("worker.client")
+_log = logging.getLogger("session_worker.client")
 
 Up = Callable[[], None]
 

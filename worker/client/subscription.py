@@ -22,7 +22,7 @@ from worker.rabbitmq.line import Line, open_channel
 from worker.rabbitmq.topology import Names
 
 _ACK_SECONDS = 10
-_log = logging.getLogger("worker.client")
+_log = logging.getLogger("session_worker.client")
 
 
 class _Delivery(NamedTuple):

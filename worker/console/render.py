@@ -148,7 +148,7 @@ def counted(value: int, what: str, many: str | None = None) -> str:
 @cache
 def _environment() -> Environment:
     made = Environment(
-        loader=PackageLoader("worker.console", "templates"),
+        loader=PackageLoader(__package__, "templates"),
         autoescape=True,  # in every template, whatever its name
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -5,11 +5,12 @@ from functools import cache
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 
-_OUR_OWN = ("worker", "schemas")
+from worker.process.own_command import PROGRAM, is_ours
+
 # Where the event loop, or a thread, begins to run what is the handler's.
 _OUTSIDE = (
-    "asyncio.base_events", "asyncio.events", "asyncio.runners", "uvloop", "worker.process.threads",
-    "worker.steps.creating",
+    "asyncio.base_events", "asyncio.events", "asyncio.runners", "uvloop",
+    f"{PROGRAM}.process.threads", f"{PROGRAM}.steps.creating",
 )  # fmt: skip
 _LONGEST = 500
 
@@ -54,7 +55,7 @@ def _module(frame: FrameType) -> str:
 def _is_own(frame: FrameType, handler: object) -> bool:
     top = _module(frame).partition(".")[0]
     package = str(getattr(handler, "__module__", "")).partition(".")[0]
-    return top == package or (top not in _OUR_OWN and not _is_library(frame.f_code))
+    return top == package or (not is_ours(top) and not _is_library(frame.f_code))
 
 
 def _place(frame: FrameType, line: int) -> str:

@@ -97,7 +97,7 @@ class Reader:
     async def _start(self) -> asyncio.subprocess.Process:
         try:
             process = await asyncio.create_subprocess_exec(
-                *own_command.of_module("worker.reading.reader_process"),
+                *own_command.of_module(f"{__package__}.reader_process"),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 start_new_session=True,  # Ctrl-C reaches the worker alone

@@ -17,11 +17,20 @@ def load_handler(path: str) -> Handler | PlainHandler:
     except Exception as error:
         raise SettingsError(
             f"WORKER_HANDLER: cannot load {path!r} (module:function; its folder in PYTHONPATH): {error!r}"
+            f"{_renamed(error)}"
         ) from error
     if wrong := _wrong(handler):
         raise SettingsError(f"WORKER_HANDLER: {path!r} {wrong}")
     loaded: Handler | PlainHandler = handler
     return loaded
+
+
+def _renamed(error: Exception) -> str:
+    """Say what to import, if ours may be meant, by the names of the repository's folders."""
+    asked = (error.name or "").partition(".")[0] if isinstance(error, ImportError) else ""
+    if asked not in ("worker", "schemas"):
+        return ""
+    return "; what a worker gives to handlers is in session_worker.handlers and session_worker.schemas"
 
 
 def is_async(handler: Handler | PlainHandler) -> TypeGuard[Handler]:

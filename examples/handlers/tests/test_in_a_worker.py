@@ -5,7 +5,7 @@ import asyncio
 from conftest import Rooms
 from over_http import create
 
-from worker.testing.running import StartWorker
+from session_worker.testing.running import StartWorker
 
 
 async def test_requests_get_their_rooms(session_worker: StartWorker, rooms: Rooms) -> None:

@@ -7,8 +7,8 @@ import pytest
 from conftest import Rooms
 from over_http import create
 
-from schemas import FailureCode
-from worker.testing import Answered, ManualClock, TriedAgain, call, example_request
+from session_worker.schemas import FailureCode
+from session_worker.testing import Answered, ManualClock, TriedAgain, call, example_request
 
 
 async def test_a_room_is_made(rooms: Rooms) -> None:

@@ -5,7 +5,7 @@ import asyncio
 import os
 import shlex
 import shutil
-import sys
+import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -195,9 +195,8 @@ def how_to_use(
     if file is not None:
         told = [f"  . {shlex.quote(str(file))}"]
     as_here = f", with {_listed(given)} as here" if given else ""
-    command = (
-        "session-worker" if shutil.which("session-worker") else f"{shlex.quote(sys.executable)} -m worker"
-    )
+    script = str(Path(sysconfig.get_path("scripts"), "session-worker"))
+    command = "session-worker" if shutil.which("session-worker") else shlex.quote(script)
     places = [
         ("AMQP", "the one that AMQP_URL names" if "AMQP_URL" in given else stack.amqp_url),
         ("database", "the one that DATABASE_URL names" if "DATABASE_URL" in given else stack.database_url),
