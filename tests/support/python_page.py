@@ -16,7 +16,8 @@ What a program imports: the client, what a handler needs, and what tests of a ha
 makes this page from the code. The examples with `>>>` are run by tests; `url` stands for a broker's address.
 """
 _OF_HANDLERS = ("handler", "Context", "Rejected", "RetryLater", "Handler", "PlainHandler", "Lifespan")
-_PARTS = {  # each module with its names, in the order of the page; None: those that it says itself
+# Each module, which a program imports from `session_worker`, with its names; None: those that it says itself.
+_PARTS = {
     "worker.client": None,
     "worker.handlers": _OF_HANDLERS,
     "worker.testing": None,
@@ -36,7 +37,7 @@ def page() -> str:
 
 def _module(name: str, names: tuple[str, ...] | None) -> Iterator[str]:
     module = importlib.import_module(name)
-    yield from (f"## {name}", "", *_prose(inspect.getdoc(module) or ""), "")
+    yield from (f"## session_{name}", "", *_prose(inspect.getdoc(module) or ""), "")
     wanted = names or sorted(module.__all__, key=lambda name: (name not in _FIRST, name.lower()))
     elsewhere = []
     for each in wanted:
