@@ -39,6 +39,7 @@ idempotency-key-missing, idempotency-key-reused, idempotency-key-in-use, token-i
 
 A change needs an `{HEADER}`: for a day, whoever asks again with the same key gets the same answer, and \
 nothing is done twice."""
+_PHRASES = {413: "Content Too Large", 422: "Unprocessable Content"}  # Pythons before 3.13 have older words
 
 
 def document(rows: Sequence[Route]) -> dict[str, Any]:
@@ -122,7 +123,7 @@ def _content(model: type[BaseModel]) -> dict[str, Any]:
 
 def _problem(status: HTTPStatus) -> dict[str, Any]:
     schema = {"$ref": _REF.format(model=_name(ProblemDocument))}
-    return {"description": status.phrase, "content": {PROBLEM_JSON: {"schema": schema}}}
+    return {"description": _PHRASES.get(status, status.phrase), "content": {PROBLEM_JSON: {"schema": schema}}}
 
 
 def _name(model: type[BaseModel]) -> str:
