@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from model.protocol import Entry, Protocol, PROMISED, check
+from model.protocol import PROMISED, Entry, Protocol, check
 from model.states import Broken, State, canonical
 
 

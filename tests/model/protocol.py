@@ -1,12 +1,12 @@
-"""The protocol of the workers, as steps from state to state. What a statement does to a row is legal by `law.REQUEST`.
+"""The protocol of the workers, as steps from state to state. A row takes only the steps of `law.REQUEST`.
 
-A step is what others can see: one statement in Postgres, one exchange with RabbitMQ. What a worker does in its own
-memory between two of them is no step of its own: to die there is to die before the next one.
-A worker has one batch in hand at a time. Time is not counted: a lease runs out, a put-off request falls due, a turn
-comes at any moment. Each fault uses up one of those that are left.
+A step is what others can see: one statement in Postgres, one exchange with RabbitMQ. What a worker does in
+its own memory between two of them is no step of its own: to die there is to die before the next one.
+A worker has one batch in hand at a time. Time is not counted: a lease runs out, a put-off request falls due,
+a turn comes at any moment. Each fault uses up one of those that are left.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import combinations
 from typing import Final, NamedTuple
 
@@ -38,7 +38,7 @@ GUARDS: Final = {
     "answer of the record": "a request that was finished before is answered from the record",
     "known insert": "an insert whose answer was lost is recognised",
     "known claim": "a claim whose answer was lost is recognised",
-    "ended meanwhile": "whoever holds a request that has ended, by its own lost statement or by another, answers it",
+    "ended meanwhile": "who holds a request that has ended, by a lost statement or by another, answers it",
     "record before acknowledge": "a delivery is acknowledged only when its request is on record",
     "publish before acknowledge": "a delivery is acknowledged only when its response is confirmed",
     "confirm before done": "a lease is done only when its responses are confirmed, or on record as waiting",
@@ -49,8 +49,8 @@ GUARDS: Final = {
 }
 
 FAULTS: Final = (
-    "dies", "stops", "freezes", "loses its channel", "answer lost", "confirm lost", "refused", "halved", "put off",
-    "rejected", "has to wait", "sent again", "cancelled", "late", "deleted as old",
+    "dies", "stops", "freezes", "loses its channel", "answer lost", "confirm lost", "refused", "halved",
+    "put off", "rejected", "has to wait", "sent again", "cancelled", "late", "deleted as old",
 )  # fmt: skip
 _NAMES = "AB"
 
@@ -176,6 +176,16 @@ class Protocol:
         self._can = frozenset(faults)
         self._guarded = frozenset(GUARDS) - frozenset(without)
         self._names_workers = names_workers
+        self._in_order: dict[tuple[str, ...], Callable[[State, int, Sequence[int]], Iterator[Step]]] = {
+            ("new",): self._accepts,
+            ("asked", "unknown", "pending"): self._cancels,
+            ("verdict",): self._stores,
+            ("answer",): self._publishes,
+            ("published", "settled"): self._acknowledges,
+            ("claimed",): self._works_in_turn,
+            ("held",): self._claims_in_turn,
+            ("noted", "no more"): self._notes,
+        }
 
     def steps(self, state: State) -> Iterator[Step]:
         self._faults = self._can if state.left else frozenset[str]()
@@ -234,16 +244,7 @@ class Protocol:
                 draft.set(index, owed=False)
                 draft.set_row(index, published=True, waits=False, place="", lease=NO_LEASE)
                 yield draft.step(f"{name} publishes the waiting response of {_these([index])}")
-        for lease, where in state.leases:
-            if where != LIVE or "freezes" in self._faults:
-                draft = Draft(state, me)
-                for other, worker in enumerate(draft.workers):
-                    if worker.lease == lease:
-                        draft.workers[other] = worker._replace(mine=False)
-                draft.leases[lease] = LIVE
-                looks = "unharmed" if where == FREE else "lost"
-                draft.set_worker(kind="taken", lease=lease, mine=True, looks=looks)
-                yield draft.step(f"{name} takes a lease over", "freezes" if where == LIVE else "")
+        yield from self._takes_over(state, me)
         due = [i for i, one in requests if one.row.place == "due" or (one.row.place == "line" and one.late)]
         line = [i for i, one in requests if one.row.place == "line"]
         yield from self._takes(state, me, "take_due", due)
@@ -255,6 +256,19 @@ class Protocol:
                 draft = Draft(state, me)
                 draft.set_row(index, place="line")
                 yield draft.step(f"{name} puts {_these([index])} in line", "has to wait")
+
+    def _takes_over(self, state: State, me: int) -> Iterator[Step]:
+        """Take the lease of a silent worker: of one that runs, if it is frozen. It may wake at any time."""
+        for lease, where in state.leases:
+            if where != LIVE or "freezes" in self._faults:
+                draft = Draft(state, me)
+                for other, worker in enumerate(draft.workers):
+                    if worker.lease == lease:
+                        draft.workers[other] = worker._replace(mine=False)
+                draft.leases[lease] = LIVE
+                looks = "unharmed" if where == FREE else "lost"
+                draft.set_worker(kind="taken", lease=lease, mine=True, looks=looks)
+                yield draft.step(f"{_NAMES[me]} takes a lease over", "freezes" if where == LIVE else "")
 
     def _takes(self, state: State, me: int, statement: str, there: Sequence[int]) -> Iterator[Step]:
         """Take requests that are due, or whose turn it is, into a lease."""
@@ -302,43 +316,40 @@ class Protocol:
                 draft.release(only_own="own release" in self._guarded)
             yield draft.step(f"{_NAMES[me]} looks what the lease holds")
             return
-        stages = [item.stage for item in worker.items if item is not None]
-        at = {
-            stage: [i for i, item in enumerate(worker.items) if item and item.stage == stage]
-            for stage in stages
-        }
-        if "new" in at:
-            yield from self._accepts(state, me, at["new"])
-        elif "asked" in at or "unknown" in at or "pending" in at:
-            yield from self._cancels(state, me, next(i for i, item in enumerate(worker.items) if item))
-        elif "verdict" in at:
-            verdicts = {index: _item(state, me, index).verdict for index in at["verdict"]}
-            yield from self._finishes(state, me, verdicts)
-        elif "answer" in at:
-            yield from self._publishes(state, me, at["answer"])
-        elif "published" in at or "settled" in at:
-            draft = Draft(state, me)
-            for index in at.get("published", []):
-                draft.items[index] = _item(state, me, index)._replace(stage="noted", loan="")
-            for index in at.get("settled", []):
-                draft.items[index] = None
-            if not any(draft.items):
-                draft.items[at["settled"][0]] = Item("settled and noted")
-            yield draft.step(f"{_NAMES[me]} acknowledges")
-        elif "claimed" in at:
-            for chosen in some_of(at["claimed"]):
-                yield from self._works(state, me, chosen)
-        elif "held" in at:
-            for chosen in some_of(at["held"]):
-                yield from self._claims(state, me, chosen)
-        else:
-            draft = Draft(state, me)
-            for index in at.get("noted", []):
-                if draft.row(index).finished:
-                    draft.set_row(index, published=True, waits=False, place="", lease=NO_LEASE)
-            draft.release(only_own="own release" in self._guarded)
-            draft.end_batch()
-            yield draft.step(f"{_NAMES[me]} notes that its batch is done")
+        for stages, step in self._in_order.items():
+            there = [i for i, item in enumerate(worker.items) if item is not None and item.stage in stages]
+            if there:
+                yield from step(state, me, there)
+                return
+
+    def _works_in_turn(self, state: State, me: int, claimed: Sequence[int]) -> Iterator[Step]:
+        for chosen in some_of(claimed):
+            yield from self._works(state, me, chosen)
+
+    def _claims_in_turn(self, state: State, me: int, held: Sequence[int]) -> Iterator[Step]:
+        for chosen in some_of(held):
+            yield from self._claims(state, me, chosen)
+
+    def _stores(self, state: State, me: int, decided: Sequence[int]) -> Iterator[Step]:
+        yield from self._finishes(state, me, {index: _item(state, me, index).verdict for index in decided})
+
+    def _acknowledges(self, state: State, me: int, ended: Sequence[int]) -> Iterator[Step]:
+        draft = Draft(state, me)
+        for index in ended:
+            item = _item(state, me, index)
+            draft.items[index] = Item("noted") if item.stage == "published" else Item("no more")
+        if any(item and item.stage not in ("noted", "no more") for item in draft.items):
+            draft.items = [item if item and item.stage != "no more" else None for item in draft.items]
+        yield draft.step(f"{_NAMES[me]} acknowledges")
+
+    def _notes(self, state: State, me: int, done: Sequence[int]) -> Iterator[Step]:
+        draft = Draft(state, me)
+        for index in done:
+            if _item(state, me, index).stage == "noted" and draft.row(index).finished:
+                draft.set_row(index, published=True, waits=False, place="", lease=NO_LEASE)
+        draft.release(only_own="own release" in self._guarded)
+        draft.end_batch()
+        yield draft.step(f"{_NAMES[me]} notes that its batch is done")
 
     def _accepts(self, state: State, me: int, new: Sequence[int]) -> Iterator[Step]:
         for chosen in some_of(new):
@@ -390,25 +401,17 @@ class Protocol:
                 draft.items[index] = self._to_settle(item)
         return True
 
-    def _cancels(self, state: State, me: int, index: int) -> Iterator[Step]:
+    def _cancels(self, state: State, me: int, asked: Sequence[int]) -> Iterator[Step]:
+        """A cancellation reads, and then does what that asks for; if it finds no more what it has read, it
+        reads again.
+        """
+        (index,) = asked
         name = f"{_NAMES[me]}, to cancel {_these([index])},"
         item, row = _item(state, me, index), state.requests[index].row
-        draft = Draft(state, me)
         if item.stage == "unknown":
-            for fault in self._with_or_without("answer lost"):
-                draft = Draft(state, me)
-                if not self._insert(draft, [index], lost=bool(fault)):
-                    draft.give_up_batch()
-                elif not fault:
-                    begun = draft.items[index]
-                    assert begun is not None
-                    draft.items[index] = (
-                        begun._replace(stage="verdict", verdict="cancelled")
-                        if begun.stage == "claimed"
-                        else item._replace(stage="asked")
-                    )
-                yield draft.step(f"{name} records it", fault)
+            yield from self._remembers(state, me, index, name)
             return
+        draft = Draft(state, me)
         if item.stage == "pending":
             if row.status == "pending":
                 draft.go(index, "begin_pending", "processing", self._by(me))
@@ -416,17 +419,28 @@ class Protocol:
             draft.items[index] = item._replace(stage="verdict", verdict="cancelled", attempt=1)
             yield draft.step(f"{name} begins it")
             return
-        if row.status == law.BEGIN:
-            draft.items[index] = item._replace(stage="unknown")
-        elif row.status == "pending":
-            draft.items[index] = item._replace(stage="pending")
-        elif not row.finished:
-            draft.items[index] = item._replace(stage="verdict", verdict="cancelled", attempt=row.attempt)
-        elif row.cancelled and not row.published:
-            draft.items[index] = self._to_publish(item, attempt=row.attempt)
+        if row.finished:
+            tell = row.cancelled and not row.published
+            draft.items[index] = self._to_publish(item, row.attempt) if tell else self._to_settle(item)
         else:
-            draft.items[index] = self._to_settle(item)
+            stage = {law.BEGIN: "unknown", "pending": "pending"}.get(row.status, "verdict")
+            draft.items[index] = item._replace(stage=stage, verdict="cancelled", attempt=row.attempt)
         yield draft.step(f"{name} reads {row.status}")
+
+    def _remembers(self, state: State, me: int, index: int, name: str) -> Iterator[Step]:
+        """Record a request that is cancelled before it has come."""
+        item = _item(state, me, index)
+        for fault in self._with_or_without("answer lost"):
+            draft = Draft(state, me)
+            if not self._insert(draft, [index], lost=bool(fault)):
+                draft.give_up_batch()
+            elif not fault:
+                begun = draft.items[index]
+                if begun is not None and begun.stage == "claimed":
+                    draft.items[index] = begun._replace(stage="verdict", verdict="cancelled")
+                else:
+                    draft.items[index] = item._replace(stage="asked")
+            yield draft.step(f"{name} records it", fault)
 
     def _claims(self, state: State, me: int, chosen: Sequence[int]) -> Iterator[Step]:
         again = any(
@@ -472,7 +486,7 @@ class Protocol:
         elif row.finished and row.lease == draft.worker.lease and not row.published:
             draft.items[index] = Item("answer", attempt=row.attempt)
         else:
-            draft.items[index] = Item("settled and noted")
+            draft.items[index] = Item("no more")
 
     def _works(self, state: State, me: int, chosen: Sequence[int]) -> Iterator[Step]:
         """Make verdicts, and store them. What is late is refused."""
@@ -575,7 +589,7 @@ class Protocol:
                 yield draft.step(that, "deleted as old")
 
     def _is_old(self, state: State, index: int) -> bool:
-        """Requests are kept for days: by then nothing of one is on its way, and its response was published."""
+        """Requests are kept for days: by then nothing is on its way, and the response was published."""
         request = state.requests[index]
         on_its_way = request.queued or request.cancels or any(worker.items[index] for worker in state.workers)
         done = request.row.published or (

@@ -31,7 +31,7 @@ REMOVED: Final = {
     ),
     "lease at claim": Scope(_UNANSWERED, ("dies", "freezes"), 3),
     "own release": Scope(_UNANSWERED, ("freezes", "dies"), 2),
-    "answer of the record": Scope("a response is published that is not the one on record", ("sent again",), 1),
+    "answer of the record": Scope("a response is published that is not", ("sent again",), 1),
     "known insert": Scope(_UNANSWERED, ("answer lost",), 1),
     "known claim": Scope(_UNANSWERED, ("dies", "answer lost"), 2),
     "ended meanwhile": Scope(_UNANSWERED, ("answer lost",), 1),

@@ -1,4 +1,4 @@
-"""The states of the model: what Postgres, RabbitMQ and the workers know. Plain tuples, equal when they are alike."""
+"""The states of the model: what Postgres, RabbitMQ and the workers know, as plain tuples."""
 
 from collections.abc import Callable
 from itertools import permutations
