@@ -18,7 +18,7 @@ from model.protocol import GUARDS, Protocol
 from model.removed import explore_without
 from model.states import beginning
 
-_SCOPES = ((1, 3), (2, 2))
+_SCOPES = ((1, 4), (2, 2))
 _FAULTS, _LONGEST = 3, 4  # with three faults every history of four rows comes about
 
 
