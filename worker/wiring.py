@@ -24,7 +24,7 @@ from worker.postgres.store import Store
 from worker.postgres.waiting_line import WaitingLine
 from worker.process.failpoint import FailPoint
 from worker.process.identity import Identity, new_identity
-from worker.rabbitmq import intake, known_queues, publisher, topology
+from worker.rabbitmq import in_hand, intake, known_queues, publisher, topology
 from worker.rabbitmq.connection import Broker
 from worker.reading.protocol import ReaderSettings
 from worker.reading.reader import Reader
@@ -144,12 +144,12 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
     """Make all the parts, and tell each the ones that it needs."""
     names, readiness, metrics = given.design.names, given.readiness, given.metrics
     limits = limits_of(settings)
-    bounds = intake.Bounds(
+    bounds = in_hand.Bounds(
         settings.prefetch_in_effect, settings.prefetch_bytes, settings.max_body_bytes, settings.begun_soon
     )
     cancels = intake.Intake(
         intake.sources_of_cancels(names),
-        intake.Bounds(CANCELS_AT_ONCE, _CANCELS_BYTES, settings.max_body_bytes),
+        in_hand.Bounds(CANCELS_AT_ONCE, _CANCELS_BYTES, settings.max_body_bytes),
         readiness,
         metrics=None,
         part=None,
@@ -162,10 +162,10 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
         fair=settings.fair_shares,
         max_waiting=settings.max_waiting,
         quick=not settings.handler,
-        is_backlogged=lambda: taking.is_backlogged,
+        is_backlogged=lambda: taking.hand.is_backlogged,
         breaker_is_open=lambda: given.creation.breaker_open,
     )
-    by_org = intake.LineRule(
+    by_org = in_hand.LineRule(
         org_in,
         gate.weight_of,
         long=settings.batch_size,
@@ -177,7 +177,7 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
         readiness,
         metrics,
         eager=given.eager,
-        lines=by_org if settings.fair_shares else intake.ONE_LINE,
+        lines=by_org if settings.fair_shares else in_hand.ONE_LINE,
     )
     answers = outbound(
         settings,
@@ -247,7 +247,7 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
 
     dead_letters = intake.Intake(
         intake.sources_of_dead_letters(names),
-        intake.Bounds(custody.AT_ONCE, custody.HELD_BYTES, custody.LARGEST_BODY),
+        in_hand.Bounds(custody.AT_ONCE, custody.HELD_BYTES, custody.LARGEST_BODY),
         readiness,
         metrics=None,
         part=None,

@@ -74,7 +74,8 @@ async def test_large_messages_do_not_fill_the_memory_while_postgres_is_frozen(
         answers = [response_in(await asyncio.wait_for(desk.arrived.get(), 120)) for _ in sent]
         print(f"grown by {(peak_bytes(worker) - before) / MIB:.0f} MiB in all")
 
-    assert HELD - BODY <= held <= HELD
+    most = HELD * 3 // 4  # a quarter is left to light ones
+    assert most - BODY <= held <= most
     assert shed > MESSAGES // 2
     assert grown < MESSAGES * BODY // 2, f"{grown >> 20} MiB"
     assert {answer.status for answer in answers} == {"completed"}

@@ -15,7 +15,8 @@ from worker.messages.envelope import Message
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.readiness import Readiness
 from worker.rabbitmq.eager_reading import read_eagerly
-from worker.rabbitmq.intake import PART, Bounds, Intake, sources_of_requests
+from worker.rabbitmq.in_hand import Bounds
+from worker.rabbitmq.intake import PART, Intake, sources_of_requests
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
 from worker.stack import Stack
@@ -159,7 +160,7 @@ async def test_large_messages_make_small_batches(desk: Desk, settings: Settings)
         serving = asyncio.create_task(intake.serve(connection))
 
         async def all_there() -> bool:
-            return intake.buffered == 6
+            return len(intake.hand) == 6
 
         await eventually(all_there)
         sizes = [[len(delivery.message.body) for delivery in intake.take(100)] for _ in range(2)]
@@ -223,18 +224,18 @@ async def test_no_more_bytes_are_held_than_the_bound_and_all_come_in_the_end(
     async with intake_on(intake, readiness, stack.amqp_url):
 
         async def all_delivered() -> bool:
-            assert intake.held_bytes <= 5_000
+            assert intake.hand.held_bytes <= 5_000
             return metrics.registry.get_sample_value("worker_shed_deliveries_total") == 15
 
         await eventually(all_delivered)
-        assert intake.buffered == 5
+        assert len(intake.hand) == 5
         assert metrics.registry.get_sample_value("worker_held_bytes") == 5_000
         while len(taken) < 20:
             await intake.arrivals()
             batch = intake.take(1)
             taken += [delivery.message.body[:2] for delivery in batch]
             await intake.settle(batch)
-            assert intake.held_bytes <= 5_000
+            assert intake.hand.held_bytes <= 5_000
         await intake.flush()
     assert taken == [f"{number:02}".encode() for number in range(20)], "in their order, each once"
     assert await desk.count(names_for(desk.prefix).requests) == 0
@@ -252,7 +253,7 @@ async def test_one_message_is_always_taken_whatever_its_size(
     async with intake_on(intake, readiness, stack.amqp_url):
         for _ in range(3):
             await intake.arrivals()
-            assert intake.buffered == 1
+            assert len(intake.hand) == 1
             await intake.settle(intake.take(9))
 
 
@@ -272,10 +273,10 @@ async def test_a_body_that_is_too_large_is_dropped_as_it_comes(
     async with intake_on(intake, readiness, stack.amqp_url):
 
         async def all_there() -> bool:
-            return intake.buffered == 3
+            return len(intake.hand) == 3
 
         await eventually(all_there)
-        assert intake.held_bytes == len(nobody_s) + len(response)
+        assert intake.hand.held_bytes == len(nobody_s) + len(response)
         messages: list[Message] = []
         while len(messages) < 3:
             messages += [delivery.message for delivery in intake.take(3)]

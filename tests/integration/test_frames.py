@@ -26,7 +26,8 @@ from worker.messages.envelope import Message
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.readiness import Readiness
 from worker.rabbitmq import eager_reading
-from worker.rabbitmq.intake import PART, Bounds, Intake, sources_of_requests
+from worker.rabbitmq.in_hand import Bounds
+from worker.rabbitmq.intake import PART, Intake, sources_of_requests
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
 from worker.stack import Stack

@@ -77,7 +77,10 @@ async def test_what_is_paused_waits_and_begins_when_it_is_resumed(
 async def test_a_flood_is_shared_out_also_the_backlog_that_is_there(
     new_worker: NewWorker, desk: Desk
 ) -> None:
+    all_sent = asyncio.Event()
+
     async def act(_request: CreateSessionRequest, _context: Context) -> None:
+        await all_sent.wait()
         await asyncio.sleep(0.05)  # the work
 
     worker = await new_worker(handler=steer(act), handler_concurrency=4)
@@ -87,6 +90,7 @@ async def test_a_flood_is_shared_out_also_the_backlog_that_is_there(
     quiet = [of_org(f"quiet-{n}") for n in range(5)]
     for one in quiet:
         await desk.send(one)
+    all_sent.set()
     order = [response_in(await desk.next()) for _ in range(405)]
 
     assert {one.status for one in order} == {"completed"}

@@ -14,7 +14,8 @@ from pamqp.frame import unmarshal
 from worker.monitoring.readiness import Readiness
 from worker.rabbitmq.buffered import Source
 from worker.rabbitmq.channel_session import ChannelSession, Delivery
-from worker.rabbitmq.intake import Bounds, Intake, LineRule
+from worker.rabbitmq.in_hand import Bounds, LineRule
+from worker.rabbitmq.intake import Intake
 
 
 def session_with(delivered: int, hold_back: int = 100) -> ChannelSession:
@@ -200,7 +201,7 @@ def test_what_is_held_back_hands_out_nothing() -> None:
     bounds = Bounds(deliveries=8, held_bytes=100, body_bytes=100)
     intake = Intake([Source("queue")], bounds, Readiness([]), None, eager=False)
     message: Any = SimpleNamespace(body=b"")
-    intake.take_over([Delivery(1, message, session_with(1), 0.0)])
+    intake.hand.add([Delivery(1, message, session_with(1), 0.0)])
 
     intake.hold_back()
     assert intake.take(5) == []
@@ -226,7 +227,7 @@ def test_a_batch_of_a_flood_takes_nobody_along_who_goes_before_it() -> None:
     session = session_with(12)
 
     def deliver(*bodies: str) -> None:
-        intake.take_over(
+        intake.hand.add(
             [
                 Delivery(tag, SimpleNamespace(body=body.encode()), session, 0.0)  # type: ignore[arg-type] # a body is all it has
                 for tag, body in enumerate(bodies, start=1)

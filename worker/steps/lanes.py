@@ -120,8 +120,8 @@ class Lanes:
         reserving = asyncio.ensure_future(self._creation.reserve(most))
         while not reserving.done() and not self._gate.takes_without_slots:
             signs = [asyncio.ensure_future(self._gate.change())]
-            if not self._requests.is_backlogged:
-                signs.append(asyncio.ensure_future(self._requests.until_backlogged()))
+            if not self._requests.hand.is_backlogged:
+                signs.append(asyncio.ensure_future(self._requests.hand.until_backlogged()))
             try:
                 await asyncio.wait([reserving, *signs], return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -182,7 +182,7 @@ class Lanes:
             self._in_hand -= 1
             for free in held:
                 free.release()
-        if not self._in_hand and not self._requests.buffered:
+        if not self._in_hand and not self._requests.hand:
             # No request waits for this now; the next one would. The periodic service tells of an error.
             with suppress(Exception):
                 await self._leases.flush_notes()

@@ -179,7 +179,7 @@ class Pipeline:
         """
         batch = sort(await self._steps.decoding.decode_now(deliveries))
         unburied = await self._without_slots(batch)
-        self._intake.take_over([*batch.deliveries.values(), *(delivery for delivery, _ in batch.repeated)])
+        self._intake.hand.add([*batch.deliveries.values(), *(delivery for delivery, _ in batch.repeated)])
         self._steps.burying.hold(unburied)
 
     async def _without_slots(self, batch: Sorted) -> list[Dead]:
