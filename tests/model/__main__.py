@@ -8,7 +8,6 @@ Run in the folder of the repository, with `tests` on the path:
 """
 
 import argparse
-import gc
 import sys
 import time
 
@@ -30,7 +29,6 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=2, help="how many there may be in all")
     parser.add_argument("--without", choices=list(GUARDS), help="remove this guard")
     given = parser.parse_args()
-    gc.disable()  # nothing of what is visited is ever free
     if given.without:
         print(f"without {given.without!r} ({GUARDS[given.without]})")
         print(explore_without(given.without).text)

@@ -1,8 +1,10 @@
 """Visits every state that steps lead to, breadth first, and says how a broken promise comes about."""
 
+import gc
 from array import array
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from model.protocol import PROMISED, Entry, Protocol, check
@@ -35,6 +37,17 @@ class Found(NamedTuple):
         return "\n".join([f"broken: {self.broken} ({size})", *lines])
 
 
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Spare the search for garbage: nothing that was visited is let go."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@_without_collecting()
 def explore(protocol: Protocol, first: State, told: Callable[[Edge], None] | None = None) -> Found:
     """Visit all states. Stops at the first broken promise; at last looks for states that no way leads on from
     to where all is answered, without a fault. `told`: is called with each step that leads anywhere.

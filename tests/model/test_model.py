@@ -25,12 +25,13 @@ def test_each_guard_has_a_scope() -> None:
 @pytest.mark.parametrize("guard", GUARDS)
 def test_without_a_guard_a_promise_is_broken(guard: str) -> None:
     found = explore_without(guard)
-    sound = explore_without(guard, guarded=True)
 
     print(f"without {guard!r} ({GUARDS[guard]}), {found.text}")
     assert REMOVED[guard].broken in found.broken, found.text
     assert len(found.trace) <= 25, "somebody can read it"
-    assert not sound.broken, sound.text
+    if REMOVED[guard].most > 2:  # the others are part of what is visited below
+        sound = explore_without(guard, guarded=True)
+        assert not sound.broken, sound.text
 
 
 def test_with_one_request_and_two_faults_they_do_so_and_its_histories_are_those_of_the_law() -> None:
