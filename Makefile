@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-pythons fuzz check lint format generate typescript docs man pictures audit sbom release image bench lock clean
+.PHONY: help demo up test test-pythons fuzz model check lint format generate typescript docs man pictures audit sbom release image bench lock clean
 
 BIN := .venv/bin
 # Without other programs' packages. What is compiled is kept, for the many processes that load it.
@@ -40,6 +40,9 @@ CASES ?= 100000
 
 fuzz: .venv/dev ## judge hostile messages, more than the tests do (CASES=1000000)
 	@$(CLEAN) PYTHONPATH=tests $(BIN)/python -m fuzz --cases $(CASES)
+
+model: .venv/dev ## visit every order of two workers' steps, more than the tests do; takes minutes
+	@$(CLEAN) PYTHONPATH=tests $(BIN)/python -m model
 
 # .pre-commit-config.yaml has the same lines.
 check: .venv/dev ## style, strict types, import contracts; changes no file

@@ -5,7 +5,7 @@ in docs/architecture.md are made from it or tested against it: `test_law.py`, `t
 `test_guard.py` and `test_store_model.py` fail where one of them says something else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 BEGIN: Final = "(new)"
@@ -177,6 +177,48 @@ def beginnings() -> set[Place]:
         for step in steps_from(status, first.statement):
             found.add((step.after, attempt + step.attempts))
     return found
+
+
+NOBODY: Final = "nobody"
+THE_SAME: Final = "the same"
+ANOTHER: Final = "another"
+
+
+class Entry(NamedTuple):
+    """One row of a request's history, beside the row before."""
+
+    status: str
+    attempts: int  # how many it adds
+    by: str  # the worker: NOBODY, THE_SAME as of the row before, or ANOTHER
+
+
+_ANY_WORKER: Final = (THE_SAME, ANOTHER)
+_ENDS: Final = {Entry(status, 0, by): GONE for status in FINISHED for by in _ANY_WORKER}
+
+# The language of the histories, as an automaton: where each entry leads. What the steps alone do not say: a
+# request that was not put in line was claimed by whoever inserted it, in that statement. `test_model.py`
+# compares it with all histories that the model can have.
+HISTORIES: Final[dict[str, dict[Entry, str]]] = {
+    BEGIN: {Entry("pending", 0, ANOTHER): "accepted", Entry("pending", 0, NOBODY): "waiting"},
+    "accepted": {Entry("processing", 1, THE_SAME): "begun"},
+    "waiting": {Entry("processing", 1, ANOTHER): "begun"},
+    "begun": {**{Entry("processing", 1, by): "begun" for by in _ANY_WORKER}, **_ENDS},
+    GONE: {},
+}
+
+
+BETWEEN: Final = frozenset({BEGIN, "accepted"})
+"""The places at which no history ends: what follows is written by the same statement."""
+
+
+def is_history(entries: Iterable[Entry]) -> bool:
+    """Return whether a request can have this history, so far."""
+    place = BEGIN
+    for entry in entries:
+        if entry not in HISTORIES[place]:
+            return False
+        place = HISTORIES[place][entry]
+    return place not in BETWEEN
 
 
 def is_legal(history: Sequence[Place]) -> bool:

@@ -17,7 +17,7 @@ from worker.operations.promises import Received, verify
 from worker.settings import Settings
 from worker.stack import Stack
 
-CASES = 40  # more than there are tests
+CASES = 44  # more than there are tests
 
 
 class Case(NamedTuple):
@@ -175,6 +175,17 @@ async def put_off(case: Case) -> None:
     )
 
 
+async def another_attempt(case: Case) -> None:
+    await case.change(
+        "with ended as (update request_transitions set attempt = 2 "
+        "where request_id = $1 and status = 'completed'), "
+        "begun as (insert into request_transitions select request_id, 2, status, worker, at "
+        "from request_transitions where request_id = $1 and status = 'processing') "
+        "update requests set attempt = 2 where request_id = $1",
+        case.completed,
+    )
+
+
 UNFINISH = """
 with gone as (delete from request_transitions where request_id = $1 and status = 'completed'),
   made as (delete from sessions where request_id = $1)
@@ -188,6 +199,7 @@ select ({id}), {request_id}, org_id, user_id, name, status, casefile_id, assista
   expiration_seconds, created_at, updated_at, expires_at, document
 from sessions where request_id = $1
 """
+WRITTEN = "its history is [('pending', 0), ('processing', 1), ('completed', 1)]"
 # What is planted, of which request, and what is to be said of it.
 PLANTS: dict[str, tuple[Plant, str, str]] = {
     "no record": (
@@ -222,6 +234,19 @@ PLANTS: dict[str, tuple[Plant, str, str]] = {
         in_table("insert into request_transitions select request_id, attempt, 'failed', worker, at "
                  "from request_transitions where request_id = $1 and status = 'completed'"),
         "the record is true", "its history is",
+    ),
+    "claimed by another than has inserted it": (
+        in_table("update request_transitions set worker = gen_random_uuid() "
+                 "where request_id = $1 and status = 'pending'"),
+        "the record is true", f"{WRITTEN}, and no workers",
+    ),
+    "an attempt that nobody has made": (
+        in_table("update request_transitions set worker = null "
+                 "where request_id = $1 and status = 'processing'"),
+        "the record is true", f"{WRITTEN}, and no workers",
+    ),
+    "another attempt without a reason": (
+        another_attempt, "the record is true", "attempt 1 was not the last one, and nothing says why",
     ),
     "an attempt too many in the row": (
         in_table("update requests set attempt = 2 where request_id = $1"),

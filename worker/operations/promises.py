@@ -45,6 +45,7 @@ class Recorded(NamedTuple):
     sessions: list[str]
     failed_attempts: tuple[int, ...] = ()
     waits: str | None = None  # what for, and until when
+    by: Sequence[UUID | None] = ()  # the worker of each row of its history
 
     @property
     def finished(self) -> bool:
@@ -139,6 +140,8 @@ def _untrue_record(row: Recorded) -> Iterator[tuple[str, str]]:
         )
     if problem := illegal_history(row):
         yield "the record is true", problem
+    elif without := set(range(1, row.attempt)) - set(row.failed_attempts):
+        yield "the record is true", f"attempt {min(without)} was not the last one, and nothing says why"
 
 
 def _broken_sessions(row: Recorded) -> Iterator[tuple[str, str]]:
@@ -182,10 +185,23 @@ def illegal_history(row: Recorded) -> str | None:
     """Say what is wrong with the order of its transitions, if anything."""
     if not law.is_legal(row.history) or row.history[-1][0] != row.status:
         return f"its history is {row.history}"
+    if any(row.by) and not law.is_history(  # else it was typed by hand, and no worker has written of it
+        _entries(row.history, row.by)
+    ):
+        return f"its history is {row.history}, and no workers can have written it in that way: {row.by}"
     attempts = row.history[-1][1]
     if row.attempt != attempts:
         return f"its row says attempt {row.attempt}, its history {attempts}"
     return None
+
+
+def _entries(history: Sequence[tuple[str, int]], workers: Sequence[UUID | None]) -> Iterator[law.Entry]:
+    """Say of each row of a history what is new in it."""
+    attempt, worker = 0, None
+    for (status, attempt_now), worker_now in zip(history, workers, strict=True):
+        by = law.NOBODY if worker_now is None else law.THE_SAME if worker_now == worker else law.ANOTHER
+        yield law.Entry(status, attempt_now - attempt, by)
+        attempt, worker = attempt_now, worker_now
 
 
 def _wrong_response(body: str, row: Recorded) -> str | None:
@@ -226,8 +242,10 @@ def _check_conflicts(key: str, row: Recorded | None, conflicts: Sequence[Receive
 async def _read(connection: asyncpg.Connection, ids: Sequence[UUID]) -> dict[str, Recorded]:
     rows = await connection.fetch(_queries()["requests"], ids)
     history: dict[UUID, list[tuple[str, int]]] = defaultdict(list)
+    workers: dict[UUID, list[UUID | None]] = defaultdict(list)
     for step in await connection.fetch(_queries()["transitions"], ids):
         history[step["request_id"]].append((step["status"], step["attempt"]))
+        workers[step["request_id"]].append(step["worker"])
     sessions = await _sessions(connection, ids, rows)
     return {
         str(row["request_id"]): Recorded(
@@ -240,6 +258,7 @@ async def _read(connection: asyncpg.Connection, ids: Sequence[UUID]) -> dict[str
             sessions=sessions[row["request_id"]],
             failed_attempts=tuple(row["failed"]),
             waits=_waits(row),
+            by=workers[row["request_id"]],
         )
         for row in rows
     }

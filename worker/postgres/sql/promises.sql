@@ -12,7 +12,7 @@ where r.request_id = any ($1::uuid[])
 
 -- name: transitions
 -- Their histories, each in order: the end of a request comes last of what happened at one time.
-select request_id, status, attempt from request_transitions where request_id = any ($1::uuid[])
+select request_id, status, attempt, worker from request_transitions where request_id = any ($1::uuid[])
 order by at, attempt, status in ('completed', 'failed')
 
 -- name: sessions
