@@ -46,6 +46,7 @@ class Recorded(NamedTuple):
     failed_attempts: tuple[int, ...] = ()
     waits: str | None = None  # what for, and until when
     by: Sequence[UUID | None] = ()  # the worker of each row of its history
+    says_why: bool = True  # each failed attempt is noted; not so with requests of an early version
 
     @property
     def finished(self) -> bool:
@@ -140,7 +141,7 @@ def _untrue_record(row: Recorded) -> Iterator[tuple[str, str]]:
         )
     if problem := illegal_history(row):
         yield "the record is true", problem
-    elif without := set(range(1, row.attempt)) - set(row.failed_attempts):
+    elif row.says_why and (without := set(range(1, row.attempt)) - set(row.failed_attempts)):
         yield "the record is true", f"attempt {min(without)} was not the last one, and nothing says why"
 
 
@@ -259,6 +260,7 @@ async def _read(connection: asyncpg.Connection, ids: Sequence[UUID]) -> dict[str
             failed_attempts=tuple(row["failed"]),
             waits=_waits(row),
             by=workers[row["request_id"]],
+            says_why=row["says_why"],
         )
         for row in rows
     }

@@ -5,6 +5,8 @@
 select
   r.request_id, r.status, r.attempt, r.session_id, r.response, r.error_code,
   array(select attempt from attempts where attempts.request_id = r.request_id) as failed,
+  -- Before that migration nothing said why an attempt failed.
+  coalesce((select r.received_at > applied_at from schema_migrations where number = 4), true) as says_why,
   case when r.waits_in is null then r.due_at end as put_off_until,
   w.reason as waits_for, w.until as waits_until, w.pause_reason, w.paused_by
 from requests r left join waiting_requests w using (request_id)
