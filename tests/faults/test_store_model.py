@@ -55,7 +55,7 @@ from worker.values import (
     first_work,
 )
 
-EXAMPLES, STEPS = int(os.environ.get("EXAMPLES", "120")), 50
+EXAMPLES, STEPS = int(os.environ.get("EXAMPLES", "200")), 50
 LEASE_SECONDS = 3600.0  # it runs out when a test says so
 T = TypeVar("T")
 PAUSE = """
