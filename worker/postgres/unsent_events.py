@@ -77,4 +77,4 @@ def _status(kind: EventKind, attempt: int) -> RequestStatus:
 
 @cache
 def _queries() -> dict[str, str]:
-    return load_queries("election.sql")
+    return load_queries("events.sql")
