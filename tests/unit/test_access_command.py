@@ -57,11 +57,19 @@ def test_a_user_without_one_is_left_out_and_keeps_what_it_has(capsys: pytest.Cap
                 "user": "shop",
                 "vhost": "/",
                 "configure": r"^amq\.gen-.*$",
-                "write": r"^sessions\.requests$",
-                "read": r"^amq\.gen-.*$",
+                "write": r"^(sessions\.requests|amq\.gen-.*)$",
+                "read": r"^(sessions\.events|amq\.gen-.*)$",
             }
         ],
-        "topic_permissions": [],
+        "topic_permissions": [
+            {
+                "user": "shop",
+                "vhost": "/",
+                "exchange": "sessions.events",
+                "write": "^$",
+                "read": r"^\*\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+            }
+        ],
     }
     assert "rabbitmqctl add_user" in err
 

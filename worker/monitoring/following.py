@@ -64,8 +64,8 @@ class Following(Processing):
                 continue
             self._forget(one)
             if accepting := self._accepting:
-                began, ended = zero + ns(accepting.began), zero + ns(accepting.ended)
-                self._spans.statement("accept", one.context, began, ended, one.batch)
+                ended = one.began + ns(accepting.ended - accepting.began)  # by the clock that it began by
+                self._spans.statement("accept", one.context, one.began, ended, one.batch)
                 self._spans.settle(one.context, zero + ns(publishing.ended), now)
             self._spans.statement(
                 "finish", one.context, zero + ns(finishing.began), zero + ns(finishing.ended)
