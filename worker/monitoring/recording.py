@@ -88,7 +88,9 @@ class Recording(Tracing):
             if not isinstance(read, Arrival):
                 continue
             traceparent = read.route.traceparent
-            if traceparent is None and self.records(read.request_id):
+            if traceparent is None:
+                if not self.records(read.request_id):
+                    continue
                 traceparent = own_trace(read.request_id)
             if context := context_in(traceparent):
                 batch[index] = delivery, read._replace(route=read.route._replace(traceparent=traceparent))
@@ -119,7 +121,7 @@ class Recording(Tracing):
         begun: dict[UUID, Begun] = {}
         followed = list(works)
         for index, work in enumerate(works):
-            if parent := context_in(work.route.traceparent):
+            if work.route.traceparent is not None and (parent := context_in(work.route.traceparent)):
                 begun[work.request_id] = one = self._begun(work, parent, began, is_new=accepting is not None)
                 followed[index] = work._replace(span=text_of(one.context))
         return (
@@ -146,8 +148,10 @@ class Recording(Tracing):
         published = list(answers)
         begun: dict[int, tuple[SpanContext, SpanContext]] = {}
         for index, answer in enumerate(answers):
-            parent = context_in(answer.route.traceparent)
             work = self._running.get(answer.request_id)
+            if work is None and answer.route.traceparent is None:
+                continue
+            parent = context_in(answer.route.traceparent)
             # Whoever asked last may have come with a trace of his own.
             if work and (parent is None or parent.trace_id == work.context.trace_id):
                 parent = work.context
