@@ -12,8 +12,9 @@ import sys
 import time
 
 from model.checker import Found, explore
+from model.guards import GUARDS
 from model.histories import words_of_the_law, words_of_the_model
-from model.protocol import GUARDS, Protocol
+from model.protocol import Protocol
 from model.removed import explore_without
 from model.states import beginning
 

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from model.protocol import PROMISED, Entry, Protocol, check
+from model.draft import Entry
+from model.promised import PROMISED, check
+from model.protocol import Protocol
 from model.states import Broken, State, canonical
 
 

@@ -3,8 +3,9 @@
 from collections import defaultdict
 
 from model.checker import Edge, Found, explore
-from model.protocol import FAULTS, Protocol
-from model.protocol import Entry as Written
+from model.draft import Entry as Written
+from model.guards import FAULTS
+from model.protocol import Protocol
 from model.states import NOBODY, beginning
 
 from worker import law

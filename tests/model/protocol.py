@@ -8,8 +8,9 @@ a turn comes at any moment. Each fault uses up one of those that are left.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import combinations
-from typing import Final, NamedTuple
 
+from model.draft import Draft, Step
+from model.guards import FAULTS, GUARDS
 from model.states import (
     DEAD,
     FORMER_WORKER,
@@ -22,143 +23,11 @@ from model.states import (
     Request,
     Row,
     State,
-    Worker,
 )
 
 from worker import law
 
-GUARDS: Final = {
-    "fence": "a verdict is stored, and an attempt claimed, only if the attempt is still the current one",
-    "one end": "only what is processing is finished",
-    "one row": "a request that is on record is not inserted again",
-    "one session": "a second session for a request is refused",
-    "lease at insert": "nothing is inserted under a lease that another worker has taken over",
-    "lease at claim": "only under a lease of its own a worker claims the next attempt",
-    "own release": "a worker removes only leases that are its own",
-    "answer of the record": "a request that was finished before is answered from the record",
-    "known insert": "an insert whose answer was lost is recognised",
-    "known claim": "a claim whose answer was lost is recognised",
-    "ended meanwhile": "who holds a request that has ended, by a lost statement or by another, answers it",
-    "record before acknowledge": "a delivery is acknowledged only when its request is on record",
-    "publish before acknowledge": "a delivery is acknowledged only when its response is confirmed",
-    "confirm before done": "a lease is done only when its responses are confirmed, or on record as waiting",
-    "refused waits": "a response that no queue takes waits on record",
-    "looked at later": "what is finished or begun under no lease is looked at later",
-    "noted loss": "the next attempt begins together with the note why the last one came to nothing",
-    "finished only": "retention deletes finished requests only",
-}
-
-FAULTS: Final = (
-    "dies", "stops", "freezes", "loses its channel", "answer lost", "confirm lost", "refused", "halved",
-    "put off", "rejected", "has to wait", "sent again", "cancelled", "late", "deleted as old",
-)  # fmt: skip
 _NAMES = "AB"
-
-
-class Entry(NamedTuple):
-    """One row that is written to the history of a request, and whose it is."""
-
-    request: int
-    status: str
-    attempts: int
-    by: int
-    before: int  # the worker of the row before
-
-
-class Step(NamedTuple):
-    name: str
-    after: State
-    fault: bool = False  # people and time do this, too: what need not happen
-    entries: tuple[Entry, ...] = ()
-
-
-class Draft:
-    """A state that is being changed by one step."""
-
-    def __init__(self, state: State, worker: int = 0) -> None:
-        self.requests = list(state.requests)
-        self.workers = list(state.workers)
-        self.leases = dict(state.leases)
-        self.left = state.left
-        self.me = worker
-        self.items = list(state.workers[worker].items)
-        self.entries: list[Entry] = []
-
-    @property
-    def worker(self) -> Worker:
-        return self.workers[self.me]
-
-    def step(self, name: str, fault: str = "") -> Step:
-        self.set_worker(items=tuple(self.items))
-        if not any(self.items) and not self.worker.looks and self.worker.kind and self.worker.up:
-            self.end_batch()
-        after = State(
-            tuple(self.requests),
-            tuple(self.workers),
-            tuple(sorted(self.leases.items())),
-            self.left - bool(fault),
-        )
-        named = f"{name} ({fault})" if fault else name
-        return Step(named, after, fault=bool(fault), entries=tuple(self.entries))
-
-    def set_worker(self, **values: object) -> None:
-        self.workers[self.me] = self.worker._replace(**values)  # type: ignore[arg-type]
-
-    def set(self, index: int, **values: object) -> None:
-        self.requests[index] = self.requests[index]._replace(**values)  # type: ignore[arg-type]
-
-    def row(self, index: int) -> Row:
-        return self.requests[index].row
-
-    def set_row(self, index: int, **values: object) -> None:
-        self.set(index, row=self.row(index)._replace(**values))  # type: ignore[arg-type]
-
-    def go(self, index: int, statement: str, status: str, by: int, *, noted: bool = True) -> None:
-        """Take the step that the law has for this statement."""
-        row = self.row(index)
-        legal = [step for step in law.steps_from(row.status, statement) if step.after == status]
-        if not legal:
-            raise Broken(f"{statement} leads from {row.status} to {status}: no legal step")
-        attempts = legal[0].attempts
-        if statement == "claim_again" and not noted:
-            raise Broken(f"attempt {row.attempt + 1} begins, and it is not on record why the last one failed")
-        self.entries.append(Entry(index, status, attempts, by, row.by))
-        self.set_row(index, status=status, attempt=row.attempt + attempts, by=by)
-
-    def new_lease(self) -> int:
-        taken = [worker.lease for worker in self.workers] + [one.row.lease for one in self.requests]
-        return max([NO_LEASE, *taken, *self.leases]) + 1
-
-    def take_loans_back(self, *, stale: bool) -> None:
-        """The broker has its deliveries again."""
-        for index, item in enumerate(self.items):
-            if item is not None and item.loan == "live":
-                request = self.requests[index]
-                if self.worker.kind == "cancel":
-                    self.set(index, cancels=request.cancels + 1)
-                else:
-                    self.set(index, queued=request.queued + 1)
-                self.items[index] = item._replace(loan="stale") if stale else item
-
-    def give_up_batch(self) -> None:
-        """The batch failed: its deliveries are given back, and its lease is kept no longer."""
-        self.take_loans_back(stale=False)
-        if self.worker.mine:
-            self.leases[self.worker.lease] = DEAD
-        self.end_batch()
-
-    def end_batch(self) -> None:
-        self.items = [None] * len(self.items)
-        self.set_worker(kind="", lease=NO_LEASE, mine=False, looks="", items=tuple(self.items))
-
-    def release(self, *, only_own: bool) -> None:
-        """Remove the lease of the batch from the record."""
-        worker = self.worker
-        if worker.mine or not only_own:
-            self.leases.pop(worker.lease, None)
-            for index, other in enumerate(self.workers):
-                if other.lease == worker.lease:
-                    self.workers[index] = other._replace(mine=False)
 
 
 def some_of(indices: Sequence[int]) -> Iterator[tuple[int, ...]]:
@@ -615,38 +484,6 @@ class Protocol:
     def _to_settle(self, item: Item | None) -> Item:
         assert item is not None
         return Item("settled", loan=item.loan)
-
-
-def check(state: State) -> None:
-    """Raise Broken if a promise is broken in this state."""
-    for request in state.requests:
-        if request.sessions > 1:
-            raise Broken(f"{request.sessions} sessions of one request")
-        if request.row.status != law.BEGIN:
-            has = law.STATES[request.row.status]
-            if has.session != bool(request.sessions) and not (request.former and request.sessions):
-                raise Broken(f"{request.row.status}, with {request.sessions} sessions")
-
-
-def is_answered(state: State) -> bool:
-    """Return whether each request has ended, and whoever asked for it was sent the response."""
-    return all(
-        not (request.queued or request.cancels or request.owed)
-        and (request.row.status == law.BEGIN or request.row.finished)
-        for request in state.requests
-    )
-
-
-def is_noted(state: State) -> bool:
-    """Return whether the record says so as well."""
-    return is_answered(state) and all(one.row.published for one in state.requests if one.row.finished)
-
-
-PROMISED: Final = {
-    "a request is never answered": is_answered,
-    "it is never noted that a response was published": is_noted,
-}
-"""Where each state has to lead when no more faults come, and what is wrong where it does not."""
 
 
 def _item(state: State, me: int, index: int) -> Item:

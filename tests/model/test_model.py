@@ -2,8 +2,9 @@
 
 import pytest
 from model.checker import explore
+from model.guards import FAULTS, GUARDS
 from model.histories import words_of_the_law, words_of_the_model
-from model.protocol import FAULTS, GUARDS, Protocol
+from model.protocol import Protocol
 from model.removed import REMOVED, explore_without
 from model.states import beginning
 
