@@ -172,6 +172,26 @@ async def test_statements_that_wait_for_a_lock_do_not_use_up_the_connections(
     await other.close()
 
 
+async def test_who_holds_the_lock_is_told_before_a_statement_gives_up(
+    db: asyncpg.Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_LONG_SECONDS", 0.1)
+    monkeypatch.setattr(database, "_LOOK_SECONDS", 0.05)
+    readiness = Readiness([database.PART])
+    connected = database.Database(database_url, 1, None, readiness)
+    await connected.open()
+    async with db.transaction():
+        await db.execute("lock table requests in access exclusive mode")
+        with capture_logs() as events:
+            asked = asyncio.create_task(find(connected, uuid4()))
+            async with asyncio.timeout(10):
+                await readiness.until_down(database.PART)
+        assert f"pid {db.get_server_pid()} " in readiness.reasons[database.PART]
+        assert (asked.done(), events) == (False, [])
+    assert await asked is None
+    await connected.close()
+
+
 async def test_who_holds_the_lock_is_told_while_it_is_waited_for_and_an_outage_is_told_once(
     new_worker: NewWorker,
     desk: Desk,
@@ -197,7 +217,6 @@ async def test_who_holds_the_lock_is_told_while_it_is_waited_for_and_an_outage_i
                 await desk.send(good_request())
             status = await eventually(lambda: _not_ready(worker))
             assert re.search(holder + "2[0-9-]+ [0-9:]+Z", status), status
-            assert not any(event["event"] == "postgres.lost" for event in events), "before it gives up"
             assert await eventually(lambda: other.fetchval(GIVE_UP)), "as by themselves, after some seconds"
             lost = await told(events, "postgres.lost", 1)
             assert re.search(holder, lost["reason"])
