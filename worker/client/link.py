@@ -89,6 +89,11 @@ def words_of(error: AMQPError) -> str:
     return str(error.args[0] if error.args else repr(error)).strip("'")
 
 
+def refuses_user(error: AMQPError) -> BrokerUnreachable:
+    """Make the error that says that the broker does not let this user do what it asks for."""
+    return BrokerUnreachable(f"RabbitMQ refuses this user: {words_of(error)}")
+
+
 def _reason(error: BaseException | None) -> str:
     if error is None:
         return "the connection was closed"

@@ -15,8 +15,8 @@ from aiormq.exceptions import (
 )
 
 from worker.backoff import delays
-from worker.client.errors import BrokerUnreachable, ClientClosed, RequestUnroutable
-from worker.client.link import Link, Up, words_of
+from worker.client.errors import ClientClosed, RequestUnroutable
+from worker.client.link import Link, Up, refuses_user, words_of
 from worker.client.request import RequestMessage
 from worker.process import own_task
 from worker.rabbitmq.connection import CONNECT_SECONDS, Broker, is_lost
@@ -97,7 +97,7 @@ class Sender:
         except (ChannelAccessRefused, ChannelPreconditionFailed) as error:
             await self._give_up(line, words_of(error))
             if self._is_refused(error, answer_here=answer_here):
-                raise BrokerUnreachable(f"RabbitMQ refuses this user: {words_of(error)}") from None
+                raise refuses_user(error) from None
             return False  # another call's want of rights closed the channel
         except Exception as error:
             if not is_lost(error):

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from schemas import CreateSessionResponse
 from worker.client.errors import BrokerUnreachable, QueueMissing
-from worker.client.link import Link, Up, words_of
+from worker.client.link import Link, Up, refuses_user
 from worker.messages.envelope import property_text
 from worker.rabbitmq.connection import CONNECT_SECONDS, LOST, SETUP_SECONDS, Broker
 from worker.rabbitmq.line import Line, open_channel
@@ -243,7 +243,7 @@ class Subscription:
         except ChannelAccessRefused as error:
             if self._opened:
                 raise  # it was allowed: rights are taken and given back while others wait
-            raise BrokerUnreachable(f"RabbitMQ refuses this user: {words_of(error)}") from None
+            raise refuses_user(error) from None
         finally:
             # What a lost channel has delivered comes again on the next one.
             self._line = None

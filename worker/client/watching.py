@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from schemas import RequestEvent
 from worker.client.errors import BrokerUnreachable, ClientClosed, EventsMissed, EventsOff
-from worker.client.link import Link, Up, words_of
+from worker.client.link import Link, Up, refuses_user
 from worker.process import own_task
 from worker.rabbitmq.connection import CONNECT_SECONDS, LOST, SETUP_SECONDS, Broker
 from worker.rabbitmq.line import Line, open_channel
@@ -26,7 +26,7 @@ _PREFETCH = 256
 _KEPT_MS = 300_000  # the queue keeps what comes while the connection is away
 _CLOSE_SECONDS = 2
 _QUEUE: Final[dict[str, FieldValue]] = {"x-queue-type": "classic", "x-expires": _KEPT_MS}
-_log = logging.getLogger("worker.client")
+_log = logging.getLogger("session_worker.client")
 
 
 class Watch:
@@ -162,7 +162,7 @@ class Watches:
             except ChannelNotFoundEntity:
                 raise EventsOff(self._exchange) from None
             except ChannelAccessRefused as error:
-                raise BrokerUnreachable(f"RabbitMQ refuses this user: {words_of(error)}") from None
+                raise refuses_user(error) from None
             except LOST:
                 self._up.clear()  # until the next connection is there
                 return False
@@ -186,7 +186,7 @@ class Watches:
         except ChannelAccessRefused as error:
             if self._queue:
                 raise  # it was allowed: rights are taken and given back while others wait
-            raise BrokerUnreachable(f"RabbitMQ refuses this user: {words_of(error)}") from None
+            raise refuses_user(error) from None
         finally:
             self._connection = None
             self._up.clear()
