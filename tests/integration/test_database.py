@@ -4,7 +4,8 @@ import asyncio
 import os
 import re
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import count
 from uuid import uuid4
 
 import asyncpg
@@ -20,6 +21,7 @@ from support.harness import (
     told,
 )
 
+from worker.backoff import jittered
 from worker.errors import NotStorable
 from worker.monitoring import log
 from worker.monitoring.handler_calls import HandlerCalls
@@ -137,6 +139,34 @@ async def test_while_a_write_is_refused_a_read_that_succeeds_does_not_make_it_re
     )
     await writing
     assert not readiness.reasons
+    await connected.close()
+
+
+@pytest.mark.parametrize("lease", [1.0, 30.0])
+async def test_a_beat_is_tried_again_long_before_others_judge_its_worker(
+    db: asyncpg.Connection, database_url: str, lease: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The draws are the longest there are; another statement may wait for longer than such a lease."""
+    waits: list[float] = []
+
+    def recorded(base: float, cap: float) -> Iterator[float]:
+        for attempt in count(1):
+            waits.append(jittered(attempt, base, cap, draw=1.0))
+            yield 0.001
+
+    monkeypatch.setattr(database, "delays", recorded)
+    connected = database.Database(database_url, 1, None, Readiness([database.PART]))
+    await connected.open()
+    await db.execute("alter table workers rename to workers_put_away")
+    beat = asyncio.create_task(Leases(connected, uuid4(), lease).heartbeat("host", 1, "1"))
+
+    async def tried_ten_times() -> bool:
+        return len(waits) >= 10
+
+    await eventually(tried_ten_times)
+    await db.execute("alter table workers_put_away rename to workers")
+    await beat
+    assert max(waits) <= lease / 10
     await connected.close()
 
 

@@ -31,6 +31,7 @@ PART = "postgres"
 _CONNECT_SECONDS = 10
 _CALL_SECONDS = 15
 _CLOSE_SECONDS = 1
+_AGAIN_SECONDS = 3.0
 _LONG_SECONDS = 3.0  # a statement that takes longer is asked what it waits for
 _LOOK_SECONDS = 1.0
 _FOR_EVER = 1 << 62
@@ -242,16 +243,18 @@ class Database:
         query: str,
         *args: Any,  # noqa: ANN401 — a statement's arguments
         aside: bool = False,
+        again_within: float = _AGAIN_SECONDS,
         around: Around = _unchanged,
     ) -> list[asyncpg.Record]:
         """Return the rows of the named query, however long Postgres is away.
 
         `aside`: no request waits for this statement; an error other than an outage is raised at once.
+        `again_within`: the longest wait, in seconds, before it is tried again.
         `around`: what a test does in the middle of the statement.
         """
         failed = refused_write = False
         try:
-            waits = delays(0.1, 3)
+            waits = delays(0.1, again_within)
             while True:
                 try:
                     rows = await self.once(query, *args, around=around)

@@ -13,6 +13,8 @@ from worker.monitoring.strain import Load
 from worker.postgres.database import Database
 from worker.postgres.rows import Held, TakenOver, held_in
 
+# After an outage, others wait one lease for the beat of this worker: it is tried again within a part of that.
+_BACK_WITHIN = 10
 _BATCHES_PER_WORKER = 1 << 36  # the lower bits of a lease's id; the upper ones are the worker's number
 
 
@@ -58,8 +60,9 @@ class Leases:
         busy = list(self._busy_with)
         told = None if load is None else json.dumps(load._asdict())
         rows = await self._database.call(
-            "heartbeat", self.worker, host, pid, version, self.seconds, busy, *self._shown, answered, told
-        )
+            "heartbeat", self.worker, host, pid, version, self.seconds, busy, *self._shown, answered, told,
+            again_within=self.seconds / _BACK_WITHIN,
+        )  # fmt: skip
         self._last_beat = rows[0]["heartbeat"]
 
     async def sign_off(self) -> None:
