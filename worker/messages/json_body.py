@@ -5,10 +5,10 @@ What Postgres cannot hold is found here, so that no batch fails because of one m
 
 import json
 import re
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 from schemas.readable import LONGEST_NAME, LONGEST_PATH, printable, shortened
+from worker.json_writer import writer_of
 
 MAX_DEPTH = 100
 MAX_CONTAINERS = 50_000  # objects and arrays: each costs some twenty times its two characters
@@ -105,20 +105,6 @@ def in_ascii(document: Any) -> str:  # noqa: ANN401 — any JSON
     return _ASCII_WRITER.encode(document)
 
 
-def _writing_as(encoder: json.JSONEncoder) -> Callable[[Any], str]:
-    """Make what writes a document as this encoder does. Its own `encode` makes an encoder in C anew for each
-    document, which takes longer than to write a small one. No document from JSON contains itself.
-    """
-    make = getattr(json.encoder, "c_make_encoder", None)  # None: this Python has none
-    if make is None:
-        return encoder.encode
-    write = make(
-        None, encoder.default, json.encoder.encode_basestring, None, encoder.key_separator,
-        encoder.item_separator, encoder.sort_keys, encoder.skipkeys, encoder.allow_nan,
-    )  # fmt: skip
-    return lambda document: "".join(write(document, 0))
-
-
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
@@ -211,5 +197,5 @@ _COUNTING_READER = json.JSONDecoder(
 )
 _LOOSE_READER = json.JSONDecoder(parse_float=lambda digits: _plain(float(digits)))
 _WRITER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
-_write = _writing_as(_WRITER)
+_write = writer_of(_WRITER)
 _ASCII_WRITER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
