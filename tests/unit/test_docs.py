@@ -147,7 +147,8 @@ def test_the_page_of_log_events_names_every_event() -> None:
         event
         for file in (ROOT / "worker").rglob("*.py")
         for event in re.findall(
-            r'_log\.(?:debug|info|warning|error|exception)\(\s*"(\w+\.\w+)"', file.read_text("utf-8")
+            r'(?:_log\.(?:debug|info|warning|error|exception)\(\s*|"event": )"(\w+\.\w+)"',
+            file.read_text("utf-8"),
         )
     }
 

@@ -371,12 +371,12 @@ def test_a_dead_letter_keeps_where_it_came_from_and_no_credential() -> None:
 
 
 def test_a_response_s_properties_fall_back_to_the_request_id() -> None:
-    answer = Answer(ID, "completed", None, "{}", "m-1", Route(None, None, None))
+    answer = Answer(ID, "completed", None, "{}", f"{ID}.m-1", Route(None, None, None))
 
     bare = response_properties(answer, NOW)
     full = response_properties(answer._replace(route=Route("q", "c", "t")), NOW)
 
-    assert (bare.correlation_id, bare.headers, bare.message_id) == (str(ID), None, "m-1")
+    assert (bare.correlation_id, bare.headers, bare.message_id) == (str(ID), None, f"{ID}.m-1")
     assert (full.correlation_id, full.headers, full.timestamp) == ("c", {"traceparent": "t"}, NOW)
 
 

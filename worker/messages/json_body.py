@@ -8,6 +8,7 @@ import re
 from typing import Any, NoReturn
 
 from schemas.readable import LONGEST_NAME, LONGEST_PATH, printable, shortened
+from worker.json_writer import writer_of
 
 MAX_DEPTH = 100
 MAX_CONTAINERS = 50_000  # objects and arrays: each costs some twenty times its two characters
@@ -94,7 +95,7 @@ def compact(document: Any) -> str:  # noqa: ANN401 — any JSON
     """Writes the same text for the same document. Raises UnicodeEncodeError or ValueError if it cannot be
     stored.
     """
-    text = _WRITER.encode(document)
+    text = _write(document)
     text.encode()
     return text
 
@@ -196,4 +197,5 @@ _COUNTING_READER = json.JSONDecoder(
 )
 _LOOSE_READER = json.JSONDecoder(parse_float=lambda digits: _plain(float(digits)))
 _WRITER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+_write = writer_of(_WRITER)
 _ASCII_WRITER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))

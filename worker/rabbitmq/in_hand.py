@@ -12,9 +12,9 @@ from schemas.wire import RESPONSE_TYPE
 from worker.messages.heaviness import is_heavy
 from worker.messages.large_bodies import Body, Sieve, Whole
 from worker.monitoring.metrics import Metrics
+from worker.rabbitmq.arriving import Arrived, Receive
 from worker.rabbitmq.buffered import Buffered, Loan, Source, packed, properties_of, read
 from worker.rabbitmq.channel_session import ChannelSession, Delivery, OnLoan
-from worker.rabbitmq.eager_reading import Arrived, Receive
 from worker.rabbitmq.fair_buffer import FairBuffer
 
 _BATCH_BYTES = 1 << 20
@@ -71,6 +71,7 @@ class InHand:
         self._channels = count()
         self._sessions: dict[int, ChannelSession] = {}  # by the numbers of their channels
         self._filled = asyncio.Event()
+        self._filled.set()  # nobody waits for it
         self._metrics = metrics
         if metrics:  # looked at when they are asked for
             metrics.buffered.set_function(lambda: len(self))
