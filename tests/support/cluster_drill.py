@@ -8,6 +8,7 @@ subscribers have got against what is on record. Needs Docker; takes some minutes
 import argparse
 import asyncio
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -15,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 from support.faults.load import Books, Producers, keeping_books
 from support.harness import eventually
@@ -62,14 +64,18 @@ class Compose:
     async def sql(self, node: str, query: str) -> str:
         return (await self("exec", "-T", "-u", "postgres", node, "psql", "-XAtqc", query, "sessions")).strip()
 
-    async def queue(self, asked: str) -> dict[str, str | list[str]]:
+    async def start(self, name: str) -> None:
+        """Start what was killed; return when it serves."""
+        await self("up", "--no-deps", "--no-recreate", "--wait", name)
+
+    async def queue(self, asked: str) -> dict[str, Any]:
         """Return what this broker says of the queue of the requests."""
-        columns = ("name", "leader", "online")
         said = await self(
-            "exec", "-T", asked, "rabbitmqctl", "-q", "list_queues", *columns, "--formatter", "json"
-        )
+            "exec", "-T", asked, "rabbitmqctl", "-q", "list_queues", "name", "leader", "online",
+            "--formatter", "json",
+        )  # fmt: skip
         (queue,) = (each for each in json.loads(said) if each["name"] == names_for(PREFIX).requests)
-        return {key: queue[key] for key in columns}
+        return dict(queue)
 
     def amqp_url(self, user: str) -> str:
         hosts = ",".join(f"{LOOPBACK}:{self.ports[name]}" for name in PORTS[:3])
@@ -113,11 +119,10 @@ class Drill:
         since = time.monotonic()
         await self._compose("kill", lost)
         await self.goes_on(since)
-        await self._compose("start", lost)
-        asked = next(each for each in BROKERS if each != lost)
+        await self._compose.start(lost)
 
         async def all_online() -> bool:
-            return len((await self._compose.queue(asked))["online"]) == len(BROKERS)
+            return len((await self._compose.queue(lost))["online"]) == len(BROKERS)
 
         await eventually(all_online, _BACK_SECONDS)
         self.say(f"    {lost} is back, with all that it missed")
@@ -145,7 +150,7 @@ class Drill:
         await self._compose("unpause", "postgres-2")
         assert await self._compose.sql("postgres-2", "select pg_promote()") == "t"
         self.say("starts the old one: it undoes what the other does not have, and follows it")
-        await self._compose("start", "postgres-1")
+        await self._compose.start("postgres-1")
         await self.goes_on(since)
         standby = "select application_name || ' ' || sync_state from pg_stat_replication"
         assert await self._compose.sql("postgres-2", standby) == "postgres_1 sync"
@@ -234,6 +239,8 @@ async def main() -> int:
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
+    for name in ("aiormq", "aio_pika"):  # lost connections are what this is about
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with free_ports() as ports:
         compose = Compose(ports)
         say("starts three brokers, two Postgres, three workers and a console")
