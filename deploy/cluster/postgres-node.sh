@@ -34,5 +34,4 @@ elif [[ -s $PGDATA/PG_VERSION && ! -e $PGDATA/standby.signal ]] && other_is_prim
   follow
 fi
 unset PGPASSWORD
-exec docker-entrypoint.sh postgres -c wal_keep_size=1GB -c wal_sender_timeout=5s -c wal_receiver_timeout=5s \
-  -c wal_receiver_status_interval=1s
+exec docker-entrypoint.sh postgres

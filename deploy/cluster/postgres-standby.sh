@@ -8,5 +8,10 @@ grant execute on function pg_stat_file(text, boolean) to standby;
 grant execute on function pg_read_binary_file(text) to standby;
 grant execute on function pg_read_binary_file(text, bigint, bigint, boolean) to standby;
 alter system set synchronous_standby_names = 'first 1 (postgres_1, postgres_2)';
+-- How much of its log it keeps for that, and for a standby that was away; and how soon one of them notices a loss.
+alter system set wal_keep_size = '1GB';
+alter system set wal_sender_timeout = '5s';
+alter system set wal_receiver_timeout = '5s';
+alter system set wal_receiver_status_interval = '1s';
 SQL
 printf 'host replication standby all scram-sha-256\n' >>"$PGDATA/pg_hba.conf"
