@@ -68,6 +68,10 @@ class Compose:
         """Start what was killed; return when it serves."""
         await self("up", "--no-deps", "--no-recreate", "--wait", name)
 
+    async def signal(self, name: str, signal: str, pid: str) -> None:
+        """Send a signal to a process within."""
+        await self("exec", "-T", "-u", "postgres", name, "sh", "-c", f"kill -{signal} {int(pid)}")
+
     async def queue(self, asked: str) -> dict[str, Any]:
         """Return what this broker says of the queue of the requests."""
         said = await self(
@@ -139,7 +143,8 @@ class Drill:
     async def lose_the_primary(self) -> None:
         """Freeze the standby, and kill the primary while it commits for itself alone."""
         self.say(f"freezes the standby for {STANDBY_AWAY_SECONDS:.0f} s: nothing is committed")
-        await self._compose("pause", "postgres-2")
+        receiver = await self._compose.sql("postgres-2", "select pid from pg_stat_wal_receiver")
+        await self._compose.signal("postgres-2", "STOP", receiver)
         await asyncio.sleep(2)  # what it had written before is answered
         answered = len(self._books.answered)
         await asyncio.sleep(STANDBY_AWAY_SECONDS)
@@ -147,7 +152,7 @@ class Drill:
         self.say("kills the primary, and makes the standby the primary")
         since = time.monotonic()
         await self._compose("kill", "postgres-1")
-        await self._compose("unpause", "postgres-2")
+        await self._compose.signal("postgres-2", "CONT", receiver)
         assert await self._compose.sql("postgres-2", "select pg_promote()") == "t"
         self.say("starts the old one: it undoes what the other does not have, and follows it")
         await self._compose.start("postgres-1")
