@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-pythons fuzz model check lint format generate typescript docs man pictures audit sbom release image bench lock clean
+.PHONY: help demo up test test-pythons fuzz model cluster-drill check lint format generate typescript docs man pictures audit sbom release image bench lock clean
 
 BIN := .venv/bin
 # Without other programs' packages. What is compiled is kept, for the many processes that load it.
@@ -44,6 +44,9 @@ fuzz: .venv/dev ## judge hostile messages, more than the tests do (CASES=1000000
 model: .venv/dev ## visit every order of two workers' steps, more than the tests do; takes minutes
 	@$(CLEAN) PYTHONPATH=tests $(BIN)/python -m model
 
+cluster-drill: .venv/dev ## lose brokers, a worker and the primary of docker-compose.cluster.yml under load; needs Docker
+	@$(CLEAN) PYTHONPATH=tests $(BIN)/python tests/support/cluster_drill.py
+
 # .pre-commit-config.yaml has the same lines.
 check: .venv/dev ## style, strict types, import contracts; changes no file
 	$(BIN)/ruff check .
@@ -77,7 +80,8 @@ pictures: .venv/dev ## take the pictures of the console anew, for docs/console.m
 audit: .venv/audit ## known vulnerabilities, licences, and the rules of Dockerfile and Docker Compose
 	$(BIN)/python deploy/licences.py
 	$(BIN)/hadolint Dockerfile
-	$(BIN)/compose-lint --config deploy/compose-lint.yml --strict-config --fail-on low docker-compose.yml
+	$(BIN)/compose-lint --config deploy/compose-lint.yml --strict-config --fail-on low \
+	  docker-compose.yml docker-compose.cluster.yml
 	$(BIN)/python deploy/audit.py
 
 # Where it is written: make sbom SBOM=file.json

@@ -148,7 +148,10 @@ class Metrics:
 
         # What is in hand, and what is up.
         self.in_flight = gauge("worker_in_flight_requests", "Deliveries taken and not settled.")
-        self.buffered = gauge("worker_buffered_requests", "Deliveries received and not taken.")
+        self.buffered, self.oldest_buffered = (
+            gauge("worker_buffered_requests", "Deliveries received and not taken."),
+            gauge("worker_oldest_buffered_seconds", "How long ago the oldest of them was received."),
+        )
         self.held_bytes = gauge(
             "worker_held_bytes", "Bytes of the bodies of deliveries that are not settled."
         )

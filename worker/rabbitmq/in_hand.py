@@ -75,6 +75,7 @@ class InHand:
         self._metrics = metrics
         if metrics:  # looked at when they are asked for
             metrics.buffered.set_function(lambda: len(self))
+            metrics.oldest_buffered.set_function(self._oldest)
             metrics.in_flight.set_function(self._taken)
             metrics.held_bytes.set_function(lambda: self.held_bytes)
 
@@ -199,6 +200,11 @@ class InHand:
 
     def _session_of(self, one: Buffered | Delivery) -> ChannelSession:
         return one.session if isinstance(one, Delivery) else self._sessions[one[0]]
+
+    def _oldest(self) -> float:
+        """Return for how many seconds the delivery that has waited longest has been here; 0 if none is."""
+        heads = [one.received if isinstance(one, Delivery) else one[2] for one in self._buffer.heads()]
+        return max(0.0, asyncio.get_running_loop().time() - min(heads)) if heads else 0.0
 
     def _taken(self) -> int:
         unsettled = sum(session.unsettled - len(session.shed) for session in self._sessions.values())

@@ -52,7 +52,13 @@ class WorkerProcess:
 
     async def start(self, *, until_ready: bool = True) -> None:
         self.events = []
-        self._process = await start_worker(
+        self._process = await self._start()
+        self._reading = asyncio.create_task(self._read())
+        if until_ready:
+            await self.event("worker.ready")
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        return await start_worker(
             ["run", *self._options],
             self._environ,
             stdin=asyncio.subprocess.DEVNULL,
@@ -60,9 +66,6 @@ class WorkerProcess:
             stderr=asyncio.subprocess.PIPE,
             limit=1 << 22,
         )
-        self._reading = asyncio.create_task(self._read())
-        if until_ready:
-            await self.event("worker.ready")
 
     def has_logged(self, name: str) -> bool:
         return any(event.get("event") == name for event in self.events)
