@@ -42,11 +42,11 @@ def parse(body: bytes) -> dict[str, Any]:
         raise Malformed("the body is empty")
     if text.startswith(_BYTE_ORDER_MARK):
         raise Malformed("the body is not JSON: it begins with a byte order mark, leave that out")
-    _check_count(text)
+    brackets = _check_count(text)
     document = _read(text)
     if not isinstance(document, dict):
         raise Malformed("the body is JSON, but not an object")
-    if text.count("{") + text.count("[") > MAX_DEPTH and _deeper_than(document, MAX_DEPTH):
+    if brackets > MAX_DEPTH and _deeper_than(document, MAX_DEPTH):
         raise Malformed(f"the body is nested deeper than {MAX_DEPTH} levels", document)
     if _NOT_STORABLE.search(text):
         _check_storable(document)
@@ -65,15 +65,17 @@ def parse_loosely(body: bytes) -> object:
         return None
 
 
-def _check_count(text: str) -> None:
+def _check_count(text: str) -> int:
     """Refuses a text that would take many times its size in memory, before it is read. Strings are taken out
-    only if there are many brackets: those in strings do not count.
+    only if there are many brackets: those in strings do not count. Returns how many there are with those.
     """
-    if text.count("{") + text.count("[") <= MAX_CONTAINERS:
-        return
+    brackets = text.count("{") + text.count("[")
+    if brackets <= MAX_CONTAINERS:
+        return brackets
     bare = without_strings(text)
     if bare.count("{") + bare.count("[") > MAX_CONTAINERS:
         raise Malformed(f"the body has more than {MAX_CONTAINERS} objects and arrays")
+    return brackets
 
 
 def without_strings(text: str) -> str:
