@@ -1,21 +1,31 @@
-"""docs/tables.md has each table and view with its columns, and its statements work."""
+"""docs/tables.md has each table and view with its columns, as Postgres has them, and its statements work."""
 
-import re
+from collections import defaultdict
 
 import asyncpg
-from support.snippets import ROOT, snippets_of
+from support.snippets import snippets_of
+from support.tables_page import PAGE, described
 
-_ROW = re.compile(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", re.MULTILINE)
-_COLUMNS = """
-select table_name::text, array_agg(column_name::text order by ordinal_position)
-from information_schema.columns where table_schema = 'public' group by table_name
+_CATALOGUE = """
+select
+  c.relname, case c.relkind when 'v' then 'view' else 'table' end, obj_description(c.oid, 'pg_class'),
+  a.attname, col_description(c.oid, a.attnum)
+from pg_class c join pg_attribute a on a.attrelid = c.oid
+where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'v') and a.attnum > 0
+  and not a.attisdropped
+order by c.relname, a.attnum
 """
 
 
-async def test_each_table_has_its_columns_on_the_page(db: asyncpg.Connection) -> None:
-    page = (ROOT / "docs" / "tables.md").read_text("utf-8")
-    said = {name: re.findall(r"`(\w+)`", columns) for name, columns in _ROW.findall(page)}
+async def test_each_table_and_column_is_described_in_postgres_and_on_the_page(db: asyncpg.Connection) -> None:
+    there: dict[tuple[str, ...], list[tuple[str, ...]]] = defaultdict(list)
+    for table, kind, holds, column, text in await db.fetch(_CATALOGUE):
+        there[table, kind, holds].append((column, text))
 
-    assert said == dict(await db.fetch(_COLUMNS))
+    assert there == {
+        (name, table.kind, table.holds): list(table.columns.items()) for name, table in described().items()
+    }, "each column is described by `comment on` in the migration that adds it, in the order of the columns"
+    page = PAGE.read_text("utf-8")
+    assert [name for name in described() if f"\n### {name}\n" not in page] == []
     statements = [each.text for each in snippets_of("docs/tables.md") if each.language == "sql"]
     assert [await db.fetch(statement) for statement in statements] == [[], []]

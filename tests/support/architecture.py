@@ -5,20 +5,18 @@ import re
 import tomllib
 from collections.abc import Iterator, Sequence
 
+from support import drawn
 from support.statements import ROOT, methods_by_statement
 
 from worker import law
 
 PAGE = ROOT / "docs" / "architecture.md"
-_PART = re.compile(r"(<!-- drawn: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def page() -> str:
     """Return the page with each drawn part as the code has it now."""
-    drawn = {"layers": _layers, "request": _request, "lease": _lease}
-    return _PART.sub(
-        lambda found: found[1] + "\n".join(drawn[found[2]]()) + "\n" + found[3], PAGE.read_text("utf-8")
-    )
+    parts = {"layers": _layers, "request": _request, "lease": _lease}
+    return drawn.page(PAGE, lambda name: "\n".join(parts[name]()) + "\n")
 
 
 def layers() -> list[list[str]]:

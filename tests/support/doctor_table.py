@@ -1,13 +1,13 @@
 """Draws the table of the doctor's checks, which docs/operating.md has."""
 
-import re
 from pathlib import Path
+
+from support import drawn
 
 from worker.operations.doctor.checks import ALL
 from worker.operations.doctor.finding import Part
 
 PAGE = Path(__file__).parents[2] / "docs" / "operating.md"
-_TABLE = re.compile(r"(?<=<!-- drawn: checks -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 
 def page() -> str:
@@ -19,4 +19,4 @@ def page() -> str:
         if check.part is part
     ]
     table = "\n".join(["| check | part | at worst | finds |", "|---|---|---|---|", *rows]) + "\n"
-    return _TABLE.sub(lambda _: table, PAGE.read_text("utf-8"))
+    return drawn.page(PAGE, lambda _: table)

@@ -74,7 +74,12 @@ class Desk:
     arrived: "asyncio.Queue[AbstractIncomingMessage]" = field(default_factory=asyncio.Queue)
 
     async def send(
-        self, body: dict[str, Any] | bytes | str, *, reply_to: str | None = "mine", **properties: Any
+        self,
+        body: dict[str, Any] | bytes | str,
+        *,
+        reply_to: str | None = "mine",
+        routing_key: str = "create",
+        **properties: Any,
     ) -> None:
         """Publish to the request queue, confirmed. Properties are those of an aio_pika message."""
         raw = json.dumps(body).encode() if isinstance(body, dict) else body
@@ -87,7 +92,7 @@ class Desk:
                 delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
                 **properties,
             ),
-            routing_key="create",
+            routing_key=routing_key,
             mandatory=True,
         )
 

@@ -69,6 +69,9 @@ class FaultyRabbit(Faulty, Protocol):
     async def ctl(self, *words: str) -> str:
         """Runs `rabbitmqctl` with these words and returns its output."""
 
+    def tool(self, name: str) -> tuple[list[str], dict[str, str]]:
+        """Returns how a tool of RabbitMQ is called about it: its first words, and the variables."""
+
 
 async def way() -> Way:
     """Returns the way in which the tests get their servers."""
@@ -277,6 +280,9 @@ class _Container:
 
     async def ctl(self, *words: str) -> str:
         return await self._run("exec", self._name, "rabbitmqctl", "-q", *words)
+
+    def tool(self, name: str) -> tuple[list[str], dict[str, str]]:
+        return ["docker", "exec", "--interactive", self._name, name], {}
 
     async def _run(self, *words: str) -> str:
         return await self._docker.run(*words, limit=_ANSWER_SECONDS * 4)

@@ -27,6 +27,17 @@ class Snippet(NamedTuple):
             if (self.language == "sh" or line != typed) and typed and typed[0] not in " #":
                 yield re.split(r"  +|  #", _ASSIGNED.sub("", typed))[0]
 
+    @property
+    def typed(self) -> Iterator[tuple[str, str]]:
+        """What is typed, as it stands there, each with the output that is shown below it."""
+        text = re.sub(r"\\\n *", "", self.text)
+        if self.language == "console":
+            for each in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+                command, _, shown = each.partition("\n")
+                yield command, shown
+        else:
+            yield from ((line, "") for line in text.splitlines() if line and line[0] != "#")
+
 
 def snippets_of(page: str) -> list[Snippet]:
     text = (ROOT / page).read_text("utf-8")

@@ -83,6 +83,7 @@ insert into works (
 )
 values ($1, $2, $3, $4, $5, now() - $6::interval, $7, $8, now(), $9, $10, $11)
 """
+_OLDEST = "2026-11-21T09:10:18+00:00"  # of what a key has sealed
 _BILLED = {
     "operation": "create_session",
     "payload": {"name": "Support chat", "expiration_seconds": 3600},
@@ -259,7 +260,10 @@ async def _done(db: asyncpg.Connection, say: Say) -> str:
         await db.execute(_AUDIT, timedelta(minutes=ago), who, action, say(why), json.dumps(about), touched)
     edits: Some = {"edits": [["rename", say("id=request_id")]], "rate": 50}
     months, new_key = {"older_seconds": 2_592_000, "rate": 1000}, {"old": say("k0"), "new": "k1"}
-    not_mine, rows = say("worker does not own the tables"), [["k1", "sessions", 311], ["k2", "finished", 89]]
+    not_mine, rows = (
+        say("worker does not own the tables"),
+        [["k1", "sessions", 311, _OLDEST], ["k2", "finished", 89, _OLDEST]],
+    )
     works: Rows = (
         ("5e0fd1a7", "dead.replay", edits, "billing 2.1", 2, "running", None, {"done": 74, "of": 120}),
         ("a81b2c3d", "retention.run", months, "disk full", 1440, "done", None, {"done": 18200, "of": 18200}),

@@ -13,19 +13,26 @@ class Crowd:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         gauge = partial(Gauge, registry=registry)
         self.live = gauge(
-            "worker_live_workers", "Workers with a sign of life within their lease.", ["prefix"]
+            "worker_live_workers",
+            "Workers with a sign of life within their lease; each shows the same number. Watch: fewer "
+            "than you run.",
+            ["prefix"],
         )
         self.silent = gauge(
             "worker_silent_workers",
-            "Workers whose last sign of life is older, by up to a quarter of an hour.",
+            "Workers whose last sign of life is older than that, by a quarter of an hour at most: one "
+            "that stops in order is not among them; each shows the same. Watch: above 0: killed, "
+            "frozen, or without Postgres.",
         )
         self.differing = gauge(
             "worker_differing_workers",
-            "Other live workers with another handler, build or setting than this one.",
+            "Other live workers with another handler, build or setting than this one. Watch: above 0 "
+            "for longer than a rollout takes.",
         )
         self.build_info = gauge(
             "worker_build_info",
-            "Always 1; the labels say what this worker is.",
+            "Always 1; tells the series of two builds apart. `build` is `WORKER_BUILD`, or is made of the "
+            "handler's package and file.",
             ["version", "handler", "build", "prefix"],
         )
 

@@ -24,7 +24,9 @@ class HandlerCalls:
         self.tracing = tracing
         self.seconds = Histogram(
             "worker_handler_seconds",
-            "Time of a call of the handler, by how it ended.",
+            "Time of a call of the handler: `ok`, `rejected`, `retry`, `raised`, `timeout` (at the "
+            "request's deadline, too), or `cancelled` by a stop of the worker. Watch: the share of "
+            "`raised`, `timeout` and `retry`; p99 against `WORKER_HANDLER_TIMEOUT_SECONDS`.",
             ["outcome"],
             buckets=SECONDS,
             registry=registry,
@@ -32,22 +34,31 @@ class HandlerCalls:
         for outcome in OUTCOMES:  # a series that begins above 0 has not risen, to whoever reads it
             self.seconds.labels(outcome)
         self.running = Gauge(
-            "worker_handler_running", "Calls of the handler that are running.", registry=registry
+            "worker_handler_running",
+            "Calls that are running. Watch: at the limit all the time: the handler is the limit.",
+            registry=registry,
         )
         self.limit = Gauge(
-            "worker_handler_limit", "Calls that may run at once; 0 without a handler.", registry=registry
+            "worker_handler_limit",
+            "How many may run at once while the breaker is closed; 0 without a handler.",
+            registry=registry,
         )
         self.breaker_open = Gauge(
             "worker_breaker_open",
-            "1 while one call at a time is made, since too many failed; else 0.",
+            "1 while one call of the handler at a time is made, since too many failed. Watch: 1 for a "
+            "minute: what the handler calls is away.",
             registry=registry,
         )
         self.breaker_opened = Counter(
-            "worker_breaker_opened", "How often too many calls failed.", registry=registry
+            "worker_breaker_opened",
+            "How often too many calls failed. Watch: it rises again and again: part of what the "
+            "handler calls is in trouble.",
+            registry=registry,
         )
         self._errors = Counter(
             "worker_handler_errors",
-            "Calls that raised what they should not, by its type.",
+            "The calls that `raised`, by the error's type; after the first 20 types `other`. Watch: a "
+            "type that is new.",
             ["type"],
             registry=registry,
         )

@@ -51,79 +51,119 @@ class Metrics:
 
         # What came in, and what became of it.
         self.requests = counter(
-            "worker_requests", "Requests finished, by status and code.", ["status", "code"]
+            "worker_requests",
+            "Requests finished, by status and code. Watch: a rising share of `failed`; any "
+            "`attempts_exhausted`.",
+            ["status", "code"],
         )
         self.duplicates = counter(
-            "worker_duplicates", "Deliveries of requests already known, by what was done.", ["kind"]
+            "worker_duplicates",
+            "Deliveries of requests already known, by what was done: `answered_again`, `in_progress`, "
+            "`conflict`. Watch: `conflict`: a producer uses ids twice.",
+            ["kind"],
         )
         self.not_allowed = counter(
             "worker_not_allowed",
-            "Messages refused since their sender may not act for the organisation, by operation.",
+            "Messages refused with `not_allowed`, by operation: `create_session`, `cancel_session`. "
+            "Watch: any: a producer acts for another one's organisation, or does not name its sender.",
             ["operation"],
         )
         self.lost_fences = counter(
-            "worker_lost_fences", "Verdicts not stored, since another worker has claimed the request."
+            "worker_lost_fences",
+            "Verdicts not stored, since another worker had claimed the request. Watch: any: workers "
+            "stall longer than a lease.",
         )
         self.unopened = counter(
             "worker_unopened_requests",
-            "Requests on record that could not be opened, and were put off: a key is missing, or are newer.",
+            "Requests on record that were put off, since no key at hand opens their secrets, or a "
+            "newer version wrote them. Watch: any: a key is missing in `WORKER_SEAL_KEYS`.",
         )
-        self.dead_letters = counter("worker_dead_letters", "Messages in which no request id was found.")
+        self.dead_letters = counter(
+            "worker_dead_letters", "Messages without a request id. Watch: any: a producer is broken."
+        )
         self.expired_sessions = counter("worker_expired_sessions", "Sessions past their lifetime.")
         self.retired_requests = counter("worker_retired_requests", "Old requests deleted.")
 
         # Further attempts.
-        self.retries = counter("worker_retries", "Attempts put off until later.")
-        self.retried = counter("worker_retried", "Put-off requests that were tried again when they were due.")
+        self.retries = counter(
+            "worker_retries", "Attempts put off. Watch: a jump: what the handler calls is in trouble."
+        )
+        self.retried = counter(
+            "worker_retried",
+            "Put-off requests that were tried again when they were due. Watch: below the rate of "
+            "`worker_retries_total` for long.",
+        )
         self.retries_due = gauge(
             "worker_retries_due",
-            "Put-off requests that are due and not begun, of all workers; counted up to 10,000.",
+            "Put-off requests that are due and not begun, of all workers (each shows the same), "
+            "counted up to 10,000. Watch: above 0 for a minute: no call of the handler is free, or "
+            "the breaker is open.",
         )
         self.retry_overdue = gauge(
-            "worker_retry_overdue_seconds", "For how long the oldest of them has been due."
+            "worker_retry_overdue_seconds", "For how long the oldest of them has been due. Watch: above 10."
         )
         self.recovered = counter(
             "worker_recovered",
-            "Requests taken over from workers that went silent, by what was done.",
+            "Requests taken over from workers that went silent: `tried_again`, `answered`, `exhausted`. "
+            "Watch: more than after known crashes.",
             ["kind"],
         )
 
         # Waiting.
         self.shares_throttled = counter(
             "worker_shares_throttled",
-            "How often an organisation was held back in a batch, since it is over its share.",
+            "How often an organisation was held back in a batch, since it wanted more than its share "
+            "while others want theirs: once in each batch. Watch: for long: somebody sends more than "
+            "there is; `session-worker orgs` says who.",
         )
         self.put_in_line = counter(
             "worker_put_in_line",
-            "Requests that could not begin when they came, by why they wait.",
+            "Requests that could not begin when they came. Watch: `over_share` for long: somebody "
+            "sends more than there is.",
             ["reason"],
         )
         self.waiting = gauge(
             "worker_waiting_requests",
-            "Requests that wait in Postgres, of all workers, by reason.",
+            "Requests that wait in Postgres, of all workers (each shows the same): `paused`, "
+            "`over_share`, `rate`, `not_before`, `breaker`. Watch: near `WORKER_MAX_WAITING`.",
             ["reason"],
         )
         self.oldest_waiting = gauge(
-            "worker_oldest_waiting_seconds", "For how long the oldest of them could have begun."
+            "worker_oldest_waiting_seconds",
+            "For how long the oldest of them could have begun. Watch: it grows, and nothing is paused "
+            "or limited.",
         )
-        self.paused = gauge("worker_paused", "1 while there is a pause of this kind, else 0.", ["scope"])
+        self.paused = gauge(
+            "worker_paused",
+            "1 while there is a pause of `all`, of an `org`, or of this `worker`. Watch: longer than "
+            "was meant.",
+            ["scope"],
+        )
 
         # Responses.
         self.responses = counter(
-            "worker_responses", "Responses published, by what the broker said.", ["result"]
+            "worker_responses",
+            "Responses published, by what the broker said: `confirmed`, `unroutable`, `refused`, "
+            "`unpublishable`. Watch: `refused` that goes on: a full queue; `unroutable`: requesters "
+            "gone, or no response queue.",
+            ["result"],
         )
         self.given_up = counter(
             "worker_given_up_responses",
-            "Responses that are tried no more: the requester's queue is gone, was full for a day, or has an "
-            "address that the broker cannot read.",
+            "Responses that are tried no more: the requester's queue is gone, was full for a day, or "
+            "has an address that the broker cannot read. Watch: a jump: requesters do not wait for "
+            "their responses.",
         )
         self.unanswered = gauge(
             "worker_unanswered_responses",
-            "Responses on record that wait for a queue, by what the broker said last.",
+            "Responses on record that wait for a queue: `refused` (it is full), `unroutable` (there "
+            "is none); counted every 15 s, the same in every worker, up to 100,000 of each kind. "
+            "Watch: above 0 for a while: nobody reads `sessions.responses`, or requesters do not read "
+            "theirs.",
             ["state"],
         )
         self.oldest_unanswered = gauge(
-            "worker_oldest_unanswered_seconds", "How long the oldest of them has waited."
+            "worker_oldest_unanswered_seconds", "Since when the oldest of them is finished. Watch: it grows."
         )
 
         # The installation.
@@ -131,32 +171,66 @@ class Metrics:
         self.watched = Watched(registry)
 
         # Times.
-        self.stage = seconds("worker_stage_seconds", "Time of each stage of a batch.", ["stage"])
-        self.batch = sizes("worker_batch_requests", "Requests in a batch.")
+        self.stage = seconds(
+            "worker_stage_seconds",
+            "Time of each stage of a batch: `decode`, `wait`, `accept`, `create`, `finish`, `publish`, "
+            "`settle`. Watch: which one grows.",
+            ["stage"],
+        )
+        self.batch = sizes(
+            "worker_batch_requests",
+            "Requests in a batch. Watch: near `WORKER_BATCH_SIZE` all the time: at its limit.",
+        )
         self.end_to_end = seconds(
             "worker_end_to_end_seconds",
-            "From when a request was made, as far as that is known, to its first confirmed response.",
+            "From when a request was made to its first confirmed response. Watch: p99 against what "
+            "you promise.",
             ["path", "status"],
         )
         self.handler_calls = HandlerCalls(registry, tracing)
         self.loop_lag = seconds(
-            "worker_event_loop_lag_seconds", "How late the event loop is, looked at four times a second."
+            "worker_event_loop_lag_seconds",
+            "How late the event loop was, looked at four times a second. Watch: above 0.1: the "
+            "handler blocks, or the processor is short.",
         )
         self.pool_wait = seconds(
-            "worker_pool_wait_seconds", "How long a statement waited for a connection to Postgres."
+            "worker_pool_wait_seconds",
+            "How long a statement waited for a connection to Postgres. Watch: it grows with the rate: "
+            "`WORKER_POOL_SIZE`.",
         )
 
         # What is in hand, and what is up.
-        self.in_flight = gauge("worker_in_flight_requests", "Deliveries taken and not settled.")
+        self.in_flight = gauge(
+            "worker_in_flight_requests",
+            "Deliveries taken and not settled. Watch: stuck above 0 without traffic.",
+        )
         self.buffered, self.oldest_buffered = (
-            gauge("worker_buffered_requests", "Deliveries received and not taken."),
-            gauge("worker_oldest_buffered_seconds", "How long ago the oldest of them was received."),
+            gauge(
+                "worker_buffered_requests",
+                "Deliveries received and not taken. Watch: at the prefetch for long: more workers.",
+            ),
+            gauge(
+                "worker_oldest_buffered_seconds",
+                "How long ago the oldest of them was received. Watch: it grows: more comes than is done.",
+            ),
         )
         self.held_bytes = gauge(
-            "worker_held_bytes", "Bytes of the bodies of deliveries that are not settled."
+            "worker_held_bytes",
+            "Bytes of the bodies of deliveries that are not settled. Watch: at "
+            "`WORKER_PREFETCH_BYTES` for long: Postgres or RabbitMQ is away, or bodies are very "
+            "large.",
         )
-        self.shed = counter("worker_shed_deliveries", "Deliveries given back since too many bytes were held.")
-        self.part_up = gauge("worker_part_up", "1 while a part is up, else 0.", ["part"])
+        self.shed = counter(
+            "worker_shed_deliveries",
+            "Deliveries given back since too many bytes were held. Watch: a rise without an outage: "
+            "raise `WORKER_PREFETCH_BYTES`, if there is memory for it.",
+        )
+        self.part_up = gauge(
+            "worker_part_up",
+            "1 while `postgres`, `requests`, `responses`, `response_queue`, `dead_letters` is up. "
+            "Watch: 0 for a minute.",
+            ["part"],
+        )
 
         self._stages = {name: self.stage.labels(name) for name in STAGES}
         self._ways: dict[tuple[str, str], Histogram] = {}

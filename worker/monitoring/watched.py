@@ -33,42 +33,64 @@ class Watched:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         gauge = partial(Gauge, registry=registry)
         self.queue_messages = gauge(
-            "worker_queue_messages", "Messages in each queue of the installation.", ["queue", "state"]
+            "worker_queue_messages",
+            "Messages in each queue of the installation: that lie `ready`, and, where "
+            "`MANAGEMENT_URL` is set, that consumers hold `unacknowledged`; one worker. Watch: "
+            "`…requests` grows: more comes than is done; `…responses`: nobody reads them.",
+            ["queue", "state"],
         )
         self.queue_bytes = gauge(
             "worker_queue_bytes",
-            "Bytes of the bodies in each queue of the installation, where the management API is asked.",
+            "Bytes of the bodies in each queue, where `MANAGEMENT_URL` is set; one worker. Watch: its "
+            "growth against the broker's disk and memory.",
             ["queue"],
         )
         self.queue_consumers = gauge(
-            "worker_queue_consumers", "Consumers of each queue of the installation.", ["queue"]
+            "worker_queue_consumers",
+            "Consumers of each queue; one worker. Watch: 0 for `…responses` while messages lie there.",
+            ["queue"],
         )
         self.table_bytes = gauge(
-            "worker_table_bytes", "Bytes of each table on disk, its indexes included.", ["table"]
+            "worker_table_bytes",
+            "Bytes of each table on disk, its indexes included; one worker. Watch: its growth against "
+            "your disk.",
+            ["table"],
         )
         self.sealed_rows = gauge(
             "worker_sealed_rows",
-            "Unfinished requests, dead letters in custody and the newest requests that need each key.",
+            "Rows that need each key, of those that are soon counted: unfinished requests, dead "
+            "letters, and the newest 10,000 requests; every ten minutes; after 20 keys `other`; one "
+            "worker. Watch: an old key that grows: some worker still seals with it. `session-worker "
+            "keys report` counts all.",
             ["key"],
         )
         self.dead_letters = gauge(
             "worker_dead_letters_in_custody",
-            "Dead letters in Postgres that are neither replayed nor dropped.",
+            "Dead letters in Postgres, neither replayed nor dropped, counted up to "
+            "`WORKER_MAX_DEAD_LETTERS`; one worker. Watch: it stands at `WORKER_MAX_DEAD_LETTERS`.",
         )
         self.lock_wait = gauge(
-            "worker_lock_wait_seconds", "For how long a statement of the database has waited for a lock."
+            "worker_lock_wait_seconds",
+            "For how long a statement of the database has waited for a lock, the longest one; one "
+            "worker. Watch: above 5.",
         )
         self.oldest_unfinished = gauge(
             "worker_oldest_unfinished_seconds",
-            "Since when the oldest request on record that may begin has not been finished.",
+            "Since when the oldest request on record that may begin has not been finished; one "
+            "worker. Watch: it grows.",
         )
         self.events = Counter(
-            "worker_events", "Events sent, by what the broker said.", ["result"], registry=registry
+            "worker_events",
+            "Events sent, those that are sent again too: `confirmed`, or `refused` by a full queue of "
+            "somebody who watches; one worker. Watch: `refused` rises: somebody misses events.",
+            ["result"],
+            registry=registry,
         )
         for receipt in (Receipt.CONFIRMED, Receipt.REFUSED):
             self.events.labels(receipt.value)
         self.events_lag = gauge(
-            "worker_events_lag_seconds", "For how long the oldest event that is not sent has been on record."
+            "worker_events_lag_seconds",
+            "For how long the oldest event that is not sent has been on record; one worker. Watch: above 60.",
         )
         self._depths: tuple[QueueDepth, ...] = ()
         self._volumes: tuple[QueueVolume, ...] = ()

@@ -167,8 +167,12 @@ class RabbitNode(Server):
             await self.ctl(*words)
 
     async def _tool(self, tool: str, *words: str, limit: float) -> str:
-        command = (str(self._programs / tool), "-q", "-n", self.name, *words)
-        return await self._family.sandbox.run(*command, env=self._env(), limit=limit)
+        command, env = self.tool(tool)
+        return await self._family.sandbox.run(*command, "-q", *words, env=env, limit=limit)
+
+    def tool(self, name: str) -> tuple[list[str], dict[str, str]]:
+        """Return how a tool of RabbitMQ is called about this node: its first words, and the variables."""
+        return [str(self._programs / name), "-n", self.name], self._env()
 
     def _write_configuration(self) -> None:
         self._home.mkdir(mode=0o700)

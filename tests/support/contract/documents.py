@@ -14,14 +14,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from support import architecture, commands_page, doctor_table, python_page
+from support import architecture, commands_page, doctor_table, drawn, python_page, tables_page
 from support.contract import typescript
 from support.contract.page import page
 from support.kubernetes import kustomize
 
 from schemas import json_schemas
 from worker.asyncapi import document
+from worker.cli.log_events_table import log_events_table
 from worker.cli.main import main
+from worker.cli.metrics_table import metrics_table
 from worker.cli.settings_table import settings_table
 from worker.console.api.openapi import document as openapi
 from worker.console.routes import ROUTES
@@ -68,6 +70,9 @@ def texts() -> dict[Path, str]:
         doctor_table.PAGE: doctor_table.page(),
         OBSERVABILITY / "prometheus-rule.yaml": _prometheus_rule(),
         kustomize.RENDERED: kustomize.rendered_text(),
+        tables_page.PAGE: tables_page.page(),
+        docs / "metrics.md": drawn.page(docs / "metrics.md", lambda _: metrics_table()),
+        docs / "log-events.md": drawn.page(docs / "log-events.md", lambda _: log_events_table()),
         **typescript.texts(_version()),
         **{ROOT / "deploy" / file: printed(*words) for file, words in RIGHTS.items()},
     }

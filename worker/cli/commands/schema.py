@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Callable
 
 from schemas import json_schemas
 from worker.cli import exits
@@ -12,14 +13,16 @@ EXAMPLES = """\
   session-worker schema strict      the same as sent today, for generators
   session-worker schema asyncapi    the exchange of messages: queues, headers
   session-worker schema settings    a worker's settings, as a Markdown table
+  session-worker schema metrics     its metrics, what they mean and what to watch
+  session-worker schema log-events  what each event of its log means
 """
 _NAMES = ("request", "response", "strict", "session", "cancel")
 _ASYNCAPI = "asyncapi"
-_SETTINGS = "settings"
+_TABLES = ("settings", "metrics", "log-events")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    names = (*_NAMES, _ASYNCAPI, _SETTINGS)
+    names = (*_NAMES, _ASYNCAPI, *_TABLES)
     parser.add_argument(
         "name", nargs="?", choices=names, metavar="NAME", help=f"only this one: {', '.join(names)}"
     )
@@ -27,13 +30,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    if options.name == _SETTINGS:
-        from worker.cli.settings_table import settings_table  # noqa: PLC0415 — the contract needs less than a worker
-
-        print(settings_table(), end="")
+    if options.name in _TABLES:
+        print(_table(options.name)(), end="")
         return exits.OK
     if options.name == _ASYNCAPI:
-        from worker.asyncapi import document  # noqa: PLC0415 — as above
+        from worker.asyncapi import document  # noqa: PLC0415 — the other schemas need less than a worker
 
         print(json.dumps(document(), indent=None if options.json else 2))
         return exits.OK
@@ -42,6 +43,21 @@ def execute(options: argparse.Namespace) -> int:
         json.dumps(documents[options.name] if options.name else documents, indent=None if options.json else 2)
     )
     return exits.OK
+
+
+def _table(name: str) -> Callable[[], str]:
+    """Import what makes a table, which needs more than the contract does."""
+    if name == "settings":
+        from worker.cli.settings_table import settings_table  # noqa: PLC0415 — each needs a part of the worker
+
+        return settings_table
+    if name == "metrics":
+        from worker.cli.metrics_table import metrics_table  # noqa: PLC0415 — as above
+
+        return metrics_table
+    from worker.cli.log_events_table import log_events_table  # noqa: PLC0415 — as above
+
+    return log_events_table
 
 
 def _short(file_name: str) -> str:

@@ -1,0 +1,228 @@
+"""Makes happen what the commands of a page are there for, before each of them is typed."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from types import ModuleType
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+from support.harness import Desk, eventually, good_request
+from support.planted import Planted, plant
+from support.sealed import put_dead_letter, put_request, put_session, ring
+from support.typist import Typist
+
+Hook = Callable[[], Awaitable[Any]]
+
+
+class Situation:
+    """Makes happen what a page's commands are there for."""
+
+    def __init__(self, hands: Typist, desk: Desk, db: asyncpg.Connection) -> None:
+        self.hands = hands
+        self.desk = desk
+        self.db = db
+
+    async def send(self, number: int, org: str, reply_to: str | None = "mine", **changes: Any) -> list[str]:
+        requests = [good_request() | {"org_id": org} | changes for _ in range(number)]
+        for request in requests:
+            await self.desk.send(request, reply_to=reply_to)
+        return [request["request_id"] for request in requests]
+
+    async def answers(self, number: int) -> None:
+        for _ in range(number):
+            await self.desk.next()
+
+    async def until(self, condition: str) -> None:
+        await eventually(lambda: self.db.fetchval(f"select {condition}"), 40)
+
+    async def garbage(self, app: str, other: str) -> str:
+        """Have dead letters of two programs in custody; returns the first characters of one of the first."""
+        for _ in range(3):
+            request = good_request() | {"id": str(uuid4())}
+            del request["request_id"]
+            await self.desk.send(request, reply_to=None, app_id=app)
+            await self.desk.send(b"<order>", reply_to=None, app_id=other)
+        await self.until("count(*) >= 6 from dead_letters where state = 'kept'")
+        one = await self.db.fetchval("select id from dead_letters where app_id = $1 limit 1", app)
+        return str(one)[:8]
+
+    async def hold(self, application: str) -> asyncpg.Connection:
+        """Have somebody hold a lock that a worker waits for."""
+        holder = await asyncpg.connect(
+            self.hands.environ["DATABASE_URL"], server_settings={"application_name": application}
+        )
+        await holder.execute("begin; lock table requests")
+        await self.send(1, "org-8")
+        await self.until("count(*) > 0 from pg_locks where not granted")
+        return holder
+
+    async def lose(self) -> str:
+        """Have a response that reaches nobody; returns its request's id."""
+        (lost,) = await self.send(1, "acme", reply_to="acme.replies.node-7")
+        await self.until("count(*) > 0 from requests where undelivered is not null")
+        return lost
+
+
+class BadHour(Situation):
+    """That of docs/on-call.md."""
+
+    def __init__(self, hands: Typist, desk: Desk, db: asyncpg.Connection, rooms: ModuleType) -> None:
+        super().__init__(hands, desk, db)
+        self._rooms = rooms
+        self._bad_build = uuid4()
+
+    def steps(self) -> Mapping[str, Hook]:
+        return {
+            "session-worker dead list": self.dead_letters,
+            "session-worker requests list --status failed": self.failures,
+            "session-worker requests retry --org": self.mended,
+            "session-worker orgs --since 10m": self.flood,
+            "session-worker pause --org org-9": self.flood_waits,
+            "session-worker requests explain": self.undelivered,
+            "session-worker requests resend": self.reply_queue,
+            "session-worker workers drain": self.alive,
+            "session-worker workers": self.workers,
+            "session-worker blockers --terminate": self.nothing,
+            "session-worker blockers": self.blocker,
+            "session-worker responses": self.responses,
+            "session-worker requests list --build": self.bad_build,
+            "session-worker keys report": self.sealed,
+        }
+
+    async def nothing(self) -> None: ...
+
+    async def dead_letters(self) -> None:
+        self.hands.meant["b938ecb5"] = await self.garbage("billing 2.1", "lists")
+
+    async def failures(self) -> None:
+        await self.send(8, "org-7")
+        await self.send(4, "org-8")
+        await self.answers(12)
+
+    async def mended(self) -> None:
+        self._rooms.mended = True
+
+    async def flood(self) -> None:
+        await self.send(20, "org-9")
+        await self.until("count(*) >= 8 from requests where org_id = 'org-9' and status = 'processing'")
+
+    async def flood_waits(self) -> None:
+        await self.until("count(*) > 0 from requests where waits_in = 'org-9'")
+
+    async def undelivered(self) -> None:
+        for _ in range(20):
+            self._rooms.calls.release()
+        self.hands.meant["c69baa55"] = (await self.lose())[:8]
+
+    async def reply_queue(self) -> None:
+        name = f"{self.desk.prefix}.acme.replies"
+        await self.desk.channel.declare_queue(name, exclusive=True)
+        self.hands.meant["acme.replies"] = name
+
+    async def workers(self) -> None:
+        """Have one that is silent, and one of a bad build."""
+        for worker, pid, build, beat in (
+            (uuid4(), 20695, "9b08716f", "-14 s"),
+            (self._bad_build, 21385, "c4841652", "0 s"),
+        ):
+            await self.db.execute(
+                "insert into workers (id, host, pid, version, handler, handler_build, heartbeat) "
+                "select $1, 'vm', $2, '0.1.0', 'rooms:create', $3, now() + $4::text::interval "
+                "where not exists (select from workers where pid = $2)",
+                worker,
+                pid,
+                build,
+                beat,
+            )
+        await self.alive()
+
+    async def alive(self) -> None:
+        await self.db.execute("update workers set heartbeat = now() + interval '20 s' where pid = 21385")
+
+    async def blocker(self) -> None:
+        holder = await self.hold("nightly backup")
+        self.hands.meant["20948"] = str(holder.get_server_pid())
+
+    async def responses(self) -> None:
+        await self.send(4, "org-8", reply_to=None)
+        await self.desk.until_there_are(4, f"{self.desk.prefix}.responses")
+
+    async def bad_build(self) -> None:
+        now = datetime.now(UTC)
+        await plant(
+            self.db,
+            [
+                Planted(
+                    now,
+                    org="org-8",
+                    code="attempts_exhausted",
+                    reason="the handler raised KeyError",
+                    place="rooms.py:41 create",
+                    worker=self._bad_build,
+                    payload={"name": "Support"},
+                )
+                for _ in range(7)
+            ],
+        )
+
+    async def sealed(self) -> None:
+        await self.db.execute("delete from dead_letters; delete from workers where host = 'vm'")
+        for _ in range(5):
+            await put_dead_letter(self.db, b"no JSON", ring("k1"))
+
+
+class OrdinaryDay(Situation):
+    """That of docs/operating.md."""
+
+    def __init__(self, hands: Typist, desk: Desk, db: asyncpg.Connection, rooms: ModuleType) -> None:
+        super().__init__(hands, desk, db)
+        self._rooms = rooms
+        self._holder: asyncpg.Connection | None = None
+
+    def steps(self) -> Mapping[str, Hook]:
+        return {
+            "session-worker doctor": self.a_lock_and_a_pause,
+            "session-worker pause --org": self.no_lock,
+            "session-worker requests retry": self.failures,
+            "session-worker requests cancel": self.waiting,
+            "session-worker selections continue": self.stopped,
+            "session-worker dead list": self.dead_letters,
+            "session-worker keys report": self.sealed,
+        }
+
+    async def a_lock_and_a_pause(self) -> None:
+        await self.send(4, "org-7")
+        await self.answers(4)
+        self._rooms.mended = True
+        paused = await self.hands.type("session-worker pause --org org-7 --reason 'too many errors'")
+        assert paused.code == 0, paused
+        self._holder = await self.hold("pg_dump")
+
+    async def no_lock(self) -> None:
+        assert self._holder
+        await self._holder.close()
+
+    async def failures(self) -> None:
+        await self.hands.type("session-worker resume --org org-7")
+        await self.lose()
+
+    async def waiting(self) -> None:
+        await self.hands.type("session-worker pause --org org-7 --reason 'a flood'")
+        await self.send(3, "org-7")
+        await self.until("count(*) = 3 from requests where waits_in = 'org-7'")
+
+    async def stopped(self) -> None:
+        await self.db.execute(
+            "insert into selections (id, action, chosen_by, who, rate, state, ended_at) "
+            "values ('7f3a90c1', 'cancel', '{}', 'ann', 50, 'stopped', now())"
+        )
+
+    async def dead_letters(self) -> None:
+        self.hands.meant["6fa860ba"] = await self.garbage("billing-exporter", "lister")
+
+    async def sealed(self) -> None:
+        """Have something of each kind that a key has sealed, and nothing of the other key."""
+        keys = ring("k1")
+        await put_session(self.db, await put_request(self.db, keys), keys)
+        await put_request(self.db, keys, "leased")
