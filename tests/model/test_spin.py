@@ -1,4 +1,4 @@
-"""Spin says of the protocol what the model says: every promise holds, and without a guard the same one is broken."""
+"""Spin says of the protocol what the model says: promises hold, and without a guard one is broken."""
 
 from pathlib import Path
 

@@ -36,11 +36,17 @@ class Verifier:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        words = [program("spin"), f"-P{preprocessor()}", "-a", MODEL]
-        subprocess.run(words, cwd=folder, check=True, capture_output=True, text=True)
+        words = [str(program("spin")), f"-P{preprocessor()}", "-a", str(MODEL)]
+        subprocess.run(  # noqa: S603 — Spin
+            words, cwd=folder, check=True, capture_output=True, text=True
+        )
         self._deep, self._circling, self._short = (
             built_program(folder / "pan.c", folder / name, *options)
-            for name, options in (("deep", ["-DSAFETY"]), ("circling", ["-DNP"]), ("short", ["-DSAFETY", "-DBFS"]))
+            for name, options in (
+                ("deep", ["-DSAFETY"]),
+                ("circling", ["-DNP"]),
+                ("short", ["-DSAFETY", "-DBFS"]),
+            )
         )
 
     def visit(self, requests: int, most: int, faults: Iterable[str] = FAULTS) -> Visited:
@@ -69,7 +75,7 @@ class Verifier:
 
     def _run(self, verifier: Path, given: dict[str, str], *options: str) -> Visited:
         def run(*words: str) -> str:
-            return subprocess.run(
+            return subprocess.run(  # noqa: S603 — what Spin has written
                 [verifier, *words], cwd=self._folder, env=given, timeout=_LIMIT_SECONDS,
                 capture_output=True, text=True, check=False,
             ).stdout  # fmt: skip

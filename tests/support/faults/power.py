@@ -1,8 +1,8 @@
 """Cuts the power of servers: they are killed, and what they had not synced is lost.
 
-A server of `Power` runs with a library of ours (unsynced.c) in place of fsync, which keeps what is synced beside the data.
-Where the power is cut, its files become what is kept; of blocks that were not synced some may survive, as the
-kernel may have written them out by itself. Nothing here needs root, or a file system of its own.
+A server runs with a library of ours (unsynced.c) in place of fsync, which keeps what is synced beside the
+data. Where the power is cut, its files become what is kept; of blocks that were not synced some may survive,
+as the kernel may have written them out by itself. Nothing here needs root, or a file system of its own.
 """
 
 import asyncio
@@ -44,11 +44,15 @@ class Power:
 
     async def write_out(self, server: str) -> None:
         """Write out all that there is, as the kernel does with what is older than half a minute."""
-        await asyncio.to_thread(lambda: [self._on(path, "keep") for path in self._files(server)])
+        await asyncio.to_thread(self._write_out, server)
 
     async def lose(self, server: str, *, survives_percent: int = 0, seed: int = 0) -> int:
         """Make a killed server's files what is left of them; return how many were not synced."""
         return await asyncio.to_thread(self._lose, server, survives_percent, seed)
+
+    def _write_out(self, server: str) -> None:
+        for path in self._files(server):
+            self._on(path, "keep")
 
     def _lose(self, server: str, survives_percent: int, seed: int) -> int:
         lost = 0
@@ -56,9 +60,7 @@ class Power:
             before = path.read_bytes()
             self._on(path, "lose", survives_percent, seed + number)
             lost += path.read_bytes() != before
-        # What survived is on the disk from now on.
-        for path in self._files(server):
-            self._on(path, "keep")
+        self._write_out(server)  # what survived is on the disk from now on
         return lost
 
     def _on(self, path: Path, what: str, *values: int) -> None:

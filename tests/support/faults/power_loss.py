@@ -2,8 +2,8 @@
 
     PYTHONPATH=tests python -m support.faults.power_loss --seed 7 --cuts 20
 
-Each cut is of Postgres, of RabbitMQ, or of everything, workers included. The seed gives their order, and how much
-of what was not synced survives.
+Each cut is of Postgres, of RabbitMQ with much in its queues, or of everything, workers included. The seed
+gives when, and how much of what was not synced survives.
 
     ... --with fsync=off              with a setting of Postgres that loses what was promised
     ... --with synchronous_commit=off
@@ -39,6 +39,7 @@ _SURVIVES_PERCENT: Final = (0, 0, 50, 90)
 _PER_SECOND = 150.0
 _ANSWER_SECONDS = 120
 _MORE = 50
+_BACKLOG = 400  # more than workers take into their hands
 
 
 @dataclass
@@ -75,10 +76,10 @@ class House:
         """Cut the power of `postgres`, `rabbitmq` or `everything`, and bring it back; return how many
         files were not what had been written.
         """
-        servers = {"postgres": self.postgres, "rabbitmq": self.rabbit}
+        servers: dict[str, Faulty] = {"postgres": self.postgres, "rabbitmq": self.rabbit}
         dark = servers if what == "everything" else {what: servers[what]}
         lamps = self.workers if what == "everything" else []
-        await asyncio.gather(*(each.kill() for each in (*dark.values(), *lamps)))
+        await asyncio.gather(*(each.kill() for each in dark.values()), *(worker.kill() for worker in lamps))
         lost = 0
         for name in dark:
             lost += await self.power.lose(name, survives_percent=survives_percent, seed=seed)
@@ -126,29 +127,34 @@ async def weaken(database_url: str, setting: str) -> None:
 
 
 async def run(seed: int, cuts: int, weak: str = "", say: Callable[[str], None] = print) -> Report:
-    for name in ("aiormq", "aio_pika"):
+    for name in ("aiormq", "aio_pika", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     report, dice = Report(seed), random.Random(seed)  # noqa: S311 — a schedule, no secret
-    menu = ["postgres"] if weak in SETTINGS else ["rabbitmq"] if weak else ["postgres", "rabbitmq", "everything"]
+    menu = (
+        ["postgres"] if weak in SETTINGS else ["rabbitmq"] if weak else ["postgres", "rabbitmq", "everything"]
+    )
     async with house(weak, workers=2) as (dark, scene), keeping_books(scene.amqp_url, PREFIX) as books:
         producers = Producers(scene.amqp_url, PREFIX, books, open_at_most=1_000)
         producers.per_second = _PER_SECOND
-        sending = asyncio.create_task(_send_on(producers))
+        enough = asyncio.Event()
+        sending = asyncio.create_task(_send_until(producers, enough))
         try:
             for number in range(cuts):
+                what, survives = menu[number % len(menu)], dice.choice(_SURVIVES_PERCENT)
                 await _goes_on(books)
                 await asyncio.sleep(dice.uniform(0.2, 2.0))
-                await books.until(lambda: books.open > 0, 60, "in flight")
-                what, survives = menu[number % len(menu)], dice.choice(_SURVIVES_PERCENT)
+                await _until_much_waits(dark.workers, books, _BACKLOG if what != "postgres" else 1)
                 in_flight = books.open
                 lost = await dark.cut(what, survives, dice.randrange(1 << 30))
+                for worker in dark.workers:
+                    worker.thaw()
                 report.cuts[what] = report.cuts.get(what, 0) + 1
                 report.files += lost
-                say(f"{what}: {in_flight} in flight, {lost} files were not synced, {survives} % of that survived")
+                say(f"{what}: {in_flight} in flight, {lost} files not synced; of that {survives} % survived")
             if not weak:
                 await _goes_on(books)
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
+            enough.set()
+            await sending  # each request that was sent is confirmed then
             await books.until_all_answered(15 if weak else _ANSWER_SECONDS)
         except AssertionError as error:
             say(f"gave up: {error}")
@@ -165,9 +171,17 @@ async def run(seed: int, cuts: int, weak: str = "", say: Callable[[str], None] =
     return report
 
 
-async def _send_on(producers: Producers) -> None:
-    while True:
+async def _send_until(producers: Producers, enough: asyncio.Event) -> None:
+    while not enough.is_set():
         await producers.send(100)
+
+
+async def _until_much_waits(workers: list[WorkerProcess], books: Books, much: int) -> None:
+    """Wait until so many are in flight; where they have to wait in their queue, the workers are frozen."""
+    if much > 1:
+        for worker in workers:
+            worker.freeze()
+    await books.until(lambda: books.open >= much, 60, "in flight")
 
 
 async def _goes_on(books: Books) -> None:
@@ -179,7 +193,9 @@ async def _goes_on(books: Books) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(2), "big"))
     parser.add_argument("--cuts", type=int, default=20)
     parser.add_argument("--with", dest="weak", choices=(*SETTINGS, LIES), default="")

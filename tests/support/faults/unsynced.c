@@ -82,7 +82,11 @@ static int sync_file(int file, long number) {
   if (!data || !folder || fstat(file, &is) < 0 || length < (ssize_t)strlen(data) || strncmp(path, data, strlen(data)))
     return (int)syscall(number, file);
   if (getenv("UNSYNCED_LIES") || !S_ISREG(is.st_mode)) return 0;
-  return keep(file, folder);
+  int readable = open(link, O_RDONLY | O_CLOEXEC); /* `file` may be for writing only */
+  if (readable < 0) return -1;
+  int made = keep(readable, folder);
+  close(readable);
+  return made;
 }
 
 int fsync(int file) { return sync_file(file, SYS_fsync); }
