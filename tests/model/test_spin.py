@@ -14,14 +14,10 @@ def test_its_guards_and_faults_are_those_of_the_model() -> None:
 def test_spin_is_of_the_same_opinion(tmp_path: Path) -> None:
     spin = Verifier(tmp_path)
 
-    for sound in (
-        spin.visit(requests=1, most=2),
-        spin.visit_for_circles(requests=1, most=1),
-        spin.visit(requests=2, most=1),
-    ):
+    for sound in (spin.visit(requests=1, most=2), spin.visit(requests=2, most=1)):
         print(sound.text)
         assert not sound.broken, sound.text
-        assert sound.states > 4_000
+        assert sound.states > 40_000
     for guard, scope in REMOVED.items():
         requests = IN_THE_MIDST if scope.steps else scope.requests
         found = spin.visit_without(guard, requests, scope.most, scope.faults)

@@ -32,7 +32,7 @@ class Visited(NamedTuple):
 
 
 class Verifier:
-    """The verifier that Spin writes, compiled for all states, for circles, and for short ways to an error."""
+    """The verifier that Spin writes, compiled for all states, and for short ways to an error."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -40,14 +40,11 @@ class Verifier:
         subprocess.run(  # noqa: S603 — Spin
             words, cwd=folder, check=True, capture_output=True, text=True
         )
-        self._deep, self._circling, self._short = (
-            built_program(folder / "pan.c", folder / name, *options)
-            for name, options in (
-                ("deep", ["-DSAFETY"]),
-                ("circling", ["-DNP"]),
-                ("short", ["-DSAFETY", "-DBFS"]),
-            )
-        )
+        self._deep = self._compiled("deep", "-DSAFETY")
+        self._short = self._compiled("short", "-DSAFETY", "-DBFS")
+
+    def _compiled(self, name: str, *options: str) -> Path:
+        return built_program(self._folder / "pan.c", self._folder / name, *options)
 
     def visit(self, requests: int, most: int, faults: Iterable[str] = FAULTS) -> Visited:
         """Visit all states, with every guard."""
@@ -55,7 +52,8 @@ class Verifier:
 
     def visit_for_circles(self, requests: int, most: int) -> Visited:
         """Visit all states, and look for ways that never end. There are none: no worker turns in a circle."""
-        return self._run(self._circling, self._given("", FAULTS, most, requests, noted=True), "-l")
+        circling = self._compiled("circling", "-DNP")
+        return self._run(circling, self._given("", FAULTS, most, requests, noted=True), "-l")
 
     def visit_without(self, guard: str, requests: int, most: int, faults: Iterable[str]) -> Visited:
         """Visit states without this guard, until a promise is broken."""
@@ -80,7 +78,7 @@ class Verifier:
                 capture_output=True, text=True, check=False,
             ).stdout  # fmt: skip
 
-        told = run(*options, "-m100000", "-w20")
+        told = run(*options, "-m10000", "-w22")
         stored = _STORED.search(told)
         assert stored is not None, told
         states = int(stored[1])
