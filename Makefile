@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-pythons fuzz model cluster-drill check lint format generate typescript docs man pictures audit sbom release image bench lock clean
+.PHONY: help demo up test test-pythons fuzz model power-loss cluster-drill check lint format generate typescript docs man pictures audit sbom release image bench lock clean
 
 BIN := .venv/bin
 # Without other programs' packages. What is compiled is kept, for the many processes that load it.
@@ -30,6 +30,7 @@ test: .venv/dev ## all tests, on real servers
 	@$(CLEAN) $(BIN)/python tests/support/servers.py
 	@$(CLEAN) $(BIN)/python tests/support/prometheus.py
 	@$(CLEAN) $(BIN)/python tests/support/browser.py
+	@$(CLEAN) PYTHONPATH=tests $(BIN)/python -m support.compiler
 	@$(CLEAN) $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal --durations=10 $(PYTEST_ARGS)
 
 test-pythons: ## the unit tests on each Python that is promised and can be had here, without uvloop
@@ -43,6 +44,14 @@ fuzz: .venv/dev ## judge hostile messages, more than the tests do (CASES=1000000
 
 model: .venv/dev ## visit every order of two workers' steps, more than the tests do; takes minutes
 	@$(CLEAN) PYTHONPATH=tests $(BIN)/python -m model
+	@$(CLEAN) PYTHONPATH=tests $(BIN)/python -m model --spin
+
+# How often, and with what that loses data: make power-loss CUTS=5 POWER_ARGS="--with fsync=off"
+CUTS ?= 20
+POWER_ARGS ?=
+
+power-loss: .venv/dev ## cut the power of RabbitMQ, Postgres and workers under load; takes minutes
+	@$(CLEAN) PYTHONPATH=tests $(BIN)/python -m support.faults.power_loss --cuts $(CUTS) $(POWER_ARGS)
 
 cluster-drill: .venv/dev ## lose brokers, a worker and the primary of docker-compose.cluster.yml under load; needs Docker
 	@$(CLEAN) PYTHONPATH=tests $(BIN)/python tests/support/cluster_drill.py

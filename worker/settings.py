@@ -50,8 +50,7 @@ class Settings(BaseSettings):
     database_url: SecretStr = Field(
         validation_alias="DATABASE_URL",
         description="Postgres: `postgresql://user:password@host:5432/name`, `?sslmode=verify-full` for TLS. "
-        "A primary and its standbys: `postgresql://user:password@one:5432,two:5432/name`"
-        "`?target_session_attrs=read-write`.",
+        "A primary and its standbys: `postgresql://user:password@one,two:5433/name?target_session_attrs=read-write`.",
     )
     management_url: SecretStr = Field(
         default=SecretStr(""),
