@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-pythons fuzz model check lint format generate typescript docs man pictures audit sbom release image bench lock clean
+.PHONY: help demo up test test-pythons fuzz model long-run check lint format generate typescript docs man pictures audit sbom release image bench lock clean
 
 BIN := .venv/bin
 # Without other programs' packages. What is compiled is kept, for the many processes that load it.
@@ -43,6 +43,16 @@ fuzz: .venv/dev ## judge hostile messages, more than the tests do (CASES=1000000
 
 model: .venv/dev ## visit every order of two workers' steps, more than the tests do; takes minutes
 	@$(CLEAN) PYTHONPATH=tests $(BIN)/python -m model
+
+# How much is sent, and how often something breaks: make long-run REQUESTS=20000 FAULTS=40
+# The same seed is the same schedule: make long-run LONG_RUN_ARGS="--seed 7"
+REQUESTS ?= 1000000
+FAULTS ?= 1000
+LONG_RUN_ARGS ?=
+
+long-run: .venv/dev ## a million requests among a thousand faults of every kind, and the verdict; takes an hour
+	@$(CLEAN) PYTHONPATH=tests $(BIN)/python -m support.faults.chaos --every-kind --requests $(REQUESTS) \
+	  --faults $(FAULTS) $(LONG_RUN_ARGS)
 
 # .pre-commit-config.yaml has the same lines.
 check: .venv/dev ## style, strict types, import contracts; changes no file
