@@ -26,7 +26,6 @@ from uuid import UUID
 import aio_pika
 import asyncpg
 from support.faults.disk import Disk, can_mount, small_disk
-from support.faults.hard_kinds import HARD_KINDS, NEED_A_DISK
 from support.faults.kinds import KINDS
 from support.faults.load import Books, Producers, keeping_books
 from support.faults.others import Others, other_clients
@@ -35,7 +34,9 @@ from support.faults.processes import WorkerProcess
 from support.faults.proxy import proxy_to
 from support.faults.scene import Scene
 from support.faults.schedule import Schedule, keep_pace
+from support.faults.server_kinds import SERVER_KINDS
 from support.faults.stage import Fault, Kind, Stage
+from support.faults.worker_kinds import WORKER_KINDS
 from support.servers import Faulty, faulty_postgres, faulty_rabbit, write_down
 
 from worker.operations.promises import Violation, verify
@@ -43,11 +44,12 @@ from worker.postgres.migrate import migrate
 from worker.stack import PostgresServer, open_sandbox
 
 PREFIX = "chaos"
-EVERY_KIND = {**KINDS, **HARD_KINDS, **PEOPLE}
+EVERY_KIND = {**KINDS, **WORKER_KINDS, **SERVER_KINDS, **PEOPLE}
 _ANSWER_SECONDS = 180
 _OPEN_AT_MOST = 1_500
 _AT_ONCE = 3  # of every kind
 _DISKS = {"postgres": 16 << 30, "log": 1 << 20}
+_NEED_A_DISK = {"disk of Postgres full": "postgres", "disk of a log full": "log"}
 _NOT_BEFORE_IN, _DEADLINE_IN = 10, 20  # of so many requests, one
 
 
@@ -148,7 +150,7 @@ async def _stage(workers: int, kinds: Mapping[str, Kind], seed: int) -> AsyncIte
     async with AsyncExitStack() as exits:
         disks = {
             name: await exits.enter_async_context(small_disk(_DISKS[name]))
-            for kind, name in NEED_A_DISK.items()
+            for kind, name in _NEED_A_DISK.items()
             if kind in kinds
         }
         rabbit = await exits.enter_async_context(faulty_rabbit())
@@ -259,8 +261,8 @@ def _possible(say: Callable[[str], None]) -> dict[str, Kind]:
     """Returns every kind that this machine can have."""
     if can_mount():
         return EVERY_KIND
-    say(f"left out, since only root can mount a disk: {', '.join(NEED_A_DISK)}")
-    return {name: kind for name, kind in EVERY_KIND.items() if name not in NEED_A_DISK}
+    say(f"left out, since only root can mount a disk: {', '.join(_NEED_A_DISK)}")
+    return {name: kind for name, kind in EVERY_KIND.items() if name not in _NEED_A_DISK}
 
 
 def main() -> int:

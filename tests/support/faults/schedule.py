@@ -14,6 +14,7 @@ from worker.stack import StackError
 
 _NOT_PROVEN = (AssertionError, AMQPError, OSError, StackError, asyncpg.PostgresError, asyncpg.InterfaceError)
 _TRIES = 3
+_LONGEST = 200  # of what is told of an error
 _UNHEARD_SECONDS = 60
 
 
@@ -100,7 +101,7 @@ class Schedule:
         try:
             proof = await self._kinds[name].do(stage, dice)
         except _NOT_PROVEN as error:
-            why = f"{type(error).__name__}: {error}"
+            why = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST]
             self.not_proven.append(f"{name}: {why}")
             self._say(f"{time.monotonic() - self._begun:6.1f} s  {name}: NOT PROVEN, {why}")
             self._tried[number] = tried + 1
