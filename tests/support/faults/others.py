@@ -24,6 +24,13 @@ _AGAIN_SECONDS = 0.3
 _LOOK_SECONDS = 0.2
 _WATCHED_AT_MOST = 60
 _LOOKS_AFTER_THE_END = 3
+_DATABASE_ERRORS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    EOFError,
+)
 _STATUS = "select request_id, status, attempt from requests where request_id = any($1)"
 
 
@@ -70,7 +77,7 @@ class Others:
     async def look(self, database_url: str) -> None:
         """Looks at requests for ever, through every loss of the database."""
         while True:
-            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            with suppress(*_DATABASE_ERRORS):
                 connection = await asyncpg.connect(database_url, timeout=5, command_timeout=20)
                 try:
                     while True:
@@ -181,5 +188,8 @@ async def other_clients(amqp_url: str, database_url: str, prefix: str, books: Bo
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
         await others.close()
+    for error in ended:
+        if isinstance(error, Exception):
+            raise error

@@ -15,6 +15,8 @@ from worker.stack import StackError
 _NOT_PROVEN = (AssertionError, AMQPError, OSError, StackError, asyncpg.PostgresError, asyncpg.InterfaceError)
 _TRIES = 3
 _LONGEST = 200  # of what is told of an error
+_FLOWING = 100  # responses before the next fault, unless they do not come within the rest
+_REST_SECONDS = 10
 _UNHEARD_SECONDS = 60
 
 
@@ -94,6 +96,13 @@ class Schedule:
         stage, tried = self._stage, self._tried.get(number, 0)
         dice = random.Random(f"{self._seed}/{number}/{tried}")  # noqa: S311 — as above
         await asyncio.sleep(dice.uniform(0.3, 2.0))
+        some_more = len(stage.books.received) + _FLOWING
+        with suppress(AssertionError):  # then this one comes on top of another one
+            await stage.books.until(
+                lambda: len(stage.books.received) >= some_more or sending.done(),
+                _REST_SECONDS,
+                "flowing again",
+            )
         await stage.books.until(
             lambda: stage.books.open > 0 or sending.done(), _UNHEARD_SECONDS, "work in flight"
         )

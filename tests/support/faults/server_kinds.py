@@ -18,7 +18,8 @@ from worker.rabbitmq.topology import names_for
 from worker.stack import PostgresServer
 
 _PATIENCE_SECONDS = 60.0
-_STOPS_AT_MOST = 12
+_STOPS_AT_MOST = 20
+_IN_HAND_SECONDS = 1.0  # until a worker that has come back holds deliveries again
 _DISK_ALARM = "rabbit_disk_monitor:set_disk_free_limit({})"
 _MEMORY_ALARM = "vm_memory_monitor:set_vm_memory_high_watermark({})"
 _ALARMS = ", timer:sleep(300), rabbit_alarm:get_alarms()."
@@ -155,9 +156,10 @@ async def _return_too_often(stage: Stage, _dice: random.Random) -> str:
     try:
         async with witness(stage.rabbit.url, stage.scene.prefix) as watching:
             while not taken and stops < _STOPS_AT_MOST:
-                (await connected(stage.to_rabbit)).cut(reset=True)
+                proxy = await connected(stage.to_rabbit)
+                await asyncio.sleep(_IN_HAND_SECONDS)
+                proxy.cut(reset=True)
                 stops += 1
-                await asyncio.sleep(1)
                 taken = (await watching.seen()).get(names_for(stage.scene.prefix).undelivered, 0)
     finally:
         await stage.rabbit.ctl("clear_policy", "returned-too-often")
