@@ -29,14 +29,15 @@ _LATER = """
 alter table requests add column if not exists later text;
 create index concurrently if not exists later_requests on requests (later) where later is not null;
 -- migrate: one transaction
-create table later (id uuid primary key);
+create table if not exists later (id uuid primary key);
 """
 _LATER_STILL = """
 drop index concurrently if exists later_requests;
 alter table requests drop column if exists later;
 -- migrate: one transaction
-drop table later;
+drop table if exists later;
 """
+_ENDED = (asyncpg.PostgresConnectionError, asyncpg.CrashShutdownError, asyncpg.InterfaceError, OSError)
 _numbers = count(1001)
 
 
@@ -51,9 +52,9 @@ async def _fill_the_disk_of_postgres(stage: Stage, dice: random.Random) -> str:
                 try:
                     await connection.execute(_FILL)
                 except asyncpg.DiskFullError as error:
-                    refused = f"refused a table of ours: {error}"
-                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-                    refused = f"gave up over it: {type(error).__name__}"
+                    refused = f"refused a table of ours: {error.args[0]}"
+                except _ENDED as error:
+                    refused = f"ended over it: {type(error).__name__}"
                 else:
                     await connection.execute("drop table filler")
                     await disk.fill()  # as it has given some of it back
