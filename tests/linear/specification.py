@@ -123,8 +123,6 @@ def _looked(state: State, status: str, attempt: int) -> State | None:
     if (_RANKS[status], attempt) < (_RANKS[state.status], state.attempt) or attempt < state.attempt:
         return None
     if not state.ended:
-        if state.code == CANCELLED and status == "completed":
-            return None
         last = attempt if _RANKS[status] == _END else None
         return state._replace(status=status, attempt=attempt, last_attempt=last)
     if status != state.status or state.last_attempt not in (None, attempt):
