@@ -5,8 +5,8 @@ The way of a response costs two numbers and a list's place: nothing is read befo
 
 import json
 import math
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any
@@ -18,6 +18,7 @@ from linear.specification import Answered, Asked, Cancelled, Looked, Refused
 from worker.operations.promises import Violation
 
 _CONFLICT = "request_id_conflict"
+_ID = 36  # characters of a request id: a message id begins with it, and only that of a conflict goes on
 
 
 class Recorder:
@@ -60,24 +61,29 @@ class Recorder:
 
     def unanswered(self) -> int:
         """Counts the requests that were asked for again and not answered since."""
-        again = [each for each in self._operations if len(self._operations[each]) > 1]
-        all_of = self._all()
-        return sum(unanswered(all_of[str(request_id)]) is not None for request_id in again)
+        again = {str(each) for each, operations in self._operations.items() if len(operations) > 1}
+        return sum(unanswered(operations) is not None for operations in self._all(again).values())
 
     def counts(self) -> dict[str, int]:
         """Counts the operations by their kind."""
-        counted: dict[str, int] = defaultdict(int)
-        for operations in self._all().values():
-            for one in operations:
-                counted[type(one.what).__name__.lower()] += 1
-        return dict(counted)
+        counted = Counter(
+            type(one.what).__name__.lower() for operations in self._operations.values() for one in operations
+        )
+        refused = sum(len(message_id) > _ID for _, message_id, _ in self._received)
+        return {**counted, "answered": len(self._received) - refused, "refused": refused}
 
-    def _all(self) -> dict[str, Sequence[Operation]]:
-        found = {str(request_id): list(operations) for request_id, operations in self._operations.items()}
+    def _all(self, wanted: Container[str] | None = None) -> dict[str, list[Operation]]:
+        """Returns the operations of these request ids, or of all."""
+        found = {
+            str(request_id): list(operations)
+            for request_id, operations in self._operations.items()
+            if wanted is None or str(request_id) in wanted
+        }
         for at, message_id, body in self._received:
-            request_id, seen = _read(message_id, body)
-            found.setdefault(request_id, []).append(received(seen, at))
-        return dict(found)
+            if wanted is None or message_id[:_ID] in wanted:
+                request_id, seen = _read(message_id, body)
+                found.setdefault(request_id, []).append(received(seen, at))
+        return found
 
 
 def _read(message_id: str, body: bytes) -> tuple[str, Answered | Refused]:
