@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-pythons fuzz model power-loss cluster-drill check lint format generate typescript docs man pictures audit sbom release image bench lock clean
+.PHONY: help demo up test test-pythons fuzz model long-run power-loss cluster-drill check lint format generate typescript docs man pictures audit sbom release image bench lock clean
 
 BIN := .venv/bin
 # Without other programs' packages. What is compiled is kept, for the many processes that load it.
@@ -55,6 +55,16 @@ power-loss: .venv/dev ## cut the power of RabbitMQ, Postgres and workers under l
 
 cluster-drill: .venv/dev ## lose brokers, a worker and the primary of docker-compose.cluster.yml under load; needs Docker
 	@$(CLEAN) PYTHONPATH=tests $(BIN)/python tests/support/cluster_drill.py
+
+# How much is sent, and how often something breaks: make long-run REQUESTS=20000 FAULTS=40
+# The same seed is the same schedule: make long-run LONG_RUN_ARGS="--seed 7"
+REQUESTS ?= 1000000
+FAULTS ?= 1000
+LONG_RUN_ARGS ?=
+
+long-run: .venv/dev ## a million requests among a thousand faults of every kind, and the verdict; takes an hour
+	@$(CLEAN) PYTHONPATH=tests $(BIN)/python -m support.faults.chaos --every-kind --requests $(REQUESTS) \
+	  --faults $(FAULTS) $(LONG_RUN_ARGS)
 
 # .pre-commit-config.yaml has the same lines.
 check: .venv/dev ## style, strict types, import contracts; changes no file

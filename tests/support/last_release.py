@@ -35,13 +35,13 @@ class ReleasedProcess(WorkerProcess):
     def __init__(self, environ: dict[str, str]) -> None:
         super().__init__({**environ, "PYTHONPATH": str(unpacked())})
 
-    async def _start(self) -> asyncio.subprocess.Process:
+    async def _start(self, stderr: int) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             *command("run"),
             env=self._environ,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
+            stderr=stderr,
             limit=1 << 22,
         )
 
