@@ -101,7 +101,7 @@ class BadHour(Situation):
         await self.answers(12)
 
     async def mended(self) -> None:
-        self._rooms.mended = True
+        vars(self._rooms)["mended"] = True
 
     async def flood(self) -> None:
         await self.send(20, "org-9")
@@ -194,7 +194,7 @@ class OrdinaryDay(Situation):
     async def a_lock_and_a_pause(self) -> None:
         await self.send(4, "org-7")
         await self.answers(4)
-        self._rooms.mended = True
+        vars(self._rooms)["mended"] = True
         paused = await self.hands.type("session-worker pause --org org-7 --reason 'too many errors'")
         assert paused.code == 0, paused
         self._holder = await self.hold("pg_dump")

@@ -20,7 +20,7 @@ from worker.rabbitmq.access import Actor
 from worker.settings import Settings, variable_name
 
 sys.path.append(str(FOLDER))
-import make_secrets
+import make_secrets  # type: ignore[import-not-found]  # it stands beside the manifests
 
 EVERYTHING = render(FOLDER)
 BESIDE = render(ROOT / "deploy" / "observability")
