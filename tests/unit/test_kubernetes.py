@@ -2,12 +2,12 @@
 
 import json
 import re
-import sys
 from functools import partial
 from itertools import chain
 from typing import Any
 
 import kubernetes_validate
+import make_secrets
 import pytest
 import yaml
 from jsonschema_rs import Draft202012Validator
@@ -18,9 +18,6 @@ from support.typed import complaint
 
 from worker.rabbitmq.access import Actor
 from worker.settings import Settings, variable_name
-
-sys.path.append(str(FOLDER))
-import make_secrets  # type: ignore[import-not-found]  # it stands beside the manifests
 
 EVERYTHING = render(FOLDER)
 BESIDE = render(ROOT / "deploy" / "observability")

@@ -28,7 +28,7 @@ def rendered_text() -> str:
     return _HEAD + "".join(f"---\n{yaml.dump(each, Dumper=_Plain)}" for each in render(FOLDER))
 
 
-class _Plain(yaml.SafeDumper):  # type: ignore[misc]  # PyYAML ships no types
+class _Plain(yaml.SafeDumper):  # type: ignore[misc]  # PyYAML has no types
     """Writes out what several places share, as kustomize does."""
 
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 — the name and the argument are PyYAML's
