@@ -61,6 +61,7 @@ class Report:
     seconds: float = 0
     confirmed: int = 0
     copies: int = 0
+    most_copies: int = 0  # of one response
     answered: int = 0
     faults: list[Fault] = field(default_factory=list)
     not_proven: list[str] = field(default_factory=list)
@@ -81,6 +82,7 @@ class Report:
         lines = [
             f"seed {self.seed}, {self.workers} workers, RabbitMQ {self.broker}, {self.seconds:.0f} s",
             f"confirmed {self.confirmed}, answered {self.answered}, copies of responses {self.copies}",
+            f"copies of one response: at most {self.most_copies}",
             f"requests by their end: {self.ends}",
             f"requests by attempts needed: {dict(sorted(self.attempts.items()))}",
             f"waited {self.waited}, claimed {self.claims} times; past their deadline {self.too_late}",
@@ -236,6 +238,7 @@ async def _tell(books: Books, requests: int, schedule: Schedule, say: Callable[[
 async def _check(report: Report, database_url: str, books: Books, *, settled: bool) -> None:
     report.confirmed, report.answered = len(books.confirmed), len(books.confirmed) - books.open
     report.copies = len(books.received)
+    report.most_copies = max(Counter(copy.message_id for copy in books.received).values(), default=0)
     report.violations = await verify(database_url, books.confirmed, books.received)
     report.violations += books.history.judge(settled=settled)
     report.operations = books.history.counts()

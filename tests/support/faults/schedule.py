@@ -106,7 +106,9 @@ class Schedule:
         await stage.books.until(
             lambda: stage.books.open > 0 or sending.done(), _UNHEARD_SECONDS, "work in flight"
         )
-        in_flight = stage.books.open
+        if not (in_flight := stage.books.open):
+            self._ahead.append((number, name))  # all was sent, and answered: it would break nothing
+            return
         try:
             proof = await self._kinds[name].do(stage, dice)
         except _NOT_PROVEN as error:
