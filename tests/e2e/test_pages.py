@@ -2,6 +2,7 @@
 against real servers; what it answers has the words that the page shows.
 """
 
+import asyncio
 import importlib.util
 import json
 import re
@@ -20,7 +21,15 @@ import pytest_asyncio
 from pydantic import SecretStr
 from support.access import forget_roles
 from support.collector import collecting
-from support.harness import Desk, NewWorker, declare_topology, delete_topology, good_request, response_in
+from support.harness import (
+    Desk,
+    NewWorker,
+    declare_topology,
+    delete_topology,
+    good_request,
+    open_desk,
+    response_in,
+)
 from support.sealed import ring_text
 from support.servers import FaultyRabbit
 from support.situations import BadHour, Hook, OrdinaryDay
@@ -28,7 +37,7 @@ from support.snippets import ROOT, snippets_of
 from support.staged import stage
 from support.typist import Typist, lacks, typist
 
-from schemas import RequestEvent
+from schemas import CreateSessionResponse, RequestEvent
 from worker.cli import exits
 from worker.console.access import Role
 from worker.console.app import make_app
@@ -38,6 +47,8 @@ from worker.console.tokens import new_token
 from worker.monitoring.readiness import Readiness
 from worker.settings import Settings
 from worker.stack.install import install
+
+pytestmark = pytest.mark.timeout(600)  # many commands each, and on a busy machine a second for each
 
 _ROOMS = """
 import asyncio
@@ -153,6 +164,8 @@ async def test_readme(hands: Typist, new_worker: NewWorker, tmp_path: Path) -> N
     await do("README.md", hands, codes={"WORKER_PREFETCH=-1": (exits.USAGE,)})
 
     await do("CONTRIBUTING.md", hands)
+    (response,) = (each.text for each in snippets_of("README.md") if each.language == "json")
+    CreateSessionResponse.model_validate_json(response)
     assert (tmp_path / "results.jsonl").read_text("utf-8").count("completed") == 3
 
 
@@ -272,6 +285,31 @@ async def test_console(hands: Typist, settings: Settings, db: asyncpg.Connection
     (api,) = (each.text for each in snippets_of("docs/console.md") if "/api/v1$1" in each.text)
     assert len(statuses) == len(re.findall(r"(?:^|; )(?:api|act) ", api, re.MULTILINE))
     assert [each for each in statuses if each[1] not in ("200", "201", "202", "409")] == []
+
+
+async def test_no_message_is_lost_while_a_queue_is_deleted(
+    settings: Settings, broker: FaultyRabbit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the Python of docs/operating.md."""
+    mine = settings.model_copy(update={"amqp_url": SecretStr(broker.url), "prefix": "sessions"})
+    await declare_topology(mine)
+    loop = asyncio.get_running_loop()
+    (program,) = (each.text for each in snippets_of("docs/operating.md") if each.language == "python")
+    async with open_desk(broker.url, "sessions") as desk:
+
+        async def renew() -> None:
+            await desk.channel.queue_delete("sessions.requests")
+            await desk.send(good_request())
+            await declare_topology(mine)
+
+        monkeypatch.setenv("AMQP_URL", broker.url)
+        monkeypatch.setattr(
+            "builtins.input", lambda _: asyncio.run_coroutine_threadsafe(renew(), loop).result(60)
+        )
+        await asyncio.to_thread(exec, compile(program, "docs/operating.md", "exec"), {})
+
+        await desk.until_there_are(1, "sessions.requests")
+    await delete_topology(broker.url, "sessions")
 
 
 async def test_access(hands: Typist, empty_url: str, broker: FaultyRabbit) -> None:

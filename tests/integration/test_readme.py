@@ -2,17 +2,18 @@
 
 import asyncio
 import json
+import os
 import re
-from pathlib import Path
-from typing import Any
+import sys
 
 import pytest
 from support.harness import NewWorker
+from support.snippets import ROOT
 
 from schemas import is_session_id
 from worker.settings import Settings
 
-README = Path(__file__).parents[2] / "README.md"
+README = ROOT / "README.md"
 _SNIPPET = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _URL = '"amqp://worker:local-only@localhost:5672/%2F"'
 
@@ -26,17 +27,19 @@ def snippet(imported: str, settings: Settings) -> str:
     return str(text).replace(_URL, client).replace("sessions.requests", f"{settings.prefix}.requests")
 
 
-async def test_the_first_request_from_python(
-    settings: Settings, new_worker: NewWorker, capsys: pytest.CaptureFixture[str]
+async def test_the_first_request_from_python_needs_the_extra_client_alone(
+    settings: Settings, new_worker: NewWorker
 ) -> None:
+    """It is run where nothing else can be imported. `make test-packages` installs the wheel with it."""
     await new_worker()
-    text, _, _ = snippet("Client", settings).rpartition("asyncio.run(main())")
-    names: dict[str, Any] = {}
-    exec(compile(text, "README.md", "exec"), names)  # noqa: S102 — this is the point
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, ROOT / "tests" / "support" / "only_client.py",
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, err = await process.communicate(snippet("Client", settings).encode())
 
-    await names["main"]()
-
-    assert is_session_id(capsys.readouterr().out.strip())
+    assert is_session_id(out.decode().strip()), err.decode()
 
 
 async def test_the_first_request_from_any_amqp_client(

@@ -146,7 +146,12 @@ class BadHour(Situation):
 
     async def responses(self) -> None:
         await self.send(4, "org-8", reply_to=None)
-        await self.desk.until_there_are(4, f"{self.desk.prefix}.responses")
+        queue = f"{self.desk.prefix}.responses"
+
+        async def there_are() -> bool:
+            return await self.desk.count(queue) >= 4
+
+        await eventually(there_are)
 
     async def bad_build(self) -> None:
         now = datetime.now(UTC)

@@ -14,11 +14,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from shlex import join, quote
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from support.prepared import start_worker
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 110.0
 _LONGEST_LINE = 1 << 22
 _SIZE = struct.pack("HHHH", 24, 80, 0, 0)
 # Hands its words, variables and streams to the test, and ends as the process does that is started there.
@@ -49,6 +49,7 @@ class Typist:
         self._process: asyncio.subprocess.Process | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._told: list[int] = []
+        self._loop = asyncio.get_running_loop()
         self._wrong: Exception | None = None
 
     async def type(self, command: str, *, until: str = "") -> Typed:
@@ -109,11 +110,16 @@ class Typist:
                     until = ""
                     self._process.terminate()
 
-    async def serve(self, asked: asyncio.StreamReader) -> None:
-        async for line in asked:
-            task = asyncio.create_task(self._stand_for(int(line)))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+    def serve(self) -> None:
+        """Stand in for each stub that asks, until a process of the number 0 does. For a thread of its own."""
+        with os.fdopen(os.open(self._folder / ".typist" / "asked", os.O_RDWR), "rb", 0) as asked:
+            for line in iter(asked.readline, b"0\n"):
+                self._loop.call_soon_threadsafe(self._begin, int(line))
+
+    def _begin(self, pid: int) -> None:
+        task = self._loop.create_task(self._stand_for(pid))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def close(self) -> None:
         for number in self._told:
@@ -156,17 +162,12 @@ async def typist(folder: Path, **variables: str) -> AsyncIterator[Typist]:
     path = f"{place}:{os.environ['PATH']}"
     made = Typist(folder, kept | variables | {"PATH": path, "TYPIST": str(place), "TERM": "dumb"})
     made.has_program("session-worker", _STUB)
-    reader: Any = asyncio.StreamReader()
-    fifo = os.fdopen(os.open(place / "asked", os.O_RDWR | os.O_NONBLOCK), "rb", 0)
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), fifo
-    )
-    serving = asyncio.create_task(made.serve(reader))
+    serving = asyncio.create_task(asyncio.to_thread(made.serve))
     try:
         yield made
     finally:
-        serving.cancel()
-        transport.close()
+        (place / "asked").write_text("0\n")
+        await serving
         made.close()
 
 

@@ -8,29 +8,45 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from support.snippets import ROOT, Snippet, snippets_of
-from support.typed import complaint, known_places, spelt_out
+from support.typed import complaint, spelt_out
 
 from schemas import CreateSessionResponse
 from worker.testing import example_request
 
 NAV = tomllib.loads((ROOT / "zensical.toml").read_text("utf-8"))["project"]["nav"]
-(HOW_TOS,) = (part["How to"] for part in NAV if "How to" in part)
-OF_THE_ROOT = {"index.md": "README.md", "reporting.md": "SECURITY.md"}
-SHOWN = ["README.md", "docs/tutorial.md", "docs/on-call.md"] + [
-    OF_THE_ROOT.get(name, f"docs/{name}")
-    for each in HOW_TOS
-    for name in (each.values() if isinstance(each, dict) else [each])
-]
-# Which test runs the Python of a page, and how many pieces of it there are.
-PYTHON = {
-    "README.md": ("tests/integration/test_readme.py", 2),
-    "docs/tutorial.md": ("tests/e2e/test_tutorial.py", 3),
-    "docs/handlers.md": ("tests/unit/test_docs.py", 3),
+MADE = (
+    "docs/asyncapi.md",
+    "docs/commands.md",
+    "docs/python.md",
+)  # from the code, whose tests run what they show
+# Which test runs what a page shows, and how many pieces of Python there are.
+PAGES_TEST = "tests/e2e/test_pages.py"
+RUN = {
+    "CONTRIBUTING.md": (PAGES_TEST, 0),
+    "README.md": (PAGES_TEST, 2),
+    "clients/typescript/README.md": ("tests/integration/test_typescript_client.py", 0),
+    "docs/access.md": (PAGES_TEST, 0),
+    "docs/console.md": (PAGES_TEST, 0),
+    "docs/contract.md": (PAGES_TEST, 1),
+    "docs/handlers.md": (PAGES_TEST, 3),
+    "docs/on-call.md": (PAGES_TEST, 0),
+    "docs/operating.md": (PAGES_TEST, 1),
+    "docs/tables.md": ("tests/integration/test_tables_page.py", 0),
     "docs/testing.md": ("tests/e2e/test_example_project.py", 3),
-    "docs/tracing.md": ("tests/unit/test_snippets.py", 1),
+    "docs/tracing.md": (PAGES_TEST, 1),
+    "docs/tutorial.md": ("tests/e2e/test_tutorial.py", 3),
+    "docs/waiting.md": (PAGES_TEST, 0),
 }
-NOT_RUN = 19  # pieces that say why
+# Of README.md, docs/handlers.md and docs/tracing.md other tests run the Python.
+PYTHON = {
+    "README.md": "tests/integration/test_readme.py",
+    "docs/handlers.md": "tests/unit/test_docs.py",
+    "docs/tracing.md": "tests/unit/test_snippets.py",
+}
+NOT_RUN = 9  # pieces that say why
+RUNNABLE = ("sh", "console", "python", "sql", "json", "yaml", "ts")
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 _FENCE = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`[^`\n]*`")
@@ -43,51 +59,46 @@ EXTERNAL = {  # listed, not visited
 
 
 def shown(*languages: str) -> Iterator[Snippet]:
-    for page in dict.fromkeys(SHOWN):
-        yield from (each for each in snippets_of(page) if each.language in languages)
+    pages = [*PAGES, *ROOT.glob("clients/*/README.md"), *(ROOT / "examples").rglob("*.md")]
+    for page in (path.relative_to(ROOT).as_posix() for path in pages):
+        if page not in MADE:
+            yield from (each for each in snippets_of(page) if each.language in languages)
 
 
-def test_each_piece_of_python_is_run_by_a_test_or_says_why_not() -> None:
-    found: dict[str, int] = {}
-    for snippet in shown("python"):
-        if snippet.why_not is None:
-            found[snippet.page] = found.get(snippet.page, 0) + 1
+def test_each_snippet_is_run_by_a_test_or_says_why_not() -> None:
+    run = [each for each in shown(*RUNNABLE) if each.why_not is None]
+    python = {page: sum(each.page == page and each.language == "python" for each in run) for page in RUN}
 
-    assert found == {page: count for page, (_, count) in PYTHON.items()}
-    for page, (test, _) in PYTHON.items():
-        assert Path(page).name in (ROOT / test).read_text("utf-8"), f"{test} does not read {page}"
+    assert {each.page for each in run} == RUN.keys()
+    assert python == {page: count for page, (_, count) in RUN.items()}
+    assert len([each for each in shown(*RUNNABLE) if each.why_not]) == NOT_RUN
+    for page, test in [*((page, test) for page, (test, _) in RUN.items()), *PYTHON.items()]:
+        name = Path(page).name if page != "docs/testing.md" else page
+        assert Path(name).name in (ROOT / test).read_text("utf-8"), f"{test} does not read {page}"
 
 
-def test_each_command_is_read_and_run_by_a_test_or_says_why_not() -> None:
-    run = "\n".join(file.read_text("utf-8") for file in (ROOT / "tests").rglob("*.py"))
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+def test_what_is_not_run_is_read_by_the_real_command_line() -> None:
+    """And Docker Compose is asked for what its file has."""
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
+    known = {
+        *compose["services"],
+        *(each for one in compose["services"].values() for each in one.get("profiles", ())),
+    }
     wrong = []
     for snippet in shown("sh", "console"):
-        for command in snippet.commands:
-            program, _, rest = command.partition(" ")
-            if program == "make":
-                wrong += [] if rest.partition(" ")[0] in {*targets, ""} else [command]
-            elif program == "session-worker":
-                words = re.split(r" [|>&] ", rest)[0]
+        for command in snippet.commands if snippet.why_not else ():
+            program, _, words = command.partition(" ")
+            if program == "session-worker":
                 wrong += [f"{command}: {said}" for each in spelt_out(words) if (said := complaint(each))]
-                wrong += [] if place_of(words) in run else [f"{command}: no test runs it"]
-            elif snippet.why_not is None:
-                wrong.append(f"{snippet.page}: {command}")
+            named = re.findall(r"--profile (\w+)|--scale (\w+)=|--rm (\w+)|logs (\w+)", command)
+            wrong += [f"{command}: {each}" for each in map("".join, named) if each not in known]
 
     assert wrong == []
 
 
-def place_of(command: str) -> str:
-    """Return how a test names a command: the words that lead to it, each in quotes."""
-    words = command.split()
-    deep = max(number for number in range(1, 4) if " ".join(words[:number]) in known_places())
-    return ", ".join(f'"{word}"' for word in words[:deep])
+def test_what_is_typed_is_marked_as_such() -> None:
+    typed = re.compile(r"^(?:\$ |session-worker |npm |pip )", re.MULTILINE)
 
-
-def test_what_is_not_run_is_counted_and_what_is_typed_is_marked_as_such() -> None:
-    typed = re.compile(r"^(?:\$ |session-worker )", re.MULTILINE)
-
-    assert len([each for each in shown("sh", "console", "python") if each.why_not]) == NOT_RUN
     assert [each.text for each in shown("", "text") if typed.search(each.text)] == []
 
 
