@@ -179,8 +179,9 @@ async def _migrate(stage: Stage, dice: random.Random) -> str:
 async def _apply(stage: Stage, sql: str) -> str:
     later = Migration(next(_numbers), "later", sql)
     with patch.object(migrate, "load_migrations", lambda: [*load_migrations(), later]):
-        (applied,) = await migrate.migrate(stage.postgres.url)
-    return f"{applied.number}_{applied.name}"
+        applied = await migrate.migrate(stage.postgres.url)
+    assert applied == [later]
+    return f"{later.number}_{later.name}"
 
 
 SERVER_KINDS: dict[str, Kind] = {
