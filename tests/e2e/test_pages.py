@@ -54,12 +54,14 @@ _ROOMS = """
 import asyncio
 
 calls = asyncio.Semaphore(0)
-mended = False
+mended = broken = False
 
 
 async def create(request, context):
     if request.org_id == "org-7" and not mended:
         raise ConnectionError
+    if request.org_id == "org-8" and broken:
+        raise KeyError
     if request.org_id == "org-9":
         await calls.acquire()
 """
@@ -223,7 +225,10 @@ async def test_on_call(
     hour = BadHour(hands, desk, db, rooms)
     looks = ("session-worker doctor", "session-worker workers", "session-worker blockers")
 
-    await do("docs/on-call.md", hands, before=hour.steps(), codes=dict.fromkeys(looks, FINDS))
+    try:
+        await do("docs/on-call.md", hands, before=hour.steps(), codes=dict.fromkeys(looks, FINDS))
+    finally:
+        hour.end()
 
     assert "org-7" in (tmp_path / "changes.csv").read_text("utf-8")
 

@@ -1,14 +1,12 @@
 """Makes happen what the commands of a page are there for, before each of them is typed."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
 import asyncpg
 from support.harness import Desk, eventually, good_request
-from support.planted import Planted, plant
 from support.sealed import put_dead_letter, put_request, put_session, ring
 from support.typist import Typist
 
@@ -22,6 +20,7 @@ class Situation:
         self.hands = hands
         self.desk = desk
         self.db = db
+        self.holders: list[asyncpg.Connection] = []
 
     async def send(self, number: int, org: str, reply_to: str | None = "mine", **changes: Any) -> list[str]:
         requests = [good_request() | {"org_id": org} | changes for _ in range(number)]
@@ -52,10 +51,15 @@ class Situation:
         holder = await asyncpg.connect(
             self.hands.environ["DATABASE_URL"], server_settings={"application_name": application}
         )
+        self.holders.append(holder)
         await holder.execute("begin; lock table requests")
         await self.send(1, "org-8")
         await self.until("count(*) > 0 from pg_locks where not granted")
         return holder
+
+    def end(self) -> None:
+        for holder in self.holders:
+            holder.terminate()
 
     async def lose(self) -> str:
         """Have a response that reaches nobody; returns its request's id."""
@@ -154,22 +158,18 @@ class BadHour(Situation):
         await eventually(there_are)
 
     async def bad_build(self) -> None:
-        now = datetime.now(UTC)
-        await plant(
-            self.db,
-            [
-                Planted(
-                    now,
-                    org="org-8",
-                    code="attempts_exhausted",
-                    reason="the handler raised KeyError",
-                    place="rooms.py:41 create",
-                    worker=self._bad_build,
-                    payload={"name": "Support"},
-                )
-                for _ in range(7)
-            ],
-        )
+        """Have requests fail, as of the worker of the bad build."""
+        self._rooms.broken = True
+        failed = await self.send(7, "org-8")
+        await self.answers(7)
+        self._rooms.broken = False
+        await self.db.execute("set session_replication_role = replica")  # past the guard
+        for table in ("requests", "attempts", "request_transitions"):
+            await self.db.execute(
+                f"update {table} set worker = $1 where request_id = any ($2::uuid[])",  # noqa: S608 — of these
+                self._bad_build, failed,
+            )  # fmt: skip
+        await self.db.execute("reset session_replication_role")
 
     async def sealed(self) -> None:
         await self.db.execute("delete from dead_letters; delete from workers where host = 'vm'")
@@ -183,7 +183,6 @@ class OrdinaryDay(Situation):
     def __init__(self, hands: Typist, desk: Desk, db: asyncpg.Connection, rooms: ModuleType) -> None:
         super().__init__(hands, desk, db)
         self._rooms = rooms
-        self._holder: asyncpg.Connection | None = None
 
     def steps(self) -> Mapping[str, Hook]:
         return {
@@ -202,11 +201,10 @@ class OrdinaryDay(Situation):
         vars(self._rooms)["mended"] = True
         paused = await self.hands.type("session-worker pause --org org-7 --reason 'too many errors'")
         assert paused.code == 0, paused
-        self._holder = await self.hold("pg_dump")
+        await self.hold("pg_dump")
 
     async def no_lock(self) -> None:
-        assert self._holder
-        await self._holder.close()
+        self.end()
 
     async def failures(self) -> None:
         await self.hands.type("session-worker resume --org org-7")

@@ -20,6 +20,7 @@ from support.prepared import start_worker
 
 PATIENCE_SECONDS = 110.0
 _LONGEST_LINE = 1 << 22
+_NONE = asyncio.subprocess.DEVNULL
 _SIZE = struct.pack("HHHH", 24, 80, 0, 0)
 # Hands its words, variables and streams to the test, and ends as the process does that is started there.
 _STUB = """#!/bin/sh
@@ -94,9 +95,10 @@ class Typist:
         program.chmod(0o755)
 
     def meaning(self, text: str) -> str:
-        for word in sorted(self.meant, key=len, reverse=True):
-            text = text.replace(word, self.meant[word])
-        return text
+        if not self.meant:
+            return text
+        names = sorted(self.meant, key=len, reverse=True)
+        return re.sub("|".join(map(re.escape, names)), lambda found: self.meant[found[0]], text)
 
     async def _read(self, terminal: int, until: str, said: list[str]) -> None:
         reader = asyncio.StreamReader()
@@ -162,6 +164,8 @@ async def typist(folder: Path, **variables: str) -> AsyncIterator[Typist]:
     path = f"{place}:{os.environ['PATH']}"
     made = Typist(folder, kept | variables | {"PATH": path, "TYPIST": str(place), "TERM": "dumb"})
     made.has_program("session-worker", _STUB)
+    first = await start_worker(("--version",), made.environ, stdin=_NONE, stdout=_NONE, stderr=_NONE, limit=1)
+    await first.wait()  # to prepare for it may take as long as all that follows
     serving = asyncio.create_task(asyncio.to_thread(made.serve))
     try:
         yield made

@@ -131,6 +131,8 @@ def test_each_event_of_the_log_is_described_as_loud_as_it_is() -> None:
                     begun.add(start)
                 case ast.Call(ast.Attribute(ast.Name("_log"), level), [ast.Constant(str(event)), *_]):
                     loud[event].add("error" if level == "exception" else level)
+                case ast.JoinedStr([ast.Constant(str(event)), *_]) if event.endswith("."):
+                    begun.add(event)
                 case ast.Constant(str(event)):
                     named.add(event)
 
