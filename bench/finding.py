@@ -39,7 +39,7 @@ select gen_random_uuid(), case when code is null then 'completed' else 'failed' 
   at + (n % 997) * interval '1 ms', at + interval '1 s'
 from (
   select n, $3::timestamptz + n * $7::interval as at,
-    case n % 60 when 0 then 'timeout' when 20 then 'rejected' when 40 then 'attempts_exhausted' end as code
+    case n % 60 when 1 then 'timeout' when 21 then 'rejected' when 41 then 'attempts_exhausted' end as code
   from generate_series($1::bigint, $2::bigint) as n
 ) as each_one
 """
@@ -77,6 +77,7 @@ class Known(NamedTuple):
 
     ids: list[str]
     correlations: list[str]
+    failed: str
     since: datetime
 
 
@@ -133,7 +134,7 @@ async def _measure(servers: Servers, rows: int) -> Measured:
             looks = {name: await _timed(opened, name, look) for name, look in _looks(known).items()}
         finally:
             await opened.close()
-        return Measured(looks, await pages.timed(site.environ, known.ids))
+        return Measured(looks, await pages.timed(site.environ, known.ids, known.failed))
 
 
 async def _timed(opened: Database, name: str, look: Look) -> Times:
@@ -216,5 +217,9 @@ async def _fill(url: str, rows: int) -> Known:
         "select request_id::text, correlation_id from requests where correlation_id = any ($1::text[])",
         [f"order-{number}" for number in range(1, rows, max(1, rows // 1_000))],
     )
+    failed = await connection.fetchval(
+        "select request_id::text from requests where error_code is not null limit 1"
+    )
     await connection.close()
-    return Known([row["request_id"] for row in some], [row["correlation_id"] for row in some], since)
+    ids, correlations = ([row[name] for row in some] for name in ("request_id", "correlation_id"))
+    return Known(ids=ids, correlations=correlations, failed=failed, since=since)

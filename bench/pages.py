@@ -23,7 +23,7 @@ GOAL_MS = 150.0  # p95
 _LOOKS = 40
 _PATIENCE_SECONDS = 30
 _NOT_TIMED = ("export", "/static/", "/livez", "/readyz", "/metrics", "/login", "/api/v1/search")
-_ASKED = (("/requests/actions/", "?status=failed"), ("/waiting/actions/", "?org=org-0"))
+_ASKED = {"/requests/actions/": "?status=failed", "/waiting/actions/": "?org=org-0"}
 _FILTERS = ("status=failed", "status=waiting", "org=org-0&since=1d", "reason=503", "sort=took")
 _COMMAND = (sys.executable, "-m", "worker", "console")
 
@@ -35,16 +35,19 @@ class Times(NamedTuple):
     p95: float
 
 
-async def timed(environ: Mapping[str, str], ids: Sequence[str]) -> dict[str, Times]:
+async def timed(environ: Mapping[str, str], ids: Sequence[str], failed: str) -> dict[str, Times]:
     """Times them one after the other, each with these requests in turn where it is about one."""
     async with console(environ) as client:
-        return {name: await _timed(client, addresses) for name, addresses in _pages(ids).items()}
+        return {name: await _timed(client, addresses) for name, addresses in _pages(ids, failed).items()}
 
 
-def _pages(ids: Sequence[str]) -> dict[str, list[str]]:
+def _pages(ids: Sequence[str], failed: str) -> dict[str, list[str]]:
     """Names every page that is not about one thing, those of some filters, and those of a request."""
+    given = {**_ASKED, "/failures/actions/": f"?like={failed}&id={failed}"}
     pages = {
-        row.path: [row.path + next((asked for start, asked in _ASKED if row.path.startswith(start)), "")]
+        row.path: [
+            row.path + next((asked for start, asked in given.items() if row.path.startswith(start)), "")
+        ]
         for row in ROUTES
         if row.methods == GET and "{" not in row.path and not any(part in row.path for part in _NOT_TIMED)
     }

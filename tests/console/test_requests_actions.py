@@ -19,6 +19,7 @@ from support.harness import Desk, declare_topology, eventually, open_desk
 from support.planted import Planted, clear, plant
 
 from worker.console import working
+from worker.console.pages import actions
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
 
@@ -172,6 +173,22 @@ async def test_all_that_match_are_those_that_were_seen_or_it_asks_once_more(
     assert (gone.status_code, gone.headers["location"]) == (303, "/selections")
     assert (await ann.get(unwanted)).status_code == 404
     assert (await ann.get("/selections/0badf00d")).status_code == 404  # looked at once, and forgotten
+
+
+@pytest.mark.parametrize(("ahead", "seen"), [(3, ""), (4, "4"), (5, "4")])
+async def test_a_preview_looks_at_some_and_says_that_there_may_be_more(
+    ahead: int, seen: str, console: Console, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the number that was seen, the form begins at once; without, all are counted and it asks again."""
+    monkeypatch.setattr(actions, "_LOOKED_AHEAD", ahead)
+    await failed(db, 4)
+    ann = await console.client("operator")
+    path = "/requests/actions/retry?status=failed"
+
+    text = (await ann.get(path)).text
+
+    assert (await form_at(ann, path))["seen"] == seen
+    assert ("at least 3 requests" in text, "there may be more" in text) == (not seen, not seen)
 
 
 async def test_a_console_that_ends_leaves_what_another_goes_on_with_and_nothing_twice(

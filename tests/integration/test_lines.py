@@ -4,9 +4,10 @@ import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
+import pytest
 from support.handlers import steer
 from support.harness import (
     Desk,
@@ -103,6 +104,24 @@ async def test_a_flood_is_shared_out_also_the_backlog_that_is_there(
     assert put_in_line is not None
     assert 0 < throttled < put_in_line, "an organisation counts once in a batch"
     await metric_becomes(0, worker, "worker_waiting_requests", reason="over_share")
+
+
+@pytest.mark.parametrize(("each", "lines"), [(1, 100), (2, 50), (10, 25)])
+async def test_a_claim_is_filled_however_few_requests_each_organisation_has(
+    db: asyncpg.Connection, each: int, lines: int
+) -> None:
+    """Of some lines, and of as few as that takes: each costs more than a request."""
+    await db.execute(
+        "insert into requests (request_id, status, attempt, org_id, fingerprint, body, session_id, waits_in,"
+        " waits_for, begins_at) select gen_random_uuid(), 'pending', 0, 'org-' || n % 150, 'plain:', '{}',"
+        " 'ts_' || n, 'org-' || n % 150, 'over_share', now() from generate_series(1, $1::integer) as n",
+        150 * each,
+    )
+    await db.execute("select join_lines(array_agg(waits_in), array_agg(begins_at)) from requests")
+
+    claimed = await db.fetch("select org_id from claim_waiting($1, 1, 60, 100)", uuid4())
+
+    assert (len(claimed), len({row["org_id"] for row in claimed})) == (100, lines)
 
 
 async def test_who_comes_behind_a_flood_passes_it_by(

@@ -21,11 +21,11 @@ from worker.console.freezing import Meant, frozen
 from worker.console.problems import bad
 from worker.operations import counts, listing, overview, selections
 from worker.operations.filters import Filter, Page
-from worker.operations.listing import LOOKED_AT
 from worker.operations.selection_words import would_be
 from worker.operations.selections import Action as Does
 
 MOST_MARKED = 100  # an address is not longer
+_LOOKED_AHEAD = 1_000  # requests, in the preview of all that match: soon done, also where nothing is cached
 _KEY = re.compile(r"[0-9a-f]{8}")
 _LONGEST_QUEUE = 255  # bytes, as the protocol has it
 
@@ -42,8 +42,8 @@ async def _preview(does: Does, request: Request) -> Preview:
     desk, chosen = desk_of(request), _chosen(request)
     ids, cut = chosen.ids, False
     if not ids:
-        found = await listing.matching(desk.database, chosen.wanted, Page(limit=1), at_least=LOOKED_AT)
-        ids, cut = found.ids, found.cut
+        found = await listing.matching(desk.database, chosen.wanted, Page(limit=1), at_least=_LOOKED_AHEAD)
+        ids, cut = found.ids, found.cut or found.matching > len(found.ids)
     there = await selections.preview_of(desk.database, ids)
     first, *rest = would_be(does, {}, DEFAULT_RATE, there)
     lines = [f"{'at least ' if cut else ''}{first}", *rest, await _load(desk)]
