@@ -45,7 +45,7 @@ async def test_no_request_is_lost_with_the_power_unless_postgres_does_not_sync(
                 answered = len(books.answered)
                 sending = asyncio.create_task(producers.send(REQUESTS))
                 await books.until_answered(answered + SOME, 60, "at work")
-                assert books.open > 0
+                await books.until(lambda: books.open > 0, 60, "in flight")
                 await cut(survives_percent)
                 await sending
                 await books.until_all_answered(60)

@@ -82,7 +82,7 @@ async def test_a_synchronous_standby_has_every_request_and_an_asynchronous_one_l
             producers = Producers(stack.amqp_url, prefix, books, open_at_most=REQUESTS)
             sending = asyncio.create_task(producers.send(REQUESTS))
             await books.until_answered(SOME, 60, "at work")
-            assert books.open > 0
+            await books.until(lambda: books.open > 0, 60, "in flight")
             await first.kill()
             assert await run(second, "select pg_promote()")
             await sending

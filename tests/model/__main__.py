@@ -23,7 +23,7 @@ from model.states import beginning
 from support.spin import Verifier
 
 _SCOPES = ((1, 4), (2, 2))
-_SPIN_SCOPES, _SPIN_CIRCLES = ((1, 3), (2, 2)), ((1, 2), (2, 1))
+_SPIN_SCOPES, _SPIN_CIRCLES = ((1, 3), (2, 1)), ((1, 2),)
 _FAULTS, _LONGEST = 3, 4  # with three faults every history of four rows comes about
 
 

@@ -17,7 +17,7 @@ _DEFINED = re.compile(r"^#define ([A-Z_]+) +(\d+)\b", re.MULTILINE)
 _STORED = re.compile(r"^ *(\d+) states, stored", re.MULTILINE)
 _BROKEN = re.compile(r"^broken: (.+?)pan:", re.MULTILINE)
 _STEP = re.compile(r"^(?:\([^)]*\) )?(?:[AB]\b|r[12] |no more faults).*", re.MULTILINE)
-_LIMIT_SECONDS: Final = 600
+_LIMIT_SECONDS: Final = 1800
 
 
 class Visited(NamedTuple):
