@@ -159,10 +159,10 @@ class BadHour(Situation):
 
     async def bad_build(self) -> None:
         """Have requests fail, as of the worker of the bad build."""
-        self._rooms.broken = True
+        vars(self._rooms)["broken"] = True
         failed = await self.send(7, "org-8")
         await self.answers(7)
-        self._rooms.broken = False
+        vars(self._rooms)["broken"] = False
         await self.db.execute("set session_replication_role = replica")  # past the guard
         for table in ("requests", "attempts", "request_transitions"):
             await self.db.execute(

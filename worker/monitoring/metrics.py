@@ -292,13 +292,14 @@ class Metrics:
             if len(self._timed) >= _REMEMBERED:
                 self._timed_before, self._timed = self._timed, set()
             self._timed.add(request_id)
-            way, seconds = (since.path, answer.status), max(0.0, at - since.at)
+            way: tuple[str, str] = (since.path, answer.status)
+            seconds = max(0.0, at - since.at)
             if self._tracing.on:
                 self._way(way).observe(seconds, exemplar(answer.route.traceparent))
             else:
                 took.setdefault(way, []).append(seconds)
-        for way, some in took.items():
-            _observe_all(self._way(way), some)
+        for way_of_some, some in took.items():
+            _observe_all(self._way(way_of_some), some)
 
     def _way(self, way: tuple[str, str]) -> Histogram:
         child = self._ways.get(way)
