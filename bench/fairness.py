@@ -155,7 +155,7 @@ async def _full_queues(servers: Servers, sizes: Sizes, variants: Sequence[Varian
 async def _full_queue(servers: Servers, variant: Variant, orgs: Iterable[str], requests: int) -> Figures:
     async with a_site_of(variant.checkout, servers, variant.environ) as site:
         await fill(site.connection, site.names.requests, requests, orgs)
-        await until_quiet(site.meter())
+        await until_quiet(site.meter)
         async with running(THIS_WORKER, site.environ) as process:
             # From the first to the last: what waits in Postgres is taken in sooner than it is done.
             figures = await timed(site, variant.name, process, requests, 1, requests)

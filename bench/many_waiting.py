@@ -40,7 +40,7 @@ async def lines(servers: Servers, orgs: int, requests: int) -> Figures:
         await fill(site.connection, site.names.requests, requests, cycle(f"org-{n}" for n in range(orgs)))
         async with running(THIS_WORKER, site.environ) as process:
             await _until_waiting(database, requests)
-            await until_quiet(site.meter())
+            await until_quiet(site.meter)
             await database.execute(_RESUME)
             figures = await timed(site, f"{orgs:,} organisations", process, requests, 1, requests)
         await database.close()

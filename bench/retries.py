@@ -139,7 +139,7 @@ async def _as_fast_as_can_be(servers: Servers, requests: int, retry_seconds: flo
     environ = {"WORKER_HANDLER": _HANDLER, "BENCH_RETRY_SECONDS": str(retry_seconds)}
     async with a_site(servers, **environ) as site:
         await fill(site.connection, site.names.requests, requests)
-        await until_quiet(site.meter())
+        await until_quiet(site.meter)
         async with (
             listening(site.connection, site.names.responses, heard),
             running(THIS_WORKER, site.environ) as process,

@@ -73,7 +73,7 @@ async def measure(servers: Servers, contender: Contender, requests: int) -> Figu
     """Fills the queue, starts the contender, times its responses from the tenth part to the last but one."""
     async with a_site(servers, **contender.environ) as site:
         published_us = await _fill(site, contender, requests) / requests * 1e6
-        await until_quiet(site.meter())
+        await until_quiet(site.meter)
         async with running(contender.command, site.environ) as process:
             first, last = requests // 10, requests * 95 // 100
             figures = await timed(site, contender.name, process, requests, first, last)
@@ -107,7 +107,7 @@ async def timed(
     """Waits for the responses to so many requests; times them from the first of these two to the last."""
     marks: dict[int, tuple[float, Cost]] = {}
     done = asyncio.Event()
-    clock, meter = asyncio.get_running_loop().time, site.meter()
+    clock, meter = asyncio.get_running_loop().time, site.meter
     count = 0
 
     def heard(_message: Arrived) -> None:

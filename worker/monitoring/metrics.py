@@ -298,8 +298,8 @@ class Metrics:
                 self._way(way).observe(seconds, exemplar(answer.route.traceparent))
             else:
                 took.setdefault(way, []).append(seconds)
-        for way_of_some, some in took.items():
-            _observe_all(self._way(way_of_some), some)
+        for path_and_status, some in took.items():
+            _observe_all(self._way(path_and_status), some)
 
     def _way(self, way: tuple[str, str]) -> Histogram:
         child = self._ways.get(way)
