@@ -239,6 +239,7 @@ async def test_operating(
     rooms: ModuleType,
     desk: Desk,
     db: asyncpg.Connection,
+    settings: Settings,
     empty_url: str,
     broker: FaultyRabbit,
 ) -> None:
@@ -251,10 +252,26 @@ async def test_operating(
         "AMQP_URL=… python": "true",  # tests/e2e/test_replay.py runs it
     }
     looks = ("session-worker doctor", "session-worker keys retire")
+    theirs = settings.model_copy(
+        update={"amqp_url": SecretStr(broker.url), "prefix": "sessions", "queue_limits": "policy"}
+    )
 
+    async def queues() -> None:
+        """The policies are there: with them the queues are as they should be."""
+        await declare_topology(theirs)
+        there = f"AMQP_URL='{broker.url}' WORKER_PREFIX=sessions WORKER_QUEUE_LIMITS=policy"
+        verified = await hands.type(f"{there} session-worker topology verify")
+        assert verified.code == 0, verified.out
+
+    steps = {**day.steps(), "rabbitmqctl list_queues name type": queues}
     async with roles_of_the_page(hands, empty_url) as administrator, rabbitmqctl(hands, broker):
-        await do("docs/operating.md", hands, before=day.steps(), codes=dict.fromkeys(looks, FINDS),
-            names=frozenset({"backup", "requests", "response"}), database=administrator)  # fmt: skip
+        try:
+            await do(
+                "docs/operating.md", hands, before=steps, codes=dict.fromkeys(looks, FINDS),
+                names=frozenset({"backup", "requests", "response", "workers"}), database=administrator,
+            )  # fmt: skip
+        finally:
+            day.end()
 
 
 async def test_console(hands: Typist, settings: Settings, db: asyncpg.Connection, tmp_path: Path) -> None:

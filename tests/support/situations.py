@@ -1,5 +1,6 @@
 """Makes happen what the commands of a page are there for, before each of them is typed."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from types import ModuleType
 from typing import Any
@@ -46,16 +47,25 @@ class Situation:
         one = await self.db.fetchval("select id from dead_letters where app_id = $1 limit 1", app)
         return str(one)[:8]
 
-    async def hold(self, application: str) -> asyncpg.Connection:
-        """Have somebody hold a lock that a worker waits for."""
+    async def hold(self, application: str, table: str | None) -> asyncpg.Connection:
+        """Have somebody be connected, and hold a lock."""
         holder = await asyncpg.connect(
             self.hands.environ["DATABASE_URL"], server_settings={"application_name": application}
         )
         self.holders.append(holder)
-        await holder.execute("begin; lock table requests")
-        await self.send(1, "org-8")
-        await self.until("count(*) > 0 from pg_locks where not granted")
+        if table:
+            await holder.execute(f"begin; lock table {table}")
         return holder
+
+    async def until_waiting(self, number: int) -> None:
+        """Have so many requests of org-7 wait: a pause is in force within a second."""
+
+        async def they_wait() -> bool:
+            await self.send(1, "org-7")
+            waiting = await self.db.fetchval("select count(*) from requests where waits_in = 'org-7'")
+            return bool(waiting >= number)
+
+        await eventually(they_wait)
 
     def end(self) -> None:
         for holder in self.holders:
@@ -145,7 +155,9 @@ class BadHour(Situation):
         await self.db.execute("update workers set heartbeat = now() + interval '20 s' where pid = 21385")
 
     async def blocker(self) -> None:
-        holder = await self.hold("nightly backup")
+        holder = await self.hold("nightly backup", "requests")
+        await self.send(1, "org-8")
+        await self.until("count(*) > 0 from pg_locks where not granted")
         self.hands.meant["20948"] = str(holder.get_server_pid())
 
     async def responses(self) -> None:
@@ -183,6 +195,7 @@ class OrdinaryDay(Situation):
     def __init__(self, hands: Typist, desk: Desk, db: asyncpg.Connection, rooms: ModuleType) -> None:
         super().__init__(hands, desk, db)
         self._rooms = rooms
+        self._waits: list[asyncio.Task[Any]] = []
 
     def steps(self) -> Mapping[str, Hook]:
         return {
@@ -201,10 +214,18 @@ class OrdinaryDay(Situation):
         vars(self._rooms)["mended"] = True
         paused = await self.hands.type("session-worker pause --org org-7 --reason 'too many errors'")
         assert paused.code == 0, paused
-        await self.hold("pg_dump")
+        await self.hold("pg_dump", "lines")
+        for _ in range(2):
+            waiting = await self.hold("a report", None)
+            self._waits.append(asyncio.create_task(waiting.execute("select from lines")))
+        await self.until(
+            "count(*) = 2 from pg_locks where not granted and waitstart < now() - interval '5.1 s'"
+        )
 
     async def no_lock(self) -> None:
         self.end()
+        await asyncio.gather(*self._waits, return_exceptions=True)
+        await self.until_waiting(2)
 
     async def failures(self) -> None:
         await self.hands.type("session-worker resume --org org-7")
@@ -212,8 +233,7 @@ class OrdinaryDay(Situation):
 
     async def waiting(self) -> None:
         await self.hands.type("session-worker pause --org org-7 --reason 'a flood'")
-        await self.send(3, "org-7")
-        await self.until("count(*) = 3 from requests where waits_in = 'org-7'")
+        await self.until_waiting(1)
 
     async def stopped(self) -> None:
         await self.db.execute(
