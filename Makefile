@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-packages test-pythons fuzz model long-run power-loss cluster-drill check lint format generate typescript docs man pictures audit sbom release image bench lock clean
+.PHONY: help demo up test test-packages test-pages test-pythons fuzz model long-run power-loss cluster-drill check lint format generate typescript docs man pictures audit sbom release image bench lock clean
 
 BIN := .venv/bin
 # Without other programs' packages. What is compiled is kept, for the many processes that load it.
@@ -35,6 +35,9 @@ test: .venv/dev ## all tests, on real servers
 
 test-packages: .venv/dev ## install the wheel and the sdist, each with one extra, into fresh environments, and use them
 	@$(CLEAN) $(BIN)/python -m pytest tests/packages $(PYTEST_ARGS)
+
+test-pages: .venv/dev ## type every command that the pages show into a shell, and compare the answers; takes minutes
+	@$(CLEAN) $(BIN)/python -m pytest tests/pages $(PYTEST_ARGS)
 
 test-pythons: ## the unit tests on each Python that is promised and can be had here, without uvloop
 	@$(CLEAN) deploy/test_pythons.sh -n $(TEST_PROCESSES) --dist worksteal $(PYTEST_ARGS)

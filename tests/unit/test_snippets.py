@@ -22,7 +22,7 @@ MADE = (
     "docs/python.md",
 )  # from the code, whose tests run what they show
 # Which test runs what a page shows, and how many pieces of Python there are.
-PAGES_TEST = "tests/e2e/test_pages.py"
+PAGES_TEST = "tests/pages/test_pages.py"  # `make test-pages`
 RUN = {
     "CONTRIBUTING.md": (PAGES_TEST, 0),
     "README.md": (PAGES_TEST, 2),
