@@ -22,8 +22,8 @@ PATIENCE_SECONDS = 110.0
 _LONGEST_LINE = 1 << 22
 _NONE = asyncio.subprocess.DEVNULL
 _SIZE = struct.pack("HHHH", 24, 80, 0, 0)
-# Hands its words, variables and streams to the test, and ends as the process does that is started there. A shell
-# of its own asks: this one's streams have to be its own when the test takes them.
+# Hands its words, variables and streams to the test, and ends as the process does that is started there.
+# Another shell asks: this one's streams have to be its own when the test takes them.
 _STUB = """#!/bin/sh
 mkfifo "$TYPIST/$$.code"
 { cat /proc/$$/environ; printf '\\0'; printf '%s\\0' "$@"; } >"$TYPIST/$$.words"
