@@ -268,7 +268,7 @@ async def test_operating(
         try:
             await do(
                 "docs/operating.md", hands, before=steps, codes=dict.fromkeys(looks, FINDS),
-                names=frozenset({"backup", "requests", "response", "workers"}), database=administrator,
+                names=frozenset({"backup", "request", "response"}), database=administrator,
             )  # fmt: skip
         finally:
             day.end()

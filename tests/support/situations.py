@@ -12,6 +12,9 @@ from support.sealed import put_dead_letter, put_request, put_session, ring
 from support.typist import Typist
 
 Hook = Callable[[], Awaitable[Any]]
+_WAITS = """
+pg_locks where not granted and database = (select oid from pg_database where datname = current_database())
+"""
 
 
 class Situation:
@@ -157,7 +160,7 @@ class BadHour(Situation):
     async def blocker(self) -> None:
         holder = await self.hold("nightly backup", "requests")
         await self.send(1, "org-8")
-        await self.until("count(*) > 0 from pg_locks where not granted")
+        await self.until(f"count(*) > 0 from {_WAITS}")
         self.hands.meant["20948"] = str(holder.get_server_pid())
 
     async def responses(self) -> None:
@@ -184,9 +187,9 @@ class BadHour(Situation):
         await self.db.execute("reset session_replication_role")
 
     async def sealed(self) -> None:
-        await self.db.execute("delete from dead_letters; delete from workers where host = 'vm'")
-        for _ in range(5):
-            await put_dead_letter(self.db, b"no JSON", ring("k1"))
+        await self.db.execute("delete from dead_letters; delete from workers where pid in (20695, 21385)")
+        for number in range(5):
+            await put_dead_letter(self.db, b"no JSON: %d" % number, ring("k1"))
 
 
 class OrdinaryDay(Situation):

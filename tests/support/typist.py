@@ -177,11 +177,12 @@ async def typist(folder: Path, **variables: str) -> AsyncIterator[Typist]:
 
 
 def lacks(out: str, shown: str) -> set[str]:
-    """Return the words of a shown output that the real one has not. Numbers, ids, names and how it is laid
-    out may differ.
+    """Return the words of a shown output that the real one has not. Numbers, ids, names, one or many, and how
+    it is laid out may differ.
     """
     return words_of(shown) - words_of(out)
 
 
 def words_of(text: str) -> set[str]:
-    return {word for each in text.split() if _BARE_WORD.fullmatch(word := each.strip(_AROUND))}
+    bare = (each.strip(_AROUND) for each in text.split())
+    return {word.removesuffix("s") for word in bare if _BARE_WORD.fullmatch(word)}
