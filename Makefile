@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-packages test-pythons fuzz model check lint format generate typescript docs man pictures audit sbom release image bench lock clean
+.PHONY: help demo up test test-packages test-pages test-pythons fuzz model long-run power-loss cluster-drill check lint format generate typescript docs man pictures audit sbom release image bench lock clean
 
 BIN := .venv/bin
 # Without other programs' packages. What is compiled is kept, for the many processes that load it.
@@ -30,10 +30,14 @@ test: .venv/dev ## all tests, on real servers
 	@$(CLEAN) $(BIN)/python tests/support/servers.py
 	@$(CLEAN) $(BIN)/python tests/support/prometheus.py
 	@$(CLEAN) $(BIN)/python tests/support/browser.py
+	@$(CLEAN) PYTHONPATH=tests $(BIN)/python -m support.compiler
 	@$(CLEAN) $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal --durations=10 $(PYTEST_ARGS)
 
 test-packages: .venv/dev ## install the wheel and the sdist, each with one extra, into fresh environments, and use them
 	@$(CLEAN) $(BIN)/python -m pytest tests/packages $(PYTEST_ARGS)
+
+test-pages: .venv/dev ## type every command that the pages show into a shell, and compare the answers; takes minutes
+	@$(CLEAN) $(BIN)/python -m pytest tests/pages $(PYTEST_ARGS)
 
 test-pythons: ## the unit tests on each Python that is promised and can be had here, without uvloop
 	@$(CLEAN) deploy/test_pythons.sh -n $(TEST_PROCESSES) --dist worksteal $(PYTEST_ARGS)
@@ -46,6 +50,27 @@ fuzz: .venv/dev ## judge hostile messages, more than the tests do (CASES=1000000
 
 model: .venv/dev ## visit every order of two workers' steps, more than the tests do; takes minutes
 	@$(CLEAN) PYTHONPATH=tests $(BIN)/python -m model
+	@$(CLEAN) PYTHONPATH=tests $(BIN)/python -m model --spin
+
+# How often, and with what that loses data: make power-loss CUTS=5 POWER_ARGS="--with fsync=off"
+CUTS ?= 20
+POWER_ARGS ?=
+
+power-loss: .venv/dev ## cut the power of RabbitMQ, Postgres and workers under load; takes minutes
+	@$(CLEAN) PYTHONPATH=tests $(BIN)/python -m support.faults.power_loss --cuts $(CUTS) $(POWER_ARGS)
+
+cluster-drill: .venv/dev ## lose brokers, a worker and the primary of docker-compose.cluster.yml under load; needs Docker
+	@$(CLEAN) PYTHONPATH=tests $(BIN)/python tests/support/cluster_drill.py
+
+# How much is sent, and how often something breaks: make long-run REQUESTS=20000 FAULTS=40
+# The same seed is the same schedule: make long-run LONG_RUN_ARGS="--seed 7"
+REQUESTS ?= 1000000
+FAULTS ?= 1000
+LONG_RUN_ARGS ?=
+
+long-run: .venv/dev ## a million requests among a thousand faults of every kind, and the verdict; takes an hour
+	@$(CLEAN) PYTHONPATH=tests $(BIN)/python -m support.faults.chaos --every-kind --requests $(REQUESTS) \
+	  --faults $(FAULTS) $(LONG_RUN_ARGS)
 
 # .pre-commit-config.yaml has the same lines.
 check: .venv/dev ## style, strict types, import contracts; changes no file
@@ -80,7 +105,8 @@ pictures: .venv/dev ## take the pictures of the console anew, for docs/console.m
 audit: .venv/audit ## known vulnerabilities, licences, and the rules of Dockerfile and Docker Compose
 	$(BIN)/python deploy/licences.py
 	$(BIN)/hadolint Dockerfile
-	$(BIN)/compose-lint --config deploy/compose-lint.yml --strict-config --fail-on low docker-compose.yml
+	$(BIN)/compose-lint --config deploy/compose-lint.yml --strict-config --fail-on low \
+	  docker-compose.yml docker-compose.cluster.yml
 	$(BIN)/python deploy/audit.py
 
 # Where it is written: make sbom SBOM=file.json

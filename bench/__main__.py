@@ -16,11 +16,12 @@ python -m bench fairness --before ../as-it-was    only its throughput, beside th
 """
 
 import argparse
-import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+
+import uvloop
 
 from bench import (
     counting,
@@ -72,7 +73,7 @@ def main() -> int:
         parser.error(f"no such suite: {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}")
     if given.before and not (given.before / "worker" / "__main__.py").is_file():
         parser.error(f"{given.before} is no checkout of this project: it has no worker/__main__.py")
-    asyncio.run(_run(given))
+    uvloop.run(_run(given))
     return 0
 
 

@@ -14,10 +14,11 @@ from typing import NamedTuple
 from bench import beside_a_flood, flooder, many_waiting, report
 from bench.beside_a_flood import WITHOUT
 from bench.contenders import THIS_WORKER
+from bench.figures import Figures
 from bench.peers.fill import ORG
 from bench.quiet_orgs import NUMBER
 from bench.stage import ROOT, Servers, a_site_of, check_work, fill, running, say, until_quiet
-from bench.throughput import Figures, timed
+from bench.throughput import timed
 
 SUITE = "fairness"
 _HOOK_SECONDS, _HOOK_CALLS = 0.05, 20
@@ -154,7 +155,7 @@ async def _full_queues(servers: Servers, sizes: Sizes, variants: Sequence[Varian
 async def _full_queue(servers: Servers, variant: Variant, orgs: Iterable[str], requests: int) -> Figures:
     async with a_site_of(variant.checkout, servers, variant.environ) as site:
         await fill(site.connection, site.names.requests, requests, orgs)
-        await until_quiet()
+        await until_quiet(site.meter)
         async with running(THIS_WORKER, site.environ) as process:
             # From the first to the last: what waits in Postgres is taken in sooner than it is done.
             figures = await timed(site, variant.name, process, requests, 1, requests)

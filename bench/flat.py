@@ -101,7 +101,7 @@ def _tables(empty: float, full: float, rows: int, queued: int, long: dict[str, A
 async def _rate(site: Site, requests: int) -> float:
     """Returns the rate from the tenth part on, as in the table of throughput."""
     await fill(site.connection, site.names.requests, requests)
-    await until_quiet()
+    await until_quiet(site.meter)
     async with running(THIS_WORKER, site.environ):
         times = await response_times(site, requests)
     return _per_second(times, requests // 10, requests * 95 // 100)
@@ -109,7 +109,7 @@ async def _rate(site: Site, requests: int) -> float:
 
 async def _long_queue(site: Site, queued: int, timed: int) -> dict[str, Any]:
     await fill(site.connection, site.names.requests, queued)
-    await until_quiet()
+    await until_quiet(site.meter)
     memory: list[tuple[int, float]] = []
     rates: list[tuple[float, float]] = []
     times: list[float] = []

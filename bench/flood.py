@@ -8,7 +8,7 @@ import asyncpg
 from bench import report
 from bench.contenders import THIS_WORKER
 from bench.stage import Servers, a_site, check_work, fill, listening, message_id_of, rss_bytes, running, say
-from worker.rabbitmq.eager_reading import Arrived
+from worker.rabbitmq.arriving import Arrived
 
 SUITE = "flood"
 COMMIT_SECONDS = 0.05

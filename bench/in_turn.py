@@ -75,7 +75,7 @@ async def _round(site: Site, process: psutil.Process, requests: int) -> Round:
     process.send_signal(signal.SIGSTOP)
     try:
         await fill(site.connection, site.names.requests, requests)
-        await until_quiet()
+        await until_quiet(site.meter)
     finally:
         process.send_signal(signal.SIGCONT)
     worker, backends = _seconds([process]), _backends(site)

@@ -27,7 +27,7 @@ from bench.stage import (
     underlying,
 )
 from bench.throughput import measure
-from worker.rabbitmq.eager_reading import Arrived
+from worker.rabbitmq.arriving import Arrived
 
 SUITE = "latency"
 _WARM_UP = 50

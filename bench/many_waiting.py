@@ -9,10 +9,11 @@ import asyncpg
 
 from bench import report
 from bench.contenders import THIS_WORKER
+from bench.figures import Figures
 from bench.quiet_orgs import Asked, QuietOrgs, times_of
 from bench.stage import Servers, a_site, check_work, fill, listening, running, say, until_quiet, until_up
-from bench.throughput import Figures, timed
-from worker.rabbitmq.eager_reading import Arrived
+from bench.throughput import timed
+from worker.rabbitmq.arriving import Arrived
 
 _PAUSE = "insert into pauses (scope, reason, paused_by) values ('all', 'so that all of them wait', 'bench')"
 _RESUME = "delete from pauses where scope = 'all'"
@@ -39,7 +40,7 @@ async def lines(servers: Servers, orgs: int, requests: int) -> Figures:
         await fill(site.connection, site.names.requests, requests, cycle(f"org-{n}" for n in range(orgs)))
         async with running(THIS_WORKER, site.environ) as process:
             await _until_waiting(database, requests)
-            await until_quiet()
+            await until_quiet(site.meter)
             await database.execute(_RESUME)
             figures = await timed(site, f"{orgs:,} organisations", process, requests, 1, requests)
         await database.close()

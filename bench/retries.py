@@ -11,11 +11,11 @@ import psutil
 
 from bench import report
 from bench.contenders import THIS_WORKER
+from bench.costs import used_by
 from bench.peers.fill import bodies
 from bench.stage import (
     Servers,
     a_site,
-    cost,
     fill,
     listening,
     message_id_of,
@@ -26,7 +26,7 @@ from bench.stage import (
     until_quiet,
     until_up,
 )
-from worker.rabbitmq.eager_reading import Arrived
+from worker.rabbitmq.arriving import Arrived
 
 SUITE = "retries"
 _RETRY_SECONDS = 1.0  # what the handler asks for
@@ -103,7 +103,7 @@ async def _paced(servers: Servers, rate: float, seconds: float) -> dict[str, flo
             watching = asyncio.create_task(watch())
             channel = await underlying(site.connection, confirms=True)
             documents = bodies(total)
-            before, begun = cost(process), time.perf_counter()
+            before, begun = used_by([process]), time.perf_counter()
             while len(sent) < total:
                 wanted = min(total, int((time.perf_counter() - begun) * rate)) - len(sent)
                 batch = [next(documents) for _ in range(wanted)]
@@ -113,7 +113,7 @@ async def _paced(servers: Servers, rate: float, seconds: float) -> dict[str, flo
                     await publish(channel, site.names.requests, batch)
                 await asyncio.sleep(_TICK_SECONDS)
             await asyncio.sleep(_RETRY_SECONDS)  # what is asked for is not late yet
-            elapsed, done, after = time.perf_counter() - begun, len(took), cost(process)
+            elapsed, done, after = time.perf_counter() - begun, len(took), used_by([process])
             async with asyncio.timeout(600):
                 await finished.wait()
             watching.cancel()
@@ -121,7 +121,7 @@ async def _paced(servers: Servers, rate: float, seconds: float) -> dict[str, flo
     return {
         "rate": rate, "done_per_second": done / seconds, "p50": statistics.median(took),
         "p99": statistics.quantiles(took, n=100)[98], "overdue_most": max(late for _, late in overdue),
-        "due_most": max(due for due, _ in overdue), "cpu": (after.process - before.process) / elapsed,
+        "due_most": max(due for due, _ in overdue), "cpu": (after - before) / elapsed,
     }  # fmt: skip
 
 
@@ -139,7 +139,7 @@ async def _as_fast_as_can_be(servers: Servers, requests: int, retry_seconds: flo
     environ = {"WORKER_HANDLER": _HANDLER, "BENCH_RETRY_SECONDS": str(retry_seconds)}
     async with a_site(servers, **environ) as site:
         await fill(site.connection, site.names.requests, requests)
-        await until_quiet()
+        await until_quiet(site.meter)
         async with (
             listening(site.connection, site.names.responses, heard),
             running(THIS_WORKER, site.environ) as process,

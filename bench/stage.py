@@ -21,16 +21,19 @@ from aiormq.abc import AbstractChannel
 from aiormq.channel import Channel
 from pamqp import commands as spec
 
+from bench.costs import Meter
 from bench.peers.fill import ORG, bodies
 from worker.messages.large_bodies import Whole
 from worker.postgres.migrate import migrate
 from worker.rabbitmq import topology
-from worker.rabbitmq.eager_reading import Arrived, divert_deliveries
+from worker.rabbitmq.arriving import Arrived
+from worker.rabbitmq.eager_reading import divert_deliveries
 from worker.rabbitmq.writing import Outgoing, write_batch
 
 PEERS = Path(__file__).parent / "peers"
 ROOT = PEERS.parent.parent
 _FILL_BATCH = 200
+_ANY_SIZE = 1 << 30
 _QUIET = 0.1  # of a core
 
 
@@ -47,14 +50,7 @@ class Site(NamedTuple):
     names: topology.Names
     database_url: str
     environ: dict[str, str]
-
-
-class Cost(NamedTuple):
-    """Processor seconds used so far."""
-
-    process: float
-    broker: float
-    postgres: float
+    meter: Meter  # made before anything is timed: to find the servers' processes takes time
 
 
 def say(line: str) -> None:
@@ -93,6 +89,7 @@ async def a_site_of(checkout: Path, servers: Servers, environ: Mapping[str, str]
                     "PYTHONPATH": os.pathsep.join([str(PEERS), str(checkout)]),
                     **environ,
                 },
+                Meter(servers.amqp_url, database_url),
             )
             await _clean(connection, design.names)
     finally:
@@ -213,7 +210,7 @@ async def listening(
 ) -> AsyncIterator[None]:
     """Hears every message of a queue, as cheaply as possible: the listener shares the cores."""
     channel = await underlying(connection, confirms=False)
-    divert_deliveries(channel, {queue: heard}, lambda _size, _properties: Whole())
+    divert_deliveries(channel, {queue: heard}, lambda _size, _properties: Whole(), _ANY_SIZE)
     await channel.basic_consume(queue, _nothing, no_ack=True, consumer_tag=queue)
     try:
         yield
@@ -245,20 +242,15 @@ async def _nothing(_message: object) -> None:
     raise AssertionError("deliveries are diverted")
 
 
-async def until_quiet(patience_seconds: float = 90) -> None:
+async def until_quiet(meter: Meter, patience_seconds: float = 90) -> None:
     """Waits until the broker is idle: after it was filled it works for some seconds more."""
     ends = time.monotonic() + patience_seconds
     while time.monotonic() < ends:
-        before = _cpu_of("beam")
+        before = meter.broker_seconds()
         await asyncio.sleep(1)
-        if _cpu_of("beam") - before < _QUIET:
+        if meter.broker_seconds() - before < _QUIET:
             return
     say("  the broker is still at work on what it was given")
-
-
-def cost(process: psutil.Process) -> Cost:
-    """Returns the cost of a process with its children, and of the servers on this machine."""
-    return Cost(_cpu([process, *process.children(recursive=True)]), _cpu_of("beam"), _cpu_of("postgres"))
 
 
 def rss_bytes(process: psutil.Process) -> int:
@@ -266,19 +258,6 @@ def rss_bytes(process: psutil.Process) -> int:
     for one in [process, *process.children(recursive=True)]:
         with suppress(psutil.Error):
             total += one.memory_info().rss
-    return total
-
-
-def _cpu_of(name: str) -> float:
-    return _cpu([one for one in psutil.process_iter(["name"]) if name in (one.info["name"] or "")])
-
-
-def _cpu(processes: Sequence[psutil.Process]) -> float:
-    total = 0.0
-    for one in processes:
-        with suppress(psutil.Error):
-            times = one.cpu_times()
-            total += times.user + times.system
     return total
 
 

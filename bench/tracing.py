@@ -9,8 +9,9 @@ from types import MappingProxyType
 
 from bench import report
 from bench.contenders import THIS_WORKER, Contender
+from bench.figures import Figures
 from bench.stage import Servers, say
-from bench.throughput import Figures, measure
+from bench.throughput import measure
 
 SUITE = "tracing"
 OFF = "off"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
-FILES = ("Dockerfile", "docker-compose.yml")
+FILES = ("Dockerfile", "docker-compose.yml", "docker-compose.cluster.yml")
 OWN = "session-worker:"
 _LINE = re.compile(
     r"^(?P<before>\s*(?:FROM|image:)\s+)(?P<name>[^\s@]+)(?P<digest>@sha256:[0-9a-f]{64})?", re.MULTILINE

@@ -30,6 +30,7 @@ PACKAGES = {
 }
 BUILDS = {"MANIFEST.in", "deploy/public_name.py", "pyproject.toml", "setup.cfg"}
 KEPT = PurePosixPath("schemas/json/released")
+LAST = PurePosixPath("tests/support/released")
 KINDS = (".sql", ".json", ".typed", ".html", ".css", ".js", ".svg", ".LICENSE")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
@@ -59,8 +60,10 @@ def release(root: Path, version: str, *, dry_run: bool) -> None:
         (root / "dist").mkdir(exist_ok=True)
         for file in built:
             shutil.copy(file, root / "dist")
+        keep_wheel(root, next(file for file in built if file.suffix == ".whl"))
     run(root, "git", "tag", "--annotate", "--message", f"Version {version}", f"v{version}", commit)
     say(f"v{version} is tagged; dist/ has {', '.join(file.name for file in built)}; nothing is uploaded")
+    say(f"{LAST} has its wheel now, for the tests of the next version: commit it")
     say("`make image` builds the image of it")
 
 
@@ -108,6 +111,13 @@ def check_documents(root: Path, source: Path, version: str, *, dry_run: bool) ->
     shutil.rmtree(root / kept, ignore_errors=True)
     shutil.copytree(source / kept, root / kept)
     raise NotReadyError(f"{kept} now holds the documents of {version}: commit them, and run this again")
+
+
+def keep_wheel(root: Path, wheel: Path) -> None:
+    """Keeps it in place of the last release's: tests run it beside the next version."""
+    for other in (root / LAST).glob("*.whl"):
+        other.unlink()
+    shutil.copy(wheel, root / LAST)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -49,7 +49,8 @@ class Settings(BaseSettings):
     )
     database_url: SecretStr = Field(
         validation_alias="DATABASE_URL",
-        description="Postgres: `postgresql://user:password@host:5432/name`, `?sslmode=verify-full` for TLS.",
+        description="Postgres: `postgresql://user:password@host:5432/name`, `?sslmode=verify-full` for TLS. "
+        "A primary and its standbys: `postgresql://user:password@one,two:5433/name?target_session_attrs=read-write`.",
     )
     management_url: SecretStr = Field(
         default=SecretStr(""),

@@ -6,7 +6,7 @@ from celery import Celery
 from kombu import Exchange, Queue
 
 from bench.peers.common import AMQP_URL, QUEUE, RESPONSES, prepare
-from bench.peers.fill import bodies
+from bench.peers.fill import bodies, timed
 from bench.peers.psycopg_work import record
 
 app = Celery("bench", broker=AMQP_URL)
@@ -19,7 +19,7 @@ app.conf.update(
     task_default_routing_key="create",
     task_acks_late=True,
     task_ignore_result=True,
-    worker_prefetch_multiplier=4,
+    worker_prefetch_multiplier=64,  # its guide: 64 or 128 for short tasks
     worker_detect_quorum_queues=True,
     broker_transport_options={"confirm_publish": True},
     task_serializer="json",
@@ -42,7 +42,7 @@ def create(request: dict[str, object]) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "fill":
-        with app.producer_pool.acquire(block=True) as producer:
+        with app.producer_pool.acquire(block=True) as producer, timed():
             for body in bodies(int(sys.argv[2])):
                 create.apply_async((body,), producer=producer)
     else:

@@ -22,7 +22,7 @@ AMQP_URL = os.environ.get("AMQP_URL", "")
 DATABASE_URL = os.environ.get("DATABASE_URL", "")
 QUEUE = os.environ.get("BENCH_QUEUE", "")
 RESPONSES = os.environ.get("BENCH_RESPONSES", "")  # an exchange
-CONCURRENCY = int(os.environ.get("BENCH_CONCURRENCY", "100"))
+PREFETCH = int(os.environ.get("BENCH_PREFETCH", "100"))
 POOL = int(os.environ.get("BENCH_POOL", "10"))
 
 ACCEPT = """

@@ -7,7 +7,7 @@ import pika
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
 
 from bench.peers.common import AMQP_URL, QUEUE, RESPONSES, prepare
-from bench.peers.fill import bodies
+from bench.peers.fill import bodies, timed
 from bench.peers.psycopg_work import record
 
 
@@ -35,5 +35,6 @@ def create(request: dict[str, object]) -> None:
 
 
 if __name__ == "__main__" and sys.argv[1] == "fill":
-    for body in bodies(int(sys.argv[2])):
-        create.send(body)
+    with timed():
+        for body in bodies(int(sys.argv[2])):
+            create.send(body)

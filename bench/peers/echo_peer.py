@@ -3,16 +3,17 @@
 import asyncio
 
 import aio_pika
+import uvloop
 from aio_pika.abc import AbstractIncomingMessage
 
-from bench.peers.common import AMQP_URL, CONCURRENCY, QUEUE, RESPONSES
+from bench.peers.common import AMQP_URL, PREFETCH, QUEUE, RESPONSES
 
 
 async def main() -> None:
     connection = await aio_pika.connect_robust(AMQP_URL)
     consuming = await connection.channel()
     publishing = await connection.channel(publisher_confirms=True)
-    await consuming.set_qos(prefetch_count=CONCURRENCY)
+    await consuming.set_qos(prefetch_count=PREFETCH)
     exchange = await publishing.get_exchange(RESPONSES, ensure=False)
     queue = await consuming.get_queue(QUEUE, ensure=False)
 
@@ -28,4 +29,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    uvloop.run(main())

@@ -1,15 +1,14 @@
-"""FastStream: a subscriber on a quorum queue, manual concurrency by prefetch, confirmed publish."""
+"""FastStream: a subscriber on a quorum queue, on uvloop; its prefetch is how many run at once."""
 
-import asyncio
-
+import uvloop
 from faststream import AckPolicy, FastStream
 from faststream.rabbit import Channel, ExchangeType, RabbitBroker, RabbitExchange, RabbitMessage, RabbitQueue
 
 from bench.peers.asyncpg_work import open_pool, record
-from bench.peers.common import AMQP_URL, CONCURRENCY, QUEUE, RESPONSES, prepare
+from bench.peers.common import AMQP_URL, PREFETCH, QUEUE, RESPONSES, prepare
 
 broker = RabbitBroker(
-    AMQP_URL, default_channel=Channel(prefetch_count=CONCURRENCY, publisher_confirms=True), logger=None
+    AMQP_URL, default_channel=Channel(prefetch_count=PREFETCH, publisher_confirms=True), logger=None
 )
 app = FastStream(broker, logger=None)
 responses = RabbitExchange(RESPONSES, type=ExchangeType.TOPIC, declare=False)
@@ -32,4 +31,4 @@ async def create(message: RabbitMessage) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(app.run())
+    uvloop.run(app.run())

@@ -3,6 +3,7 @@
 import asyncio
 
 import aio_pika
+import uvloop
 from aio_pika.abc import AbstractIncomingMessage
 
 from bench.peers.common import AMQP_URL, QUEUE
@@ -30,4 +31,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    uvloop.run(main())

@@ -1,4 +1,4 @@
-"""Taskiq on aio-pika: its quorum queue, prefetch as wide as its concurrency, confirmed publish."""
+"""Taskiq on aio-pika, and on uvloop by itself: its quorum queue, prefetch as wide as its concurrency."""
 
 import asyncio
 import sys
@@ -9,12 +9,12 @@ from taskiq import TaskiqEvents, TaskiqState
 from taskiq_aio_pika import AioPikaBroker, Exchange, Queue, QueueType
 
 from bench.peers.asyncpg_work import open_pool, record
-from bench.peers.common import AMQP_URL, CONCURRENCY, QUEUE, RESPONSES, prepare
-from bench.peers.fill import bodies
+from bench.peers.common import AMQP_URL, PREFETCH, QUEUE, RESPONSES, prepare
+from bench.peers.fill import bodies, timed
 
 broker = AioPikaBroker(
     AMQP_URL,
-    qos=CONCURRENCY,
+    qos=PREFETCH,
     exchange=Exchange(name=f"{QUEUE}.taskiq"),
     task_queues=[Queue(name=QUEUE, type=QueueType.QUORUM)],
     dead_letter_queue=Queue(name=f"{QUEUE}.dead", type=QueueType.QUORUM),
@@ -44,8 +44,9 @@ async def create(request: dict[str, object]) -> None:
 
 async def fill(count: int) -> None:
     await broker.startup()
-    for body in bodies(count):
-        await create.kiq(body)
+    with timed():
+        for body in bodies(count):
+            await create.kiq(body)
     await broker.shutdown()
 
 

@@ -26,6 +26,7 @@ from worker import app
 from worker.handlers import Context, RetryLater
 from worker.operations.promises import verify
 from worker.rabbitmq.depths import Depths
+from worker.rabbitmq.topology import names_for
 from worker.steps.pipeline import Pipeline
 
 BUSY = {"WORKER_HANDLER": "support.faults.handlers:takes_a_moment"}
@@ -355,7 +356,7 @@ async def test_a_rolling_restart_under_load_shows_no_failed_and_no_late_response
     books = TimedBooks()
     # What a worker left to its lease would be late.
     async with worker_processes(3, {**scene.environ, **BUSY, "WORKER_LEASE_SECONDS": "30"}) as workers:
-        listening = asyncio.create_task(subscribe(scene.amqp_url, scene.prefix, books))
+        listening = asyncio.create_task(subscribe(scene.amqp_url, names_for(scene.prefix).responses, books))
         try:
             async with steady_flow(scene, books, 200):
                 for worker in workers:

@@ -67,11 +67,13 @@ async def test_deliveries_of_a_lost_channel_are_dropped_and_come_again(
             return await intake.arrivals() == 3
 
         await eventually(all_there)
+        assert 0 < (metrics.registry.get_sample_value("worker_oldest_buffered_seconds") or 0) < 60
         assert proxy.cut() == 1
         await asyncio.wait([serving], timeout=10)
         assert readiness.reasons == {PART: "not consuming"}
 
     assert metrics.registry.get_sample_value("worker_buffered_requests") == 0
+    assert metrics.registry.get_sample_value("worker_oldest_buffered_seconds") == 0
     assert intake.take(10) == []
     async with intake_on(intake, readiness, stack.amqp_url):
         assert await take(intake, 3) == [b"0", b"1", b"2"]

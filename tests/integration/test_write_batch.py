@@ -72,6 +72,30 @@ async def test_a_message_that_a_full_queue_refuses_is_told_from_the_others(bench
     bench.assert_nothing_left_over()
 
 
+async def test_confirms_go_a_short_way_and_never_before_a_return(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await write_batch(bench.channel, [bench.message()])  # with its frame the channel becomes known
+    left_to_library: list[type] = []
+    put = bench.channel.frames.put
+
+    async def note(item: tuple[int, object]) -> None:
+        left_to_library.append(type(item[1]))
+        await put(item)
+
+    monkeypatch.setattr(bench.channel.frames, "put", note)
+    for returned in (1_000, 7, 2, 1_000):  # every seventh, every second, none
+        messages = [bench.nowhere() if n % returned == 1 else bench.message() for n in range(2, 102)]
+        left_to_library.clear()
+
+        receipts = await write_batch(bench.channel, messages)
+
+        assert receipts == [UNROUTABLE if n % returned == 1 else CONFIRMED for n in range(2, 102)]
+        assert (spec.Basic.Ack in left_to_library) == (spec.Basic.Return in left_to_library)
+        assert (spec.Basic.Return in left_to_library) == (returned < 1_000)
+    bench.assert_nothing_left_over()
+
+
 async def test_batches_and_the_client_s_own_publishes_share_the_numbers(bench: Bench) -> None:
     async def batch(size: int) -> list[Receipt]:
         return await write_batch(

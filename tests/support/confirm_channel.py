@@ -11,6 +11,7 @@ from aiormq.channel import Channel
 from pamqp import commands as spec
 from support.harness import eventually
 
+from worker.rabbitmq.eager_reading import divert_confirms, read_eagerly
 from worker.rabbitmq.writing import Outgoing
 
 
@@ -51,11 +52,13 @@ async def open_channel(connection: AbstractConnection) -> Channel:
     await opened.initialize()
     channel = await opened.get_underlay_channel()
     assert isinstance(channel, Channel)
+    divert_confirms(channel)
     return channel
 
 
 @asynccontextmanager
 async def open_bench(amqp_url: str) -> AsyncIterator[Bench]:
+    read_eagerly()
     async with await aio_pika.connect(amqp_url) as connection:
         looking = await connection.channel()
         queue = await looking.declare_queue(exclusive=True)

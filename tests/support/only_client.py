@@ -46,5 +46,5 @@ class NotInstalled:
 
 
 if __name__ == "__main__":
-    sys.meta_path.insert(0, NotInstalled(closure("session-worker", "client")))  # type: ignore[arg-type]  # it finds nothing
+    sys.meta_path.insert(0, NotInstalled(closure("session-worker", "client")))
     exec(compile(sys.stdin.read(), "README.md", "exec"))  # noqa: S102 — this is the point

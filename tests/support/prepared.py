@@ -49,11 +49,11 @@ async def start_worker(
 
 
 def _for_python(environ: Mapping[str, str]) -> dict[str, str]:
-    """Returns the variables that Python reads when it starts."""
+    """Returns the variables that Python, or its loader, reads when it starts."""
     return {
         name: value
         for name, value in environ.items()
-        if name.startswith(("PYTHON", "LC_", "LANG")) and name != "PYTHONPATH"
+        if name.startswith(("PYTHON", "LC_", "LANG", "LD_")) and name != "PYTHONPATH"
     }
 
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from signal import SIGTERM
+from time import monotonic
 from typing import Any
 
 import aiohttp
@@ -69,6 +70,7 @@ class Prometheus:
     def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
         self._url = url
         self._session = session
+        self._since = monotonic()
         self.told: set[tuple[str, str]] = set()
 
     async def is_ready(self) -> bool:
@@ -92,11 +94,15 @@ class Prometheus:
         return {(one["metric"]["alertname"], one["metric"]["severity"]) for one in found}
 
     async def tells(self, *alerts: tuple[str, str]) -> None:
-        """Waits until each of these alerts, a name and a severity, has been true."""
+        """Waits until each of these alerts, a name and a severity, has been true since all were quiet: one
+        may be over before anybody asks.
+        """
         left = set(alerts)
 
         async def all_told() -> bool:
-            left.difference_update(await self.alerts())
+            seconds = int(monotonic() - self._since)
+            found = await self.ask(f"last_over_time(ALERTS[{seconds}s])") if seconds else []
+            left.difference_update((one["metric"]["alertname"], one["metric"]["severity"]) for one in found)
             return not left
 
         assert await until(all_told, lambda: True, _PATIENCE_SECONDS), f"never told: {left}"
@@ -117,6 +123,7 @@ class Prometheus:
             ]
             raise AssertionError(f"still true: {still}; {queues}")
         self.told.clear()
+        self._since = monotonic()
 
     async def has_begun(self) -> None:
         """Waits until the worker that watches is known, and no alert is true."""
@@ -125,6 +132,7 @@ class Prometheus:
             return bool(await self.ask("worker_queue_messages")) and not await self.alerts()
 
         assert await until(begun, lambda: True, _PATIENCE_SECONDS), f"never quiet: {await self.alerts()}"
+        self._since = monotonic()
 
     async def finds(self, query: str) -> None:
         """Waits until a query finds something."""

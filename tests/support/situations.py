@@ -118,7 +118,7 @@ class BadHour(Situation):
         await self.answers(12)
 
     async def mended(self) -> None:
-        self._rooms.mended = True
+        vars(self._rooms)["mended"] = True
 
     async def flood(self) -> None:
         await self.send(20, "org-9")
@@ -174,10 +174,10 @@ class BadHour(Situation):
 
     async def bad_build(self) -> None:
         """Have requests fail, as of the worker of the bad build."""
-        self._rooms.broken = True
+        vars(self._rooms)["broken"] = True
         failed = await self.send(7, "org-8")
         await self.answers(7)
-        self._rooms.broken = False
+        vars(self._rooms)["broken"] = False
         await self.db.execute("set session_replication_role = replica")  # past the guard
         for table in ("requests", "attempts", "request_transitions"):
             await self.db.execute(
@@ -214,7 +214,7 @@ class OrdinaryDay(Situation):
     async def a_lock_and_a_pause(self) -> None:
         await self.send(4, "org-7")
         await self.answers(4)
-        self._rooms.mended = True
+        vars(self._rooms)["mended"] = True
         paused = await self.hands.type("session-worker pause --org org-7 --reason 'too many errors'")
         assert paused.code == 0, paused
         await self.hold("pg_dump", "lines")

@@ -23,10 +23,11 @@ _LONGEST_LINE = 1 << 22
 _NONE = asyncio.subprocess.DEVNULL
 _SIZE = struct.pack("HHHH", 24, 80, 0, 0)
 # Hands its words, variables and streams to the test, and ends as the process does that is started there.
+# Another shell asks: this one's streams have to be its own when the test takes them.
 _STUB = """#!/bin/sh
 mkfifo "$TYPIST/$$.code"
 { cat /proc/$$/environ; printf '\\0'; printf '%s\\0' "$@"; } >"$TYPIST/$$.words"
-echo $$ >"$TYPIST/asked"
+(echo $$ >"$TYPIST/asked")
 read -r code <"$TYPIST/$$.code"
 exit "$code"
 """

@@ -12,7 +12,7 @@ from schemas import CreateSessionRequest, CreateSessionResponse, FailureCode
 from worker.handlers import Context, Handler, Rejected, RetryLater
 from worker.steps.creating import BuiltInCreation, HandlerCreation
 from worker.steps.retry_rule import RetryRule
-from worker.steps.verdicts import exhausted
+from worker.steps.verdicts import completed, exhausted
 from worker.values import (
     Completed,
     Failed,
@@ -256,3 +256,21 @@ def test_an_exhausted_request_says_how_often_it_was_tried() -> None:
         error(Tried(errors=2, crashes=3)) == "no success in 5 attempts (2 failed, 3 ended with their worker)"
     )
     assert len(error(Tried(errors=5), "x" * 1000)) == 500
+
+
+@pytest.mark.parametrize("payload", [{}, {"casefile_id": "cf_261126_a1"}])
+def test_a_response_with_nothing_more_to_say_is_written_as_its_model_is(payload: dict[str, Any]) -> None:
+    now = datetime(2026, 11, 26, tzinfo=UTC)  # no fraction of a second
+
+    written = completed(work(payload), now, {}).response
+
+    assert written == CreateSessionResponse.model_validate_json(written).model_dump_json()
+    said = json.loads(written)
+    assert (said["request_id"], said["status"], said["error"], said["metadata"]) == (
+        str(ID), "completed", None, {},
+    )  # fmt: skip
+    assert said["payload"] == {
+        "session_id": "ts_260102_abcdefghijklm", "created_at": "2026-11-26T00:00:00.000000+00:00",
+        "casefile_id": payload.get("casefile_id"),
+    }  # fmt: skip
+    assert said["timestamp"] == said["payload"]["created_at"]

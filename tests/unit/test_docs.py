@@ -127,6 +127,8 @@ def test_each_event_of_the_log_is_described_as_loud_as_it_is() -> None:
     for file in (ROOT / "worker").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text("utf-8"))) if file.name != "log_events.py" else ():
             match node:
+                case ast.JoinedStr([ast.Constant(str(start)), *_]) if re.fullmatch(r"\w+\.", start):
+                    begun.add(start)
                 case ast.Call(ast.Attribute(ast.Name("_log"), level), [ast.Constant(str(event)), *_]):
                     loud[event].add("error" if level == "exception" else level)
                 case ast.JoinedStr([ast.Constant(str(event)), *_]) if event.endswith("."):

@@ -214,6 +214,23 @@ def test_what_was_recorded_in_the_older_form_is_still_the_same_request(payload: 
     assert not is_same_request(arrival(written | {"org_id": "org-2"}), stored, KEYS)
 
 
+def test_a_request_is_recorded_alike_in_either_spelling_of_its_names() -> None:
+    data = {"b": [1, 1.5, None, {"É": True}], "a": {"sip_uri": -0.0, "n": 10**300}}
+    payload = {"name": 'ü\n"', "status": None, "expiration_seconds": 3600.0, "casefile_id": "cf_261126_a"}
+    canonical = REQUEST | {"user_id": "u", "payload": payload, "timestamp": "2026-01-02", "metadata": data}
+    other = {"orgId" if name == "org_id" else name: value for name, value in canonical.items()}
+    inside = payload | {"casefileId": payload["casefile_id"]}
+    del inside["casefile_id"]
+
+    made = arrival(canonical)
+
+    assert made.body is not None
+    assert made.document is not None
+    assert (json.loads(made.body)["metadata"], json.loads(made.document)["name"]) == (data, payload["name"])
+    for again in (other, canonical | {"payload": inside}):
+        assert arrival(again)._replace(request=None, contents=()) == made._replace(request=None, contents=())
+
+
 def test_a_refused_request_is_the_same_in_another_order_at_another_time_with_other_space() -> None:
     refused = REQUEST | {"bogus": 1, "metadata": {"a": 1, "b": 2}}
     first = arrival(refused)
@@ -371,12 +388,12 @@ def test_a_dead_letter_keeps_where_it_came_from_and_no_credential() -> None:
 
 
 def test_a_response_s_properties_fall_back_to_the_request_id() -> None:
-    answer = Answer(ID, "completed", None, "{}", "m-1", Route(None, None, None))
+    answer = Answer(ID, "completed", None, "{}", f"{ID}.m-1", Route(None, None, None))
 
     bare = response_properties(answer, NOW)
     full = response_properties(answer._replace(route=Route("q", "c", "t")), NOW)
 
-    assert (bare.correlation_id, bare.headers, bare.message_id) == (str(ID), None, "m-1")
+    assert (bare.correlation_id, bare.headers, bare.message_id) == (str(ID), None, f"{ID}.m-1")
     assert (full.correlation_id, full.headers, full.timestamp) == ("c", {"traceparent": "t"}, NOW)
 
 

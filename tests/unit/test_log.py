@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -59,6 +60,27 @@ def test_an_event_is_one_json_line_with_what_is_bound(written: Written) -> None:
         "attempt": 2,
         "note": "a\nb",
     }
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_events_that_are_logged_together_are_those_that_are_logged_one_by_one(
+    written: Written, log_format: str
+) -> None:
+    log.configure(made(log_format=log_format, log_level="info"), process=3)
+    logger = structlog.get_logger("worker.x")
+    events = [{"event": "request.completed", "request_id": f"r-{n}", "note": "ü\n", "n": n} for n in range(3)]
+
+    for event in events:
+        logger.info(**event)
+    log.info_each(logger, events)
+    log.info_each(logger, [])
+    log.configure(made(log_format=log_format, log_level="warning"))
+    log.info_each(structlog.get_logger("worker.x"), events)
+
+    lines = [re.sub(r"20[0-9T:.-]+Z", "", line) for line in written.text.splitlines()]
+    parsed = [json.loads(line) for line in lines] if log_format == "json" else lines
+    assert len(lines) == 6
+    assert parsed[:3] == parsed[3:]
 
 
 @pytest.mark.parametrize(

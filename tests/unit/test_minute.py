@@ -5,10 +5,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from prometheus_client import Histogram
 from structlog.testing import capture_logs
 
 from worker.monitoring import log
-from worker.monitoring.metrics import Metrics
+from worker.monitoring.handler_calls import SECONDS
+from worker.monitoring.metrics import Metrics, _observe_all
 from worker.services.minute import Minute
 from worker.settings import Settings
 from worker.values import Answer, Beginning, Route
@@ -30,9 +32,8 @@ async def test_a_line_sums_up_what_came_and_ended_since_the_one_before() -> None
         metrics.requests.labels("failed", "timeout").inc(2)
         for seconds in (0.02, 0.02, 0.02, 7):
             since = Beginning(time() - seconds, "direct")
-            metrics.answered(
-                Answer(uuid4(), "completed", None, "", "m", Route(None, None, None), since), time()
-            )
+            answer = Answer(uuid4(), "completed", None, "", "m", Route(None, None, None), since)
+            metrics.answered([answer], time())
         metrics.retries_due.set(3)
 
         with capture_logs() as events:
@@ -49,3 +50,20 @@ async def test_a_line_sums_up_what_came_and_ended_since_the_one_before() -> None
         }  # fmt: skip
         assert (second["received"], second["completed"], second["failed"]) == (0, 0, 0)
         assert (second["p50_seconds"], second["p99_seconds"]) == (None, None)
+
+
+def test_times_that_are_noted_together_are_those_that_are_noted_one_by_one() -> None:
+    amounts = [0.0, 0.001, 0.0011, 0.3, 0.3, 300, 1_000]
+    together = Histogram("worker_x", "x", buckets=SECONDS, registry=None)
+    apart = Histogram("worker_x", "x", buckets=SECONDS, registry=None)
+
+    _observe_all(together, amounts)
+    for amount in amounts:
+        apart.observe(amount)
+
+    one, other = [
+        [sample for metric in each.collect() for sample in metric.samples] for each in (together, apart)
+    ]
+    assert [sample[:3] for sample in one if "created" not in sample.name] == [
+        sample[:3] for sample in other if "created" not in sample.name
+    ]

@@ -218,9 +218,13 @@ def test_a_release_is_tested_and_its_packages_hold_what_is_committed(released: R
     assert released.asked == ["check", "test PYTEST_ARGS=", f"sbom SBOM={BILL}"]
     assert released.git("rev-parse", f"v{VERSION}^{{commit}}") == released.git("rev-parse", "HEAD")
     assert released.git("cat-file", "-t", f"v{VERSION}") == "tag"
-    assert released.git("status", "--porcelain") == ""
 
     wheel, sdist, bill = built(released)
+    kept = released.root / release.LAST / wheel.name
+    assert kept.read_bytes() == wheel.read_bytes()
+    assert list(kept.parent.iterdir()) == [kept], "the wheel of the release before is gone"
+    changed = released.git("status", "--porcelain").splitlines()
+    assert {line.split()[-1].rpartition("/")[0] for line in changed} == {str(release.LAST)}
     assert bill.name == BILL
     with zipfile.ZipFile(wheel) as archive:
         _is_complete(set(archive.namelist()), "session_worker/_worker", "session_worker/_schemas")

@@ -16,10 +16,12 @@ from judged import LOCKS, Judgement, judged, passed, pinned
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
-SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))[
-    "services"
-]
-OWN = ("migrate", "worker", "console")
+SERVICES: dict[tuple[str, str], dict[str, Any]] = {
+    (file, name): service
+    for file in ("docker-compose.yml", "docker-compose.cluster.yml")
+    for name, service in yaml.safe_load((ROOT / file).read_text("utf-8"))["services"].items()
+}
+OWN = [(file, name) for file, name in SERVICES if name in ("migrate", "worker", "console")]
 
 
 def test_no_judgement_has_passed() -> None:
@@ -87,6 +89,8 @@ def test_images_are_pinned_anew_by_their_tags(tmp_path: Path) -> None:
         f"  a:\n    image: postgres:18@sha256:{'b' * 64} # as pinned\n  b:\n    image: session-worker:local\n"
     )
 
+    (tmp_path / "docker-compose.cluster.yml").write_text("  a:\n    image: postgres:18\n")
+
     images.renew(tmp_path, {"python:3": digest, "postgres:18": digest})
 
     assert (tmp_path / "Dockerfile").read_text().count(f"FROM python:3@{digest}") == 2
@@ -94,8 +98,8 @@ def test_images_are_pinned_anew_by_their_tags(tmp_path: Path) -> None:
     assert {image.digest for image in images.images(tmp_path)} == {digest}
 
 
-@pytest.mark.parametrize("name", OWN)
-def test_our_containers_write_nowhere_and_may_do_nothing(name: str) -> None:
+@pytest.mark.parametrize("name", OWN, ids="-".join)
+def test_our_containers_write_nowhere_and_may_do_nothing(name: tuple[str, str]) -> None:
     service = SERVICES[name]
 
     assert service["read_only"] is True
@@ -107,8 +111,8 @@ def test_our_containers_write_nowhere_and_may_do_nothing(name: str) -> None:
     assert not service.get("privileged")
 
 
-@pytest.mark.parametrize("name", SERVICES)
-def test_no_container_can_get_more_rights_or_is_open_to_the_network(name: str) -> None:
+@pytest.mark.parametrize("name", SERVICES, ids="-".join)
+def test_no_container_can_get_more_rights_or_is_open_to_the_network(name: tuple[str, str]) -> None:
     service = SERVICES[name]
 
     assert service["security_opt"] == ["no-new-privileges:true"]

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
-from schemas import CancelSessionRequest, CreateSessionRequest, FailureCode, session_id
+from schemas import CancelSessionRequest, CreateSessionPayload, CreateSessionRequest, FailureCode, session_id
 from schemas.readable import LONGEST_PATH, printable, shortened
 from schemas.request import STORED
 from schemas.secret import may_hold_secrets
@@ -27,6 +27,10 @@ from worker.values import Arrival, Cancellation, Read, Refusal, Requested, Route
 from worker.whose import OrgsOfUsers
 
 _A_RESPONSE = "it is a response, not a request: answering it would answer its requester once more, wrongly"
+_NAMES = CreateSessionRequest.model_fields.keys()
+_NAMES_OF_VALUES = CreateSessionPayload.model_fields.keys() - {
+    "assistant", "messages", "customer", "phone_number",
+}  # fmt: skip
 _TEXT_ENCODINGS = {"", "identity", "utf8", "ascii", "usascii", "binary", "8bit", "7bit"}
 
 
@@ -131,13 +135,24 @@ def _of_document(incoming: Incoming, document: dict[str, Any]) -> Read:
         request = CreateSessionRequest.model_validate(document)
     except ValidationError as error:
         return incoming.refused(id_of(document), invalid_fields(error), document)
+    plain = _plain(request, document)
     del document  # the request holds what is needed of it
     try:
         deadline_at = deadline(incoming.message.properties, incoming.now)
         begins_at = not_before(incoming.message.properties, deadline_at, incoming.now)
     except Misread as error:
         return incoming.unrecorded(request.request_id, invalid_property(error.field, str(error)))
-    return _accepted(incoming, request, deadline_at, begins_at)
+    return _accepted(incoming, request, plain, deadline_at, begins_at)
+
+
+def _plain(request: CreateSessionRequest, document: dict[str, Any]) -> dict[str, Any]:
+    """Return the request as JSON in its canonical names, without its id. That is the document itself if it
+    has these names and no object in which they may have others: most are so, and a dump takes 4 µs.
+    """
+    if document.keys() <= _NAMES and document["payload"].keys() <= _NAMES_OF_VALUES:
+        del document["request_id"]
+        return document
+    return request.model_dump(mode="json", exclude_unset=True, exclude={"request_id"})
 
 
 def is_response(document: dict[str, Any]) -> bool:
@@ -163,11 +178,11 @@ def _cancellation(incoming: Incoming, document: dict[str, Any]) -> Read:
 def _accepted(
     incoming: Incoming,
     request: CreateSessionRequest,
+    rest: dict[str, Any],
     deadline_at: datetime | None,
     begins_at: datetime | None,
 ) -> Read:
     request_id, keys = request.request_id, incoming.keys
-    rest = request.model_dump(mode="json", exclude_unset=True, exclude={"request_id"})
     stamp = rest.pop("timestamp", None)
     payload = rest.pop("payload")
     try:

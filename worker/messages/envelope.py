@@ -8,7 +8,7 @@ from pamqp import commands as spec
 
 from schemas.wire import APP_ID, CANCEL_TYPE, CONTENT_TYPE, LONGEST_TEXT, RESPONSE_TYPE
 from worker.messages.large_bodies import Dropped
-from worker.values import Answer, Route
+from worker.values import ID_LENGTH, Answer, Route
 
 
 class Message(NamedTuple):
@@ -54,7 +54,7 @@ def response_properties(answer: Answer, now: datetime) -> spec.Basic.Properties:
     return spec.Basic.Properties(
         content_type=CONTENT_TYPE,
         delivery_mode=2,
-        correlation_id=answer.route.correlation_id or str(answer.request_id),
+        correlation_id=answer.route.correlation_id or answer.message_id[:ID_LENGTH],
         message_id=answer.message_id,
         timestamp=now,
         message_type=RESPONSE_TYPE,

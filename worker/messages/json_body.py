@@ -8,6 +8,7 @@ import re
 from typing import Any, NoReturn
 
 from schemas.readable import LONGEST_NAME, LONGEST_PATH, printable, shortened
+from worker.json_writer import writer_of
 
 MAX_DEPTH = 100
 MAX_CONTAINERS = 50_000  # objects and arrays: each costs some twenty times its two characters
@@ -41,11 +42,11 @@ def parse(body: bytes) -> dict[str, Any]:
         raise Malformed("the body is empty")
     if text.startswith(_BYTE_ORDER_MARK):
         raise Malformed("the body is not JSON: it begins with a byte order mark, leave that out")
-    _check_count(text)
+    brackets = _check_count(text)
     document = _read(text)
     if not isinstance(document, dict):
         raise Malformed("the body is JSON, but not an object")
-    if text.count("{") + text.count("[") > MAX_DEPTH and _deeper_than(document, MAX_DEPTH):
+    if brackets > MAX_DEPTH and _deeper_than(document, MAX_DEPTH):
         raise Malformed(f"the body is nested deeper than {MAX_DEPTH} levels", document)
     if _NOT_STORABLE.search(text):
         _check_storable(document)
@@ -64,15 +65,17 @@ def parse_loosely(body: bytes) -> object:
         return None
 
 
-def _check_count(text: str) -> None:
+def _check_count(text: str) -> int:
     """Refuses a text that would take many times its size in memory, before it is read. Strings are taken out
-    only if there are many brackets: those in strings do not count.
+    only if there are many brackets: those in strings do not count. Returns how many there are with those.
     """
-    if text.count("{") + text.count("[") <= MAX_CONTAINERS:
-        return
+    brackets = text.count("{") + text.count("[")
+    if brackets <= MAX_CONTAINERS:
+        return brackets
     bare = without_strings(text)
     if bare.count("{") + bare.count("[") > MAX_CONTAINERS:
         raise Malformed(f"the body has more than {MAX_CONTAINERS} objects and arrays")
+    return brackets
 
 
 def without_strings(text: str) -> str:
@@ -94,7 +97,7 @@ def compact(document: Any) -> str:  # noqa: ANN401 — any JSON
     """Writes the same text for the same document. Raises UnicodeEncodeError or ValueError if it cannot be
     stored.
     """
-    text = _WRITER.encode(document)
+    text = _write(document)
     text.encode()
     return text
 
@@ -196,4 +199,5 @@ _COUNTING_READER = json.JSONDecoder(
 )
 _LOOSE_READER = json.JSONDecoder(parse_float=lambda digits: _plain(float(digits)))
 _WRITER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+_write = writer_of(_WRITER)
 _ASCII_WRITER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))

@@ -7,11 +7,13 @@ import asyncio
 import json
 import logging
 import sys
+from collections.abc import Iterable
 from io import StringIO
 from typing import Any, TextIO
 
 import structlog
 
+from worker.json_writer import writer_of
 from worker.monitoring import amqp_libraries
 from worker.monitoring.tracing import add_trace_id
 from worker.process.stderr import stderr
@@ -32,7 +34,7 @@ def configure(settings: Settings, **bound: Any) -> None:  # noqa: ANN401 — wha
     if settings.otlp_endpoint:
         shared.append(add_trace_id)
     renderer: list[structlog.typing.Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_to_json)]
+        [structlog.processors.format_exc_info, _json_line]
         if as_json
         # The renderer's own choice of traceback prints the variables of each frame, secrets among them.
         else [
@@ -51,12 +53,29 @@ def configure(settings: Settings, **bound: Any) -> None:  # noqa: ANN401 — wha
     _quieten_libraries(level, shared, renderer)
 
 
-def _to_json(event: dict[str, Any], **_options: Any) -> str:  # noqa: ANN401 — structlog's call
-    return _ENCODER.encode(event)
+_write = writer_of(json.JSONEncoder(default=repr, ensure_ascii=False))
 
 
-# Made once: `json.dumps` with a default makes one for each event.
-_ENCODER = json.JSONEncoder(default=repr, ensure_ascii=False)
+def _json_line(_logger: object, _method: str, event: structlog.typing.EventDict) -> str:
+    return _write(event)
+
+
+def info_each(logger: structlog.typing.FilteringBoundLogger, events: Iterable[dict[str, Any]]) -> None:
+    """Log events as `logger.info` does for each. All lines go out in one write, and what they have in common
+    is made once, the time too: one by one a line takes six times as long, a tenth of all that a request does.
+    """
+    configured = structlog.get_config()
+    *common, last = configured["processors"]
+    if last is not _json_line or add_trace_id in common:  # each line has something of its own
+        for event in events:
+            logger.info(**event)
+    elif logger.is_enabled_for(logging.INFO):
+        shared: structlog.typing.EventDict = {}
+        for processor in common:
+            shared = processor(None, "info", shared)
+        rest = _write(shared)[1:]
+        if lines := [f"{_write(event)[:-1]}, {rest}" for event in events]:
+            configured["logger_factory"]().info("\n".join(lines))
 
 
 class _Quoted:

@@ -258,6 +258,8 @@ class Database:
             while True:
                 try:
                     rows = await self.once(query, *args, around=around)
+                    if failed:
+                        await self.once("all_is_safe")
                 except _DRIVER_ERRORS as error:
                     if is_refusal(error) or (aside and not is_transient(error)):
                         raise NotStorable(str(getattr(error, "sqlstate", "unknown"))) from error

@@ -9,8 +9,8 @@ from pamqp.exceptions import PAMQPException
 
 from worker.messages.envelope import Message
 from worker.messages.large_bodies import Dropped
+from worker.rabbitmq.arriving import Arrived
 from worker.rabbitmq.channel_session import ChannelSession, Delivery
-from worker.rabbitmq.eager_reading import Arrived
 from worker.rabbitmq.topology import CANCEL_KEY
 
 _log = structlog.get_logger(__name__)

@@ -32,6 +32,10 @@ class FairBuffer(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         return chain.from_iterable(self._lines.values())
 
+    def heads(self) -> Iterator[T]:
+        """Iterate over the first delivery of each line, which came before the others of it."""
+        return (line[0] for line in self._lines.values())
+
     @property
     def passes_by(self) -> bool:
         """Return whether the next turn is that of a short line, while another one is long."""

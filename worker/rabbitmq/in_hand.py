@@ -12,9 +12,9 @@ from schemas.wire import RESPONSE_TYPE
 from worker.messages.heaviness import is_heavy
 from worker.messages.large_bodies import Body, Sieve, Whole
 from worker.monitoring.metrics import Metrics
+from worker.rabbitmq.arriving import Arrived, Receive
 from worker.rabbitmq.buffered import Buffered, Loan, Source, packed, properties_of, read
 from worker.rabbitmq.channel_session import ChannelSession, Delivery, OnLoan
-from worker.rabbitmq.eager_reading import Arrived, Receive
 from worker.rabbitmq.fair_buffer import FairBuffer
 
 _BATCH_BYTES = 1 << 20
@@ -71,9 +71,11 @@ class InHand:
         self._channels = count()
         self._sessions: dict[int, ChannelSession] = {}  # by the numbers of their channels
         self._filled = asyncio.Event()
+        self._filled.set()  # nobody waits for it
         self._metrics = metrics
         if metrics:  # looked at when they are asked for
             metrics.buffered.set_function(lambda: len(self))
+            metrics.oldest_buffered.set_function(self._oldest)
             metrics.in_flight.set_function(self._taken)
             metrics.held_bytes.set_function(lambda: self.held_bytes)
 
@@ -198,6 +200,11 @@ class InHand:
 
     def _session_of(self, one: Buffered | Delivery) -> ChannelSession:
         return one.session if isinstance(one, Delivery) else self._sessions[one[0]]
+
+    def _oldest(self) -> float:
+        """Return for how many seconds the delivery that has waited longest has been here; 0 if none is."""
+        heads = [one.received if isinstance(one, Delivery) else one[2] for one in self._buffer.heads()]
+        return max(0.0, asyncio.get_running_loop().time() - min(heads)) if heads else 0.0
 
     def _taken(self) -> int:
         unsettled = sum(session.unsettled - len(session.shed) for session in self._sessions.values())

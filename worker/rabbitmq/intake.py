@@ -10,10 +10,10 @@ from aiormq.abc import DeliveredMessage
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.readiness import Readiness
 from worker.rabbitmq import eager_reading
+from worker.rabbitmq.arriving import Arrived, Receive
 from worker.rabbitmq.buffered import Source
 from worker.rabbitmq.channel_session import ChannelSession, Delivery, OnLoan, by_session
 from worker.rabbitmq.connection import SETUP_SECONDS
-from worker.rabbitmq.eager_reading import Arrived, Receive
 from worker.rabbitmq.in_hand import ONE_LINE, Bounds, InHand, LineRule
 from worker.rabbitmq.line import Line, open_channel
 from worker.rabbitmq.reconnecting import serve_together
@@ -187,7 +187,9 @@ class Intake:
             source.queue: self.hand.receiver(channel, number) for number, source in enumerate(self._sources)
         }
         if self._eager:
-            eager_reading.divert_deliveries(session.channel, receivers, self.hand.body_for)
+            eager_reading.divert_deliveries(
+                session.channel, receivers, self.hand.body_for, self._bounds.body_bytes
+            )
         return {queue: self._one_by_one(receive) for queue, receive in receivers.items()}
 
     async def _consume(self, session: ChannelSession, receivers: dict[str, Consume]) -> None:

@@ -13,6 +13,7 @@ from worker.monitoring.readiness import Readiness
 from worker.process import own_task
 from worker.process.failpoint import FailPoint, Gap
 from worker.rabbitmq.aiormq_version import inside_is_known
+from worker.rabbitmq.eager_reading import divert_confirms
 from worker.rabbitmq.line import Line
 from worker.rabbitmq.writing import OVER_CONTENT, Outgoing, open_proven_line, write_batch, write_one
 from worker.values import Receipt
@@ -45,6 +46,8 @@ class Publisher:
     async def serve(self, connection: AbstractConnection) -> None:
         """Open a line on this connection and let publishes go through it, until it is lost."""
         line = await open_proven_line(connection, self._timeout)
+        if self._batch_write:
+            divert_confirms(line.channel)
         self._line = line
         self._readiness.up(self.part)
         try:

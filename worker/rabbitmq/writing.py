@@ -5,6 +5,7 @@ The batch write reaches behind the client library's interface, so it is used onl
 """
 
 import asyncio
+import struct
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -19,11 +20,10 @@ from aiormq.exceptions import (
     PublishError,
 )
 from pamqp import commands as spec
-from pamqp.body import ContentBody
 from pamqp.frame import marshal
-from pamqp.header import ContentHeader
 
 from worker.process.pace import rest
+from worker.rabbitmq.header_frames import header_frame
 from worker.rabbitmq.line import Line, open_channel
 from worker.values import Receipt
 
@@ -31,6 +31,11 @@ OVER_CONTENT = (
     ChannelPreconditionFailed, ConnectionFrameError, ConnectionInternalError, ConnectionSyntaxError,
 )  # fmt: skip
 """The errors that say that something published is too large, or has an address the broker cannot read."""
+
+
+_BODY_FRAME = 3
+_BODY = struct.Struct(">BHI")  # kind, channel, size
+_END = b"\xce"
 
 
 class Outgoing(NamedTuple):
@@ -161,13 +166,10 @@ async def _marshal(channel: Any, messages: Sequence[Outgoing]) -> bytes:  # noqa
         if address not in methods:
             method = spec.Basic.Publish(exchange=address[0], routing_key=address[1], mandatory=address[2])
             methods[address] = marshal(method, number)
-        chunks.append(methods[address])
-        header = ContentHeader(properties=message.properties, body_size=len(message.body))
-        chunks.append(marshal(header, number))
-        chunks.extend(
-            marshal(ContentBody(message.body[start : start + most]), number)
-            for start in range(0, len(message.body), most)
-        )
+        chunks += (methods[address], header_frame(number, message.properties, len(message.body)))
+        for start in range(0, len(message.body), most):
+            piece = message.body[start : start + most]
+            chunks += (_BODY.pack(_BODY_FRAME, number, len(piece)), piece, _END)
     return b"".join(chunks)
 
 

@@ -76,7 +76,14 @@ def _copy(binaries: Path, to: Path) -> Path:
 class PostgresServer(Server):
     """One Postgres with its own data and port. What is kept outlives the sandbox."""
 
-    def __init__(self, sandbox: Sandbox, environ: Mapping[str, str], kept: Kept | None = None) -> None:
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        environ: Mapping[str, str],
+        kept: Kept | None = None,
+        initdb: tuple[str, ...] = (),
+    ) -> None:
+        """`initdb`: options of it, beside those that every server's data is made with."""
         super().__init__("Postgres", sandbox.reserve(), stop_by=SIGINT, stop_seconds=_STOP_SECONDS)
         self._sandbox = sandbox
         self._env = clean_environment(environ, "PG", "LC_", "LANG") | {"LC_ALL": "C"}
@@ -85,7 +92,8 @@ class PostgresServer(Server):
         self._log = self._home / "log"
         self._password = kept.secret("postgres.password") if kept else secrets.token_hex(16)
         self._kept = kept is not None
-        self._no_sync = () if kept else ("--no-sync",)
+        # What is not kept need not survive the machine, only the processes: no sync at creation then.
+        self._initdb = initdb if kept else ("--no-sync", *initdb)
         self._user = User.for_servers()
         self._binaries: Path | None = None
 
@@ -137,8 +145,7 @@ class PostgresServer(Server):
         if self._user is not None:
             for path in (new, secret):
                 os.chown(path, self._user.uid, self._user.gid)
-        # What is not kept need not survive the machine, only the processes: no sync at creation then.
-        options = ("--no-locale", "--encoding=UTF8", "--auth=scram-sha-256", *self._no_sync)
+        options = ("--no-locale", "--encoding=UTF8", "--auth=scram-sha-256", *self._initdb)
         account = ("--username=postgres", f"--pwfile={secret}")
         await self._sandbox.run(
             *(str(binaries / "initdb"), "-D", str(new), *options, *account),

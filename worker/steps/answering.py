@@ -119,10 +119,7 @@ class Answering:
                 self._tell(answer, receipt)
         own = [] if copies else [pair for pair in zip(answers, receipts, strict=True) if pair[0].on_record]
         if heard := [answer for answer, receipt in own if receipt is Receipt.CONFIRMED]:
-            now = time.time()
-            for answer in heard:
-                await rest()
-                self._metrics.answered(answer, now)
+            self._metrics.answered(heard, time.time())
             self._note_published([answer.request_id for answer in heard])
         later = [
             Undelivered(answer.request_id, answer.route.reply_to, receipt)

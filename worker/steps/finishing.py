@@ -1,5 +1,6 @@
 """Step 5 of a batch: verdicts become rows, and stored rows become answers."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from time import time
@@ -10,6 +11,7 @@ import structlog
 
 from schemas import FailureCode
 from worker.errors import NotStorable
+from worker.monitoring.log import info_each
 from worker.monitoring.metrics import Metrics
 from worker.postgres.put_off import PutOffLine
 from worker.postgres.rows import WORKER_LOST, Known, stored_answer
@@ -129,41 +131,56 @@ class Finishing:
 
     async def _answers(self, stored: Iterable[_Stored], begun: float | None) -> list[Answer]:
         took_ms = None if begun is None else int((time() - begun) * 1000)
-        answers = []
+        answers: list[Answer] = []
+        events: list[dict[str, object]] = []
         for one in stored:
             await rest()
-            answers.append(self._answer(one, begun, took_ms))
+            answers.append(_answer(one))
+            events.append(_event(answers[-1], one.verdict, begun, took_ms))
+        info_each(_log, events)
+        for ending, count in Counter((answer.status, answer.code) for answer in answers).items():
+            self._metrics.finished[ending].inc(count)
         return answers
 
-    def _answer(self, stored: _Stored, begun: float | None, took_ms: int | None) -> Answer:
-        verdict, work = stored.verdict, stored.verdict.work
-        request_id, since = str(work.request_id), work.since
-        path = since.path if since else None
-        waited_ms = int((begun - since.at) * 1000) if begun and since else None
-        match verdict:
-            case Completed():
-                status, code = "completed", None
-                _log.info(
-                    "request.completed", request_id=request_id, attempt=work.attempt,
-                    org_id=work.org_id, session_id=work.session_id, took_ms=took_ms,
-                    waited_ms=waited_ms, path=path,
-                )  # fmt: skip
-            case Failed():
-                status, code = "failed", verdict.code.value
-                _log.info(
-                    "request.failed", request_id=request_id, attempt=work.attempt,
-                    org_id=work.org_id, code=code, took_ms=took_ms, waited_ms=waited_ms, path=path,
-                )  # fmt: skip
-        self._metrics.finished[status, code].inc()
-        return Answer(
-            request_id=work.request_id,
-            status=status,
-            code=code,
-            body=verdict.response,
-            message_id=request_id,
-            route=stored.route,
-            since=since,
-        )
+
+def _answer(stored: _Stored) -> Answer:
+    verdict = stored.verdict
+    match verdict:
+        case Completed():
+            status, code = "completed", None
+        case Failed():
+            status, code = "failed", verdict.code.value
+    return Answer(
+        request_id=verdict.work.request_id,
+        status=status,
+        code=code,
+        body=verdict.response,
+        message_id=str(verdict.work.request_id),
+        route=stored.route,
+        since=verdict.work.since,
+    )
+
+
+def _event(
+    answer: Answer, verdict: Completed | Failed, begun: float | None, took_ms: int | None
+) -> dict[str, object]:
+    """Make what the log says of a request that has come to its end."""
+    work, since = verdict.work, answer.since
+    ending: dict[str, object]
+    match verdict:
+        case Completed():
+            ending = {"event": "request.completed", "session_id": work.session_id}
+        case Failed():
+            ending = {"event": "request.failed", "code": answer.code}
+    return {
+        **ending,
+        "request_id": answer.message_id,
+        "attempt": work.attempt,
+        "org_id": work.org_id,
+        "took_ms": took_ms,
+        "waited_ms": int((begun - since.at) * 1000) if begun and since else None,
+        "path": since.path if since else None,
+    }
 
 
 def _noted(verdicts: Sequence[Completed | Failed]) -> tuple[list[Failed], list[Failed]]:

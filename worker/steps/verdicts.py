@@ -1,6 +1,8 @@
 """Makes verdicts, and the responses that tell them. Pure."""
 
+import json
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +24,7 @@ from worker.values import (
 
 DEFAULT_EXPIRATION_SECONDS = 86_400
 LONGEST_REASON = 500
+_text_of = lru_cache(maxsize=4)(iso_text)  # a batch is made at one moment: to write that takes 2 µs
 
 
 def refused(work: Work, now: datetime) -> Failed | None:
@@ -35,15 +38,6 @@ def completed(work: Work, now: datetime, extra: dict[str, Any]) -> Completed:
     request = work.request
     if request.ignores_assistant:
         extra = {"ignored": ["assistant"], "ignored_reason": "assistant_id was given and wins", **extra}
-    response = CreateSessionResponse(
-        request_id=work.request_id,
-        status=RequestStatus.COMPLETED,
-        payload=SessionCreatedPayload(
-            session_id=work.session_id, casefile_id=request.casefile_id, created_at=iso_text(now)
-        ),
-        timestamp=iso_text(now),
-        metadata=extra,
-    )
     session = NewSession(
         id=work.session_id,
         request_id=work.request_id,
@@ -58,7 +52,26 @@ def completed(work: Work, now: datetime, extra: dict[str, Any]) -> Completed:
         created_at=now,
         document=work.document,
     )
-    return Completed(work, session, response.model_dump_json())
+    return Completed(work, session, _completed_response(work, request.casefile_id, _text_of(now), extra))
+
+
+def _completed_response(work: Work, casefile_id: str | None, at: str, extra: dict[str, Any]) -> str:
+    """Write the response. One with nothing more to say is written as the model writes it, without the model:
+    that takes 6 µs, more than all else that makes a verdict. A test holds the two against each other.
+    """
+    if not extra:
+        return (
+            f'{{"request_id":"{work.request_id}","status":"completed","payload":{{'
+            f'"session_id":"{work.session_id}","casefile_id":{json.dumps(casefile_id)},"created_at":"{at}"}},'
+            f'"timestamp":"{at}","error":null,"metadata":{{}}}}'
+        )
+    return CreateSessionResponse(
+        request_id=work.request_id,
+        status=RequestStatus.COMPLETED,
+        payload=SessionCreatedPayload(session_id=work.session_id, casefile_id=casefile_id, created_at=at),
+        timestamp=at,
+        metadata=extra,
+    ).model_dump_json()
 
 
 def failed(work: Work, refusal: Refusal, now: datetime) -> Failed:

@@ -8,6 +8,7 @@ import contextlib
 import io
 import json
 import sys
+import textwrap
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from support import architecture, commands_page, doctor_table, drawn, python_page, tables_page
 from support.contract import typescript
 from support.contract.page import page
+from support.kubernetes import kustomize
 
 from schemas import json_schemas
 from worker.asyncapi import document
@@ -30,6 +32,7 @@ from worker.rabbitmq.access import Actor
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "schemas" / "json"
 RELEASED = FOLDER / "released"
+OBSERVABILITY = ROOT / "deploy" / "observability"
 RIGHTS = {  # what docker-compose.yml loads, and the command that prints it
     **{f"rabbitmq/{actor}.json": ("access", "rabbitmq", "--role", actor.value) for actor in Actor},
     "postgres/2-migrator.sql": ("access", "postgres", "--role", "migrator"),
@@ -65,6 +68,8 @@ def texts() -> dict[Path, str]:
         docs / "python.md": python_page.page(),
         architecture.PAGE: architecture.page(),
         doctor_table.PAGE: doctor_table.page(),
+        OBSERVABILITY / "prometheus-rule.yaml": _prometheus_rule(),
+        kustomize.RENDERED: kustomize.rendered_text(),
         tables_page.PAGE: tables_page.page(),
         docs / "metrics.md": drawn.page(docs / "metrics.md", lambda _: metrics_table()),
         docs / "log-events.md": drawn.page(docs / "log-events.md", lambda _: log_events_table()),
@@ -79,6 +84,16 @@ def printed(*words: str) -> str:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
         assert main(words) == 0, words
     return out.getvalue()
+
+
+def _prometheus_rule() -> str:
+    """Returns the rules as the Prometheus Operator takes them."""
+    head = (
+        "# Generated from rules.yml by `make generate`: the same rules for the Prometheus Operator.\n"
+        "apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\n"
+        "metadata:\n  name: session-worker\nspec:\n"
+    )
+    return head + textwrap.indent((OBSERVABILITY / "rules.yml").read_text("utf-8"), "  ")
 
 
 def latest_release() -> dict[str, dict[str, Any]]:

@@ -6,18 +6,22 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import AMQPError
+from linear.recorder import Recorder
+from linear.specification import Asked
 
 from worker.operations.promises import Received
 from worker.rabbitmq.connection import split_hosts
 from worker.rabbitmq.topology import names_for
 
-_BROKER_ERRORS = (AMQPError, OSError, TimeoutError, RuntimeError)
+BROKER_ERRORS = (AMQPError, OSError, TimeoutError, RuntimeError)
+CASEFILE = "cf_260101_a"
 _CONFIRM_SECONDS = 10
 
 
@@ -28,20 +32,28 @@ class Books:
         self.confirmed: list[UUID] = []
         self.received: list[Received] = []
         self.answered: set[str] = set()
+        self.history = Recorder()
+        self.acknowledging = asyncio.Event()  # cleared, the subscriber keeps what it is given in its hand
+        self.acknowledging.set()
+        self._open: set[str] = set()
         self._changed = asyncio.Event()
 
     @property
     def open(self) -> int:
         """Counts requests that are confirmed and not answered yet: work in flight."""
-        return len(self.confirmed) - len(self.answered)
+        return len(self._open)
 
     def confirm(self, request_id: UUID) -> None:
         self.confirmed.append(request_id)
+        if str(request_id) not in self.answered:
+            self._open.add(str(request_id))
         self.wake()
 
     def receive(self, message_id: str, body: bytes) -> None:
+        self.history.receive(message_id, body)
         self.received.append(Received(message_id, body))
         self.answered.add(message_id)
+        self._open.discard(message_id)
         self.wake()
 
     def wake(self) -> None:
@@ -89,6 +101,8 @@ class Producers:
     def __init__(self, amqp_url: str, prefix: str, books: Books, open_at_most: int) -> None:
         self.per_second: float | None = None  # None: as fast as it goes
         self.headers_for: Callable[[UUID], dict[str, str]] = lambda _: {}
+        self.new_id: Callable[[], UUID] = uuid4
+        self.on_send: Callable[[UUID], None] = lambda _: None
         self._hosts = Hosts(amqp_url)
         self._exchange = names_for(prefix).requests
         self._books = books
@@ -96,9 +110,9 @@ class Producers:
         self._sent_and_confirmed: set[UUID] = set()
 
     async def send(self, count: int, make: Callable[[UUID], dict[str, object]] | None = None) -> None:
-        left = [uuid4() for _ in range(count)]
+        left = [self.new_id() for _ in range(count)]
         while left:
-            with suppress(*_BROKER_ERRORS):
+            with suppress(*BROKER_ERRORS):
                 connection = await self._hosts.connect()
                 async with connection:
                     channel = await connection.channel()
@@ -122,30 +136,36 @@ class Producers:
     ) -> None:
         if request_id in self._sent_and_confirmed:
             return
+        self.on_send(request_id)
         body = json.dumps(make(request_id) if make else request_for(request_id)).encode()
-        async with asyncio.timeout(_CONFIRM_SECONDS):
-            await channel.basic_publish(  # type: ignore[attr-defined]
+        with self._books.history.sending(request_id, Asked(CASEFILE)):
+            await publish(
+                channel,
                 body,
-                exchange=self._exchange,
-                routing_key="create",
-                mandatory=True,
-                properties=aio_pika.Message(
-                    body,
-                    message_id=str(request_id),
-                    delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-                    headers=dict(self.headers_for(request_id)),
-                ).properties,
+                self._exchange,
+                "create",
+                message_id=str(request_id),
+                headers=dict(self.headers_for(request_id)),
             )
         self._sent_and_confirmed.add(request_id)
         self._books.confirm(request_id)
 
 
-def request_for(request_id: UUID) -> dict[str, object]:
+async def publish(channel: object, body: bytes, exchange: str, key: str, **properties: Any) -> None:
+    """Publishes a message, and returns when the broker has confirmed it."""
+    persistent = aio_pika.Message(body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT, **properties)
+    async with asyncio.timeout(_CONFIRM_SECONDS):
+        await channel.basic_publish(  # type: ignore[attr-defined]
+            body, exchange=exchange, routing_key=key, mandatory=True, properties=persistent.properties
+        )
+
+
+def request_for(request_id: UUID, casefile: str = CASEFILE) -> dict[str, object]:
     return {
         "request_id": str(request_id),
         "org_id": f"org-{request_id.int % 7}",
         "operation": "create_session",
-        "payload": {"name": "under fire", "expiration_seconds": 3600},
+        "payload": {"name": "under fire", "expiration_seconds": 3600, "casefile_id": casefile},
     }
 
 
@@ -159,11 +179,11 @@ def waiting_for(gate: Path) -> Callable[[UUID], dict[str, object]]:
     return named(str(gate))
 
 
-async def subscribe(amqp_url: str, prefix: str, books: Books) -> None:
-    """Take every copy of every response, for ever, through every loss of the broker."""
-    queue, hosts = names_for(prefix).responses, Hosts(amqp_url)
+async def subscribe(amqp_url: str, queue: str, books: Books) -> None:
+    """Take every copy of every response in a queue, for ever, through every loss of the broker."""
+    hosts = Hosts(amqp_url)
     while True:
-        with suppress(*_BROKER_ERRORS):
+        with suppress(*BROKER_ERRORS):
             connection = await hosts.connect()
             async with connection:
                 channel = await connection.channel()
@@ -176,7 +196,8 @@ async def _consume(channel: AbstractChannel, queue: str, books: Books) -> None:
 
     async def take(message: DeliveredMessage) -> None:
         books.receive(message.header.properties.message_id or "", message.body)
-        with suppress(*_BROKER_ERRORS):
+        await books.acknowledging.wait()
+        with suppress(*BROKER_ERRORS):
             await underlay.basic_ack(message.delivery_tag or 0, wait=False)
 
     lost = asyncio.get_running_loop().create_future()
@@ -195,10 +216,10 @@ async def _consume(channel: AbstractChannel, queue: str, books: Books) -> None:
 async def keeping_books(amqp_url: str, prefix: str) -> AsyncIterator[Books]:
     """Runs a subscriber while this is open, and yields its books."""
     books = Books()
-    listening = asyncio.create_task(subscribe(amqp_url, prefix, books))
+    listening = asyncio.create_task(subscribe(amqp_url, names_for(prefix).responses, books))
     try:
         yield books
     finally:
         listening.cancel()
-        with suppress(asyncio.CancelledError, *_BROKER_ERRORS):
+        with suppress(asyncio.CancelledError, *BROKER_ERRORS):
             await listening

@@ -19,8 +19,10 @@ _PATIENCE_SECONDS = 60.0
 class WorkerProcess:
     """Runs `session-worker run` with these settings. A test can wait for events in its log."""
 
-    def __init__(self, environ: dict[str, str], *options: str) -> None:
+    def __init__(self, environ: dict[str, str], *options: str, log_to: Path | None = None) -> None:
+        """`log_to`: the file that it logs to; then no event of it is heard here."""
         self._options = options
+        self._log_to = log_to
         self._environ = {
             **os.environ,
             "WORKER_HTTP_HOST": "127.0.0.1",
@@ -52,17 +54,24 @@ class WorkerProcess:
 
     async def start(self, *, until_ready: bool = True) -> None:
         self.events = []
-        self._process = await start_worker(
+        if self._log_to is None:
+            self._process = await self._start(asyncio.subprocess.PIPE)
+            self._reading = asyncio.create_task(self._read())
+        else:
+            with self._log_to.open("ab") as log:
+                self._process = await self._start(log.fileno())
+        if until_ready:
+            await self.event("worker.ready")
+
+    async def _start(self, stderr: int) -> asyncio.subprocess.Process:
+        return await start_worker(
             ["run", *self._options],
             self._environ,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
+            stderr=stderr,
             limit=1 << 22,
         )
-        self._reading = asyncio.create_task(self._read())
-        if until_ready:
-            await self.event("worker.ready")
 
     def has_logged(self, name: str) -> bool:
         return any(event.get("event") == name for event in self.events)

@@ -78,6 +78,11 @@ class Witness:
         async with self._channel() as channel:
             return await self._ready(channel)
 
+    async def count(self, queue: str) -> int:
+        """Counts the messages in a queue that no consumer holds."""
+        async with self._channel() as channel:
+            return await _count(channel, queue)
+
     async def watch(self) -> None:
         async with self._channel() as channel:
             for name in self._watched:

@@ -13,7 +13,7 @@ EXAMPLES = """\
   session-worker schema strict      the same as sent today, for generators
   session-worker schema asyncapi    the exchange of messages: queues, headers
   session-worker schema settings    a worker's settings, as a Markdown table
-  session-worker schema metrics     its metrics, what they mean and what to watch
+  session-worker schema metrics     its metrics, and what to watch
   session-worker schema log-events  what each event of its log means
 """
 _NAMES = ("request", "response", "strict", "session", "cancel")

@@ -61,6 +61,14 @@ select
 from requests
 where request_id = any ($1::uuid[])
 
+-- name: all_is_safe
+-- Returns once all that was committed before is where a commit has to be. A try that nobody waits for any more is
+-- cancelled, and a commit that waited for a standby then stands on this disk alone, where others see it. What writes
+-- nothing waits for no standby: so this does.
+select case
+  when not current_setting('transaction_read_only')::boolean then pg_logical_emit_message(true, 'session-worker', '')
+end as written
+
 -- name: to_cancel
 -- The same, and what a response to a cancelled request says.
 select
