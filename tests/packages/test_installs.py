@@ -85,7 +85,9 @@ async def test_the_sdist_with_the_extra_testing_runs_the_tests_of_a_handler(
 ) -> None:
     await fresh.install(built[".gz"], "testing")
     shutil.copytree(ROOT / "examples" / "handlers", tmp_path / "rooms")
-    await fresh.run("python", "-m", "pip", "install", "-q", ".[test]", cwd=tmp_path / "rooms")  # as its page says
+    await fresh.run(
+        "python", "-m", "pip", "install", "-q", ".[test]", cwd=tmp_path / "rooms"
+    )  # as its page says
 
     assert "session-worker" in await fresh.run("session-worker", "--version", cwd=tmp_path)
     urls = {"AMQP_URL": stack.amqp_url, "DATABASE_URL": stack.database_url}
