@@ -280,6 +280,7 @@ async def _drain(given: Given, parts: Parts, feed: "asyncio.Task[None]", grace_s
             for taking in parts.takings:
                 await taking.running.drain()
             await parts.lanes.give_back_held()
+            await parts.answers.sending.stop()
             await parts.custody.stop()
             await parts.cancels.flush()
             await parts.taking.flush()

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -30,6 +30,7 @@ from worker.client import Client
 from worker.handlers import Context
 from worker.messages.decoding import decode
 from worker.messages.envelope import Message
+from worker.postgres.waiting_answers import WaitingAnswers
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
 from worker.stack import Stack
@@ -330,6 +331,37 @@ async def test_a_conflict_that_finds_no_queue_waits_on_record_until_there_is_one
     assert [response_in(one).metadata["code"] for one in answers] == ["request_id_conflict"] * 2
     assert len({one.message_id for one in answers}) == 2, "the copies of one are one"
     await eventually(lambda: db.fetchval("select count(*) = 0 from other_answers"))
+
+
+async def test_a_worker_that_stops_first_tries_the_answers_that_it_has_claimed(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else would send them for a minute."""
+    reached, go_on = asyncio.Event(), asyncio.Event()
+    tried = WaitingAnswers.other_tried
+
+    async def held(waiting: WaitingAnswers, delivered: Sequence[str], undelivered: Sequence[str]) -> None:
+        reached.set()
+        await go_on.wait()
+        await tried(waiting, delivered, undelivered)
+
+    worker = await new_worker()
+    request = good_request()
+    await desk.ask(request)
+    await desk.channel.queue_delete(names_for(desk.prefix).responses)
+    await eventually(lambda: db.fetchval("select count(*) = 0 from other_answers"))
+    monkeypatch.setattr(WaitingAnswers, "other_tried", held)
+    await desk.send(request | {"org_id": "org-2"}, reply_to=None)
+    async with asyncio.timeout(15):
+        await reached.wait()
+    claimed = "select count(*) from other_answers where answer_at > now()"
+    assert await db.fetchval(claimed) == 1
+    stopping = asyncio.create_task(worker.stop())
+    await asyncio.wait([stopping], timeout=0.2)
+    go_on.set()
+    await stopping
+    assert await db.fetchval(claimed) == 0
+    assert await db.fetchval("select count(*) from other_answers") == 1
 
 
 async def test_a_conflict_that_was_delivered_too_often_is_still_a_conflict(

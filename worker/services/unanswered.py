@@ -30,7 +30,8 @@ _log = structlog.get_logger(__name__)
 
 class Sending:
     """Claims responses that wait, some at a time, so that several workers share them. A response that is not
-    delivered goes on waiting.
+    delivered goes on waiting. What is claimed is tried before the worker stops: nobody else would take it for
+    a while.
     """
 
     def __init__(
@@ -51,17 +52,33 @@ class Sending:
         self._clock = asyncio.get_running_loop().time
         self._shared_again = self._apart_again = 0.0
         self._wait = LOOK_SECONDS
+        self._stopping = False
+        self._shared, self._replies, self._apart = asyncio.Lock(), asyncio.Lock(), asyncio.Lock()
+
+    async def stop(self) -> None:
+        """Claim nothing more, and wait for what is claimed."""
+        self._stopping = True
+        for sending in (self._shared, self._replies, self._apart):
+            async with sending:
+                pass
+
+    @property
+    def _may_claim(self) -> bool:
+        return not self._stopping and self._readiness.are_up(*_NEEDED)
 
     async def send_shared(self) -> None:
         """Send the responses that wait for the response queue, the oldest first. While the queue is full,
         only one is tried, ever more seldom; once that is taken, all the others follow.
         """
+        async with self._shared:
+            await self._look_at_shared()
+
+    async def _look_at_shared(self) -> None:
         if self._clock() < self._shared_again:
             return
         sent = 0
         for status in _STATUSES:
-            if self._readiness.are_up(*_NEEDED):
-                sent += await self._send_shared(status)
+            sent += await self._send_shared(status)
         self._wait = LOOK_SECONDS if sent else min(SHARED_SECONDS, 2 * self._wait)
         self._shared_again = self._clock() + self._wait
 
@@ -77,17 +94,18 @@ class Sending:
     async def _send_own(self, status: str) -> tuple[int, bool]:
         """Send stored responses. Returns how many were sent, and whether the queue left some."""
         sent = 0
-        while True:
+        while self._may_claim:
             most = 1 if self._queues.is_troubled(status) else _AT_ONCE
             answers = await self._waiting.claim_shared(status, most)
             confirmed = await self._answering.answer(answers, ask=True)
             sent += sum(confirmed)
             if not all(confirmed) or len(answers) < most:
                 return sent, not all(confirmed)
+        return sent, True
 
     async def _send_other(self, status: str) -> tuple[int, bool]:
         sent = 0
-        while True:
+        while self._may_claim:
             most = 1 if self._queues.is_troubled(status) else _AT_ONCE
             answers = await self._waiting.claim_other(status, most)
             if not answers:
@@ -99,12 +117,17 @@ class Sending:
             sent += len(delivered)
             if rest or len(answers) < most:
                 return sent, bool(rest)
+        return sent, True
 
     async def send_replies(self) -> None:
         """Send the due responses that wait for requesters' own queues. The first one tells for all of its
         queue.
         """
-        while self._readiness.are_up(*_NEEDED):
+        async with self._replies:
+            await self._send_replies()
+
+    async def _send_replies(self) -> None:
+        while self._may_claim:
             answers = await self._waiting.claim_replies(_AT_ONCE, direct=False)
             first: dict[str | None, Answer] = {}
             for answer in answers:
@@ -119,11 +142,15 @@ class Sending:
 
     async def send_apart(self) -> None:
         """Send direct replies that have to go on connections of their own, for as long as it takes."""
+        async with self._apart:
+            await self._send_apart()
+
+    async def _send_apart(self) -> None:
         told = self._answering.to_go_apart
         if not told.is_set() and self._clock() < self._apart_again:
             return
         self._apart_again = self._clock() + REPLIES_SECONDS
-        while self._readiness.are_up(*_NEEDED):
+        while self._may_claim:
             told.clear()
             answers = await self._waiting.claim_replies(_APART_AT_ONCE, direct=True)
             if not answers:
