@@ -114,3 +114,16 @@ def test_the_organisation_is_read_as_the_request_has_it() -> None:
     assert org_in(b'{"org_id": "a\\"b"}') == 'a"b'
     for none in (b"", b"[]", b"{", b'{"org_id": 7}', b'{"org_id": null, "org_id": 3}', b"\xff", b"[" * 9999):
         assert org_in(none) == ""
+
+
+def test_among_lines_that_are_about_equal_none_is_passed_by() -> None:
+    """Between two turns that pass by, a batch ends. So batches would be small, and small ones cost more."""
+    buffer = FairBuffer[int](lambda _name: 1.0, long=128)
+    for org in range(100):
+        for one in range(120 + org % 20):
+            buffer.add(f"org-{org}", one)
+    passed = 0
+    while len(buffer) > 2_000:
+        buffer.next()
+        passed += buffer.passes_by
+    assert passed == 0

@@ -7,6 +7,7 @@ from itertools import chain, count
 from typing import Generic, TypeVar
 
 _MOST_OWING = 100_000
+_SHORT = 8  # a short line is so many times shorter than a long one: among equal lines there is no flood
 T = TypeVar("T")
 
 
@@ -39,7 +40,7 @@ class FairBuffer(Generic[T]):
     @property
     def passes_by(self) -> bool:
         """Return whether the next turn is that of a short line, while another one is long."""
-        return self._long_lines > 0 and len(self._lines[self._turns[0][2]]) <= self._long
+        return self._long_lines > 0 and _SHORT * len(self._lines[self._turns[0][2]]) <= self._long
 
     def add(self, name: str, delivery: T) -> None:
         """Put a delivery at the end of this line. A new line has saved up nothing; it may still owe."""
