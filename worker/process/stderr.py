@@ -1,13 +1,12 @@
 """Writes to standard error, though its reader may be gone."""
 
-import io
 import os
 import sys
 from contextlib import suppress
 from typing import TextIO, cast
 
 
-class Stderr(io.TextIOBase):
+class Stderr:
     """Writes lines that nothing depends on: one that cannot be written is lost, and the work goes on.
 
     Ctrl-C ends the `tee` behind a pipe together with the worker before it, which still has work to finish.
