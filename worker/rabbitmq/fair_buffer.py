@@ -7,7 +7,7 @@ from itertools import chain, count
 from typing import Generic, TypeVar
 
 _MOST_OWING = 100_000
-_SHORT = 8  # a short line is so many times shorter than a long one: among equal lines there is no flood
+_SHORTER = 8  # times shorter than a long line is a short one: among lines that are about equal is no flood
 T = TypeVar("T")
 
 
@@ -19,6 +19,7 @@ class FairBuffer(Generic[T]):
     def __init__(self, weight_of: Callable[[str], float], long: int) -> None:
         self._weight_of = weight_of
         self._long = long
+        self._short = max(1, long // _SHORTER)
         self._long_lines = 0  # those with more than `long` in them
         self._lines: dict[str, deque[T]] = {}
         self._turns: list[tuple[float, int, str]] = []  # a heap: when, in which order, whose
@@ -40,7 +41,7 @@ class FairBuffer(Generic[T]):
     @property
     def passes_by(self) -> bool:
         """Return whether the next turn is that of a short line, while another one is long."""
-        return self._long_lines > 0 and _SHORT * len(self._lines[self._turns[0][2]]) <= self._long
+        return self._long_lines > 0 and len(self._lines[self._turns[0][2]]) <= self._short
 
     def add(self, name: str, delivery: T) -> None:
         """Put a delivery at the end of this line. A new line has saved up nothing; it may still owe."""
