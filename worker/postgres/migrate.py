@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -23,9 +24,11 @@ from worker.postgres.installation import (
     search_path,
     use_schema,
 )
+from worker.postgres.session import Session
 from worker.postgres.sql import Migration, load_migrations, load_queries, setup_query
 
-_LOCK = 7_305_118_842_210_651_191  # any number that no one else takes
+_NEEDED = re.compile(r"_needs_(\d{4})$")  # in the name of a migration that not every earlier version survives
+TURN = 7_305_118_842_210_651_191  # of a lock, by which one migrates at a time: any number no one else takes
 _LOOK_AGAIN_SECONDS = 0.1
 LOCK_SECONDS, LOCK_AGAIN_SECONDS = 1, 10  # how long a change waits for a table, and until it is tried again
 
@@ -35,6 +38,8 @@ Maker = Literal["migrate", "up", "demo", "tests"]
 class State(NamedTuple):
     applied: list[Migration]
     pending: list[Migration]
+    newer: tuple[str, ...] = ()
+    """Those that this version does not know, and can work with."""
 
 
 class Given(NamedTuple):
@@ -125,7 +130,7 @@ def script(prefix: str | None = None, *, own: bool = False) -> str:
             number=migration.number, name=migration.name, checksum=checksum(migration)
         )
         parts += [
-            f"-- {migration.number:04d}_{migration.name}",
+            f"-- {migration.written}",
             migration.on_new_tables.strip(),
             record,
         ]
@@ -185,7 +190,7 @@ def _chosen(places: Places, prefix: str | None, *, own: bool) -> Place:
     return wanted
 
 
-async def _create(connection: asyncpg.Connection, schema: str) -> None:
+async def _create(connection: Session, schema: str) -> None:
     """Make the schema unless it is there: somebody may have made it for a role that may not."""
     if await connection.fetchval(setup_query("schema_exists"), schema):
         return
@@ -200,12 +205,12 @@ async def _create(connection: asyncpg.Connection, schema: str) -> None:
         ) from None
 
 
-async def _current(connection: asyncpg.Connection, prefix: str | None) -> Place:
+async def _current(connection: Session, prefix: str | None) -> Place:
     places = await look_around(connection, prefix)
     if pending := (await _state(connection, places.found)).pending:
         if places.found is None and places.home.installed and prefix is not None:
             raise belongs_to_another(places.home, prefix)
-        names = ", ".join(f"{migration.number:04d}_{migration.name}" for migration in pending)
+        names = ", ".join(migration.written for migration in pending)
         raise MigrationError(f"the database lacks migrations ({names}): run `session-worker migrate` first")
     return _found(places, prefix)
 
@@ -219,14 +224,14 @@ def _found(places: Places, prefix: str | None) -> Place:
     return places.found
 
 
-async def _state(connection: asyncpg.Connection, place: Place | None) -> State:
+async def _state(connection: Session, place: Place | None) -> State:
     if place is None:
         return State([], load_migrations())
     await use_schema(connection, place.schema)
     return await _compare(connection)
 
 
-async def _apply(connection: asyncpg.Connection, migration: Migration, *, new: bool) -> None:
+async def _apply(connection: Session, migration: Migration, *, new: bool) -> None:
     if not new:
         for statement in migration.beforehand:
             if " concurrently " in statement:
@@ -241,7 +246,7 @@ async def _apply(connection: asyncpg.Connection, migration: Migration, *, new: b
     await _shortly_locked(connection, apply)
 
 
-async def _shortly_locked(connection: asyncpg.Connection, change: Callable[[], Awaitable[object]]) -> None:
+async def _shortly_locked(connection: Session, change: Callable[[], Awaitable[object]]) -> None:
     """Run it in a transaction. Whoever comes after a change that waits for a table waits behind it, the
     workers included, so it gives up soon where somebody uses the table for long (a backup), and tries again
     later.
@@ -264,9 +269,9 @@ async def create_role(url: str, role: str, password: str) -> None:
         await connection.execute(setup_query("create_role"))
 
 
-async def _compare(connection: asyncpg.Connection) -> State:
-    """Compare the two. A migration that is newer than this version is no obstacle: workers are replaced one
-    by one.
+async def _compare(connection: Session) -> State:
+    """Compare the two. A migration that is newer than this version is no obstacle, since workers are replaced
+    one by one, unless its name says which one a worker has to know.
     """
     recorded = {row["number"]: row for row in await connection.fetch(setup_query("applied"))}
     migrations = load_migrations()
@@ -274,24 +279,42 @@ async def _compare(connection: asyncpg.Connection) -> State:
         row = recorded.get(migration.number)
         if row and row["checksum"] != checksum(migration):
             raise MigrationError(
-                f"migration {migration.number:04d}_{migration.name} was changed after it was applied: "
+                f"migration {migration.written} was changed after it was applied: "
                 "restore the file and put the change into a new migration"
+            )
+    last = migrations[-1]
+    newer = [
+        Migration(row["number"], row["name"], "") for row in recorded.values() if row["number"] > last.number
+    ]
+    for migration in newer:
+        if (needed := _NEEDED.search(migration.name)) and int(needed[1]) > last.number:
+            raise MigrationError(
+                f"this version must not start: the database has migration {migration.written}, after which "
+                f"only versions that know migration {needed[1]} can work, and this one knows none after "
+                f"{last.written}. Take a newer version"
             )
     return State(
         [migration for migration in migrations if migration.number in recorded],
         [migration for migration in migrations if migration.number not in recorded],
+        tuple(migration.written for migration in newer),
     )
 
 
 @asynccontextmanager
-async def _turn(connection: asyncpg.Connection) -> AsyncIterator[None]:
+async def _turn(connection: Session) -> AsyncIterator[None]:
     """Hold the lock by which one migrates at a time in a database."""
-    while not await connection.fetchval(setup_query("take_turn"), _LOCK):  # noqa: ASYNC110 — see the query
+    if connection.pooled:
+        raise MigrationError(
+            "DATABASE_URL leads to Postgres through a pooler (PgBouncer), where nobody can hold the lock by "
+            "which one migrates at a time: give this command the address of Postgres itself. "
+            "Workers may go through the pooler"
+        )
+    while not await connection.fetchval(setup_query("take_turn"), TURN):  # noqa: ASYNC110 — see the query
         await asyncio.sleep(_LOOK_AGAIN_SECONDS)
     try:
         yield
     finally:
-        await connection.execute(setup_query("end_turn"), _LOCK)
+        await connection.execute(setup_query("end_turn"), TURN)
 
 
 def _not_made_by(maker: Maker, place: Place) -> str:
