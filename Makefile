@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-packages test-pages test-pythons fuzz model long-run power-loss cluster-drill check lint format generate typescript docs man pictures audit sbom release image bench lock clean
+.PHONY: help demo up test test-packages test-pages test-pythons fuzz model simulate long-run power-loss cluster-drill check lint format generate typescript docs man pictures audit sbom release image bench lock clean
 
 BIN := .venv/bin
 # Without other programs' packages. What is compiled is kept, for the many processes that load it.
@@ -51,6 +51,13 @@ fuzz: .venv/dev ## judge hostile messages, more than the tests do (CASES=1000000
 model: .venv/dev ## visit every order of two workers' steps, more than the tests do; takes minutes
 	@$(CLEAN) PYTHONPATH=tests $(BIN)/python -m model
 	@$(CLEAN) PYTHONPATH=tests $(BIN)/python -m model --spin
+
+# How many: make simulate SEEDS=100000. One of them: make simulate SIMULATE_ARGS="--seed 67"
+SEEDS ?= 10000
+SIMULATE_ARGS ?= --processes 2
+
+simulate: .venv/dev ## run workers on a seeded loop with servers that are played, more seeds than the tests do (SEEDS=100000)
+	@$(CLEAN) PYTHONPATH=tests $(BIN)/python -m simulation --seeds $(SEEDS) $(SIMULATE_ARGS)
 
 # How often, and with what that loses data: make power-loss CUTS=5 POWER_ARGS="--with fsync=off"
 CUTS ?= 20

@@ -1,7 +1,7 @@
 """The gate divides a batch into what begins, what waits and what has to stay with the broker."""
 
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from hypothesis import given
@@ -96,6 +96,14 @@ def test_what_waits_for_its_time_waits_and_so_does_what_a_rule_holds_back() -> N
     assert divided.begin == [arrival(4)]
     assert divided.wait[:2] == [Waiting(later, "not_before"), Waiting(held, "paused")]
     assert reasons(divided) == {"not_before": 1, "paused": 1, "rate": 1}
+
+
+def test_what_was_held_until_its_time_had_come_begins_though_there_is_no_room_to_wait() -> None:
+    full = gate(most=0)
+    early = arrival(1, not_before=datetime.now(UTC) + timedelta(hours=1))
+    in_time = arrival(2, not_before=datetime.now(UTC) - timedelta(seconds=1))
+
+    assert full.divide([early, in_time], 4) == Divided([in_time], [], [early])
 
 
 def test_who_is_in_line_already_gets_in_line_again() -> None:

@@ -5,6 +5,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from worker.rules import NO_ORG, NOTHING, Rules, WaitReason
@@ -125,7 +126,7 @@ class Gate:
             org = arrival.org_id or NO_ORG
             if arrival.refusal:
                 divided.begin.append(arrival)
-            elif arrival.not_before:
+            elif arrival.not_before and arrival.not_before > datetime.now(UTC):  # it may have been held since
                 self._keep(divided, arrival, "not_before")
             elif self._rules.any_wait and (reason := self._rules.reason_to_wait(org)):
                 self._keep(divided, arrival, reason)
