@@ -7,13 +7,14 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from support.commands import Shell, line_with
+from support.commands import Outcome, Shell, line_with
 from support.handlers import steer
 from support.harness import Desk, NewWorker, declare_topology, eventually, good_request
 from support.responder import Responder, completed
 
 from schemas import CreateSessionRequest
 from worker.handlers import Context, RetryLater
+from worker.postgres.sql import load_migrations
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
 
@@ -299,6 +300,36 @@ async def test_migrations_are_compared_and_applied(shell: Shell, empty_url: str)
     assert "create table requests" in sql.out
     status = await shell.run("status", str(uuid4()), DATABASE_URL=empty_url)
     assert status.code == 1
+
+
+async def test_a_version_is_told_whether_it_can_work_with_newer_tables(shell: Shell, empty_url: str) -> None:
+    await shell.run("migrate", DATABASE_URL=empty_url)
+    last = load_migrations()[-1]
+    db = await asyncpg.connect(empty_url)
+
+    async def looked(number: int, name: str) -> Outcome:
+        await db.execute("insert into schema_migrations values ($1, $2, 'x')", number, name)
+        return await shell.run("migrate", "--check", DATABASE_URL=empty_url)
+
+    fine = await looked(8000, "of_tomorrow")
+    met = await looked(8001, f"drops_a_column_needs_{last.number:04d}")
+    not_met = await looked(9000, "drops_more_needs_8000")
+    worker = await shell.run("run", DATABASE_URL=empty_url)
+    again = await shell.run("migrate", DATABASE_URL=empty_url)
+    await db.close()
+
+    assert (fine.code, fine.err) == (
+        0,
+        "up to date; newer than this version, and no obstacle: 8000_of_tomorrow\n",
+    )
+    assert met.code == 0
+    assert [outcome.code for outcome in (not_met, worker, again)] == [1, 1, 1]
+    for outcome in (not_met, worker, again):
+        assert (
+            "this version must not start: the database has migration 9000_drops_more_needs_8000, after which "
+            "only versions that know migration 8000 can work, and this one knows none after "
+            f"{last.written}. Take a newer version"
+        ) in outcome.err
 
 
 @pytest.mark.parametrize("name", ["request", "response", "session", "cancel"])

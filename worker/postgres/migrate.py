@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -25,7 +26,8 @@ from worker.postgres.installation import (
 )
 from worker.postgres.sql import Migration, load_migrations, load_queries, setup_query
 
-_LOCK = 7_305_118_842_210_651_191  # any number that no one else takes
+_NEEDED = re.compile(r"_needs_(\d{4})$")  # in the name of a migration that not every earlier version survives
+TURN = 7_305_118_842_210_651_191  # of a lock, by which one migrates at a time: any number no one else takes
 _LOOK_AGAIN_SECONDS = 0.1
 LOCK_SECONDS, LOCK_AGAIN_SECONDS = 1, 10  # how long a change waits for a table, and until it is tried again
 
@@ -35,6 +37,8 @@ Maker = Literal["migrate", "up", "demo", "tests"]
 class State(NamedTuple):
     applied: list[Migration]
     pending: list[Migration]
+    newer: tuple[str, ...] = ()
+    """Those that this version does not know, and can work with."""
 
 
 class Given(NamedTuple):
@@ -125,7 +129,7 @@ def script(prefix: str | None = None, *, own: bool = False) -> str:
             number=migration.number, name=migration.name, checksum=checksum(migration)
         )
         parts += [
-            f"-- {migration.number:04d}_{migration.name}",
+            f"-- {migration.written}",
             migration.on_new_tables.strip(),
             record,
         ]
@@ -205,7 +209,7 @@ async def _current(connection: asyncpg.Connection, prefix: str | None) -> Place:
     if pending := (await _state(connection, places.found)).pending:
         if places.found is None and places.home.installed and prefix is not None:
             raise belongs_to_another(places.home, prefix)
-        names = ", ".join(f"{migration.number:04d}_{migration.name}" for migration in pending)
+        names = ", ".join(migration.written for migration in pending)
         raise MigrationError(f"the database lacks migrations ({names}): run `session-worker migrate` first")
     return _found(places, prefix)
 
@@ -265,8 +269,8 @@ async def create_role(url: str, role: str, password: str) -> None:
 
 
 async def _compare(connection: asyncpg.Connection) -> State:
-    """Compare the two. A migration that is newer than this version is no obstacle: workers are replaced one
-    by one.
+    """Compare the two. A migration that is newer than this version is no obstacle, since workers are replaced
+    one by one, unless its name says which one a worker has to know.
     """
     recorded = {row["number"]: row for row in await connection.fetch(setup_query("applied"))}
     migrations = load_migrations()
@@ -274,24 +278,36 @@ async def _compare(connection: asyncpg.Connection) -> State:
         row = recorded.get(migration.number)
         if row and row["checksum"] != checksum(migration):
             raise MigrationError(
-                f"migration {migration.number:04d}_{migration.name} was changed after it was applied: "
+                f"migration {migration.written} was changed after it was applied: "
                 "restore the file and put the change into a new migration"
+            )
+    last = migrations[-1]
+    newer = [
+        Migration(row["number"], row["name"], "") for row in recorded.values() if row["number"] > last.number
+    ]
+    for migration in newer:
+        if (needed := _NEEDED.search(migration.name)) and int(needed[1]) > last.number:
+            raise MigrationError(
+                f"this version must not start: the database has migration {migration.written}, after which "
+                f"only versions that know migration {needed[1]} can work, and this one knows none after "
+                f"{last.written}. Take a newer version"
             )
     return State(
         [migration for migration in migrations if migration.number in recorded],
         [migration for migration in migrations if migration.number not in recorded],
+        tuple(migration.written for migration in newer),
     )
 
 
 @asynccontextmanager
 async def _turn(connection: asyncpg.Connection) -> AsyncIterator[None]:
     """Hold the lock by which one migrates at a time in a database."""
-    while not await connection.fetchval(setup_query("take_turn"), _LOCK):  # noqa: ASYNC110 — see the query
+    while not await connection.fetchval(setup_query("take_turn"), TURN):  # noqa: ASYNC110 — see the query
         await asyncio.sleep(_LOOK_AGAIN_SECONDS)
     try:
         yield
     finally:
-        await connection.execute(setup_query("end_turn"), _LOCK)
+        await connection.execute(setup_query("end_turn"), TURN)
 
 
 def _not_made_by(maker: Maker, place: Place) -> str:

@@ -8,14 +8,15 @@ from worker.cli.options import json_option, wait_option
 from worker.cli.output import emit, say
 from worker.cli.reaching import reach
 from worker.postgres.grants import Kind
-from worker.postgres.migrate import grant, inspect, migrate, script
+from worker.postgres.migrate import State, grant, inspect, migrate, script
 from worker.postgres.sql import Migration
 from worker.settings import Settings
 from worker.tls import context_from
 
 EXAMPLES = """\
   session-worker migrate          apply what is missing; two at once do no harm
-  session-worker migrate --check  change nothing; exit code 1 if any is missing
+  session-worker migrate --check  change nothing; exit code 1 if any is missing,
+                                  or if this version is too old for the tables
   session-worker migrate --sql    print the SQL, to apply it by other means
   session-worker migrate --grant sw
                                   give the role sw what a worker needs, no more
@@ -31,7 +32,9 @@ installation, which belong to the first worker that comes.
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--check", action="store_true", help="only say what is missing")
+    how.add_argument(
+        "--check", action="store_true", help="only say what is missing, or that this version is too old"
+    )
     how.add_argument(
         "--sql", action="store_true", help="only print the SQL for an empty database; needs none"
     )
@@ -71,7 +74,7 @@ async def _migrate(options: argparse.Namespace) -> int:
         return exits.OK
     if options.check:
         state = await reach("Postgres", lambda: inspect(url, tls, prefix), options.wait)
-        _report(options, "pending", state.pending, "up to date")
+        _report(options, "pending", state.pending, _up_to_date(state))
         return exits.FAILED if state.pending else exits.OK
     applied = await reach("Postgres", lambda: migrate(url, tls, prefix, own=own), options.wait)
     _report(options, "applied", applied, "up to date: nothing to apply")
@@ -83,15 +86,17 @@ def _prefix(settings: Settings) -> str | None:
     return settings.prefix if "prefix" in settings.model_fields_set else None
 
 
+def _up_to_date(state: State) -> str:
+    if not state.newer:
+        return "up to date"
+    return f"up to date; newer than this version, and no obstacle: {', '.join(state.newer)}"
+
+
 def _report(options: argparse.Namespace, verb: str, migrations: list[Migration], otherwise: str) -> None:
     for migration in migrations:
         if options.json:
-            emit({verb: _name(migration)})
+            emit({verb: migration.written})
         else:
-            print(f"{verb} {_name(migration)}")
+            print(f"{verb} {migration.written}")
     if not migrations and not options.json:
         say(otherwise)
-
-
-def _name(migration: Migration) -> str:
-    return f"{migration.number:04d}_{migration.name}"

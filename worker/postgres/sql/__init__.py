@@ -19,6 +19,11 @@ class Migration(NamedTuple):
     sql: str
 
     @property
+    def written(self) -> str:
+        """Its name for people, as that of its file."""
+        return f"{self.number:04d}_{self.name}"
+
+    @property
     def beforehand(self) -> list[str]:
         before, marked, _ = self.sql.partition(_TRANSACTION)
         statements = _COMMENT.sub("", before).split(";\n")
