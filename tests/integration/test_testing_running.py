@@ -12,7 +12,7 @@ from support.handlers import steer, steered
 from schemas import CreateSessionRequest, CreateSessionResponse
 from worker.errors import SettingsError
 from worker.handlers import Context, RetryLater
-from worker.postgres.installation import use_schema
+from worker.postgres.installation import connected
 from worker.rabbitmq import topology
 from worker.rabbitmq.connection import Broker
 from worker.settings import Settings
@@ -81,12 +81,8 @@ def _without_times(response: CreateSessionResponse) -> dict[str, Any]:
 
 
 async def _on_record(settings: Settings) -> list[UUID]:
-    database = await asyncpg.connect(settings.database_url.get_secret_value())
-    try:
-        await use_schema(database, settings.prefix)
+    async with connected(settings.database_url.get_secret_value(), schema=settings.prefix) as database:
         return [row["request_id"] for row in await database.fetch("select request_id from requests")]
-    finally:
-        await database.close()
 
 
 async def _there(settings: Settings) -> tuple[bool, bool]:

@@ -17,8 +17,9 @@ import structlog
 from worker.backoff import delays
 from worker.errors import NotStorable, SettingsError
 from worker.monitoring.readiness import Readiness
-from worker.postgres.installation import use_schema
+from worker.postgres.installation import connected, use_schema
 from worker.postgres.locks import lock_holders
+from worker.postgres.session import STATEMENTS_UNNAMED, Session, open_session
 from worker.postgres.sql import load_queries, setup_query
 from worker.postgres.transactions import Transactions
 from worker.process import own_task
@@ -131,7 +132,7 @@ class Database:
         *,
         tells_events: bool = False,
     ) -> None:
-        self._settings = {"application_name": application, **SERVER_SETTINGS}
+        self._application = application
         self._tells_events = tells_events  # what it does with requests is written down for those who watch
         self._on_waited = on_waited  # is told how long each statement waited for a connection
         self._url = url
@@ -144,6 +145,8 @@ class Database:
             for name, sql in load_queries(file).items()
         }
         self._schema: str | None = None
+        self.pooled = False
+        """Whether Postgres is reached through a pooler, so that no session outlasts its transaction."""
         self._pool: asyncpg.Pool | None = None
         self._outage = Outage()
         self._refused_writes = 0  # statements that a read-only Postgres refuses, and that are tried again
@@ -158,8 +161,10 @@ class Database:
         schema.
         """
         self._schema = schema
+        self.pooled = await self.reach(self._is_pooled)
         self._pool = await self.reach(self._connect)
-        self._watching = asyncio.create_task(self._watch())
+        if not self.pooled:  # a pooler does not tell which process serves a statement
+            self._watching = asyncio.create_task(self._watch())
         self._readiness.up(PART)
 
     @property
@@ -184,6 +189,10 @@ class Database:
                 _log.warning("postgres.waiting", reason=describe(error), again_in_seconds=round(delay, 1))
                 await asyncio.sleep(delay)
 
+    async def _is_pooled(self) -> bool:
+        async with connected(self._url, self._tls) as connection:
+            return connection.pooled
+
     async def _connect(self) -> asyncpg.Pool:
         return await asyncpg.create_pool(
             self._url,
@@ -192,17 +201,27 @@ class Database:
             max_inactive_connection_lifetime=0,
             max_queries=_FOR_EVER,
             reset=_nothing_to_reset,
-            timeout=_CONNECT_SECONDS,
-            server_settings=self._settings,
+            connection_class=Session,
             init=self._prepare,
+            timeout=_CONNECT_SECONDS,
+            server_settings=self._settings(),
+            **(STATEMENTS_UNNAMED if self.pooled else {}),
             **({"ssl": self._tls} if self._tls else {}),
         )
 
-    async def _prepare(self, connection: asyncpg.Connection) -> None:
+    def _settings(self) -> dict[str, str]:
+        """Return what a connection is opened with. A pooler refuses settings that it does not know."""
+        return {"application_name": self._application, **({} if self.pooled else SERVER_SETTINGS)}
+
+    async def _prepare(self, connection: Session) -> None:
+        if self.pooled:
+            connection.pooled = True
+            statements = [f"set {name} = '{value}'" for name, value in SERVER_SETTINGS.items()]
+            await connection.keep("; ".join(statements))
         if self._schema is not None:
             await use_schema(connection, self._schema)
         if self._tells_events:
-            await connection.execute(setup_query("tell_events"))
+            await connection.keep(setup_query("tell_events"))
 
     async def close(self) -> None:
         if self._watching is not None:
@@ -216,14 +235,15 @@ class Database:
             self._pool.terminate()
 
     @asynccontextmanager
-    async def apart(self) -> AsyncIterator[asyncpg.Connection]:
+    async def apart(self) -> AsyncIterator[Session]:
         """Open a connection beside the pool's, for what belongs to one connection."""
-        connection = await asyncpg.connect(
+        connection = await open_session(
             self._url,
-            timeout=_CONNECT_SECONDS,
-            command_timeout=_CALL_SECONDS,
-            server_settings=self._settings,
-            **({"ssl": self._tls} if self._tls else {}),
+            self._tls,
+            _CONNECT_SECONDS,
+            call_seconds=_CALL_SECONDS,
+            settings=self._settings(),
+            pooled=self.pooled,
         )
         try:
             await self._prepare(connection)

@@ -1,9 +1,10 @@
 """Elects one worker of an installation, which asks for all of them what one alone needs to ask.
 
 It holds a lock on a connection of its own. Postgres ends that connection when nothing is asked on it for a
-while: so a worker that is frozen is not elected for ever.
+while: so a worker that is frozen is not elected for ever. Behind a pooler a transaction holds the lock.
 """
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -14,9 +15,12 @@ from uuid import UUID
 import asyncpg
 
 from worker.postgres.database import Database, is_transient
+from worker.postgres.session import Session
 from worker.postgres.sql import load_queries
+from worker.process import own_task
 
 WATCHING, ANNOUNCING = 0x5E5510, 0x5E5511  # of the locks; the other half of each is the schema
+_ASK_SECONDS = 5.0
 _KEPT_SECONDS = 2 * 86_400.0
 
 
@@ -37,7 +41,7 @@ class Measured(NamedTuple):
 class Elected:
     """Asks Postgres about itself. Nothing here waits for a lock for long."""
 
-    def __init__(self, connection: asyncpg.Connection) -> None:
+    def __init__(self, connection: Session) -> None:
         self.connection = connection
         """While it lasts, no other worker is elected."""
 
@@ -94,12 +98,38 @@ class Election:
             return
         try:
             async with self._database.apart() as connection:
-                await connection.execute(_queries()["bounds"])
-                if await connection.fetchval(_queries()["elect"], self._key):
+                await connection.keep(_queries()["bounds"])
+                if connection.pooled:
+                    await self._hold_pooled(work, connection)
+                elif await connection.fetchval(_queries()["elect"], self._key):
                     await work(Elected(connection))
         except Exception as error:  # the driver says by any of its errors that a connection is lost
             if not is_transient(error):
                 raise
+
+    async def _hold_pooled(self, work: Callable[[Elected], Awaitable[None]], connection: Session) -> None:
+        """Do the same where a lock lasts no longer than its transaction: one is held open beside the work,
+        and is asked something again and again, for the same reason.
+        """
+        async with self._database.apart() as holder:
+            await holder.keep(_queries()["bounds_of_the_holder"])
+            async with holder.transaction():
+                if not await holder.fetchval(_queries()["elect_pooled"], self._key):
+                    return
+                both = [asyncio.ensure_future(each) for each in (work(Elected(connection)), _ask(holder))]
+                try:
+                    done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+                    for ended in done:
+                        ended.result()
+                finally:
+                    await own_task.end(both)
+
+
+async def _ask(holder: Session) -> None:
+    """Show again and again that this worker is not frozen."""
+    while True:
+        await asyncio.sleep(_ASK_SECONDS)
+        await holder.execute(_queries()["ask"])
 
 
 @cache

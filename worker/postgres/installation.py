@@ -10,9 +10,8 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-import asyncpg
-
 from worker.errors import MigrationError
+from worker.postgres.session import Session, open_session
 from worker.postgres.sql import setup_query
 
 _RESERVED = ("public", "information_schema")
@@ -61,16 +60,16 @@ def search_path(schema: str) -> str:
     return f'"{quoted}", pg_temp'
 
 
-async def use_schema(connection: asyncpg.Connection, schema: str) -> None:
+async def use_schema(connection: Session, schema: str) -> None:
     """Set the schema by a statement: a pooler in between may drop what a connection is opened with."""
-    await connection.execute(setup_query("use_schema"), search_path(schema))
+    await connection.keep(setup_query("use_schema").format(search_path=search_path(schema)))
 
 
 @asynccontextmanager
 async def connected(
     url: str, tls: ssl.SSLContext | None = None, schema: str | None = None
-) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(url, timeout=10, **({"ssl": tls} if tls else {}))
+) -> AsyncIterator[Session]:
+    connection = await open_session(url, tls, seconds=10)
     try:
         if schema is not None:
             await use_schema(connection, schema)
@@ -79,7 +78,7 @@ async def connected(
         await connection.close()
 
 
-async def look_around(connection: asyncpg.Connection, prefix: str | None) -> Places:
+async def look_around(connection: Session, prefix: str | None) -> Places:
     """Look what is there for this prefix; None: for the first installation. The connection is a new one."""
     row = await connection.fetchrow(setup_query("home"), _TABLES)
     if row["schema"] is None:
@@ -98,7 +97,7 @@ async def look_around(connection: asyncpg.Connection, prefix: str | None) -> Pla
     return Places(home, free, own, None)
 
 
-async def _look(connection: asyncpg.Connection, schema: str) -> Place:
+async def _look(connection: Session, schema: str) -> Place:
     if not await connection.fetchval(setup_query("is_installed"), schema):
         return Place(schema, installed=False)
     if not await connection.fetchval(setup_query("may_use"), schema):
@@ -115,7 +114,7 @@ async def _look(connection: asyncpg.Connection, schema: str) -> Place:
     return Place(schema, True, mark["prefix"], mark["made_by"]) if mark else Place(schema, installed=True)
 
 
-async def claim(connection: asyncpg.Connection, place: Place, prefix: str) -> None:
+async def claim(connection: Session, place: Place, prefix: str) -> None:
     """Say that these tables are this prefix's, if nobody has. Of two at once the first one has them."""
     if place.prefix is None:
         await use_schema(connection, place.schema)

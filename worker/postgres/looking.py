@@ -7,6 +7,7 @@ import asyncpg
 from worker.errors import PostgresAway
 from worker.monitoring.readiness import Readiness
 from worker.postgres.database import PART, Database, describe
+from worker.postgres.session import Session
 from worker.postgres.sql import setup_query
 from worker.process.identity import new_identity
 
@@ -30,6 +31,6 @@ class LookingDatabase(Database):
         except OSError as error:  # of the network, which names no server
             raise PostgresAway(error.errno, error.strerror or describe(error)) from error
 
-    async def _prepare(self, connection: asyncpg.Connection) -> None:
+    async def _prepare(self, connection: Session) -> None:
         await super()._prepare(connection)
-        await connection.execute(setup_query("wait_for_nobody"))
+        await connection.keep(setup_query("wait_for_nobody"))

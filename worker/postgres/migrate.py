@@ -24,6 +24,7 @@ from worker.postgres.installation import (
     search_path,
     use_schema,
 )
+from worker.postgres.session import Session
 from worker.postgres.sql import Migration, load_migrations, load_queries, setup_query
 
 _NEEDED = re.compile(r"_needs_(\d{4})$")  # in the name of a migration that not every earlier version survives
@@ -189,7 +190,7 @@ def _chosen(places: Places, prefix: str | None, *, own: bool) -> Place:
     return wanted
 
 
-async def _create(connection: asyncpg.Connection, schema: str) -> None:
+async def _create(connection: Session, schema: str) -> None:
     """Make the schema unless it is there: somebody may have made it for a role that may not."""
     if await connection.fetchval(setup_query("schema_exists"), schema):
         return
@@ -204,7 +205,7 @@ async def _create(connection: asyncpg.Connection, schema: str) -> None:
         ) from None
 
 
-async def _current(connection: asyncpg.Connection, prefix: str | None) -> Place:
+async def _current(connection: Session, prefix: str | None) -> Place:
     places = await look_around(connection, prefix)
     if pending := (await _state(connection, places.found)).pending:
         if places.found is None and places.home.installed and prefix is not None:
@@ -223,14 +224,14 @@ def _found(places: Places, prefix: str | None) -> Place:
     return places.found
 
 
-async def _state(connection: asyncpg.Connection, place: Place | None) -> State:
+async def _state(connection: Session, place: Place | None) -> State:
     if place is None:
         return State([], load_migrations())
     await use_schema(connection, place.schema)
     return await _compare(connection)
 
 
-async def _apply(connection: asyncpg.Connection, migration: Migration, *, new: bool) -> None:
+async def _apply(connection: Session, migration: Migration, *, new: bool) -> None:
     if not new:
         for statement in migration.beforehand:
             if " concurrently " in statement:
@@ -245,7 +246,7 @@ async def _apply(connection: asyncpg.Connection, migration: Migration, *, new: b
     await _shortly_locked(connection, apply)
 
 
-async def _shortly_locked(connection: asyncpg.Connection, change: Callable[[], Awaitable[object]]) -> None:
+async def _shortly_locked(connection: Session, change: Callable[[], Awaitable[object]]) -> None:
     """Run it in a transaction. Whoever comes after a change that waits for a table waits behind it, the
     workers included, so it gives up soon where somebody uses the table for long (a backup), and tries again
     later.
@@ -268,7 +269,7 @@ async def create_role(url: str, role: str, password: str) -> None:
         await connection.execute(setup_query("create_role"))
 
 
-async def _compare(connection: asyncpg.Connection) -> State:
+async def _compare(connection: Session) -> State:
     """Compare the two. A migration that is newer than this version is no obstacle, since workers are replaced
     one by one, unless its name says which one a worker has to know.
     """
@@ -300,8 +301,14 @@ async def _compare(connection: asyncpg.Connection) -> State:
 
 
 @asynccontextmanager
-async def _turn(connection: asyncpg.Connection) -> AsyncIterator[None]:
+async def _turn(connection: Session) -> AsyncIterator[None]:
     """Hold the lock by which one migrates at a time in a database."""
+    if connection.pooled:
+        raise MigrationError(
+            "DATABASE_URL leads to Postgres through a pooler (PgBouncer), where nobody can hold the lock by "
+            "which one migrates at a time: give this command the address of Postgres itself. "
+            "Workers may go through the pooler"
+        )
     while not await connection.fetchval(setup_query("take_turn"), TURN):  # noqa: ASYNC110 — see the query
         await asyncio.sleep(_LOOK_AGAIN_SECONDS)
     try:

@@ -10,6 +10,19 @@ set statement_timeout = '5s'
 -- name: elect
 select pg_try_advisory_lock($1, hashtext(current_schema()))
 
+-- name: bounds_of_the_holder
+-- The same for who holds a transaction open.
+set lock_timeout = '1s';
+set idle_in_transaction_session_timeout = '20s';
+set statement_timeout = '5s'
+
+-- name: elect_pooled
+-- For as long as its transaction is open, which has written nothing and sees nothing: it keeps no vacuum from its work.
+select pg_try_advisory_xact_lock($1, hashtext(current_schema()))
+
+-- name: ask
+select
+
 -- name: lock_wait
 -- For how many seconds a statement of this database has waited for a lock, the longest one; advisory locks are for
 -- waiting.

@@ -1,12 +1,17 @@
 -- What is asked and done about the tables themselves: which installation has them, which migrations are applied.
 
 -- name: use_schema
--- On a connection: every name is looked for in this schema, and last in that of temporary tables.
-select set_config('search_path', $1, false)
+-- On a connection: every name is looked for in this schema, and last in that of temporary tables. In place of the word
+-- in braces stands the quoted name.
+set search_path = {search_path}
 
 -- name: tell_events
 -- On a connection: what it does with requests is told, by the triggers on them.
-select set_config('session_worker.events', 'on', false)
+set session_worker.events = 'on'
+
+-- name: backend
+-- Who serves this connection.
+select pg_backend_pid()
 
 -- name: home
 -- The schema that is used without further ado, mostly public, and who else has tables of our names in it.
