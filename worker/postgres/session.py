@@ -1,8 +1,8 @@
 """A connection that needs no session: what it was told to keep holds also behind a pooler.
 
 PgBouncer in transaction mode gives each transaction another session of Postgres. What a session keeps
-(settings, prepared statements, locks) is then lost, or somebody else has it. So behind a pooler each call is a
-transaction that begins with the settings, and each statement is parsed anew. Without one nothing of it is done.
+(settings, prepared statements, locks) is lost then, or somebody else has it. So behind a pooler each call is
+a transaction that begins with the settings, and each statement is parsed anew. Else nothing of it is done.
 """
 
 import re
