@@ -4,7 +4,7 @@
 
 It takes from the queue `front.requests`, and acknowledges a message there only once a broker has confirmed
 the copy: that of the cell, or, where the cell is held or away, that of the queue `front.held`, from where it
-comes back. So nothing is lost, whatever dies. A copy may go out twice, to the same cell: it makes one session.
+comes back. So nothing is lost, whatever dies. A copy may go out twice, to one cell, which makes one session.
 """
 
 import asyncio

@@ -72,16 +72,18 @@ async def under_load(url: str) -> AsyncIterator[Load]:
 
     async def write() -> None:
         worker, connection = uuid4(), await asyncpg.connect(url)
-        await connection.execute(LIVE, worker)
-        while True:
-            request_id = uuid4()
-            async with connection.transaction():
+        try:
+            await connection.execute(LIVE, worker)
+            while True:
+                request_id = uuid4()
                 await connection.execute(BEGIN, request_id)
-            async with connection.transaction():
-                await connection.execute(SESSION, request_id)
-                await connection.execute(FINISH, request_id)
-            await connection.execute(BEAT, worker)
-            load.count()
+                async with connection.transaction():
+                    await connection.execute(SESSION, request_id)
+                    await connection.execute(FINISH, request_id)
+                await connection.execute(BEAT, worker)
+                load.count()
+        finally:
+            connection.terminate()
 
     async with asyncio.TaskGroup() as group:
         writers = [group.create_task(write()) for _ in range(WRITERS)]

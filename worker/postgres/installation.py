@@ -61,8 +61,8 @@ def search_path(schema: str) -> str:
 
 
 async def use_schema(connection: Session, schema: str) -> None:
-    """Set the schema by a statement: a pooler in between may drop what a connection is opened with."""
-    await connection.keep(setup_query("use_schema").format(search_path=search_path(schema)))
+    """Look for every name in this schema, and last in that of temporary tables."""
+    await connection.keep_one("search_path", search_path(schema))
 
 
 @asynccontextmanager

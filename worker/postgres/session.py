@@ -16,7 +16,7 @@ import asyncpg
 from worker.postgres.sql import setup_query
 
 STATEMENTS_UNNAMED = {"statement_cache_size": 0}
-_SET = re.compile(r"\bset (\S+) = ([^;]+)")
+_SET = re.compile(r"\bset (\S+) = ('[^']*')")
 
 
 class Session(asyncpg.Connection):  # type: ignore[misc]  # the library has no types
@@ -37,6 +37,13 @@ class Session(asyncpg.Connection):  # type: ignore[misc]  # the library has no t
             self._kept |= dict(_SET.findall(statements))
         else:
             await super().execute(statements)
+
+    async def keep_one(self, name: str, value: str) -> None:
+        """Keep one setting of any value."""
+        if self.pooled:
+            self._kept[name] = "'" + value.replace("'", "''") + "'"
+        else:
+            await super().fetchval(setup_query("keep_one"), name, value)
 
     async def execute(self, query: str, *args: Any, **how: Any) -> Any:  # noqa: ANN401 — the library's
         if self.pooled and query == "BEGIN;":  # of a transaction of the library's
@@ -75,8 +82,8 @@ class Session(asyncpg.Connection):  # type: ignore[misc]  # the library has no t
         await super().execute("commit")
 
     async def _begin(self) -> None:
-        kept = [f"set local {name} = {value}" for name, value in self._kept.items()]
-        await super().execute("; ".join(["begin", *kept]))
+        kept = [f"set_config('{name}', {value}, true)" for name, value in self._kept.items()]
+        await super().execute(f"begin; select {', '.join(kept)}")
 
 
 async def open_session(

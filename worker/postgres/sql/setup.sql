@@ -1,9 +1,8 @@
 -- What is asked and done about the tables themselves: which installation has them, which migrations are applied.
 
--- name: use_schema
--- On a connection: every name is looked for in this schema, and last in that of temporary tables. In place of the word
--- in braces stands the quoted name.
-set search_path = {search_path}
+-- name: keep_one
+-- On a connection.
+select set_config($1, $2, false)
 
 -- name: tell_events
 -- On a connection: what it does with requests is told, by the triggers on them.

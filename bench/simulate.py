@@ -1,0 +1,299 @@
+"""Simulates workers, queues and commits event by event: how many requests a second, and how long each takes.
+
+It knows what each stage costs (`Costs`, measured), and who shares what (`Plan`): the loop of a worker, the leader of a
+queue, the cores, the write that a commit waits for. What comes out of that nobody has told it: how large batches get,
+what waits, where it ends. `python -m bench sizing` holds it against measurements.
+"""
+
+import heapq
+import random
+import statistics
+from collections import deque
+from collections.abc import Callable, Generator
+from typing import NamedTuple
+
+TICK_SECONDS = 0.002  # the load publishes what is due, again and again, as the bench does
+_US = 1e-6
+Wait = Callable[[Callable[[], None]], None]
+Process = Generator[Wait, None, None]
+
+
+class Costs(NamedTuple):
+    """What each stage takes: processor time in µs, for a request and for a batch of them; waits in seconds."""
+
+    worker_us: float = 118  # docs/performance.md, "Beside its peers"
+    broker_us: float = 72
+    postgres_us: float = 53
+    load_us: float = 25
+    worker_batch_us: float = 330  # a batch of one is on its way for so much longer than the floor
+    postgres_batch_us: float = 330  # both statements
+    broker_batch_us: float = 150  # of a hop: an RPC echo has three, and takes 1.7 ms
+    load_batch_us: float = 150
+    postgres_commit_seconds: float = 0.00033  # two commits: 0.67 ms
+    broker_commit_seconds: float = 0.0003
+
+
+class Plan(NamedTuple):
+    """What there is of each. `cores` None: each part has as many as it can use."""
+
+    workers: int = 1
+    cores: float | None = 2  # of one machine, for all parts
+    batch_size: int = 128
+    batches: int = 3
+    shards: int = 1  # queues, each with a leader on one core
+    brokers: int = 1  # nodes: each keeps a copy of every message
+    postgres_cores: float | None = None  # a machine of its own
+
+
+class Result(NamedTuple):
+    per_second: float
+    p50: float  # milliseconds
+    p99: float
+    batch: float  # how many requests in one, in the middle
+
+
+class Clock:
+    """Runs what is due, in order. Time passes only here."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._number = 0
+
+    def at(self, seconds: float, act: Callable[[], None]) -> None:
+        self._number += 1
+        heapq.heappush(self._due, (seconds, self._number, act))
+
+    def sleep(self, seconds: float) -> Wait:
+        return lambda resume: self.at(self.now + seconds, resume)
+
+    def begin(self, process: Process) -> None:
+        def resume() -> None:
+            for wait in process:
+                wait(resume)
+                return
+
+        resume()
+
+    def run(self, until: float) -> None:
+        while self._due and self._due[0][0] <= until:
+            self.now, _, act = heapq.heappop(self._due)
+            act()
+
+
+class Cores:
+    """Shares some cores out equally: each job gets at most one."""
+
+    def __init__(self, clock: Clock, cores: float | None) -> None:
+        self._clock = clock
+        self._cores = cores
+        self._jobs: list[tuple[float, int, Callable[[], None]]] = []  # by the share at which each is done
+        self._share = self._since = 0.0
+        self._number = self._version = 0
+        self.used = 0.0
+
+    def work(self, microseconds: float) -> Wait:
+        def begin(resume: Callable[[], None]) -> None:
+            self._pass_time()
+            self._number += 1
+            self.used += microseconds * _US
+            heapq.heappush(self._jobs, (self._share + microseconds * _US, self._number, resume))
+            self._look_again()
+
+        return begin
+
+    def _rate(self) -> float:
+        return 1.0 if self._cores is None else min(1.0, self._cores / max(1, len(self._jobs)))
+
+    def _pass_time(self) -> None:
+        self._share += (self._clock.now - self._since) * self._rate()
+        self._since = self._clock.now
+
+    def _look_again(self) -> None:
+        self._version += 1
+        if not self._jobs:
+            return
+        version, left = self._version, max(0.0, self._jobs[0][0] - self._share)
+
+        def done() -> None:
+            if version != self._version:
+                return  # somebody has come since
+            self._pass_time()
+            _, _, resume = heapq.heappop(self._jobs)
+            self._look_again()
+            resume()
+
+        self._clock.at(self._clock.now + left / self._rate(), done)
+
+
+class One:
+    """Does one thing at a time: the loop of a worker, the leader of a queue."""
+
+    def __init__(self, clock: Clock, cores: Cores) -> None:
+        self._clock = clock
+        self._cores = cores
+        self._waiting: deque[tuple[float, Callable[[], None]]] = deque()
+        self._busy = False
+
+    def work(self, microseconds: float) -> Wait:
+        def begin(resume: Callable[[], None]) -> None:
+            self._waiting.append((microseconds, resume))
+            self._next()
+
+        return begin
+
+    def _next(self) -> None:
+        if self._busy or not self._waiting:
+            return
+        self._busy = True
+        microseconds, resume = self._waiting.popleft()
+
+        def done() -> None:
+            self._busy = False
+            resume()
+            self._next()
+
+        self._cores.work(microseconds)(done)
+
+
+class Disk:
+    """Writes what waits for it in one go, and then what has come meanwhile: as commits share a write."""
+
+    def __init__(self, clock: Clock, seconds: float, chance: random.Random) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._chance = chance
+        self._waiting: list[Callable[[], None]] = []
+        self._busy = False
+
+    def write(self) -> Wait:
+        def begin(resume: Callable[[], None]) -> None:
+            self._waiting.append(resume)
+            if not self._busy:
+                self._next()
+
+        return begin
+
+    def _next(self) -> None:
+        going, self._waiting = self._waiting, []
+        self._busy = bool(going)
+        if not going:
+            return
+
+        def done() -> None:
+            self._next()
+            for resume in going:
+                resume()
+
+        took = self._seconds * self._chance.gammavariate(9, 1 / 9)  # a p99 of 1.9 times the p50
+        self._clock.at(self._clock.now + took, done)
+
+
+class Worker:
+    """Holds what was delivered, and has so many batches on their way."""
+
+    def __init__(self, clock: Clock, cores: Cores, plan: Plan) -> None:
+        self.loop = One(clock, cores)
+        self.held: deque[float] = deque()  # when each was published
+        self.free = plan.batches
+
+
+class Simulation:
+    """Has one run of a plan."""
+
+    def __init__(self, costs: Costs, plan: Plan, seed: int = 1) -> None:
+        self._costs = costs
+        self._plan = plan
+        self._chance = random.Random(seed)  # noqa: S311 — a simulation
+        self._clock = Clock()
+        shared = Cores(self._clock, plan.cores)
+        own = plan.postgres_cores
+        self._postgres = shared if own is None else Cores(self._clock, own)
+        self._load = One(self._clock, shared), One(self._clock, shared)  # who publishes, who listens
+        self._requests = [One(self._clock, shared) for _ in range(plan.shards)]
+        self._responses = [One(self._clock, shared) for _ in range(plan.shards)]
+        self._workers = [Worker(self._clock, shared, plan) for _ in range(plan.workers)]
+        self._wal = Disk(self._clock, costs.postgres_commit_seconds, self._chance)
+        self._logs = [
+            Disk(self._clock, costs.broker_commit_seconds, self._chance) for _ in range(plan.shards)
+        ]
+        self._turn = 0
+        self.took: list[tuple[float, float]] = []  # when each was answered, and after how long
+        self.batches: list[int] = []
+
+    def run(self, per_second: float | None, seconds: float) -> Result:
+        """Publish at this rate; None: the queue is full from the beginning."""
+        if per_second is None:
+            for worker in self._workers:
+                worker.held.extend([0.0] * int(20_000 * seconds))
+                self._feed(worker)
+        else:
+            self._clock.begin(self._publishing(per_second, seconds))
+        self._clock.run(seconds)
+        later = [took for at, took in self.took if at > seconds / 5]
+        if not later:
+            return Result(0, 0, 0, 0)
+        ordered = sorted(later)
+        rate = len(later) / (seconds * 4 / 5)
+        p50, p99 = statistics.median(ordered), ordered[int(len(ordered) * 0.99)]
+        return Result(rate, p50 * 1000, p99 * 1000, statistics.median(self.batches))
+
+    def _publishing(self, per_second: float, seconds: float) -> Process:
+        due, number = 0.0, 0
+        while self._clock.now < seconds:
+            due += per_second * TICK_SECONDS
+            count = int(due) - number
+            number += count
+            if count:
+                self._clock.begin(self._published(count))
+            yield self._clock.sleep(TICK_SECONDS)
+
+    def _published(self, count: int) -> Process:
+        """Publish some; the broker writes them and delivers them."""
+        costs, begun = self._costs, self._clock.now
+        yield self._load[0].work(costs.load_batch_us + count * costs.load_us / 2)
+        self._turn += 1
+        shard, worker = self._turn % self._plan.shards, self._workers[self._turn % self._plan.workers]
+        yield self._requests[shard].work(costs.broker_batch_us + count * self._broker_us())
+        yield self._logs[shard].write()
+        worker.held.extend([begun] * count)
+        self._feed(worker)
+
+    def _broker_us(self) -> float:
+        """Of a message that comes in, or goes out. Each further node writes it as well."""
+        return self._costs.broker_us / 2 * (1 + (self._plan.brokers - 1) / 2)
+
+    def _feed(self, worker: Worker) -> None:
+        while worker.free and worker.held:
+            worker.free -= 1
+            most = min(len(worker.held), self._plan.batch_size)
+            self.batches.append(most)
+            self._clock.begin(self._batch(worker, [worker.held.popleft() for _ in range(most)]))
+
+    def _batch(self, worker: Worker, requests: list[float]) -> Process:
+        """Go the way of a batch: read, accepted, created, finished, answered, settled."""
+        costs, count = self._costs, len(requests)
+        loop = worker.loop.work((costs.worker_batch_us + count * costs.worker_us) / 3)
+        statement = self._postgres.work((costs.postgres_batch_us + count * costs.postgres_us) / 2)
+        for _ in ("accept", "finish"):
+            yield loop
+            yield statement
+            yield self._wal.write()
+        yield loop
+        self._turn += 1
+        shard = self._turn % self._plan.shards
+        yield self._responses[shard].work(costs.broker_batch_us + count * self._broker_us())
+        yield self._logs[shard].write()
+        self._clock.begin(self._heard(requests))
+        worker.free += 1
+        self._feed(worker)
+
+    def _heard(self, requests: list[float]) -> Process:
+        costs = self._costs
+        yield self._load[1].work(costs.load_batch_us + len(requests) * costs.load_us / 2)
+        self.took += [(self._clock.now, self._clock.now - begun) for begun in requests]
+
+
+def simulate(costs: Costs, plan: Plan, per_second: float | None, seconds: float = 5.0) -> Result:
+    """Run a plan at this rate, or with a queue that is always full."""
+    return Simulation(costs, plan).run(per_second, seconds)
