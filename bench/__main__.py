@@ -10,6 +10,7 @@ python -m bench finding --rows 100000             lists, searches and counts on 
 python -m bench tracing                           what traces cost: off, 1 % and all of the requests
 python -m bench counting                          what it costs to keep the counts: about ten minutes
 python -m bench screens                           what ten open screens of the console cost the worker
+python -m bench sizing                            eight points, beside what the simulation says of them
 python -m bench fairness                          about ten minutes
 python -m bench fairness --quick                  small, to see that it works; nothing is saved
 python -m bench fairness --before ../as-it-was    only its throughput, beside that of another checkout
@@ -32,6 +33,7 @@ from bench import (
     latency,
     retries,
     screens,
+    sizing,
     throughput,
     tracing,
 )
@@ -44,6 +46,7 @@ SUITES = (
     tracing.SUITE,
     counting.SUITE,
     screens.SUITE,
+    sizing.SUITE,
 )  # fmt: skip
 
 
@@ -99,6 +102,7 @@ async def _run(given: argparse.Namespace) -> None:
             tracing.SUITE: lambda: tracing.run(servers, given.requests, given.rounds),
             counting.SUITE: lambda: counting.run(servers, given.requests // 4, given.pairs),
             screens.SUITE: lambda: screens.run(servers, given.requests, given.pairs // 4),
+            sizing.SUITE: lambda: sizing.run(servers, given.requests),
         }
         for name in given.suites or SUITES:
             say(f"— {name}")

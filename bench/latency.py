@@ -44,16 +44,16 @@ class Times(NamedTuple):
 
 
 async def run(servers: Servers, requests: int) -> str:
-    lone = await _lone(servers, max(200, requests // 5))
+    lone = await lone_times(servers, max(200, requests // 5))
     most = (await measure(servers, CONTENDERS[0], requests)).per_second
     say(f"the maximum: {most:,.0f} a second")
-    loaded = {part: await _loaded(servers, most * part) for part in _PARTS}
+    busy = {part: await loaded(servers, most * part) for part in _PARTS}
     report.save(
         SUITE,
         {
             "lone_ms": {name: times._asdict() for name, times in lone.items()},
             "maximum_per_second": most,
-            "loaded_ms": {f"{part:.0%}": times._asdict() for part, times in loaded.items()},
+            "loaded_ms": {f"{part:.0%}": times._asdict() for part, times in busy.items()},
         },
     )
     floor = lone[_FLOOR]
@@ -65,7 +65,7 @@ async def run(servers: Servers, requests: int) -> str:
     among = [
         [f"{part:.0%} of the maximum, {most * part:,.0f}/s", f"{it.p50:.2f}", f"{it.p99:.2f}",
          f"{it.p99 / it.p50:.1f} ×"]
-        for part, it in loaded.items()
+        for part, it in busy.items()
     ]  # fmt: skip
     return f"{report.table(heads, alone)}\n\n" + report.table(
         ["among others", "p50, ms", "p99, ms", "p99 ÷ p50"], among
@@ -75,7 +75,7 @@ async def run(servers: Servers, requests: int) -> str:
 _FLOOR = "RPC echo and two commits"
 
 
-async def _lone(servers: Servers, rounds: int) -> dict[str, Times]:
+async def lone_times(servers: Servers, rounds: int) -> dict[str, Times]:
     """Sends one request at a time to the three in turn, so that disturbances fall on all of them."""
     async with (
         a_site(servers) as site,
@@ -157,7 +157,7 @@ class Asking:
             waiting.set_result(None)
 
 
-async def _loaded(servers: Servers, per_second: float) -> Times:
+async def loaded(servers: Servers, per_second: float) -> Times:
     """Publishes at this rate whether or not answers come: a slow answer does not slow the requests."""
     async with a_site(servers) as site, running(THIS_WORKER, site.environ), Asking(site) as asking:
         for body in bodies(_WARM_UP):

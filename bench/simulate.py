@@ -1,8 +1,8 @@
 """Simulates workers, queues and commits event by event: how many requests a second, and how long each takes.
 
-It knows what each stage costs (`Costs`, measured), and who shares what (`Plan`): the loop of a worker, the leader of a
-queue, the cores, the write that a commit waits for. What comes out of that nobody has told it: how large batches get,
-what waits, where it ends. `python -m bench sizing` holds it against measurements.
+It knows what each stage costs (`Costs`), and who shares what (`Plan`): the loop of a worker, the leader of a
+queue, the cores, the write that a commit waits for. What comes of that nobody has told it: how large batches
+get, what waits, where it ends. `python -m bench sizing` measures the costs, and points to hold it against.
 """
 
 import heapq
@@ -14,32 +14,40 @@ from typing import NamedTuple
 
 TICK_SECONDS = 0.002  # the load publishes what is due, again and again, as the bench does
 _US = 1e-6
+_AT_ONCE = 64  # that a queue sends to a consumer before it looks at others
 Wait = Callable[[Callable[[], None]], None]
 Process = Generator[Wait, None, None]
 
 
 class Costs(NamedTuple):
-    """What each stage takes: processor time in µs, for a request and for a batch of them; waits in seconds."""
+    """What each stage takes: processor time in µs, for a request and for a batch; waits in seconds.
 
-    worker_us: float = 118  # docs/performance.md, "Beside its peers"
-    broker_us: float = 72
-    postgres_us: float = 53
+    For a request: measured, docs/performance.md. What a batch costs, and the disk, was not measured then:
+    with these the simulation comes nearest to the points of that page.
+    """
+
+    worker_us: float = 109
+    broker_us: float = 65
+    postgres_us: float = 48
     load_us: float = 25
-    worker_batch_us: float = 330  # a batch of one is on its way for so much longer than the floor
-    postgres_batch_us: float = 330  # both statements
-    broker_batch_us: float = 150  # of a hop: an RPC echo has three, and takes 1.7 ms
-    load_batch_us: float = 150
-    postgres_commit_seconds: float = 0.00033  # two commits: 0.67 ms
-    broker_commit_seconds: float = 0.0003
+    worker_batch_us: float = 1250
+    postgres_batch_us: float = 480
+    broker_batch_us: float = 180  # each time that some come in or go out
+    load_batch_us: float = 290
+    postgres_commit_seconds: float = 0.0001
+    broker_commit_seconds: float = 0.00023
+    postgres_disk_us: float = 20  # for a request, of the disk
+    broker_disk_us: float = 25
 
 
 class Plan(NamedTuple):
     """What there is of each. `cores` None: each part has as many as it can use."""
 
     workers: int = 1
-    cores: float | None = 2  # of one machine, for all parts
+    cores: float | None = 1.9  # of one machine of two, for all parts: the kernel has the rest
     batch_size: int = 128
     batches: int = 3
+    prefetch: int = 512
     shards: int = 1  # queues, each with a leader on one core
     brokers: int = 1  # nodes: each keeps a copy of every message
     postgres_cores: float | None = None  # a machine of its own
@@ -164,11 +172,15 @@ class Disk:
         self._seconds = seconds
         self._chance = chance
         self._waiting: list[Callable[[], None]] = []
+        self._more = 0.0
         self._busy = False
 
-    def write(self) -> Wait:
+    def write(self, microseconds: float) -> Wait:
+        """Wait until this is on the disk, which takes so long beside what each write takes."""
+
         def begin(resume: Callable[[], None]) -> None:
             self._waiting.append(resume)
+            self._more += microseconds * _US
             if not self._busy:
                 self._next()
 
@@ -176,6 +188,7 @@ class Disk:
 
     def _next(self) -> None:
         going, self._waiting = self._waiting, []
+        more, self._more = self._more, 0.0
         self._busy = bool(going)
         if not going:
             return
@@ -186,7 +199,7 @@ class Disk:
                 resume()
 
         took = self._seconds * self._chance.gammavariate(9, 1 / 9)  # a p99 of 1.9 times the p50
-        self._clock.at(self._clock.now + took, done)
+        self._clock.at(self._clock.now + took + more, done)
 
 
 class Worker:
@@ -196,6 +209,8 @@ class Worker:
         self.loop = One(clock, cores)
         self.held: deque[float] = deque()  # when each was published
         self.free = plan.batches
+        self.room = plan.prefetch
+        self.delivering = False
 
 
 class Simulation:
@@ -209,6 +224,7 @@ class Simulation:
         shared = Cores(self._clock, plan.cores)
         own = plan.postgres_cores
         self._postgres = shared if own is None else Cores(self._clock, own)
+        self._ready: list[deque[float]] = [deque() for _ in range(plan.shards)]
         self._load = One(self._clock, shared), One(self._clock, shared)  # who publishes, who listens
         self._requests = [One(self._clock, shared) for _ in range(plan.shards)]
         self._responses = [One(self._clock, shared) for _ in range(plan.shards)]
@@ -217,16 +233,16 @@ class Simulation:
         self._logs = [
             Disk(self._clock, costs.broker_commit_seconds, self._chance) for _ in range(plan.shards)
         ]
-        self._turn = 0
+        self._turn = self._next = 0
         self.took: list[tuple[float, float]] = []  # when each was answered, and after how long
         self.batches: list[int] = []
 
     def run(self, per_second: float | None, seconds: float) -> Result:
         """Publish at this rate; None: the queue is full from the beginning."""
         if per_second is None:
-            for worker in self._workers:
-                worker.held.extend([0.0] * int(20_000 * seconds))
-                self._feed(worker)
+            for number, worker in enumerate(self._workers):
+                self._ready[number % self._plan.shards].extend([0.0] * int(20_000 * seconds))
+                self._deliver(worker)
         else:
             self._clock.begin(self._publishing(per_second, seconds))
         self._clock.run(seconds)
@@ -253,15 +269,40 @@ class Simulation:
         costs, begun = self._costs, self._clock.now
         yield self._load[0].work(costs.load_batch_us + count * costs.load_us / 2)
         self._turn += 1
-        shard, worker = self._turn % self._plan.shards, self._workers[self._turn % self._plan.workers]
-        yield self._requests[shard].work(costs.broker_batch_us + count * self._broker_us())
-        yield self._logs[shard].write()
-        worker.held.extend([begun] * count)
-        self._feed(worker)
+        shard = self._turn % self._plan.shards
+        yield self._requests[shard].work(self._hop(count) * self._copies())
+        yield self._logs[shard].write(count * costs.broker_disk_us / 2)
+        self._ready[shard].extend([begun] * count)
+        for _ in self._workers:
+            self._next = (self._next + 1) % self._plan.workers
+            self._deliver(self._workers[self._next])
 
-    def _broker_us(self) -> float:
-        """Of a message that comes in, or goes out. Each further node writes it as well."""
-        return self._costs.broker_us / 2 * (1 + (self._plan.brokers - 1) / 2)
+    def _hop(self, count: int) -> float:
+        """Return what the broker takes for some messages to come in, or to go out. What was measured is three
+        such hops: out of the queue of requests, into that of responses and out of it.
+        """
+        return self._costs.broker_batch_us + count * self._costs.broker_us / 3
+
+    def _copies(self) -> float:
+        """Each further node writes what comes in; that is about half of the leader's work."""
+        return 1 + (self._plan.brokers - 1) / 2
+
+    def _deliver(self, worker: Worker) -> None:
+        shard = self._workers.index(worker) % self._plan.shards
+        if not worker.delivering and worker.room and self._ready[shard]:
+            worker.delivering = True
+            self._clock.begin(self._delivering(worker, shard))
+
+    def _delivering(self, worker: Worker, shard: int) -> Process:
+        """Send a worker what lies ready, as far as its prefetch goes."""
+        while worker.room and (ready := self._ready[shard]):
+            count = min(len(ready), worker.room, _AT_ONCE)
+            worker.room -= count
+            going = [ready.popleft() for _ in range(count)]
+            yield self._requests[shard].work(self._hop(count))
+            worker.held.extend(going)
+            self._feed(worker)
+        worker.delivering = False
 
     def _feed(self, worker: Worker) -> None:
         while worker.free and worker.held:
@@ -278,18 +319,21 @@ class Simulation:
         for _ in ("accept", "finish"):
             yield loop
             yield statement
-            yield self._wal.write()
+            yield self._wal.write(count * costs.postgres_disk_us / 2)
         yield loop
         self._turn += 1
         shard = self._turn % self._plan.shards
-        yield self._responses[shard].work(costs.broker_batch_us + count * self._broker_us())
-        yield self._logs[shard].write()
-        self._clock.begin(self._heard(requests))
+        yield self._responses[shard].work(self._hop(count) * self._copies())
+        yield self._logs[shard].write(count * costs.broker_disk_us / 2)
+        self._clock.begin(self._heard(requests, shard))
         worker.free += 1
+        worker.room += count
         self._feed(worker)
+        self._deliver(worker)
 
-    def _heard(self, requests: list[float]) -> Process:
+    def _heard(self, requests: list[float], shard: int) -> Process:
         costs = self._costs
+        yield self._responses[shard].work(self._hop(len(requests)))
         yield self._load[1].work(costs.load_batch_us + len(requests) * costs.load_us / 2)
         self.took += [(self._clock.now, self._clock.now - begun) for begun in requests]
 

@@ -75,8 +75,9 @@ async def test_what_a_session_would_keep_is_told_to_each_transaction_and_to_nobo
         async with database.apart() as apart:
             served = set()
             for _ in range(SESSIONS):
-                ours = await apart.fetchrow(f"{KEPT}, pg_backend_pid() as pid")
-                theirs = await others.fetchrow(KEPT)
+                async with others.transaction():  # has a session meanwhile, most likely that of ours before
+                    theirs = await others.fetchrow(KEPT)
+                    ours = await apart.fetchrow(f"{KEPT}, pg_backend_pid() as pid")
                 assert (ours["path"], ours["seqscan"]) == (f'"{prefix}", pg_temp', "off")
                 assert (theirs["path"], theirs["seqscan"]) == ('"$user", public', "on")
                 served.add(ours["pid"])
