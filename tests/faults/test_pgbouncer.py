@@ -13,7 +13,7 @@ from support.faults.watching import until_up
 from support.harness import eventually
 from support.pgbouncer import PgBouncer, pgbouncer
 
-from worker.errors import MigrationError, NotStorable
+from worker.errors import MigrationError
 from worker.monitoring.readiness import Readiness
 from worker.operations.promises import verify
 from worker.postgres.database import PART, Database
@@ -85,8 +85,6 @@ async def test_what_a_session_would_keep_is_told_to_each_transaction_and_to_nobo
             with pytest.raises(asyncpg.DivisionByZeroError):
                 await apart.fetchval("select 1 / 0")
             assert (await apart.fetchrow(KEPT))["seqscan"] == "off", "and after an error"
-        with pytest.raises(NotStorable):
-            await database.call("tell_calls", "no uuid", aside=True)
     finally:
         await others.close()
         await database.close()
