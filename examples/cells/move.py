@@ -21,9 +21,7 @@ from urllib.request import Request, urlopen
 
 from the_map import REREAD_SECONDS, Cell, change, read
 
-SEEN_SECONDS = (
-    2 * REREAD_SECONDS + 5
-)  # until each router has seen it, and what it was sending has come or not
+SEEN_SECONDS = 2 * REREAD_SECONDS + 5  # then each router knows, and what it was sending has come or not
 COUNTED_SECONDS = 11  # RabbitMQ counts anew every five seconds
 QUEUES = ("requests", "cancels", "undelivered")
 

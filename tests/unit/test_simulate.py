@@ -58,7 +58,7 @@ def test_one_worker_is_as_quick_as_its_loop_and_more_of_them_as_the_leader_of_th
     eight = simulate(costs, many._replace(workers=8), None, 2).per_second
     shards = simulate(costs, many._replace(workers=8, shards=8), None, 2).per_second
 
-    assert 0.85 * loop < one <= loop
+    assert 0.85 * loop < one < 1.02 * loop, "but for a batch that ends just in time"
     assert one * 2 < eight < leader
     assert shards > 1.3 * eight
 
