@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import asyncpg
 import pytest
+from support.commands import Shell
 from support.faults.load import Producers, keeping_books
 from support.faults.processes import worker_processes
 from support.faults.scene import Scene
@@ -123,6 +124,24 @@ async def test_one_is_elected_through_a_pooler_and_another_once_that_connection_
                 await after
         finally:
             await asyncio.gather(first.close(), second.close())
+
+
+async def test_commands_go_through_a_pooler(settings: Settings, pooler: PgBouncer) -> None:
+    amqp_url = settings.amqp_url.get_secret_value()
+    shell = Shell(AMQP_URL=amqp_url, DATABASE_URL=pooler.url, WORKER_PREFIX=settings.prefix)
+    done = [
+        await shell.run(*words)
+        for words in (
+            ("migrate", "--check"),
+            ("pause", "--org", "org-1", "--reason", "a trial"),
+            ("resume", "--org", "org-1"),
+            ("audit", "list", "--json"),
+            ("requests", "list"),
+        )
+    ]
+
+    assert [outcome.code for outcome in done] == [0] * len(done), done
+    assert len(done[3].records) == 2, "both were written where the tables are"
 
 
 async def test_migrate_wants_postgres_itself(pooler: PgBouncer, prefix: str) -> None:
