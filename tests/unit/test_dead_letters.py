@@ -93,7 +93,8 @@ def test_a_letter_that_cannot_be_stored_is_stripped_but_for_its_body() -> None:
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        (b" \n", "empty"), (b"<a/>", "like XML"), (b'{"a', "like JSON"), (b"[1]", "like JSON"),
+        (b" \n", "empty"), ("\u2003".encode(), "empty"),
+        (b"<a/>", "like XML"), (b'{"a', "like JSON"), (b"[1]", "like JSON"),
         (b"hello", "text"),
         (b"\x1f\x8b\x08", "gzip"), (b"\xff", "bytes"), (b"{}", "has nothing"),
         (b'{"b":1,"a":{"c":2}}', "has a, b"),

@@ -163,6 +163,8 @@ def _shape_of_text(body: bytes) -> str:
         text = body.decode().lstrip()
     except UnicodeDecodeError:
         return "bytes"
+    if not text:  # white space beyond that of ASCII
+        return "empty"
     return {"<": "like XML", "{": "like JSON", "[": "like JSON"}.get(text[0], "text")
 
 
