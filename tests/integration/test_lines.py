@@ -322,6 +322,20 @@ async def test_what_may_not_begin_before_a_time_begins_then(
     assert row["begins_at"] == at
 
 
+async def test_its_time_comes_also_where_there_is_no_room_to_wait(
+    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+) -> None:
+    await new_worker(max_waiting=0)
+    at = datetime.now(UTC) + timedelta(seconds=1.5)
+    later, earlier = good_request(), good_request()
+    await desk.send(later, headers={"not_before": at.isoformat()})
+    await desk.send(earlier)
+    answers = [response_in(await desk.next()) for _ in range(2)]
+
+    assert [str(one.request_id) for one in answers] == [earlier["request_id"], later["request_id"]]
+    assert at <= (await row_of(db, later["request_id"]))["received_at"] < at + timedelta(seconds=2)
+
+
 async def test_the_next_one_under_a_limit_begins_as_soon_as_there_is_room(
     new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
 ) -> None:

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, tzinfo
-from types import ModuleType, SimpleNamespace
+from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -100,25 +100,45 @@ def _number_of(wrapper: aiormq.abc.TaskWrapper) -> int:
     return hash(wrapper.task)
 
 
+def _functions_of(module: ModuleType) -> Iterator[FunctionType]:
+    """Go through the methods of the classes that a module defines."""
+    for value in list(vars(module).values()):
+        if isinstance(value, type) and value.__module__ == module.__name__:
+            yield from (one for one in vars(value).values() if isinstance(one, FunctionType))
+
+
 @contextmanager
 def simulated_time() -> Iterator[None]:
-    """Replace, in all modules of the worker that are loaded, what they take from outside."""
+    """Replace, in all modules of the worker that are loaded, what they take from outside, also where it is
+    the default of a parameter.
+    """
     pairs = _replacements()
-    put_back: list[tuple[ModuleType, str, object]] = []
+
+    def instead_of(value: object) -> object:
+        return next((instead for usual, instead in pairs if value is usual), value)
+
+    put_back: list[tuple[object, str, object]] = []
+
+    def replace(owner: object, name: str, value: object, instead: object) -> None:
+        put_back.append((owner, name, value))
+        setattr(owner, name, instead)
+
     for module in [one for name, one in sys.modules.items() if name.partition(".")[0] in _OURS]:
         for name, value in list(vars(module).items()):
-            for usual, instead in pairs:
-                if value is usual:
-                    put_back.append((module, name, value))
-                    setattr(module, name, instead)
+            if instead_of(value) is not value:
+                replace(module, name, value, instead_of(value))
+        for function in _functions_of(module):
+            defaults = tuple(map(instead_of, function.__defaults__ or ()))
+            if defaults != (function.__defaults__ or ()):
+                replace(function, "__defaults__", function.__defaults__, defaults)
     usual_hash = aiormq.abc.TaskWrapper.__hash__
     aiormq.abc.TaskWrapper.__hash__ = _number_of  # type: ignore[method-assign,assignment]
     try:
         yield
     finally:
         aiormq.abc.TaskWrapper.__hash__ = usual_hash  # type: ignore[method-assign]
-        for module, name, value in put_back:
-            setattr(module, name, value)
+        for owner, name, value in put_back:
+            setattr(owner, name, value)
 
 
 def begin(clock: Clock) -> None:
