@@ -22,8 +22,10 @@ _IN = (f"{PREFIX}.requests", f"{PREFIX}.cancels")
 
 
 def settled(run: "Run") -> bool:
-    """Return whether nothing is left that a worker would have to do."""
-    return not list(_left(run))
+    """Return whether nothing is left that a worker would have to do. When all have stopped, a lease may be
+    left: a statement of a worker that has signed off can be carried out after that. It runs out.
+    """
+    return not run.tables.leases and not list(_left(run))
 
 
 def _left(run: "Run") -> Iterator[str]:  # noqa: C901 — one line for each thing that may be left
@@ -44,8 +46,6 @@ def _left(run: "Run") -> Iterator[str]:  # noqa: C901 — one line for each thin
             yield f"the response of {one} is not noted as published"
         elif row.due_at is not None:
             yield f"{one} is due"
-    for lease, held in run.tables.leases.items():
-        yield f"the lease {lease} of {held.worker}"
     if run.tables.other_answers:
         yield f"{len(run.tables.other_answers)} other answers"
 
