@@ -9,6 +9,7 @@ python -m bench flat --queued 100000 --rows 1000000
 python -m bench finding --rows 100000             lists, searches and counts on a full database
 python -m bench tracing                           what traces cost: off, 1 % and all of the requests
 python -m bench counting                          what it costs to keep the counts: about ten minutes
+python -m bench postgres                          bytes and processor time of Postgres for a request
 python -m bench screens                           what ten open screens of the console cost the worker
 python -m bench sizing                            eight points, beside what the simulation says of them
 python -m bench fairness                          about ten minutes
@@ -25,6 +26,7 @@ from pathlib import Path
 import uvloop
 
 from bench import (
+    cost_in_postgres,
     counting,
     fairness,
     finding,
@@ -45,6 +47,7 @@ SUITES = (
     throughput.SUITE, latency.SUITE, flood.SUITE, flat.SUITE, retries.SUITE, fairness.SUITE, finding.SUITE,
     tracing.SUITE,
     counting.SUITE,
+    cost_in_postgres.SUITE,
     screens.SUITE,
     sizing.SUITE,
 )  # fmt: skip
@@ -101,6 +104,7 @@ async def _run(given: argparse.Namespace) -> None:
             finding.SUITE: lambda: finding.run(servers, given.rows),
             tracing.SUITE: lambda: tracing.run(servers, given.requests, given.rounds),
             counting.SUITE: lambda: counting.run(servers, given.requests // 4, given.pairs),
+            cost_in_postgres.SUITE: lambda: cost_in_postgres.run(servers, given.requests),
             screens.SUITE: lambda: screens.run(servers, given.requests, given.pairs // 4),
             sizing.SUITE: lambda: sizing.run(servers, given.requests),
         }

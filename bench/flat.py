@@ -23,7 +23,7 @@ from bench.stage import (
 )
 
 SUITE = "flat"
-TABLES = ("requests", "request_transitions", "sessions", "leases", "workers")
+TABLES = ("requests", "recorded_transitions", "sessions", "leases", "confirmed_leases", "workers")
 _SAMPLE_SECONDS = 2.0
 _OLD_ROWS = """
 insert into requests (request_id, status, attempt, org_id, user_id, fingerprint, body, session_id, response,

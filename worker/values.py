@@ -266,6 +266,7 @@ class Answer(NamedTuple):
     message_id: str
     route: Route
     since: Beginning | None = None  # None: it is not the first answer, so it is not timed
+    lease: int | None = None  # of the batch that its request is in, where that is known
 
     @property
     def on_record(self) -> bool:

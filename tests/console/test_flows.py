@@ -323,7 +323,7 @@ async def test_an_answer_that_nobody_got_is_sent_elsewhere(town: Town) -> None:
 
     (answer,) = await town.answers(1)
     assert (answer.request_id, answer.status) == (lost, "completed")
-    assert await town.count("requests where request_id = $1 and published_at is not null", lost) == 1
+    assert await town.count("listed_requests where request_id = $1 and published_at is not null", lost) == 1
     assert await town.audit() == [("requests.resend", "they have moved", 1)]
 
 
@@ -332,7 +332,7 @@ async def test_old_requests_make_room(town: Town) -> None:
     page = town.page
     old = await town.send(6, "old")
     await town.answers(6)
-    await town.until_there_are(6, "requests where org_id = 'old' and published_at is not null")
+    await town.until_there_are(6, "listed_requests where org_id = 'old' and published_at is not null")
     age = "{0} = {0} - interval '8 days'"
     aged = ", ".join(age.format(name) for name in ("received_at", "finished_at", "published_at"))
     await town.age("requests", f"{aged} where org_id = 'old'")

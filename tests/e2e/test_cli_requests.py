@@ -32,10 +32,6 @@ with worker as (
 ), attempt as (
   insert into attempts (request_id, attempt, worker, kind, error_type, reason, place)
   select request_id, 1, worker, 'raised', $2, left($3, 500), $2 from request
-), history as (
-  insert into request_transitions (request_id, attempt, status, worker)
-  select request_id, 1, status, worker
-  from request cross join (values ('processing'), ('failed')) as step (status)
 ), letter as (
   insert into dead_letters (id, body, size, properties, headers, reason, kind, message_id, app_id, user_id,
     exchange, routing_key, request_id, died_at)

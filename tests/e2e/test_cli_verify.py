@@ -15,7 +15,7 @@ from worker.settings import Settings
 async def send(shell: Shell, db: asyncpg.Connection, count: int, *words: str) -> Outcome:
     """Sends so many more requests; returns once their responses are in the queue."""
     expected = await db.fetchval("select count(*) from requests") + count
-    published = "select count(*) = $1 from requests where published_at is not null"
+    published = "select count(*) = $1 from listed_requests where published_at is not null"
     sent = await shell.run("request", "--count", str(count), "--no-wait", "--json", *words)
     assert sent.code == 0
     await eventually(lambda: db.fetchval(published, expected))

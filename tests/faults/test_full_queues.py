@@ -117,7 +117,7 @@ async def test_a_full_response_queue_stops_nobody_and_all_is_sent_when_there_is_
     }
     assert all(found == {bodies[one]} for one, found in copies.items()), "each copy has the same bytes"
     await eventually(counts(db, WAITING, 0))
-    unpublished = "select count(*) from requests where published_at is null or undelivered is not null"
+    unpublished = "select count(*) from listed_requests where delivered <> 'confirmed'"
     await eventually(counts(db, unpublished, 0))
     await asyncio.wait_for(worker.readiness.until_up(), 30)
     assert len([one for one in events if one["event"] == "responses.refused"]) <= 6, "a count, not each one"
@@ -215,7 +215,7 @@ async def test_what_an_older_version_let_wait_under_a_lease_is_sent(
     await new_worker()
     request = good_request()
     await desk.ask(request)
-    published = "select count(*) from requests where published_at is not null"
+    published = "select count(*) from listed_requests where published_at is not null"
     await eventually(counts(db, published, 1))
     await db.execute("insert into leases (id, lease_until) values (1, now())")
     await db.execute("set session_replication_role = replica")

@@ -15,7 +15,12 @@ from worker.postgres.sql import Migration, load_migrations
 
 LIMIT_SECONDS = 1.0
 WRITERS = 3
-FILLED = ("requests", "request_transitions", "sessions")
+FILLED = (
+    "requests",
+    "request_transitions",
+    "recorded_transitions",
+    "sessions",
+)  # some under their later name
 FILL = """
 with made as (
   insert into requests (request_id, status, attempt, fingerprint, body, session_id, started_at)
@@ -43,7 +48,9 @@ update requests set status = 'completed', response = '{}', finished_at = now() w
 """
 LIVE = "insert into workers (id, host, pid, version) values ($1, 'h', 1, '0.1.0')"
 BEAT = "update workers set heartbeat = now() where id = $1"
-PLACES = "select relname, pg_relation_filenode(oid) from pg_class where relname = any ($1::text[])"
+PLACES = """
+select relname, pg_relation_filenode(oid) from pg_class where relname = any ($1::text[]) and relkind = 'r'
+"""
 
 
 class Load:
@@ -115,7 +122,9 @@ async def migrated_one_by_one(
                 await load.goes_on()
             verdict.waited[done.written] = waits.longest
             after = dict(await db.fetch(PLACES, FILLED))
-            verdict.rewritten[done.written] = {table for table in FILLED if before[table] != after[table]}
+            verdict.rewritten[done.written] = {
+                table for table in before.keys() & after.keys() if before[table] != after[table]
+            }
     await db.close()
     return verdict
 

@@ -179,7 +179,7 @@ async def test_what_is_being_written_is_on_record_before_it_stops(
     assert not ended
     assert response_in(await desk.next()).status == "completed"
     assert await db.fetchval("select count(*) from leases") == 0
-    assert await db.fetchval("select published_at is not null and attempt = 2 from requests")
+    assert await db.fetchval("select published_at is not null and attempt = 2 from listed_requests")
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,7 @@ class Batch:
     taken: TakenOver | None = None
     unseen: bool = False  # taken over, not looked into
     todo: list[Held] = field(default_factory=list)
+    holds: bool = True  # what it answers: a cancelled request may be of any batch
 
     @property
     def over(self) -> bool:
@@ -132,7 +133,7 @@ class World:
     async def clear(self) -> None:
         await self.admin.execute("set session_replication_role = replica")
         await self.admin.execute(
-            "truncate requests, request_transitions, attempts, sessions, leases, workers, "
+            "truncate requests, recorded_transitions, attempts, sessions, leases, confirmed_leases, workers, "
             "lines, pauses, limits"
         )
         await self.admin.execute("reset session_replication_role")
@@ -554,16 +555,15 @@ class StoreMachine(RuleBasedStateMachine):
                 cancelled = self._verdict(work, "failed", worker)
                 assert isinstance(cancelled, Failed)
                 answers = await self.finishing[worker].finish_current([cancelled])
-                batch = Batch(
-                    worker, self.leases[worker].new(), answers={one.request_id: one.body for one in answers}
-                )
+                batch = Batch(worker, self.leases[worker].new(), holds=False)
+                batch.answers = {one.request_id: one.body for one in answers}
                 self.batches.append(batch)
                 self.world.happened["cancelled"] += len(answers)
 
     async def _publish(self, batch: Batch) -> None:
         await self._publish_unconfirmed(batch)
         answers, batch.answers = batch.answers, {}
-        self.leases[batch.worker].note_published(list(answers))
+        self.leases[batch.worker].note_published(list(answers), batch.lease if batch.holds else None)
 
     async def _publish_unconfirmed(self, batch: Batch) -> None:
         for one, body in batch.answers.items():

@@ -44,7 +44,7 @@ from worker.steps.gate import Gate
 from worker.values import Answer, Arrival, Completed, Failed, PutOff, Work, first_work
 
 KEYS = parse_seal_keys("")
-PUBLISHED = "select published_at is not null from requests where request_id = $1"
+PUBLISHED = "select published_at is not null from listed_requests where request_id = $1"
 RUN_OUT = "update leases set lease_until = now() - interval '1 s'"
 
 

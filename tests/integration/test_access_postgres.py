@@ -183,9 +183,9 @@ async def test_a_role_may_do_in_each_table_what_the_page_says_and_nothing_else(
 FORGERIES = (
     "update requests set response = '{{\"forged\": 1}}' where request_id = '{0}'",
     "update requests set status = 'failed', error_code = 'rejected' where request_id = '{0}'",
-    "update request_transitions set at = '1999-01-01'",
-    "delete from request_transitions",
-    "insert into request_transitions values ('{0}', 7, 'failed')",
+    "update recorded_transitions set at = '1999-01-01'",
+    "delete from recorded_transitions",
+    "insert into recorded_transitions values ('{0}', 7, 'failed')",
     "update audit set who = 'you'",
     "delete from audit",
     "insert into audit (who, action, at) values ('a', 'b', '1999-01-01')",
@@ -197,7 +197,7 @@ async def test_no_role_changes_the_history_a_stored_response_or_the_audit(
 ) -> None:
     request_id = await put_request(db, None)
     await db.execute("insert into audit (who, action) values ('me', 'pause')")
-    tables = "requests", "request_transitions", "audit"
+    tables = "requests", "request_transitions", "recorded_transitions", "audit"
 
     async def seen() -> list[str]:
         return [await db.fetchval(f"select jsonb_agg(t) from {table} t") for table in tables]  # noqa: S608 — our own

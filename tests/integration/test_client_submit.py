@@ -180,6 +180,8 @@ async def test_with_a_worker(client: Client, new_worker: NewWorker, db: asyncpg.
     assert answered == submitted
 
     async def all_published() -> bool:
-        return bool(await db.fetchval("select not exists (select from requests where published_at is null)"))
+        return bool(
+            await db.fetchval("select not exists (select from listed_requests where published_at is null)")
+        )
 
     await eventually(all_published)

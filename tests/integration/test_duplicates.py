@@ -42,7 +42,8 @@ async def settled_row(db: asyncpg.Connection, request_id: str) -> dict[str, Any]
     """Waits until nothing more will be written to the row, and returns it."""
     await eventually(
         lambda: db.fetchval(
-            "select true from requests where request_id = $1 and published_at is not null", UUID(request_id)
+            "select true from listed_requests where request_id = $1 and published_at is not null",
+            UUID(request_id),
         )
     )
     return await row_of(db, request_id)
@@ -72,7 +73,7 @@ async def test_a_finished_request_is_answered_again_with_the_same_bytes(
 
 
 async def published(db: asyncpg.Connection) -> object:
-    return await db.fetchval("select published_at from requests")
+    return await db.fetchval("select published_at from listed_requests")
 
 
 async def test_the_same_id_with_other_content_is_a_conflict_and_changes_nothing(

@@ -146,7 +146,7 @@ async def test_its_count_is_that_of_the_answers(
     }
     answered = await eventually(
         lambda: db.fetchval(
-            "select count(published_at) from requests having count(published_at) = count(*) - 3"
+            "select count(published_at) from listed_requests having count(published_at) = count(*) - 3"
         )
     )
     assert sum(counts.values()) == answered
@@ -160,7 +160,7 @@ async def test_a_response_that_only_recovery_could_publish_is_counted(
     request = good_request()
     await desk.ask(request)
     await worker.stop()
-    await db.execute("update requests set published_at = null")
+    await db.execute("delete from confirmed_leases")
     worker = await new_worker()
 
     await desk.ask(request)
@@ -177,7 +177,11 @@ async def test_one_that_goes_apart_is_counted_as_any_other() -> None:
     dispatcher: Any = SimpleNamespace(publish_apart=apart)
     nobody: Any = None
     me = Identity(uuid4(), "host", 1, "1")
-    answering = Answering(me, names_for("p"), nobody, dispatcher, nobody, noted.extend, nobody, metrics, OFF)
+
+    def note(request_ids: Sequence[UUID], _lease: int | None) -> None:
+        noted.extend(request_ids)
+
+    answering = Answering(me, names_for("p"), nobody, dispatcher, nobody, note, nobody, metrics, OFF)
     request_id = uuid4()
     route = Route("amq.rabbitmq.reply-to.x", None, None)
     since = Beginning(time() - 2, "recovered")

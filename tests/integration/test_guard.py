@@ -326,18 +326,18 @@ async def test_an_unfinished_request_cannot_be_deleted(db: asyncpg.Connection, s
 @pytest.mark.parametrize(
     "statement",
     [
-        "insert into request_transitions (request_id, attempt, status) values (gen_random_uuid(), 9, 'x')",
-        "update request_transitions set at = now()",
-        "update request_transitions set status = 'completed'",
-        "delete from request_transitions",
-        "truncate request_transitions",
+        "insert into recorded_transitions (request_id, attempt, status) values (gen_random_uuid(), 9, 'x')",
+        "update recorded_transitions set at = now()",
+        "update recorded_transitions set status = 'completed'",
+        "delete from recorded_transitions",
+        "truncate recorded_transitions",
     ],
 )
 async def test_the_history_cannot_be_written_by_hand(db: asyncpg.Connection, statement: str) -> None:
     await in_state(db, "completed")
     before = await rows(db)
 
-    with pytest.raises(asyncpg.CheckViolationError, match="request_transitions is append only"):
+    with pytest.raises(asyncpg.CheckViolationError, match="recorded_transitions is append only"):
         await db.execute(statement)
 
     assert await rows(db) == before

@@ -12,6 +12,13 @@ from worker.postgres import migrate
 from worker.postgres.sql import Migration, load_migrations
 from worker.settings import Settings
 
+HISTORY_IN_THE_ROW = 22  # the migration since which a row tells its history
+FINISH = (
+    "update requests set status = 'completed', response = '{}', finished_at = now() where request_id = $1"
+)
+HISTORY = "select request_id, attempt, status, worker, at from request_transitions"
+PUBLISHED = "select published_at from listed_requests where request_id = $1"
+
 
 async def test_the_migrations_are_applied_once(empty_url: str, empty: asyncpg.Connection) -> None:
     everything = load_migrations()
@@ -192,3 +199,33 @@ async def test_workers_go_on_while_a_migration_waits_for_a_table_that_is_in_use(
     finally:
         await backup.close()
     assert await migrate.inspect(empty_url) == migrate.State([*everything, last], [])
+
+
+async def test_requests_from_before_keep_their_history_and_when_they_were_published(
+    empty_url: str, empty: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = load_migrations()
+    earlier = [migration for migration in everything if migration.number < HISTORY_IN_THE_ROW]
+    monkeypatch.setattr(migrate, "load_migrations", lambda: earlier)
+    await migrate.migrate(empty_url)
+    done, begun = uuid4(), uuid4()
+    for request_id in (done, begun):
+        await empty.execute(
+            "insert into requests (request_id, status, attempt, fingerprint, body, session_id, started_at)"
+            " values ($1::uuid, 'processing', 1, 'x', '{}', 'ts_' || $1::text, now())",
+            request_id,
+        )
+    await empty.execute(FINISH, done)
+    await empty.execute("update requests set published_at = now() where finished_at is not null")
+    history = await empty.fetch(f"{HISTORY} order by at, attempt")
+    published = await empty.fetchval("select published_at from requests where request_id = $1", done)
+
+    monkeypatch.setattr(migrate, "load_migrations", lambda: everything)
+    await migrate.migrate(empty_url)
+
+    assert await empty.fetch(f"{HISTORY} order by at, attempt") == history
+    assert await empty.fetchval(PUBLISHED, done) == published
+    await empty.execute(FINISH, begun)
+    steps = await empty.fetch(f"{HISTORY} where request_id = $1 order by at, attempt", begun)
+    assert [row["status"] for row in steps] == ["pending", "processing", "completed"]
+    assert await empty.fetchval("select count(*) from recorded_transitions") == len(history) == 5

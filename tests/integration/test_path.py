@@ -51,7 +51,7 @@ async def test_what_a_lone_request_leaves_to_note_is_written_at_once_not_with_th
         assert (await desk.ask(good_request())).status is RequestStatus.COMPLETED
 
         async def noted() -> bool:
-            unnoted = "select count(*) from requests where published_at is null"
+            unnoted = "select count(*) from listed_requests where published_at is null"
             leases = "select count(*) from leases"
             return bool(await db.fetchval(unnoted) + await db.fetchval(leases) == 0)
 
@@ -111,7 +111,7 @@ async def test_the_row_holds_the_published_bytes_and_every_time(
     assert row["received_at"] <= row["started_at"] <= row["finished_at"]
     assert row["worker"] is not None
     published_at = await eventually(
-        lambda: db.fetchval("select published_at from requests where published_at is not null")
+        lambda: db.fetchval("select published_at from listed_requests where published_at is not null")
     )
     assert published_at >= row["finished_at"]
     stored = json.loads(row["body"])

@@ -87,8 +87,8 @@ async def test_what_a_paused_worker_has_not_begun_is_worked_on_by_another(
 
     async def done() -> tuple[int, int]:
         """Returns how many the first worker has done, and the other one."""
-        by = "select count(*) filter (where worker = $1), count(*) filter (where worker <> $1) from requests "
-        row = await db.fetchrow(by + "where published_at is not null", UUID(name))
+        by = "select count(*) filter (where worker = $1), count(*) filter (where worker <> $1) "
+        row = await db.fetchrow(by + "from listed_requests where published_at is not null", UUID(name))
         return row[0], row[1]
 
     async def have_done(first: int, second: int) -> None:

@@ -371,7 +371,7 @@ async def test_the_reasons_stay_as_they_are_and_go_with_their_request(
     for statement in ("update attempts set reason = 'x'", "delete from attempts", "truncate attempts"):
         with pytest.raises(asyncpg.CheckViolationError, match="attempts is append only"):
             await db.execute(statement)
-    await eventually(lambda: db.fetchval("select published_at is not null from requests"))
+    await eventually(lambda: db.fetchval("select published_at is not null from listed_requests"))
     await db.fetchval("select retire_requests(interval '-1 s', 10)")
 
     assert await db.fetchval("select count(*) from requests") == 0

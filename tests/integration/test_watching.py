@@ -100,7 +100,7 @@ async def test_what_the_elected_one_is_told_by_postgres(opened: Database, db: as
     assert unfinished is not None
     assert 180 <= unfinished < 200
     assert sizes[0]["requests"] > 0
-    assert {"sessions", "request_transitions"} <= sizes[0].keys()
+    assert {"sessions", "recorded_transitions"} <= sizes[0].keys()
     assert (locked, sizes[1]) == (None, {}), "a lock on the table does not hold it up"
 
 

@@ -118,7 +118,7 @@ async def test_another_one_s_attempts_are_alike_and_change_and_reveal_nothing(
     done, pending = finished["request_id"], waits["request_id"]
 
     async def settled() -> bool:
-        rows = await db.fetch("select published_at, waits_in from requests")
+        rows = await db.fetch("select published_at, waits_in from listed_requests")
         return len(rows) == 2 and all(any(row) for row in rows)
 
     await eventually(settled)

@@ -104,16 +104,16 @@ FORGED = {
     "history from a trigger of one's own": """
         create temp table t(x int);
         create function pg_temp.f() returns trigger language plpgsql as $$ begin
-          insert into public.request_transitions(request_id,attempt,status,at)
+          insert into public.recorded_transitions(request_id,attempt,status,at)
           values ('{id}',7,'failed','1999-01-01'); return null; end $$;
         create trigger tr after insert on t for each row execute function pg_temp.f();
         insert into t values (1)""",
     "a temporary table in place of the history": """
-        create temp table request_transitions (like public.request_transitions including defaults);
+        create temp table recorded_transitions (like public.recorded_transitions including defaults);
         update public.requests set published_at = now() where request_id = '{id}'""",
     "a temporary table in place of the requests": """
         create temp table requests (like public.requests);
-        delete from public.request_transitions where request_id = '{id}'""",
+        delete from public.recorded_transitions where request_id = '{id}'""",
     "history by the function that writes it": """
         create temp table t(request_id uuid, attempt integer, status text, worker uuid);
         create trigger tr after update on t referencing old table as was new table as is_now
@@ -125,10 +125,10 @@ FORGED = {
         create trigger tr after insert on t referencing new table as begun
           for each statement execute function public.record_beginning();
         insert into t values (gen_random_uuid(), 0, 'pending')""",
-    "history by hand": "insert into request_transitions values ('{id}', 7, 'failed')",
-    "history changed": "update request_transitions set at = '1999-01-01'",
-    "history deleted": "delete from request_transitions",
-    "history emptied": "truncate request_transitions",
+    "history by hand": "insert into recorded_transitions values ('{id}', 7, 'failed')",
+    "history changed": "update recorded_transitions set at = '1999-01-01'",
+    "history deleted": "delete from recorded_transitions",
+    "history emptied": "truncate recorded_transitions",
     "a finished request deleted": "delete from requests where request_id = '{id}'",
     "a request of long ago": "insert into requests (request_id, fingerprint, body, session_id, received_at)"
     " values (gen_random_uuid(), 'x', '{{}}', 'ts_2', '2001-01-01')",
@@ -194,7 +194,7 @@ async def test_a_temporary_table_does_not_stand_in_for_the_history(
     await db.execute(TEMPORARY.format("grant", role, "to"))
     connection = await asyncpg.connect(role_url)
     await connection.execute(
-        "create temp table request_transitions (like public.request_transitions including defaults)"
+        "create temp table recorded_transitions (like public.recorded_transitions including defaults)"
     )
     request_id = uuid4()
 
@@ -207,7 +207,7 @@ async def test_a_temporary_table_does_not_stand_in_for_the_history(
         "update public.requests set status = 'completed', response = '{}', finished_at = now()"
     )
 
-    assert await connection.fetchval("select count(*) from pg_temp.request_transitions") == 0
+    assert await connection.fetchval("select count(*) from pg_temp.recorded_transitions") == 0
     rows = await db.fetch("select * from request_transitions where request_id = $1 order by at", request_id)
     await connection.close()
     assert [row["status"] for row in rows] == ["pending", "processing", "completed"]
@@ -235,7 +235,7 @@ async def test_the_owner_is_no_worker_s_role(db: asyncpg.Connection, database_ur
     with pytest.raises(MigrationError, match=f"{owner} owns the tables"):
         await migrate.grant(database_url, owner)
 
-    rights = "select relacl from pg_class where oid = 'request_transitions'::regclass"
+    rights = "select relacl from pg_class where oid = 'recorded_transitions'::regclass"
     assert await db.fetchval(rights) is None
 
 

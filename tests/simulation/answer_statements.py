@@ -18,7 +18,9 @@ class AnswerStatements(TableRows):
         put = []
         for one, why, reply_to in zip(ids, reasons, addresses, strict=True):
             row = self.requests.get(one)
-            if row is None or row.reply_to != reply_to or row.finished_at is None or row.published_at:
+            if row is None or row.reply_to != reply_to or row.finished_at is None:
+                continue
+            if row.is_published(self.confirmed) or row.published_at:
                 continue
             row.undelivered = why
             row.answer_at = self._next_try(row, why, give_up, first, longest)

@@ -57,7 +57,7 @@ async def _settle_copies_first(self: Pipeline, duplicates: Sequence[Duplicate], 
 
 
 async def _note_first(self: Answering, answers: Sequence[Answer], **how: Any) -> list[bool]:
-    self._note_published([answer.request_id for answer in answers if answer.on_record])
+    self._note_published([answer.request_id for answer in answers if answer.on_record], None)
     return await _answering(self, answers, **how)
 
 
@@ -67,13 +67,13 @@ async def _answer_first(
     """Store them while the response is on its way."""
     self.storing = asyncio.ensure_future(_finish(self, verdicts, lease, begun))  # type: ignore[attr-defined] # of this
     final = [one for one in verdicts if isinstance(one, Completed | Failed)]
-    return [_answer(_Stored(one, one.work.route)) for one in final] or await self.storing  # type: ignore[attr-defined] # of this
+    return [_answer(_Stored(one, one.work.route), lease) for one in final] or await self.storing  # type: ignore[attr-defined] # of this
 
 
 async def _answer_what_is_lost(
-    self: Finishing, verdicts: Sequence[Completed | Failed], _lease: int, begun: float | None
+    self: Finishing, verdicts: Sequence[Completed | Failed], lease: int, begun: float | None
 ) -> list[Answer]:
-    return await self._answers([_Stored(one, one.work.route) for one in verdicts], begun)
+    return await self._answers([_Stored(one, one.work.route) for one in verdicts], lease, begun)
 
 
 async def _accept_once(self: Store, arrivals: Sequence[Arrival], lease: int) -> set[UUID]:

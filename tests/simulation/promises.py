@@ -42,7 +42,7 @@ def _left(run: "Run") -> Iterator[str]:  # noqa: C901 — one line for each thin
             yield f"{one} is {row.status}"
         elif row.answer_at is not None:
             yield f"the response of {one} waits"
-        elif row.published_at is None and row.undelivered is None:
+        elif row.undelivered is None and not row.is_published(run.tables.confirmed):
             yield f"the response of {one} is not noted as published"
         elif row.due_at is not None:
             yield f"{one} is due"

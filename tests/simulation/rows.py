@@ -1,5 +1,6 @@
 """What the tables of the stand-in for Postgres hold. The steps of a request are those of `worker/law.py`."""
 
+from collections.abc import Container
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -76,9 +77,15 @@ class Request:
     def leave_line(self) -> None:
         self.waits_in = self.waits_for = None
 
-    def deliver(self, now: datetime) -> None:
-        """Note that the response is confirmed."""
-        if self.finished and (self.published_at is None or self.answer_at is not None):
+    def is_published(self, confirmed: Container[int | None]) -> bool:
+        """Return whether the row says it, or its batch is among these."""
+        follows = self.answer_at is None and self.undelivered is None
+        return self.published_at is not None or (follows and self.lease in confirmed)
+
+    def deliver(self, now: datetime, *, by_its_batch: bool) -> None:
+        """Note that the response is confirmed, where its batch does not say so."""
+        unsaid = self.published_at is None and (self.undelivered is not None or not by_its_batch)
+        if self.finished and (self.answer_at is not None or unsaid):
             self.published_at = self.published_at or now
             self.due_at = self.answer_at = self.undelivered = None
 
@@ -96,7 +103,7 @@ class Request:
             "attempt_over": self.attempt in self.failed,
         }
 
-    def seen(self, now: datetime) -> store_model.Row:
+    def seen(self, now: datetime, confirmed: Container[int | None]) -> store_model.Row:
         """Return it as the model of the store has it, which is compared with what is in Postgres."""
         return store_model.Row(
             fingerprint=self.fingerprint,
@@ -109,7 +116,7 @@ class Request:
             attempt=self.attempt,
             response=self.response,
             error_code=self.error_code,
-            published=self.published_at is not None,
+            published=self.is_published(confirmed),
             waits=self.answer_at is not None,
             due=None if self.due_at is None else self.due_at <= now,
             line=self.waits_in,

@@ -29,6 +29,8 @@ with r as (
     received_at = received_at - $1::interval, started_at = started_at - $1, due_at = due_at - $1,
     deadline_at = deadline_at - $1, begins_at = begins_at - $1, finished_at = finished_at - $1,
     published_at = published_at - $1, answer_at = answer_at - $1, undelivered_at = undelivered_at - $1
+), h as (
+  update recorded_transitions set at = at - $1
 ), l as (
   update leases set lease_until = lease_until - $1
 ), o as (

@@ -173,7 +173,7 @@ class Script:
 
         async def step(side: Side) -> object:
             leases = side.workers[worker].leases
-            leases.note_published([UUID(int=number) for number in numbers])
+            leases.note_published([UUID(int=number) for number in numbers], lease)
             if lease is not None:
                 leases.done(lease)
             await leases.flush_notes()

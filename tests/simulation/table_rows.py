@@ -25,6 +25,7 @@ class TableRows:
         self.now = now()
         self.requests: dict[UUID, Request] = {}
         self.leases: dict[int, Lease] = {}
+        self.confirmed: set[int] = set()  # leases
         self.workers: dict[UUID, int] = {}
         self.numbers = 0
         self.other_answers: dict[str, OtherAnswer] = {}
@@ -38,12 +39,18 @@ class TableRows:
     def _publish(self, request_ids: Iterable[UUID]) -> None:
         for request_id in request_ids:
             if (row := self.requests.get(request_id)) is not None:
-                row.deliver(self.now)
+                row.deliver(self.now, by_its_batch=row.lease in self.confirmed)
 
-    def _release(self, leases: Iterable[int], me: UUID) -> None:
-        for one in leases:
-            if one in self.leases and self.leases[one].worker == me:
-                del self.leases[one]
+    def _release(self, done: Iterable[int], confirmed: Iterable[int], me: UUID) -> list[int]:
+        """Remove leases, and return those that were there. The confirmed ones say when all was published."""
+        released = [
+            one for one in (*done, *confirmed) if one in self.leases and self.leases[one].worker == me
+        ]
+        for one in released:
+            del self.leases[one]
+        under = {row.lease for row in self.requests.values()}
+        self.confirmed |= {*released} & {*confirmed} & under
+        return released
 
     def _hold(self, lease: int, me: UUID, seconds: float) -> bool:
         """Hold a lease, if it is new or this worker's."""

@@ -30,7 +30,7 @@ class Tables(AnswerStatements):
         """Return what there is, as the model of the store has it."""
         now = self.now = self._clock()
         return State(
-            requests={one: row.seen(now) for one, row in self.requests.items()},
+            requests={one: row.seen(now, self.confirmed) for one, row in self.requests.items()},
             leases={
                 one: SeenLease(lease.worker, lease.until < now, lease.spends_attempt)
                 for one, lease in self.leases.items()
@@ -46,26 +46,26 @@ class Tables(AnswerStatements):
     ) -> Rows:  # fmt: skip
         self._refuse_unstorable(columns[3])
         self._publish(published)
-        self._release(done, me)
+        *columns_of_each, confirmed = columns
+        released = self._release(done, confirmed, me)
         held = self._hold(lease, me, seconds)
         begun = []
-        for request_id, *values in zip(ids, *columns, strict=True) if held else ():
+        for request_id, *values in zip(ids, *columns_of_each, strict=True) if held else ():
             if request_id not in self.requests:
                 row = self.requests[request_id] = Request(self.now, request_id, *values)
                 row.go("accept", "pending", me)
                 row.go("accept", "processing", me)
                 row.lease = lease
                 begun.append(request_id)
-        return [{"begun": begun, "held": held}]
+        return [{"begun": begun, "held": held, "released": released}]
 
-    def note(self, published: list[UUID], done: list[int], me: UUID) -> Rows:
+    def note(self, published: list[UUID], done: list[int], me: UUID, confirmed: list[int]) -> Rows:
         self._publish(published)
-        self._release(done, me)
-        return []
+        return [{"released": self._release(done, confirmed, me)}]
 
     def known(self, ids: list[UUID]) -> Rows:
         rows = [self.requests[one] for one in ids if one in self.requests]
-        return [{**vars(row), "published": row.published_at is not None} for row in rows]
+        return [{**vars(row), "published": row.is_published(self.confirmed)} for row in rows]
 
     def to_cancel(self, ids: list[UUID]) -> Rows:
         return [{**row, "casefile_id": None} for row in self.known(ids)]

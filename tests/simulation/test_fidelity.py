@@ -119,9 +119,10 @@ def _any_attempt(self: Tables, request_id: UUID, _attempt: int) -> Request | Non
     return row if row and not row.finished else None
 
 
-def _release_anybodys(self: Tables, leases: list[int], _me: UUID) -> None:
-    for one in leases:
+def _release_anybodys(self: Tables, done: list[int], confirmed: list[int], _me: UUID) -> list[int]:
+    for one in (*done, *confirmed):
         self.leases.pop(one, None)
+    return [*done, *confirmed]
 
 
 @pytest.mark.parametrize(("method", "wrong"), [("_current", _any_attempt), ("_release", _release_anybodys)])

@@ -171,10 +171,15 @@ async def told(events: list[Any], event: str, count: int) -> Any:
 
 
 async def row_of(db: asyncpg.Connection, request_id: UUID | str) -> dict[str, Any]:
-    """Returns the one row of a request."""
-    rows = await db.fetch("select * from requests where request_id = $1", UUID(str(request_id)))
+    """Returns the one row of a request, with when its response was published: its batch may say that."""
+    rows = await db.fetch(
+        "select r.*, l.published_at as published_by_now from requests r join listed_requests l"
+        " using (request_id) where request_id = $1",
+        UUID(str(request_id)),
+    )
     assert len(rows) == 1, f"{len(rows)} rows for {request_id}"
-    return dict(rows[0])
+    row = dict(rows[0])
+    return row | {"published_at": row.pop("published_by_now")}
 
 
 async def http_get(worker: RunningWorker, path: str) -> tuple[int, str]:

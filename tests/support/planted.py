@@ -13,16 +13,15 @@ _COLUMNS = (
     "correlation_id", "worker", "received_at", "started_at", "finished_at", "published_at", "response",
     "error_code", "traceparent",
 )  # fmt: skip
-_STEP_COLUMNS = ("request_id", "attempt", "status", "worker", "at")
 _ATTEMPT_COLUMNS = ("request_id", "attempt", "at", "worker", "kind", "error_type", "reason", "place")
 _WORKER = """
 insert into workers (id, host, pid, version, handler, handler_build)
 values ($1, $2, $3, '1', 'rooms:create', $4)
 """
 _CLEAR = """
-truncate requests, request_transitions, attempts, sessions, workers, request_counts, request_totals,
-  count_changes, selections, selection_items, retries, audit, leases, long_calls, lines, limits, pauses,
-  measures, dead_letters, works
+truncate requests, recorded_transitions, confirmed_leases, attempts, sessions, workers, request_counts,
+  request_totals, count_changes, selections, selection_items, retries, audit, leases, long_calls, lines,
+  limits, pauses, measures, dead_letters, works
 """
 _TOOK = timedelta(milliseconds=8)
 _COUNT = """
@@ -67,14 +66,12 @@ async def plant_worker(db: asyncpg.Connection, host: str, pid: int, build: str) 
 
 
 async def plant(db: asyncpg.Connection, wanted: Sequence[Planted]) -> list[Planted]:
-    """Puts these on record, with their history and counts, into tables that are empty; returns them
+    """Puts these on record, with their counts, into tables that are empty; returns them
     with their ids.
     """
     rows = [row._replace(request_id=uuid4()) for row in wanted]
     await db.execute("set session_replication_role = replica")
     await db.copy_records_to_table("requests", records=map(_row, rows), columns=_COLUMNS)
-    steps = [step for row in rows for step in _steps(row)]
-    await db.copy_records_to_table("request_transitions", records=steps, columns=_STEP_COLUMNS)
     attempts = [
         (row.request_id, 1, row.at + _TOOK, row.worker, "raised", "RuntimeError", row.reason, row.place)
         for row in rows
@@ -88,14 +85,6 @@ async def plant(db: asyncpg.Connection, wanted: Sequence[Planted]) -> list[Plant
 
 def _status(row: Planted) -> str:
     return "failed" if row.code else "completed"
-
-
-def _steps(row: Planted) -> list[tuple[Any, ...]]:
-    return [
-        (row.request_id, 0, "pending", None, row.at),
-        (row.request_id, 1, "processing", row.worker, row.at),
-        (row.request_id, 1, _status(row), row.worker, row.at + _TOOK),
-    ]
 
 
 def _row(row: Planted) -> tuple[Any, ...]:

@@ -179,7 +179,7 @@ class BadHour(Situation):
         await self.answers(7)
         vars(self._rooms)["broken"] = False
         await self.db.execute("set session_replication_role = replica")  # past the guard
-        for table in ("requests", "attempts", "request_transitions"):
+        for table in ("requests", "attempts", "recorded_transitions"):
             await self.db.execute(
                 f"update {table} set worker = $1 where request_id = any ($2::uuid[])",  # noqa: S608 — of these
                 self._bad_build, failed,

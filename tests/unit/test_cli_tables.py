@@ -120,7 +120,7 @@ SELECTION = Selection(
 BLOCKER = Blocker(
     pid=4_194_303, user="a_role_of_a_backup_service", application="pg_dump of the night", since=AT,
     state="idle in transaction", statement="lock table requests, sessions in access exclusive mode; …",
-    relations=("request_transitions", "requests_by_correlation", "sessions"), waiting=1_000,
+    relations=("recorded_transitions", "requests_by_correlation", "sessions"), waiting=1_000,
     longest_seconds=7200.0,
 )  # fmt: skip
 SEALED = Counted(
@@ -131,7 +131,7 @@ TABLES: dict[str, RenderableType] = {
     "blockers": blockers.render([BLOCKER]),
     "keys": keys_report.table_of(SEALED),
     "retention": retention_status.table_of(
-        [Kept("request_transitions", 30_000_000, 999_999_999_999, 999_999_999, AT, 8_640_000.0, 2.6e10)]
+        [Kept("recorded_transitions", 30_000_000, 999_999_999_999, 999_999_999, AT, 8_640_000.0, 2.6e10)]
     ),
     "audit": audit.table_of([DEED]),
     "selections": selections.table_of([SELECTION]),

@@ -21,7 +21,7 @@ _LOOKED_AT_ONCE = 5_000
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 _AGE = re.compile(r"(\d{1,4})([hd])")
 _UNITS = {"h": "hours", "d": "days"}
-_WITH_REQUESTS = ("request_transitions", "attempts")
+_WITH_REQUESTS = ("recorded_transitions", "confirmed_leases", "attempts")
 
 
 class TooYoung(WorkerError):

@@ -16,10 +16,11 @@ from worker.postgres.sql import setup_query
 
 _RESERVED = ("public", "information_schema")
 _TABLES = (
-    "answered_calls", "attempts", "audit", "count_changes", "dead_letters", "ended_workers", "installation",
-    "leases", "limits", "lines", "long_calls", "measures", "mutes", "other_answers", "pauses",
-    "request_counts", "request_totals", "request_transitions", "requests", "retired_keys", "retries", "rules",
-    "schema_migrations", "selection_items", "selections", "sessions", "unsent_events", "workers", "works",
+    "answered_calls", "attempts", "audit", "confirmed_leases", "count_changes", "dead_letters",
+    "ended_workers", "installation", "leases", "limits", "lines", "long_calls", "measures", "mutes",
+    "other_answers", "pauses", "recorded_transitions", "request_counts", "request_totals", "requests",
+    "retired_keys", "retries", "rules", "schema_migrations", "selection_items", "selections", "sessions",
+    "unsent_events", "workers", "works",
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -15,14 +16,30 @@ from worker.postgres.rows import Held, TakenOver, held_in
 
 # After an outage, others wait one lease for the beat of this worker: it is tried again within a part of that.
 _BACK_WITHIN = 10
+_LATE_SECONDS = 0.5  # a response that was confirmed so long before the end of its batch is noted by itself
 _BATCHES_PER_WORKER = 1 << 36  # the lower bits of a lease's id; the upper ones are the worker's number
 
 
-class Notes(NamedTuple):
-    """The news that the next statement brings along: published responses, and leases that are done with."""
+class Confirmed(NamedTuple):
+    """What was confirmed under a lease of this worker's, and since when there is something."""
 
-    published: list[UUID]
-    done: list[int]
+    request_ids: list[UUID]
+    since: float
+
+
+class Notes(NamedTuple):
+    """The news that the next statement brings along."""
+
+    published: list[UUID]  # responses that do not follow a batch
+    done: list[int]  # leases that were another worker's before
+    confirmed: dict[
+        int, list[UUID]
+    ]  # leases that this worker has begun, which are done; what was published under them
+    released: set[int]  # what the statement has found to be this worker's
+
+    @classmethod
+    def none(cls) -> "Notes":
+        return cls([], [], {}, set())
 
 
 class Leases:
@@ -37,7 +54,8 @@ class Leases:
         self._batches = 0
         self._busy_with: set[int] = set()
         self._leaving: set[int] = set()  # done with, and perhaps still on record
-        self._notes = Notes([], [])
+        self._begun: dict[int, Confirmed] = {}  # leases that nobody had before, and that are not done
+        self._notes = Notes.none()
         self._writing = asyncio.Lock()
         self._shown: tuple[str | None, str | None, str | None] = (None, None, None)
 
@@ -74,17 +92,25 @@ class Leases:
         self._batches += 1
         lease = self._number * _BATCHES_PER_WORKER + self._batches
         self._busy_with.add(lease)
+        self._begun[lease] = Confirmed([], 0.0)
         return lease
 
     def done(self, lease: int) -> None:
-        """End a lease: the next note removes it from the record."""
-        self._notes.done.append(lease)
+        """End a lease: the next note removes it from the record. Each response under it has to be confirmed
+        by now, or to wait on record.
+        """
+        if lease in self._begun:
+            self._notes.confirmed[lease] = self._begun.pop(lease).request_ids
+        else:
+            self._notes.done.append(lease)
         self._leaving.add(lease)
         self._busy_with.discard(lease)
 
     def abandon(self, lease: int) -> None:
         """Keep this lease alive no longer: it runs out, and another worker takes over what it holds."""
         self._busy_with.discard(lease)
+        if lease in self._begun:
+            self._notes.published.extend(self._begun.pop(lease).request_ids)
 
     @contextmanager
     def holding(self, lease: int) -> Iterator[int]:
@@ -120,28 +146,59 @@ class Leases:
         """Read the requests under a lease that are not answered yet."""
         return [held_in(row) for row in await self._database.call("held", [lease])]
 
-    def note_published(self, request_ids: Sequence[UUID]) -> None:
-        """Note that these responses are confirmed. The next batch writes it, or `flush_notes`."""
-        self._notes.published.extend(request_ids)
+    def note_published(self, request_ids: Sequence[UUID], lease: int | None = None) -> None:
+        """Note that these responses are confirmed. The next batch writes it, or `flush_notes`. Under a lease
+        that this worker has begun, the note that it is done says it of all.
+        """
+        if lease not in self._begun:
+            self._notes.published.extend(request_ids)
+            return
+        confirmed = self._begun[lease]
+        if not confirmed.request_ids:
+            self._begun[lease] = confirmed = Confirmed([], time.monotonic())
+        confirmed.request_ids.extend(request_ids)
 
     async def flush_notes(self) -> None:
         """Write the notes now, when no batch follows soon. Afterwards all are on record, also those that
         another call was writing.
         """
         async with self._writing:
-            if not (self._notes.published or self._notes.done):
-                return
-            with self.notes() as notes:
-                await self._database.call("note", notes.published, notes.done, self.worker)
+            self._note_late_ones()
+            for _ in range(
+                2
+            ):  # again for what was published under a lease that is not this worker's any more
+                if not (self._notes.published or self._notes.done or self._notes.confirmed):
+                    return
+                with self.notes() as notes:
+                    (answer,) = await self._database.call(
+                        "note", notes.published, notes.done, self.worker, list(notes.confirmed)
+                    )
+                    notes.released.update(answer["released"])
+                if notes.confirmed.keys() <= notes.released:
+                    return
+
+    def _note_late_ones(self) -> None:
+        """Note by themselves those whose batch goes on for long: its worker may die before it is done."""
+        late = time.monotonic() - _LATE_SECONDS
+        for confirmed in self._begun.values():
+            if confirmed.request_ids and confirmed.since < late:
+                self._notes.published.extend(confirmed.request_ids)
+                confirmed.request_ids.clear()
 
     @contextmanager
     def notes(self) -> Iterator[Notes]:
-        """Hand the notes to a statement. If that fails they are kept for another one."""
-        notes, self._notes = self._notes, Notes([], [])
+        """Hand the notes to a statement, which says what it has released. If it fails they are kept for
+        another one.
+        """
+        notes, self._notes = self._notes, Notes.none()
         try:
-            yield Notes(sorted(notes.published), notes.done)
+            yield notes._replace(published=sorted(notes.published))
         except BaseException:
             self._notes.published.extend(notes.published)
             self._notes.done.extend(notes.done)
+            self._notes.confirmed.update(notes.confirmed)
             raise
-        self._leaving.difference_update(notes.done)
+        self._leaving.difference_update(notes.done, notes.confirmed)
+        for lease, request_ids in notes.confirmed.items():
+            if lease not in notes.released:  # taken over, or never on record, or this was a repetition
+                self._notes.published.extend(request_ids)

@@ -170,6 +170,7 @@ def stored_answer(
         message_id=str(row.request_id),
         route=route or row.route,
         since=None if published or since is None else since._replace(path="recovered"),
+        lease=None if isinstance(row, ToCancel) else row.lease,
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from uuid import UUID
 
-from worker.errors import LeaseLost
+from worker.errors import LeaseLost, NotStorable
 from worker.postgres.database import Database
 from worker.postgres.leases import Leases
 from worker.postgres.rows import WORKER_LOST, Claim, Known, ToCancel, known_in, route_in, to_cancel_in
@@ -29,22 +29,33 @@ class Store:
         Raises LeaseLost when the lease was taken over before all of them were in.
         """
         rows = sorted(arrivals, key=lambda arrival: arrival.request_id.int)
-        with self._leases.notes() as notes:
-            answer = await self._database.call(
-                "accept", notes.published, notes.done, lease, self._worker, self._leases.seconds,
-                [row.request_id for row in rows],
-                [row.org_id for row in rows],
-                [row.user_id for row in rows],
-                [row.fingerprint for row in rows],
-                [row.body for row in rows],
-                [refusal_text(row.refusal) for row in rows],
-                [row.session_id for row in rows],
-                [row.route.reply_to for row in rows],
-                [row.route.correlation_id for row in rows],
-                [row.route.traceparent for row in rows],
-                [row.deadline_at for row in rows],
-            )  # fmt: skip
-        begun = set(answer[0]["begun"])
+        columns = (
+            [row.request_id for row in rows],
+            [row.org_id for row in rows],
+            [row.user_id for row in rows],
+            [row.fingerprint for row in rows],
+            [row.body for row in rows],
+            [refusal_text(row.refusal) for row in rows],
+            [row.session_id for row in rows],
+            [row.route.reply_to for row in rows],
+            [row.route.correlation_id for row in rows],
+            [row.route.traceparent for row in rows],
+            [row.deadline_at for row in rows],
+        )
+        answer, refused = None, 0
+        while answer is None:
+            try:
+                with self._leases.notes() as notes:
+                    (answer,) = await self._database.call(
+                        "accept", notes.published, notes.done, lease, self._worker, self._leases.seconds,
+                        *columns, list(notes.confirmed),
+                    )  # fmt: skip
+                    notes.released.update(answer["released"])
+            except NotStorable as error:
+                refused += 1  # another worker has inserted one of them at the same moment
+                if not error.already_there or refused > len(rows):
+                    raise
+        begun = set(answer["begun"])
         if len(begun) < len(rows):
             # A try whose answer was lost may have inserted them: the lease tells our own.
             rest = await self.known([row.request_id for row in rows if row.request_id not in begun])
@@ -54,7 +65,7 @@ class Store:
                 if (known.lease, known.worker, known.attempt) == (lease, self._worker, 1)
                 and not known.finished
             )
-            if not answer[0]["held"] and len(rest) < len(rows):
+            if not answer["held"] and len(rest) < len(rows):
                 raise LeaseLost
         return begun
 

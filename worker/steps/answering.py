@@ -46,7 +46,7 @@ class Answering:
         publisher: Publisher,
         dispatcher: Dispatcher,
         waiting: WaitingAnswers,
-        note_published: Callable[[Sequence[UUID]], None],
+        note_published: Callable[[Sequence[UUID], int | None], None],
         tally: Tally,
         metrics: Metrics,
         tracing: Tracing,
@@ -120,7 +120,8 @@ class Answering:
         own = [] if copies else [pair for pair in zip(answers, receipts, strict=True) if pair[0].on_record]
         if heard := [answer for answer, receipt in own if receipt is Receipt.CONFIRMED]:
             self._metrics.answered(heard, time.time())
-            self._note_published([answer.request_id for answer in heard])
+            for lease in {answer.lease for answer in heard}:
+                self._note_published([answer.request_id for answer in heard if answer.lease == lease], lease)
         later = [
             Undelivered(answer.request_id, answer.route.reply_to, receipt)
             for answer, receipt in own

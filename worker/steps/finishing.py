@@ -64,7 +64,7 @@ class Finishing:
         stored = await self._write(final)
         if lost := [verdict for verdict in lost if verdict.work.request_id in stored]:
             await self._line.note_attempts(lost)
-        answers += await self._answers(stored.values(), begun)
+        answers += await self._answers(stored.values(), lease, begun)
         if len(stored) < len(final):
             missing = [verdict for verdict in final if verdict.work.request_id not in stored]
             answers += await self._fenced_off(missing, lease, begun)
@@ -72,7 +72,7 @@ class Finishing:
 
     async def finish_current(self, verdicts: Sequence[Failed]) -> list[Answer]:
         """Do the same for requests that others may work on: one that has moved on since is left alone."""
-        return await self._answers((await self._write(verdicts)).values(), None)
+        return await self._answers((await self._write(verdicts)).values(), None, None)
 
     async def _write(self, verdicts: Sequence[Completed | Failed]) -> dict[UUID, _Stored]:
         """Store them; returns those that were stored. One that Postgres refuses fails instead."""
@@ -99,7 +99,7 @@ class Finishing:
         for verdict in verdicts:
             row = rows.get(verdict.work.request_id)
             if row is not None and row.finished and row.response == verdict.response:
-                answers += await self._answers([_Stored(verdict, row.route)], begun)
+                answers += await self._answers([_Stored(verdict, row.route)], lease, begun)
             elif row is not None and _still_held(row, verdict.work, lease):
                 answers.append(stored_answer(row, since=verdict.work.since))
             else:
@@ -129,13 +129,15 @@ class Finishing:
             if _still_held(row, rest[row.request_id], lease)
         ]
 
-    async def _answers(self, stored: Iterable[_Stored], begun: float | None) -> list[Answer]:
+    async def _answers(
+        self, stored: Iterable[_Stored], lease: int | None, begun: float | None
+    ) -> list[Answer]:
         took_ms = None if begun is None else int((time() - begun) * 1000)
         answers: list[Answer] = []
         events: list[dict[str, object]] = []
         for one in stored:
             await rest()
-            answers.append(_answer(one))
+            answers.append(_answer(one, lease))
             events.append(_event(answers[-1], one.verdict, begun, took_ms))
         info_each(_log, events)
         for ending, count in Counter((answer.status, answer.code) for answer in answers).items():
@@ -143,7 +145,7 @@ class Finishing:
         return answers
 
 
-def _answer(stored: _Stored) -> Answer:
+def _answer(stored: _Stored, lease: int | None) -> Answer:
     verdict = stored.verdict
     match verdict:
         case Completed():
@@ -158,6 +160,7 @@ def _answer(stored: _Stored) -> Answer:
         message_id=str(verdict.work.request_id),
         route=stored.route,
         since=verdict.work.since,
+        lease=lease,
     )
 
 

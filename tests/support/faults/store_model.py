@@ -94,8 +94,8 @@ class State:
 
 
 SNAPSHOT = """
-select r.request_id, r.fingerprint, r.session_id, r.worker, r.lease, r.reply_to, r.status, r.attempt,
-  r.response, r.error_code, r.published_at is not null as published, r.answer_at is not null as waits,
+select request_id, r.fingerprint, r.session_id, r.worker, r.lease, r.reply_to, r.status, r.attempt,
+  r.response, r.error_code, l.published_at is not null as published, r.answer_at is not null as waits,
   r.due_at <= now() as due, r.org_id as org, r.waits_in as line, r.begins_at <= now() as begins,
   r.runs_in as counted, r.deadline_at is not null as deadline,
   coalesce(r.deadline_at <= now(), false) as late,
@@ -107,7 +107,7 @@ select r.request_id, r.fingerprint, r.session_id, r.worker, r.lease, r.reply_to,
     select t.status || ' ' || t.attempt from request_transitions t where t.request_id = r.request_id
     order by at, attempt, t.status in ('completed', 'failed')
   ) as history
-from requests r
+from requests r join listed_requests l using (request_id)
 """
 LEASES = "select id, worker, lease_until < now() as due, spends_attempt from leases"
 
@@ -157,10 +157,17 @@ class Expected:
                 row.published, row.due = True, None
             row.waits &= not row.published
 
-    def _release(self, leases: Sequence[int], me: UUID) -> None:
-        for lease in leases:
-            if lease in self.state.leases and self.state.leases[lease].worker == me:
-                del self.state.leases[lease]
+    def _release(self, rows: Any, done: Sequence[int], confirmed: Sequence[int], me: UUID) -> None:
+        """Removes these leases. What was finished under a confirmed one, and does not wait, was published."""
+        released = [
+            lease for lease in (*done, *confirmed)
+            if lease in self.state.leases and self.state.leases[lease].worker == me
+        ]  # fmt: skip
+        for lease in released:
+            del self.state.leases[lease]
+        for row in self.state.requests.values():
+            row.published |= row.finished and not row.waits and row.lease in {*released} & {*confirmed}
+        assert sorted(rows[0]["released"]) == sorted(released)
 
     def _accept(
         self,
@@ -174,7 +181,7 @@ class Expected:
         *columns: Any,
     ) -> None:
         self._publish(published)
-        self._release(done, me)
+        self._release(rows, done, columns[-1], me)
         held = self.state.leases.setdefault(lease, Lease(me)).worker == me
         if held:
             self.state.leases[lease].due = False
@@ -260,9 +267,9 @@ class Expected:
                 row.go("begin_pending", "processing")
                 row.worker, row.line, row.due = me, None, False
 
-    def _note(self, _: Any, published: Any, done: Any, me: UUID) -> None:
+    def _note(self, rows: Any, published: Any, done: Any, me: UUID, confirmed: Any) -> None:
         self._publish(published)
-        self._release(done, me)
+        self._release(rows, done, confirmed, me)
 
     def _known(self, rows: Any, ids: Any) -> None:
         found = {

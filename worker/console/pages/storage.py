@@ -19,7 +19,7 @@ USUAL_RATE = 2_000.0
 _FRESH_SECONDS = 30.0
 MOST_COUNTED = 10_000
 _MOST_LOOKED_AHEAD = 50_000
-_WITH_REQUESTS = ("requests", "request_transitions", "attempts")
+_WITH_REQUESTS = ("requests", "recorded_transitions", "confirmed_leases", "attempts")
 
 
 async def storage(request: Request) -> Response:

@@ -232,6 +232,7 @@ from (
 ) as r
 where finished_at < now() - make_interval(secs => $3) and published_at is null and answer_at is null and due_at is null
   and not exists (select from leases l where l.id = r.lease)
+  and (undelivered is not null or not exists (select from confirmed_leases c where c.lease = r.lease))
 group by 1, 2 order by 3 desc
 
 -- name: long_in_line

@@ -4,7 +4,8 @@
 -- given it again, so that they can use what is new.
 
 -- name: all
-schema_migrations, installation, requests, request_transitions, attempts, sessions, leases, workers,
+schema_migrations, installation, requests, request_transitions, recorded_transitions, attempts, sessions, leases,
+  confirmed_leases, workers,
   other_answers, lines, limits, limits_in_force, pauses, rules, waiting_requests,
   count_changes, request_counts, request_totals, unfolded_changes, listed_requests,
   audit, selections, selection_items, retries, retries_noted,
@@ -29,7 +30,7 @@ grant insert (
 ) on requests to {role};
 grant insert, update (status, updated_at) on sessions to {role};
 grant insert, update, delete on leases, workers, ended_workers, long_calls, other_answers, lines to {role};
-grant insert on attempts to {role};
+grant insert on attempts, confirmed_leases to {role};
 grant insert, update, delete on limits, pauses to {role};
 grant update (full_at) on rules to {role};
 grant insert (who, action, reason, about, touched) on audit to {role};

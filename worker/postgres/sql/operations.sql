@@ -656,9 +656,9 @@ with noted as (
   returning i.request_id, i.state
 ), resent as (
   update requests r set
-    published_at = coalesce(r.published_at, now()),
+    published_at = coalesce(l.published_at, now()),
     due_at = null, answer_at = null, undelivered = null, undelivered_at = null
-  from noted, selections s
+  from noted join listed_requests l using (request_id), selections s
   where s.id = $1 and s.action = 'resend' and noted.state = 'done' and r.request_id = noted.request_id
     and r.finished_at is not null
 ), counted as (

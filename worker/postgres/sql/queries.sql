@@ -1,20 +1,29 @@
 -- Every query of the worker, each under its name. A batch is one statement: one round trip, one commit.
 
 -- name: accept
--- Inserts the requests that are new, claimed at once; says which. Also what the batches before left to note:
--- which responses were published, and which leases are done with, unless they were taken over meanwhile.
--- A worker of an older version notes that one was published, and not that it waits no longer.
+-- Inserts the requests that are new, claimed at once; says which. Also what the batches before left to note: responses
+-- that were published and do not follow their batch, and which leases are done with, unless they were taken over
+-- meanwhile. For those that this worker began ($17) it is noted that all under them is confirmed, or waits on record.
 -- Where the lease of this batch was taken over, by someone who cannot know of what is inserted now, nothing is.
+-- One that is there already is found first: to insert it `on conflict` would write a record more of each. Where another
+-- worker inserts the same one at this moment it is refused, and carried out again.
 with published as (
   update requests
   set
     published_at = coalesce(requests.published_at, now()),
     due_at = null, answer_at = null, undelivered = null, undelivered_at = null
   from unnest($1::uuid[]) as given (request_id)
-  where requests.request_id = given.request_id and requests.finished_at is not null
-    and (requests.published_at is null or requests.answer_at is not null)
+  where requests.request_id = given.request_id and requests.finished_at is not null and (
+    requests.answer_at is not null or requests.published_at is null and (
+      requests.undelivered is not null
+      or not exists (select from confirmed_leases c where c.lease = requests.lease)
+    )
+  )
 ), released as (
-  delete from leases where id = any ($2::bigint[]) and worker = $4
+  delete from leases where id = any ($2::bigint[] || $17::bigint[]) and worker = $4 returning id
+), confirmed as (
+  insert into confirmed_leases (lease)
+  select id from released where id = any ($17) and exists (select from requests r where r.lease = released.id)
 ), lease as (
   insert into leases (id, worker, lease_until)
   values ($3, $4, now() + make_interval(secs => $5))
@@ -35,10 +44,13 @@ with published as (
     request_id, org_id, user_id, fingerprint, body, refusal, session_id,
     reply_to, correlation_id, traceparent, deadline_at
   )
-  on conflict (request_id) do nothing
+  where not exists (select from requests there where there.request_id = g.request_id)
   returning request_id
 )
-select coalesce(array_agg(request_id), '{}') as begun, exists (select from lease) as held from begun
+select
+  coalesce(array_agg(request_id), '{}') as begun, exists (select from lease) as held,
+  array(select id from released) as released
+from begun
 
 -- name: note
 -- The same notes, when no batch follows soon.
@@ -48,16 +60,28 @@ with published as (
     published_at = coalesce(requests.published_at, now()),
     due_at = null, answer_at = null, undelivered = null, undelivered_at = null
   from unnest($1::uuid[]) as given (request_id)
-  where requests.request_id = given.request_id and requests.finished_at is not null
-    and (requests.published_at is null or requests.answer_at is not null)
+  where requests.request_id = given.request_id and requests.finished_at is not null and (
+    requests.answer_at is not null or requests.published_at is null and (
+      requests.undelivered is not null
+      or not exists (select from confirmed_leases c where c.lease = requests.lease)
+    )
+  )
+), released as (
+  delete from leases where id = any ($2::bigint[] || $4::bigint[]) and worker = $3 returning id
+), confirmed as (
+  insert into confirmed_leases (lease)
+  select id from released where id = any ($4) and exists (select from requests r where r.lease = released.id)
 )
-delete from leases where id = any ($2::bigint[]) and worker = $3
+select array(select id from released) as released
 
 -- name: known
 -- What is on record for these ids.
 select
   request_id, status, attempt, org_id, fingerprint, session_id, response, error_code,
-  reply_to, correlation_id, traceparent, worker, lease, received_at, published_at is not null as published
+  reply_to, correlation_id, traceparent, worker, lease, received_at, (
+    requests.published_at is not null or requests.answer_at is null and requests.undelivered is null
+    and exists (select from confirmed_leases c where c.lease = requests.lease)
+  ) as published
 from requests
 where request_id = any ($1::uuid[])
 
@@ -72,7 +96,10 @@ end as written
 -- name: to_cancel
 -- The same, and what a response to a cancelled request says.
 select
-  request_id, status, attempt, org_id, session_id, response, error_code, published_at is not null as published,
+  request_id, status, attempt, org_id, session_id, response, error_code, (
+    requests.published_at is not null or requests.answer_at is null and requests.undelivered is null
+    and exists (select from confirmed_leases c where c.lease = requests.lease)
+  ) as published,
   body::json -> 'payload' ->> 'casefile_id' as casefile_id, reply_to, correlation_id, traceparent,
   received_at
 from requests
@@ -476,7 +503,10 @@ set
   end
 from unnest($1::uuid[], $2::text[], $7::text[]) as given (request_id, why, reply_to)
 where requests.request_id = given.request_id and requests.reply_to is not distinct from given.reply_to
-  and requests.finished_at is not null and requests.published_at is null
+  and requests.finished_at is not null and requests.published_at is null and (
+    requests.answer_at is not null or requests.undelivered is not null
+    or not exists (select from confirmed_leases c where c.lease = requests.lease)
+  )
 returning requests.request_id, requests.answer_at is not null as waits
 
 -- name: claim_answers
@@ -614,12 +644,13 @@ select retired, reached from retire_requests(make_interval(secs => $1), $2, $3)
 -- One request as people ask for it.
 select
   r.request_id, r.status, r.attempt, r.org_id, r.user_id, r.session_id, r.response, r.error_code, r.reply_to,
-  r.correlation_id, r.traceparent, r.deadline_at, r.received_at, r.started_at, r.due_at, r.finished_at, r.published_at,
+  r.correlation_id, r.traceparent, r.deadline_at, r.received_at, r.started_at, r.due_at, r.finished_at, listed.published_at,
   r.undelivered, r.undelivered_at, r.answer_at, r.worker, l.lease_until, l.worker as lease_worker,
   w.reason as waits_for, w.until as waits_until, w.pause_reason, w.paused_by,
   (select t.request_id from retries t where t.retried_as = r.request_id) as retry_of,
   (select t.retried_as from retries t where t.request_id = r.request_id) as retried_as
 from requests r
+join listed_requests listed on listed.request_id = r.request_id
 left join leases l on l.id = r.lease
 left join waiting_requests w on w.request_id = r.request_id
 where r.request_id = $1

@@ -20,7 +20,7 @@ again later is a conflict if it has a session, and new if it failed. Postgres
 uses the room again; it gives none back to the disk by itself. The role of a
 worker may do this, but deletes nothing younger than a day.
 """
-_TABLES = ("requests", "request_transitions", "attempts")
+_TABLES = ("requests", "recorded_transitions", "confirmed_leases", "attempts")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
