@@ -19,7 +19,8 @@ _TABLES = (
     "answered_calls", "attempts", "audit", "count_changes", "dead_letters", "ended_workers", "installation",
     "leases", "limits", "lines", "long_calls", "measures", "mutes", "other_answers", "pauses",
     "request_counts", "request_totals", "request_transitions", "requests", "retired_keys", "retries", "rules",
-    "schema_migrations", "selection_items", "selections", "sessions", "unsent_events", "workers", "works",
+    "schema_migrations", "selection_items", "selections", "sessions", "shard_readers", "shards",
+    "unsent_events", "workers", "works",
 )  # fmt: skip
 
 
