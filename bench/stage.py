@@ -210,7 +210,7 @@ async def listening(
 ) -> AsyncIterator[None]:
     """Hears every message of a queue, as cheaply as possible: the listener shares the cores."""
     channel = await underlying(connection, confirms=False)
-    divert_deliveries(channel, {queue: heard}, lambda _size, _properties: Whole(), _ANY_SIZE)
+    divert_deliveries(channel, {queue.encode(): heard}, lambda _size, _properties: Whole(), _ANY_SIZE)
     await channel.basic_consume(queue, _nothing, no_ack=True, consumer_tag=queue)
     try:
         yield

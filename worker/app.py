@@ -101,7 +101,12 @@ async def run_worker(settings: Settings, stop: asyncio.Event, on_started: OnStar
         parts = wire(settings, given, pool, leases)
         if given.blocking:
             opened.enter_context(given.blocking)
-        if await _unless_stopped(parts.ruling.look(), stop):  # before anything may begin
+
+        async def learn() -> None:
+            await parts.ruling.look()
+            await parts.sharing.learn()
+
+        if await _unless_stopped(learn(), stop):  # before anything may begin
             await _run(settings, given, parts, stop)
         _log.info("worker.stopped")
 
@@ -141,10 +146,11 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
     declared = asyncio.Event()
 
     async def consume(connection: AbstractConnection) -> None:
-        for note in await topology.apply(connection, given.design):
-            _log.warning("topology.delivery_limit_low", note=note)
+        await parts.sharing.declare(connection)
         declared.set()
-        await serve_together(parts.cancels.serve(connection), parts.taking.serve(connection))
+        await serve_together(
+            parts.cancels.serve(connection), parts.taking.serve(connection), parts.sharing.serve(connection)
+        )
 
     async def tell_readiness() -> None:
         while True:
@@ -162,16 +168,17 @@ def _services(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[
     )
     watch = watching.Watching(
         Election(parts.database),
-        Depths(given.broker, given.design.names),
+        Depths(given.broker, lambda: parts.sharing.queues),
         given.readiness,
         given.metrics,
-        given.design.names,
+        given.names,
+        lambda: parts.sharing.shards,
     )
     management_url = settings.management_url.get_secret_value()
     vhost = vhost_of(settings.amqp_url.get_secret_value())
     survey = surveying.Surveying(
         lambda: watch.elected,
-        Volumes(management_url, vhost, given.tls, given.design.names),
+        Volumes(management_url, vhost, given.tls, lambda: parts.sharing.queues),
         parts.database,
         settings.max_dead_letters or surveying.MOST_LETTERS,
         given.metrics.watched,
@@ -236,7 +243,7 @@ def _events(settings: Settings, given: Given, parts: Parts) -> list[Coroutine[No
     """Tell what happens to requests, on a connection of its own: whatever happens to it, requests go on."""
     if not settings.events:
         return []
-    own, exchange = Readiness((announcing.PART,)), given.design.events  # the worker is ready without
+    own, exchange = Readiness((announcing.PART,)), topology.events_of(settings.prefix)  # it is ready without
     seconds = settings.confirm_timeout_seconds
     sending = publisher.Publisher(own, seconds, FailPoint(""), announcing.PART)
 
@@ -272,6 +279,7 @@ async def _drain(given: Given, parts: Parts, feed: "asyncio.Task[None]", grace_s
     try:
         async with asyncio.timeout(grace_seconds):
             await parts.cancels.stop()
+            await parts.sharing.stop()
             await parts.taking.stop()
             await parts.lanes.give_back_held()
             await feed

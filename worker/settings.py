@@ -168,6 +168,13 @@ class Settings(BaseSettings):
         description="Where limits and dead-lettering of the queues come from: declared with the queue, or "
         "left to a policy of yours (`docs/operating.md` has one).",
     )
+    shards: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Over how many queues requests are spread, by a hash of their `correlation_id`. More "
+        "than one needs RabbitMQ's plugin `rabbitmq_consistent_hash_exchange` (`docs/scaling.md`).",
+    )
     confirm_timeout_seconds: float = Field(
         default=15,
         ge=0.1,

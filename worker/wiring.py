@@ -20,6 +20,7 @@ from worker.postgres.dead_letters import Custody
 from worker.postgres.leases import Leases
 from worker.postgres.put_off import PutOffLine
 from worker.postgres.rule_book import RuleBook
+from worker.postgres.shard_places import ShardPlaces
 from worker.postgres.store import Store
 from worker.postgres.waiting_line import WaitingLine
 from worker.process.failpoint import FailPoint
@@ -32,6 +33,7 @@ from worker.rules import Limit, limits_in
 from worker.services import custody, heartbeat
 from worker.services.recovery import Recovery
 from worker.services.ruling import Ruling
+from worker.services.sharing import Design, Sharing
 from worker.services.taking import PUT_OFF, WAITING, Kind, Source, Taking
 from worker.services.telling import Telling
 from worker.settings import Settings
@@ -72,7 +74,8 @@ class Given:
     blocking: Blocking | None
     limits: list[Limit]
     broker: Broker
-    design: topology.Topology
+    design_of: Design
+    names: topology.Names
     readiness: Readiness
     metrics: Metrics
     tracing: Tracing
@@ -96,6 +99,7 @@ class Parts:
     telling: Telling
     recovery: Recovery
     ruling: Ruling
+    sharing: Sharing
     takings: tuple[Taking, ...]
     lanes: Lanes
     dead_letters: intake.Intake
@@ -106,11 +110,11 @@ class Parts:
 def given_by(settings: Settings, *, eager: bool) -> Given:
     """Check the settings, and make all that needs no server."""
     tls, me, profile = context_from(settings), new_identity(), profile_of(settings)
-    design = topology.design(settings.prefix, limits_from_policy=settings.queue_limits == "policy")
+    names = topology.names_for(settings.prefix)
     tracing = tracing_of(
         settings,
-        requests=design.names.requests,
-        responses=design.names.responses,
+        requests=names.requests,
+        responses=names.responses,
         build=profile.handler_build or me.version,
         resource={"service.version": me.version, "service.instance.id": str(me.worker), "host.name": me.host},
     )
@@ -128,7 +132,10 @@ def given_by(settings: Settings, *, eager: bool) -> Given:
         blocking=Blocking(handler, settings.handler, profile.handler_build) if handler else None,
         limits=_limits(settings),
         broker=_broker(settings, tls, me),
-        design=design,
+        design_of=partial(
+            topology.design, settings.prefix, limits_from_policy=settings.queue_limits == "policy"
+        ),
+        names=names,
         readiness=Readiness(PARTS),
         metrics=metrics,
         tracing=tracing,
@@ -142,7 +149,7 @@ def given_by(settings: Settings, *, eager: bool) -> Given:
 
 def wire(settings: Settings, given: Given, pool: database.Database, leases: Leases) -> Parts:
     """Make all the parts, and tell each the ones that it needs."""
-    names, readiness, metrics = given.design.names, given.readiness, given.metrics
+    names, readiness, metrics = given.names, given.readiness, given.metrics
     limits = limits_of(settings)
     bounds = in_hand.Bounds(
         settings.prefetch_in_effect, settings.prefetch_bytes, settings.max_body_bytes, settings.begun_soon
@@ -282,6 +289,14 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
         telling=Telling(pool, given.me.worker, given.progress),
         recovery=recovery,
         ruling=ruling,
+        sharing=Sharing(
+            ShardPlaces(pool, given.me.worker),
+            taking,
+            given.design_of,
+            settings.shards,
+            readiness,
+            metrics.crowd,
+        ),
         takings=(take(PUT_OFF, line), take(WAITING, waiting)),
         lanes=Lanes(
             taking,

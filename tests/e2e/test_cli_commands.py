@@ -274,6 +274,21 @@ async def test_topology_is_compared_and_declared(shell: Shell) -> None:
     assert "WORKER_QUEUE_LIMITS" in differs.out
 
 
+async def test_shards_are_compared_declared_and_looked_into(shell: Shell, settings: Settings) -> None:
+    requests = names_for(settings.prefix).requests
+    shards = {"WORKER_SHARDS": "2"}
+    missing = await shell.run("topology", "verify", "--json", **shards)
+    applied = await shell.run("topology", "apply", **shards)
+    same = await shell.run("topology", "verify", "--json", **shards)
+    queues = await shell.run("queues", "--json", **shards)
+
+    assert (missing.code, applied.code, same.code, queues.code) == (1, 0, 0, 0)
+    assert any(f"the queue '{requests}.2' is missing" in each for each in missing.records[0]["problems"])
+    assert f"{settings.prefix}.shards" in applied.out
+    assert same.records[0]["problems"] == []
+    assert f"{requests}.2" in {each["queue"] for each in queues.records}
+
+
 async def test_a_queue_with_an_older_limit_is_a_note_and_no_difference(
     shell: Shell, settings: Settings
 ) -> None:

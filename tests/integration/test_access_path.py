@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import aio_pika
 import asyncpg
 import httpx
+import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 from structlog.testing import capture_logs
@@ -71,8 +72,9 @@ async def programs(
         )
 
 
+@pytest.mark.parametrize("shards", [1, 3])
 async def test_a_request_goes_its_whole_way_with_each_program_in_its_role(
-    programs: Roles, prefix: str, db: asyncpg.Connection, tmp_path: Path
+    programs: Roles, prefix: str, db: asyncpg.Connection, tmp_path: Path, shards: int
 ) -> None:
     with capture_logs() as events:
         async with (
@@ -80,7 +82,7 @@ async def test_a_request_goes_its_whole_way_with_each_program_in_its_role(
             Client(programs.producer, prefix) as producer,
             Client(programs.subscriber, prefix) as subscriber,
         ):
-            await start(events=True)
+            await start(events=True, shards=shards)
             async with producer.watch(key="a", org_id="org-1") as steps:
                 done = await producer.create_session(org_id="org-1", key="a")
                 assert [event.kind.value async for event in steps] == ["accepted", "processing", "completed"]

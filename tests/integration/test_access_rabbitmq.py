@@ -18,6 +18,7 @@ from support.access import PASSWORD, Admin, Said, administrator, as_user, broker
 
 from worker.rabbitmq import topology
 from worker.rabbitmq.access import Actor
+from worker.rabbitmq.shards import WEIGHT
 
 Act = Callable[[AbstractChannel], Awaitable[Any]]
 OWN, DEFAULT, OTHER = "its own, which the broker names (`amq.gen-…`)", "the default exchange", "any other"
@@ -38,7 +39,7 @@ class Vhost(NamedTuple):
     async def declare(self) -> None:
         async with await aio_pika.connect(self.amqp_url) as connection:
             await topology.apply(
-                connection, topology.design(self.name, limits_from_policy=False, events=True)
+                connection, topology.design(self.name, limits_from_policy=False, events=True, spread=2)
             )
 
 
@@ -110,7 +111,11 @@ def with_exchange(told: Mapping[str, Any]) -> Iterator[tuple[str, Act]]:
 
     async def declare(channel: AbstractChannel) -> None:
         await channel.exchange_declare(
-            name, exchange_type=told["type"], durable=told["durable"], internal=told["internal"]
+            name,
+            exchange_type=told["type"],
+            durable=told["durable"],
+            internal=told["internal"],
+            arguments=told.get("arguments"),
         )
 
     async def delete(channel: AbstractChannel) -> None:
@@ -167,10 +172,16 @@ def between_queue(queue: str, exchange: str, key: str = ONE_REQUEST) -> Act:
 
 def between_exchanges(target: str, source: str) -> Act:
     async def bind(channel: AbstractChannel) -> None:
-        await channel.exchange_bind(destination=target, source=source, routing_key=ONE_REQUEST)
-        await channel.exchange_unbind(destination=target, source=source, routing_key=ONE_REQUEST)
+        key = key_of(source)
+        await channel.exchange_bind(destination=target, source=source, routing_key=key)
+        await channel.exchange_unbind(destination=target, source=source, routing_key=key)
 
     return bind
+
+
+def key_of(exchange: str) -> str:
+    """Returns the key of a binding: of the exchange that hashes it is a number."""
+    return WEIGHT if exchange.endswith(".shards") else ONE_REQUEST
 
 
 def dying_to(exchange: str) -> Act:
@@ -202,7 +213,8 @@ async def test_a_user_may_do_what_the_page_says_and_nothing_else(vhost: Vhost, a
         pairs |= {(queue, exchange) for queue in (own or responses, "payments") for exchange in exchanges}
         for queue, exchange in sorted(pairs):
             both = "bind" in of_exchange.of(exchange) and "bind" in of_each[queue]
-            what, act = f"to bind queue {queue} to {exchange}", between_queue(queue, exchange)
+            act = between_queue(queue, exchange, key_of(exchange))
+            what = f"to bind queue {queue} to {exchange}"
             await trial.expect(what, act, said=both)
         for exchange in exchanges:
             its = of_exchange.of(exchange)

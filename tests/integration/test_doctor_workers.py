@@ -37,6 +37,12 @@ OLD_ONES = """
 update workers set version = '0.0.1', started_at = now() - interval '1 day' where handler = '';
 update workers set started_at = now() - interval '2 h' where handler <> '';
 """
+SHARDS = """
+insert into workers (id, host, pid, version) values ('9e0e7b4c-0000-4000-8000-000000000001', 'reads', 7, '1');
+insert into shards values (2), (3);
+insert into shard_readers
+values ('9e0e7b4c-0000-4000-8000-000000000001', now(), 3, '{1,3}', now() + interval '1 h');
+"""
 LOAD = "select {} from workers, jsonb_to_record(load) as l (blocked float, full_seconds float)"
 FROZEN = """
 insert into workers (id, host, pid, version, heartbeat)
@@ -99,6 +105,18 @@ async def test_workers_that_are_gone_or_differ_are_found_and_healthy_ones_have_n
         await db.execute(FROZEN)
         (frozen,) = (await planted(site, "worker-silent"))["worker-silent"]
         assert "frozen:7 has given no sign of life for 60 s, and holds 0 requests: " in frozen.what
+
+
+async def test_a_shard_that_no_worker_reads_is_found(settings: Settings, db: asyncpg.Connection) -> None:
+    async with visited(settings, Need.TABLES) as site:
+        await db.execute(SHARDS)
+        (found,) = (await planted(site, "shard-unserved"))["shard-unserved"]
+        assert f"1 shard of 3 that no worker reads: {settings.prefix}.requests.2" in found.what
+        await db.execute("update shard_readers set holds_until = now()")
+        (found,) = (await planted(site, "shard-unserved"))["shard-unserved"]
+        assert "3 shards of 3 that no worker reads: " in found.what
+        await db.execute("delete from shards")
+        assert (await examined(site, "shard-unserved")).findings == []
 
 
 @asynccontextmanager

@@ -165,7 +165,7 @@ async def test_a_management_api_that_does_not_tell_is_logged_once_and_shows_noth
     nowhere, stranger = "http://127.0.0.1:1", re.sub("//[^:]+:", "//nobody:", managed[1])
     assert stranger != managed[1]
     for url in (nowhere, stranger, "amqp://127.0.0.1"):
-        volumes = Volumes(url, "/", None, names_for(settings.prefix))
+        volumes = Volumes(url, "/", None, lambda: names_for(settings.prefix))
         with capture_logs() as events:
             assert [await volumes.ask() for _ in range(2)] == [[], []]
             volumes._url = managed[1]

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from unittest import mock
 from uuid import UUID
 
@@ -88,7 +88,8 @@ def _given(me: UUID, settings: Settings, handler: Handler | None, network: Netwo
         blocking=None,
         limits=[],
         broker=SimulatedBroker(network),
-        design=topology.design(settings.prefix, limits_from_policy=False),
+        design_of=partial(topology.design, settings.prefix, limits_from_policy=False),
+        names=topology.names_for(settings.prefix),
         readiness=Readiness(PARTS),
         metrics=metrics,
         tracing=OFF,

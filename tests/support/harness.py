@@ -231,4 +231,4 @@ async def declare_topology(settings: Settings, delivery_limit: int | None = None
 async def delete_topology(amqp_url: str, prefix: str) -> None:
     connection = await aio_pika.connect(amqp_url)
     async with connection:
-        await topology.remove(connection, topology.design(prefix, limits_from_policy=False))
+        await topology.remove(connection, topology.design(prefix, limits_from_policy=False, spread=4))

@@ -30,6 +30,7 @@ from worker.stack.docker import POSTGRES_IMAGE, RABBITMQ_IMAGE, Docker
 from worker.stack.install import ensure_rabbitmq
 from worker.stack.ports import LOOPBACK
 from worker.stack.probes import postgres_answers, rabbitmq_answers, until
+from worker.stack.rabbitmq import PLUGINS
 
 Way = Literal["environment", "containers", "programs"]
 
@@ -117,7 +118,11 @@ async def faulty_rabbit() -> AsyncIterator[FaultyRabbit]:
                 sandbox,
                 image=RABBITMQ_IMAGE,
                 inside=5672,
-                settings={"RABBITMQ_DEFAULT_USER": user, "RABBITMQ_DEFAULT_PASS": password},
+                settings={
+                    "RABBITMQ_DEFAULT_USER": user,
+                    "RABBITMQ_DEFAULT_PASS": password,
+                    "RABBITMQ_ENABLED_PLUGINS": ",".join(PLUGINS),
+                },
                 url=f"amqp://{user}:{password}@{LOOPBACK}:{{port}}/%2F",
                 answers=rabbitmq_answers,
             )
@@ -212,6 +217,7 @@ def _testcontainers(exits: ExitStack) -> Stack:
         testcontainers_config.connection_mode_override = ConnectionMode.docker_host
         account: dict[str, Any] = {"username": "worker", "password": secrets.token_hex(16)}
         rabbit = RabbitMqContainer(RABBITMQ_IMAGE, **account).with_exposed_ports(15672)
+        rabbit.with_env("RABBITMQ_ENABLED_PLUGINS", ",".join(PLUGINS))
         postgres = PostgresContainer(POSTGRES_IMAGE, driver=None)
         for container in (rabbit, postgres):
             published: Any = (LOOPBACK, None)

@@ -24,7 +24,7 @@ def test_every_query_that_is_called_exists_and_every_one_is_called() -> None:
     source = "".join(file.read_text("utf-8") for file in (ROOT / "worker").rglob("*.py"))
     called = set(re.findall(r"(?:\.call\(|\.once\(|_rows\(database,)\s*\"(\w+)\"", source))
 
-    files = "queries.sql", "operations.sql", "owner.sql", "doctor.sql"
+    files = "queries.sql", "operations.sql", "owner.sql", "doctor.sql", "shards.sql"
     assert called == {name for file in files for name in load_queries(file)}
 
 

@@ -37,7 +37,9 @@ def broker_for(settings: Settings) -> Broker:
 def design_for(settings: Settings) -> topology.Topology:
     """The exchanges and queues that a worker with these settings needs."""
     from_policy = settings.queue_limits == "policy"
-    return topology.design(settings.prefix, limits_from_policy=from_policy, events=settings.events)
+    return topology.design(
+        settings.prefix, limits_from_policy=from_policy, events=settings.events, spread=settings.shards
+    )
 
 
 def _broker_tls(settings: Settings) -> ssl.SSLContext | None:

@@ -19,6 +19,8 @@ workers.differ (warning): other workers of this prefix have another handler, ano
   settings that should agree (`here_and_there`); at the start, and when it changes: [two handlers on one
   queue](handlers.md#two-handlers-on-one-queue)
 workers.alike (info): none of them does any more
+shards.shared (info): which shards this worker `reads` now, of how many `shards`, how many `readers` share
+  them, and over how many requests are `spread`: [shards](scaling.md#shards)
 worker.paused (warning): this worker begins nothing: it is paused itself (`scope` `worker`; it gives back
   what it has not begun), or all are (`all`; it goes on taking requests, which wait on record). With
   `reason`, `by` and `until`

@@ -14,7 +14,7 @@ _INSTALLED = {"site-packages", "dist-packages"}  # folders of what was installed
 _AGREED = (
     "prefix", "max_attempts", "retry_seconds", "max_put_offs", "retry_base_seconds", "retry_cap_seconds",
     "lease_seconds", "handler_timeout_seconds", "breaker_share", "max_body_bytes", "queue_limits",
-    "retention_days", "reply_to_pattern", "events",
+    "retention_days", "reply_to_pattern", "events", "shards",
 )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Gives an overview: of organisations, of workers and of queues."""
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -10,7 +11,6 @@ from worker.operations.listing import LOOKED_AT
 from worker.postgres.database import Database
 from worker.rabbitmq import topology
 from worker.rabbitmq.connection import Broker
-from worker.rabbitmq.topology import Names
 
 _DAY_SECONDS = 86_400.0
 
@@ -87,7 +87,7 @@ async def unlike(database: Database, lease_seconds: float) -> dict[UUID, dict[st
     return {key: found for key, profile in live if (found := differences(live[-1][1], profile))}
 
 
-async def queues(broker: Broker, names: Names) -> list[QueueDepth]:
+async def queues(broker: Broker, names: Sequence[str]) -> list[QueueDepth]:
     """Look into each queue, and change nothing."""
     connection = await broker.connect()
     try:

@@ -141,7 +141,7 @@ class Database:
         self._readiness = readiness
         self._queries = {
             name: sql
-            for file in ("queries.sql", "operations.sql", "owner.sql", "doctor.sql")
+            for file in ("queries.sql", "operations.sql", "owner.sql", "doctor.sql", "shards.sql")
             for name, sql in load_queries(file).items()
         }
         self._schema: str | None = None

@@ -45,7 +45,7 @@ class Rights(NamedTuple):
 
 def rights_of(actor: Actor, prefix: str) -> Rights:
     """Return what this actor needs, and no more."""
-    topology = design(prefix, limits_from_policy=False, events=True)
+    topology = design(prefix, limits_from_policy=False, events=True, spread=2)
     names = topology.names
     match actor:
         case Actor.PRODUCER:
@@ -60,10 +60,12 @@ def rights_of(actor: Actor, prefix: str) -> Rights:
             read = _these(names.responses, topology.events.name, replies=True)
             return Rights(_these(replies=True), _these(replies=True), read)
         case Actor.WORKER:
-            # It declares all of these at its start, and again when one was deleted.
-            its = dict.fromkeys(thing.name for thing in topology.declared)
+            # It declares all of these at its start, and again when one was deleted. There may be shards that
+            # its settings do not know.
+            its = dict.fromkeys(thing.name for thing in topology.declared if thing.name != topology.shards[1])
+            more = topology.names.requests.replace(".", r"\.") + r"\.[0-9]+"
             return Rights(
-                _these(*its), _these(*its, DEFAULT_EXCHANGE), _these(*its),
+                _these(*its, more=more), _these(*its, DEFAULT_EXCHANGE, more=more), _these(*its, more=more),
                 (Topics(names.responses, write=_these(*_ENDS), read=".*"),),
                 ("monitoring",),
             )  # fmt: skip
@@ -112,9 +114,13 @@ def hashed(password: str) -> str:
     return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
 
 
-def _these(*names: str, replies: bool = False) -> str:
-    """Return the pattern of these names alone; of none, a pattern that no name matches."""
+def _these(*names: str, replies: bool = False, more: str | None = None) -> str:
+    """Return the pattern of these names alone; of none, a pattern that no name matches. `more`: a pattern of
+    further names.
+    """
     patterns = [name.replace(".", r"\.") for name in names] + [REPLY_QUEUES] * replies
+    if more:
+        patterns.append(more)
     match patterns:
         case []:
             return "^$"

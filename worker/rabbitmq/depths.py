@@ -1,7 +1,7 @@
 """Asks the broker how many messages lie in each queue, in AMQP: that needs no management API."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from aio_pika.abc import AbstractConnection
@@ -18,7 +18,7 @@ _CLOSE_SECONDS = 2
 class Depths:
     """Asks on a connection of its own, which it keeps until it is closed or lost."""
 
-    def __init__(self, broker: Broker, queues: Sequence[str]) -> None:
+    def __init__(self, broker: Broker, queues: Callable[[], Sequence[str]]) -> None:
         self._broker = broker
         self._queues = queues
         self._connection: AbstractConnection | None = None
@@ -37,7 +37,7 @@ class Depths:
     async def _ask(self, connection: AbstractConnection) -> list[QueueDepth]:
         found = []
         channel = await open_channel(connection)
-        for queue in self._queues:
+        for queue in self._queues():
             try:
                 there = await channel.queue_declare(queue, passive=True)
             except ChannelNotFoundEntity:  # and the broker has closed the channel

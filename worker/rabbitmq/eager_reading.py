@@ -123,12 +123,15 @@ class _EagerReceiver(aiormq.connection.FrameReceiver):
 _reading: ContextVar[_EagerReceiver] = ContextVar("reading")
 
 
-def divert_deliveries(channel: Channel, receivers: dict[str, Receive], body_for: BodyFor, kept: int) -> None:
-    """Hand the deliveries for these consumer tags straight to their receiver; all else goes its usual way.
+def divert_deliveries(
+    channel: Channel, receivers: dict[bytes, Receive], body_for: BodyFor, kept: int
+) -> None:
+    """Hand the deliveries for these consumer tags straight to their receiver, also for those that are put in
+    later; all else goes its usual way.
     What `body_for` returns takes the pieces of a body as they come; one of up to `kept` bytes is kept without
     asking. It is called before they are consumed.
     """
-    _divert(channel, Deliveries({tag.encode(): to for tag, to in receivers.items()}, body_for, kept))
+    _divert(channel, Deliveries(receivers, body_for, kept))
 
 
 def divert_confirms(channel: Channel) -> None:

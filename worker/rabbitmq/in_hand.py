@@ -63,7 +63,7 @@ class InHand:
         self.passing = asyncio.Event()
         """Set when it is the turn of a short line, before a long one."""
         self.short_of_room = asyncio.Event()
-        self._sources = sources
+        self._sources = list(sources)
         self._bounds = bounds
         self._line_of = lines.line_of
         self._whose = lines.whose
@@ -163,10 +163,12 @@ class InHand:
         large = size > self._bounds.body_bytes
         return Sieve() if large and properties().message_type != RESPONSE_TYPE else Whole()
 
-    def receiver(self, channel: int, source: int) -> Receive:
+    def receiver(self, channel: int, source: Source) -> Receive:
         """Make what takes the deliveries of one queue on this channel."""
-        clock, queue = asyncio.get_running_loop().time, self._sources[source].queue
-        session = self._sessions[channel]
+        clock, queue = asyncio.get_running_loop().time, source.queue
+        if source not in self._sources:
+            self._sources.append(source)
+        session, number = self._sessions[channel], self._sources.index(source)
 
         def receive(arrived: Arrived) -> None:
             size = len(arrived.body)
@@ -178,7 +180,7 @@ class InHand:
             line = self._line_of(arrived.body)
             if self._whose is not None:
                 line = self._whose(line, properties_of(arrived))
-            self._buffer.add(line, packed(arrived, channel, source, clock()))
+            self._buffer.add(line, packed(arrived, channel, number, clock()))
             self.arrived.set()
             if self._buffer.passes_by:
                 self.passing.set()

@@ -59,7 +59,7 @@ class Intake:
         eager: bool,
         lines: LineRule = ONE_LINE,
     ) -> None:
-        self._sources = sources
+        self._sources = tuple(sources)
         self._bounds = bounds
         self._readiness = readiness
         self._part = part
@@ -67,6 +67,10 @@ class Intake:
         self._stopping = False
         self._going, self._held_back = asyncio.Event(), asyncio.Event()  # one of them is set
         self._going.set()
+        self._turned = asyncio.Event()
+        """Set when something else is to be read than now."""
+        self.reading: tuple[Source, ...] = ()
+        """What is read now."""
         self._eager = eager
 
     async def serve(self, connection: AbstractConnection) -> None:
@@ -75,11 +79,12 @@ class Intake:
         session = ChannelSession(line.channel, min(self._bounds.deliveries // 4, _MOST_UNTOLD))
         channel = self.hand.open(session)
         try:
-            receivers = await self._set_up(channel, session)
+            receiver_of = self._receivers(channel, session)
             await serve_together(
-                line.last(), self._consume(session, receivers), self._give_back_shed(session)
+                line.last(), self._consume(session, receiver_of), self._give_back_shed(session)
             )
         finally:
+            self.reading = ()
             if self._part:
                 self._readiness.down(self._part, "not consuming")
             self.hand.lose(channel)
@@ -133,6 +138,17 @@ class Intake:
         """
         self._going.clear()
         self._held_back.set()
+        self._turned.set()
+
+    @property
+    def is_held_back(self) -> bool:
+        return self._held_back.is_set()
+
+    def read(self, sources: Sequence[Source]) -> None:
+        """Read these queues from now on. What others have delivered stays in hand."""
+        if self._sources != tuple(sources) and not self._stopping:
+            self._sources = tuple(sources)
+            self._turned.set()
 
     def go_on(self) -> None:
         """Consume again, unless it is stopped."""
@@ -179,34 +195,50 @@ class Intake:
                 except Exception:  # noqa: BLE001 — as above
                     _log.info("intake.flush_unanswered")
 
-    async def _set_up(self, channel: int, session: ChannelSession) -> dict[str, Consume]:
-        """Prepare the channel; return for each queue what receives its deliveries."""
-        async with asyncio.timeout(SETUP_SECONDS):
-            await session.channel.basic_qos(prefetch_count=self._bounds.deliveries)
-        receivers = {
-            source.queue: self.hand.receiver(channel, number) for number, source in enumerate(self._sources)
-        }
+    def _receivers(self, channel: int, session: ChannelSession) -> Callable[[Source], Consume]:
+        """Prepare the channel; return what makes the receiver of a queue's deliveries."""
+        receivers: dict[bytes, Receive] = {}
         if self._eager:
             eager_reading.divert_deliveries(
                 session.channel, receivers, self.hand.body_for, self._bounds.body_bytes
             )
-        return {queue: self._one_by_one(receive) for queue, receive in receivers.items()}
 
-    async def _consume(self, session: ChannelSession, receivers: dict[str, Consume]) -> None:
-        """Consume, but for the times when this intake is held back."""
+        def receiver_of(source: Source) -> Consume:
+            receive = receivers.setdefault(source.queue.encode(), self.hand.receiver(channel, source))
+            return self._one_by_one(receive)
+
+        return receiver_of
+
+    async def _consume(self, session: ChannelSession, receiver_of: Callable[[Source], Consume]) -> None:
+        """Consume, but for the times when this intake is held back. For other queues it begins anew."""
         while True:
             if self._held_back.is_set():
                 self._up()  # it could consume
                 await self._going.wait()
+            self._turned.clear()
+            sources = () if self._stopping else self._sources
+            prefetch = self._prefetch_of(sources)
             async with asyncio.timeout(SETUP_SECONDS):
-                for queue, receiver in receivers.items():
-                    await session.channel.basic_consume(queue, receiver, consumer_tag=queue)  # type: ignore[arg-type] # it takes both
+                await session.channel.basic_qos(prefetch_count=prefetch)
+                for source in sources:
+                    await session.channel.basic_consume(
+                        source.queue,
+                        receiver_of(source),  # type: ignore[arg-type] # it takes both
+                        consumer_tag=source.queue,
+                    )
+            self.reading = sources
             self._up()
-            queue = self._sources[-1].queue
-            _log.info("intake.consuming", queue=queue, prefetch=self._bounds.deliveries)
-            await self._held_back.wait()
+            _log.info("intake.consuming", queue=self._sources[-1].queue, prefetch=prefetch)
+            await self._turned.wait()
             await self._leave_off(session)
-            await self._give_all_back()
+            self.reading = ()
+            if self._held_back.is_set():
+                await self._give_all_back()
+
+    def _prefetch_of(self, sources: Sequence[Source]) -> int:
+        """Share the deliveries that may be held among these queues: the broker counts for each consumer."""
+        shards = sum(1 for source in sources if not source.taken_by_broker)
+        return max(1, self._bounds.deliveries // max(1, shards))
 
     def _up(self) -> None:
         if self._part:

@@ -14,11 +14,14 @@ from aiormq.exceptions import (
     ChannelLockedResource,
     ChannelNotFoundEntity,
     ChannelPreconditionFailed,
+    ConnectionCommandInvalid,
 )
 
 from worker.errors import TopologyError
+from worker.rabbitmq import shards
 from worker.rabbitmq.connection import SETUP_SECONDS
 from worker.rabbitmq.line import open_channel
+from worker.rabbitmq.shards import queues_of
 
 # A return says nothing about a message: every stop and every lost connection returns what waits unsettled.
 # No message is returned so often. RabbitMQ 3.10 accepts the number as well as 4.x, whose own limit is 20.
@@ -62,8 +65,12 @@ class Topology(NamedTuple):
     exchanges: tuple[Exchange, ...]
     queues: tuple[Queue, ...]
     bindings: tuple[Binding, ...]
-    former_bindings: tuple[Binding, ...]  # of earlier versions; taken away
+    former_bindings: tuple[Binding, ...]  # of earlier versions, or of fewer shards; taken away
     events: Exchange  # one of the exchanges where it is wanted
+    shards: tuple[str, ...]  # the queues of requests
+    surplus_bindings: tuple[Binding, ...] = ()  # of more shards; taken away before all else
+    exchange_bindings: tuple[Binding, ...] = ()  # to an exchange in the place of a queue
+    shard_bindings: tuple[Binding, ...] = ()  # made after all else
 
     @property
     def declared(self) -> tuple[Exchange | Queue, ...]:
@@ -94,9 +101,17 @@ def names_for(prefix: str) -> Names:
     )
 
 
-def design(prefix: str, *, limits_from_policy: bool, events: bool = False) -> Topology:
+def queues_in(names: Names, shards: int) -> tuple[str, ...]:
+    """Return the names of the queues of an installation with so many shards."""
+    return (*names, *queues_of(names.requests, shards)[1:])
+
+
+def design(
+    prefix: str, *, limits_from_policy: bool, events: bool = False, spread: int = 1, known: int = 1
+) -> Topology:
     """Return what has to be there. A policy cannot change a queue's type; all else can be left to one.
-    `events`: with their exchange, which has no queue but those of who watches.
+    `events`: with their exchange, which has no queue but those of who watches. `spread`: over so many shards
+    go the requests; `known`: so many there may be, of which some get no more.
     """
     names = names_for(prefix)
     quorum = {"x-queue-type": "quorum"}
@@ -111,6 +126,9 @@ def design(prefix: str, *, limits_from_policy: bool, events: bool = False) -> To
             _DELIVERY_LIMIT: NEVER,
         }
 
+    hashing = Exchange(f"{prefix}.shards", shards.HASHING)
+    queues = queues_of(names.requests, max(spread, known))
+    straight = Binding(names.requests, names.requests, REQUEST_KEY)
     return Topology(
         names,
         exchanges=(
@@ -118,12 +136,14 @@ def design(prefix: str, *, limits_from_policy: bool, events: bool = False) -> To
             Exchange(names.undelivered, "fanout"),
             Exchange(names.responses, "topic"),
             Exchange(names.dead, "fanout"),
+            *([hashing] if queues[1:] else []),
             *([events_of(prefix)] if events else []),
         ),
         queues=(
             # What the broker takes from the request queue (expired, mostly) is answered from here; only what
             # cannot be answered goes on to the dead letters.
             Queue(names.requests, dying_to(names.undelivered)),
+            *(Queue(queue, dying_to(names.undelivered) | shards.LED_ANYWHERE) for queue in queues[1:]),
             # Apart from the requests, so that a cancellation does not wait behind those that came before.
             Queue(names.cancels, dying_to(names.undelivered)),
             Queue(names.undelivered, dying_to(names.dead)),
@@ -131,14 +151,21 @@ def design(prefix: str, *, limits_from_policy: bool, events: bool = False) -> To
             Queue(names.dead, quorum if limits_from_policy else quorum | {_DELIVERY_LIMIT: NEVER}),
         ),
         bindings=(
-            Binding(names.requests, names.requests, REQUEST_KEY),
+            straight if spread == 1 else Binding(names.requests, hashing.name, shards.WEIGHT),
             Binding(names.cancels, names.requests, CANCEL_KEY),
             Binding(names.undelivered, names.undelivered, ""),
             Binding(names.responses, names.responses, "#"),
             Binding(names.dead, names.dead, ""),
         ),
-        former_bindings=(Binding(names.requests, names.requests, CANCEL_KEY),),
+        former_bindings=(
+            Binding(names.requests, names.requests, CANCEL_KEY),
+            *([straight] if spread > 1 else []),
+        ),
         events=events_of(prefix),
+        shards=queues,
+        surplus_bindings=tuple(Binding(queue, hashing.name, shards.WEIGHT) for queue in queues[spread:]),
+        exchange_bindings=(Binding(hashing.name, names.requests, REQUEST_KEY),) if spread > 1 else (),
+        shard_bindings=tuple(Binding(queue, hashing.name, shards.WEIGHT) for queue in queues[1:spread]),
     )
 
 
@@ -149,7 +176,8 @@ def events_of(prefix: str) -> Exchange:
 
 def own_names(prefix: str) -> frozenset[str]:
     """Return the names of all exchanges and queues of an installation: nobody else is answered there."""
-    return frozenset(thing.name for thing in design(prefix, limits_from_policy=True).declared)
+    all_of_it = design(prefix, limits_from_policy=True, spread=shards.MOST)
+    return frozenset(thing.name for thing in all_of_it.declared)
 
 
 async def apply(connection: AbstractConnection, topology: Topology) -> list[str]:
@@ -160,12 +188,19 @@ async def apply(connection: AbstractConnection, topology: Topology) -> list[str]
     async with asyncio.timeout(SETUP_SECONDS):
         for thing in topology.declared:
             notes += await _declare(connection, thing)
+        # In an order in which every request finds one queue at every moment: docs/decisions/0038-shards.md.
         async with one_channel(connection) as channel:
+            for binding in topology.surplus_bindings:
+                await channel.queue_unbind(binding.queue, binding.exchange, binding.key)
             for binding in topology.bindings:
                 await channel.queue_bind(binding.queue, binding.exchange, binding.key)
+            for binding in topology.exchange_bindings:
+                await channel.exchange_bind(binding.queue, binding.exchange, binding.key)
             # Only now: a cancellation that is published meanwhile comes twice, which is better than never.
             for binding in topology.former_bindings:
                 await channel.queue_unbind(binding.queue, binding.exchange, binding.key)
+            for binding in topology.shard_bindings:
+                await channel.queue_bind(binding.queue, binding.exchange, binding.key)
     return notes
 
 
@@ -249,9 +284,18 @@ async def _declare(connection: AbstractConnection, thing: Exchange | Queue) -> l
         return await _declare_queue(connection, thing)
     try:
         async with one_channel(connection) as channel:
-            await channel.exchange_declare(thing.name, exchange_type=thing.kind, durable=True)
+            await channel.exchange_declare(
+                thing.name,
+                exchange_type=thing.kind,
+                durable=True,
+                arguments=shards.HASH if thing.kind == shards.HASHING else None,
+            )
     except ChannelPreconditionFailed as error:
         raise _mismatch(thing, error) from None
+    except ConnectionCommandInvalid as error:
+        if thing.kind != shards.HASHING:
+            raise
+        raise TopologyError(f"{_named(thing)} {shards.NO_PLUGIN}") from error
     return []
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -16,7 +16,9 @@ _log = structlog.get_logger(__name__)
 class Volumes:
     """Asks at this address. That it does not answer is logged once, and so is that it does again."""
 
-    def __init__(self, url: str, vhost: str, tls: ssl.SSLContext | None, queues: Sequence[str]) -> None:
+    def __init__(
+        self, url: str, vhost: str, tls: ssl.SSLContext | None, queues: Callable[[], Sequence[str]]
+    ) -> None:
         self._url = url
         self._vhost = vhost
         self._tls = tls
@@ -28,7 +30,7 @@ class Volumes:
         try:
             management = open_management(self._url, self._vhost, self._tls)
             async with asyncio.timeout(_ANSWER_SECONDS):
-                found = [await _volume(management, queue) for queue in self._queues]
+                found = [await _volume(management, queue) for queue in self._queues()]
         except (ManagementError, TimeoutError) as error:
             if not self._told_away:
                 self._told_away = True

@@ -1,7 +1,7 @@
 """Watches what belongs to no worker alone: queues, tables, and what waits in them. One worker does."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from uuid import UUID
 
@@ -23,14 +23,22 @@ class Watching:
     """Stands for election, and watches once it is elected."""
 
     def __init__(
-        self, election: Election, depths: Depths, readiness: Readiness, metrics: Metrics, names: Names
+        self,
+        election: Election,
+        depths: Depths,
+        readiness: Readiness,
+        metrics: Metrics,
+        names: Names,
+        shards: Callable[[], Sequence[str]],
     ) -> None:
+        """`shards`: tells the queues of requests."""
         self._election = election
         self._depths = depths
         self._readiness = readiness
         self._metrics = metrics
         self._watched = metrics.watched
         self._names = names
+        self._shards = shards
         self._looks = 0
         self._answered: dict[UUID, list[int]] | None = None
         self._clock = asyncio.get_running_loop().time
@@ -80,7 +88,7 @@ class Watching:
         await elected.measure(
             Measured(
                 answered=risen(before, self._answered),
-                queued=ready.get(self._names.requests),
+                queued=self._queued(ready),
                 unread=ready.get(self._names.responses),
                 dead=ready.get(self._names.dead),
                 oldest=value_of(self._watched.oldest_unfinished),
@@ -90,6 +98,11 @@ class Watching:
                 unanswered=int(sum(values_of(metrics.unanswered).values())),
             )
         )
+
+    def _queued(self, ready: Mapping[str, int]) -> int | None:
+        """Add up the requests that lie ready in all shards; None: the broker does not tell."""
+        shards = [ready[queue] for queue in self._shards() if queue in ready]
+        return sum(shards) if shards else None
 
 
 def risen(before: Mapping[UUID, Sequence[int]] | None, now: Mapping[UUID, Sequence[int]]) -> list[int]:

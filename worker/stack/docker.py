@@ -10,6 +10,7 @@ from worker.stack.commands import run
 from worker.stack.errors import StackError
 from worker.stack.ports import LOOPBACK
 from worker.stack.probes import postgres_answers, rabbitmq_answers, until
+from worker.stack.rabbitmq import PLUGINS
 from worker.stack.sandbox import Sandbox
 
 RABBITMQ_IMAGE = "rabbitmq:4-management"
@@ -92,6 +93,7 @@ class Docker:
             sandbox,
             *("--hostname", "rabbitmq", "-p", f"{LOOPBACK}::15672"),
             *("-e", "RABBITMQ_DEFAULT_USER", "-e", "RABBITMQ_DEFAULT_PASS"),
+            *("-e", f"RABBITMQ_ENABLED_PLUGINS={','.join(PLUGINS)}"),
             name=name,
             image=RABBITMQ_IMAGE,
             port=5672,

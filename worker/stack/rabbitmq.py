@@ -25,6 +25,8 @@ _START_SECONDS = 90.0
 _STOP_SECONDS = 30.0
 _EPMD_SECONDS = 10.0
 
+PLUGINS = ("rabbitmq_management", "rabbitmq_consistent_hash_exchange")  # the second one is for shards
+
 # Not the commands in /usr/sbin: Debian's change the user and the home folder.
 _PLACES = (
     "/usr/lib/rabbitmq/bin",
@@ -176,7 +178,7 @@ class RabbitNode(Server):
 
     def _write_configuration(self) -> None:
         self._home.mkdir(mode=0o700)
-        (self._home / "plugins").write_text("[rabbitmq_management].\n")
+        (self._home / "plugins").write_text(f"[{','.join(PLUGINS)}].\n")
         settings = {
             "listeners.tcp.1": f"{LOOPBACK}:{self.port}",
             "management.tcp.ip": LOOPBACK,

@@ -145,6 +145,7 @@ class Producers:
                 self._exchange,
                 "create",
                 message_id=str(request_id),
+                correlation_id=str(request_id),
                 headers=dict(self.headers_for(request_id)),
             )
         self._sent_and_confirmed.add(request_id)

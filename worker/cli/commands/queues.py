@@ -11,7 +11,7 @@ from worker.cli.needed_settings import settings_for
 from worker.cli.options import csv_option, json_option, wait_option
 from worker.cli.output import emit
 from worker.cli.reaching import reach
-from worker.cli.servers import broker_for, design_for
+from worker.cli.servers import broker_for
 from worker.cli.tables import grid, people
 from worker.operations import overview
 from worker.operations.overview import QueueDepth
@@ -39,7 +39,10 @@ def execute(options: argparse.Namespace) -> int:
 
 async def _queues(options: argparse.Namespace) -> int:
     settings = settings_for(broker=True)
-    broker, names = broker_for(settings), design_for(settings).names
+    broker, names = (
+        broker_for(settings),
+        topology.queues_in(topology.names_for(settings.prefix), settings.shards),
+    )
     try:
         found = await reach(
             "RabbitMQ", lambda: overview.queues(broker, names), options.wait, each_within=True

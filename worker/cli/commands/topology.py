@@ -59,7 +59,7 @@ def _show(options: argparse.Namespace, design: topology.Topology, found: topolog
         return
     table = grid("", "exchange", "kind", "queue", "key")
     kinds = {exchange.name: exchange.kind for exchange in design.exchanges}
-    for binding in design.bindings:
+    for binding in (*design.bindings, *design.exchange_bindings, *design.shard_bindings):
         table.add_row(binding.exchange, kinds[binding.exchange], binding.queue, binding.key)
     people().print(table)
     print("declared" if options.action == "apply" else "all as it should be")

@@ -37,7 +37,9 @@ PAGE_OF: Mapping[str, str] = {
     ),
     **dict.fromkeys(("dead-letters", "custody-full", "dead-rest"), "dead"),
     **dict.fromkeys(("retention-behind", "sessions-for-ever", "disk-growth"), "storage"),
-    **dict.fromkeys(("worker-none", "worker-silent", "worker-old", "settings-differ"), "workers"),
+    **dict.fromkeys(
+        ("worker-none", "worker-silent", "shard-unserved", "worker-old", "settings-differ"), "workers"
+    ),
     **dict.fromkeys(("handler-slow", "handler-limit", "handler-blocking"), "workers"),
     **dict.fromkeys(("keys-missing", "keys-unused", "keys-none"), "keys"),
     "requests-growing": "orgs",

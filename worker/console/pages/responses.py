@@ -14,7 +14,7 @@ from worker.operations import overview, undelivered
 from worker.operations.filters import DELIVERED
 from worker.operations.overview import QueueDepth
 from worker.operations.undelivered import Undelivered
-from worker.rabbitmq.topology import names_for
+from worker.rabbitmq.topology import names_for, queues_in
 
 _FRESH_SECONDS = 5.0
 
@@ -40,7 +40,7 @@ async def responses(request: Request) -> Response:
 
 async def queues(desk: Desk) -> tuple[list[QueueDepth], Problem | None]:
     """Look into the queues; where the broker is away, return why."""
-    names = names_for(desk.settings.prefix)
+    names = queues_in(names_for(desk.settings.prefix), desk.settings.shards)
     try:
         found = await desk.shared("queues", _FRESH_SECONDS, lambda: overview.queues(desk.broker, names))
     except Exception as error:

@@ -10,6 +10,7 @@ from worker.console.pages.responses import queues
 from worker.console.render import page
 from worker.operations import overview, steering
 from worker.operations.overview import LiveWorker
+from worker.rabbitmq.shards import queues_of
 from worker.rabbitmq.topology import names_for
 
 _FRESH_SECONDS = 2.0
@@ -42,8 +43,9 @@ async def workers(request: Request) -> Response:
     lying = None
     if not any(each.lives for each in found):
         depths, _ = await queues(desk)  # without the broker nothing is said of the queue
-        name = names_for(desk.settings.prefix).requests
-        lying = next((each.ready for each in depths if each.queue == name), None)
+        shards = queues_of(names_for(desk.settings.prefix).requests, desk.settings.shards)
+        lie = [each.ready for each in depths if each.queue in shards and each.ready is not None]
+        lying = sum(lie) if lie else None
     shown = [
         Shown(
             worker=each,

@@ -9,7 +9,8 @@ schema_migrations, installation, requests, request_transitions, recorded_transit
   other_answers, lines, limits, limits_in_force, pauses, rules, waiting_requests,
   count_changes, request_counts, request_totals, unfolded_changes, listed_requests,
   audit, selections, selection_items, retries, retries_noted,
-  dead_letters, measures, works, ended_workers, known_workers, answered_calls, long_calls, mutes, retired_keys, unsent_events
+  dead_letters, measures, works, ended_workers, known_workers, answered_calls, long_calls, mutes, retired_keys, unsent_events,
+  shards, shard_readers
 
 -- name: no_more
 revoke create on schema {schema} from {role};
@@ -39,6 +40,8 @@ grant insert on retries to {role};
 grant insert, delete, update (state, ended_at, ended_by, ended_reason, sent_to) on dead_letters to {role};
 grant insert, delete on measures to {role};
 grant delete on unsent_events to {role};
+grant insert on shards to {role};
+grant insert, update, delete on shard_readers to {role};
 grant execute on function claim_installation(text, text), fold_counts(integer) to {role};
 grant execute on function
   retire_audit(interval, integer), retire_requests(interval, integer), retire_requests(interval, integer, timestamptz)

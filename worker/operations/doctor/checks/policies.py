@@ -21,7 +21,7 @@ _APPLY = "session-worker topology apply"
 async def _bindings(site: Site) -> list[Finding]:
     design = designed(site)
     found = []
-    for binding in design.bindings:
+    for binding in (*design.bindings, *design.shard_bindings):
         keys = await site.management.keys_between(binding.exchange, binding.queue)
         if keys is not None and binding.key not in keys:
             what = (
@@ -32,17 +32,20 @@ async def _bindings(site: Site) -> list[Finding]:
     for binding in design.former_bindings:
         keys = await site.management.keys_between(binding.exchange, binding.queue)
         if keys and binding.key in keys:
-            what = (
-                f"the queue {binding.queue!r} is bound with the key {binding.key!r}, as an earlier version "
-                "had it: cancellations wait behind the requests"
-            )
+            what = f"the queue {binding.queue!r} is bound with the key {binding.key!r}, as "
+            if binding.key == topology.CANCEL_KEY:
+                what += "an earlier version had it: cancellations wait behind the requests"
+            else:
+                what += "it is without shards: requests come twice, and the second ones cost work"
             found.append(Finding("bindings", Severity.WARNING, what, _APPLY))
     return found
 
 
 async def _policies(site: Site) -> list[Finding]:
     from_policy = site.settings.queue_limits == "policy"
-    needed = topology.design(site.settings.prefix, limits_from_policy=False).queues
+    needed = topology.design(
+        site.settings.prefix, limits_from_policy=False, spread=site.settings.shards
+    ).queues
     limited = trial.version_of(site.broker) >= _HAS_A_LIMIT_OF_ITS_OWN
     found = []
     for queue in needed:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from worker.operations.doctor.finding import Check, Finding, Part, Severity
 from worker.operations.doctor.site import Need, Site
 from worker.operations.doctor.words import count, span
-from worker.rabbitmq import topology
+from worker.rabbitmq import shards, topology
 from worker.rabbitmq.topology import Depth, Names, names_for
 
 _NEEDS = frozenset({Need.BROKER})
@@ -33,7 +33,7 @@ class Looks(NamedTuple):
 
 async def _requests_growing(site: Site) -> list[Finding]:
     names = _names(site)
-    queues = [names.requests, names.cancels]
+    queues = [*shards.queues_of(names.requests, site.settings.shards), names.cancels]
     found = []
     for queue, looks in (await _looked_twice(site, queues)).items():
         if looks.then.ready and not looks.then.consumers:

@@ -21,7 +21,9 @@ def designed(site: Site) -> topology.Topology:
     """Return what has to be there."""
     settings = site.settings
     from_policy = settings.queue_limits == "policy"
-    return topology.design(settings.prefix, limits_from_policy=from_policy, events=settings.events)
+    return topology.design(
+        settings.prefix, limits_from_policy=from_policy, events=settings.events, spread=settings.shards
+    )
 
 
 async def _topology(site: Site) -> list[Finding]:

@@ -11,6 +11,7 @@ from worker.operations.doctor.finding import Check, Finding, Part, Severity
 from worker.operations.doctor.site import Need, Site
 from worker.operations.doctor.words import count, some, span
 from worker.rabbitmq import topology
+from worker.rabbitmq.shards import queues_of
 
 _NEEDS = frozenset({Need.TABLES})
 _SILENT_SECONDS = 900.0  # one that was silent for longer, and holds nothing, has been given up
@@ -56,8 +57,9 @@ async def _none(site: Site) -> list[Finding]:
         return []
     what = f"no worker of {site.settings.prefix!r} lives"
     if site.opened_broker is not None:
-        waiting = await topology.depth(site.broker, topology.names_for(site.settings.prefix).requests)
-        lie = f"; {count(waiting.ready, 'request')} in its queue" if waiting else ""
+        queues = queues_of(topology.names_for(site.settings.prefix).requests, site.settings.shards)
+        depths = [depth for queue in queues if (depth := await topology.depth(site.broker, queue))]
+        lie = f"; {count(sum(each.ready for each in depths), 'request')} in its queue" if depths else ""
         what += lie or ", and its queue is not there"
     return [Finding("worker-none", Severity.ERROR, what, "session-worker run")]
 
@@ -73,6 +75,25 @@ async def _silent(site: Site) -> list[Finding]:
         for each in await seen(site)
         if not each.lives
     ]  # fmt: skip
+
+
+async def _shard_unserved(site: Site) -> list[Finding]:
+    """Look which shards nobody reads. While no worker lives, that is told instead."""
+    if not any(each.lives for each in await seen(site)):
+        return []
+    ((known, served),) = await site.database.call("shards_seen", aside=True)
+    if known == 1:
+        return []
+    queues = queues_of(topology.names_for(site.settings.prefix).requests, known)
+    nobody = [queue for number, queue in enumerate(queues, 1) if number not in served]
+    if not nobody:
+        return []
+    what = f"{count(len(nobody), 'shard')} of {known} that no worker reads: {some(nobody)}"
+    remedy = (
+        "look again after ten seconds; then: session-worker pause --list shows whether workers are paused, "
+        "and the log of one why it reads nothing"
+    )
+    return [Finding("shard-unserved", Severity.ERROR, what, remedy)]
 
 
 async def _old(site: Site) -> list[Finding]:
@@ -119,6 +140,10 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "worker-silent", Part.WORKERS, Severity.ERROR,
         "a worker without a sign of life for half a lease", _NEEDS, _silent,
+    ),
+    Check(
+        "shard-unserved", Part.WORKERS, Severity.ERROR,
+        "a shard of the requests that no worker reads", _NEEDS, _shard_unserved,
     ),
     Check(
         "worker-old", Part.WORKERS, Severity.WARNING,
