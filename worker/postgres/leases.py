@@ -32,9 +32,7 @@ class Notes(NamedTuple):
 
     published: list[UUID]  # responses that do not follow a batch
     done: list[int]  # leases that were another worker's before
-    confirmed: dict[
-        int, list[UUID]
-    ]  # leases that this worker has begun, which are done; what was published under them
+    confirmed: dict[int, list[UUID]]  # leases of its own that are done, and what was published under each
     released: set[int]  # what the statement has found to be this worker's
 
     @classmethod
@@ -164,9 +162,7 @@ class Leases:
         """
         async with self._writing:
             self._note_late_ones()
-            for _ in range(
-                2
-            ):  # again for what was published under a lease that is not this worker's any more
+            for _ in range(2):  # again for what was published under a lease that others have taken over
                 if not (self._notes.published or self._notes.done or self._notes.confirmed):
                     return
                 with self.notes() as notes:
