@@ -11,6 +11,7 @@ import structlog
 from support.logging_kept import logging_kept
 
 from worker.monitoring import log
+from worker.monitoring.tracing import Tracing, in_use
 from worker.settings import Settings
 
 CANARY = "canary-in-a-local-variable"
@@ -62,11 +63,27 @@ def test_an_event_is_one_json_line_with_what_is_bound(written: Written) -> None:
     }
 
 
+class Traced(Tracing):
+    """Has a trace for one request."""
+
+    def trace_id_of(self, event: structlog.typing.EventDict) -> str | None:
+        return "trace-1" if event.get("request_id") == "r-1" else None
+
+
+@pytest.fixture
+def traced() -> Iterator[None]:
+    before = in_use.set(Traced())
+    yield
+    in_use.reset(before)
+
+
+@pytest.mark.usefixtures("traced")
 @pytest.mark.parametrize("log_format", ["json", "console"])
+@pytest.mark.parametrize("otlp_endpoint", ["", "http://collector:4318"])
 def test_events_that_are_logged_together_are_those_that_are_logged_one_by_one(
-    written: Written, log_format: str
+    written: Written, log_format: str, otlp_endpoint: str
 ) -> None:
-    log.configure(made(log_format=log_format, log_level="info"), process=3)
+    log.configure(made(log_format=log_format, log_level="info", otlp_endpoint=otlp_endpoint), process=3)
     logger = structlog.get_logger("worker.x")
     events = [{"event": "request.completed", "request_id": f"r-{n}", "note": "ü\n", "n": n} for n in range(3)]
 
@@ -81,6 +98,7 @@ def test_events_that_are_logged_together_are_those_that_are_logged_one_by_one(
     parsed = [json.loads(line) for line in lines] if log_format == "json" else lines
     assert len(lines) == 6
     assert parsed[:3] == parsed[3:]
+    assert written.text.count("trace-1") == (2 if otlp_endpoint else 0)
 
 
 @pytest.mark.parametrize(
