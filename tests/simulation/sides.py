@@ -35,8 +35,6 @@ with r as (
   update leases set lease_until = lease_until - $1
 ), o as (
   update other_answers set created_at = created_at - $1, answer_at = answer_at - $1
-), t as (
-  update request_transitions set at = at - $1
 ), a as (
   update attempts set at = at - $1
 ), n as (
