@@ -18,7 +18,9 @@ where relkind in ('r', 'i', 't', 'm') and pg_relation_filepath(oid) is not null 
 _SEGMENTS = """
 select 'pg_wal/' || name from pg_ls_waldir()
 where name between pg_walfile_name($1) and pg_walfile_name($2)
+order by name
 """
+_PAGE_BYTES, _HEADER_BYTES, _FIRST_HEADER_BYTES = 8192, 24, 40  # of the log
 
 
 async def everything_in(db: asyncpg.Connection) -> str:
@@ -58,16 +60,22 @@ class OnDisk:
 
     async def files(self) -> bytes:
         await self._db.execute("checkpoint")
-        return await self._read(await self._db.fetch(_FILES))
+        return b"\n".join(await self._read(await self._db.fetch(_FILES)))
 
     async def log(self) -> bytes:
+        """Return what the log holds. A text that goes on on the next page is found: no header is in it."""
         now = await self._db.fetchval("select pg_switch_wal()")
-        return await self._read(await self._db.fetch(_SEGMENTS, self._since, now))
+        segments = await self._read(await self._db.fetch(_SEGMENTS, self._since, now))
+        return b"".join(
+            segment[at + (_HEADER_BYTES if at else _FIRST_HEADER_BYTES) : at + _PAGE_BYTES]
+            for segment in segments
+            for at in range(0, len(segment), _PAGE_BYTES)
+        )
 
-    async def _read(self, files: list[asyncpg.Record]) -> bytes:
+    async def _read(self, files: list[asyncpg.Record]) -> list[bytes]:
         assert files
         parts = [await self._db.fetchval("select pg_read_binary_file($1, true)", row[0]) for row in files]
-        return b"\n".join(part for part in parts if part)
+        return [part for part in parts if part]
 
 
 def list_of_processes() -> bytes:
