@@ -2,10 +2,11 @@
 
 Run in the folder of the repository, with `tests` on the path:
 
-    python -m mutation                          all; what is judged already is not judged again
-    python -m mutation --seconds 60             for a minute; the next run goes on
-    python -m mutation --most 40 worker/steps   the first 40 of each file there, in an order that is drawn once
-    python -m mutation --survivors              those that survived, once more
+    python -m mutation                         all; what is judged already is not judged again
+    python -m mutation --seconds 60            for a minute; the next run goes on
+    python -m mutation --most 6 worker/steps   the first 6 of each file there, in an order that is drawn once
+    python -m mutation --survivors             those that survived, once more
+    python -m mutation --confirm               survivors that a test with servers kills, by that test
 
 `build/mutation/` keeps the verdicts; `survivors.txt` beside this file says of each survivor why it may live.
 """
@@ -19,11 +20,12 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
+from operator import itemgetter
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from mutation.mutants import Mutant, Source
-from mutation.oracle import ROOT, SURVIVED, Judge, Reached, passes, reached
+from mutation.oracle import NOT_JUDGED, ROOT, SURVIVED, Judge, Reached, reached
 
 FILES: Final = [
     *sorted(str(one.relative_to(ROOT)) for one in (ROOT / "worker" / "steps").glob("[!_]*.py")),
@@ -31,9 +33,11 @@ FILES: Final = [
         "arriving", "channel_session", "confirms", "dispatcher", "fair_buffer", "in_hand", "intake",
         "known_queues", "one_by_one", "publisher", "writing")),
     *(f"worker/postgres/{name}.py" for name in (
-        "database", "leases", "put_off", "rows", "store", "unsent_events", "waiting_answers", "waiting_line")),
+        "database", "leases", "put_off", "rows", "store", "unsent_events", "waiting_answers",
+        "waiting_line")),
 ]  # fmt: skip
-KINDS: Final = {"equivalent", "told", "speed", "real servers", "unlikely"}  # why a survivor may live
+REAL_SERVERS: Final = "real servers"  # a test with real servers tells
+KINDS: Final = {REAL_SERVERS, "equivalent", "told", "speed"}  # why a survivor may live
 _KEPT = ROOT / "build" / "mutation"
 _SURVIVORS = Path(__file__).with_name("survivors.txt")
 _DRAWN = 17  # the order of the mutants of a file
@@ -53,12 +57,16 @@ def main() -> int:
     )
     parser.add_argument("--most", type=int, help="of each file")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="then stop")
+    parser.add_argument("--seeds", type=int, default=40, help="so many of those that run the statement")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--survivors", action="store_true", help="judge those that survived once more")
+    parser.add_argument("--confirm", action="store_true", help="see survivors fail the tests that are named")
     given = parser.parse_args()
     until = time.monotonic() + given.seconds
     files = [file for file in FILES if file.startswith(tuple(given.under))]
-    tasks, made = _tasks(files, given.most)
+    tasks, made = _tasks(files, given.most, given.seeds)
+    if given.confirm:
+        return _confirm(tasks)
     verdicts = _kept()
     if given.survivors:
         verdicts = {name: verdict for name, verdict in verdicts.items() if verdict != SURVIVED}
@@ -66,17 +74,18 @@ def main() -> int:
     return _tell([task.mutant.name for task in tasks], verdicts, made)
 
 
-def _tasks(files: list[str], most: int | None) -> tuple[list[Task], int]:
+def _tasks(files: list[str], most: int | None, seeds: int) -> tuple[list[Task], int]:
     lines = _reached_once()
-    tasks: list[Task] = []
+    tasks: list[tuple[int, Task]] = []
     made = 0
     for file in files:
         source = Source(str(file), (ROOT / file).read_text("utf-8"))
         made += len(source.mutants)
         drawn = random.Random(f"{_DRAWN} {file}").sample(source.mutants, len(source.mutants))  # noqa: S311 — an order
-        judge = Judge(source, {int(line): seeds for line, seeds in lines[file].items()})
-        tasks += [Task(judge, mutant) for mutant in drawn[:most]]
-    return tasks, made
+        judge = Judge(source, {int(line): run_by for line, run_by in lines[file].items()}, seeds)
+        tasks += [(place, Task(judge, mutant)) for place, mutant in enumerate(drawn[:most])]
+    # One of each file, then another of each: wherever it is stopped, each has had its share.
+    return [task for _, task in sorted(tasks, key=itemgetter(0))], made
 
 
 def _reached_once() -> Reached:
@@ -97,7 +106,8 @@ def _kept() -> dict[str, str]:
     file = _KEPT / "verdicts.jsonl"
     if not file.exists():
         return {}
-    return dict(json.loads(line) for line in file.read_text("utf-8").splitlines())
+    verdicts = dict(json.loads(line) for line in file.read_text("utf-8").splitlines())
+    return {name: verdict for name, verdict in verdicts.items() if not verdict.startswith(NOT_JUDGED)}
 
 
 def _judge(tasks: list[Task], verdicts: dict[str, str], processes: int, until: float) -> None:
@@ -117,7 +127,7 @@ def _judge(tasks: list[Task], verdicts: dict[str, str], processes: int, until: f
             task, readable = running.pop(child)
             with os.fdopen(readable, "rb") as told:
                 said = told.read()
-            verdict_is = json.loads(said) if said else f"ended by signal {os.waitstatus_to_exitcode(status)}"
+            verdict_is = json.loads(said) if said else f"ended by {os.waitstatus_to_exitcode(status)}"
             verdicts[task.mutant.name] = verdict_is
             kept.write(json.dumps([task.mutant.name, verdict_is]) + "\n")
             kept.flush()
@@ -134,6 +144,22 @@ def judged() -> dict[str, str]:
     """Return why each survivor that was looked at may live: a name, and the line below it."""
     lines = [line for line in _SURVIVORS.read_text("utf-8").splitlines() if line and not line.startswith("#")]
     return dict(zip(lines[::2], (line.strip() for line in lines[1::2]), strict=True))
+
+
+def _confirm(tasks: list[Task]) -> int:
+    """Run the tests with servers that are said to tell. Returns 1 if one does not."""
+    missed = 0
+    reasons = judged()
+    for judge, mutant in tasks:
+        kind, _, test = reasons.get(mutant.name, "").partition(": ")
+        if kind == REAL_SERVERS:
+            child, readable = judge.begin(mutant, test)
+            with os.fdopen(readable, "rb") as told:
+                verdict = told.read().decode()
+            os.waitpid(child, 0)
+            missed += verdict != '"killed"'
+            print(f"{verdict} {mutant.name} by {test}", flush=True)
+    return int(missed > 0)
 
 
 def _tell(names: Iterable[str], verdicts: dict[str, str], made: int) -> int:

@@ -33,7 +33,7 @@ class Mutant(NamedTuple):
     lines: range  # of the statement, without the statements inside it
     parent: ast.AST
     field: str
-    index: int | None
+    place: int | None  # in the field, where that is a list
     new: ast.AST
 
 
@@ -48,7 +48,7 @@ class Source:
 
     def compiled(self, mutant: Mutant) -> object:
         """Compile the file with one change. Returns the code of the function that has it."""
-        parent, field, index = mutant.parent, mutant.field, mutant.index
+        parent, field, index = mutant.parent, mutant.field, mutant.place
         at = getattr(parent, field)
         old = at if index is None else at[index]
         _put(parent, field, index, ast.copy_location(mutant.new, old))
@@ -128,17 +128,10 @@ def _instead_of_statement(one: ast.stmt, function: str) -> Iterator[ast.AST]:
 
 def _instead_of(one: ast.expr, *, is_test: bool) -> Iterator[ast.expr]:
     """Say what could stand for an expression and means something else."""
+    yield from _other_operators(one)
     match one:
-        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARED:
-            yield ast.Compare(left=left, ops=[_COMPARED[type(op)]()], comparators=[right])
-        case ast.BoolOp(op=ast.And(), values=values):
-            yield ast.BoolOp(op=ast.Or(), values=values)
-        case ast.BoolOp(op=ast.Or(), values=values):
-            yield ast.BoolOp(op=ast.And(), values=values)
         case ast.UnaryOp(op=ast.Not(), operand=inner):
             yield inner
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _REVERSED:
-            yield ast.BinOp(left=left, op=_REVERSED[type(op)](), right=right)
         case ast.Constant(value=bool() as value):
             yield ast.Constant(value=not value)
         case ast.Constant(value=int() | float() as value):
@@ -156,6 +149,18 @@ def _instead_of(one: ast.expr, *, is_test: bool) -> Iterator[ast.expr]:
             yield ast.Call(func=func, args=[second, first, *others], keywords=words)
         case ast.Name() | ast.Attribute() | ast.Call() | ast.Await() | ast.NamedExpr() if is_test:
             yield ast.UnaryOp(op=ast.Not(), operand=one)
+
+
+def _other_operators(one: ast.expr) -> Iterator[ast.expr]:
+    match one:
+        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARED:
+            yield ast.Compare(left=left, ops=[_COMPARED[type(op)]()], comparators=[right])
+        case ast.BoolOp(op=ast.And(), values=values):
+            yield ast.BoolOp(op=ast.Or(), values=values)
+        case ast.BoolOp(op=ast.Or(), values=values):
+            yield ast.BoolOp(op=ast.And(), values=values)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _REVERSED:
+            yield ast.BinOp(left=left, op=_REVERSED[type(op)](), right=right)
 
 
 def _is_told(one: ast.AST) -> bool:

@@ -1,7 +1,7 @@
-"""Judges mutants: by the seeds of the simulation that run the changed statement, then by the unit tests of the file.
+"""Judges mutants: by seeds of the simulation that run the changed statement, then by unit tests of the file.
 
-A mutant is judged in a process of its own, forked from one that has imported everything: the function gets its
-changed code there. No servers, and nothing to undo.
+A mutant is judged in a process of its own, forked from one that has imported everything: the function gets
+its changed code there. No servers, and nothing to undo.
 """
 
 import contextlib
@@ -25,8 +25,8 @@ from simulation.run import run_seed, simulated
 
 ROOT: Final = Path(__file__).parents[2]
 SURVIVED: Final = "survived"
+NOT_JUDGED: Final = "cannot be judged"  # by a mistake of this program's; the next run tries again
 _SEEDS = 300  # are looked at, for which statements they run
-_MOST_SEEDS = 40  # judge a mutant
 _MOST_SECONDS = 60  # of processor time; for ever in circles is killed, too
 _MOST_MEMORY = 3 << 30  # bytes
 _UNIT = ROOT / "tests" / "unit"
@@ -68,9 +68,11 @@ def _traced(names: dict[str, str], seen: set[tuple[str, int]]) -> Iterator[None]
 class Judge:
     """Judges the mutants of one file."""
 
-    def __init__(self, source: Source, lines: dict[int, list[int]]) -> None:
+    def __init__(self, source: Source, lines: dict[int, list[int]], most: int) -> None:
+        """`lines`: by which seeds each is run. `most`: so many of them judge a mutant."""
         self.source = source
         self._lines = lines
+        self._most = most
 
     @cached_property
     def tests(self) -> list[str]:
@@ -80,21 +82,24 @@ class Judge:
         return [str(one) for one in sorted(_UNIT.glob("test_*.py")) if imports.search(one.read_text("utf-8"))]
 
     def seeds(self, mutant: Mutant) -> list[int]:
-        return sorted({seed for line in mutant.lines for seed in self._lines.get(line, [])})[:_MOST_SEEDS]
+        return sorted({seed for line in mutant.lines for seed in self._lines.get(line, [])})[: self._most]
 
-    def begin(self, mutant: Mutant) -> tuple[int, int]:
-        """Judge a mutant in another process. Returns its id, and where the verdict can be read."""
+    def begin(self, mutant: Mutant, test: str | None = None) -> tuple[int, int]:
+        """Judge a mutant in another process, or by a test alone. Returns its id, and where the verdict can be
+        read.
+        """
         readable, writable = os.pipe()
         if child := os.fork():
             os.close(writable)
             return child, readable
         try:
-            _limit()
-            os.write(writable, json.dumps(self._verdict(mutant)).encode())
-        finally:
-            os._exit(0)
+            verdict = self._verdict(mutant, test)
+        except BaseException as error:  # noqa: BLE001 — nothing may go on in this process
+            verdict = f"{NOT_JUDGED}: {error!r}"
+        os.write(writable, json.dumps(verdict).encode())
+        os._exit(0)
 
-    def _verdict(self, mutant: Mutant) -> str:
+    def _verdict(self, mutant: Mutant, test: str | None) -> str:
         code = self.source.compiled(mutant)
         assert isinstance(code, CodeType)
         function = _function(self.source.file, mutant.path)
@@ -104,6 +109,9 @@ class Judge:
         with open(os.devnull, "w") as nothing:  # noqa: PTH123 — a device
             os.dup2(nothing.fileno(), 1)
             os.dup2(nothing.fileno(), 2)
+        if test:
+            return SURVIVED if passes([test]) else "killed"
+        _limit()  # not where servers are started: they would have the same limits
         with simulated():
             for seed in self.seeds(mutant):
                 try:
@@ -116,9 +124,11 @@ class Judge:
 
 
 def passes(tests: list[str]) -> bool:
-    """Run unit tests in this process."""
-    quiet = ["-x", "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
-    return pytest.main([*quiet, "-o", "timeout=20", *tests]) == pytest.ExitCode.OK
+    """Run tests in this process, with two of the plugins: to load all takes longer than most tests do."""
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    plugins = ["-p", "pytest_asyncio.plugin", "-p", "pytest_timeout", "-p", "no:cacheprovider"]
+    how = ["-x", "-q", "-o", "timeout=30", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    return pytest.main([*plugins, *how, *tests]) == pytest.ExitCode.OK
 
 
 def _function(file: str, path: tuple[str, ...]) -> FunctionType:
