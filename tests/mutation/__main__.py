@@ -33,8 +33,7 @@ FILES: Final = [
         "arriving", "channel_session", "confirms", "dispatcher", "fair_buffer", "in_hand", "intake",
         "known_queues", "one_by_one", "publisher", "writing")),
     *(f"worker/postgres/{name}.py" for name in (
-        "database", "leases", "put_off", "rows", "store", "unsent_events", "waiting_answers",
-        "waiting_line")),
+        "leases", "put_off", "rows", "store", "waiting_answers", "waiting_line")),
 ]  # fmt: skip
 REAL_SERVERS: Final = "real servers"  # a test with real servers tells
 KINDS: Final = {REAL_SERVERS, "equivalent", "told", "speed"}  # why a survivor may live
