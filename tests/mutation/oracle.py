@@ -126,9 +126,9 @@ class Judge:
 def passes(tests: list[str]) -> bool:
     """Run tests in this process, with two of the plugins: to load all takes longer than most tests do."""
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    plugins = ["-p", "pytest_asyncio.plugin", "-p", "pytest_timeout", "-p", "no:cacheprovider"]
+    plugins = ["pytest_asyncio.plugin", "pytest_timeout", "no:cacheprovider", "no:unraisableexception"]
     how = ["-x", "-q", "-o", "timeout=30", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
-    return pytest.main([*plugins, *how, *tests]) == pytest.ExitCode.OK
+    return pytest.main([*(f"-p{name}" for name in plugins), *how, *tests]) == pytest.ExitCode.OK
 
 
 def _function(file: str, path: tuple[str, ...]) -> FunctionType:

@@ -15,8 +15,8 @@ from worker.values import Arrival, Completed, Failed, Requested, Route, Waiting,
 
 NOBODY = Route(None, None, None)
 EMPTY = Requested(
-    name=None, status=None, casefile_id=None, assistant_id=None, phone_number_id=None, expiration_seconds=None,
-    timestamp=None, ignores_assistant=False, given=b"",
+    name=None, status=None, casefile_id=None, assistant_id=None, phone_number_id=None,
+    expiration_seconds=None, timestamp=None, ignores_assistant=False, given=b"",
 )  # fmt: skip
 
 
