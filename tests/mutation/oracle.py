@@ -73,6 +73,12 @@ class Judge:
         self.source = source
         self._lines = lines
         self._most = most
+        self._worth: defaultdict[int, float] = defaultdict(
+            float
+        )  # of seeds: the more, the fewer others run what they run
+        for seeds in lines.values():
+            for seed in seeds:
+                self._worth[seed] += 1 / len(seeds)
 
     @cached_property
     def tests(self) -> list[str]:
@@ -82,7 +88,9 @@ class Judge:
         return [str(one) for one in sorted(_UNIT.glob("test_*.py")) if imports.search(one.read_text("utf-8"))]
 
     def seeds(self, mutant: Mutant) -> list[int]:
-        return sorted({seed for line in mutant.lines for seed in self._lines.get(line, [])})[: self._most]
+        """Return the seeds that run the statement, first those that run what few others do."""
+        run_it = {seed for line in mutant.lines for seed in self._lines.get(line, [])}
+        return sorted(run_it, key=lambda seed: -self._worth[seed])[: self._most]
 
     def begin(self, mutant: Mutant, test: str | None = None) -> tuple[int, int]:
         """Judge a mutant in another process, or by a test alone. Returns its id, and where the verdict can be
