@@ -73,9 +73,7 @@ class Judge:
         self.source = source
         self._lines = lines
         self._most = most
-        self._worth: defaultdict[int, float] = defaultdict(
-            float
-        )  # of seeds: the more, the fewer others run what they run
+        self._worth: defaultdict[int, float] = defaultdict(float)  # of seeds that run what few others do
         for seeds in lines.values():
             for seed in seeds:
                 self._worth[seed] += 1 / len(seeds)
