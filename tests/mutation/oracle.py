@@ -90,9 +90,9 @@ class Judge:
         run_it = {seed for line in mutant.lines for seed in self._lines.get(line, [])}
         return sorted(run_it, key=lambda seed: -self._worth[seed])[: self._most]
 
-    def begin(self, mutant: Mutant, test: str | None = None) -> tuple[int, int]:
-        """Judge a mutant in another process, or by a test alone. Returns its id, and where the verdict can be
-        read.
+    def begin(self, mutant: Mutant | None, test: str | None = None) -> tuple[int, int]:
+        """Judge a mutant in another process. Returns its id, and where the verdict can be read. `test`: by
+        this one alone. Without a mutant the code is judged as it is.
         """
         readable, writable = os.pipe()
         if child := os.fork():
@@ -105,13 +105,9 @@ class Judge:
         os.write(writable, json.dumps(verdict).encode())
         os._exit(0)
 
-    def _verdict(self, mutant: Mutant, test: str | None) -> str:
-        code = self.source.compiled(mutant)
-        assert isinstance(code, CodeType)
-        function = _function(self.source.file, mutant.path)
-        if code.co_freevars != function.__code__.co_freevars:
+    def _verdict(self, mutant: Mutant | None, test: str | None) -> str:
+        if mutant and not self._put_in_place(mutant):
             return "cannot be made"
-        function.__code__ = code
         with open(os.devnull, "w") as nothing:  # noqa: PTH123 — a device
             os.dup2(nothing.fileno(), 1)
             os.dup2(nothing.fileno(), 2)
@@ -119,7 +115,7 @@ class Judge:
             return SURVIVED if passes([test]) else "killed"
         _limit()  # not where servers are started: they would have the same limits
         with simulated():
-            for seed in self.seeds(mutant):
+            for seed in self.seeds(mutant) if mutant else ():
                 try:
                     problems = run_seed(seed).problems
                 except BaseException as error:  # noqa: BLE001 — whatever the mutant raises
@@ -127,6 +123,15 @@ class Judge:
                 if problems:
                     return f"seed {seed}: {problems[0][:200]}"
         return "unit tests" if self.tests and not passes(self.tests) else SURVIVED
+
+    def _put_in_place(self, mutant: Mutant) -> bool:
+        code = self.source.compiled(mutant)
+        assert isinstance(code, CodeType)
+        function = _function(self.source.file, mutant.path)
+        if code.co_freevars != function.__code__.co_freevars:
+            return False
+        function.__code__ = code
+        return True
 
 
 def passes(tests: list[str]) -> bool:
