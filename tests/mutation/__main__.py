@@ -20,12 +20,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
+from itertools import count
 from operator import itemgetter
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from mutation.mutants import Mutant, Source
-from mutation.oracle import NOT_JUDGED, ROOT, SURVIVED, Judge, Reached, reached
+from mutation.oracle import NOT_JUDGED, ROOT, SURVIVED, UNIT_TESTS, Judge, Reached, reached
 
 FILES: Final = [
     *sorted(str(one.relative_to(ROOT)) for one in (ROOT / "worker" / "steps").glob("[!_]*.py")),
@@ -111,32 +112,39 @@ def _kept() -> dict[str, str]:
 
 def _judge(tasks: list[Task], verdicts: dict[str, str], processes: int, until: float) -> None:
     running: dict[int, tuple[Task, int]] = {}
-    begun = time.monotonic()
+    begun, sound, left = time.monotonic(), set[str](), iter(tasks)
     _KEPT.mkdir(parents=True, exist_ok=True)
     with (_KEPT / "verdicts.jsonl").open("a", encoding="utf-8") as kept:
-        left = iter(tasks)
-        done = 0
-        while True:
+        for done in count(1):
             while len(running) < processes and time.monotonic() < until and (task := next(left, None)):
-                child, verdict = task.judge.begin(task.mutant)
-                running[child] = task, verdict
+                child, readable = task.judge.begin(task.mutant)
+                running[child] = task, readable
             if not running:
                 return
             child, status = os.wait()
-            task, readable = running.pop(child)
-            with os.fdopen(readable, "rb") as told:
-                said = told.read()
-            verdict_is = json.loads(said) if said else f"ended by {os.waitstatus_to_exitcode(status)}"
-            verdicts[task.mutant.name] = verdict_is
-            kept.write(json.dumps([task.mutant.name, verdict_is]) + "\n")
-            kept.flush()
-            done += 1
+            (judge, mutant), readable = running.pop(child)
+            verdict = _read(readable, status)
+            if verdict == UNIT_TESTS and judge.source.file not in sound:
+                if _verdict_of(judge, None) == UNIT_TESTS:
+                    sys.exit(f"the unit tests of {judge.source.file} fail without a mutant")
+                sound.add(judge.source.file)
+            verdicts[mutant.name] = verdict
+            print(json.dumps([mutant.name, verdict]), file=kept, flush=True)
             if done % 20 == 0:
-                print(
-                    f"{done} of {len(tasks)} judged, {time.monotonic() - begun:,.0f} s",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                seconds = time.monotonic() - begun
+                print(f"{done} of {len(tasks)} judged, {seconds:,.0f} s", file=sys.stderr, flush=True)
+
+
+def _verdict_of(judge: Judge, mutant: Mutant | None, test: str | None = None) -> str:
+    child, readable = judge.begin(mutant, test)
+    _, status = os.waitpid(child, 0)
+    return _read(readable, status)
+
+
+def _read(readable: int, status: int) -> str:
+    with os.fdopen(readable, "rb") as told:
+        said = told.read()
+    return str(json.loads(said)) if said else f"ended by {os.waitstatus_to_exitcode(status)}"
 
 
 def judged() -> dict[str, str]:
@@ -156,20 +164,12 @@ def _confirm(tasks: list[Task]) -> int:
         kind, _, test = reasons.get(mutant.name, "").partition(": ")
         if kind == REAL_SERVERS:
             if test not in as_it_is:
-                as_it_is[test] = _by_test(judge, None, test)
-            verdict = _by_test(judge, mutant, test)
+                as_it_is[test] = _verdict_of(judge, None, test)
+            verdict = _verdict_of(judge, mutant, test)
             confirmed = as_it_is[test] == SURVIVED and verdict == "killed"
             missed += not confirmed
             print(f"{'confirmed' if confirmed else 'NOT CONFIRMED'} {mutant.name} by {test}", flush=True)
     return int(missed > 0)
-
-
-def _by_test(judge: Judge, mutant: Mutant | None, test: str) -> str:
-    child, readable = judge.begin(mutant, test)
-    with os.fdopen(readable, "rb") as told:
-        verdict = told.read()
-    os.waitpid(child, 0)
-    return str(json.loads(verdict)) if verdict else "ended"
 
 
 def _tell(names: Iterable[str], verdicts: dict[str, str], made: int) -> int:
@@ -194,7 +194,7 @@ def _tell(names: Iterable[str], verdicts: dict[str, str], made: int) -> int:
 def _by(verdict: str) -> str:
     if verdict.startswith("seed"):
         return "killed by a seed"
-    if verdict == "unit tests":
+    if verdict == UNIT_TESTS:
         return "killed by unit tests"
     if verdict.startswith("ended"):
         return "killed for its time or memory"

@@ -25,6 +25,7 @@ from simulation.run import run_seed, simulated
 
 ROOT: Final = Path(__file__).parents[2]
 SURVIVED: Final = "survived"
+UNIT_TESTS: Final = "unit tests"
 NOT_JUDGED: Final = "cannot be judged"  # by a mistake of this program's; the next run tries again
 _SEEDS = 300  # are looked at, for which statements they run
 _MOST_SECONDS = 60  # of processor time; for ever in circles is killed, too
@@ -122,7 +123,7 @@ class Judge:
                     problems = [repr(error)]
                 if problems:
                     return f"seed {seed}: {problems[0][:200]}"
-        return "unit tests" if self.tests and not passes(self.tests) else SURVIVED
+        return UNIT_TESTS if self.tests and not passes(self.tests) else SURVIVED
 
     def _put_in_place(self, mutant: Mutant) -> bool:
         code = self.source.compiled(mutant)

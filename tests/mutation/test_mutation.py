@@ -1,12 +1,9 @@
 """Mutants are made of each kind, and judged by what they do."""
 
-import json
-import os
-
 import pytest
-from mutation.__main__ import FILES, KINDS, judged
-from mutation.mutants import Mutant, Source
-from mutation.oracle import ROOT, SURVIVED, Judge
+from mutation.__main__ import FILES, KINDS, _verdict_of, judged
+from mutation.mutants import Source
+from mutation.oracle import ROOT, SURVIVED, UNIT_TESTS, Judge
 
 CODE = '''
 class Line:
@@ -49,23 +46,16 @@ def test_each_mutant_has_one_change_that_means_something() -> None:
     ("file", "change", "verdict"),
     [
         ("worker/steps/accepting.py", "Accepting._insert: return await in_halves", "seed 0: "),
-        ("worker/steps/slots.py", "Turns.give_back: self._grant() -> pass", "unit tests"),
+        ("worker/steps/slots.py", "Turns.give_back: self._grant() -> pass", UNIT_TESTS),
         ("worker/steps/finishing.py", "Finishing._answers: 1000 -> 1001", SURVIVED),
     ],
 )
 def test_a_mutant_is_killed_unless_nothing_tells(file: str, change: str, verdict: str) -> None:
     source = Source(file, (ROOT / file).read_text("utf-8"))
     (mutant,) = [one for one in source.mutants if one.name.startswith(f"{file} {change}")]
-    seeds = [] if verdict == "unit tests" else [0]
+    seeds = [] if verdict == UNIT_TESTS else [0]
 
-    assert verdict_of(Judge(source, dict.fromkeys(mutant.lines, seeds), most=1), mutant).startswith(verdict)
-
-
-def verdict_of(judge: Judge, mutant: Mutant) -> str:
-    child, readable = judge.begin(mutant)
-    os.waitpid(child, 0)
-    with os.fdopen(readable, "rb") as told:
-        return str(json.loads(told.read()))
+    assert _verdict_of(Judge(source, dict.fromkeys(mutant.lines, seeds), most=1), mutant).startswith(verdict)
 
 
 def test_each_survivor_that_was_judged_is_still_a_mutant() -> None:
