@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-packages test-pages test-pythons fuzz model simulate long-run power-loss cluster-drill check lint format generate typescript docs man pictures audit sbom release image bench lock clean
+.PHONY: help demo up test test-packages test-pages test-pythons fuzz model simulate mutation long-run power-loss cluster-drill check lint format generate typescript docs man pictures audit sbom release image bench lock clean
 
 BIN := .venv/bin
 # Without other programs' packages. What is compiled is kept, for the many processes that load it.
@@ -58,6 +58,12 @@ SIMULATE_ARGS ?= --processes 2
 
 simulate: .venv/dev ## run workers on a seeded loop with servers that are played, more seeds than the tests do (SEEDS=100000)
 	@$(CLEAN) PYTHONPATH=tests $(BIN)/python -m simulation --seeds $(SEEDS) $(SIMULATE_ARGS)
+
+# How many of each file, and of which: make mutation MUTATION_ARGS="--most 6 worker/steps"
+MUTATION_ARGS ?=
+
+mutation: .venv/dev ## change one thing in the worker after the other, and see which tests tell; goes on where it stopped
+	@$(CLEAN) PYTHONPATH=tests $(BIN)/python -m mutation $(MUTATION_ARGS)
 
 # How often, and with what that loses data: make power-loss CUTS=5 POWER_ARGS="--with fsync=off"
 CUTS ?= 20

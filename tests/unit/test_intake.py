@@ -167,6 +167,13 @@ class _Line(asyncio.Queue[Any]):
                     self.broker.outstanding.discard(tag)
                     self.nacked.add(tag)
 
+    async def drained(self, draining: "asyncio.Task[None]") -> None:
+        while self.qsize():  # noqa: ASYNC110 — its own join would want it to be told of each
+            await asyncio.sleep(0)
+        draining.cancel()
+        with suppress(asyncio.CancelledError):
+            await draining
+
 
 @pytest.mark.parametrize("lanes_a_turn", [1, 8, 15, 40])
 async def test_acknowledgements_that_wait_for_room_are_not_overtaken(lanes_a_turn: int) -> None:
@@ -188,13 +195,25 @@ async def test_acknowledgements_that_wait_for_room_are_not_overtaken(lanes_a_tur
         if tag % lanes_a_turn == 0:
             await asyncio.sleep(0)
     await asyncio.gather(*settling)
-    while line.qsize():  # noqa: ASYNC110 — the queue's own join would want it to be told of each
-        await asyncio.sleep(0)
-    draining.cancel()
-    with suppress(asyncio.CancelledError):
-        await draining
+    await line.drained(draining)
     assert not broker.outstanding
     assert line.nacked == {tag for tag in range(1, count + 1) if tag % 50 in range(12)} - {0}
+
+
+async def test_more_than_go_out_at_once_are_all_given_back() -> None:
+    count = 2_500
+    broker = Broker(count)
+    line = _Line(broker)
+    session = ChannelSession(SimpleNamespace(is_closed=False, number=1, write_queue=line), 100)  # type: ignore[arg-type]  # what it uses of a channel
+    for tag in range(1, count + 1):
+        session.delivered(tag, 1)
+    draining = asyncio.create_task(line.drain())
+
+    await session.give_back(range(1, count + 1))
+    await line.drained(draining)
+
+    assert line.nacked == set(range(1, count + 1))
+    assert (session.unsettled, session.held_bytes) == (0, 0)
 
 
 def test_what_is_held_back_hands_out_nothing() -> None:

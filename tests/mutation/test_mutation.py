@@ -1,0 +1,65 @@
+"""Mutants are made of each kind, and judged by what they do."""
+
+import pytest
+from mutation.__main__ import FILES, KINDS, _verdict_of, judged
+from mutation.mutants import Source
+from mutation.oracle import ROOT, SURVIVED, UNIT_TESTS, Judge
+
+CODE = '''
+class Line:
+    """Docs."""
+
+    def take(self, most: int = 1) -> list[int]:
+        if not self.open or most < 1:
+            return []
+        self.taken += most
+        _log.info("line.taken", number=most + 1)
+        self.changed.set()
+        return sorted(self.line, self.key)[: min(most, 2)]
+'''
+CHANGES = {
+    "if not self.open or most < 1: return [] -> pass",
+    "not self.open or most < 1 -> not self.open and most < 1",
+    "not self.open -> self.open",
+    "most < 1 -> most <= 1",
+    "1 -> 2",
+    "return [] -> return",
+    "self.taken += most -> pass",
+    "self.taken += most -> self.taken -= most",
+    "self.changed.set() -> pass",
+    "return sorted(self.line, self.key)[:min(most, 2)] -> return",
+    "sorted(self.line, self.key) -> sorted(self.key, self.line)",
+    "min(most, 2) -> max(most, 2)",
+    "2 -> 3",
+}
+
+
+def test_each_mutant_has_one_change_that_means_something() -> None:
+    source = Source("line.py", CODE)
+
+    assert {one.name.removeprefix("line.py Line.take: ") for one in source.mutants} == CHANGES
+    assert len({source.compiled(one) for one in source.mutants}) == len(CHANGES)
+    assert source.compiled(source.mutants[0]) == source.compiled(source.mutants[0])
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "verdict"),
+    [
+        ("worker/steps/accepting.py", "Accepting._insert: return await in_halves", "seed 0: "),
+        ("worker/steps/slots.py", "Turns.give_back: self._grant() -> pass", UNIT_TESTS),
+        ("worker/steps/finishing.py", "Finishing._answers: 1000 -> 1001", SURVIVED),
+    ],
+)
+def test_a_mutant_is_killed_unless_nothing_tells(file: str, change: str, verdict: str) -> None:
+    source = Source(file, (ROOT / file).read_text("utf-8"))
+    (mutant,) = [one for one in source.mutants if one.name.startswith(f"{file} {change}")]
+    seeds = [] if verdict == UNIT_TESTS else [0]
+
+    assert _verdict_of(Judge(source, dict.fromkeys(mutant.lines, seeds), most=1), mutant).startswith(verdict)
+
+
+def test_each_survivor_that_was_judged_is_still_a_mutant() -> None:
+    names = {one.name for file in FILES for one in Source(file, (ROOT / file).read_text("utf-8")).mutants}
+
+    assert judged().keys() - names == set()
+    assert {reason.partition(":")[0] for reason in judged().values()} <= KINDS
