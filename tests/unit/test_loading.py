@@ -81,7 +81,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("handler", GOOD, ids=str)
+@pytest.mark.parametrize("handler", GOOD)
 def test_a_handler_is_loaded_as_it_is(handler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"{__name__}.named", handler, raising=False)
 
@@ -90,7 +90,7 @@ def test_a_handler_is_loaded_as_it_is(handler: Any, monkeypatch: pytest.MonkeyPa
     assert lifespan_of(handler) is (handler.lifespan if isinstance(handler, Handler) else nullcontext)
 
 
-@pytest.mark.parametrize(("handler", "why"), WRONG, ids=str)
+@pytest.mark.parametrize(("handler", "why"), WRONG)
 def test_what_is_no_handler_is_told(handler: Any, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"{__name__}.named", handler, raising=False)
 
