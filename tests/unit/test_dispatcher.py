@@ -61,7 +61,8 @@ def shared(status: str) -> Outgoing:
 
 def made(usual: Any, direct: Any = None, apart: Any = None) -> Dispatcher:
     queues = KnownQueues(NAMES, Readiness((PART, DEAD_PART)))
-    return Dispatcher(usual, direct or Line(), apart or Line(), queues, Metrics())
+    others: list[Any] = [direct or Line(), apart or Line()]
+    return Dispatcher(usual, *others, queues, Metrics())
 
 
 async def test_each_goes_its_way_and_gets_its_own_receipt() -> None:
