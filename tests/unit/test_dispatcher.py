@@ -61,7 +61,7 @@ def shared(status: str) -> Outgoing:
 
 def made(usual: Any, direct: Any = None, apart: Any = None) -> Dispatcher:
     queues = KnownQueues(NAMES, Readiness((PART, DEAD_PART)))
-    others: list[Any] = [direct or Line(), apart or Line()]
+    others: tuple[Any, Any] = (direct or Line(), apart or Line())
     return Dispatcher(usual, *others, queues, Metrics())
 
 
