@@ -61,9 +61,8 @@ def shared(status: str) -> Outgoing:
 
 def made(usual: Any, direct: Any = None, apart: Any = None) -> Dispatcher:
     queues = KnownQueues(NAMES, Readiness((PART, DEAD_PART)))
-    beside: Any = direct or Line()
-    one_by_one: Any = apart or Line()
-    return Dispatcher(usual, beside, one_by_one, queues, Metrics())
+    others: tuple[Any, Any] = (direct or Line(), apart or Line())
+    return Dispatcher(usual, *others, queues, Metrics())
 
 
 async def test_each_goes_its_way_and_gets_its_own_receipt() -> None:

@@ -31,7 +31,7 @@ class Table:
         self.asked.append(list(items))
         if self.refused & set(items):
             raise NotStorable("22P05")
-        return {UUID(int=one): one for one in items}
+        return {UUID(int=abs(one)): one for one in items}
 
 
 def negative(one: int, _error: NotStorable) -> int | None:
@@ -85,7 +85,10 @@ def test_a_request_that_is_refused_is_recorded_by_its_id_alone_and_once() -> Non
 
 
 def test_a_session_that_is_refused_is_a_failure_and_that_is_not_replaced_again() -> None:
-    work = Work(request_id=UUID(int=1), attempt=1, session_id="ts_1", route=NOBODY, request=EMPTY)
+    work = Work(
+        request_id=UUID(int=1), attempt=1, session_id="ts_1", route=NOBODY, org_id="o", request=EMPTY,
+        document="{}",
+    )  # fmt: skip
     made = completed(work, datetime.now(UTC), {})
     assert isinstance(made, Completed)
 

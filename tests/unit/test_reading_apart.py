@@ -109,7 +109,8 @@ async def test_two_lanes_have_a_batch_each() -> None:
     others = Others()
     made(others, lanes=2).keep([delivery(1), delivery(2), delivery(3)])
 
-    await others.let_read(arrival(1), arrival(2), arrival(3))
+    for number in (1, 2, 3):
+        await others.let_read(arrival(number))
 
     assert others.begun == [[1], [2]]
     await others.end_batch()
@@ -181,7 +182,8 @@ async def test_a_batch_that_fails_is_given_back_and_the_next_one_begins(
     monkeypatch.setattr(reading_apart, "_PAUSE_SECONDS", 0)
     others = Others()
     made(others).keep([delivery(1), delivery(2)])
-    await others.let_read(arrival(1), arrival(2))
+    await others.let_read(arrival(1))
+    await others.let_read(arrival(2))
 
     await others.end_batch(ValueError("canary"))
 
