@@ -31,17 +31,21 @@ _AT_ONCE = 250_000
 _FIRST_PAGE = Page()
 _FINISHED = """
 insert into requests (request_id, status, attempt, org_id, user_id, fingerprint, body, session_id,
-  correlation_id, response, error_code, received_at, started_at, finished_at, published_at)
+  correlation_id, response, error_code, received_at, started_at, finished_at, lease)
 select gen_random_uuid(), case when code is null then 'completed' else 'failed' end, 1,
   case when n % 5 = 0 then 'org-0' else 'org-' || n % $4 end, 'user-' || n % 50021,
   'plain:0123456789abcdef', $5, 'ts_260101_' || n, 'order-' || n,
   case when code is null then $6 else '{"error": "rooms answered 50' || n % 7 || '"}' end, code, at, at,
-  at + (n % 997) * interval '1 ms', at + interval '1 s'
+  at + (n % 997) * interval '1 ms', 1000 + n / 128
 from (
   select n, $3::timestamptz + n * $7::interval as at,
     case n % 60 when 1 then 'timeout' when 21 then 'rejected' when 41 then 'attempts_exhausted' end as code
   from generate_series($1::bigint, $2::bigint) as n
 ) as each_one
+"""
+_CONFIRMED = """
+insert into confirmed_leases (lease)
+select generate_series(1000 + $1::bigint / 128, 1000 + $2::bigint / 128) on conflict do nothing
 """
 _UNFINISHED = """
 insert into requests (request_id, status, attempt, org_id, fingerprint, body, session_id, lease, started_at,
@@ -204,6 +208,7 @@ async def _fill(url: str, rows: int) -> Known:
     for start in range(0, rows - unfinished, _AT_ONCE):
         end = min(start + _AT_ONCE, rows - unfinished)
         await connection.execute(_FINISHED, start + 1, end, since, _ORGS, body, response, step)
+        await connection.execute(_CONFIRMED, start + 1, end)
         if end % 1_000_000 == 0:
             say(f"  {end:,} of {rows:,} requests")
     await connection.execute("insert into leases (id, lease_until) values (1, now())")
