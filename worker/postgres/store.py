@@ -29,26 +29,13 @@ class Store:
         Raises LeaseLost when the lease was taken over before all of them were in.
         """
         rows = sorted(arrivals, key=lambda arrival: arrival.request_id.int)
-        columns = (
-            [row.request_id for row in rows],
-            [row.org_id for row in rows],
-            [row.user_id for row in rows],
-            [row.fingerprint for row in rows],
-            [row.body for row in rows],
-            [refusal_text(row.refusal) for row in rows],
-            [row.session_id for row in rows],
-            [row.route.reply_to for row in rows],
-            [row.route.correlation_id for row in rows],
-            [row.route.traceparent for row in rows],
-            [row.deadline_at for row in rows],
-        )
         answer, refused = None, 0
         while answer is None:
             try:
                 with self._leases.notes() as notes:
                     (answer,) = await self._database.call(
                         "accept", notes.published, notes.done, lease, self._worker, self._leases.seconds,
-                        *columns, list(notes.confirmed),
+                        *columns_of(rows), list(notes.confirmed),
                     )  # fmt: skip
                     notes.released.update(answer["released"])
             except NotStorable as error:
@@ -155,7 +142,24 @@ class Store:
         return claimed
 
 
-def refusal_text(refusal: Refusal | None) -> str | None:
+def columns_of(arrivals: Sequence[Arrival]) -> tuple[list[object], ...]:
+    """Return what is inserted of requests, a list for each column, as `accept` and `wait` take them."""
+    return (
+        [one.request_id for one in arrivals],
+        [one.org_id for one in arrivals],
+        [one.user_id for one in arrivals],
+        [one.fingerprint for one in arrivals],
+        [one.body for one in arrivals],
+        [_refusal_text(one.refusal) for one in arrivals],
+        [one.session_id for one in arrivals],
+        [one.route.reply_to for one in arrivals],
+        [one.route.correlation_id for one in arrivals],
+        [one.route.traceparent for one in arrivals],
+        [one.deadline_at for one in arrivals],
+    )
+
+
+def _refusal_text(refusal: Refusal | None) -> str | None:
     if refusal is None:
         return None
     return json.dumps({"code": refusal.code, "reason": refusal.reason, "errors": refusal.errors})

@@ -9,7 +9,7 @@ from worker.postgres.alarm import Alarm
 from worker.postgres.database import Database
 from worker.postgres.leases import Leases
 from worker.postgres.rows import Held, held_in
-from worker.postgres.store import refusal_text
+from worker.postgres.store import columns_of
 from worker.rules import WaitReason
 from worker.values import Waiting
 
@@ -41,17 +41,7 @@ class WaitingLine:
         arrivals = [row.arrival for row in rows]
         answer = await self._database.call(
             "wait",
-            [one.request_id for one in arrivals],
-            [one.org_id for one in arrivals],
-            [one.user_id for one in arrivals],
-            [one.fingerprint for one in arrivals],
-            [one.body for one in arrivals],
-            [refusal_text(one.refusal) for one in arrivals],
-            [one.session_id for one in arrivals],
-            [one.route.reply_to for one in arrivals],
-            [one.route.correlation_id for one in arrivals],
-            [one.route.traceparent for one in arrivals],
-            [one.deadline_at for one in arrivals],
+            *columns_of(arrivals),
             [row.reason for row in rows],
             [one.not_before for one in arrivals],
         )
