@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from support.harness import Desk, NewWorker, eventually, good_request, metric_becomes, told
 from support.sealed import put_dead_letter
 
+from worker.messages import custody as letters
 from worker.messages.custody import open_body
 from worker.messages.sealing import parse_seal_keys
 from worker.postgres.dead_letters import Custody
@@ -186,10 +187,10 @@ async def test_no_dead_letter_stops_the_others(
 
     keep = Custody.keep
 
-    async def refusing(self: Custody, letters: Any) -> int:
+    async def refusing(self: Custody, all_of_them: Any) -> int:
         bad = [
             one._replace(headers="no JSON") if one.size == 13 and one.kind != "not storable" else one
-            for one in letters
+            for one in all_of_them
         ]
         return await keep(self, bad)
 
@@ -203,6 +204,21 @@ async def test_no_dead_letter_stops_the_others(
 
     await eventually(stored_bare)
     await until_kept(db, len(strange) + 2)
+
+    looked_at = letters.shape
+
+    def unforeseen(body: bytes) -> str:
+        if body == b"beyond words":
+            raise LookupError("unforeseen")
+        return looked_at(body)
+
+    monkeypatch.setattr(letters, "shape", unforeseen)
+    with capture_logs() as told_of:
+        for body in (b"beyond words", b"of one more size"):
+            await bury(desk, body)
+        rows = await until_kept(db, len(strange) + 4)
+    assert [row["body"] for row in rows if row["size"] == 12] == [b"beyond words"]
+    assert [event["event"] for event in told_of] == ["custody.misread"]
 
 
 async def test_a_deleted_queue_of_dead_letters_holds_up_nobody(new_worker: NewWorker, desk: Desk) -> None:

@@ -11,7 +11,8 @@ from pamqp import commands as spec
 from pamqp import header
 
 from worker.errors import SealError
-from worker.messages.custody import bare, letter_of, message_to_send, open_body, shape
+from worker.messages import custody
+from worker.messages.custody import bare, letter_of, message_to_send, open_body, shape, undescribed
 from worker.messages.envelope import Message
 from worker.messages.masking import MASK, shown
 from worker.messages.mending import Edit, Unmendable, edit_from, mended
@@ -88,6 +89,22 @@ def test_a_letter_that_cannot_be_stored_is_stripped_but_for_its_body() -> None:
 
     assert bare(letter)[1:4] == letter[1:4]
     assert "shop" not in str(bare(letter))
+
+
+def test_a_letter_that_nobody_can_describe_is_made_without_a_look_at_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuses(*_: object) -> None:
+        raise LookupError("unforeseen")
+
+    for look in ("shape", "id_in_text", "_members", "_reason"):
+        monkeypatch.setattr(custody, look, refuses)
+    keys = parse_seal_keys(KEY_1)
+
+    letter = undescribed(b"secret", keys, NOW)
+
+    assert open_body(letter.body, letter.sealed_by, letter.id, keys) == b"secret"
+    assert letter.id == undescribed(b"secret", NO_KEYS, NOW).id != undescribed(b"other", NO_KEYS, NOW).id
 
 
 @pytest.mark.parametrize(

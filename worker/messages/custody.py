@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from aio_pika.abc import HeadersType
@@ -58,6 +58,13 @@ class Letter(NamedTuple):
     died_at: datetime
 
 
+_NOT_STORABLE: Final[dict[str, Any]] = {
+    "properties": "{}", "headers": "{}", "reason": "its properties cannot be stored", "kind": "not storable",
+    "message_id": None, "app_id": None, "user_id": None, "exchange": None, "routing_key": None,
+    "request_id": None,
+}  # fmt: skip
+
+
 def letter_of(message: Message, keys: SealKeys, now: datetime) -> Letter:
     """Make what is stored of a delivery. A header whose name is that of a credential is left out."""
     properties, body = message.properties, message.body
@@ -66,14 +73,8 @@ def letter_of(message: Message, keys: SealKeys, now: datetime) -> Letter:
     headers = {name: value for name, value in (properties.headers or {}).items() if name not in _COUNTS}
     whole = json.dumps([_members(named), _members(headers)], sort_keys=True)
     digest = hashlib.sha256(len(whole).to_bytes(8) + whole.encode() + body)
-    letter_id = UUID(bytes=digest.digest()[:16], version=5)
-    sealed_by, kept = keys.seal_bytes(body, letter_id.bytes + _PLACE)
     reason = _reason(headers)
-    return Letter(
-        id=letter_id,
-        body=kept,
-        sealed_by=sealed_by,
-        size=len(body),
+    return undescribed(body, keys, now, digest.digest())._replace(
         properties=json.dumps(_members(named)),
         headers=json.dumps(
             _members({name: value for name, value in headers.items() if not is_secret_name(name)})
@@ -92,17 +93,16 @@ def letter_of(message: Message, keys: SealKeys, now: datetime) -> Letter:
     )
 
 
+def undescribed(body: bytes, keys: SealKeys, now: datetime, digest: bytes | None = None) -> Letter:
+    """Make what is stored of a body that nobody has looked at. Of equal digests one is stored."""
+    letter_id = UUID(bytes=(digest or hashlib.sha256(body).digest())[:16], version=5)
+    sealed_by, kept = keys.seal_bytes(body, letter_id.bytes + _PLACE)
+    return Letter(id=letter_id, body=kept, sealed_by=sealed_by, size=len(body), died_at=now, **_NOT_STORABLE)
+
+
 def bare(letter: Letter) -> Letter:
     """Strip a letter that Postgres refuses of all that came from outside, but for its body."""
-    return letter._replace(
-        properties="{}", headers="{}", reason="its properties cannot be stored", kind="not storable",
-        message_id=None, app_id=None, user_id=None, exchange=None, routing_key=None, request_id=None,
-    )  # fmt: skip
-
-
-def without_properties(message: Message) -> Message:
-    """Leave out what may be why a message cannot be stored as it is."""
-    return message._replace(properties=spec.Basic.Properties())
+    return letter._replace(**_NOT_STORABLE)
 
 
 def open_body(body: bytes, sealed_by: str | None, letter_id: UUID, keys: SealKeys) -> bytes:

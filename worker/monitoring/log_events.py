@@ -116,8 +116,8 @@ dead_letter.unpublishable (warning): the message is larger than the broker takes
 custody.full (warning): `WORKER_MAX_DEAD_LETTERS` are in Postgres: further dead letters stay in their
   queue, until there is room
 custody.has_room (info): fewer are in Postgres, and dead letters are taken again
-custody.misread (error): something unforeseen about the properties of a dead letter, with its traceback; it
-  is kept without them
+custody.misread (error): something unforeseen about a dead letter, with its traceback; its body is kept,
+  and nothing else of it
 dead_letters.retired (warning): dead letters older than `WORKER_DEAD_LETTER_DAYS` were deleted, with how
   many
 dead_letters.forgotten (info): dead letters that were replayed or dropped a week ago were deleted, with how

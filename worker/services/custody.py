@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import structlog
 
 from worker.errors import NotStorable
-from worker.messages.custody import Letter, bare, letter_of, without_properties
+from worker.messages.custody import Letter, bare, letter_of, undescribed
 from worker.messages.envelope import Message
 from worker.messages.sealing import SealKeys
 from worker.postgres.dead_letters import Custody
@@ -149,4 +149,4 @@ class TakingIntoCustody:
             return letter_of(message, self._keys, now)
         except Exception:  # noqa: BLE001 — logged; nothing that somebody sent may keep the others out
             _log.exception("custody.misread")
-            return letter_of(without_properties(message), self._keys, now)
+            return undescribed(message.body, self._keys, now)
