@@ -3,8 +3,11 @@
 import asyncio
 from typing import Any
 
+import aio_pika
 import pytest
+from yarl import URL
 
+from worker.rabbitmq.connection import close
 from worker.rabbitmq.reconnecting import Loss, serve_for_ever
 
 
@@ -59,8 +62,9 @@ async def test_a_cancellation_ends_it_even_when_it_comes_while_the_connection_is
     losses: list[Loss] = []
 
     async def close() -> None:
-        closing.set()
-        await asyncio.Event().wait()
+        if not closing.is_set():
+            closing.set()
+            await asyncio.Event().wait()
 
     async def serve(connection: Any) -> None:
         connection.close = close
@@ -72,3 +76,27 @@ async def test_a_cancellation_ends_it_even_when_it_comes_while_the_connection_is
 
     assert task.cancelled()
     assert losses == []
+
+
+class Deaf:
+    """A transport to a broker that is frozen."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def close(self, _error: object) -> None:
+        self.asked.set()
+        await asyncio.Event().wait()
+
+
+async def test_a_connection_that_cannot_be_closed_in_order_is_not_left_to_the_garbage_collector() -> None:
+    connection: Any = aio_pika.Connection(URL("amqp://localhost/"))
+    connection.transport = transport = Deaf()
+
+    closing = asyncio.create_task(close(connection))
+    await transport.asked.wait()
+    closing.cancel()  # as its time-out does, but at once
+    await asyncio.wait([closing], timeout=5)
+
+    assert closing.cancelled()
+    assert connection.is_closed

@@ -10,7 +10,7 @@ from worker.monitoring.profile import Profile, differences
 from worker.operations.listing import LOOKED_AT
 from worker.postgres.database import Database
 from worker.rabbitmq import topology
-from worker.rabbitmq.connection import Broker
+from worker.rabbitmq.connection import Broker, close
 
 _DAY_SECONDS = 86_400.0
 
@@ -93,7 +93,7 @@ async def queues(broker: Broker, names: Sequence[str]) -> list[QueueDepth]:
     try:
         return [QueueDepth(name, *(await topology.depth(connection, name) or (None, None))) for name in names]
     finally:
-        await connection.close()
+        await close(connection)
 
 
 def worker_as_record(worker: LiveWorker) -> dict[str, Any]:

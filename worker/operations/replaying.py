@@ -20,7 +20,7 @@ from worker.operations import audit, dead_letters
 from worker.operations.dead_letters import Listed, Whole
 from worker.postgres.database import Database
 from worker.postgres.transactions import Transactions
-from worker.rabbitmq.connection import Broker
+from worker.rabbitmq.connection import Broker, close
 from worker.rabbitmq.line import Line
 from worker.rabbitmq.topology import CANCEL_KEY, REQUEST_KEY, Names
 from worker.rabbitmq.writing import Outgoing, open_proven_line, write_one
@@ -142,7 +142,7 @@ class Replaying:
                     sent += sum(one.left is None for one in done)
                     yield done
         finally:
-            await connection.close()
+            await close(connection)
 
     async def _send(self, line: Line, judged: Sequence[Judged], seconds: float) -> list[Sent]:
         going = [one for one in judged if one.prospect not in LEFT]

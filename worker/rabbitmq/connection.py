@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from contextlib import suppress
 
 import aio_pika
 from aio_pika.abc import AbstractConnection
@@ -26,6 +27,7 @@ LOST = (AMQPError, OSError, TimeoutError, RuntimeError)
 CONNECT_SECONDS = 10
 HEARTBEAT_SECONDS = 10  # a frozen broker is noticed after about three of them
 _ASK_SECONDS = 3
+_CLOSE_SECONDS = 2
 SETUP_SECONDS = 15
 """The time for all declarations, or for all consumers to begin. A node that is cut off from its cluster keeps
 the connection open and answers nothing: without a limit nobody would go on to the next host."""
@@ -46,7 +48,7 @@ class Broker:
         try:
             await connection.connect(timeout=CONNECT_SECONDS)
         except BaseException as error:
-            await connection.close()  # left to the garbage collector, it would want a loop that runs
+            await close(connection)
             if isinstance(error, InvalidFrameError) and "Connection.OpenOk" in str(error):
                 # The client library's way of saying that the broker refused to open it.
                 raise ConnectionNotAllowed("the vhost is not there, or not for this user") from error
@@ -56,9 +58,23 @@ class Broker:
                 ) from error
             raise
         if own_task.is_being_cancelled():  # which the library may have lost: see `own_task.end`
-            await connection.close()
+            await close(connection)
             raise asyncio.CancelledError
         return connection
+
+
+async def close(connection: AbstractConnection) -> None:
+    """Close a connection, in order if the broker still listens. It raises nothing but the cancellation of the
+    running task.
+    """
+    with suppress(Exception, asyncio.CancelledError):
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await connection.close()
+    # After a close that was interrupted the library counts it as open. The garbage collector would close it
+    # again, where no loop may run. This call has nothing left to wait for.
+    await connection.close()
+    if own_task.is_being_cancelled():
+        raise asyncio.CancelledError
 
 
 def _said_nothing(error: BaseException) -> bool:

@@ -2,17 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import ChannelNotFoundEntity
 
 from worker.monitoring.watched import QueueDepth
 from worker.process import own_task
-from worker.rabbitmq.connection import SETUP_SECONDS, Broker
+from worker.rabbitmq.connection import SETUP_SECONDS, Broker, close
 from worker.rabbitmq.line import open_channel
-
-_CLOSE_SECONDS = 2
 
 
 class Depths:
@@ -49,9 +46,7 @@ class Depths:
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None
-        with suppress(Exception, asyncio.CancelledError):  # it may be past closing in order
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                if connection is not None:
-                    await connection.close()
-        if own_task.is_being_cancelled():  # now, or in what led here
+        if connection is not None:
+            await close(connection)
+        if own_task.is_being_cancelled():  # in what led here
             raise asyncio.CancelledError

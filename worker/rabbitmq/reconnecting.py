@@ -2,16 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
 from typing import NamedTuple
 
 from aio_pika.abc import AbstractConnection
 
 from worker.backoff import delays
 from worker.process import own_task
-from worker.rabbitmq.connection import Broker
+from worker.rabbitmq.connection import Broker, close
 
-_CLOSE_SECONDS = 2
 _STEADY_SECONDS = 5
 _AT_ONCE_SECONDS = 0.02
 
@@ -65,9 +63,7 @@ async def serve_once(broker: Broker, serve: Serve) -> None:
     try:
         await serve(connection)
     finally:
-        with suppress(Exception, asyncio.CancelledError):  # it may be past closing in order
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                await connection.close()
+        await close(connection)
 
 
 async def serve_together(*services: Coroutine[None, None, None]) -> None:

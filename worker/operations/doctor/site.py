@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -11,14 +11,13 @@ from worker.errors import MigrationError, SettingsError
 from worker.postgres.database import Database, describe
 from worker.postgres.looking import LookingDatabase
 from worker.postgres.migrate import require_current
-from worker.rabbitmq.connection import Broker, Connection, vhost_of
+from worker.rabbitmq.connection import Broker, Connection, close, vhost_of
 from worker.rabbitmq.management import Management, ManagementError, open_management
 from worker.settings import Settings
 from worker.tls import context_from
 from worker.tls_words import tls_in_words
 
 AT_ONCE = 3  # checks; each has a connection to Postgres while it needs one
-_CLOSE_SECONDS = 2
 
 
 class Need(StrEnum):
@@ -62,7 +61,7 @@ class Site:
         try:
             yield connection
         finally:
-            await _close(connection)
+            await close(connection)
 
     @property
     def management(self) -> Management:
@@ -86,7 +85,7 @@ async def visit(
         if Need.BROKER in needs:
             broker = await _broker(settings, tls, wait_seconds, lacking)
             if broker is not None:
-                stack.push_async_callback(_close, broker)
+                stack.push_async_callback(close, broker)
             if management_url is not None:
                 management = await _management(settings, tls, management_url, lacking)
             else:
@@ -154,10 +153,3 @@ def _words(error: Exception) -> str:
     if tls_in_words(error) is None and isinstance(error, OSError) and error.strerror:
         return error.strerror
     return describe(error)
-
-
-async def _close(connection: Connection) -> None:
-    """Close a connection in order, if the broker still listens to it."""
-    with suppress(Exception):  # it is past closing in order
-        async with asyncio.timeout(_CLOSE_SECONDS):
-            await connection.close()
