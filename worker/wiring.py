@@ -309,6 +309,7 @@ def wire(settings: Settings, given: Given, pool: database.Database, leases: Leas
             # One more than calls hold: what cannot begin is put in line, also while all of them hang.
             _lanes(settings) + bool(settings.handler),
             settings.batch_size,
+            gathers=not settings.handler,
         ),
         answers=answers,
         dead_letters=dead_letters,

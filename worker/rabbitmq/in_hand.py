@@ -63,6 +63,8 @@ class InHand:
         self.passing = asyncio.Event()
         """Set when it is the turn of a short line, before a long one."""
         self.short_of_room = asyncio.Event()
+        self._many, self._wanted = asyncio.Event(), 1 << 30
+        """The first is set when as many wait to be taken as somebody wants."""
         self._sources = list(sources)
         self._bounds = bounds
         self._line_of = lines.line_of
@@ -147,6 +149,16 @@ class InHand:
             for one in self._buffer.take_all()
         ]
 
+    async def until(self, wanted: int) -> None:
+        """Wait until so many wait to be taken, or until whoever wants them is to look again."""
+        self._wanted = wanted
+        self._many.clear()
+        await self._many.wait()
+
+    def look(self) -> None:
+        """Have whoever wants many look again."""
+        self._many.set()
+
     def add(self, deliveries: Sequence[Delivery]) -> None:
         """Put deliveries in line that came by another intake and are for this one."""
         for delivery in deliveries:
@@ -182,6 +194,8 @@ class InHand:
                 line = self._whose(line, properties_of(arrived))
             self._buffer.add(line, packed(arrived, channel, number, clock()))
             self.arrived.set()
+            if len(self._buffer) >= self._wanted:
+                self._many.set()
             if self._buffer.passes_by:
                 self.passing.set()
             if not self._filled.is_set() and self.is_backlogged:

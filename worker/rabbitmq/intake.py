@@ -46,7 +46,7 @@ def sources_of_dead_letters(names: Names) -> tuple[Source, ...]:
 
 
 class Intake:
-    """Gathers what the broker delivers. It never waits for a batch to fill: what has arrived is taken."""
+    """Gathers what the broker delivers, and hands out what has arrived."""
 
     def __init__(
         self,

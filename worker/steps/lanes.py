@@ -22,12 +22,15 @@ _BESIDE = 2  # small batches beside the lanes
 _LINING_UP = 2  # batches that only get in line: more would take the connections from those that begin
 _PIECE = 32  # deliveries that are taken at once
 _LARGE = 16  # a batch with more in it is paced: it holds the loop in slices
+_GATHER_SECONDS = 0.005  # at most, until a batch begins beside others
 _PAUSE_SECONDS = 1.0
 _log = structlog.get_logger(__name__)
 
 
 class Lanes:
-    """Takes what has arrived, batch after batch. While all lanes are busy, the next batch grows."""
+    """Takes what has arrived, batch after batch. While all lanes are busy, the next batch grows. `gathers`:
+    also for a moment while some of them are. Many small batches would slow each other down.
+    """
 
     def __init__(
         self,
@@ -40,6 +43,8 @@ class Lanes:
         leases: Leases,
         lanes: int,
         batch_size: int,
+        *,
+        gathers: bool,
     ) -> None:
         self._requests = requests
         self._cancels = cancels
@@ -49,6 +54,7 @@ class Lanes:
         self._creation = creation
         self._leases = leases
         self._batch_size = batch_size
+        self._gathers = gathers
         self._free = asyncio.Semaphore(lanes)
         self._free_beside = asyncio.Semaphore(_BESIDE)
         self._free_to_line_up = asyncio.Semaphore(_LINING_UP)
@@ -66,6 +72,9 @@ class Lanes:
             while True:
                 await self._free.acquire()
                 arrived = await self._requests.arrivals()
+                if self._gathers and self._in_hand:
+                    await self._gather()
+                    arrived = await self._requests.arrivals()
                 if not arrived:
                     return
                 if self._requests.passes_by:
@@ -83,6 +92,19 @@ class Lanes:
                 most = self._batch_size if self._gate.takes_without_slots else slots.count
                 batch = self._beside.keep(await self._take(most))
                 batches.begin(self._run(batch, slots, self._pipeline.run, *held))
+
+    async def _gather(self) -> None:
+        """Wait until enough have arrived for a batch that is worth it, but not for long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GATHER_SECONDS):
+                while len(self._requests.hand) < (enough := self._enough()):
+                    await self._requests.hand.until(enough)
+
+    def _enough(self) -> int:
+        """Return how many are worth a batch: beside another a quarter of a full one, else a full one."""
+        if not self._in_hand:
+            return 1
+        return self._batch_size if self._in_hand > 1 else self._batch_size // 4
 
     async def _feed_passers_by(self) -> None:
         """Begin those whose turn it is before a flood at once, in small batches beside the lanes: in a lane
@@ -180,6 +202,7 @@ class Lanes:
             await self._requests.give_back(batch)
         finally:
             self._in_hand -= 1
+            self._requests.hand.look()
             for free in held:
                 free.release()
         if not self._in_hand and not self._requests.hand:
