@@ -174,7 +174,7 @@ async def test_a_node_that_answers_nothing_is_left_for_the_next(
     with monkeypatch.context() as patch:
         patch.setattr(Channel, "queue_bind" if step == "declare" else "basic_consume", never)
         worker = await new_worker(until_ready=False)
-        await eventually(lambda: asyncio.sleep(0, len(held_up) > 1))  # it connected anew
+        await eventually(lambda: asyncio.sleep(0, len(held_up) > 1), 60)  # it connected anew
     await worker.readiness.until_up()
 
     assert (await desk.ask(good_request())).status == "completed"

@@ -29,7 +29,9 @@ from worker.monitoring.readiness import Readiness
 from worker.monitoring.strain import Strain
 from worker.operations.record import find
 from worker.postgres import database
+from worker.postgres.installation import connected
 from worker.postgres.leases import Leases
+from worker.postgres.session import Session
 from worker.postgres.waiting_answers import WaitingAnswers
 from worker.process.identity import Identity
 from worker.services.heartbeat import Heartbeat
@@ -273,3 +275,19 @@ async def test_connections_are_named_for_their_worker(new_worker: NewWorker, db:
         " and application_name like 'session-worker%'"
     )
     assert [row["name"] for row in names] == [f"session-worker {socket.gethostname()[:40]}:{os.getpid()}"]
+
+
+async def test_a_connection_that_fails_at_its_first_question_is_closed(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Session] = []
+
+    async def cut(self: Session) -> None:
+        opened.append(self)
+        raise ConnectionResetError
+
+    monkeypatch.setattr(Session, "look_for_pooler", cut)
+    with pytest.raises(ConnectionResetError):
+        async with connected(database_url):
+            pass
+    assert [each.is_closed() for each in opened] == [True]

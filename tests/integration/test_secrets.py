@@ -191,17 +191,19 @@ async def test_a_later_attempt_gets_the_secret_back(
 async def test_a_request_whose_key_is_missing_waits_for_it_and_spends_no_attempt(
     new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
 ) -> None:
-    async def act(_request: CreateSessionRequest, context: Context) -> None:
+    request = with_token("canary")
+
+    async def act(given: CreateSessionRequest, context: Context) -> None:
         if context.attempt == 1:
-            raise RetryLater(0.01)
+            raise RetryLater(3600 if str(given.request_id) == request["request_id"] else 0.01)
 
     handler = steer(act)
     first = await new_worker(handler=handler, seal_keys=SecretStr(OLD), max_attempts=2)
-    request = with_token("canary")
     await desk.send(request)
     await eventually(lambda: db.fetchval("select true from requests where due_at is not null"))
     await first.vanish()
     assert (await row_of(db, request["request_id"]))["status"] == "processing"
+    await db.execute("update requests set due_at = now() where due_at is not null")
 
     with capture_logs() as events:
         second = await new_worker(handler=handler, seal_keys=SecretStr(NEW), max_attempts=2)

@@ -105,8 +105,12 @@ async def open_session(
         **({} if pooled is False else STATEMENTS_UNNAMED),
         **({"ssl": tls} if tls else {}),
     )
-    if pooled is None:
-        await session.look_for_pooler()
-    else:
-        session.pooled = pooled
+    try:
+        if pooled is None:
+            await session.look_for_pooler()
+        else:
+            session.pooled = pooled
+    except BaseException:
+        session.terminate()
+        raise
     return session
