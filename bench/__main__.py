@@ -12,6 +12,7 @@ python -m bench counting                          what it costs to keep the coun
 python -m bench postgres                          bytes and processor time of Postgres for a request
 python -m bench screens                           what ten open screens of the console cost the worker
 python -m bench sizing                            eight points, beside what the simulation says of them
+python -m bench held-back                         a transaction that nobody ends: fourteen minutes
 python -m bench fairness                          about ten minutes
 python -m bench fairness --quick                  small, to see that it works; nothing is saved
 python -m bench fairness --before ../as-it-was    only its throughput, beside that of another checkout
@@ -32,6 +33,7 @@ from bench import (
     finding,
     flat,
     flood,
+    held_back,
     latency,
     retries,
     screens,
@@ -50,6 +52,7 @@ SUITES = (
     cost_in_postgres.SUITE,
     screens.SUITE,
     sizing.SUITE,
+    held_back.SUITE,
 )  # fmt: skip
 
 
@@ -67,6 +70,8 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=40, help="rounds with and without; screens: a quarter")
     parser.add_argument("--rate", type=float, default=100, help="requests a second that each ask for a retry")
     parser.add_argument("--seconds", type=float, default=40, help="for so long")
+    parser.add_argument("--load", type=float, default=2000, help="held-back: requests a second")
+    parser.add_argument("--minutes", type=float, default=10, help="held-back: for so long")
     parser.add_argument("--quick", action="store_true", help="fairness: small sizes, and nothing is saved")
     parser.add_argument(
         "--before",
@@ -107,6 +112,7 @@ async def _run(given: argparse.Namespace) -> None:
             cost_in_postgres.SUITE: lambda: cost_in_postgres.run(servers, given.requests),
             screens.SUITE: lambda: screens.run(servers, given.requests, given.pairs // 4),
             sizing.SUITE: lambda: sizing.run(servers, given.requests),
+            held_back.SUITE: lambda: held_back.run(servers, given.load, given.minutes),
         }
         for name in given.suites or SUITES:
             say(f"— {name}")

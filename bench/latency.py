@@ -4,7 +4,7 @@ import asyncio
 import json
 import statistics
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Self
 
 import aio_pika
@@ -110,10 +110,10 @@ async def lone_times(servers: Servers, rounds: int) -> dict[str, Times]:
         await database.close()
     floor = [sum(both) for both in zip(seconds["RPC echo"], seconds["two commits"], strict=True)]
     return {
-        "RPC echo": _times(seconds["RPC echo"]),
-        "two commits": _times(seconds["two commits"]),
-        _FLOOR: _times(floor),
-        "this worker": _times(seconds["this worker"]),
+        "RPC echo": times_of(seconds["RPC echo"]),
+        "two commits": times_of(seconds["two commits"]),
+        _FLOOR: times_of(floor),
+        "this worker": times_of(seconds["this worker"]),
     }
 
 
@@ -193,45 +193,57 @@ async def kept_up(servers: Servers) -> float:
 
 async def loaded(servers: Servers, per_second: float) -> Times:
     """Publishes at this rate whether or not answers come: a slow answer does not slow the requests."""
+    took: list[float] = []
+
+    def heard(at: float, seconds: float) -> None:
+        if at > 2:
+            took.append(seconds)
+
     async with a_site(servers) as site, running(THIS_WORKER, site.environ), Asking(site) as asking:
         for body in bodies(_WARM_UP):
             await asking.ask(site.names.requests, "create", json.dumps(body))
-        sent: dict[str, float] = {}
-        took: list[float] = []
-        over, ended = asyncio.Event(), False
-        begun = time.perf_counter()
-
-        def heard(message: Arrived) -> None:
-            at = sent.pop(message_id_of(message), None)
-            if at is not None and at - begun > 2:
-                took.append(time.perf_counter() - at)
-            if ended and not sent:
-                over.set()
-
-        async with listening(site.connection, site.names.responses, heard):
-            channel = await underlying(site.connection, confirms=True)
-            documents = bodies(int(per_second * _LOAD_SECONDS) + 1)
-            due = 0.0
-            async with asyncio.TaskGroup() as publishing:
-                while (now := time.perf_counter() - begun) < _LOAD_SECONDS:
-                    batch = []
-                    while due < now * per_second:
-                        batch.append(next(documents))
-                        due += 1
-                    if batch:
-                        at = time.perf_counter()
-                        sent.update((str(body["request_id"]), at) for body in batch)
-                        publishing.create_task(publish(channel, site.names.requests, batch))
-                    await asyncio.sleep(_TICK_SECONDS)
-            ended = True
-            async with asyncio.timeout(60):
-                while sent and not over.is_set():
-                    await over.wait()
-    found = _times(took)
+        await pour(site, per_second, _LOAD_SECONDS, heard)
+    found = times_of(took)
     say(f"{per_second:,.0f} a second: p50 {found.p50:.2f} ms, p99 {found.p99:.2f} ms, of {len(took):,}")
     return found
 
 
-def _times(seconds: Sequence[float]) -> Times:
+async def pour(site: Site, per_second: float, seconds: float, heard: Callable[[float, float], None]) -> None:
+    """Publishes at this rate for so long; says of each request when it was sent, since the beginning, and how
+    long it took.
+    """
+    sent: dict[str, float] = {}
+    over, ended = asyncio.Event(), False
+    begun = time.perf_counter()
+
+    def answered(message: Arrived) -> None:
+        at = sent.pop(message_id_of(message), None)
+        if at is not None:
+            heard(at - begun, time.perf_counter() - at)
+        if ended and not sent:
+            over.set()
+
+    async with listening(site.connection, site.names.responses, answered):
+        channel = await underlying(site.connection, confirms=True)
+        documents = bodies(int(per_second * seconds) + 1)
+        due = 0.0
+        async with asyncio.TaskGroup() as publishing:
+            while (now := time.perf_counter() - begun) < seconds:
+                batch = []
+                while due < now * per_second:
+                    batch.append(next(documents))
+                    due += 1
+                if batch:
+                    at = time.perf_counter()
+                    sent.update((str(body["request_id"]), at) for body in batch)
+                    publishing.create_task(publish(channel, site.names.requests, batch))
+                await asyncio.sleep(_TICK_SECONDS)
+        ended = True
+        async with asyncio.timeout(60):
+            while sent and not over.is_set():
+                await over.wait()
+
+
+def times_of(seconds: Sequence[float]) -> Times:
     cuts = statistics.quantiles(seconds, n=100)
     return Times(cuts[49] * 1000, cuts[98] * 1000)
