@@ -2,7 +2,7 @@
 
 from worker.postgres.database import Database
 
-INTERVAL_SECONDS = 1
+INTERVAL_SECONDS = 5
 _AT_ONCE = 1_000
 
 
