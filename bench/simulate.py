@@ -10,11 +10,13 @@ import random
 import statistics
 from collections import deque
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import NamedTuple
 
 TICK_SECONDS = 0.002  # the load publishes what is due, again and again, as the bench does
 _US = 1e-6
 _AT_ONCE = 64  # that a queue sends to a consumer before it looks at others
+_GATHER_SECONDS = 0.005  # at most, until a batch begins beside others
 Wait = Callable[[Callable[[], None]], None]
 Process = Generator[Wait, None, None]
 
@@ -51,6 +53,7 @@ class Plan(NamedTuple):
     shards: int = 1  # queues, each with a leader on one core
     brokers: int = 1  # nodes: each keeps a copy of every message
     postgres_cores: float | None = None  # a machine of its own
+    gathers: bool = True  # as workers do since docs/decisions/0044
 
 
 class Result(NamedTuple):
@@ -211,6 +214,7 @@ class Worker:
         self.free = plan.batches
         self.room = plan.prefetch
         self.delivering = False
+        self.begun = 0  # batches
 
 
 class Simulation:
@@ -306,10 +310,30 @@ class Simulation:
 
     def _feed(self, worker: Worker) -> None:
         while worker.free and worker.held:
-            worker.free -= 1
-            most = min(len(worker.held), self._plan.batch_size)
-            self.batches.append(most)
-            self._clock.begin(self._batch(worker, [worker.held.popleft() for _ in range(most)]))
+            if len(worker.held) < self._enough(worker):
+                self._clock.at(
+                    self._clock.now + _GATHER_SECONDS, partial(self._gathered, worker, worker.begun)
+                )
+                return
+            self._begin(worker)
+
+    def _enough(self, worker: Worker) -> int:
+        """Return how many are worth a batch: beside another a quarter of a full one, else a full one."""
+        in_hand = self._plan.batches - worker.free
+        if not in_hand or not self._plan.gathers:
+            return 1
+        return self._plan.batch_size if in_hand > 1 else self._plan.batch_size // 4
+
+    def _gathered(self, worker: Worker, begun: int) -> None:
+        if worker.begun == begun and worker.free and worker.held:
+            self._begin(worker)
+
+    def _begin(self, worker: Worker) -> None:
+        worker.begun += 1
+        worker.free -= 1
+        most = min(len(worker.held), self._plan.batch_size)
+        self.batches.append(most)
+        self._clock.begin(self._batch(worker, [worker.held.popleft() for _ in range(most)]))
 
     def _batch(self, worker: Worker, requests: list[float]) -> Process:
         """Go the way of a batch: read, accepted, created, finished, answered, settled."""

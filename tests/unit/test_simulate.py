@@ -17,7 +17,7 @@ def measured(name: str) -> dict[str, Any]:
     return found
 
 
-LATENCY = measured("latency")
+LATENCY = measured("latency-2026-11-21")
 ROUNDS = [one for one in measured("throughput")["figures"] if one["name"].startswith("this worker")]
 
 
@@ -25,7 +25,7 @@ ROUNDS = [one for one in measured("throughput")["figures"] if one["name"].starts
 def test_how_long_requests_take_at_a_rate(part: str) -> None:
     rate = LATENCY["maximum_per_second"] * float(part.rstrip("%")) / 100
 
-    result = simulate(Costs(), Plan(), rate, 4)
+    result = simulate(Costs(), Plan(gathers=False), rate, 4)
 
     assert result.p50 == pytest.approx(LATENCY["loaded_ms"][part]["p50"], rel=WITHIN)
     assert result.per_second == pytest.approx(rate, rel=0.05)
