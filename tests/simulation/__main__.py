@@ -10,11 +10,11 @@ Run in the folder of the repository, with `tests` on the path:
 import argparse
 import gc
 import logging
+import multiprocessing
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
 from simulation.breaks import GUARDS, first_to_find
@@ -22,6 +22,7 @@ from simulation.run import run_seed, simulated
 
 _AT_ONCE = 250  # seeds
 _COLLECTED_EVERY = 20
+_AT_MOST = 8  # times so many in a process: those that it has killed or frozen stay in its memory
 
 
 class Tally(NamedTuple):
@@ -86,8 +87,8 @@ def _without_guards() -> int:
 def _run(seeds: range, processes: int) -> int:
     begun, broken, happened = time.monotonic(), 0, Counter[str]()
     parts = [seeds[start : start + _AT_ONCE] for start in range(0, len(seeds), _AT_ONCE)]
-    with ProcessPoolExecutor(processes) as pool:
-        for done, tally in enumerate(pool.map(run_some, parts), start=1):
+    with multiprocessing.get_context("fork").Pool(processes, maxtasksperchild=_AT_MOST) as pool:
+        for done, tally in enumerate(pool.imap(run_some, parts), start=1):
             happened += tally.happened
             broken += len(tally.broken)
             for seed, problems in tally.broken.items():
