@@ -44,8 +44,10 @@ from (
 ) as unfinished
 
 -- name: table_bytes
-select relname as name, pg_total_relation_size(oid) as bytes from pg_class
-where relnamespace = current_schema()::regnamespace and relkind = 'r'
+select
+  relname as name, (select sum(pg_total_relation_size(relid)) from pg_partition_tree(c.oid))::bigint as bytes
+from pg_class c
+where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p') and not relispartition
 
 -- name: answered
 -- What each worker has answered since its start, by how long it took.

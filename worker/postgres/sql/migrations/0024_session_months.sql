@@ -187,22 +187,19 @@ begin
 end $$;
 revoke execute on function keeps_sessions(text, timestamptz) from public;
 
--- Drops a partition, if nothing keeps it; returns about how many sessions it had. Who writes sessions waits for a second at
--- the longest: if the lock is not to be had by then, it returns null. Of the owner.
-create function drop_sessions(partition text, before timestamptz) returns bigint language plpgsql
-  set search_path from current set lock_timeout = '1s' as $$
-declare
-  number bigint;
+-- Drops a partition, if nothing keeps it, and says about how many sessions it had. Who writes sessions waits for a second
+-- at the longest: if the lock is not to be had by then, `dropped` is null. Of the owner.
+create function drop_sessions(partition text, before timestamptz, out dropped boolean, out sessions bigint)
+  language plpgsql set search_path from current set lock_timeout = '1s' as $$
 begin
   lock table only sessions in access exclusive mode;
-  if keeps_sessions(partition, before) is not null then
-    return 0;
+  dropped := keeps_sessions(partition, before) is null;
+  if dropped then
+    select greatest(c.reltuples, 0) into sessions from pg_class c where c.oid = quote_ident(partition)::regclass;
+    execute format('drop table %I', partition);
   end if;
-  select greatest(c.reltuples, 0) into number from pg_class c where c.oid = quote_ident(partition)::regclass;
-  execute format('drop table %I', partition);
-  return number;
 exception when lock_not_available then
-  return null;
+  dropped := null;
 end $$;
 revoke execute on function drop_sessions(text, timestamptz) from public;
 
