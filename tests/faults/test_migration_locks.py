@@ -19,7 +19,8 @@ FILLED = ("requests", "request_transitions", "recorded_transitions", "sessions")
 FILL = """
 with made as (
   insert into requests (request_id, status, attempt, fingerprint, body, session_id, started_at)
-  select gen_random_uuid(), 'processing', 1, '1', '{}', to_char(now(), '"ts_"YYMMDD_') || n, now() from generate_series(1, 50000) as n
+  select gen_random_uuid(), 'processing', 1, '1', '{}', to_char(now(), '"ts_"YYMMDD_') || n, now()
+  from generate_series(1, 50000) as n
   returning request_id, session_id
 )
 insert into sessions (
@@ -36,7 +37,10 @@ SESSION = """
 insert into sessions (
   id, request_id, org_id, status, expiration_seconds, created_at, updated_at, expires_at, document
 )
-values (to_char(now(), '"ts_"YYMMDD_') || $1::uuid, $1, 'org-1', 'active', 3600, now(), now(), now() + interval '1 hour', '{}')
+values (
+  to_char(now(), '"ts_"YYMMDD_') || $1::uuid, $1, 'org-1', 'active', 3600, now(), now(),
+  now() + interval '1 hour', '{}'
+)
 """
 FINISH = """
 update requests set status = 'completed', response = '{}', finished_at = now() where request_id = $1

@@ -138,10 +138,8 @@ select
   ), true) as autovacuum
 from pg_class c join pg_stat_all_tables s on s.relid = c.oid
 where c.relnamespace = current_schema()::regnamespace and c.relkind = 'r' and (
-  c.relname = any ($1::text[]) or exists (
-    select from pg_inherits i join pg_class whole on whole.oid = i.inhparent
-    where i.inhrelid = c.oid and whole.relname = any ($1)
-  )
+  c.relname = any ($1::text[]) or 'sessions' = any ($1)
+    and c.oid in (select inhrelid from pg_inherits where inhparent = 'sessions'::regclass)
 )
 order by c.relname
 
@@ -153,9 +151,10 @@ with newest as (
 )
 select
   (
-    select sum(pg_total_relation_size(t.relid)) from pg_class c cross join lateral pg_partition_tree(c.oid) as t
-    where c.relnamespace = current_schema()::regnamespace and c.relname = any ($1::text[])
-      and c.relkind in ('r', 'p') and not c.relispartition
+    select sum(pg_total_relation_size(c.oid)) from pg_class c
+    where c.relnamespace = current_schema()::regnamespace and c.relkind = 'r' and (
+      c.relname = any ($1::text[]) or c.oid in (select inhrelid from pg_inherits where inhparent = 'sessions'::regclass)
+    )
   )::bigint as bytes,
   (
     select coalesce(sum(number), 0) from (
@@ -297,8 +296,8 @@ select
     select extract(epoch from now() - created_at) from (select created_at from sessions order by id limit 1) as first
   )::double precision as seconds,
   (
-    select sum(nullif(c.reltuples, -1))::bigint from pg_partition_tree('sessions') t join pg_class c on c.oid = t.relid
-    where t.isleaf
+    select sum(nullif(c.reltuples, -1))::bigint from pg_inherits i join pg_class c on c.oid = i.inhrelid
+    where i.inhparent = 'sessions'::regclass
   ) as about
 
 -- name: session_months_missing

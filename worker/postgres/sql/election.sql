@@ -44,10 +44,14 @@ from (
 ) as unfinished
 
 -- name: table_bytes
+-- With its partitions.
 select
-  relname as name, (select sum(pg_total_relation_size(relid)) from pg_partition_tree(c.oid))::bigint as bytes
+  c.relname as name,
+  pg_total_relation_size(c.oid) + coalesce((
+    select sum(pg_total_relation_size(inhrelid)) from pg_inherits where inhparent = c.oid
+  ), 0)::bigint as bytes
 from pg_class c
-where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p') and not relispartition
+where c.relnamespace = current_schema()::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
 
 -- name: answered
 -- What each worker has answered since its start, by how long it took.

@@ -1106,7 +1106,10 @@ cross join lateral (
   select
     sum(pg_table_size(leaf.oid))::bigint as table_bytes, sum(pg_indexes_size(leaf.oid))::bigint as index_bytes,
     sum(nullif(leaf.reltuples, -1))::bigint as rows
-  from pg_partition_tree(c.oid) as t join pg_class leaf on leaf.oid = t.relid where t.isleaf
+  from pg_class leaf
+  where leaf.relkind = 'r' and (
+    leaf.oid = c.oid or leaf.oid in (select inhrelid from pg_inherits where inhparent = c.oid)
+  )
 ) as part
 left join since on since.name = c.relname
 left join of_the_last_day as day on day.name = c.relname
