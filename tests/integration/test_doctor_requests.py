@@ -1,6 +1,7 @@
 """The doctor finds what is wrong with requests: each fault is planted in a database of the test's own."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import asyncpg

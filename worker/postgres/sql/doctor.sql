@@ -312,7 +312,7 @@ select
       where p.first_id <= to_char(month, '"ts_"YYMM') and p.end_id > to_char(month, '"ts_"YYMM')
     ) order by 1
   ) as months,
-  (select count(*) from (select from sessions_other limit $1) as outside) as outside
+  (select count(*) from (select from sessions_other limit $1::integer) as outside) as outside
 
 -- Of workers, settings and keys.
 

@@ -184,6 +184,7 @@ begin
   ) then
     return 'on record';
   end if;
+  return null;
 end $$;
 revoke execute on function keeps_sessions(text, timestamptz) from public;
 
