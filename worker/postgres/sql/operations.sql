@@ -1143,14 +1143,17 @@ where p.ends_at < now() order by p.ends_at
 with page as (
   select id, request_id, status = 'completed' and updated_at < $2::timestamptz as ended
   from (
-    select id, request_id, status, updated_at from sessions
-    where id < coalesce(
-      (select end_id from session_partitions where not is_month and name <> all ($4::text[])), ''
+    (
+      select id, request_id, status, updated_at from sessions
+      where id > $1::text and id < coalesce(
+        (select end_id from session_partitions where not is_month and name <> all ($4::text[])), ''
+      )
+      order by id limit $3::integer
     )
     union all
-    select id, request_id, status, updated_at from sessions_other
+    (select id, request_id, status, updated_at from sessions_other where id > $1 order by id limit $3)
   ) as monthless
-  where id > $1::text order by id limit $3::integer
+  order by id limit $3
 )
 select
   count(*) as looked, max(id) as reached,

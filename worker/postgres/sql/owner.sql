@@ -76,12 +76,15 @@ select dropped, sessions from gone
 with page as (
   select id, request_id, status = 'completed' and updated_at < $2::timestamptz as ended
   from (
-    select id, request_id, status, updated_at from sessions
-    where id < coalesce((select end_id from session_partitions where not is_month), '')
+    (
+      select id, request_id, status, updated_at from sessions
+      where id > $1::text and id < coalesce((select end_id from session_partitions where not is_month), '')
+      order by id limit $3::integer
+    )
     union all
-    select id, request_id, status, updated_at from sessions_other
+    (select id, request_id, status, updated_at from sessions_other where id > $1 order by id limit $3)
   ) as monthless
-  where id > $1::text order by id limit $3::integer
+  order by id limit $3
 ), old as (
   select s.id from page join sessions s on s.id = page.id
   where page.ended and not exists (select from requests r where r.request_id = page.request_id)
