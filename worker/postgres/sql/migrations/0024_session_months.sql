@@ -10,10 +10,12 @@ create table if not exists used_ids (
 );
 
 create or replace function note_used_ids() returns trigger language plpgsql
-  security definer set search_path from current as $$
+  security definer set search_path from current set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
 begin
-  insert into used_ids select request_id from gone where status = 'completed' order by request_id
-  on conflict do nothing; return null; end $$;
+  insert into used_ids select g.request_id from gone g
+  where g.status = 'completed' and not exists (select from used_ids u where u.request_id = g.request_id)
+  order by g.request_id; return null; end $$;
 revoke execute on function note_used_ids() from public;
 -- To make it took the end of each transaction that deletes requests without it.
 create or replace trigger requests_used after delete on requests
