@@ -296,7 +296,7 @@ select
     select extract(epoch from now() - created_at) from (select created_at from sessions order by id limit 1) as first
   )::double precision as seconds,
   (
-    select sum(nullif(c.reltuples, -1))::bigint from pg_inherits i join pg_class c on c.oid = i.inhrelid
+    select coalesce(sum(nullif(c.reltuples, -1)), 0)::bigint from pg_inherits i join pg_class c on c.oid = i.inhrelid
     where i.inhparent = 'sessions'::regclass
   ) as about
 
