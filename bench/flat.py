@@ -23,6 +23,10 @@ from bench.stage import (
 )
 
 SUITE = "flat"
+_PARTS = """
+select inhrelid::regclass::text from pg_inherits
+where inhparent = 'sessions'::regclass and pg_relation_size(inhrelid) > 0
+"""
 TABLES = ("requests", "recorded_transitions", "sessions", "leases", "confirmed_leases", "workers")
 _SAMPLE_SECONDS = 2.0
 _OLD_ROWS = """
@@ -163,11 +167,12 @@ async def _add_rows(site: Site, rows: int) -> None:
 async def bloat(database_url: str) -> dict[str, Any]:
     """Returns the sizes of tables and indexes as they are, and as they would be if written anew."""
     database = await asyncpg.connect(database_url)
+    tables = [*TABLES, *(name for (name,) in await database.fetch(_PARTS))]
     updates = await database.fetch(
         "select relname, n_tup_ins, n_tup_upd, n_tup_hot_upd::float8 / nullif(n_tup_upd, 0) as hot,"
         " n_dead_tup, autovacuum_count from pg_stat_user_tables"
         " where relname = any ($1) order by n_tup_ins desc",
-        list(TABLES),
+        tables,
     )
     sized = (
         "select c.relname as name, pg_relation_size(c.oid) / 1e6::float8 as mb"
@@ -176,10 +181,10 @@ async def bloat(database_url: str) -> dict[str, Any]:
         " where coalesce(t.relname, c.relname) = any ($1) and c.relkind in ('r', 'i')"
         " order by coalesce(t.relname, c.relname), c.relkind desc"
     )
-    before = await database.fetch(sized, list(TABLES))
+    before = await database.fetch(sized, tables)
     for name in TABLES:
         await database.execute(f"vacuum full {name}")
-    after = {row["name"]: row["mb"] for row in await database.fetch(sized, list(TABLES))}
+    after = {row["name"]: row["mb"] for row in await database.fetch(sized, tables)}
     await database.close()
     return {
         "updates": [dict(row) for row in updates],

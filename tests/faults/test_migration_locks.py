@@ -15,16 +15,12 @@ from worker.postgres.sql import Migration, load_migrations
 
 LIMIT_SECONDS = 1.0
 WRITERS = 3
-FILLED = (
-    "requests",
-    "request_transitions",
-    "recorded_transitions",
-    "sessions",
-)  # some under their later name
+FILLED = ("requests", "request_transitions", "recorded_transitions", "sessions")  # some under a later name
 FILL = """
 with made as (
   insert into requests (request_id, status, attempt, fingerprint, body, session_id, started_at)
-  select gen_random_uuid(), 'processing', 1, '1', '{}', 'ts_' || n, now() from generate_series(1, 50000) as n
+  select gen_random_uuid(), 'processing', 1, '1', '{}', to_char(now(), '"ts_"YYMMDD_') || n, now()
+  from generate_series(1, 50000) as n
   returning request_id, session_id
 )
 insert into sessions (
@@ -35,13 +31,16 @@ from made
 """
 BEGIN = """
 insert into requests (request_id, status, attempt, fingerprint, body, session_id, started_at)
-values ($1, 'processing', 1, '1', '{}', 'ts_' || $1::uuid, now())
+values ($1, 'processing', 1, '1', '{}', to_char(now(), '"ts_"YYMMDD_') || $1::uuid, now())
 """
 SESSION = """
 insert into sessions (
   id, request_id, org_id, status, expiration_seconds, created_at, updated_at, expires_at, document
 )
-values ('ts_' || $1::uuid, $1, 'org-1', 'active', 3600, now(), now(), now() + interval '1 hour', '{}')
+values (
+  to_char(now(), '"ts_"YYMMDD_') || $1::uuid, $1, 'org-1', 'active', 3600, now(), now(),
+  now() + interval '1 hour', '{}'
+)
 """
 FINISH = """
 update requests set status = 'completed', response = '{}', finished_at = now() where request_id = $1
@@ -49,8 +48,10 @@ update requests set status = 'completed', response = '{}', finished_at = now() w
 LIVE = "insert into workers (id, host, pid, version) values ($1, 'h', 1, '0.1.0')"
 BEAT = "update workers set heartbeat = now() where id = $1"
 PLACES = """
-select relname, pg_relation_filenode(oid) from pg_class where relname = any ($1::text[]) and relkind = 'r'
+select oid::integer, relname, pg_relation_filenode(oid) as place from pg_class
+where relname = any ($1::text[]) and relkind = 'r'
 """
+MOVED = "select oid::integer from pg_class where oid = $1::integer::oid and pg_relation_filenode(oid) <> $2"
 
 
 class Load:
@@ -116,14 +117,13 @@ async def migrated_one_by_one(
     async with under_load(url) as load:
         for number in range(applied + 1, len(migrations) + 1):
             monkeypatch.setattr(migrate, "load_migrations", lambda number=number: migrations[:number])
-            before = dict(await db.fetch(PLACES, FILLED))
+            before = await db.fetch(PLACES, FILLED)
             async with watching_locks(url) as waits:
                 (done,) = await migrate.migrate(url)
                 await load.goes_on()
             verdict.waited[done.written] = waits.longest
-            after = dict(await db.fetch(PLACES, FILLED))
             verdict.rewritten[done.written] = {
-                table for table in before.keys() & after.keys() if before[table] != after[table]
+                table["relname"] for table in before if await db.fetchval(MOVED, table["oid"], table["place"])
             }
     await db.close()
     return verdict

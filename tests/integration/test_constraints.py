@@ -89,7 +89,7 @@ async def test_a_second_session_for_a_request_is_rejected(db: asyncpg.Connection
 
     with pytest.raises(asyncpg.UniqueViolationError) as raised:
         await insert(db, "sessions", SESSION | {"request_id": request_id, "id": "ts_2"})
-    assert raised.value.constraint_name == "sessions_request_id_key"
+    assert raised.value.constraint_name.endswith("_request_id_key")
     with pytest.raises(asyncpg.UniqueViolationError):
         await insert(db, "sessions", SESSION)
     assert await db.fetchval("select count(*) from sessions") == 1

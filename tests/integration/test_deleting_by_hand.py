@@ -11,7 +11,7 @@ import pytest_asyncio
 from support.sealed import put_dead_letter, put_request, put_session, ring
 
 from worker.monitoring.readiness import Readiness
-from worker.operations import audit, retention
+from worker.operations import audit, old_sessions, retention
 from worker.operations.retention import Old
 from worker.postgres.database import Database
 from worker.settings import Settings
@@ -93,7 +93,7 @@ async def test_finished_requests_go_earlier_if_an_operator_says_so(
     def stop(_now: Old) -> None:
         raise Stop
 
-    def run(report: "retention._Report", rate: float = 1_000_000) -> "asyncio.Future[Old]":
+    def run(report: "retention.Report", rate: float = 1_000_000) -> "asyncio.Future[Old]":
         return asyncio.ensure_future(
             retention.run(database, 7 * DAY, report, who=ANN, reason="the disk", rate=rate)
         )
@@ -122,7 +122,7 @@ async def test_finished_requests_go_earlier_if_an_operator_says_so(
 async def test_sessions_go_that_ended_long_ago_and_whose_request_is_gone(
     database: Database, db: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "_LOOKED_AT_ONCE", 2)
+    monkeypatch.setattr(old_sessions, "_LOOKED_AT_ONCE", 2)
     monkeypatch.setattr(retention, "_AT_ONCE", 2)
     long_ago, on_record, lately, active = [await put_request(db, None) for _ in range(4)]
     others = [await put_request(db, None) for _ in range(3)]
@@ -134,15 +134,15 @@ async def test_sessions_go_that_ended_long_ago_and_whose_request_is_gone(
     before = datetime.now(UTC) - 90 * DAY
     told: list[Old] = []
 
-    counted = await retention.ended_sessions(database, before, told.append)
+    counted = await old_sessions.count(database, before, told.append)
     assert counted == Old(gone=4, kept=1, looked=7)
     assert len(await ids_in(db, "sessions")) == 7
-    done = await retention.retire_sessions(database, before, told.append, who=ANN, reason="rule", rate=1e6)
+    done = await old_sessions.retire(database, before, told.append, who=ANN, reason="rule", rate=1e6)
 
     assert done == Old(gone=4, kept=1, looked=7)
     assert await ids_in(db, "sessions") == {on_record, lately, active}
     entries = await audit.entries(database)
     assert {(entry.action, entry.reason) for entry in entries} == {("retention.sessions", "rule")}
     assert sum(entry.touched for entry in entries) == 4
-    again = await retention.retire_sessions(database, before, told.append, who=ANN, reason=None, rate=1e6)
+    again = await old_sessions.retire(database, before, told.append, who=ANN, reason=None, rate=1e6)
     assert again == Old(gone=0, kept=1, looked=3)

@@ -1,6 +1,7 @@
 """The doctor finds what is wrong with requests: each fault is planted in a database of the test's own."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -143,13 +144,22 @@ async def test_what_is_kept_beside_requests(site: Site, db: asyncpg.Connection) 
     await put_finished(db, "40 days", undelivered="null")
     await put_finished(db, "29 days", undelivered="null")
     await db.execute(SESSION)
+    (first,) = await db.fetchrow("select name from session_partitions where not is_month")
+    await db.execute(f"alter table sessions detach partition {first}")
+    await db.execute(SESSION.replace("200101", "200102"))
     await steering.pause(site.database, "org", "o 7", reason="too many", by="ann@ops")
     await db.execute(WORKER, UUID(int=7))
     await steering.pause(site.database, "worker", str(UUID(int=6)), reason="it has ended", by="bob@ops")
     await steering.pause(site.database, "worker", str(UUID(int=7)), reason="a look", by="bob@ops")
 
     found = await planted(
-        site, "dead-letters", "custody-full", "retention-behind", "sessions-for-ever", "paused"
+        site,
+        "dead-letters",
+        "custody-full",
+        "retention-behind",
+        "sessions-for-ever",
+        "session-months",
+        "paused",
     )
 
     assert "2 messages are in custody that nobody could read, the last one since 2 min" in told(
@@ -165,6 +175,9 @@ async def test_what_is_kept_beside_requests(site: Site, db: asyncpg.Connection) 
     assert all(each.what.endswith("are still there: 1") for each in found["retention-behind"])
     assert found["sessions-for-ever"][0].severity is Severity.NOTE
     assert "400 days old" in told(found["sessions-for-ever"])
+    missing, outside = found["session-months"]
+    assert f"there is no table for the sessions of {datetime.now(UTC):%Y-%m}" in missing.what
+    assert outside.what.startswith("1 sessions are in sessions_other")
     of_org, of_worker = found["paused"]
     assert "the organisation o 7 is paused by ann@ops since" in of_org.what
     assert (of_org.remedy, of_worker.remedy) == (

@@ -11,7 +11,8 @@ select
   c.relname, case c.relkind when 'v' then 'view' else 'table' end, obj_description(c.oid, 'pg_class'),
   a.attname, col_description(c.oid, a.attnum)
 from pg_class c join pg_attribute a on a.attrelid = c.oid
-where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'v') and a.attnum > 0
+where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v') and a.attnum > 0
+  and not c.relispartition
   and not a.attisdropped
 order by c.relname, a.attnum
 """

@@ -19,6 +19,7 @@ from schemas import CreateSessionRequest, session_id
 from worker.errors import MigrationError, WorkerError
 from worker.handlers import Context, RetryLater
 from worker.monitoring.readiness import Readiness
+from worker.operations import old_sessions
 from worker.operations import retention as by_hand
 from worker.operations.resealing import Resealing
 from worker.postgres import migrate
@@ -288,7 +289,7 @@ async def test_what_is_for_the_owner_is_refused_in_words(db: asyncpg.Connection,
     both = ring("k2", "k1")
     forbidden = [
         Resealing(database, both, old="k1", new="k2", who="me", reason="r", rate=1).run(lambda _: None),
-        by_hand.retire_sessions(
+        old_sessions.retire(
             database, datetime.now(UTC), lambda _: None, who="me", reason=None, rate=1
         ),
         by_hand.run(database, timedelta(hours=1), lambda _: None, who="me", reason=None, rate=1),

@@ -24,7 +24,7 @@ async def planted(site: Site, *ids: str) -> dict[str, list[Finding]]:
     Each id of a check stands in such a call, as `test_doctor.py` asserts: the fault was planted.
     """
     report = await examined(site, *ids)
-    assert not report.unlooked
+    assert not report.unlooked, report.unlooked
     found = {name: [each for each in report.findings if each.check == name] for name in ids}
     assert [name for name, findings in found.items() if not findings] == []
     worst = {check.id: check.worst for check in ALL}

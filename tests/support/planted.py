@@ -19,9 +19,9 @@ insert into workers (id, host, pid, version, handler, handler_build)
 values ($1, $2, $3, '1', 'rooms:create', $4)
 """
 _CLEAR = """
-truncate requests, recorded_transitions, confirmed_leases, attempts, sessions, workers, request_counts,
-  request_totals, count_changes, selections, selection_items, retries, audit, leases, long_calls, lines,
-  limits, pauses, measures, dead_letters, works
+truncate requests, recorded_transitions, confirmed_leases, attempts, sessions, used_ids, workers,
+  request_counts, request_totals, count_changes, selections, selection_items, retries, audit, leases,
+  long_calls, lines, limits, pauses, measures, dead_letters, works
 """
 _TOOK = timedelta(milliseconds=8)
 _COUNT = """

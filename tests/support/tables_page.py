@@ -36,7 +36,7 @@ def described() -> dict[str, Described]:
             elif column:
                 found[table].columns[column] = text
             else:
-                found[table] = Described(kind, text, {})
+                found[table] = Described(kind, text, found[table].columns if table in found else {})
     return found
 
 

@@ -26,6 +26,7 @@ from worker.cli.commands import (
 from worker.cli.commands.keys import report as keys_report
 from worker.cli.commands.requests import explain
 from worker.cli.commands.requests import list as list_command
+from worker.cli.commands.retention import sessions as retention_sessions
 from worker.cli.commands.retention import status as retention_status
 from worker.cli.demo.scenes import Seen
 from worker.cli.sealed_rows import Counted
@@ -34,10 +35,11 @@ from worker.operations.blockers import Blocker
 from worker.operations.explaining import Beside, explained
 from worker.operations.keys import KeysOfWorker, SealedRows
 from worker.operations.listing import Listed
+from worker.operations.old_sessions import Month
 from worker.operations.overview import LiveWorker, Org, QueueDepth
 from worker.operations.promises import Violation
 from worker.operations.record import Record
-from worker.operations.retention import Kept
+from worker.operations.retention import Kept, Old
 from worker.operations.search import Match
 from worker.operations.selections import Selection
 from worker.operations.steering import LimitOnRecord, PauseOnRecord
@@ -238,3 +240,18 @@ def test_the_progress_fits_one_line() -> None:
     assert "500000/1000000" in line
     assert "12345/s" in line
     assert "failed 100000 (request_id_conflict, …)" in line
+
+
+def test_which_months_of_sessions_go_and_what_keeps_the_others_is_said() -> None:
+    months = [Month("sessions_2026_06", 20_000_000, None), Month("sessions_2026_07", 7, "on record")]
+
+    old, before = Old(20_000_003, 1, 9, months=1), datetime(2026, 10, 1, tzinfo=UTC)
+    told = retention_sessions.in_words(old, before, months).splitlines()
+
+    assert told[0].startswith(
+        "about 20,000,003 sessions ended before 2026-10-01 00:00 and can go; 1 more stay"
+    )
+    assert told[1:] == [
+        "sessions_2026_06, about 20,000,000 sessions, goes as a whole",
+        "sessions_2026_07, about 7 sessions, stays: requests of it are on record",
+    ]

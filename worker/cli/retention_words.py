@@ -45,7 +45,7 @@ async def deleted(
     """Count what may go, say so, ask, and delete it; show how far that is."""
     with progress() as tell:
         old = await count(lambda now: tell(f"{now.looked:,} looked at, {now.gone:,} may go"))
-    if options.dry_run or not old.gone:
+    if options.dry_run or not (old.gone or old.months):
         _tell(options, old, Old(), in_words(old))
         return exits.OK
     say(in_words(old))
@@ -70,6 +70,7 @@ async def deleted(
 
 def _tell(options: argparse.Namespace, old: Old, done: Old, words: str) -> None:
     if options.json:
-        emit({"could_go": old.gone, "kept": old.kept, "deleted": done.gone})
+        months = {"months": done.months or old.months} if old.months else {}
+        emit({"could_go": old.gone, "kept": old.kept, "deleted": done.gone, **months})
     else:
         say_lines(words)

@@ -147,6 +147,7 @@ postgres.back (info): all that had failed have got through; with how long that t
 management.away (warning): the management API of RabbitMQ does not tell, and why: only metrics need it
 management.back (info): it tells again
 sessions.expired (info): sessions whose lifetime is over, with how many
+sessions.months_made (info): tables were made for the sessions of coming months, with how many
 requests.retired (info): requests older than `WORKER_RETENTION_DAYS` were deleted, with how many
 audit.retired (info): old rows of the audit were deleted, with how many
 tracing.not_installed (warning): a collector is set, but the extra `tracing` is not installed: there are no

@@ -3,17 +3,16 @@
 import asyncio
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from worker.errors import WorkerError
 from worker.operations import audit, counts
-from worker.operations.ownership import is_owner, require_owner
+from worker.operations.ownership import is_owner
 from worker.postgres.database import Database
 from worker.settings import Settings
 
-DELETES_SESSIONS = "delete sessions"  # which is for the owner
 _DAY_SECONDS = 86_400
 _AT_ONCE = 500
 _COUNTED_OF_A_DAY = 200_000
@@ -55,9 +54,10 @@ class Old(NamedTuple):
     gone: int = 0
     kept: int = 0
     looked: int = 0
+    months: int = 0  # of sessions, each as a whole: about how many that are is in `gone`, too
 
 
-_Report = Callable[[Old], None]
+Report = Callable[[Old], None]
 
 
 def age(text: str) -> timedelta:
@@ -106,7 +106,7 @@ def _rows_of_a_day(rows: int, seconds: float) -> float:
     return rows * _DAY_SECONDS / max(seconds, 1)
 
 
-async def old_requests(database: Database, age: timedelta, report: _Report, most: int | None = None) -> Old:
+async def old_requests(database: Database, age: timedelta, report: Report, most: int | None = None) -> Old:
     """Count the finished requests that are older than this; not beyond `most`."""
     found, reached = Old(), _FIRST
     while rows := await database.call(
@@ -121,7 +121,7 @@ async def old_requests(database: Database, age: timedelta, report: _Report, most
 
 
 async def run(
-    database: Database, age: timedelta, report: _Report, *, who: str, reason: str | None, rate: float
+    database: Database, age: timedelta, report: Report, *, who: str, reason: str | None, rate: float
 ) -> Old:
     """Delete the finished requests that are older than this with their history, as workers do. Raises
     TooYoung where the role may not.
@@ -133,7 +133,7 @@ async def run(
     while True:
         begun = clock()
         ((retired, reached),) = await database.call(
-            "retire_by_hand", age.total_seconds(), _at_once(rate), reached, who, reason, about, aside=True
+            "retire_by_hand", age.total_seconds(), at_once(rate), reached, who, reason, about, aside=True
         )
         done = done._replace(gone=done.gone + retired)
         report(done)
@@ -153,43 +153,7 @@ async def require_age(database: Database, age: timedelta) -> None:
         )
 
 
-async def ended_sessions(database: Database, before: datetime, report: _Report) -> Old:
-    """Count the sessions that ended before then."""
-    found, reached = Old(), ""
-    while rows := await database.call("ended_sessions", reached, before, _LOOKED_AT_ONCE, aside=True):
-        found, reached = _added(found, rows), rows[0]["reached"]
-        report(found)
-    return found
-
-
-async def retire_sessions(
-    database: Database, before: datetime, report: _Report, *, who: str, reason: str | None, rate: float
-) -> Old:
-    """Delete the sessions that ended before then. One whose request is on record stays: a completed request
-    has its session. Raises NotOwner.
-    """
-    await require_owner(database, DELETES_SESSIONS)
-    clock = asyncio.get_running_loop().time
-    about = json.dumps({"ended_before": before.isoformat(), "run": audit.new_run()})
-    done, reached = Old(), ""
-    while True:
-        begun = clock()
-        rows = await database.call(
-            "retire_sessions", reached, before, _at_once(rate), who, reason, about, aside=True
-        )
-        if not rows:
-            return done
-        done, reached = _added(done, rows), rows[0]["reached"]
-        report(done)
-        await asyncio.sleep(max(0, begun + rows[0]["gone"] / rate - clock()))
-
-
-def _added(old: Old, rows: Sequence[dict[str, int]]) -> Old:
-    (row,) = rows
-    return Old(old.gone + row["gone"], old.kept + row["kept"], old.looked + row["looked"])
-
-
-def _at_once(rate: float) -> int:
+def at_once(rate: float) -> int:
     return max(1, min(_AT_ONCE, round(rate)))
 
 

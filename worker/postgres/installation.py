@@ -20,8 +20,7 @@ _TABLES = (
     "ended_workers", "installation", "leases", "limits", "lines", "long_calls", "measures", "mutes",
     "other_answers", "pauses", "recorded_transitions", "request_counts", "request_totals", "requests",
     "retired_keys", "retries", "rules", "schema_migrations", "selection_items", "selections", "sessions",
-    "shard_readers", "shards",
-    "unsent_events", "workers", "works",
+    "sessions_other", "shard_readers", "shards", "unsent_events", "used_ids", "workers", "works",
 )  # fmt: skip
 
 

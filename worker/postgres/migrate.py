@@ -85,6 +85,7 @@ async def migrate(
         if state.pending:
             for row in await connection.fetch(setup_query("roles")):
                 await connection.execute(grants(Kind(row["kind"]), row["role"], place.schema, no_more=False))
+        await connection.execute(setup_query("make_session_months"))
         return state.pending
 
 

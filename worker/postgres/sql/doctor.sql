@@ -137,7 +137,10 @@ select
     select option_value::boolean from pg_options_to_table(c.reloptions) where option_name = 'autovacuum_enabled'
   ), true) as autovacuum
 from pg_class c join pg_stat_all_tables s on s.relid = c.oid
-where c.relnamespace = current_schema()::regnamespace and c.relname = any ($1::text[]) and c.relkind = 'r'
+where c.relnamespace = current_schema()::regnamespace and c.relkind = 'r' and (
+  c.relname = any ($1::text[]) or 'sessions' = any ($1)
+    and c.oid in (select inhrelid from pg_inherits where inhparent = 'sessions'::regclass)
+)
 order by c.relname
 
 -- name: growth
@@ -149,7 +152,9 @@ with newest as (
 select
   (
     select sum(pg_total_relation_size(c.oid)) from pg_class c
-    where c.relnamespace = current_schema()::regnamespace and c.relname = any ($1::text[]) and c.relkind = 'r'
+    where c.relnamespace = current_schema()::regnamespace and c.relkind = 'r' and (
+      c.relname = any ($1::text[]) or c.oid in (select inhrelid from pg_inherits where inhparent = 'sessions'::regclass)
+    )
   )::bigint as bytes,
   (
     select coalesce(sum(number), 0) from (
@@ -290,7 +295,24 @@ select
   (
     select extract(epoch from now() - created_at) from (select created_at from sessions order by id limit 1) as first
   )::double precision as seconds,
-  (select reltuples::bigint from pg_class where oid = 'sessions'::regclass) as about
+  (
+    select coalesce(sum(nullif(c.reltuples, -1)), 0)::bigint from pg_inherits i join pg_class c on c.oid = i.inhrelid
+    where i.inhparent = 'sessions'::regclass
+  ) as about
+
+-- name: session_months_missing
+-- Which of this month and the next are missing, and whether sessions are in no month because one was.
+select
+  array(
+    select to_char(month, 'YYYY-MM') from generate_series(
+      date_trunc('month', now() at time zone 'UTC'), now() at time zone 'UTC' + interval '1 month', interval '1 month'
+    ) as month
+    where not exists (
+      select from session_partitions p
+      where p.first_id <= to_char(month, '"ts_"YYMM') and p.end_id > to_char(month, '"ts_"YYMM')
+    ) order by 1
+  ) as months,
+  (select count(*) from (select from sessions_other limit $1::integer) as outside) as outside
 
 -- Of workers, settings and keys.
 

@@ -44,8 +44,14 @@ from (
 ) as unfinished
 
 -- name: table_bytes
-select relname as name, pg_total_relation_size(oid) as bytes from pg_class
-where relnamespace = current_schema()::regnamespace and relkind = 'r'
+-- With its partitions.
+select
+  c.relname as name,
+  pg_total_relation_size(c.oid) + coalesce((
+    select sum(pg_total_relation_size(inhrelid)) from pg_inherits where inhparent = c.oid
+  ), 0)::bigint as bytes
+from pg_class c
+where c.relnamespace = current_schema()::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
 
 -- name: answered
 -- What each worker has answered since its start, by how long it took.

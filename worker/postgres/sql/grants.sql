@@ -4,7 +4,8 @@
 -- given it again, so that they can use what is new.
 
 -- name: all
-schema_migrations, installation, requests, request_transitions, recorded_transitions, attempts, sessions, leases,
+schema_migrations, installation, requests, request_transitions, recorded_transitions, attempts, sessions,
+  sessions_other, session_partitions, used_ids, leases,
   confirmed_leases, workers,
   other_answers, lines, limits, limits_in_force, pauses, rules, waiting_requests,
   count_changes, request_counts, request_totals, unfolded_changes, listed_requests,
@@ -17,7 +18,8 @@ revoke create on schema {schema} from {role};
 revoke all on {all} from {role};
 revoke all on function
   claim_installation(text, text), fold_counts(integer), retire_audit(interval, integer),
-  retire_requests(interval, integer), retire_requests(interval, integer, timestamptz)
+  retire_requests(interval, integer), retire_requests(interval, integer, timestamptz),
+  make_session_months(), keeps_sessions(text, timestamptz)
   from {role};
 
 -- name: worker
@@ -44,7 +46,8 @@ grant insert on shards to {role};
 grant insert, update, delete on shard_readers to {role};
 grant execute on function claim_installation(text, text), fold_counts(integer) to {role};
 grant execute on function
-  retire_audit(interval, integer), retire_requests(interval, integer), retire_requests(interval, integer, timestamptz)
+  retire_audit(interval, integer), retire_requests(interval, integer), retire_requests(interval, integer, timestamptz),
+  make_session_months(), keeps_sessions(text, timestamptz)
   to {role};
 
 -- name: console

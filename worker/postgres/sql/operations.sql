@@ -1098,15 +1098,23 @@ with since as (
   ) as d
 )
 select
-  c.relname as name, pg_table_size(c.oid) as table_bytes, pg_indexes_size(c.oid) as index_bytes,
-  nullif(c.reltuples, -1)::bigint as rows, since.since, day.rows as day_rows,
+  c.relname as name, part.table_bytes, part.index_bytes, part.rows, since.since, day.rows as day_rows,
   -- Where there are more than were counted: in how many seconds these came.
   case when day.rows = $1 then extract(epoch from now() - day.first) else 86400 end::double precision as day_seconds
 from pg_class c
+cross join lateral (
+  select
+    sum(pg_table_size(leaf.oid))::bigint as table_bytes, sum(pg_indexes_size(leaf.oid))::bigint as index_bytes,
+    sum(nullif(leaf.reltuples, -1))::bigint as rows
+  from pg_class leaf
+  where leaf.relkind = 'r' and (
+    leaf.oid = c.oid or leaf.oid in (select inhrelid from pg_inherits where inhparent = c.oid)
+  )
+) as part
 left join since on since.name = c.relname
 left join of_the_last_day as day on day.name = c.relname
-where c.relnamespace = current_schema()::regnamespace and c.relkind = 'r'
-order by pg_total_relation_size(c.oid) desc, c.relname
+where c.relnamespace = current_schema()::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
+order by part.table_bytes + part.index_bytes desc, c.relname
 
 -- name: old_requests
 -- Of the next requests after $1, in the order of their arrival: how many are finished and older than so many seconds.
@@ -1121,12 +1129,31 @@ select
   count(*) filter (where finished_at < now() - make_interval(secs => $2)) as old
 from page having count(*) > 0
 
+-- name: session_months
+-- The months of sessions that are over, about how many sessions each has, and why it is kept: null: all of it ended
+-- before $1, and it can be dropped.
+select p.name, greatest(c.reltuples, 0)::bigint as rows, keeps_sessions(p.name, $1::timestamptz) as kept_by
+from session_partitions p join pg_class c on c.oid = quote_ident(p.name)::regclass
+where p.ends_at < now() order by p.ends_at
+
 -- name: ended_sessions
--- Of the next sessions after $1: how many ended before $2, and of how many of these the request is on record. No row:
--- that was the end.
+-- Of the next sessions after $1 that belong to no month: how many ended before $2, and of how many of these the request
+-- is on record. No row: that was the end. Those from before there were months have ids below the first month's; they
+-- are passed by if their table is among those that go as a whole ($4).
 with page as (
   select id, request_id, status = 'completed' and updated_at < $2::timestamptz as ended
-  from sessions where id > $1::text order by id limit $3::integer
+  from (
+    (
+      select id, request_id, status, updated_at from sessions
+      where id > $1::text and id < coalesce(
+        (select end_id from session_partitions where not is_month and name <> all ($4::text[])), ''
+      )
+      order by id limit $3::integer
+    )
+    union all
+    (select id, request_id, status, updated_at from sessions_other where id > $1 order by id limit $3)
+  ) as monthless
+  order by id limit $3
 )
 select
   count(*) as looked, max(id) as reached,

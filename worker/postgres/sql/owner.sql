@@ -58,12 +58,33 @@ select key from retired
 
 -- Of retention.
 
+-- name: drop_sessions
+-- Drops a month of sessions, if all of it ended before $2. One row of the audit. `dropped` is null where somebody holds
+-- the lock.
+with gone as (
+  select dropped, sessions from drop_sessions($1::text, $2::timestamptz)
+), noted as (
+  insert into audit (who, action, reason, about, touched)
+  select $3::text, 'retention.sessions', $4::text, $5::jsonb || jsonb_build_object('month', $1), sessions
+  from gone where dropped
+)
+select dropped, sessions from gone
+
 -- name: retire_sessions
--- Of the next sessions after $1: deletes those that ended before $2 and whose request was deleted as old. One row of
--- the audit. No row comes back: that was the end.
+-- Of the next sessions after $1 that belong to no month: deletes those that ended before $2 and whose request was
+-- deleted as old. One row of the audit. No row comes back: that was the end.
 with page as (
   select id, request_id, status = 'completed' and updated_at < $2::timestamptz as ended
-  from sessions where id > $1::text order by id limit $3::integer
+  from (
+    (
+      select id, request_id, status, updated_at from sessions
+      where id > $1::text and id < coalesce((select end_id from session_partitions where not is_month), '')
+      order by id limit $3::integer
+    )
+    union all
+    (select id, request_id, status, updated_at from sessions_other where id > $1 order by id limit $3)
+  ) as monthless
+  order by id limit $3
 ), old as (
   select s.id from page join sessions s on s.id = page.id
   where page.ended and not exists (select from requests r where r.request_id = page.request_id)

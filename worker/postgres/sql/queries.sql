@@ -640,6 +640,9 @@ returning sessions.id
 -- name: retire_requests
 select retired, reached from retire_requests(make_interval(secs => $1), $2, $3)
 
+-- name: make_session_months
+select make_session_months() as made
+
 -- name: look_up
 -- One request as people ask for it.
 select

@@ -29,6 +29,14 @@ where n.nspname = $1 and c.relname = 'schema_migrations' and a.attname in ('numb
 -- name: may_use
 select has_schema_privilege($1, 'usage')
 
+-- name: make_session_months
+-- If the tables are new enough to have months.
+do $$ begin
+  if to_regprocedure('make_session_months()') is not null then
+    perform make_session_months();
+  end if;
+end $$
+
 -- name: who
 select current_user
 

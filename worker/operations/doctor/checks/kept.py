@@ -3,7 +3,7 @@
 from worker.operations import dead_letters, steering
 from worker.operations.doctor.finding import MOST_COUNTED, Check, Finding, Part, Severity
 from worker.operations.doctor.site import Need, Site
-from worker.operations.doctor.words import at, count, span, word
+from worker.operations.doctor.words import at, count, some, span, word
 from worker.operations.steering import PauseOnRecord
 
 _DEAD_SECONDS = 60.0
@@ -85,6 +85,26 @@ async def _sessions(site: Site) -> list[Finding]:
     ]
 
 
+async def _months(site: Site) -> list[Finding]:
+    ((missing, outside),) = await site.database.call("session_months_missing", MOST_COUNTED)
+    found = []
+    if missing:
+        found.append(f"there is no table for the sessions of {some(missing)}")
+    if outside:
+        more = "+" if outside >= MOST_COUNTED else ""
+        found.append(f"{outside:,}{more} sessions are in sessions_other, since their month was not there")
+    return [
+        Finding(
+            "session-months",
+            Severity.WARNING,
+            f"{what}: such months are never dropped as a whole",
+            "session-worker migrate; workers do the same every hour: their logs have service.failed, if the "
+            "owner of the tables may make none",
+        )
+        for what in found
+    ]
+
+
 async def _paused(site: Site) -> list[Finding]:
     return [
         Finding(
@@ -152,6 +172,14 @@ CHECKS: tuple[Check, ...] = (
         "sessions older than 90 days, which nothing deletes",
         _TABLES,
         _sessions,
+    ),
+    Check(
+        "session-months",
+        Part.REQUESTS,
+        Severity.WARNING,
+        "a month that sessions come into and that has no table, or sessions that are in none",
+        _TABLES,
+        _months,
     ),
     Check(
         "paused",
