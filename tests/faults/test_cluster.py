@@ -1,23 +1,20 @@
 """Two of three RabbitMQ nodes are lost under load: one for long, the other while the first is gone."""
 
 import asyncio
-import json
 import logging
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 from aiormq import Channel
 from support.doctor import examined, planted, visited
+from support.faults.cluster import Cluster, cluster, keep_sending
 from support.faults.load import Books, Producers, keeping_books
 from support.faults.processes import worker_processes
 from support.faults.scene import Scene
 from support.harness import Desk, NewWorker, declare_topology, eventually, good_request
-from support.servers import ONE_SCHEDULER, server_sandbox, write_down
+from support.servers import write_down
 
 from worker.operations.doctor.finding import Finding, Severity
 from worker.operations.doctor.site import Need, Site
@@ -25,50 +22,11 @@ from worker.operations.promises import verify
 from worker.rabbitmq import intake, topology
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
-from worker.stack import Family, RabbitNode
-from worker.stack.install import ensure_rabbitmq
 
 PREFIX = "cluster"
 PER_SECOND = 75.0
 MORE = 150  # answers that show that work goes on
 NO_QUORUM_SECONDS = 4.0
-
-
-class Cluster:
-    def __init__(self, nodes: list[RabbitNode]) -> None:
-        self.nodes = nodes
-
-    @property
-    def url(self) -> str:
-        """Returns one URL that names all of the hosts."""
-        parts = [urlsplit(node.url) for node in self.nodes]
-        account = f"{parts[0].username}:{parts[0].password}"
-        return f"amqp://{account}@{','.join(f'127.0.0.1:{part.port}' for part in parts)}/%2F"
-
-    async def queues(self, asked: RabbitNode) -> dict[str, dict[str, Any]]:
-        """Returns what this node says of each queue."""
-        columns = ("name", "leader", "members", "online")
-        said = await asked.ctl("list_queues", *columns, "--formatter", "json")
-        return {queue["name"]: queue for queue in json.loads(said)}
-
-    async def leader(self, queue: str, asked: RabbitNode) -> RabbitNode:
-        name = (await self.queues(asked))[queue]["leader"]
-        (node,) = [node for node in self.nodes if node.name == name]
-        return node
-
-
-@asynccontextmanager
-async def cluster() -> AsyncIterator[Cluster]:
-    await ensure_rabbitmq(print, os.environ)
-    async with server_sandbox() as sandbox:
-        family = Family(sandbox, os.environ)
-        nodes = [RabbitNode(family, name, flags=ONE_SCHEDULER) for name in ("one", "two", "three")]
-        await asyncio.gather(*(node.start() for node in nodes))
-        for node in nodes[1:]:
-            await node.join(nodes[0])
-        status = await nodes[0].ctl("cluster_status", "--formatter", "json")
-        assert sorted(json.loads(status)["running_nodes"]) == sorted(node.name for node in nodes)
-        yield Cluster(nodes)
 
 
 @pytest.fixture
@@ -84,11 +42,6 @@ async def goes_on(books: Books, what: str) -> None:
     await books.until(
         lambda: len(books.confirmed) > confirmed + MORE and len(books.answered) > answered + MORE, 60, what
     )
-
-
-async def keep_sending(producers: Producers, enough: asyncio.Event) -> None:
-    while not enough.is_set():
-        await producers.send(100)
 
 
 def is_gone(pid: int) -> bool:
@@ -140,7 +93,7 @@ async def test_a_cluster_that_loses_its_leader_and_then_its_quorum_loses_no_requ
                 await goes_on(books, "going on with two of three")
 
                 await leader.start()
-                await eventually(lambda: all_online(three), 60)
+                await eventually(three.all_online, 60)
                 await goes_on(books, "going on with all three")
                 enough.set()
                 producers.per_second = None
@@ -159,7 +112,7 @@ async def test_a_cluster_that_loses_its_leader_and_then_its_quorum_loses_no_requ
         await the_doctor_finds_what_ails(three, database_url)
 
 
-@pytest.mark.parametrize("step", ["declare", "consume"])
+@pytest.mark.parametrize("step", ["queue_bind", "basic_consume", "basic_cancel"])
 async def test_a_node_that_answers_nothing_is_left_for_the_next(
     step: str, new_worker: NewWorker, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,13 +124,35 @@ async def test_a_node_that_answers_nothing_is_left_for_the_next(
 
     monkeypatch.setattr(topology, "SETUP_SECONDS", 0.3)
     monkeypatch.setattr(intake, "SETUP_SECONDS", 0.3)
+    monkeypatch.setattr(intake, "QUIET_SECONDS", 0.3)
     with monkeypatch.context() as patch:
-        patch.setattr(Channel, "queue_bind" if step == "declare" else "basic_consume", never)
+        patch.setattr(Channel, step, never)  # it leaves off when nothing has come for a while
         worker = await new_worker(until_ready=False)
-        await eventually(lambda: asyncio.sleep(0, len(held_up) > 1), 60)  # it connected anew
+        await eventually(lambda: asyncio.sleep(0, len(held_up) > 3), 60)  # it connected anew
     await worker.readiness.until_up()
 
     assert (await desk.ask(good_request())).status == "completed"
+
+
+async def test_a_queue_in_which_nothing_is_goes_on_being_read(
+    new_worker: NewWorker, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_anew = asyncio.Event()
+    cancel = Channel.basic_cancel
+
+    async def counted(channel: Channel, tag: str, **options: Any) -> Any:
+        asked_anew.set()
+        return await cancel(channel, tag, **options)
+
+    monkeypatch.setattr(intake, "QUIET_SECONDS", 0.2)
+    monkeypatch.setattr(Channel, "basic_cancel", counted)
+    worker = await new_worker()
+    for _ in range(3):
+        asked_anew.clear()
+        async with asyncio.timeout(60):
+            await asked_anew.wait()
+        assert worker.readiness.ready
+        assert (await desk.ask(good_request())).status == "completed"
 
 
 async def the_doctor_finds_what_ails(three: Cluster, database_url: str) -> None:
@@ -227,8 +202,3 @@ async def no_quorum(books: Books) -> None:
     confirmed = len(books.confirmed)
     await asyncio.sleep(NO_QUORUM_SECONDS)
     assert len(books.confirmed) == confirmed
-
-
-async def all_online(three: Cluster) -> bool:
-    queues = await three.queues(three.nodes[0])
-    return all(len(queue["online"]) == 3 for queue in queues.values())

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import structlog
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import DeliveredMessage
+from aiormq.exceptions import AMQPError
 
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.readiness import Readiness
@@ -25,6 +27,8 @@ _CANCEL_SECONDS = 5
 _MOST_UNTOLD = (
     128  # settled deliveries that the broker is told of later, beside a quarter of what is not settled
 )
+QUIET_SECONDS = 30
+"""The time without a delivery after which the queues are asked for them anew."""
 _SHED_SECONDS = 0.05  # between two looks for room, while there is something to give back
 _SHED_PATIENCE = 1.0  # for what was given back to come again; another worker may have it
 _log = structlog.get_logger(__name__)
@@ -217,23 +221,56 @@ class Intake:
                 await self._going.wait()
             self._turned.clear()
             sources = () if self._stopping else self._sources
-            prefetch = self._prefetch_of(sources)
-            async with asyncio.timeout(SETUP_SECONDS):
-                await session.channel.basic_qos(prefetch_count=prefetch)
-                for source in sources:
-                    await session.channel.basic_consume(
-                        source.queue,
-                        receiver_of(source),  # type: ignore[arg-type] # it takes both
-                        consumer_tag=source.queue,
-                    )
+            await self._begin(session, sources, receiver_of)
             self.reading = sources
             self._up()
+            prefetch = self._prefetch_of(sources)
             _log.info("intake.consuming", queue=self._sources[-1].queue, prefetch=prefetch)
-            await self._turned.wait()
+            while not await self._turned_or_quiet(session):
+                await self._ask_anew(session, sources, receiver_of)
             await self._leave_off(session)
             self.reading = ()
             if self._held_back.is_set():
                 await self._give_all_back()
+
+    async def _begin(
+        self, session: ChannelSession, sources: Sequence[Source], receiver_of: Callable[[Source], Consume]
+    ) -> None:
+        async with asyncio.timeout(SETUP_SECONDS):
+            await session.channel.basic_qos(prefetch_count=self._prefetch_of(sources))
+            for source in sources:
+                await session.channel.basic_consume(
+                    source.queue,
+                    receiver_of(source),  # type: ignore[arg-type] # it takes both
+                    consumer_tag=source.queue,
+                )
+
+    async def _turned_or_quiet(self, session: ChannelSession) -> bool:
+        """Wait until something else is to be read, and return True; return False once nothing has come for a
+        while though nothing is held.
+        """
+        while True:
+            received = session.received
+            with suppress(TimeoutError):
+                async with asyncio.timeout(QUIET_SECONDS):
+                    await self._turned.wait()
+            if self._turned.is_set():
+                return True
+            if session.received == received and not session.unsettled and not self._stopping:
+                return False
+
+    async def _ask_anew(
+        self, session: ChannelSession, sources: Sequence[Source], receiver_of: Callable[[Source], Consume]
+    ) -> None:
+        """Leave off, and begin again: that is agreed upon by most members of a quorum queue. A node that is
+        cut off from them delivers nothing, keeps the connection open, and answers every other question.
+        """
+        try:
+            async with asyncio.timeout(SETUP_SECONDS):
+                await self._leave_off(session)
+                await self._begin(session, () if self._stopping else sources, receiver_of)
+        except TimeoutError:
+            raise QueueSilent from None
 
     def _prefetch_of(self, sources: Sequence[Source]) -> int:
         """Share the deliveries that may be held among these queues: the broker counts for each consumer."""
@@ -280,3 +317,9 @@ class Intake:
             await session.give_back(tags)
             while session.received < expected and clock() < begun + _SHED_PATIENCE:  # noqa: ASYNC110 — paced
                 await asyncio.sleep(_SHED_SECONDS)
+
+
+class QueueSilent(AMQPError):
+    """A queue delivers nothing and does not answer: the connection is given up, for one to the next host."""
+
+    reason = "the queue does not answer: is this node cut off from the others?"

@@ -163,11 +163,6 @@ class RabbitNode(Server):
     async def diagnostics(self, *words: str, limit: float = 60) -> str:
         return await self._tool("rabbitmq-diagnostics", *words, limit=limit)
 
-    async def join(self, other: "RabbitNode") -> None:
-        """Empty this node and make it a member of the other's cluster."""
-        for words in (("stop_app",), ("reset",), ("join_cluster", other.name), ("start_app",)):
-            await self.ctl(*words)
-
     async def _tool(self, tool: str, *words: str, limit: float) -> str:
         command, env = self.tool(tool)
         return await self._family.sandbox.run(*command, "-q", *words, env=env, limit=limit)

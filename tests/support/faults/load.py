@@ -109,6 +109,11 @@ class Producers:
         self._open_at_most = open_at_most
         self._sent_and_confirmed: set[UUID] = set()
 
+    @property
+    def confirmed(self) -> int:
+        """Counts the requests of this one that were confirmed."""
+        return len(self._sent_and_confirmed)
+
     async def send(self, count: int, make: Callable[[UUID], dict[str, object]] | None = None) -> None:
         left = [self.new_id() for _ in range(count)]
         while left:

@@ -35,8 +35,11 @@ class Proxy:
     def connections(self) -> int:
         return len(self._pairs)
 
-    async def start(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+    async def start(self, listening: socket.socket | None = None) -> None:
+        """`listening`: a socket of the caller's, in place of one on any port of the loopback."""
+        if listening is None:
+            listening = socket.create_server(("127.0.0.1", 0))
+        self._server = await asyncio.start_server(self._accept, sock=listening)
 
     async def close(self) -> None:
         assert self._server is not None
