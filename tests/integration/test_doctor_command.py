@@ -60,7 +60,7 @@ def test_what_it_says_and_its_exit_codes(
     (paused,) = found
     assert set(paused) == {"check", "severity", "what", "remedy"}
     assert (paused["check"], paused["severity"]) == ("paused", "note")
-    assert summary == {"checks": 13, "not_looked_at": 0, "errors": 0, "warnings": 0, "notes": 1}
+    assert summary == {"checks": 14, "not_looked_at": 0, "errors": 0, "warnings": 0, "notes": 1}
     assert explained.startswith("ERROR    pg-tables: ")
     assert "not looked at: paused (the tables: see pg-tables)\n" in explained
     assert explained.endswith("\n3 checks, 1 error, 1 could not be looked at\n")
