@@ -8,10 +8,11 @@ from typing import Any
 import asyncpg
 import pytest
 from support.commands import Outcome, Shell
-from support.harness import NewWorker, eventually
+from support.harness import NewWorker, eventually, metric_becomes
 from support.snippets import Snippet, snippets_of
 
 from worker.settings import Settings
+from worker.testing.running import RunningWorker
 
 FILES = ("first.py", "rooms.py", "rooms_test.py")
 FAILS = {"request --org-id org-1 --key nameless": 1}  # all others are done
@@ -30,8 +31,9 @@ TOLD = {  # what the output of some has in it
 class Reader:
     """Does what a page says, in a folder of its own."""
 
-    def __init__(self, shell: Shell, db: asyncpg.Connection) -> None:
+    def __init__(self, shell: Shell, db: asyncpg.Connection, worker: RunningWorker) -> None:
         self._shell = shell
+        self.worker = worker
         self._db = db
         self.done: dict[str, Outcome] = {}
 
@@ -42,6 +44,8 @@ class Reader:
             told = " ".join(words)
             meant = [await self._meant(word) for word in words]
             self.done[told] = await self._shell.run(*meant, PYTHONPATH=".")
+            if words[0] == "pause":  # it is in force within a second
+                await metric_becomes(1, self.worker, "worker_paused", scope="org")
             if "--no-wait" in words:
                 await eventually(self._one_waits)
 
@@ -71,12 +75,12 @@ async def test_the_tutorial(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     snippets = snippets_of("docs/tutorial.md")
-    reader = Reader(shell, db)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("AMQP_URL", settings.amqp_url.get_secret_value())
     monkeypatch.setenv("WORKER_PREFIX", settings.prefix)
     worker = await new_worker()
+    reader = Reader(shell, db, worker)
     printed, ran = "", []
 
     for snippet in snippets:
@@ -97,7 +101,7 @@ async def test_the_tutorial(
             await reader.type(snippet)
         elif "rooms:create" in snippet.text:
             await worker.stop()
-            worker = await new_worker(handler="rooms:create")
+            reader.worker = worker = await new_worker(handler="rooms:create")
 
     assert tuple(ran) == FILES
     assert len([snippet for snippet in snippets if snippet.why_not]) == 2
