@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from support.databases import migrate_up_to
 from support.harness import eventually, run_in_process
 
 from worker.errors import MigrationError
@@ -138,13 +139,9 @@ update requests set status = 'completed', response = '{}', finished_at = now() w
 async def test_a_full_database_learns_to_wait_while_the_version_before_is_at_work(
     empty_url: str, empty: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    everything = load_migrations()
-    before = [migration for migration in everything if migration.number < 6]
-    monkeypatch.setattr(migrate, "load_migrations", lambda: before)
-    await migrate.migrate(empty_url)
+    to_come = await migrate_up_to(empty_url, 6, monkeypatch)
     await empty.execute(FULL)
     await empty.execute(FINISH.partition("where")[0])
-    monkeypatch.setattr(migrate, "load_migrations", lambda: everything)
     place, older = await empty.fetchval("select pg_relation_filenode('requests')"), uuid4()
     await empty.execute(BEGIN, older)
     migrated, written, longest = asyncio.Event(), 0, 0.0
@@ -159,7 +156,7 @@ async def test_a_full_database_learns_to_wait_while_the_version_before_is_at_wor
             written, longest = written + 1, max(longest, clock() - begun)
 
     writing = asyncio.create_task(writes())
-    assert await migrate.migrate(empty_url) == everything[len(before) :]
+    assert await migrate.migrate(empty_url) == to_come
     migrated.set()
     await writing
     await empty.execute(FINISH, older)
@@ -204,10 +201,7 @@ async def test_workers_go_on_while_a_migration_waits_for_a_table_that_is_in_use(
 async def test_requests_from_before_keep_their_history_and_when_they_were_published(
     empty_url: str, empty: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    everything = load_migrations()
-    earlier = [migration for migration in everything if migration.number < HISTORY_IN_THE_ROW]
-    monkeypatch.setattr(migrate, "load_migrations", lambda: earlier)
-    await migrate.migrate(empty_url)
+    await migrate_up_to(empty_url, HISTORY_IN_THE_ROW, monkeypatch)
     done, begun = uuid4(), uuid4()
     for request_id in (done, begun):
         await empty.execute(
@@ -220,7 +214,6 @@ async def test_requests_from_before_keep_their_history_and_when_they_were_publis
     history = await empty.fetch(f"{HISTORY} order by at, attempt")
     published = await empty.fetchval("select published_at from requests where request_id = $1", done)
 
-    monkeypatch.setattr(migrate, "load_migrations", lambda: everything)
     await migrate.migrate(empty_url)
 
     assert await empty.fetch(f"{HISTORY} order by at, attempt") == history

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 import pytest_asyncio
+from support.databases import migrate_up_to
 from support.harness import NewWorker, eventually
 from support.months import make_past_months, put_session, session_id_in
 
@@ -18,7 +19,7 @@ from worker.operations.old_sessions import Month
 from worker.operations.retention import Old
 from worker.postgres import migrate
 from worker.postgres.database import Database
-from worker.postgres.sql import load_migrations, load_queries
+from worker.postgres.sql import load_queries
 from worker.settings import Settings
 
 QUERIES = load_queries()
@@ -289,10 +290,7 @@ async def test_a_month_is_not_dropped_while_somebody_reads_for_long(
 async def test_what_was_there_before_the_months_stays_where_it_is_and_its_ids_are_known(
     empty_url: str, empty: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    everything = load_migrations()
-    earlier = [migration for migration in everything if migration.number < MONTHS]
-    monkeypatch.setattr(migrate, "load_migrations", lambda: earlier)
-    await migrate.migrate(empty_url)
+    await migrate_up_to(empty_url, MONTHS, monkeypatch)
     month = f"{datetime.now(UTC):sessions_%Y_%m}"
     on_record, retired = await put_completed(empty, month), await put_completed(empty, month)
     await empty.execute("delete from requests where request_id = $1", retired)
@@ -302,7 +300,6 @@ async def test_what_was_there_before_the_months_stays_where_it_is_and_its_ids_ar
         await empty.execute(f"grant select, insert, update (status) on sessions to {role}")
         file = await empty.fetchval("select pg_relation_filepath('sessions')")
 
-        monkeypatch.setattr(migrate, "load_migrations", lambda: everything)
         await migrate.migrate(empty_url)
 
         first = await empty.fetchval("select name from session_partitions where not is_month")

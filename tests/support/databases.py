@@ -5,6 +5,10 @@ from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import asyncpg
+import pytest
+
+from worker.postgres import migrate
+from worker.postgres.sql import Migration, load_migrations
 
 
 @asynccontextmanager
@@ -25,3 +29,13 @@ async def made_database(server_url: str, kind: str, template: str = "template0")
 def with_database(url: str, name: str) -> str:
     """Returns the URL of another database on the same server."""
     return f"{url.rpartition('/')[0]}/{name}"
+
+
+async def migrate_up_to(url: str, number: int, monkeypatch: pytest.MonkeyPatch) -> list[Migration]:
+    """Makes the tables as they were before this migration, and returns what is to come: this one and on."""
+    everything = load_migrations()
+    earlier = [migration for migration in everything if migration.number < number]
+    with monkeypatch.context() as patch:
+        patch.setattr(migrate, "load_migrations", lambda: earlier)
+        await migrate.migrate(url)
+    return everything[len(earlier) :]
