@@ -581,11 +581,15 @@ class StoreMachine(RuleBasedStateMachine):
         await waiting.put([Undelivered(row["request_id"], row["reply_to"], Receipt.REFUSED) for row in rows])
 
     async def _send(self, worker: int) -> None:
-        """Sends the responses that wait, after time has passed until they are due."""
+        """Sends the responses that wait for any queue, after time has passed until they are due."""
         await self.world.admin.execute(
             "update requests set answer_at = now() - interval '1 minute' where answer_at is not null"
         )
-        answers = await WaitingAnswers(self.world.databases[worker]).claim_replies(100, direct=False)
+        waiting = WaitingAnswers(self.world.databases[worker])
+        answers = [
+            *await waiting.claim_replies(100, direct=False),
+            *[one for status in law.FINISHED for one in await waiting.claim_shared(status, 100)],
+        ]
         for answer in answers:
             self.published[answer.request_id].append(answer.body)
         self.leases[worker].note_published([answer.request_id for answer in answers])
@@ -612,13 +616,14 @@ class StoreMachine(RuleBasedStateMachine):
         late = sorted(one for one, row in rows.items() if row.due is False)[:some]
         await self.world.admin.execute(
             "update requests set due_at = now() - interval '1 s', deadline_at = case "
-            "when waits_in is not null then now() - interval '1 s' else deadline_at end "
+            "when waits_in is not null and deadline_at is not null then now() - interval '1 s' "
+            "else deadline_at end "
             "where request_id = any ($1::uuid[])",
             late,
         )
         for one in late:
             rows[one].due = True
-            rows[one].late |= rows[one].line is not None
+            rows[one].late |= rows[one].line is not None and rows[one].deadline
 
     async def _may_begin(self, some: int) -> None:
         """Lets time pass until so many of those that wait for it may begin."""
