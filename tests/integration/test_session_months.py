@@ -170,7 +170,7 @@ async def take(connection: asyncpg.Connection, me: UUID, month: str, request_id:
     none: list[None] = [None]
     try:
         (accepted,) = await connection.fetch(
-            QUERIES["accept"], [], [], me.int, me, 60.0, [request_id], none, none, [b"x"], ["{}"], none,
+            QUERIES["accept"], me.int, me, 60.0, [request_id], none, none, [b"x"], ["{}"], none,
             [session_id], none, none, none, none, [],
         )  # fmt: skip
     except asyncpg.UniqueViolationError:

@@ -52,14 +52,12 @@ async def put_lease(db: asyncpg.Connection, place: str, holder: UUID) -> None:
     await db.execute(PUT_LEASE, LEASE, None if free else holder, until, not free)
 
 
-def accept(
-    lease: int, request_ids: list[UUID], done: Sequence[int] = (), confirmed: Sequence[int] = ()
-) -> Arguments:
+def accept(lease: int, request_ids: list[UUID], confirmed: Sequence[int] = ()) -> Arguments:
     none: list[None] = [None for _ in request_ids]
     texts, sessions = ["{}" for _ in request_ids], [f"ts_{one}" for one in request_ids]
     fingerprints = [b"\1" for _ in request_ids]
     return [
-        [], done, lease, ME, 60.0,
+        lease, ME, 60.0,
         request_ids, none, none, fingerprints, texts, none, sessions, none, none, none, none, confirmed,
     ]  # fmt: skip
 
@@ -148,11 +146,7 @@ async def test_a_session_is_made_where_the_law_wants_one_and_nowhere_else(db: as
 
 # How to ask for it, each way that it has to do with a lease.
 OF_LEASES: dict[str, list[Arguments]] = {
-    "accept": [
-        accept(LEASE, []),
-        accept(LEASE_OF_A_BATCH, [], done=[LEASE]),
-        accept(LEASE_OF_A_BATCH, [], confirmed=[LEASE]),
-    ],
+    "accept": [accept(LEASE, []), accept(LEASE_OF_A_BATCH, [], confirmed=[LEASE])],
     "claim_waiting": [[LEASE, ME, 60.0, 10]],
     "take_due": [[LEASE, ME, 60.0, 10, False]],
     "heartbeat": [[ME, "host", 1, "1", 60.0, [LEASE], None, None, None, [0, 1], None]],

@@ -40,14 +40,10 @@ class Tables(AnswerStatements):
     def all_is_safe(self) -> Rows:
         return []
 
-    def accept(
-        self, published: list[UUID], done: list[int], lease: int, me: UUID, seconds: float,
-        ids: list[UUID], *columns: list[Any],
-    ) -> Rows:  # fmt: skip
+    def accept(self, lease: int, me: UUID, seconds: float, ids: list[UUID], *columns: list[Any]) -> Rows:
         self._refuse_unstorable(columns[3])
-        self._publish(published)
         *columns_of_each, confirmed = columns
-        released = self._release(done, confirmed, me)
+        released = self._release([], confirmed, me)
         held = self._hold(lease, me, seconds)
         begun = []
         for request_id, *values in zip(ids, *columns_of_each, strict=True) if held else ():

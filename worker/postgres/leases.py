@@ -28,7 +28,7 @@ class Confirmed(NamedTuple):
 
 
 class Notes(NamedTuple):
-    """The news that the next statement brings along."""
+    """The news that a statement brings along."""
 
     published: list[UUID]  # responses that do not follow a batch
     done: list[int]  # leases that were another worker's before
@@ -145,8 +145,8 @@ class Leases:
         return [held_in(row) for row in await self._database.call("held", [lease])]
 
     def note_published(self, request_ids: Sequence[UUID], lease: int | None = None) -> None:
-        """Note that these responses are confirmed. The next batch writes it, or `flush_notes`. Under a lease
-        that this worker has begun, the note that it is done says it of all.
+        """Note that these responses are confirmed: `flush_notes` writes it. Under a lease that this worker
+        has begun, the note that it is done says it of all, and the next batch may write that.
         """
         if lease not in self._begun:
             self._notes.published.extend(request_ids)
@@ -157,15 +157,13 @@ class Leases:
         confirmed.request_ids.extend(request_ids)
 
     async def flush_notes(self) -> None:
-        """Write the notes now, when no batch follows soon. Afterwards all are on record, also those that
-        another call was writing.
-        """
+        """Write the notes now. Afterwards all are on record, also those that another call was writing."""
         async with self._writing:
             self._note_late_ones()
             for _ in range(2):  # again for what was published under a lease that others have taken over
                 if not (self._notes.published or self._notes.done or self._notes.confirmed):
                     return
-                with self.notes() as notes:
+                with self._all_notes() as notes:
                     (answer,) = await self._database.call(
                         "note", notes.published, notes.done, self.worker, list(notes.confirmed)
                     )
@@ -182,13 +180,28 @@ class Leases:
                 confirmed.request_ids.clear()
 
     @contextmanager
-    def notes(self) -> Iterator[Notes]:
-        """Hand the notes to a statement, which says what it has released. If it fails they are kept for
-        another one.
+    def batches_done(self) -> Iterator[Notes]:
+        """Hand to a batch's statement which batches before it are done. What does not follow a batch waits
+        for `flush_notes`, and the leases that were others' with it: such a lease tells of its responses.
         """
+        notes, self._notes = (
+            self._notes._replace(published=[], done=[]),
+            self._notes._replace(confirmed={}, released=set()),
+        )
+        with self._handed(notes):
+            yield notes
+
+    @contextmanager
+    def _all_notes(self) -> Iterator[Notes]:
         notes, self._notes = self._notes, Notes.none()
-        try:
+        with self._handed(notes):
             yield notes._replace(published=sorted(notes.published))
+
+    @contextmanager
+    def _handed(self, notes: Notes) -> Iterator[None]:
+        """Hand notes to a statement, which says what it has released. If it fails, they are kept."""
+        try:
+            yield
         except BaseException:
             self._notes.published.extend(notes.published)
             self._notes.done.extend(notes.done)

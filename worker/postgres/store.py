@@ -32,10 +32,10 @@ class Store:
         answer, refused = None, 0
         while answer is None:
             try:
-                with self._leases.notes() as notes:
+                with self._leases.batches_done() as notes:
                     (answer,) = await self._database.call(
-                        "accept", notes.published, notes.done, lease, self._worker, self._leases.seconds,
-                        *columns_of(rows), list(notes.confirmed),
+                        "accept", lease, self._worker, self._leases.seconds, *columns_of(rows),
+                        list(notes.confirmed),
                     )  # fmt: skip
                     notes.released.update(answer["released"])
             except NotStorable as error:

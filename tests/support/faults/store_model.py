@@ -169,19 +169,8 @@ class Expected:
             row.published |= row.finished and not row.waits and row.lease in {*released} & {*confirmed}
         assert sorted(rows[0]["released"]) == sorted(released)
 
-    def _accept(
-        self,
-        rows: Any,
-        published: Any,
-        done: Any,
-        lease: int,
-        me: UUID,
-        _seconds: float,
-        ids: Any,
-        *columns: Any,
-    ) -> None:
-        self._publish(published)
-        self._release(rows, done, columns[-1], me)
+    def _accept(self, rows: Any, lease: int, me: UUID, _seconds: float, ids: Any, *columns: Any) -> None:
+        self._release(rows, [], columns[-1], me)
         held = self.state.leases.setdefault(lease, Lease(me)).worker == me
         if held:
             self.state.leases[lease].due = False

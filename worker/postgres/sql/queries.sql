@@ -1,32 +1,19 @@
 -- Every query of the worker, each under its name. A batch is one statement: one round trip, one commit.
 
 -- name: accept
--- Inserts the requests that are new, claimed at once; says which. Also what the batches before left to note: responses
--- that were published and do not follow their batch, and which leases are done with, unless they were taken over
--- meanwhile. For those that this worker began ($17) it is noted that all under them is confirmed, or waits on record.
+-- Inserts the requests that are new, claimed at once; says which. Also which batches before this worker is done with
+-- ($15), unless their leases were taken over meanwhile: all under such a lease is confirmed, or waits on record.
 -- Where the lease of this batch was taken over, by someone who cannot know of what is inserted now, nothing is.
 -- One that is there already is found first: to insert it `on conflict` would write a record more of each. Where another
 -- worker inserts the same one at this moment it is refused, and carried out again.
-with published as (
-  update requests
-  set
-    published_at = coalesce(requests.published_at, now()),
-    due_at = null, answer_at = null, undelivered = null, undelivered_at = null
-  from unnest($1::uuid[]) as given (request_id)
-  where requests.request_id = given.request_id and requests.finished_at is not null and (
-    requests.answer_at is not null or requests.published_at is null and (
-      requests.undelivered is not null
-      or not exists (select from confirmed_leases c where c.lease = requests.lease)
-    )
-  )
-), released as (
-  delete from leases where id = any ($2::bigint[] || $17::bigint[]) and worker = $4 returning id
+with released as (
+  delete from leases where id = any ($15::bigint[]) and worker = $2 returning id
 ), confirmed as (
   insert into confirmed_leases (lease)
-  select id from released where id = any ($17) and exists (select from requests r where r.lease = released.id)
+  select id from released where exists (select from requests r where r.lease = released.id)
 ), lease as (
   insert into leases (id, worker, lease_until)
-  values ($3, $4, now() + make_interval(secs => $5))
+  values ($1, $2, now() + make_interval(secs => $3))
   on conflict (id) do update set lease_until = excluded.lease_until where leases.worker = excluded.worker
   returning id
 ), begun as (
@@ -36,10 +23,10 @@ with published as (
   )
   select
     g.request_id, 'processing', 1, g.org_id, g.user_id, g.fingerprint, g.body, g.refusal, g.session_id,
-    g.reply_to, g.correlation_id, g.traceparent, $4, lease.id, g.deadline_at, now()
+    g.reply_to, g.correlation_id, g.traceparent, $2, lease.id, g.deadline_at, now()
   from lease, unnest(
-    $6::uuid[], $7::text[], $8::text[], $9::bytea[], $10::text[], $11::text[], $12::text[],
-    $13::text[], $14::text[], $15::text[], $16::timestamptz[]
+    $4::uuid[], $5::text[], $6::text[], $7::bytea[], $8::text[], $9::text[], $10::text[],
+    $11::text[], $12::text[], $13::text[], $14::timestamptz[]
   ) as g (
     request_id, org_id, user_id, fingerprint, body, refusal, session_id,
     reply_to, correlation_id, traceparent, deadline_at
@@ -53,7 +40,9 @@ select
 from begun
 
 -- name: note
--- The same notes, when no batch follows soon.
+-- That responses were published which do not follow their batch, and which leases are done with, unless they were taken
+-- over meanwhile. For those that this worker began ($4) it is noted that all under them is confirmed, or waits on
+-- record. It is one statement: a lease that was another's ($2) tells of the responses under it until they are noted.
 with published as (
   update requests
   set
