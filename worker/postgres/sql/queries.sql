@@ -66,13 +66,11 @@ select array(select id from released) as released
 -- name: known
 -- What is on record for these ids.
 select
-  request_id, status, attempt, org_id, fingerprint, session_id, response, error_code,
-  reply_to, correlation_id, traceparent, worker, lease, received_at, (
-    requests.published_at is not null or requests.answer_at is null and requests.undelivered is null
-    and exists (select from confirmed_leases c where c.lease = requests.lease)
-  ) as published
-from requests
-where request_id = any ($1::uuid[])
+  r.request_id, r.status, r.attempt, r.org_id, r.fingerprint, r.session_id, r.response, r.error_code,
+  r.reply_to, r.correlation_id, r.traceparent, r.worker, r.lease, r.received_at,
+  listed.published_at is not null as published
+from requests r join listed_requests listed on listed.request_id = r.request_id
+where r.request_id = any ($1::uuid[])
 
 -- name: all_is_safe
 -- Returns once all that was committed before is where a commit has to be. A try that nobody waits for any more is
@@ -85,14 +83,12 @@ end as written
 -- name: to_cancel
 -- The same, and what a response to a cancelled request says.
 select
-  request_id, status, attempt, org_id, session_id, response, error_code, (
-    requests.published_at is not null or requests.answer_at is null and requests.undelivered is null
-    and exists (select from confirmed_leases c where c.lease = requests.lease)
-  ) as published,
-  body::json -> 'payload' ->> 'casefile_id' as casefile_id, reply_to, correlation_id, traceparent,
-  received_at
-from requests
-where request_id = any ($1::uuid[])
+  r.request_id, r.status, r.attempt, r.org_id, r.session_id, r.response, r.error_code,
+  listed.published_at is not null as published,
+  r.body::json -> 'payload' ->> 'casefile_id' as casefile_id, r.reply_to, r.correlation_id, r.traceparent,
+  r.received_at
+from requests r join listed_requests listed on listed.request_id = r.request_id
+where r.request_id = any ($1::uuid[])
 
 -- name: orgs_of
 -- Whose these requests are. Nothing else is read of them: one that is large takes no longer.
