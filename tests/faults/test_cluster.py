@@ -155,6 +155,44 @@ async def test_a_queue_in_which_nothing_is_goes_on_being_read(
         assert (await desk.ask(good_request())).status == "completed"
 
 
+async def test_one_that_is_stopped_while_it_asks_anew_begins_to_read_nothing(
+    new_worker: NewWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_anew, stopped = asyncio.Event(), asyncio.Event()
+    asking: list[Channel] = []
+    begun: list[Channel] = []
+    set_prefetch, consume, stop = Channel.basic_qos, Channel.basic_consume, intake.Intake.stop
+
+    async def held_up(channel: Channel, **options: Any) -> Any:
+        if not asking:
+            asking.append(channel)
+            asked_anew.set()
+            await stopped.wait()
+        return await set_prefetch(channel, **options)
+
+    async def noted(channel: Channel, *args: Any, **options: Any) -> Any:
+        begun.append(channel)
+        return await consume(channel, *args, **options)
+
+    async def stop_it(one: intake.Intake) -> None:
+        await stop(one)
+        if any(session.channel is asking[0] for session in one.hand.sessions):
+            stopped.set()
+
+    monkeypatch.setattr(intake, "QUIET_SECONDS", 0.2)
+    worker = await new_worker()
+    monkeypatch.setattr(Channel, "basic_qos", held_up)
+    monkeypatch.setattr(Channel, "basic_consume", noted)
+    monkeypatch.setattr(intake.Intake, "stop", stop_it)
+    async with asyncio.timeout(60):
+        await asked_anew.wait()
+        worker.stop_event.set()
+        await worker.task
+
+    assert stopped.is_set()
+    assert asking[0] not in begun
+
+
 async def the_doctor_finds_what_ails(three: Cluster, database_url: str) -> None:
     """Plants what only a cluster can have, on queues of their own."""
     one, two, third = three.nodes

@@ -143,7 +143,9 @@ class ServerChannel:
                 queue.readers.append(self)
                 self._broker.deliver(queue)
             case spec.Basic.Cancel():
-                self._leave(next(name for name, tag in self.consumers.items() if tag == frame.consumer_tag))
+                # Who is asked to cancel what is not there says that it is done, as RabbitMQ does.
+                for name in [name for name, tag in self.consumers.items() if tag == frame.consumer_tag]:
+                    self._leave(name)
                 self._say(spec.Basic.CancelOk(frame.consumer_tag))
             case spec.Basic.Ack():
                 self._settle(frame.delivery_tag, multiple=frame.multiple)

@@ -170,7 +170,8 @@ class _Player:
     async def _leave_off(self) -> object:
         if self._reader is None or not self._reader.channel.consumers:
             return None
-        await self._reader.channel.basic_cancel("reader")
+        for _ in range(2):  # the second one is answered as well
+            await self._reader.channel.basic_cancel("reader")
         return "left off"
 
     async def _close(self) -> object:

@@ -239,6 +239,8 @@ class Intake:
         async with asyncio.timeout(SETUP_SECONDS):
             await session.channel.basic_qos(prefetch_count=self._prefetch_of(sources))
             for source in sources:
+                if self._stopping:  # since it began: who stops it has looked what is to be cancelled
+                    return
                 await session.channel.basic_consume(
                     source.queue,
                     receiver_of(source),  # type: ignore[arg-type] # it takes both
