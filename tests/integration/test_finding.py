@@ -71,6 +71,10 @@ with counted as (
 )
 insert into request_totals select status, code, sum(number) from counted group by 1, 2
 """
+CORRELATED = """
+insert into requests (request_id, status, attempt, fingerprint, body, session_id, started_at, correlation_id)
+values ($1, 'processing', 1, '\\x01', '{}', 'ts_' || gen_random_uuid(), now(), $2)
+"""
 PUT_WORKER = """
 insert into workers (id, host, pid, version, handler, handler_build) values ($1, $2, $3, '1', 'm:f', $4)
 """
@@ -288,6 +292,30 @@ async def test_by_any_of_its_ids_or_the_beginning_of_one(
         assert await search.by_id(database, nobody) == []
 
 
+async def test_by_a_correlation_id_that_is_the_id_of_a_request(
+    database: Database, db: asyncpg.Connection
+) -> None:
+    """Its own, as most have it, or another's: only that is in the index of correlation ids."""
+    own, others, upper = (UUID(f"{digit * 8}-0000-4000-8000-000000000000") for digit in "abc")
+    for one, correlation in ((own, str(own)), (others, str(own)), (upper, str(upper).upper())):
+        await db.execute(CORRELATED, one, correlation)
+
+    async def found(text: str) -> set[UUID]:
+        return {each.request_id for each in await search.by_id(database, text)}
+
+    async def listed(text: str) -> set[UUID]:
+        page = await listing.page(database, Filter(correlation=text), Page())
+        return {each.request_id for each in page.requests}
+
+    assert await found(str(own)) == await listed(str(own)) == {own, others}
+    assert await found("aaaaaaaa") == await found("aaaaaaaa-0000") == {own, others}
+    assert await found(str(others)) == {others}
+    assert await listed(str(others)) == set()
+    assert await found(str(upper)) == await found(str(upper).upper()) == {upper}
+    assert await listed(str(upper).upper()) == {upper}
+    assert await listed(str(upper)) == await listed("aaaaaaaa") == set()
+
+
 async def test_each_way_goes_by_its_index_whatever_the_statistics_say(db: asyncpg.Connection) -> None:
     for name, value in SERVER_SETTINGS.items():
         await db.execute(f"set {name} = '{value}'")
@@ -298,8 +326,8 @@ async def test_each_way_goes_by_its_index_whatever_the_statistics_say(db: asyncp
 
     for index in (
         "requests_by_time", "requests_of_org", "requests_failed", "requests_failed_of_org",
-        "requests_failed_by_code", "requests_by_correlation", "requests_failed_session", "requests_in_line",
-        "requests_due", "requests_by_lease",
+        "requests_failed_by_code", "requests_by_other_correlation", "requests_failed_session",
+        "requests_in_line", "requests_due", "requests_by_lease", "requests_pkey",
     ):  # fmt: skip
         assert f" using {index} on" in plan or f"Bitmap Index Scan on {index}" in plan, index
     assert "Seq Scan on requests" not in plan

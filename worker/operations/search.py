@@ -37,10 +37,12 @@ async def by_id(database: Database, text: str) -> list[Match]:
     It reads by the keys. The session that is reserved for a request which is not finished has none.
     """
     text = text.strip()
-    found = await _rows(database, "by_correlation", text, _end(text, _LAST_OF_ALL))
+    ids = _ids(text)
+    first, last = ids or (None, None)
+    found = await _rows(database, "by_correlation", text, _end(text, _LAST_OF_ALL), first, last)
     if whole := [each for each in found if each.correlation_id == text]:
         return whole
-    if ids := _ids(text):
+    if ids:
         rows = await database.call("by_request_id", *ids, MOST_FOUND + 1, aside=True)
         found += [Match(**row) for row in rows]
     small = text.lower()
@@ -71,5 +73,5 @@ def _end(text: str, last: str) -> str:
     return text + last * len(text) if len(text) >= SHORTEST else text
 
 
-async def _rows(database: Database, query: str, first: str, last: str) -> list[Match]:
-    return [Match(**row) for row in await database.call(query, first, last, MOST_FOUND + 1)]
+async def _rows(database: Database, query: str, first: str, last: str, *more: UUID | None) -> list[Match]:
+    return [Match(**row) for row in await database.call(query, first, last, MOST_FOUND + 1, *more)]

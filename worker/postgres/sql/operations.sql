@@ -51,7 +51,17 @@ with looked as (
     order by l.received_at desc, l.request_id desc limit $7
   )
   union all
-  (select l.* from listed_requests l where $1 = 'correlation' and l.correlation_id = $6 limit $7)
+  (
+    select l.* from listed_requests l
+    where $1 = 'correlation' and l.correlation_id = $6 and l.correlation_id <> l.request_id::text limit $7
+  )
+  union all
+  (
+    select l.* from listed_requests l
+    where $1 = 'correlation' and l.correlation_id = $6 and l.request_id = case
+      when $6 ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then $6::uuid
+    end
+  )
   union all
   (
     select l.* from listed_requests l
