@@ -26,13 +26,16 @@ class Costs(NamedTuple):
     """
 
     worker_us: float = 109
-    broker_us: float = 65
+    broker_in_us: float = 65 / 3  # a request comes in
+    broker_us: float = 65  # it goes out, its response comes in and goes out
     postgres_us: float = 48
-    load_us: float = 25
+    load_in_us: float = 12.5  # a request is published
+    load_us: float = 12.5  # a response is heard
     worker_batch_us: float = 1250
     postgres_batch_us: float = 480
     broker_batch_us: float = 180  # each time that some come in or go out
     load_batch_us: float = 290
+    beside: float = 0  # of what a batch costs: acknowledgements, notes, and all else that no request waits for
     postgres_commit_seconds: float = 0.0001
     broker_commit_seconds: float = 0.00023
     postgres_disk_us: float = 20  # for a request, of the disk
@@ -51,6 +54,17 @@ class Plan(NamedTuple):
     brokers: int = 1  # nodes: each keeps a copy of every message
     postgres_cores: float | None = None  # a machine of its own
     gathers: bool = True  # as workers do since docs/decisions/0044
+
+
+class Open(NamedTuple):
+    """A load that always has so many requests unanswered, and publishes so many at once."""
+
+    requests: int
+    batch: int = 1
+
+
+Load = float | Open | None
+"""Requests a second; or so many open; or None: a queue that is full from the beginning."""
 
 
 class Result(NamedTuple):
@@ -84,7 +98,7 @@ class Simulation:
         own = plan.postgres_cores
         self._postgres = shared if own is None else Cores(self._clock, own)
         self._ready: list[deque[float]] = [deque() for _ in range(plan.shards)]
-        self._load = One(self._clock, shared), One(self._clock, shared)  # who publishes, who listens
+        self._load = One(self._clock, shared)  # who publishes and listens, in one process
         self._requests = [One(self._clock, shared) for _ in range(plan.shards)]
         self._responses = [One(self._clock, shared) for _ in range(plan.shards)]
         self._workers = [Worker(self._clock, shared, plan) for _ in range(plan.workers)]
@@ -92,18 +106,22 @@ class Simulation:
         self._logs = [
             Disk(self._clock, costs.broker_commit_seconds, self._chance) for _ in range(plan.shards)
         ]
-        self._turn = self._next = 0
+        self._turn = self._next = self._answered = 0
+        self._batch_open = 0
         self.took: list[tuple[float, float]] = []  # when each was answered, and after how long
         self.batches: list[int] = []
 
-    def run(self, per_second: float | None, seconds: float) -> Result:
-        """Publish at this rate; None: the queue is full from the beginning."""
-        if per_second is None:
+    def run(self, load: Load, seconds: float) -> Result:
+        if load is None:
             for number, worker in enumerate(self._workers):
                 self._ready[number % self._plan.shards].extend([0.0] * int(20_000 * seconds))
                 self._deliver(worker)
+        elif isinstance(load, Open):
+            self._batch_open = load.batch
+            for _ in range(load.requests // load.batch):
+                self._clock.begin(self._published(load.batch))
         else:
-            self._clock.begin(self._publishing(per_second, seconds))
+            self._clock.begin(self._publishing(load, seconds))
         self._clock.run(seconds)
         later = [took for at, took in self.took if at > seconds / 5]
         if not later:
@@ -114,33 +132,33 @@ class Simulation:
         return Result(rate, p50 * 1000, p99 * 1000, statistics.median(self.batches))
 
     def _publishing(self, per_second: float, seconds: float) -> Process:
-        due, number = 0.0, 0
+        number = 0
         while self._clock.now < seconds:
-            due += per_second * TICK_SECONDS
-            count = int(due) - number
+            yield self._clock.sleep(TICK_SECONDS)
+            yield self._load.work(0)  # its loop is busy, too
+            count = int(self._clock.now * per_second) - number
             number += count
             if count:
                 self._clock.begin(self._published(count))
-            yield self._clock.sleep(TICK_SECONDS)
 
     def _published(self, count: int) -> Process:
         """Publish some; the broker writes them and delivers them."""
         costs, begun = self._costs, self._clock.now
-        yield self._load[0].work(costs.load_batch_us + count * costs.load_us / 2)
+        yield self._load.work(costs.load_batch_us + count * costs.load_in_us)
         self._turn += 1
         shard = self._turn % self._plan.shards
-        yield self._requests[shard].work(self._hop(count) * self._copies())
+        yield from self._hop(self._requests[shard], count * costs.broker_in_us, self._copies())
         yield self._logs[shard].write(count * costs.broker_disk_us / 2)
         self._ready[shard].extend([begun] * count)
         for _ in self._workers:
             self._next = (self._next + 1) % self._plan.workers
             self._deliver(self._workers[self._next])
 
-    def _hop(self, count: int) -> float:
-        """Return what the broker takes for some messages to come in, or to go out. What was measured is three
-        such hops: out of the queue of requests, into that of responses and out of it.
-        """
-        return self._costs.broker_batch_us + count * self._costs.broker_us / 3
+    def _hop(self, leader: One, messages_us: float, copies: float = 1) -> Process:
+        """Have some messages come in, or go out. What is done beside that follows; nobody waits for it."""
+        batch_us = self._costs.broker_batch_us
+        yield leader.work(copies * (messages_us + batch_us * (1 - self._costs.beside)))
+        leader.work(copies * batch_us * self._costs.beside)(_nothing)
 
     def _copies(self) -> float:
         """Each further node writes what comes in; that is about half of the leader's work."""
@@ -158,7 +176,7 @@ class Simulation:
             count = min(len(ready), worker.room, _AT_ONCE)
             worker.room -= count
             going = [ready.popleft() for _ in range(count)]
-            yield self._requests[shard].work(self._hop(count))
+            yield from self._hop(self._requests[shard], count * self._costs.broker_us / 3)
             worker.held.extend(going)
             self._feed(worker)
         worker.delivering = False
@@ -193,8 +211,9 @@ class Simulation:
     def _batch(self, worker: Worker, requests: list[float]) -> Process:
         """Go the way of a batch: read, accepted, created, finished, answered, settled."""
         costs, count = self._costs, len(requests)
-        loop = worker.loop.work((costs.worker_batch_us + count * costs.worker_us) / 3)
-        statement = self._postgres.work((costs.postgres_batch_us + count * costs.postgres_us) / 2)
+        batch = 1 - costs.beside
+        loop = worker.loop.work((costs.worker_batch_us * batch + count * costs.worker_us) / 3)
+        statement = self._postgres.work((costs.postgres_batch_us * batch + count * costs.postgres_us) / 2)
         for _ in ("accept", "finish"):
             yield loop
             yield statement
@@ -202,21 +221,31 @@ class Simulation:
         yield loop
         self._turn += 1
         shard = self._turn % self._plan.shards
-        yield self._responses[shard].work(self._hop(count) * self._copies())
+        yield from self._hop(self._responses[shard], count * costs.broker_us / 3, self._copies())
         yield self._logs[shard].write(count * costs.broker_disk_us / 2)
         self._clock.begin(self._heard(requests, shard))
+        worker.loop.work(costs.worker_batch_us * costs.beside)(_nothing)
+        self._postgres.work(costs.postgres_batch_us * costs.beside)(_nothing)
         worker.free += 1
         worker.room += count
         self._feed(worker)
         self._deliver(worker)
 
     def _heard(self, requests: list[float], shard: int) -> Process:
-        costs = self._costs
-        yield self._responses[shard].work(self._hop(len(requests)))
-        yield self._load[1].work(costs.load_batch_us + len(requests) * costs.load_us / 2)
+        costs, count = self._costs, len(requests)
+        yield from self._hop(self._responses[shard], count * costs.broker_us / 3)
+        yield self._load.work(costs.load_batch_us + count * costs.load_us)
         self.took += [(self._clock.now, self._clock.now - begun) for begun in requests]
+        self._answered += count
+        while self._batch_open and self._answered >= self._batch_open:
+            self._answered -= self._batch_open
+            self._clock.begin(self._published(self._batch_open))
 
 
-def simulate(costs: Costs, plan: Plan, per_second: float | None, seconds: float = 5.0) -> Result:
-    """Run a plan at this rate, or with a queue that is always full."""
-    return Simulation(costs, plan).run(per_second, seconds)
+def _nothing() -> None:
+    """Wait for nothing."""
+
+
+def simulate(costs: Costs, plan: Plan, load: Load, seconds: float = 5.0) -> Result:
+    """Run a plan with this load."""
+    return Simulation(costs, plan).run(load, seconds)
