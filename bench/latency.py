@@ -34,8 +34,8 @@ _WARM_UP = 50
 _TICK_SECONDS = 0.002
 _LOAD_SECONDS = 15.0
 _PARTS = (0.1, 0.25, 0.5, 0.75)
-_OPEN = 2000  # unanswered at once, while it is found out what can be kept up
-_BATCH = 100
+OPEN = 2000  # unanswered at once, while it is found out what can be kept up
+BATCH = 100
 
 
 class Times(NamedTuple):
@@ -166,13 +166,13 @@ async def kept_up(servers: Servers) -> float:
     async with a_site(servers) as site, running(THIS_WORKER, site.environ), Asking(site) as asking:
         for body in bodies(_WARM_UP):
             await asking.ask(site.names.requests, "create", json.dumps(body))
-        room, answered = asyncio.Semaphore(_OPEN // _BATCH), 0
+        room, answered = asyncio.Semaphore(OPEN // BATCH), 0
         begun = time.perf_counter()
 
         def heard(_message: Arrived) -> None:
             nonlocal answered
             answered += 1
-            if answered % _BATCH == 0:
+            if answered % BATCH == 0:
                 room.release()
 
         async with listening(site.connection, site.names.responses, heard):
@@ -184,7 +184,7 @@ async def kept_up(servers: Servers) -> float:
                     if first is None and now > _LOAD_SECONDS / 3:
                         first = answered, now
                     await room.acquire()
-                    batch = [next(documents) for _ in range(_BATCH)]
+                    batch = [next(documents) for _ in range(BATCH)]
                     publishing.create_task(publish(channel, site.names.requests, batch))
                 last = answered, time.perf_counter() - begun
     assert first is not None
@@ -208,12 +208,12 @@ async def loaded(servers: Servers, per_second: float) -> Times:
     return found
 
 
-async def pour(site: Site, per_second: float, seconds: float, heard: Callable[[float, float], None]) -> None:
+async def pour(site: Site, per_second: float, seconds: float, heard: Callable[[float, float], None]) -> int:
     """Publishes at this rate for so long; says of each request when it was sent, since the beginning, and how
-    long it took.
+    long it took. Returns how often it published some.
     """
     sent: dict[str, float] = {}
-    over, ended = asyncio.Event(), False
+    over, ended, times = asyncio.Event(), False, 0
     begun = time.perf_counter()
 
     def answered(message: Arrived) -> None:
@@ -234,6 +234,7 @@ async def pour(site: Site, per_second: float, seconds: float, heard: Callable[[f
                     batch.append(next(documents))
                     due += 1
                 if batch:
+                    times += 1
                     at = time.perf_counter()
                     sent.update((str(body["request_id"]), at) for body in batch)
                     publishing.create_task(publish(channel, site.names.requests, batch))
@@ -242,6 +243,7 @@ async def pour(site: Site, per_second: float, seconds: float, heard: Callable[[f
         async with asyncio.timeout(60):
             while sent and not over.is_set():
                 await over.wait()
+    return times
 
 
 def times_of(seconds: Sequence[float]) -> Times:

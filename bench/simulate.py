@@ -11,7 +11,7 @@ from collections import deque
 from functools import partial
 from typing import NamedTuple
 
-from bench.resources import Clock, Cores, Disk, One, Process
+from bench.resources import Clock, Cores, Disk, One, Process, nothing
 
 TICK_SECONDS = 0.002  # the load publishes what is due, again and again, as the bench does
 _AT_ONCE = 64  # that a queue sends to a consumer before it looks at others
@@ -35,7 +35,9 @@ class Costs(NamedTuple):
     postgres_batch_us: float = 480
     broker_batch_us: float = 180  # each time that some come in or go out
     load_batch_us: float = 290
-    beside: float = 0  # of what a batch costs: acknowledgements, notes, and all else that no request waits for
+    beside: float = (
+        0  # of what a batch costs: acknowledgements, notes, and all else that no request waits for
+    )
     postgres_commit_seconds: float = 0.0001
     broker_commit_seconds: float = 0.00023
     postgres_disk_us: float = 20  # for a request, of the disk
@@ -102,14 +104,17 @@ class Simulation:
         self._requests = [One(self._clock, shared) for _ in range(plan.shards)]
         self._responses = [One(self._clock, shared) for _ in range(plan.shards)]
         self._workers = [Worker(self._clock, shared, plan) for _ in range(plan.workers)]
-        self._wal = Disk(self._clock, costs.postgres_commit_seconds, self._chance)
-        self._logs = [
-            Disk(self._clock, costs.broker_commit_seconds, self._chance) for _ in range(plan.shards)
-        ]
+        device = self._device()
+        self._wal = Disk(self._clock, device, costs.postgres_commit_seconds, self._chance)
+        other = device if plan.cores and not plan.postgres_cores else self._device()
+        self._log = Disk(self._clock, other, costs.broker_commit_seconds, self._chance)
         self._turn = self._next = self._answered = 0
         self._batch_open = 0
         self.took: list[tuple[float, float]] = []  # when each was answered, and after how long
         self.batches: list[int] = []
+
+    def _device(self) -> One:
+        return One(self._clock, Cores(self._clock, None))
 
     def run(self, load: Load, seconds: float) -> Result:
         if load is None:
@@ -148,7 +153,7 @@ class Simulation:
         self._turn += 1
         shard = self._turn % self._plan.shards
         yield from self._hop(self._requests[shard], count * costs.broker_in_us, self._copies())
-        yield self._logs[shard].write(count * costs.broker_disk_us / 2)
+        yield self._log.write(count * costs.broker_disk_us / 2)
         self._ready[shard].extend([begun] * count)
         for _ in self._workers:
             self._next = (self._next + 1) % self._plan.workers
@@ -158,7 +163,7 @@ class Simulation:
         """Have some messages come in, or go out. What is done beside that follows; nobody waits for it."""
         batch_us = self._costs.broker_batch_us
         yield leader.work(copies * (messages_us + batch_us * (1 - self._costs.beside)))
-        leader.work(copies * batch_us * self._costs.beside)(_nothing)
+        leader.work(copies * batch_us * self._costs.beside)(nothing)
 
     def _copies(self) -> float:
         """Each further node writes what comes in; that is about half of the leader's work."""
@@ -222,10 +227,11 @@ class Simulation:
         self._turn += 1
         shard = self._turn % self._plan.shards
         yield from self._hop(self._responses[shard], count * costs.broker_us / 3, self._copies())
-        yield self._logs[shard].write(count * costs.broker_disk_us / 2)
+        yield self._log.write(count * costs.broker_disk_us / 2)
         self._clock.begin(self._heard(requests, shard))
-        worker.loop.work(costs.worker_batch_us * costs.beside)(_nothing)
-        self._postgres.work(costs.postgres_batch_us * costs.beside)(_nothing)
+        self._log.write(0)(nothing)  # that they are acknowledged
+        worker.loop.work(costs.worker_batch_us * costs.beside)(nothing)
+        self._postgres.work(costs.postgres_batch_us * costs.beside)(nothing)
         worker.free += 1
         worker.room += count
         self._feed(worker)
@@ -234,16 +240,13 @@ class Simulation:
     def _heard(self, requests: list[float], shard: int) -> Process:
         costs, count = self._costs, len(requests)
         yield from self._hop(self._responses[shard], count * costs.broker_us / 3)
+        self._log.write(0)(nothing)
         yield self._load.work(costs.load_batch_us + count * costs.load_us)
         self.took += [(self._clock.now, self._clock.now - begun) for begun in requests]
         self._answered += count
         while self._batch_open and self._answered >= self._batch_open:
             self._answered -= self._batch_open
             self._clock.begin(self._published(self._batch_open))
-
-
-def _nothing() -> None:
-    """Wait for nothing."""
 
 
 def simulate(costs: Costs, plan: Plan, load: Load, seconds: float = 5.0) -> Result:
