@@ -189,7 +189,7 @@ def costs_of(found: Calibration) -> Costs:
 
 
 def with_kernel(cost: Cost, per_second: float, idle: float) -> Cost:
-    """Give each of the four parts its share of what the kernel does for them. `idle`: cores that others use."""
+    """Give each of the four parts its share of what the kernel does for them. `idle`: cores of others."""
     four = cost.process + cost.broker + cost.postgres + cost.load
     share = max(1.0, (cost.machine - idle / per_second * 1e6) / four)
     return Cost(

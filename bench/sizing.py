@@ -39,7 +39,7 @@ _PREFETCH = {"WORKER_PREFETCH": str(Plan().prefetch)}
 
 
 class Point(NamedTuple):
-    """What was measured of a plan with this load: requests a second, or the p50 in ms where a rate is given."""
+    """What was measured of a plan with this load: requests a second, or p50 in ms where a rate is given."""
 
     name: str
     plan: Plan
