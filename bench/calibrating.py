@@ -1,9 +1,7 @@
 """Measures what the stages of a request cost on this machine, for the simulation.
 
-Processor time is that of the four parts; each has its share of what the kernel does for them. What a batch
-costs beside its requests shows between a full queue, whose batches are full, and two rates that are kept up,
-whose batches are small. What the disk takes is the time of a commit that waits for it, less that of one
-that does not. What of a batch no request waits for shows in the time of a lone request.
+Processor time is that of the four parts at a full queue and at rates that are kept up. What the disk takes is
+the time of a commit that waits for it, less that of one that does not.
 """
 
 import asyncio
@@ -13,17 +11,16 @@ import secrets
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import asyncpg
 import psutil
 
+from bench.calibration import Paced, Waits
 from bench.contenders import THIS_WORKER
 from bench.costs import Cost
-from bench.latency import Asking, Times, pour, times_of
+from bench.latency import Asking, pour, times_of
 from bench.peers.fill import bodies
-from bench.simulate import Costs, Open, Plan, simulate
 from bench.stage import ROOT, Servers, a_database, a_site, fill, running, say, until_quiet
 from bench.throughput import timed
 
@@ -34,36 +31,6 @@ _WRITES = 200
 _SMALL_BYTES = 100
 _LOG_BYTES = 2100  # of Postgres, for a request: docs/performance.md
 _MANY = 64  # requests whose log is that of a large commit
-_HALVINGS = 12
-_FULL = Plan().batch_size
-_DELIVERIES = 2  # by which the broker hands out a full batch
-
-
-class Paced(NamedTuple):
-    """What was seen of requests that came at a rate. The cost is that of a request."""
-
-    rate: float
-    cost: Cost
-    in_batch: float
-    at_once: float  # that many were published together
-    times: Times
-
-
-class Waits(NamedTuple):
-    """Seconds until something is on the disk, while nothing else is written."""
-
-    postgres_commit: float
-    postgres_request: float  # more, for each request of a batch
-    broker_commit: float
-
-
-class Calibration(NamedTuple):
-    """What costs are made of. Nothing of it is predicted."""
-
-    full: Cost  # of a request of a full queue; publishing it is not in there
-    paced: Sequence[Paced]  # at two rates
-    waits: Waits
-    lone_ms: float
 
 
 async def idle_cores(servers: Servers) -> float:
@@ -103,9 +70,9 @@ async def at_a_rate(servers: Servers, rate: float, seconds: float) -> Paced:
         publishes = await pour(site, rate, seconds, heard)
         cost, lasted = site.meter.cost(process).since(before), time.perf_counter() - begun
         requests, batches = (count - _WARM_UP for count in await _sessions(site.database_url))
-    found = Paced(rate, cost.over(requests), requests / batches, requests / publishes, times_of(took))
+    found = Paced(rate, cost.over(requests), requests / batches, requests / publishes, *times_of(took))
     say(
-        f"{rate:,.0f} a second: p50 {found.times.p50:.2f} ms, p99 {found.times.p99:.2f} ms; "
+        f"{rate:,.0f} a second: p50 {found.p50:.2f} ms, p99 {found.p99:.2f} ms; "
         f"{cost.machine / lasted:.2f} cores; in a batch {found.in_batch:.1f}, published at once "
         f"{found.at_once:.1f}"
     )
@@ -153,55 +120,3 @@ def _growing_file() -> float:
             os.fsync(file.fileno())
             seconds.append(time.perf_counter() - begun)
     return statistics.median(seconds)
-
-
-def costs_of(found: Calibration) -> Costs:
-    """Make the costs of the simulation."""
-    full, few, many = found.full, *(one.cost for one in found.paced)
-    batches = [1 / one.in_batch for one in found.paced]
-    both = [1 / one.in_batch + 1 / one.at_once for one in found.paced]
-
-    def split(of_full: float, of_few: float, of_many: float) -> tuple[float, float]:
-        """Return what a request costs, and what its batch does. The full queue is the surer of the two."""
-        batch = max(0.0, (of_few + of_many - 2 * of_full) / (sum(batches) - 2 / _FULL))
-        return max(0.0, of_full - batch / _FULL), batch
-
-    worker_us, worker_batch_us = split(full.process, few.process, many.process)
-    postgres_us, postgres_batch_us = split(full.postgres, few.postgres, many.postgres)
-    # Of a rate that comes the load and the broker do more than of a full queue: it has to come in.
-    load_batch_us = max(0.0, (few.load - many.load) / (both[0] - both[1]))
-    load_us = max(0.0, full.load - load_batch_us / _FULL)
-    broker_batch_us = max(0.0, (few.broker - many.broker) / 2 / (both[0] - both[1]))
-    broker_us = max(0.0, full.broker - (2 + _DELIVERIES) * broker_batch_us / _FULL)
-    costs = Costs(
-        worker_us=worker_us, worker_batch_us=worker_batch_us,
-        postgres_us=postgres_us, postgres_batch_us=postgres_batch_us,
-        broker_us=broker_us, broker_batch_us=broker_batch_us,
-        broker_in_us=max(0.0, many.broker - 2 * broker_batch_us * both[1] - broker_us),
-        load_us=load_us, load_batch_us=load_batch_us,
-        load_in_us=max(0.0, many.load - load_batch_us * both[1] - load_us),
-        postgres_commit_seconds=found.waits.postgres_commit,
-        broker_commit_seconds=found.waits.broker_commit,
-        postgres_disk_us=found.waits.postgres_request * 1e6,
-        broker_disk_us=found.waits.postgres_request * 1e6,  # its log has about as many bytes
-    )  # fmt: skip
-    return costs._replace(beside=_beside(costs, found.lone_ms))
-
-
-def with_kernel(cost: Cost, per_second: float, idle: float) -> Cost:
-    """Give each of the four parts its share of what the kernel does for them. `idle`: cores of others."""
-    four = cost.process + cost.broker + cost.postgres + cost.load
-    share = max(1.0, (cost.machine - idle / per_second * 1e6) / four)
-    return Cost(
-        cost.process * share, cost.broker * share, cost.postgres * share, cost.load * share, cost.machine
-    )
-
-
-def _beside(costs: Costs, lone_ms: float) -> float:
-    """Find out what of a batch nobody waits for: so much that a lone request takes as long as it does."""
-    low, high = 0.0, 1.0
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        lone = simulate(costs._replace(beside=middle), Plan(cores=os.cpu_count()), Open(1), 1).p50
-        low, high = (middle, high) if lone > lone_ms else (low, middle)
-    return low

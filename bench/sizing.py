@@ -11,15 +11,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from bench import report
-from bench.calibrating import (
-    Calibration,
-    at_a_rate,
-    costs_of,
-    full_queue,
-    idle_cores,
-    time_waits,
-    with_kernel,
-)
+from bench.calibrating import at_a_rate, full_queue, idle_cores, time_waits
+from bench.calibration import Calibration, costs_of, with_kernel
 from bench.contenders import OURS, THIS_WORKER
 from bench.latency import BATCH, OPEN, kept_up, lone_times
 from bench.simulate import Costs, Load, Open, Plan, simulate
@@ -94,7 +87,7 @@ async def run(servers: Servers, requests: int, turns: int) -> str:
     for part in _PREDICTED:
         found = middle[f"{part:.0%}"]
         name = f"{part:.0%} of what can be kept up, {found.rate:,.0f}/s"
-        points.append(Point(name, plan, found.rate, found.times.p50))
+        points.append(Point(name, plan, found.rate, found.p50))
     report.save(
         SUITE,
         {
