@@ -11,7 +11,8 @@ python -m bench tracing                           what traces cost: off, 1 % and
 python -m bench counting                          what it costs to keep the counts: about ten minutes
 python -m bench postgres                          bytes and processor time of Postgres for a request
 python -m bench screens                           what ten open screens of the console cost the worker
-python -m bench sizing                            eight points, beside what the simulation says of them
+python -m bench sizing                            nine points, and what the simulation says: eight minutes
+python -m bench shards --rounds 2                 one queue, two shards, four: four minutes
 python -m bench held-back                         a transaction that nobody ends: fourteen minutes
 python -m bench fairness                          about ten minutes
 python -m bench fairness --quick                  small, to see that it works; nothing is saved
@@ -37,6 +38,7 @@ from bench import (
     latency,
     retries,
     screens,
+    sharded,
     sizing,
     throughput,
     tracing,
@@ -52,6 +54,7 @@ SUITES = (
     cost_in_postgres.SUITE,
     screens.SUITE,
     sizing.SUITE,
+    sharded.SUITE,
     held_back.SUITE,
 )  # fmt: skip
 
@@ -111,7 +114,8 @@ async def _run(given: argparse.Namespace) -> None:
             counting.SUITE: lambda: counting.run(servers, given.requests // 4, given.pairs),
             cost_in_postgres.SUITE: lambda: cost_in_postgres.run(servers, given.requests),
             screens.SUITE: lambda: screens.run(servers, given.requests, given.pairs // 4),
-            sizing.SUITE: lambda: sizing.run(servers, given.requests),
+            sizing.SUITE: lambda: sizing.run(servers, given.requests, given.rounds),
+            sharded.SUITE: lambda: sharded.run(servers, given.rounds),
             held_back.SUITE: lambda: held_back.run(servers, given.load, given.minutes),
         }
         for name in given.suites or SUITES:

@@ -12,12 +12,22 @@ import psutil
 
 
 class Cost(NamedTuple):
-    """Processor seconds used so far. `load`: by this program, which publishes and listens."""
+    """Processor seconds used so far. `load`: by this program, which publishes and listens. `machine`: by all
+    there is, the kernel's own work too, which is on nobody's account.
+    """
 
     process: float
     broker: float
     postgres: float
     load: float
+    machine: float
+
+    def since(self, before: "Cost") -> "Cost":
+        return Cost(*(now - then for now, then in zip(self, before, strict=True)))
+
+    def over(self, requests: int) -> "Cost":
+        """Return how many microseconds of it are a request's."""
+        return Cost(*(one / requests * 1e6 for one in self))
 
 
 class Meter:
@@ -29,7 +39,13 @@ class Meter:
 
     def cost(self, process: psutil.Process) -> Cost:
         """Return the cost of a process with its children, of the servers, and of this program."""
-        return Cost(used_by([process]), self.broker_seconds(), used_by(self._postgres), time.process_time())
+        return Cost(
+            used_by([process]),
+            self.broker_seconds(),
+            used_by(self._postgres),
+            time.process_time(),
+            _used_by_all(),
+        )
 
     def broker_seconds(self) -> float:
         return used_by(self._broker)
@@ -47,6 +63,12 @@ def used_by(processes: Iterable[psutil.Process]) -> float:
             times = one.cpu_times()
             total += times.user + times.system + times.children_user + times.children_system
     return total
+
+
+def _used_by_all() -> float:
+    times = psutil.cpu_times()
+    idle = ("idle", "iowait", "steal", "guest", "guest_nice")  # guests are in `user` already
+    return float(sum(seconds for name, seconds in times._asdict().items() if name not in idle))
 
 
 def _serving(url: str, usual_port: int, name: str) -> list[psutil.Process]:

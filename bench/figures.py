@@ -14,6 +14,8 @@ class Figures(NamedTuple):
     postgres_us: float
     load_us: float
     """What it takes to publish a request and to hear its answer."""
+    machine_us: float
+    """All that the machine did meanwhile."""
     rss_mb: float
 
     @property

@@ -9,10 +9,13 @@ from typing import NamedTuple, Self
 
 import aio_pika
 import asyncpg
+import psutil
 from aio_pika.abc import AbstractIncomingMessage
 
 from bench import report
 from bench.contenders import CONTENDERS, PYTHON, THIS_WORKER
+from bench.costs import Cost
+from bench.figures import Figures
 from bench.peers.fill import bodies
 from bench.stage import (
     PEERS,
@@ -22,6 +25,7 @@ from bench.stage import (
     listening,
     message_id_of,
     publish,
+    rss_bytes,
     running,
     say,
     underlying,
@@ -34,8 +38,8 @@ _WARM_UP = 50
 _TICK_SECONDS = 0.002
 _LOAD_SECONDS = 15.0
 _PARTS = (0.1, 0.25, 0.5, 0.75)
-_OPEN = 2000  # unanswered at once, while it is found out what can be kept up
-_BATCH = 100
+OPEN = 2000  # unanswered at once, while it is found out what can be kept up
+BATCH = 100
 
 
 class Times(NamedTuple):
@@ -163,32 +167,41 @@ class Asking:
 
 async def kept_up(servers: Servers) -> float:
     """Return how many a second are answered while as many are published, on the same cores."""
-    async with a_site(servers) as site, running(THIS_WORKER, site.environ), Asking(site) as asking:
+    async with a_site(servers) as site, running(THIS_WORKER, site.environ) as process, Asking(site) as asking:
         for body in bodies(_WARM_UP):
             await asking.ask(site.names.requests, "create", json.dumps(body))
-        room, answered = asyncio.Semaphore(_OPEN // _BATCH), 0
-        begun = time.perf_counter()
+        return (await keep_open(site, "kept up", process, _LOAD_SECONDS)).per_second
 
-        def heard(_message: Arrived) -> None:
-            nonlocal answered
-            answered += 1
-            if answered % _BATCH == 0:
-                room.release()
 
-        async with listening(site.connection, site.names.responses, heard):
-            channel = await underlying(site.connection, confirms=True)
-            documents = bodies(1_000_000)
-            first: tuple[int, float] | None = None
-            async with asyncio.TaskGroup() as publishing:
-                while (now := time.perf_counter() - begun) < _LOAD_SECONDS:
-                    if first is None and now > _LOAD_SECONDS / 3:
-                        first = answered, now
-                    await room.acquire()
-                    batch = [next(documents) for _ in range(_BATCH)]
-                    publishing.create_task(publish(channel, site.names.requests, batch))
-                last = answered, time.perf_counter() - begun
-    assert first is not None
-    return (last[0] - first[0]) / (last[1] - first[1])
+async def keep_open(
+    site: Site, name: str, process: psutil.Process, seconds: float, *, correlated: bool = False
+) -> Figures:
+    """Keep so many requests unanswered, and see what that costs after the first third of the time."""
+    room, answered = asyncio.Semaphore(OPEN // BATCH), 0
+    clock, meter = time.perf_counter, site.meter
+
+    def heard(_message: Arrived) -> None:
+        nonlocal answered
+        answered += 1
+        if answered % BATCH == 0:
+            room.release()
+
+    async with listening(site.connection, site.names.responses, heard):
+        channel = await underlying(site.connection, confirms=True)
+        documents = bodies(1_000_000)
+        begun = clock()
+        first: tuple[int, float, Cost] | None = None
+        async with asyncio.TaskGroup() as publishing:
+            while (now := clock() - begun) < seconds:
+                if first is None and now > seconds / 3:
+                    first = answered, now, meter.cost(process)
+                await room.acquire()
+                batch = [next(documents) for _ in range(BATCH)]
+                publishing.create_task(publish(channel, site.names.requests, batch, correlated=correlated))
+            assert first is not None
+            number, lasted = answered - first[0], clock() - begun - first[1]
+            cost = meter.cost(process).since(first[2]).over(number)
+    return Figures(name, answered, number / lasted, *cost, rss_bytes(process) / 1e6)
 
 
 async def loaded(servers: Servers, per_second: float) -> Times:
@@ -208,12 +221,12 @@ async def loaded(servers: Servers, per_second: float) -> Times:
     return found
 
 
-async def pour(site: Site, per_second: float, seconds: float, heard: Callable[[float, float], None]) -> None:
+async def pour(site: Site, per_second: float, seconds: float, heard: Callable[[float, float], None]) -> int:
     """Publishes at this rate for so long; says of each request when it was sent, since the beginning, and how
-    long it took.
+    long it took. Returns how often it published some.
     """
     sent: dict[str, float] = {}
-    over, ended = asyncio.Event(), False
+    over, ended, times = asyncio.Event(), False, 0
     begun = time.perf_counter()
 
     def answered(message: Arrived) -> None:
@@ -234,6 +247,7 @@ async def pour(site: Site, per_second: float, seconds: float, heard: Callable[[f
                     batch.append(next(documents))
                     due += 1
                 if batch:
+                    times += 1
                     at = time.perf_counter()
                     sent.update((str(body["request_id"]), at) for body in batch)
                     publishing.create_task(publish(channel, site.names.requests, batch))
@@ -242,6 +256,7 @@ async def pour(site: Site, per_second: float, seconds: float, heard: Callable[[f
         async with asyncio.timeout(60):
             while sent and not over.is_set():
                 await over.wait()
+    return times
 
 
 def times_of(seconds: Sequence[float]) -> Times:

@@ -5,20 +5,17 @@ queue, the cores, the write that a commit waits for. What comes of that nobody h
 get, what waits, where it ends. `python -m bench sizing` measures the costs, and points to hold it against.
 """
 
-import heapq
 import random
 import statistics
 from collections import deque
-from collections.abc import Callable, Generator
 from functools import partial
 from typing import NamedTuple
 
+from bench.resources import Clock, Cores, Disk, One, Process, nothing
+
 TICK_SECONDS = 0.002  # the load publishes what is due, again and again, as the bench does
-_US = 1e-6
 _AT_ONCE = 64  # that a queue sends to a consumer before it looks at others
 _GATHER_SECONDS = 0.005  # at most, until a batch begins beside others
-Wait = Callable[[Callable[[], None]], None]
-Process = Generator[Wait, None, None]
 
 
 class Costs(NamedTuple):
@@ -29,13 +26,18 @@ class Costs(NamedTuple):
     """
 
     worker_us: float = 109
-    broker_us: float = 65
+    broker_in_us: float = 65 / 3  # a request comes in
+    broker_us: float = 65  # it goes out, its response comes in and goes out
     postgres_us: float = 48
-    load_us: float = 25
+    load_in_us: float = 12.5  # a request is published
+    load_us: float = 12.5  # a response is heard
     worker_batch_us: float = 1250
     postgres_batch_us: float = 480
     broker_batch_us: float = 180  # each time that some come in or go out
     load_batch_us: float = 290
+    beside: float = (
+        0  # of what a batch costs: acknowledgements, notes, and all else that no request waits for
+    )
     postgres_commit_seconds: float = 0.0001
     broker_commit_seconds: float = 0.00023
     postgres_disk_us: float = 20  # for a request, of the disk
@@ -56,153 +58,22 @@ class Plan(NamedTuple):
     gathers: bool = True  # as workers do since docs/decisions/0044
 
 
+class Open(NamedTuple):
+    """A load that always has so many requests unanswered, and publishes so many at once."""
+
+    requests: int
+    batch: int = 1
+
+
+Load = float | Open | None
+"""Requests a second; or so many open; or None: a queue that is full from the beginning."""
+
+
 class Result(NamedTuple):
     per_second: float
     p50: float  # milliseconds
     p99: float
     batch: float  # how many requests in one, in the middle
-
-
-class Clock:
-    """Runs what is due, in order. Time passes only here."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self._due: list[tuple[float, int, Callable[[], None]]] = []
-        self._number = 0
-
-    def at(self, seconds: float, act: Callable[[], None]) -> None:
-        self._number += 1
-        heapq.heappush(self._due, (seconds, self._number, act))
-
-    def sleep(self, seconds: float) -> Wait:
-        return lambda resume: self.at(self.now + seconds, resume)
-
-    def begin(self, process: Process) -> None:
-        def resume() -> None:
-            for wait in process:
-                wait(resume)
-                return
-
-        resume()
-
-    def run(self, until: float) -> None:
-        while self._due and self._due[0][0] <= until:
-            self.now, _, act = heapq.heappop(self._due)
-            act()
-
-
-class Cores:
-    """Shares some cores out equally: each job gets at most one."""
-
-    def __init__(self, clock: Clock, cores: float | None) -> None:
-        self._clock = clock
-        self._cores = cores
-        self._jobs: list[tuple[float, int, Callable[[], None]]] = []  # by the share at which each is done
-        self._share = self._since = 0.0
-        self._number = self._version = 0
-        self.used = 0.0
-
-    def work(self, microseconds: float) -> Wait:
-        def begin(resume: Callable[[], None]) -> None:
-            self._pass_time()
-            self._number += 1
-            self.used += microseconds * _US
-            heapq.heappush(self._jobs, (self._share + microseconds * _US, self._number, resume))
-            self._look_again()
-
-        return begin
-
-    def _rate(self) -> float:
-        return 1.0 if self._cores is None else min(1.0, self._cores / max(1, len(self._jobs)))
-
-    def _pass_time(self) -> None:
-        self._share += (self._clock.now - self._since) * self._rate()
-        self._since = self._clock.now
-
-    def _look_again(self) -> None:
-        self._version += 1
-        if not self._jobs:
-            return
-        version, left = self._version, max(0.0, self._jobs[0][0] - self._share)
-
-        def done() -> None:
-            if version != self._version:
-                return  # somebody has come since
-            self._pass_time()
-            _, _, resume = heapq.heappop(self._jobs)
-            self._look_again()
-            resume()
-
-        self._clock.at(self._clock.now + left / self._rate(), done)
-
-
-class One:
-    """Does one thing at a time: the loop of a worker, the leader of a queue."""
-
-    def __init__(self, clock: Clock, cores: Cores) -> None:
-        self._clock = clock
-        self._cores = cores
-        self._waiting: deque[tuple[float, Callable[[], None]]] = deque()
-        self._busy = False
-
-    def work(self, microseconds: float) -> Wait:
-        def begin(resume: Callable[[], None]) -> None:
-            self._waiting.append((microseconds, resume))
-            self._next()
-
-        return begin
-
-    def _next(self) -> None:
-        if self._busy or not self._waiting:
-            return
-        self._busy = True
-        microseconds, resume = self._waiting.popleft()
-
-        def done() -> None:
-            self._busy = False
-            resume()
-            self._next()
-
-        self._cores.work(microseconds)(done)
-
-
-class Disk:
-    """Writes what waits for it in one go, and then what has come meanwhile: as commits share a write."""
-
-    def __init__(self, clock: Clock, seconds: float, chance: random.Random) -> None:
-        self._clock = clock
-        self._seconds = seconds
-        self._chance = chance
-        self._waiting: list[Callable[[], None]] = []
-        self._more = 0.0
-        self._busy = False
-
-    def write(self, microseconds: float) -> Wait:
-        """Wait until this is on the disk, which takes so long beside what each write takes."""
-
-        def begin(resume: Callable[[], None]) -> None:
-            self._waiting.append(resume)
-            self._more += microseconds * _US
-            if not self._busy:
-                self._next()
-
-        return begin
-
-    def _next(self) -> None:
-        going, self._waiting = self._waiting, []
-        more, self._more = self._more, 0.0
-        self._busy = bool(going)
-        if not going:
-            return
-
-        def done() -> None:
-            self._next()
-            for resume in going:
-                resume()
-
-        took = self._seconds * self._chance.gammavariate(9, 1 / 9)  # a p99 of 1.9 times the p50
-        self._clock.at(self._clock.now + took + more, done)
 
 
 class Worker:
@@ -229,26 +100,33 @@ class Simulation:
         own = plan.postgres_cores
         self._postgres = shared if own is None else Cores(self._clock, own)
         self._ready: list[deque[float]] = [deque() for _ in range(plan.shards)]
-        self._load = One(self._clock, shared), One(self._clock, shared)  # who publishes, who listens
+        self._load = One(self._clock, shared)  # who publishes and listens, in one process
         self._requests = [One(self._clock, shared) for _ in range(plan.shards)]
         self._responses = [One(self._clock, shared) for _ in range(plan.shards)]
         self._workers = [Worker(self._clock, shared, plan) for _ in range(plan.workers)]
-        self._wal = Disk(self._clock, costs.postgres_commit_seconds, self._chance)
-        self._logs = [
-            Disk(self._clock, costs.broker_commit_seconds, self._chance) for _ in range(plan.shards)
-        ]
-        self._turn = self._next = 0
+        device = self._device()
+        self._wal = Disk(self._clock, device, costs.postgres_commit_seconds, self._chance)
+        other = device if plan.cores and not plan.postgres_cores else self._device()
+        self._log = Disk(self._clock, other, costs.broker_commit_seconds, self._chance)
+        self._turn = self._next = self._answered = 0
+        self._batch_open = 0
         self.took: list[tuple[float, float]] = []  # when each was answered, and after how long
         self.batches: list[int] = []
 
-    def run(self, per_second: float | None, seconds: float) -> Result:
-        """Publish at this rate; None: the queue is full from the beginning."""
-        if per_second is None:
+    def _device(self) -> One:
+        return One(self._clock, Cores(self._clock, None))
+
+    def run(self, load: Load, seconds: float) -> Result:
+        if load is None:
             for number, worker in enumerate(self._workers):
                 self._ready[number % self._plan.shards].extend([0.0] * int(20_000 * seconds))
                 self._deliver(worker)
+        elif isinstance(load, Open):
+            self._batch_open = load.batch
+            for _ in range(load.requests // load.batch):
+                self._clock.begin(self._published(load.batch))
         else:
-            self._clock.begin(self._publishing(per_second, seconds))
+            self._clock.begin(self._publishing(load, seconds))
         self._clock.run(seconds)
         later = [took for at, took in self.took if at > seconds / 5]
         if not later:
@@ -259,33 +137,33 @@ class Simulation:
         return Result(rate, p50 * 1000, p99 * 1000, statistics.median(self.batches))
 
     def _publishing(self, per_second: float, seconds: float) -> Process:
-        due, number = 0.0, 0
+        number = 0
         while self._clock.now < seconds:
-            due += per_second * TICK_SECONDS
-            count = int(due) - number
+            yield self._clock.sleep(TICK_SECONDS)
+            yield self._load.work(0)  # its loop is busy, too
+            count = int(self._clock.now * per_second) - number
             number += count
             if count:
                 self._clock.begin(self._published(count))
-            yield self._clock.sleep(TICK_SECONDS)
 
     def _published(self, count: int) -> Process:
         """Publish some; the broker writes them and delivers them."""
         costs, begun = self._costs, self._clock.now
-        yield self._load[0].work(costs.load_batch_us + count * costs.load_us / 2)
+        yield self._load.work(costs.load_batch_us + count * costs.load_in_us)
         self._turn += 1
         shard = self._turn % self._plan.shards
-        yield self._requests[shard].work(self._hop(count) * self._copies())
-        yield self._logs[shard].write(count * costs.broker_disk_us / 2)
+        yield from self._hop(self._requests[shard], count * costs.broker_in_us, self._copies())
+        yield self._log.write(count * costs.broker_disk_us / 2)
         self._ready[shard].extend([begun] * count)
         for _ in self._workers:
             self._next = (self._next + 1) % self._plan.workers
             self._deliver(self._workers[self._next])
 
-    def _hop(self, count: int) -> float:
-        """Return what the broker takes for some messages to come in, or to go out. What was measured is three
-        such hops: out of the queue of requests, into that of responses and out of it.
-        """
-        return self._costs.broker_batch_us + count * self._costs.broker_us / 3
+    def _hop(self, leader: One, messages_us: float, copies: float = 1) -> Process:
+        """Have some messages come in, or go out. What is done beside that follows; nobody waits for it."""
+        batch_us = self._costs.broker_batch_us
+        yield leader.work(copies * (messages_us + batch_us * (1 - self._costs.beside)))
+        leader.work(copies * batch_us * self._costs.beside)(nothing)
 
     def _copies(self) -> float:
         """Each further node writes what comes in; that is about half of the leader's work."""
@@ -303,7 +181,7 @@ class Simulation:
             count = min(len(ready), worker.room, _AT_ONCE)
             worker.room -= count
             going = [ready.popleft() for _ in range(count)]
-            yield self._requests[shard].work(self._hop(count))
+            yield from self._hop(self._requests[shard], count * self._costs.broker_us / 3)
             worker.held.extend(going)
             self._feed(worker)
         worker.delivering = False
@@ -338,8 +216,9 @@ class Simulation:
     def _batch(self, worker: Worker, requests: list[float]) -> Process:
         """Go the way of a batch: read, accepted, created, finished, answered, settled."""
         costs, count = self._costs, len(requests)
-        loop = worker.loop.work((costs.worker_batch_us + count * costs.worker_us) / 3)
-        statement = self._postgres.work((costs.postgres_batch_us + count * costs.postgres_us) / 2)
+        batch = 1 - costs.beside
+        loop = worker.loop.work((costs.worker_batch_us * batch + count * costs.worker_us) / 3)
+        statement = self._postgres.work((costs.postgres_batch_us * batch + count * costs.postgres_us) / 2)
         for _ in ("accept", "finish"):
             yield loop
             yield statement
@@ -347,21 +226,29 @@ class Simulation:
         yield loop
         self._turn += 1
         shard = self._turn % self._plan.shards
-        yield self._responses[shard].work(self._hop(count) * self._copies())
-        yield self._logs[shard].write(count * costs.broker_disk_us / 2)
+        yield from self._hop(self._responses[shard], count * costs.broker_us / 3, self._copies())
+        yield self._log.write(count * costs.broker_disk_us / 2)
         self._clock.begin(self._heard(requests, shard))
+        self._log.write(0)(nothing)  # that they are acknowledged
+        worker.loop.work(costs.worker_batch_us * costs.beside)(nothing)
+        self._postgres.work(costs.postgres_batch_us * costs.beside)(nothing)
         worker.free += 1
         worker.room += count
         self._feed(worker)
         self._deliver(worker)
 
     def _heard(self, requests: list[float], shard: int) -> Process:
-        costs = self._costs
-        yield self._responses[shard].work(self._hop(len(requests)))
-        yield self._load[1].work(costs.load_batch_us + len(requests) * costs.load_us / 2)
+        costs, count = self._costs, len(requests)
+        yield from self._hop(self._responses[shard], count * costs.broker_us / 3)
+        self._log.write(0)(nothing)
+        yield self._load.work(costs.load_batch_us + count * costs.load_us)
         self.took += [(self._clock.now, self._clock.now - begun) for begun in requests]
+        self._answered += count
+        while self._batch_open and self._answered >= self._batch_open:
+            self._answered -= self._batch_open
+            self._clock.begin(self._published(self._batch_open))
 
 
-def simulate(costs: Costs, plan: Plan, per_second: float | None, seconds: float = 5.0) -> Result:
-    """Run a plan at this rate, or with a queue that is always full."""
-    return Simulation(costs, plan).run(per_second, seconds)
+def simulate(costs: Costs, plan: Plan, load: Load, seconds: float = 5.0) -> Result:
+    """Run a plan with this load."""
+    return Simulation(costs, plan).run(load, seconds)

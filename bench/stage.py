@@ -154,10 +154,10 @@ async def underlying(connection: AbstractConnection, *, confirms: bool) -> Chann
     return channel
 
 
-async def until_up(database_url: str) -> None:
-    """Waits until a worker is there."""
+async def until_up(database_url: str, workers: int = 1) -> None:
+    """Waits until so many workers are there."""
     database = await asyncpg.connect(database_url)
-    while not await database.fetchval("select count(*) from workers"):  # noqa: ASYNC110 — another program sends no event
+    while await database.fetchval("select count(*) from workers") < workers:  # noqa: ASYNC110 — another program sends no event
         await asyncio.sleep(0.05)
     await database.close()
 
@@ -188,6 +188,8 @@ async def publish(
     exchange: str,
     batch: Sequence[dict[str, object]],
     headers: Mapping[str, int] | None = None,
+    *,
+    correlated: bool = False,
 ) -> None:
     await write_batch(
         channel,
@@ -197,6 +199,7 @@ async def publish(
                 spec.Basic.Properties(
                     delivery_mode=2, message_id=str(body["request_id"]), content_type="application/json",
                     headers=dict(headers) if headers else None,
+                    correlation_id=str(body["request_id"]) if correlated else None,
                 ),
             )
             for body in batch

@@ -125,12 +125,8 @@ async def timed(
         await done.wait()
     (began, before), (ended, after) = marks[first], marks[last]
     number = last - first
-    own, broker, postgres, load = (
-        (now - then) / number * 1e6 for then, now in zip(before, after, strict=True)
-    )
-    return Figures(
-        name, requests, number / (ended - began), own, broker, postgres, load, rss_bytes(process) / 1e6
-    )
+    cost = after.since(before).over(number)
+    return Figures(name, requests, number / (ended - began), *cost, rss_bytes(process) / 1e6)
 
 
 def _median(rounds: Sequence[Figures]) -> Figures:
