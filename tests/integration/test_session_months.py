@@ -215,6 +215,25 @@ async def test_the_coming_months_are_made_once_and_take_what_waited_for_them(
         await each.close()
 
 
+@pytest.mark.parametrize("waited", [False, True])
+async def test_a_session_that_comes_while_its_month_is_made_is_in_it(
+    db: asyncpg.Connection, database_url: str, *, waited: bool
+) -> None:
+    """It had been refused where it went before, and its request had failed."""
+    (last,), *_ = await db.fetch(MADE)
+    await db.execute(f"drop table {last}")
+    if waited:
+        await put_session(db, last)
+    another = await asyncpg.connect(database_url)
+    async with another.transaction():
+        assert await another.fetchval("select make_session_months()") == 1
+        coming = asyncio.create_task(put_session(db, last))
+        waits = "select exists (select from pg_locks where not granted and pid = $1)"
+        await eventually(lambda: another.fetchval(waits, db.get_server_pid()))
+    assert await db.fetchval(WHERE, await coming) == last
+    await another.close()
+
+
 async def test_a_worker_makes_the_months_that_are_missing(
     db: asyncpg.Connection, new_worker: NewWorker
 ) -> None:

@@ -115,8 +115,10 @@ create view session_partitions as
     where i.inhparent = 'sessions'::regclass and c.relname ~ '^sessions_(before_)?\d{4}_\d{2}$'
   ) as p;
 
--- Makes this month and the next two, if they are missing; returns how many it has made. A lock that somebody holds is not
--- waited for: it is for the next time then. What came for a month while it was missing moves into it, if that is little.
+-- Makes this month and the next two, if they are missing; returns how many it has made. A lock that somebody holds for
+-- long is not waited for: it is for the next time then. What came for a month while it was missing moves into it, if that
+-- is little. Who writes sessions waits meanwhile: a row that had found its way to `sessions_other` already would be
+-- refused there (23514) once the month is made.
 create function make_session_months() returns integer language plpgsql
   security definer set search_path from current set lock_timeout = '1s' as $$
 declare
@@ -138,7 +140,7 @@ begin
     first_id := to_char(month, '"ts_"YYMM');
     end_id := to_char(month + interval '1 month', '"ts_"YYMM');
     new_name := to_char(month, '"sessions_"YYYY_MM');
-    lock table only sessions in share update exclusive mode;
+    lock table only sessions in share row exclusive mode;
     continue when to_regclass(quote_ident(new_name)) is not null; -- somebody else has just made it
     continue when (
       select count(*) > 10000 from (
