@@ -31,12 +31,17 @@ on conflict do nothing;
 drop index concurrently if exists sessions_by_change;
 create index concurrently sessions_by_change on sessions using brin (updated_at);
 
--- What the first partition holds. It is checked here, beside all work, and not under the lock of the transaction.
+-- What the first partition holds. It is checked here, beside all work, and not under the lock of the transaction. A
+-- session with an id beyond it, of a worker whose clock was wrong, goes to what will be the partition for all others; if
+-- this is said again, it comes back first, since the bound may be a later one.
 alter table sessions drop constraint if exists sessions_before;
-do $$ begin execute format(
-  'alter table sessions add constraint sessions_before check (id < %L) not valid',
-  to_char(now() at time zone 'UTC' + interval '2 months', '"ts_"YYMM')
-); end $$;
+create table if not exists sessions_other (like sessions including all);
+do $$ begin
+  with back as (delete from sessions_other returning *) insert into sessions select * from back; execute format(
+    'alter table sessions add constraint sessions_before check (id < %1$L) not valid; '
+    'with beyond as (delete from sessions where id >= %1$L returning *) insert into sessions_other select * from beyond',
+    to_char(now() at time zone 'UTC' + interval '2 months', '"ts_"YYMM')
+  ); end $$;
 alter table sessions validate constraint sessions_before;
 -- migrate: one transaction
 do $$
@@ -63,7 +68,6 @@ begin
   execute format('alter table sessions attach partition %I for values from (minvalue) to (%L)', before, until);
   execute format('alter table %I drop constraint sessions_before', before);
   -- What belongs to no partition else: a session is never refused. Each month is made like this one.
-  execute format('create table sessions_other (like %I including all)', before);
   alter table sessions attach partition sessions_other default;
   -- Who might work with the table may do so with all partitions of it, through the one name.
   for given in
