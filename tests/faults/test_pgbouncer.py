@@ -27,6 +27,12 @@ REQUESTS, AT_ONCE, RESTARTS = 1500, 60, 3
 SESSIONS = 8  # of the pooler: a transaction has any of them
 KEPT = "select current_setting('search_path') as path, current_setting('enable_seqscan') as seqscan"
 
+LEFT_OPEN = """
+select exists (
+  select from pg_stat_activity
+  where datname = current_database() and state = 'idle in transaction' and backend_xid is not null
+) from pg_sleep(0.02)
+"""
 END_HOLDER = """
 select pg_terminate_backend(pid) from pg_locks join pg_database on pg_database.oid = database
 where locktype = 'advisory' and granted and datname = current_database()
@@ -63,6 +69,37 @@ async def test_requests_outlast_restarts_of_a_pooler(
             assert await db.fetchval("select count(*) from measures") > 0, "somebody was elected and watches"
     assert await verify(empty_url, books.confirmed, books.received, schema=prefix) == []
     assert len(books.confirmed) == REQUESTS
+
+
+@pytest.mark.timeout(240)
+async def test_a_worker_that_is_frozen_inside_a_transaction_holds_up_no_other(
+    settings: Settings, empty_url: str, pooler: PgBouncer
+) -> None:
+    """A statement and its commit are two messages there: who is frozen in between holds locks."""
+    amqp_url, prefix = settings.amqp_url.get_secret_value(), settings.prefix
+    scene = Scene(amqp_url, pooler.url, prefix)
+    async with (
+        connected(empty_url, schema=prefix) as db,
+        keeping_books(amqp_url, prefix) as books,
+        worker_processes(2, scene.environ) as (frozen, other),
+    ):
+        sending = asyncio.create_task(Producers(amqp_url, prefix, books, AT_ONCE).send(REQUESTS))
+
+        async def frozen_in_between() -> bool:
+            frozen.freeze()
+            if await db.fetchval(LEFT_OPEN):
+                return True
+            frozen.thaw()
+            return False
+
+        await books.until_answered(1, 30, "answered before the freeze")
+        await eventually(frozen_in_between)
+        await sending
+        await books.until_all_answered(90)
+        await until_up([other])
+        frozen.thaw()
+        await until_up([frozen])
+    assert await verify(empty_url, books.confirmed, books.received, schema=prefix) == []
 
 
 async def test_what_a_session_would_keep_is_told_to_each_transaction_and_to_nobody_else(

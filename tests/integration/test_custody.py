@@ -13,9 +13,11 @@ from structlog.testing import capture_logs
 from support.harness import Desk, NewWorker, eventually, good_request, metric_becomes, told
 from support.sealed import put_dead_letter
 
+from worker.errors import NotStorable
 from worker.messages import custody as letters
 from worker.messages.custody import open_body
 from worker.messages.sealing import parse_seal_keys
+from worker.postgres import database
 from worker.postgres.dead_letters import Custody
 from worker.rabbitmq.topology import names_for
 from worker.services import custody, retention, surveying
@@ -219,6 +221,40 @@ async def test_no_dead_letter_stops_the_others(
         rows = await until_kept(db, len(strange) + 4)
     assert [row["body"] for row in rows if row["size"] == 12] == [b"beyond words"]
     assert [event["event"] for event in told_of] == ["custody.misread"]
+
+
+async def test_a_letter_is_described_also_where_its_table_was_locked_for_long(
+    new_worker: NewWorker,
+    desk: Desk,
+    db: asyncpg.Connection,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A statement that took too long says nothing of a letter."""
+    monkeypatch.setitem(database.SERVER_SETTINGS, "statement_timeout", "500ms")
+    monkeypatch.setattr(custody, "_AGAIN_SECONDS", 0.05)
+    await new_worker(max_dead_letters=100)
+    blocker = await asyncpg.connect(database_url)
+    locked, keep, cancelled = blocker.transaction(), Custody.keep, list[NotStorable]()
+    await locked.start()
+    await blocker.execute("lock table dead_letters in share mode")
+
+    async def keeping(self: Custody, all_of_them: Any) -> int:
+        try:
+            return await keep(self, all_of_them)
+        except NotStorable as error:
+            cancelled.append(error)
+            if len(cancelled) == 2:
+                await locked.rollback()
+            raise
+
+    monkeypatch.setattr(Custody, "keep", keeping)
+    await bury(desk, b"no JSON", app_id="shop")
+
+    (row,) = await until_kept(db, 1)
+    assert (row["app_id"], row["kind"]) == ("shop", "nothing says why (text)")
+    assert [error.sqlstate for error in cancelled] == ["57014", "57014"]
+    await blocker.close()
 
 
 async def test_a_deleted_queue_of_dead_letters_holds_up_nobody(new_worker: NewWorker, desk: Desk) -> None:

@@ -215,6 +215,25 @@ async def test_the_coming_months_are_made_once_and_take_what_waited_for_them(
         await each.close()
 
 
+@pytest.mark.parametrize("waited", [False, True])
+async def test_a_session_that_comes_while_its_month_is_made_is_in_it(
+    db: asyncpg.Connection, database_url: str, *, waited: bool
+) -> None:
+    """It had been refused where it went before, and its request had failed."""
+    (last,), *_ = await db.fetch(MADE)
+    await db.execute(f"drop table {last}")
+    if waited:
+        await put_session(db, last)
+    another = await asyncpg.connect(database_url)
+    async with another.transaction():
+        assert await another.fetchval("select make_session_months()") == 1
+        coming = asyncio.create_task(put_session(db, last))
+        waits = "select exists (select from pg_locks where not granted and pid = $1)"
+        await eventually(lambda: another.fetchval(waits, db.get_server_pid()))
+    assert await db.fetchval(WHERE, await coming) == last
+    await another.close()
+
+
 async def test_a_worker_makes_the_months_that_are_missing(
     db: asyncpg.Connection, new_worker: NewWorker
 ) -> None:
@@ -314,6 +333,21 @@ async def test_what_was_there_before_the_months_stays_where_it_is_and_its_ids_ar
         assert tuple(await empty.fetchrow(may, role, first)) == (False, False)
     finally:
         await empty.execute(f"drop owned by {role} cascade; drop role {role}")
+
+
+async def test_a_session_of_a_worker_whose_clock_was_wrong_stands_in_no_migrations_way(
+    empty_url: str, empty: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier = await migrate_up_to(empty_url, MONTHS, monkeypatch)
+    near, far = [await put_session(empty, month) for month in ("sessions_2001_01", "sessions_2099_01")]
+    for statement in earlier[0].beforehand:  # once it was interrupted after that
+        await empty.execute(statement)
+    assert await empty.fetchval("select request_id from sessions") == near
+
+    await migrate.migrate(empty_url)
+
+    first = await empty.fetchval("select name from session_partitions where not is_month")
+    assert [await empty.fetchval(WHERE, each) for each in (near, far)] == [first, "sessions_other"]
 
 
 async def test_what_is_shown_of_sessions_is_that_of_all_months(

@@ -15,7 +15,7 @@ import asyncpg
 import structlog
 
 from worker.backoff import delays
-from worker.errors import NotStorable, SettingsError
+from worker.errors import NotStorable, SettingsError, is_of_the_values
 from worker.monitoring.readiness import Readiness
 from worker.postgres.installation import connected, use_schema
 from worker.postgres.locks import lock_holders
@@ -43,8 +43,7 @@ _DRIVER_ERRORS = (
     OSError,
     EOFError,
 )
-_TRANSIENT_CLASSES = ("08", "53", "57P", "25006", "40001", "40P01", "55P03")
-_REFUSED_CLASSES = ("22", "23", "54")  # the values, a constraint, a limit: what the statement was given
+_TRANSIENT_CLASSES = ("08", "53", "57P", "25006", "25P03", "40001", "40P01", "55P03")
 _READ_ONLY = "25006"
 _PUT_RIGHT = ("28", "3D")  # a wrong password, a missing database: put right while workers wait
 _log = structlog.get_logger(__name__)
@@ -61,6 +60,10 @@ SERVER_SETTINGS = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
 }
+# A call is a few messages there. A worker that is frozen between two of them would keep its locks, and a
+# session that others need.
+_IDLE = "idle_in_transaction_session_timeout"
+_POOLED_SETTINGS = SERVER_SETTINGS | {_IDLE: f"{_CALL_SECONDS}s"}
 
 
 def is_transient(error: BaseException) -> bool:
@@ -71,10 +74,8 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Return whether Postgres refuses the values it was given. All else that it may say — no rights, no
-    memory, a statement that somebody ended — is no fault of a request, and is waited out.
-    """
-    return isinstance(error, asyncpg.PostgresError) and str(error.sqlstate or "").startswith(_REFUSED_CLASSES)
+    """Return whether Postgres refuses the values it was given. All else is waited out."""
+    return isinstance(error, asyncpg.PostgresError) and is_of_the_values(error.sqlstate)
 
 
 def describe(error: BaseException) -> str:
@@ -216,7 +217,7 @@ class Database:
     async def _prepare(self, connection: Session) -> None:
         if self.pooled:
             connection.pooled = True
-            statements = [f"set {name} = '{value}'" for name, value in SERVER_SETTINGS.items()]
+            statements = [f"set {name} = '{value}'" for name, value in _POOLED_SETTINGS.items()]
             await connection.keep("; ".join(statements))
         if self._schema is not None:
             await use_schema(connection, self._schema)
@@ -256,6 +257,8 @@ class Database:
     async def transactions(self) -> AsyncIterator[Transactions]:
         """Open such a connection for statements that belong into one transaction."""
         async with self.apart() as connection:
+            if connection.pooled:
+                await connection.keep(f"set {_IDLE} = '0'")  # in between the broker may be waited for
             yield Transactions(connection, self._queries)
 
     async def call(

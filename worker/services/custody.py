@@ -131,13 +131,18 @@ class TakingIntoCustody:
         letters = await asyncio.to_thread(self._letters, batch)
         try:
             return await self._custody.keep(letters)
-        except NotStorable:  # one of them is at fault
+        except NotStorable as error:
+            if not error.of_the_values:
+                raise
+            # One of them is at fault.
             return sum([await self._store_one(letter) for letter in letters])
 
     async def _store_one(self, letter: Letter) -> int:
         try:
             return await self._custody.keep([letter])
-        except NotStorable:
+        except NotStorable as error:
+            if not error.of_the_values:
+                raise
             return await self._custody.keep([bare(letter)])
 
     def _letters(self, batch: Sequence[Delivery]) -> list[Letter]:
