@@ -335,21 +335,6 @@ async def test_what_was_there_before_the_months_stays_where_it_is_and_its_ids_ar
         await empty.execute(f"drop owned by {role} cascade; drop role {role}")
 
 
-async def test_a_session_of_a_worker_whose_clock_was_wrong_stands_in_no_migrations_way(
-    empty_url: str, empty: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    earlier = await migrate_up_to(empty_url, MONTHS, monkeypatch)
-    near, far = [await put_session(empty, month) for month in ("sessions_2001_01", "sessions_2099_01")]
-    for statement in earlier[0].beforehand:  # once it was interrupted after that
-        await empty.execute(statement)
-    assert await empty.fetchval("select request_id from sessions") == near
-
-    await migrate.migrate(empty_url)
-
-    first = await empty.fetchval("select name from session_partitions where not is_month")
-    assert [await empty.fetchval(WHERE, each) for each in (near, far)] == [first, "sessions_other"]
-
-
 async def test_what_is_shown_of_sessions_is_that_of_all_months(
     db: asyncpg.Connection, database: Database
 ) -> None:

@@ -31,17 +31,12 @@ on conflict do nothing;
 drop index concurrently if exists sessions_by_change;
 create index concurrently sessions_by_change on sessions using brin (updated_at);
 
--- What the first partition holds. It is checked here, beside all work, and not under the lock of the transaction. A
--- session with an id beyond it, of a worker whose clock was wrong, goes to what will be the partition for all others; if
--- this is said again, it comes back first, since the bound may be a later one.
+-- What the first partition holds. It is checked here, beside all work, and not under the lock of the transaction.
 alter table sessions drop constraint if exists sessions_before;
-create table if not exists sessions_other (like sessions including all);
-do $$ begin
-  with back as (delete from sessions_other returning *) insert into sessions select * from back; execute format(
-    'alter table sessions add constraint sessions_before check (id < %1$L) not valid; '
-    'with beyond as (delete from sessions where id >= %1$L returning *) insert into sessions_other select * from beyond',
-    to_char(now() at time zone 'UTC' + interval '2 months', '"ts_"YYMM')
-  ); end $$;
+do $$ begin execute format(
+  'alter table sessions add constraint sessions_before check (id < %L) not valid',
+  to_char(now() at time zone 'UTC' + interval '2 months', '"ts_"YYMM')
+); end $$;
 alter table sessions validate constraint sessions_before;
 -- migrate: one transaction
 do $$
@@ -68,6 +63,7 @@ begin
   execute format('alter table sessions attach partition %I for values from (minvalue) to (%L)', before, until);
   execute format('alter table %I drop constraint sessions_before', before);
   -- What belongs to no partition else: a session is never refused. Each month is made like this one.
+  execute format('create table sessions_other (like %I including all)', before);
   alter table sessions attach partition sessions_other default;
   -- Who might work with the table may do so with all partitions of it, through the one name.
   for given in
@@ -119,10 +115,8 @@ create view session_partitions as
     where i.inhparent = 'sessions'::regclass and c.relname ~ '^sessions_(before_)?\d{4}_\d{2}$'
   ) as p;
 
--- Makes this month and the next two, if they are missing; returns how many it has made. A lock that somebody holds for
--- long is not waited for: it is for the next time then. What came for a month while it was missing moves into it, if that
--- is little. Who writes sessions waits meanwhile: a row that had found its way to `sessions_other` already would be
--- refused there (23514) once the month is made.
+-- Makes this month and the next two, if they are missing; returns how many it has made. A lock that somebody holds is not
+-- waited for: it is for the next time then. What came for a month while it was missing moves into it, if that is little.
 create function make_session_months() returns integer language plpgsql
   security definer set search_path from current set lock_timeout = '1s' as $$
 declare
@@ -144,7 +138,7 @@ begin
     first_id := to_char(month, '"ts_"YYMM');
     end_id := to_char(month + interval '1 month', '"ts_"YYMM');
     new_name := to_char(month, '"sessions_"YYYY_MM');
-    lock table only sessions in share row exclusive mode;
+    lock table only sessions in share update exclusive mode;
     continue when to_regclass(quote_ident(new_name)) is not null; -- somebody else has just made it
     continue when (
       select count(*) > 10000 from (
