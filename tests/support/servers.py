@@ -112,7 +112,7 @@ async def servers() -> AsyncIterator[Stack]:
 async def faulty_rabbit() -> AsyncIterator[FaultyRabbit]:
     async with server_sandbox() as sandbox:
         server: FaultyRabbit
-        if await _fault_way() == "containers":
+        if await fault_way() == "containers":
             user, password = "worker", secrets.token_hex(16)
             server = _Container(
                 sandbox,
@@ -136,7 +136,7 @@ async def faulty_rabbit() -> AsyncIterator[FaultyRabbit]:
 async def faulty_postgres() -> AsyncIterator[Faulty]:
     async with server_sandbox() as sandbox:
         server: Faulty
-        if await _fault_way() == "containers":
+        if await fault_way() == "containers":
             password = secrets.token_hex(16)
             server = _Container(
                 sandbox,
@@ -175,7 +175,8 @@ async def _private_way() -> Way:
     return "programs" if await _why_no_containers() else "containers"
 
 
-async def _fault_way() -> Way:
+async def fault_way() -> Way:
+    """Returns the way in which a test gets a server that it may break."""
     chosen = await way()
     return await _private_way() if chosen == "environment" else chosen
 
@@ -296,7 +297,7 @@ class _Container:
 
 async def _prepare() -> None:
     chosen = await way()
-    if "programs" in {chosen, await _fault_way()}:
+    if "programs" in {chosen, await fault_way()}:
         await ensure_rabbitmq(_say, os.environ)
     _say(f"the tests run on servers from: {chosen}")
 

@@ -71,10 +71,20 @@ class Family:
             if self._epmd is None:
                 self._epmd = await self._start_epmd()
 
-    async def _start_epmd(self) -> Program:
-        epmd = shutil.which("epmd", path=self.env.get("PATH"))
-        if epmd is None:
+    def programs(self) -> Path:
+        """Return the folder with RabbitMQ's programs."""
+        if (programs := find_programs()) is None:
+            raise StackError("RabbitMQ is not installed on this machine")
+        return programs
+
+    def epmd(self) -> str:
+        """Return the program of the name service."""
+        if (epmd := shutil.which("epmd", path=self.env.get("PATH"))) is None:
             raise StackError("Erlang's epmd is not on the PATH; is Erlang installed whole?")
+        return epmd
+
+    async def _start_epmd(self) -> Program:
+        epmd = self.epmd()
         self.home.mkdir(mode=0o700)
         cookie = self.home / ".erlang.cookie"
         cookie.touch(mode=0o600)
@@ -117,10 +127,7 @@ class RabbitNode(Server):
         self._home = family.home / name
         self._data = family.kept.folder / "rabbitmq" if family.kept else self._home / "data"
         self._log = self._home / "log"
-        programs = find_programs()
-        if programs is None:
-            raise StackError("RabbitMQ is not installed on this machine")
-        self._programs = programs
+        self._programs = family.programs()
 
     @classmethod
     def alone(

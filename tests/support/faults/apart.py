@@ -9,13 +9,16 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final, Protocol
 
 from support.faults.cluster import NAMES, Cluster, finding, formed
 from support.faults.namespaces import Machine, Network, can_be_had, join
-from support.servers import ONE_SCHEDULER, server_sandbox
+from support.faults.unpacked import unpack
+from support.servers import ONE_SCHEDULER, fault_way, server_sandbox
 
-from worker.stack import Family, RabbitNode
+from worker.stack import Family, RabbitNode, Sandbox
+from worker.stack.docker import RABBITMQ_IMAGE
 from worker.stack.install import ensure_rabbitmq
 from worker.stack.program import Program
 
@@ -101,8 +104,8 @@ def _host(node: RabbitNode) -> str:
 class _FamilyOnMachine(Family):
     """Holds what one node shares with those on other machines: the cookie and the account."""
 
-    def __init__(self, machine: Machine, password: str, cookie: str) -> None:
-        super().__init__(machine, os.environ)
+    def __init__(self, machine: Machine, environ: Mapping[str, str], password: str, cookie: str) -> None:
+        super().__init__(machine, environ)
         self.machine = machine
         self.password = password
         self._cookie = cookie
@@ -118,6 +121,16 @@ class _FamilyOnMachine(Family):
         return service
 
 
+class _FamilyOfImage(_FamilyOnMachine):
+    """Runs what an image has: / is its root."""
+
+    def programs(self) -> Path:
+        return Path("/opt/rabbitmq/sbin")
+
+    def epmd(self) -> str:
+        return "epmd"
+
+
 class NodeOnMachine(RabbitNode):
     def __init__(self, family: _FamilyOnMachine, host: str, settings: Mapping[str, str]) -> None:
         super().__init__(family, host, settings, ONE_SCHEDULER)
@@ -129,8 +142,9 @@ class NodeOnMachine(RabbitNode):
 
     def _write_configuration(self) -> None:
         super()._write_configuration()
-        # The management plugin of 3.10 may keep a node paused: it stumbles over a connection from before.
-        (self._home / "plugins").write_text("[rabbitmq_consistent_hash_exchange].\n")
+        if not isinstance(self._family, _FamilyOfImage):
+            # The management plugin of 3.10 may keep a node paused: it stumbles over a connection from before.
+            (self._home / "plugins").write_text("[rabbitmq_consistent_hash_exchange].\n")
 
     def _env(self) -> dict[str, str]:
         env = super()._env()
@@ -142,20 +156,32 @@ class NodeOnMachine(RabbitNode):
 @asynccontextmanager
 async def cluster_to_cut(settings: Mapping[str, str]) -> AsyncIterator[tuple[Cluster, Links]]:
     """Yields a cluster whose nodes have these settings, and the links between them."""
-    await ensure_rabbitmq(print, os.environ)
     async with server_sandbox() as sandbox:
         if await can_be_had():
             network = await join(sandbox, NAMES)
-            password, cookie = secrets.token_hex(16), secrets.token_hex(16)
             settings = {**settings, **finding(map(_name, NAMES))}
-            nodes = [
-                NodeOnMachine(_FamilyOnMachine(machine, password, cookie), name, settings)
-                for name, machine in network.machines.items()
-            ]
+            families = await _families(sandbox, network)
+            nodes = [NodeOnMachine(family, name, settings) for name, family in families.items()]
             await asyncio.gather(*(node.open_gate() for node in nodes))
             yield await formed(nodes), DroppingLinks(network)
         else:
+            await ensure_rabbitmq(print, os.environ)
             family = Family(sandbox, os.environ)
             settings = {**settings, **finding(f"{name}@localhost" for name in NAMES)}
             alike = [RabbitNode(family, name, settings, ONE_SCHEDULER) for name in NAMES]
             yield await formed(alike), RefusingLinks()
+
+
+async def _families(sandbox: Sandbox, network: Network) -> Mapping[str, _FamilyOnMachine]:
+    """Returns what runs a node on each machine: the programs of the image, where tests run on containers."""
+    shared = secrets.token_hex(16), secrets.token_hex(16)
+    if await fault_way() == "containers":
+        image = await unpack(sandbox, RABBITMQ_IMAGE)
+        return {
+            name: _FamilyOfImage(await machine.with_files(image.root), image.environ, *shared)
+            for name, machine in network.machines.items()
+        }
+    await ensure_rabbitmq(print, os.environ)
+    return {
+        name: _FamilyOnMachine(machine, os.environ, *shared) for name, machine in network.machines.items()
+    }

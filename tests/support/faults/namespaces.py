@@ -34,7 +34,8 @@ _FOR_ANYBODY: Final = (*_NEW, "--user", "--map-root-user")
 class Machine(Sandbox):
     """Starts its programs in namespaces that it keeps until the sandbox ends."""
 
-    def __init__(self, sandbox: Sandbox, address: str, holder: int) -> None:
+    def __init__(self, sandbox: Sandbox, address: str, holder: int, root: Path | None = None) -> None:
+        """`root`: the folder that is / to its programs."""
         super().__init__(sandbox.path, sandbox._reaper_input)
         self._ports = sandbox._ports
         self.address = address
@@ -51,6 +52,16 @@ class Machine(Sandbox):
             ),
             f"--wd={sandbox.path}",
         )
+        self._within = ("chroot", str(root)) if root else ()
+
+    async def with_files(self, root: Path) -> "Machine":
+        """Return this machine for programs to which that folder is /, with what they need of ours."""
+        inside = root / self.path.relative_to("/")
+        inside.mkdir(parents=True, exist_ok=True)
+        for path in ("/proc", "/dev", "/etc/hosts"):
+            await self.do("mount", "--rbind", path, f"{root}{path}")
+        await self.do("mount", "--bind", str(self.path), str(inside))
+        return Machine(self, self.address, self.holder, root)
 
     async def do(self, *words: str) -> str:
         return await self.run(*words, env=os.environ)
@@ -72,7 +83,7 @@ class Machine(Sandbox):
     async def _spawn(
         self, command: Sequence[str], env: Mapping[str, str], output: IO[bytes], user: User | None
     ) -> asyncio.subprocess.Process:
-        return await super()._spawn((*self._enter, *command), env, output, user)
+        return await super()._spawn((*self._enter, *self._within, *command), env, output, user)
 
 
 class Network:
