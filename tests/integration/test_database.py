@@ -5,12 +5,14 @@ import os
 import re
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from itertools import count
 from uuid import uuid4
 
 import asyncpg
 import pytest
 from structlog.testing import capture_logs
+from support.faults.proxy import Proxy, proxy_to
 from support.harness import (
     Desk,
     NewWorker,
@@ -291,3 +293,23 @@ async def test_a_connection_that_fails_at_its_first_question_is_closed(
         async with connected(database_url):
             pass
     assert [each.is_closed() for each in opened] == [True]
+
+
+def beside_the_pool(url: str) -> AbstractAsyncContextManager[Session]:
+    return database.Database(url, 1, None, Readiness([database.PART])).apart()
+
+
+@pytest.mark.parametrize("opened", [connected, beside_the_pool])
+async def test_a_question_that_is_given_up_is_not_waited_for_again_when_its_connection_is_closed(
+    database_url: str, opened: Callable[[str], AbstractAsyncContextManager[Session]]
+) -> None:
+    async def ask(proxy: Proxy, url: str) -> None:
+        async with opened(url) as connection:
+            proxy.stall()
+            async with asyncio.timeout(0.2):
+                await connection.fetchval("select 1")
+
+    async with proxy_to(database_url) as (proxy, url), asyncio.timeout(10):
+        with pytest.raises(TimeoutError):
+            await ask(proxy, url)
+        assert proxy.connections == 1, "it is still there, and says nothing"

@@ -75,8 +75,10 @@ async def connected(
         if schema is not None:
             await use_schema(connection, schema)
         yield connection
-    finally:
-        await connection.close()
+    except BaseException:
+        connection.terminate()  # to close it in order would wait for what it was asked last
+        raise
+    await connection.close()
 
 
 async def look_around(connection: Session, prefix: str | None) -> Places:

@@ -92,14 +92,18 @@ async def _months(site: Site) -> list[Finding]:
         found.append(f"there is no table for the sessions of {some(missing)}")
     if outside:
         more = "+" if outside >= MOST_COUNTED else ""
-        found.append(f"{outside:,}{more} sessions are in sessions_other, since their month was not there")
+        found.append(
+            f"{outside:,}{more} sessions are in sessions_other: their month was not there when they came, or "
+            "a worker's clock was wrong"
+        )
     return [
         Finding(
             "session-months",
             Severity.WARNING,
-            f"{what}: such months are never dropped as a whole",
+            f"{what}; such sessions are not dropped as a whole",
             "session-worker migrate; workers do the same every hour: their logs have service.failed, if the "
-            "owner of the tables may make none",
+            "owner of the tables may make none. What stays in no month, session-worker retention sessions "
+            "deletes one by one",
         )
         for what in found
     ]
