@@ -59,7 +59,7 @@ with looked as (
   (
     select l.* from listed_requests l
     where $1 = 'correlation' and l.correlation_id = $6 and l.request_id = case
-      when $6 ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then $6::uuid
+      when translate($6, '123456789abcdef', '000000000000000') = '00000000-0000-0000-0000-000000000000' then $6::uuid
     end
   )
   union all
