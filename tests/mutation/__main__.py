@@ -71,7 +71,7 @@ def main() -> int:
     )
     parser.add_argument("--most", type=int, help="of each file")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="then stop")
-    parser.add_argument("--seeds", type=int, default=40, help="so many of those that run the statement")
+    parser.add_argument("--seeds", type=int, default=12, help="so many of those that run the statement")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--survivors", action="store_true", help="judge those that survived once more")
     parser.add_argument("--servers", action="store_true", help="judge them by tests with servers")

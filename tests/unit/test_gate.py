@@ -1,14 +1,17 @@
 """The gate divides a batch into what begins, what waits and what has to stay with the broker."""
 
+import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import FailureCode
 from worker.rules import NOTHING, Limit, Pause, PauseScope, Rules, rules_of
+from worker.steps import gate as gate_module
 from worker.steps.gate import Divided, Gate
 from worker.values import Arrival, Refusal, Route, Waiting
 
@@ -157,6 +160,70 @@ def test_deliveries_are_taken_without_slots_while_somebody_is_in_line_or_behind(
     assert gate(in_line=("a",)).takes_without_slots
     assert gate(backlog=True).takes_without_slots
     assert not gate().takes_without_slots
+
+
+def test_where_requests_begin_quickly_one_line_alone_makes_nobody_wait() -> None:
+    assert not gate(quick=True, in_line=("a",)).divide(some("a"), 1).wait
+    assert reasons(gate(quick=True, in_line=("a", "b")).divide(some("a"), 1)) == {"over_share": 1}
+
+
+def test_where_requests_begin_quickly_a_backlog_counts_once_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, backlog = [100.0], [True]
+    monkeypatch.setattr(gate_module.time, "monotonic", lambda: now[0])
+    quick = Gate(
+        "me",
+        fair=True,
+        max_waiting=9,
+        quick=True,
+        is_backlogged=lambda: backlog[0],
+        breaker_is_open=lambda: False,
+    )
+
+    def seen_at(at: float) -> bool:
+        now[0] = at
+        return quick.takes_without_slots
+
+    assert [seen_at(at) for at in (100, 102.9, 103, 200)] == [False, False, True, True]
+    backlog[0] = False
+    assert not seen_at(201)
+    backlog[0] = True
+    assert [seen_at(at) for at in (202, 204.9, 205)] == [False, False, True]
+
+
+def test_who_has_joined_is_in_line_unless_it_waits_for_its_time() -> None:
+    made = gate()
+    made.joined([Waiting(arrival(1, "late"), "not_before")])
+    assert not made.takes_without_slots
+    made.joined([Waiting(arrival(2, "a"), "rate"), Waiting(arrival(3, None), "paused")])
+    assert made.takes_without_slots
+    assert orgs(made.divide(some("a", "b", "late"), 9).begin) == {"b": 1, "late": 1}
+    assert not made.divide([arrival(4, None)], 9).begin
+
+
+async def test_whoever_waits_for_a_change_hears_of_rules_and_of_who_joins() -> None:
+    made = gate()
+    for change in (
+        lambda: made.learn(NOTHING, ()),
+        lambda: made.joined([Waiting(arrival(1), "over_share")]),
+        lambda: made.learn(NOTHING, ("a",)),
+    ):
+        waits = asyncio.create_task(made.change())
+        await asyncio.sleep(0)
+        assert not waits.done(), "it was told of the change before"
+        change()
+        await asyncio.wait_for(waits, 5)
+
+
+def test_it_tells_of_the_rules_and_of_how_many_wait() -> None:
+    made = gate(rules=rules_of([Limit("org", "a", weight=2.5)], [paused("worker", "me")]), most=5)
+
+    assert (made.weight_of("a"), made.weight_of("b")) == (2.5, 1.0)
+    assert made.worker_paused
+    assert not gate(rules=rules_of([], [paused("worker", "other")])).worker_paused
+    made.counted(4)
+    assert not made.full
+    made.counted(5)
+    assert made.full
 
 
 @given(
