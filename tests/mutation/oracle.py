@@ -21,6 +21,7 @@ from pathlib import Path
 from types import CodeType, FrameType, FunctionType
 from typing import Any, Final
 
+import hypothesis
 import pytest
 from mutation.mutants import Mutant, Source
 from simulation.run import run_seed, simulated
@@ -180,8 +181,10 @@ def _told_by(seeds: Sequence[int]) -> str | None:
 
 def import_for_tests() -> None:
     """Import what tests need once, and not in each process that runs some."""
-    for name in ("hypothesis.strategies", "pytest_asyncio.plugin", "support.harness", "support.responder"):
+    for name in ("pytest_asyncio.plugin", "support.harness", "support.responder"):
         importlib.import_module(name)
+    hypothesis.settings.register_profile("mutation", deadline=None, derandomize=True, database=None)
+    hypothesis.settings.load_profile("mutation")  # else a busy machine kills mutants
 
 
 def _passes_apart(tests: list[str]) -> bool:

@@ -67,6 +67,36 @@ def test_who_is_taken_at_once_has_no_more_than_its_share() -> None:
     assert abs(len(order) - 2 * of_flood) <= 2
 
 
+def test_who_has_had_its_turn_and_comes_again_is_behind_those_who_wait() -> None:
+    buffer, order = filled(["flood"] * 1000), list[int]()
+    for tag in range(2000, 2020):
+        buffer.add("eager", delivery(tag))
+        while tag not in order:
+            order += taken(buffer, 1)
+    assert len(order) >= 39, "one of the flood before each"
+
+
+def test_when_nobody_waits_nobody_owes() -> None:
+    buffer = filled(["a"] * 3)
+    assert taken(buffer, 3) == [0, 1, 2]
+
+    buffer.add("a", delivery(10))
+    buffer.add("b", delivery(11))
+    assert taken(buffer, 2) == [10, 11]
+
+
+@given(st.sets(st.integers(0, 15)), st.integers(0, 16))
+def test_when_lines_are_lost_the_others_keep_their_turns(lost: set[int], again: int) -> None:
+    names = [f"line-{number}" for number in range(16)]
+    buffer = filled(names * 3)
+    assert taken(buffer, 16 + again) == [*range(16), *range(16, 16 + again)]
+
+    buffer.drop(lambda one: one.tag % 16 in lost)
+
+    rest = [tag for tag in range(16 + again, 48) if tag % 16 not in lost]
+    assert taken(buffer, 48) == rest
+
+
 def test_it_passes_by_only_before_a_long_line() -> None:
     buffer = filled(["a", "b"] * 5)
     buffer.add("c", delivery(100))

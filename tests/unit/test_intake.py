@@ -216,6 +216,24 @@ async def test_more_than_go_out_at_once_are_all_given_back() -> None:
     assert (session.unsettled, session.held_bytes) == (0, 0)
 
 
+def test_what_was_shed_has_room_the_oldest_first_and_one_of_any_size_where_nothing_is_held() -> None:
+    session = session_with(0)
+    session.delivered(1, 5)
+    for tag, size in ((2, 100), (3, 50), (4, 10)):
+        session.delivered_and_shed(tag, size)
+    assert (session.held_bytes, session.unsettled) == (5, 4)
+
+    assert session.take_shed(99) == [], "a smaller one does not overtake it"
+    assert session.take_shed(100) == [2]
+    assert session.take_shed(60) == [3, 4]
+    frames(session, 1)
+    for tag in (5, 6):
+        session.delivered_and_shed(tag, 1000)
+    assert session.take_shed(0) == [5]
+    assert session.take_all_shed() == [6]
+    assert session.take_all_shed() == []
+
+
 def test_what_is_held_back_hands_out_nothing() -> None:
     bounds = Bounds(deliveries=8, held_bytes=100, body_bytes=100)
     intake = Intake([Source("queue")], bounds, Readiness([]), None, eager=False)

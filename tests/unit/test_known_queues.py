@@ -33,7 +33,9 @@ def test_a_full_reply_queue_is_asked_again_after_a_while() -> None:
 
     assert queues.known(message("full")) is Receipt.REFUSED
     assert queues.known(message("gone")) is None, "it may be there the next time"
-    now[0] = 60.0
+    now[0] = 10.0
+    assert queues.known(message("full")) is Receipt.REFUSED
+    now[0] = 10.1
     assert queues.known(message("full")) is None
     assert readiness.ready, "it is the requester's"
 
@@ -51,12 +53,25 @@ def test_an_address_that_cannot_be_read_is_remembered_and_not_too_many() -> None
     assert queues.known(message(f"{DIRECT_REPLY}1999")) is Receipt.UNPUBLISHABLE
 
 
+def test_of_many_addresses_the_one_that_was_longest_not_heard_of_is_forgotten() -> None:
+    queues, _ = made([0.0])
+    addresses = [message(f"{DIRECT_REPLY}{number}") for number in range(1000)]
+    for address in [*addresses, addresses[0]]:
+        queues.learn(address, Receipt.UNPUBLISHABLE)
+    assert all(map(queues.known, addresses))
+
+    queues.learn(message("full"), Receipt.REFUSED)
+
+    assert [queues.known(address) is None for address in addresses[:3]] == [False, True, False]
+
+
 def test_each_key_of_the_response_exchange_has_a_state_of_its_own() -> None:
     queues, readiness = made([0.0])
     completed, failed = message("completed", NAMES.responses), message("failed", NAMES.responses)
     queues.learn(failed, Receipt.UNROUTABLE)
 
     assert (queues.known(completed), queues.known(failed)) == (None, Receipt.UNROUTABLE)
+    assert (queues.is_troubled("completed"), queues.is_troubled("failed")) == (False, True)
     assert "topology apply" in readiness.reasons[PART]
     queues.learn(completed, Receipt.REFUSED)
     assert "is it full" in readiness.reasons[PART]
