@@ -39,7 +39,7 @@ from mutation.oracle import (
     import_for_tests,
     reached,
 )
-from mutation.servers import ran_once, started, tests_of
+from mutation.servers import started, tests_of
 
 FILES: Final = [
     *sorted(str(one.relative_to(ROOT)) for one in (ROOT / "worker" / "steps").glob("[!_]*.py")),
@@ -87,19 +87,14 @@ def main() -> int:
     verdicts = _kept()
     if given.servers:
         with started():
-            to_judge = _with_tests([task for task in tasks if verdicts.get(task.mutant.name) == SURVIVED])
-            _judge(to_judge, verdicts, given.processes, until)
+            to_judge = [task for task in tasks if verdicts.get(task.mutant.name) == SURVIVED]
+            with_tests = [task._replace(tests=tests_of(task.mutant)) for task in to_judge]
+            _judge(with_tests, verdicts, given.processes, until)
     else:
         if given.survivors:
             verdicts = {name: verdict for name, verdict in verdicts.items() if verdict not in _ALIVE}
         _judge([task for task in tasks if task.mutant.name not in verdicts], verdicts, given.processes, until)
     return _tell([task.mutant.name for task in tasks], verdicts, made)
-
-
-def _with_tests(tasks: list[Task]) -> list[Task]:
-    """Give each mutant the tests with servers that run its statement. Which those are is found out once."""
-    ran = ran_once(_KEPT / f"tests-{_version()}.json", FILES)
-    return [task._replace(tests=tests_of(task.mutant, task.judge.source.file, ran)) for task in tasks]
 
 
 def _tasks(files: list[str], most: int | None, seeds: int) -> tuple[list[Task], int]:

@@ -49,7 +49,7 @@ def reached(files: Iterable[str], seeds: range = range(_SEEDS)) -> Reached:
     found: Reached = {file: defaultdict(list) for file in names.values()}
     for seed in seeds:
         seen: set[tuple[str, int]] = set()
-        with simulated(), traced(names, seen):
+        with simulated(), _traced(names, seen):
             problems = run_seed(seed).problems
         assert not problems, "the code is wrong before anything is changed"
         for name, line in sorted(seen):
@@ -58,7 +58,7 @@ def reached(files: Iterable[str], seeds: range = range(_SEEDS)) -> Reached:
 
 
 @contextlib.contextmanager
-def traced(names: dict[str, str], seen: set[tuple[str, int]]) -> Iterator[None]:
+def _traced(names: dict[str, str], seen: set[tuple[str, int]]) -> Iterator[None]:
     def in_function(frame: FrameType, event: str, _argument: object) -> Any:
         if event == "line":
             seen.add((frame.f_code.co_filename, frame.f_lineno))
@@ -200,7 +200,7 @@ def _passes_apart(tests: list[str]) -> bool:
     return os.waitpid(child, 0)[1] == 0
 
 
-def passes(tests: list[str], watch: object = None, *, until_one_fails: bool = True) -> bool:
+def passes(tests: list[str], watch: object = None) -> bool:
     """Run tests in this process, with two of the plugins: to load all takes longer than most tests do."""
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     plugins = [
@@ -210,8 +210,7 @@ def passes(tests: list[str], watch: object = None, *, until_one_fails: bool = Tr
         "no:unraisableexception",
         "no:faulthandler",
     ]
-    how = ["-q", "-o", "timeout=30", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
-    how += ["-x"] if until_one_fails else []
+    how = ["-x", "-q", "-o", "timeout=30", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
     watching = [] if watch is None else [watch]
     return pytest.main([*(f"-p{name}" for name in plugins), *how, *tests], watching) == pytest.ExitCode.OK
 
