@@ -3,11 +3,11 @@
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pamqp import commands as spec
 from pamqp.body import ContentBody
-from pamqp.frame import marshal
+from pamqp.frame import FrameTypes, marshal
 from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
@@ -37,7 +37,8 @@ class Sent(NamedTuple):
         properties = spec.Basic.Properties(message_id=f"m-{self.tag}")
         header = ContentHeader(body_size=len(self.body), properties=properties)
         pieces = [self.body[at : at + self.piece] for at in range(0, len(self.body), self.piece)]
-        return [marshal(one, self.channel) for one in (method, header, *map(ContentBody, pieces))]
+        frames: list[FrameTypes] = [method, header, *map(ContentBody, pieces)]
+        return [marshal(one, self.channel) for one in frames]
 
     @property
     def stream(self) -> bytes:
@@ -101,6 +102,7 @@ _DELIVERIES = st.builds(
 )
 
 
+@settings(deadline=None)  # a machine may be busy
 @given(st.lists(st.one_of(_DELIVERIES, _OTHERS), max_size=8), st.data())
 def test_whatever_pieces_they_come_in_the_same_deliveries_arrive(items: list[Any], data: Any) -> None:
     reader = Reader()

@@ -19,7 +19,7 @@ from worker.process.failpoint import FailPoint
 from worker.process.pace import paced
 from worker.rabbitmq.channel_session import Delivery
 from worker.steps.sorting import Decoding, sort
-from worker.values import Arrival, Cancellation, Requested, Route, Unreadable, Unrecorded
+from worker.values import Arrival, Cancellation, Read, Requested, Route, Unreadable, Unrecorded
 
 NOBODY = Route(None, None, None)
 
@@ -51,7 +51,7 @@ async def test_a_batch_that_takes_long_to_read_lets_others_have_their_turn(
     assert fewest <= taken <= most
 
 
-def delivery(tag: int, received: float = 0.0, **headers: object) -> Delivery:
+def delivery(tag: int, received: float = 0.0, **headers: int) -> Delivery:
     message = Message(b"{}", spec.Basic.Properties(headers=dict(headers)), None)
     return Delivery(tag, message, cast("Any", None), received)
 
@@ -69,11 +69,11 @@ def arrival(number: int, timestamp: str | None = None) -> Arrival:
 async def test_a_batch_is_sorted_by_what_each_is_and_the_first_of_an_id_counts() -> None:
     unreadable = Unreadable("not JSON")
     cancellation = Cancellation(request_id=UUID(int=9), reason=None, route=NOBODY)
-    reads = [unreadable, cancellation, Unrecorded(UUID(int=8), NOT_ALLOWED, NOBODY)]
-    arrivals = [arrival(1), arrival(2), arrival(1)]
+    reads: list[Read] = [unreadable, cancellation, Unrecorded(UUID(int=8), NOT_ALLOWED, NOBODY)]
+    reads += [arrival(1), arrival(2), arrival(1)]
     sent = [delivery(tag) for tag in range(6)]
 
-    batch = sort(list(zip(sent, [*reads, *arrivals], strict=True)))
+    batch = sort(list(zip(sent, reads, strict=True)))
 
     assert batch.unreadable == [(sent[0], unreadable)]
     assert batch.cancellations == [(sent[1], cancellation)]
