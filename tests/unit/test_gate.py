@@ -85,6 +85,12 @@ def test_turns_follow_weights() -> None:
     assert orgs(divided.begin) == {"a": 4, "b": 2}
 
 
+def test_the_first_turn_is_that_of_the_greater_weight() -> None:
+    rules = rules_of([Limit("org", "a", weight=2.0)], [])
+
+    assert orgs(gate(rules=rules).divide(some("b", "a"), 1).begin) == {"a": 1}
+
+
 def test_a_refused_request_begins_without_a_slot_whatever_the_rules() -> None:
     refused = arrival(1, refusal=REFUSAL, body=None)
 

@@ -247,6 +247,78 @@ def test_what_is_held_back_hands_out_nothing() -> None:
     assert len(intake.take(5)) == 1
 
 
+async def test_who_waits_for_deliveries_is_told_that_it_is_stopped() -> None:
+    bounds = Bounds(deliveries=8, held_bytes=100, body_bytes=100)
+    intake = Intake([Source("queue")], bounds, Readiness([]), None, eager=False)
+    waiting = [asyncio.create_task(intake.arrivals()), asyncio.create_task(intake.passers_by())]
+    await asyncio.sleep(0)
+
+    await intake.stop()
+
+    assert await asyncio.wait_for(asyncio.gather(*waiting), 5) == [0, False]
+    message: Any = SimpleNamespace(body=b"")
+    intake.hand.add([Delivery(1, message, session_with(1), 0.0)])
+    assert await asyncio.wait_for(intake.arrivals(), 5) == 0
+    intake.read([Source("other")])
+    assert not intake._turned.is_set()
+
+
+async def test_what_is_there_when_it_goes_on_is_handed_out_at_once() -> None:
+    bounds = Bounds(deliveries=8, held_bytes=100, body_bytes=100)
+    readiness = Readiness(["postgres", "responses"])
+    intake = Intake([Source("queue")], bounds, readiness, None, eager=False)
+    message: Any = SimpleNamespace(body=b"")
+    intake.hand.add([Delivery(1, message, session_with(1), 0.0)])
+    for part in ("postgres", "responses"):
+        readiness.up(part)
+    intake.hold_back()
+    waits = asyncio.create_task(intake.arrivals())
+    await asyncio.sleep(0)
+    assert not waits.done()
+
+    intake.go_on()
+
+    assert await asyncio.wait_for(waits, 5) == 1
+    assert not intake.is_held_back
+
+
+def test_other_queues_are_read_from_now_on() -> None:
+    bounds = Bounds(deliveries=8, held_bytes=100, body_bytes=100)
+    intake = Intake([Source("queue")], bounds, Readiness([]), None, eager=False)
+
+    intake.read([Source("queue")])
+    assert not intake._turned.is_set()
+    intake.read([Source("queue"), Source("other")])
+    assert intake._turned.is_set()
+    assert [
+        intake._prefetch_of(intake._sources),
+        intake._prefetch_of([Source("q", taken_by_broker=True)]),
+    ] == [4, 8]
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "soon", "backlog"),
+    [
+        (8, 1, None, False), (9, 1, None, True),  # of ten deliveries
+        (1, 899, None, False), (1, 900, None, True),  # of a thousand bytes
+        (3, 1, 4, False), (4, 1, 4, True), (9, 1, 40, True),
+    ],
+)  # fmt: skip
+def test_there_is_a_backlog_when_about_as_much_is_held_as_may_be_or_as_is_begun_soon(
+    count: int, size: int, soon: int | None, backlog: bool
+) -> None:
+    bounds = Bounds(deliveries=10, held_bytes=1000, body_bytes=1000, begun_soon=soon)
+    hand = Intake([Source("queue")], bounds, Readiness([]), None, eager=False).hand
+    session = session_with(0)
+    channel = hand.open(session)
+    for tag in range(1, count + 1):
+        session.delivered(tag, size)
+
+    assert hand.is_backlogged is backlog
+    hand.lose(channel)
+    assert (hand.sessions, hand.is_backlogged, hand.held_bytes) == ([], False, 0)
+
+
 def test_heavy_bodies_leave_room_for_light_ones() -> None:
     bounds = Bounds(deliveries=8, held_bytes=400_000, body_bytes=100_000)
     light, heavy, dense = b"x" * 20_000, b"x" * 50_000, b"[" * 20_000

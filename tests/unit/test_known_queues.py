@@ -81,6 +81,22 @@ def test_each_key_of_the_response_exchange_has_a_state_of_its_own() -> None:
     assert queues.known(failed) is None
 
 
+def test_a_dead_letter_that_finds_no_room_or_no_queue_is_told_until_one_goes_there() -> None:
+    queues, readiness = made([0.0])
+    dead = message("", NAMES.dead)
+    seen = []
+    for receipt in (Receipt.UNPUBLISHABLE, Receipt.REFUSED, Receipt.CONFIRMED, Receipt.UNROUTABLE):
+        queues.learn(dead, receipt)
+        seen.append(readiness.reasons.get(DEAD_PART, ""))
+
+    assert (seen[0], seen[2]) == ("", "")
+    assert f"{NAMES.dead} takes no more: is it full?" in seen[1]
+    assert f"{NAMES.dead} has no queue behind it" in seen[3]
+    assert queues.known(dead) is None
+    queues.learn(dead, Receipt.UNPUBLISHABLE)
+    assert DEAD_PART in readiness.reasons, "that was for the message, not the queue"
+
+
 def test_what_happens_again_and_again_is_told_once_and_then_counted() -> None:
     tally = Tally()
     with capture_logs() as events:

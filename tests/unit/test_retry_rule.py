@@ -117,11 +117,19 @@ def test_the_delay_after_such_a_failure_grows_with_the_time_since_the_first_erro
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(random, "random", lambda: 1.0)
-    rule = RetryRule(max_attempts=3, base_seconds=2, cap_seconds=60)
+    rule = RetryRule(max_attempts=3, base_seconds=0.5, cap_seconds=60)
 
-    assert rule.spared_delay(Tried(), BEGIN) == 2
-    for seconds, delay in ((0, 2), (1, 2), (30, 30), (60, 60), (3600, 60)):
+    assert rule.spared_delay(Tried(), BEGIN) == 0.5
+    for seconds, delay in ((0, 0.5), (1, 1), (30, 30), (60, 60), (3600, 60)):
         assert rule.spared_delay(Tried(since=BEGIN), BEGIN + timedelta(seconds=seconds)) == delay
+
+
+def test_the_delay_doubles_up_to_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random, "random", lambda: 1.0)
+    rule = RetryRule(max_attempts=3, base_seconds=0.5, cap_seconds=6)
+
+    assert [rule.delay("raised", Tried(errors=n), None) for n in range(1, 6)] == [0.5, 1, 2, 4, 6]
+    assert [rule.delay("retry_later", Tried(put_offs=n), None) for n in range(1, 4)] == [0.5, 1, 2]
 
 
 @pytest.mark.parametrize(
