@@ -59,6 +59,7 @@ _TESTS: Final = {
         "cancel::the_answer_that_a_dead_worker_owes_is_given",
         "cancel::many_of_one_id_in_a_batch_are_all_answered_where_they_can_be",
         "whose::another_one_s_attempts_are_alike_and_change_and_reveal_nothing",
+        "waiting::one_that_waits_is_not_given_up_over_a_copy_for_somebody_else",
     ),
     "worker/steps/creating.py": (
         "handler::no_more_calls_than_allowed_run_at_once_and_that_many_do",
@@ -166,6 +167,8 @@ _TESTS: Final = {
         "pausing::what_a_paused_worker_has_not_begun_is_worked_on_by_another",
         "shards::a_change_of_their_number_loses_and_doubles_no_message",
         "bad_input::bad_input_is_answered_with_its_reason_and_the_next_request_is_served",
+        "shards::workers_that_come_and_go_share_out_the_shards",
+        "deadline::a_message_that_expired_while_no_worker_ran_is_answered_once_one_starts",
     ),
     "worker/rabbitmq/known_queues.py": (
         "unreadable::a_dead_letter_that_finds_no_queue_is_held_until_there_is_one",
@@ -228,6 +231,7 @@ _TESTS: Final = {
         "routing::a_requester_who_is_gone_holds_up_nobody",
         "waiting::answers_off_the_record_are_forgotten_however_many_there_are",
         "end_to_end::a_response_that_only_recovery_could_publish_is_counted",
+        "end_to_end::one_that_goes_apart_is_counted_as_any_other",
     ),
     "worker/postgres/waiting_line.py": (
         "lines::what_is_paused_waits_and_begins_when_it_is_resumed",
