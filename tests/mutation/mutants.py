@@ -20,7 +20,7 @@ _REVERSED: Final[dict[type[ast.operator], type[ast.operator]]] = {
 }  # fmt: skip
 _OPPOSITE: Final = {"min": "max", "max": "min", "any": "all", "all": "any"}
 _TOLD: Final = re.compile(
-    r"^(self\.)?_?(log|metrics|tally|tracing|processing|fail_point)\b|\.labels\(|_tracing\.|_metrics\."
+    r"^(self\.)?_?(log|metrics|tally|tracing|processing|publishing|fail_point|info_each|note_not_allowed)\b|\.labels\(|_tracing\.|_metrics\."
 )
 _ENDS_EARLY = (ast.Return, ast.Continue, ast.Break, ast.Raise)
 _TEXT = 90

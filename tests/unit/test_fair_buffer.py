@@ -85,6 +85,20 @@ def test_when_nobody_waits_nobody_owes() -> None:
     assert taken(buffer, 2) == [10, 11]
 
 
+def test_a_line_that_has_lost_much_is_long_no_more_and_is_passed_by_no_more() -> None:
+    buffer = filled(["flood"] * 20)
+    buffer.add("quiet", delivery(100))
+    assert taken(buffer, 1) == [0]
+    assert buffer.passes_by
+    assert [one.tag for one in buffer.heads()] == [1, 100]
+
+    buffer.drop(lambda one: one.tag < 9)
+    assert buffer.passes_by, "eleven are left, and with ten it is not long"
+    buffer.drop(lambda one: one.tag == 9)
+    assert not buffer.passes_by
+    assert taken(buffer, 11) == [100, *range(10, 20)]
+
+
 @settings(deadline=None)  # a machine may be busy
 @given(st.sets(st.integers(0, 15)), st.integers(0, 16))
 def test_when_lines_are_lost_the_others_keep_their_turns(lost: set[int], again: int) -> None:

@@ -159,6 +159,12 @@ def test_without_room_in_postgres_what_may_not_begin_is_held() -> None:
     assert not full.takes_without_slots
 
 
+def test_as_many_wait_as_there_is_room_for() -> None:
+    divided = gate(rules=rules_of([], [paused("all", "")]), most=3).divide(some(*"abcde"), 9)
+
+    assert (len(divided.wait), len(divided.hold)) == (3, 2)
+
+
 def test_while_the_breaker_is_open_that_is_the_reason() -> None:
     assert reasons(gate(broken=True).divide(some("a", "a"), 1)) == {"breaker": 1}
 

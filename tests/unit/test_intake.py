@@ -235,6 +235,27 @@ def test_what_was_shed_has_room_the_oldest_first_and_one_of_any_size_where_nothi
     assert session.take_all_shed() == []
 
 
+async def test_what_is_given_back_comes_again_and_on_a_closed_channel_nothing_is_sent() -> None:
+    line: asyncio.Queue[Any] = asyncio.Queue()
+    channel: Any = SimpleNamespace(is_closed=False, number=1, write_queue=line)
+    session = ChannelSession(channel, 100)
+    for tag in (1, 2, 3):
+        session.delivered(tag, 1)
+    assert session.received == 3
+
+    await session.give_back([2])
+
+    _, _, nack = unmarshal(line.get_nowait().payload)
+    assert isinstance(nack, spec.Basic.Nack)
+    assert (nack.delivery_tag, nack.requeue, nack.multiple) == (2, True, False)
+    await session.acknowledge([3], everything=False)
+    assert line.empty(), "it waits for the first one"
+    channel.is_closed = True
+    await session.acknowledge([1], everything=True)
+    assert line.empty()
+    assert session.unsettled == 0
+
+
 def test_what_is_held_back_hands_out_nothing() -> None:
     bounds = Bounds(deliveries=8, held_bytes=100, body_bytes=100)
     intake = Intake([Source("queue")], bounds, Readiness([]), None, eager=False)
