@@ -16,6 +16,7 @@ from worker.monitoring.metrics import Metrics
 from worker.postgres.rows import ToCancel
 from worker.steps.cancelling import Cancelling
 from worker.values import Answer, Arrival, Cancellation, Failed, Refusal, Route
+from worker.whose import orgs_of_users
 
 CODE = FailureCode.CANCELLED.value
 THEIRS, MINE = Route("theirs", None, None), Route("mine", None, None)
@@ -177,16 +178,12 @@ async def test_one_that_is_not_valid_changes_nothing_and_is_told() -> None:
     assert others.accepted == []
 
 
-class Orgs:
-    """Each user may act for the organisation of that name, and `all` for all."""
-
-    def may_act(self, sender: str | None, org: str | None) -> bool:
-        return sender == "all" or (sender is not None and sender == org)
+ORGS = orgs_of_users('{"a": "a", "b": "b", "all": "*"}')
 
 
 @pytest.mark.parametrize("wrong", [None, Refusal(FailureCode.INVALID_REQUEST, "wrong")])
 async def test_what_is_another_one_s_is_refused_as_what_nobody_knows(wrong: Refusal | None) -> None:
-    others = Others([row(1), row(4)], orgs=Orgs())
+    others = Others([row(1), row(4)], orgs=ORGS)
     others.of_orgs = {UUID(int=1): "a", UUID(int=2): "a"}
     asked = [
         wish(1, sender="a"), wish(2, sender="b"), wish(3, sender="b"), wish(4, sender="all"),
@@ -205,7 +202,7 @@ async def test_what_is_another_one_s_is_refused_as_what_nobody_knows(wrong: Refu
 
 
 async def test_where_nobody_has_to_be_asked_about_nobody_is() -> None:
-    others = Others([row(1)], orgs=Orgs())
+    others = Others([row(1)], orgs=ORGS)
 
     await others.cancelling.cancel([wish(1, sender="all")])
 

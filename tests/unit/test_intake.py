@@ -303,6 +303,22 @@ async def test_what_is_there_when_it_goes_on_is_handed_out_at_once() -> None:
     assert not intake.is_held_back
 
 
+async def test_the_queues_are_asked_anew_once_nothing_has_come_for_a_while_though_nothing_is_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.rabbitmq.intake.QUIET_SECONDS", 0.01)
+    bounds = Bounds(deliveries=8, held_bytes=100, body_bytes=100)
+    intake = Intake([Source("queue")], bounds, Readiness([]), None, eager=False)
+    session = session_with(1)
+    waits = asyncio.create_task(intake._turned_or_quiet(session))
+    await asyncio.wait([waits], timeout=0.2)
+    assert not waits.done(), "something is held"
+    frames(session, 1)
+    assert await asyncio.wait_for(waits, 5) is False
+    intake._turned.set()
+    assert await asyncio.wait_for(intake._turned_or_quiet(session), 5) is True
+
+
 def test_other_queues_are_read_from_now_on() -> None:
     bounds = Bounds(deliveries=8, held_bytes=100, body_bytes=100)
     intake = Intake([Source("queue")], bounds, Readiness([]), None, eager=False)
