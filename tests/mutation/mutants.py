@@ -1,6 +1,7 @@
 """Makes mutants of a file: the same code with one thing in a function changed, whatever it means.
 
-What is only told (logs, metrics, traces, texts of errors, docstrings, annotations) is left as it is.
+What is only told (logs, metrics, traces, texts of errors, docstrings, annotations) is left as it is, and so
+are the points at which tests have a worker fail.
 """
 
 import ast
@@ -19,7 +20,7 @@ _REVERSED: Final[dict[type[ast.operator], type[ast.operator]]] = {
 }  # fmt: skip
 _OPPOSITE: Final = {"min": "max", "max": "min", "any": "all", "all": "any"}
 _TOLD: Final = re.compile(
-    r"^(self\.)?_?(log|metrics|tally|tracing|processing)\b|\.labels\(|_tracing\.|_metrics\."
+    r"^(self\.)?_?(log|metrics|tally|tracing|processing|publishing|fail_point|info_each|note_not_allowed)\b|\.labels\(|_tracing\.|_metrics\."
 )
 _ENDS_EARLY = (ast.Return, ast.Continue, ast.Break, ast.Raise)
 _TEXT = 90

@@ -29,10 +29,13 @@ class Service:
 
     def __init__(self, registry: CollectorRegistry | None = None, share: float = 0.5) -> None:
         self.away = True
+        self.later = False
         self.registry = registry or CollectorRegistry()
         self.creation = HandlerCreation(self.act, LIMIT, 5, RULE, HandlerCalls(self.registry), share)
 
     async def act(self, _request: CreateSessionRequest, _context: Context) -> None:
+        if self.later:
+            raise RetryLater(1)
         if self.away:
             raise ConnectionError
 
@@ -292,3 +295,32 @@ async def test_without_a_share_below_all_it_never_opens_and_spares_nobody() -> N
 
 def test_the_built_in_creation_has_none() -> None:
     assert not BuiltInCreation().breaker_open
+
+
+async def test_until_the_pause_is_over_no_call_begins_each_time_that_it_opens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(breaker, "_FIRST_PAUSE_SECONDS", 60)
+    monkeypatch.setattr(breaker, "_LONGEST_PAUSE_SECONDS", 60)
+    service = Service()
+    for _ in range(2):
+        await service.until_open()
+        assert service.creation.reserve_now(LIMIT).count == 0
+        service.creation._breaker.answered(IDS[99])  # a call that was under way
+        assert not service.creation.breaker_open
+        with service.creation.reserve_now(LIMIT + 1) as slots:
+            assert slots.count == LIMIT
+
+
+async def test_calls_that_ask_for_another_try_are_no_failures() -> None:
+    service = Service()
+    service.later = True
+    for number in range(LEAST_REQUESTS):
+        assert isinstance(await service.call(number), PutOff)
+    service.later = False
+    for number in range(LEAST_REQUESTS):
+        await service.call(number)
+
+    assert not service.creation.breaker_open, "half of the calls, and no more"
+    await service.call(LEAST_REQUESTS)
+    assert service.creation.breaker_open

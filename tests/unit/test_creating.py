@@ -10,6 +10,7 @@ import pytest
 
 from schemas import CreateSessionRequest, CreateSessionResponse, FailureCode
 from worker.handlers import Context, Handler, Rejected, RetryLater
+from worker.steps import creating
 from worker.steps.creating import BuiltInCreation, HandlerCreation
 from worker.steps.retry_rule import RetryRule
 from worker.steps.verdicts import completed, exhausted
@@ -274,3 +275,19 @@ def test_a_response_with_nothing_more_to_say_is_written_as_its_model_is(payload:
         "casefile_id": payload.get("casefile_id"),
     }  # fmt: skip
     assert said["timestamp"] == said["payload"]["created_at"]
+
+
+async def test_a_request_that_was_read_elsewhere_is_unpacked_for_the_handler() -> None:
+    requested = work().request
+    assert requested is not None
+
+    assert await creating._whole(requested.packed()) == requested.given
+    assert await creating._whole(requested) is requested.given
+
+
+def test_a_response_may_be_as_long_as_that_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = completed(work(), datetime.now(UTC), {})
+    monkeypatch.setattr(creating, "_LONGEST_RESPONSE", len(made.response))
+    assert creating._sendable(made) is made
+    with pytest.raises(creating._TooMuchReturned):
+        creating._sendable(made._replace(response=made.response + " "))

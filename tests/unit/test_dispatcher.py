@@ -135,7 +135,11 @@ async def test_receipts_are_counted() -> None:
     queues = KnownQueues(NAMES, Readiness((PART, DEAD_PART)))
     sends: Any = Line([CONFIRMED, REFUSED, CONFIRMED])
 
-    await Dispatcher(sends, sends, sends, queues, metrics).publish([message(to) for to in ("a", "b", "c")])
+    direct: Any = Line([UNROUTABLE])
 
-    counted = [metrics.responses.labels(receipt.value)._value.get() for receipt in (CONFIRMED, REFUSED)]
-    assert counted == [2, 1]
+    await Dispatcher(sends, direct, sends, queues, metrics).publish(
+        [message(to) for to in ("a", "b", DIRECT, "c")]
+    )
+
+    counted = [metrics.responses.labels(one.value)._value.get() for one in (CONFIRMED, REFUSED, UNROUTABLE)]
+    assert counted == [2, 1, 1]

@@ -107,3 +107,20 @@ async def test_each_path_is_told_once_and_few_in_a_minute(monkeypatch: pytest.Mo
     assert [event["path"] for event in events][:3] == ["metadata.pin", "metadata.pwd", "metadata.token0"]
     assert [event["path"] for event in events][10:] == ["metadata.token49"]
     assert {event["event"] for event in events} == {"request.looks_like_a_credential"}
+
+
+async def test_of_many_paths_the_one_that_was_told_longest_ago_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(exposure, "_REMEMBERED", 2)
+
+    def told(*paths: str) -> list[str]:
+        arrival: Any = Arrival(request_id=None, fingerprint=b"", session_id="", route=None, exposed=paths)  # type: ignore[arg-type]
+        with capture_logs() as events:
+            exposed.look([arrival])
+        return [event["path"] for event in events]
+
+    exposed = Exposure()
+    assert told("a", "b", "a", "b") == ["a", "b"]
+    assert told("c", "b") == ["c"]
+    assert told("c", "a") == ["a"]

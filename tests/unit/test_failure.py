@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -83,6 +84,14 @@ async def test_a_time_out_is_told_with_the_place_where_the_call_was() -> None:
     assert (found.kind, found.reason) == ("timeout", "the handler took longer than 0.5 s")
     assert found.place is not None
     assert found.place.endswith("slow")
+
+
+def test_a_time_out_of_a_thread_is_told_with_the_place_where_the_thread_is() -> None:
+    found = failure.timed_out(TimeoutError(), in_a_library, 2, thread=sys._getframe())
+
+    assert found.reason == "the handler took longer than 2 s"
+    assert found.place is not None
+    assert found.place.endswith("test_a_time_out_of_a_thread_is_told_with_the_place_where_the_thread_is")
 
 
 @pytest.mark.parametrize("reason", ["x" * 10_000, "no\0thing", "half \udce9"])

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, cast
 from unittest.mock import sentinel
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pamqp import commands as spec
 
@@ -67,6 +67,51 @@ def test_who_is_taken_at_once_has_no_more_than_its_share() -> None:
     assert abs(len(order) - 2 * of_flood) <= 2
 
 
+def test_who_has_had_its_turn_and_comes_again_is_behind_those_who_wait() -> None:
+    buffer, order = filled(["flood"] * 1000), list[int]()
+    for tag in range(2000, 2020):
+        buffer.add("eager", delivery(tag))
+        while tag not in order:
+            order += taken(buffer, 1)
+    assert len(order) >= 39, "one of the flood before each"
+
+
+def test_when_nobody_waits_nobody_owes() -> None:
+    buffer = filled(["a"] * 3)
+    assert taken(buffer, 3) == [0, 1, 2]
+
+    buffer.add("a", delivery(10))
+    buffer.add("b", delivery(11))
+    assert taken(buffer, 2) == [10, 11]
+
+
+def test_a_line_that_has_lost_much_is_long_no_more_and_is_passed_by_no_more() -> None:
+    buffer = filled(["flood"] * 20)
+    buffer.add("quiet", delivery(100))
+    assert taken(buffer, 1) == [0]
+    assert buffer.passes_by
+    assert [one.tag for one in buffer.heads()] == [1, 100]
+
+    buffer.drop(lambda one: one.tag < 9)
+    assert buffer.passes_by, "eleven are left, and with ten it is not long"
+    buffer.drop(lambda one: one.tag == 9)
+    assert not buffer.passes_by
+    assert taken(buffer, 11) == [100, *range(10, 20)]
+
+
+@settings(deadline=None)  # a machine may be busy
+@given(st.sets(st.integers(0, 15)), st.integers(0, 16))
+def test_when_lines_are_lost_the_others_keep_their_turns(lost: set[int], again: int) -> None:
+    names = [f"line-{number}" for number in range(16)]
+    buffer = filled(names * 3)
+    assert taken(buffer, 16 + again) == [*range(16), *range(16, 16 + again)]
+
+    buffer.drop(lambda one: one.tag % 16 in lost)
+
+    rest = [tag for tag in range(16 + again, 48) if tag % 16 not in lost]
+    assert taken(buffer, 48) == rest
+
+
 def test_it_passes_by_only_before_a_long_line() -> None:
     buffer = filled(["a", "b"] * 5)
     buffer.add("c", delivery(100))
@@ -81,6 +126,7 @@ def test_it_passes_by_only_before_a_long_line() -> None:
     assert not len(buffer)
 
 
+@settings(deadline=None)  # a machine may be busy
 @given(st.lists(st.sampled_from("abcd"), max_size=60), st.data())
 def test_nothing_is_lost_and_each_line_keeps_its_order(names: list[str], data: Any) -> None:
     buffer, got = filled([]), list[int]()

@@ -1,10 +1,14 @@
 """The gate divides a batch into what begins, what waits and what has to stay with the broker."""
 
+import asyncio
+import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import FailureCode
@@ -81,6 +85,12 @@ def test_turns_follow_weights() -> None:
     assert orgs(divided.begin) == {"a": 4, "b": 2}
 
 
+def test_the_first_turn_is_that_of_the_greater_weight() -> None:
+    rules = rules_of([Limit("org", "a", weight=2.0)], [])
+
+    assert orgs(gate(rules=rules).divide(some("b", "a"), 1).begin) == {"a": 1}
+
+
 def test_a_refused_request_begins_without_a_slot_whatever_the_rules() -> None:
     refused = arrival(1, refusal=REFUSAL, body=None)
 
@@ -149,6 +159,12 @@ def test_without_room_in_postgres_what_may_not_begin_is_held() -> None:
     assert not full.takes_without_slots
 
 
+def test_as_many_wait_as_there_is_room_for() -> None:
+    divided = gate(rules=rules_of([], [paused("all", "")]), most=3).divide(some(*"abcde"), 9)
+
+    assert (len(divided.wait), len(divided.hold)) == (3, 2)
+
+
 def test_while_the_breaker_is_open_that_is_the_reason() -> None:
     assert reasons(gate(broken=True).divide(some("a", "a"), 1)) == {"breaker": 1}
 
@@ -159,6 +175,74 @@ def test_deliveries_are_taken_without_slots_while_somebody_is_in_line_or_behind(
     assert not gate().takes_without_slots
 
 
+def test_where_requests_begin_quickly_one_line_alone_makes_nobody_wait() -> None:
+    assert not gate(quick=True, in_line=("a",)).divide(some("a"), 1).wait
+    assert reasons(gate(quick=True, in_line=("a", "b")).divide(some("a"), 1)) == {"over_share": 1}
+
+
+def test_where_requests_begin_quickly_a_backlog_counts_once_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, backlog = [100.0], [True]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    quick = Gate(
+        "me",
+        fair=True,
+        max_waiting=9,
+        quick=True,
+        is_backlogged=lambda: backlog[0],
+        breaker_is_open=lambda: False,
+    )
+
+    def seen_at(at: float) -> bool:
+        now[0] = at
+        return quick.takes_without_slots
+
+    assert [seen_at(at) for at in (100, 102.9, 103, 200)] == [False, False, True, True]
+    backlog[0] = False
+    assert not seen_at(201)
+    backlog[0] = True
+    assert [seen_at(at) for at in (202, 204.9, 205)] == [False, False, True]
+
+
+def test_who_has_joined_is_in_line_unless_it_waits_for_its_time() -> None:
+    made = gate()
+    seen = [made.takes_without_slots]
+    made.joined([Waiting(arrival(1, "late"), "not_before")])
+    seen.append(made.takes_without_slots)
+    made.joined([Waiting(arrival(2, "a"), "rate"), Waiting(arrival(3, None), "paused")])
+    seen.append(made.takes_without_slots)
+    assert seen == [False, False, True]
+    assert orgs(made.divide(some("a", "b", "late"), 9).begin) == {"b": 1, "late": 1}
+    assert not made.divide([arrival(4, None)], 9).begin
+
+
+async def test_whoever_waits_for_a_change_hears_of_rules_and_of_who_joins() -> None:
+    made = gate()
+    changes: list[Callable[[], None]] = [
+        lambda: made.learn(NOTHING, ()),
+        lambda: made.joined([Waiting(arrival(1), "over_share")]),
+        lambda: made.learn(NOTHING, ("a",)),
+    ]
+    for change in changes:
+        waits = asyncio.create_task(made.change())
+        await asyncio.sleep(0)
+        assert not waits.done(), "it was told of the change before"
+        change()
+        await asyncio.wait_for(waits, 5)
+
+
+def test_it_tells_of_the_rules_and_of_how_many_wait() -> None:
+    made = gate(rules=rules_of([Limit("org", "a", weight=2.5)], [paused("worker", "me")]), most=5)
+
+    assert (made.weight_of("a"), made.weight_of("b")) == (2.5, 1.0)
+    assert made.worker_paused
+    assert not gate(rules=rules_of([], [paused("worker", "other")])).worker_paused
+    made.counted(4)
+    assert not made.full
+    made.counted(5)
+    assert made.full
+
+
+@settings(deadline=None)  # a machine may be busy
 @given(
     st.lists(st.sampled_from("abcd"), max_size=60),
     st.integers(0, 60),

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pamqp import commands as spec
 from pamqp.frame import unmarshal
@@ -118,6 +118,7 @@ class Broker:
             self.acknowledged |= covered
 
 
+@settings(deadline=None)  # a machine may be busy
 @given(st.data())
 def test_in_whatever_order_they_are_settled_the_broker_hears_of_exactly_those(data: st.DataObject) -> None:
     count = data.draw(st.integers(1, 40))
@@ -216,6 +217,45 @@ async def test_more_than_go_out_at_once_are_all_given_back() -> None:
     assert (session.unsettled, session.held_bytes) == (0, 0)
 
 
+def test_what_was_shed_has_room_the_oldest_first_and_one_of_any_size_where_nothing_is_held() -> None:
+    session = session_with(0)
+    session.delivered(1, 5)
+    for tag, size in ((2, 100), (3, 50), (4, 10)):
+        session.delivered_and_shed(tag, size)
+    assert (session.held_bytes, session.unsettled) == (5, 4)
+
+    assert session.take_shed(99) == [], "a smaller one does not overtake it"
+    assert session.take_shed(100) == [2]
+    assert session.take_shed(60) == [3, 4]
+    frames(session, 1)
+    for tag in (5, 6):
+        session.delivered_and_shed(tag, 1000)
+    assert session.take_shed(0) == [5]
+    assert session.take_all_shed() == [6]
+    assert session.take_all_shed() == []
+
+
+async def test_what_is_given_back_comes_again_and_on_a_closed_channel_nothing_is_sent() -> None:
+    line: asyncio.Queue[Any] = asyncio.Queue()
+    channel: Any = SimpleNamespace(is_closed=False, number=1, write_queue=line)
+    session = ChannelSession(channel, 100)
+    for tag in (1, 2, 3):
+        session.delivered(tag, 1)
+    assert session.received == 3
+
+    await session.give_back([2])
+
+    _, _, nack = unmarshal(line.get_nowait().payload)
+    assert isinstance(nack, spec.Basic.Nack)
+    assert (nack.delivery_tag, nack.requeue, nack.multiple) == (2, True, False)
+    await session.acknowledge([3], everything=False)
+    assert line.empty(), "it waits for the first one"
+    channel.is_closed = True
+    await session.acknowledge([1], everything=True)
+    assert line.empty()
+    assert session.unsettled == 0
+
+
 def test_what_is_held_back_hands_out_nothing() -> None:
     bounds = Bounds(deliveries=8, held_bytes=100, body_bytes=100)
     intake = Intake([Source("queue")], bounds, Readiness([]), None, eager=False)
@@ -226,6 +266,94 @@ def test_what_is_held_back_hands_out_nothing() -> None:
     assert intake.take(5) == []
     intake.go_on()
     assert len(intake.take(5)) == 1
+
+
+async def test_who_waits_for_deliveries_is_told_that_it_is_stopped() -> None:
+    bounds = Bounds(deliveries=8, held_bytes=100, body_bytes=100)
+    intake = Intake([Source("queue")], bounds, Readiness([]), None, eager=False)
+    waiting = [asyncio.create_task(intake.arrivals()), asyncio.create_task(intake.passers_by())]
+    await asyncio.sleep(0)
+
+    await intake.stop()
+
+    assert await asyncio.wait_for(asyncio.gather(*waiting), 5) == [0, False]
+    message: Any = SimpleNamespace(body=b"")
+    intake.hand.add([Delivery(1, message, session_with(1), 0.0)])
+    assert await asyncio.wait_for(intake.arrivals(), 5) == 0
+    intake.read([Source("other")])
+    assert not intake._turned.is_set()
+
+
+async def test_what_is_there_when_it_goes_on_is_handed_out_at_once() -> None:
+    bounds = Bounds(deliveries=8, held_bytes=100, body_bytes=100)
+    readiness = Readiness(["postgres", "responses"])
+    intake = Intake([Source("queue")], bounds, readiness, None, eager=False)
+    message: Any = SimpleNamespace(body=b"")
+    intake.hand.add([Delivery(1, message, session_with(1), 0.0)])
+    for part in ("postgres", "responses"):
+        readiness.up(part)
+    intake.hold_back()
+    waits = asyncio.create_task(intake.arrivals())
+    await asyncio.sleep(0)
+    assert not waits.done()
+
+    intake.go_on()
+
+    assert await asyncio.wait_for(waits, 5) == 1
+    assert not intake.is_held_back
+
+
+async def test_the_queues_are_asked_anew_once_nothing_has_come_for_a_while_though_nothing_is_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.rabbitmq.intake.QUIET_SECONDS", 0.01)
+    bounds = Bounds(deliveries=8, held_bytes=100, body_bytes=100)
+    intake = Intake([Source("queue")], bounds, Readiness([]), None, eager=False)
+    session = session_with(1)
+    waits = asyncio.create_task(intake._turned_or_quiet(session))
+    await asyncio.wait([waits], timeout=0.2)
+    assert not waits.done(), "something is held"
+    frames(session, 1)
+    assert await asyncio.wait_for(waits, 5) is False
+    intake._turned.set()
+    assert await asyncio.wait_for(intake._turned_or_quiet(session), 5) is True
+
+
+def test_other_queues_are_read_from_now_on() -> None:
+    bounds = Bounds(deliveries=8, held_bytes=100, body_bytes=100)
+    intake = Intake([Source("queue")], bounds, Readiness([]), None, eager=False)
+
+    intake.read([Source("queue")])
+    assert not intake._turned.is_set()
+    intake.read([Source("queue"), Source("other")])
+    assert intake._turned.is_set()
+    assert [
+        intake._prefetch_of(intake._sources),
+        intake._prefetch_of([Source("q", taken_by_broker=True)]),
+    ] == [4, 8]
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "soon", "backlog"),
+    [
+        (8, 1, None, False), (9, 1, None, True),  # of ten deliveries
+        (1, 899, None, False), (1, 900, None, True),  # of a thousand bytes
+        (3, 1, 4, False), (4, 1, 4, True), (9, 1, 40, True),
+    ],
+)  # fmt: skip
+def test_there_is_a_backlog_when_about_as_much_is_held_as_may_be_or_as_is_begun_soon(
+    count: int, size: int, soon: int | None, backlog: bool
+) -> None:
+    bounds = Bounds(deliveries=10, held_bytes=1000, body_bytes=1000, begun_soon=soon)
+    hand = Intake([Source("queue")], bounds, Readiness([]), None, eager=False).hand
+    session = session_with(0)
+    channel = hand.open(session)
+    for tag in range(1, count + 1):
+        session.delivered(tag, size)
+
+    assert hand.is_backlogged is backlog
+    hand.lose(channel)
+    assert (hand.sessions, hand.is_backlogged, hand.held_bytes) == ([], False, 0)
 
 
 def test_heavy_bodies_leave_room_for_light_ones() -> None:

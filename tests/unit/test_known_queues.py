@@ -33,7 +33,9 @@ def test_a_full_reply_queue_is_asked_again_after_a_while() -> None:
 
     assert queues.known(message("full")) is Receipt.REFUSED
     assert queues.known(message("gone")) is None, "it may be there the next time"
-    now[0] = 60.0
+    now[0] = 10.0
+    assert queues.known(message("full")) is Receipt.REFUSED
+    now[0] = 10.1
     assert queues.known(message("full")) is None
     assert readiness.ready, "it is the requester's"
 
@@ -51,12 +53,25 @@ def test_an_address_that_cannot_be_read_is_remembered_and_not_too_many() -> None
     assert queues.known(message(f"{DIRECT_REPLY}1999")) is Receipt.UNPUBLISHABLE
 
 
+def test_of_many_addresses_the_one_that_was_longest_not_heard_of_is_forgotten() -> None:
+    queues, _ = made([0.0])
+    addresses = [message(f"{DIRECT_REPLY}{number}") for number in range(1000)]
+    for address in [*addresses, addresses[0]]:
+        queues.learn(address, Receipt.UNPUBLISHABLE)
+    assert all(map(queues.known, addresses))
+
+    queues.learn(message("full"), Receipt.REFUSED)
+
+    assert [queues.known(address) is None for address in addresses[:3]] == [False, True, False]
+
+
 def test_each_key_of_the_response_exchange_has_a_state_of_its_own() -> None:
     queues, readiness = made([0.0])
     completed, failed = message("completed", NAMES.responses), message("failed", NAMES.responses)
     queues.learn(failed, Receipt.UNROUTABLE)
 
     assert (queues.known(completed), queues.known(failed)) == (None, Receipt.UNROUTABLE)
+    assert (queues.is_troubled("completed"), queues.is_troubled("failed")) == (False, True)
     assert "topology apply" in readiness.reasons[PART]
     queues.learn(completed, Receipt.REFUSED)
     assert "is it full" in readiness.reasons[PART]
@@ -64,6 +79,22 @@ def test_each_key_of_the_response_exchange_has_a_state_of_its_own() -> None:
     queues.nothing_waits("failed")
     assert readiness.ready
     assert queues.known(failed) is None
+
+
+def test_a_dead_letter_that_finds_no_room_or_no_queue_is_told_until_one_goes_there() -> None:
+    queues, readiness = made([0.0])
+    dead = message("", NAMES.dead)
+    seen = []
+    for receipt in (Receipt.UNPUBLISHABLE, Receipt.REFUSED, Receipt.CONFIRMED, Receipt.UNROUTABLE):
+        queues.learn(dead, receipt)
+        seen.append(readiness.reasons.get(DEAD_PART, ""))
+
+    assert (seen[0], seen[2]) == ("", "")
+    assert f"{NAMES.dead} takes no more: is it full?" in seen[1]
+    assert f"{NAMES.dead} has no queue behind it" in seen[3]
+    assert queues.known(dead) is None
+    queues.learn(dead, Receipt.UNPUBLISHABLE)
+    assert DEAD_PART in readiness.reasons, "that was for the message, not the queue"
 
 
 def test_what_happens_again_and_again_is_told_once_and_then_counted() -> None:

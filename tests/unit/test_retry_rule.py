@@ -105,6 +105,33 @@ def test_the_delay_grows_with_attempts_of_its_own_kind_alone() -> None:
     assert max(rule.delay("raised", Tried(errors=1000), None) for _ in range(200)) <= rule.cap_seconds
 
 
+def test_a_failure_that_is_the_handler_s_spends_no_attempt_for_a_day() -> None:
+    rule, day = default_rule(), timedelta(days=1)
+
+    assert not rule.spares(Tried(), BEGIN), "nothing has failed yet"
+    assert rule.spares(Tried(since=BEGIN), BEGIN + day - timedelta(seconds=1))
+    assert not rule.spares(Tried(since=BEGIN), BEGIN + day)
+
+
+def test_the_delay_after_such_a_failure_grows_with_the_time_since_the_first_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(random, "random", lambda: 1.0)
+    rule = RetryRule(max_attempts=3, base_seconds=0.5, cap_seconds=60)
+
+    assert rule.spared_delay(Tried(), BEGIN) == 0.5
+    for seconds, delay in ((0, 0.5), (1, 1), (30, 30), (60, 60), (3600, 60)):
+        assert rule.spared_delay(Tried(since=BEGIN), BEGIN + timedelta(seconds=seconds)) == delay
+
+
+def test_the_delay_doubles_up_to_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random, "random", lambda: 1.0)
+    rule = RetryRule(max_attempts=3, base_seconds=0.5, cap_seconds=6)
+
+    assert [rule.delay("raised", Tried(errors=n), None) for n in range(1, 6)] == [0.5, 1, 2, 4, 6]
+    assert [rule.delay("retry_later", Tried(put_offs=n), None) for n in range(1, 4)] == [0.5, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("attempts", "tried", "words"),
     [

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections import Counter
+from itertools import combinations
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.steps.slots import Line, Turns
+from worker.steps.slots import Line, Slots, Turns
 
 
 async def test_a_line_that_waits_alone_may_have_all() -> None:
@@ -47,6 +49,48 @@ async def test_one_call_after_the_other_goes_to_the_lines_by_turns_however_many_
 
     assert abs(got[Line.AGAIN] - got[Line.FIRST]) <= 1, "twenty of each, though a thousand waited in front"
     await asyncio.gather(*new)
+
+
+@pytest.mark.parametrize("pair", list(combinations(Line, 2)))
+async def test_any_two_lines_take_turns(pair: tuple[Line, Line]) -> None:
+    turns, order = Turns(1), list[Line]()
+    assert await turns.reserve(1, Line.FIRST) == 1
+
+    async def wait(line: Line) -> None:
+        assert await turns.reserve(1, line) == 1
+        order.append(line)
+        turns.give_back(1)
+
+    waiting = [asyncio.create_task(wait(line)) for line in pair * 4]
+    await asyncio.sleep(0)
+    turns.give_back(1)
+    await asyncio.gather(*waiting)
+
+    assert order in (list(pair) * 4, list(reversed(pair)) * 4)
+
+
+async def test_what_is_free_is_taken_at_once_unless_somebody_waits_for_it() -> None:
+    turns = Turns(5)
+    assert [turns.reserve_now(most) for most in (2, 9, 9)] == [2, 3, 0]
+    turns.give_back(1)
+    turns.resize(3)
+    assert turns.reserve_now(9) == 0, "more are out than may be"
+    turns.give_back(4)
+    turns.resize(0)
+    waits = asyncio.create_task(turns.reserve(1, Line.AGAIN))
+    await asyncio.sleep(0)
+    turns._free = 2  # in the moment before they are granted
+    assert turns.reserve_now(9) == 0
+    waits.cancel()
+
+
+def test_a_batch_gives_back_what_it_does_not_keep_and_at_its_end_what_no_call_has_taken() -> None:
+    back: list[int] = []
+    with Slots(5, back.append) as slots:
+        slots.keep(3)
+        slots.take()
+        assert (slots.count, back) == (2, [2])
+    assert (slots.count, back) == (0, [2, 2])
 
 
 async def test_what_a_cancelled_one_was_granted_is_not_lost() -> None:

@@ -1,0 +1,124 @@
+"""The book of a worker's leases, which it keeps in memory between two statements."""
+
+from typing import Any, cast
+from uuid import UUID
+
+import pytest
+
+from worker.postgres import leases as leases_module
+from worker.postgres.leases import Leases, Notes
+
+ONE, TWO, THREE = (UUID(int=number) for number in (1, 2, 3))
+
+
+def book() -> Leases:
+    """Returns leases that ask no database: nothing here is a statement."""
+    return Leases(cast("Any", None), UUID(int=9), 30)
+
+
+def handed(leases: Leases, *released: int) -> Notes:
+    """Hands the notes to a statement that finds these leases to be the worker's."""
+    with leases.notes() as notes:
+        notes.released.update(released)
+    return notes
+
+
+def left_over(leases: Leases) -> list[object]:
+    return [one for one in (leases._busy_with, leases._leaving, leases._begun) if one]
+
+
+def test_each_lease_has_a_number_of_its_own() -> None:
+    leases = book()
+
+    assert len({leases.new() for _ in range(9)}) == 9
+
+
+def test_what_was_published_under_a_lease_goes_with_the_note_that_it_is_done_and_nothing_is_left() -> None:
+    leases = book()
+    with leases.take() as lease:
+        leases.note_published([ONE], lease)
+        leases.note_published([TWO], lease)
+        assert handed(leases) == Notes.none(), "it is not done"
+
+    assert handed(leases, lease) == Notes([], [], {lease: [ONE, TWO]}, {lease})
+    assert handed(leases) == Notes.none()
+    assert left_over(leases) == []
+
+
+def test_what_was_published_under_a_lease_that_others_have_by_now_is_noted_by_itself() -> None:
+    leases = book()
+    with leases.take() as lost, leases.take() as own:
+        leases.note_published([TWO], lost)
+        leases.note_published([ONE], own)
+    handed(leases, own)
+
+    assert handed(leases) == Notes([TWO], [], {}, set())
+    assert left_over(leases) == []
+
+
+def test_a_lease_that_was_another_s_is_done_by_its_number_and_what_is_published_under_it_by_itself() -> None:
+    leases = book()
+    leases._busy_with.add(77)
+    with leases.holding(77):
+        leases.note_published([TWO, ONE], 77)
+
+    assert handed(leases) == Notes([ONE, TWO], [77], {}, set())
+    assert left_over(leases) == []
+
+
+def test_a_lease_whose_work_fails_is_not_done_and_what_was_published_is_noted_by_itself() -> None:
+    leases = book()
+
+    def work() -> None:
+        with leases.take() as lease:
+            leases.note_published([ONE], lease)
+            raise ValueError("it fails")
+
+    with pytest.raises(ValueError, match="it fails"):
+        work()
+
+    assert handed(leases) == Notes([ONE], [], {}, set())
+    assert left_over(leases) == []
+
+
+def test_the_notes_of_a_statement_that_fails_go_with_the_next_one() -> None:
+    leases = book()
+    leases.note_published([ONE])
+    leases.done(77)
+    with leases.take() as lease:
+        leases.note_published([TWO], lease)
+
+    def statement() -> None:
+        with leases.notes():
+            leases.note_published([THREE])
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        statement()
+
+    assert leases._leaving == {77, lease}, "they may still be on record"
+    assert handed(leases, lease) == Notes([ONE, THREE], [77], {lease: [TWO]}, {lease})
+    assert left_over(leases) == []
+
+
+def test_of_a_batch_that_goes_on_for_long_each_response_is_noted_by_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(leases_module.time, "monotonic", lambda: now[0])  # type: ignore[attr-defined] # its own clock
+    leases = book()
+    with leases.take() as lease, leases.take():
+        leases.note_published([ONE], lease)
+        now[0] += 0.4
+        leases.note_published([TWO], lease)
+        leases._note_late_ones()
+        assert handed(leases) == Notes.none()
+        now[0] += 0.2
+        leases._note_late_ones()
+        assert handed(leases).published == [ONE, TWO]
+        now[0] += 60
+        leases.note_published([THREE], lease)
+        leases._note_late_ones()
+        assert handed(leases) == Notes.none(), "the third came just now"
+
+    assert handed(leases).confirmed[lease] == [THREE]
