@@ -17,8 +17,8 @@ def book() -> Leases:
 
 
 def handed(leases: Leases, *released: int) -> Notes:
-    """Hands the notes to a statement that finds these leases to be the worker's."""
-    with leases.notes() as notes:
+    """Hands all notes to a statement that finds these leases to be the worker's."""
+    with leases._all_notes() as notes:
         notes.released.update(released)
     return notes
 
@@ -89,7 +89,7 @@ def test_the_notes_of_a_statement_that_fails_go_with_the_next_one() -> None:
         leases.note_published([TWO], lease)
 
     def statement() -> None:
-        with leases.notes():
+        with leases._all_notes():
             leases.note_published([THREE])
             raise ConnectionError
 
@@ -98,6 +98,23 @@ def test_the_notes_of_a_statement_that_fails_go_with_the_next_one() -> None:
 
     assert leases._leaving == {77, lease}, "they may still be on record"
     assert handed(leases, lease) == Notes([ONE, THREE], [77], {lease: [TWO]}, {lease})
+    assert left_over(leases) == []
+
+
+def test_a_batch_takes_along_which_batches_are_done_and_leaves_the_rest_to_the_notes() -> None:
+    """A lease that was another's tells of the responses under it until they are noted, in one statement."""
+    leases = book()
+    leases.note_published([ONE])
+    leases.done(77)
+    with leases.take() as lost, leases.take() as own:
+        leases.note_published([TWO], lost)
+
+    with leases.batches_done() as notes:
+        assert notes == Notes([], [], {own: [], lost: [TWO]}, set())
+        notes.released.add(own)
+
+    assert leases._leaving == {77}
+    assert handed(leases) == Notes([ONE, TWO], [77], {}, set())
     assert left_over(leases) == []
 
 
