@@ -5,10 +5,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from test_gate import gate
 
 from worker.rabbitmq.channel_session import Delivery
 from worker.steps.creating import HandlerCreation
+from worker.steps.gate import Gate
 from worker.steps.lanes import Lanes
 from worker.steps.retry_rule import RetryRule
 from worker.steps.slots import Slots
@@ -40,12 +40,13 @@ class Others:
         self.given_back += [delivery.tag for delivery in deliveries]
 
 
-def lanes_with(others: Any, **of_gate: Any) -> tuple[Lanes, HandlerCreation]:
+def lanes_with(others: Any) -> tuple[Lanes, HandlerCreation]:
+    gate = Gate(
+        "me", fair=True, max_waiting=9, quick=False, is_backlogged=bool, breaker_is_open=bool
+    )  # fmt: skip
     creation = HandlerCreation(_handler, 5, 1, RetryRule(max_attempts=1, base_seconds=1, cap_seconds=1))
     nothing: Any = None
-    return Lanes(
-        others, others, nothing, others, gate(**of_gate), creation, nothing, 2, 10, gathers=False
-    ), creation
+    return Lanes(others, others, nothing, others, gate, creation, nothing, 2, 10, gathers=False), creation
 
 
 async def test_what_was_held_is_given_back_when_its_batch_fails_and_so_are_its_calls() -> None:
