@@ -87,7 +87,12 @@ def main() -> int:
     verdicts = _kept()
     if given.servers:
         with started():
-            to_judge = [task for task in tasks if verdicts.get(task.mutant.name) == SURVIVED]
+            looked_at = judged()
+            to_judge = [
+                task
+                for task in tasks
+                if verdicts.get(task.mutant.name) == SURVIVED and task.mutant.name not in looked_at
+            ]
             with_tests = [task._replace(tests=tests_of(task.mutant)) for task in to_judge]
             _judge(with_tests, verdicts, given.processes, until)
     else:

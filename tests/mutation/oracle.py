@@ -33,7 +33,7 @@ UNIT_TESTS: Final = "unit tests"
 REAL_SERVERS: Final = "real servers"  # a test with real servers tells
 NOT_JUDGED: Final = "cannot be judged"  # by a mistake of this program's; the next run tries again
 _SEEDS = 300  # are looked at, for which statements they run
-_LONGEST = 300  # seconds; with servers a mutant mostly waits
+_LONGEST, _LONGEST_WITH_SERVERS = 60, 300  # seconds; with servers a mutant mostly waits
 _SEEDS_FIRST = 2  # most that a seed kills is killed by one of these: the unit tests come next
 _MOST_SECONDS = 6  # of processor time; for ever in circles is killed, too
 _MOST_MEMORY = 3 << 30  # bytes
@@ -157,7 +157,7 @@ class Judge:
 
 def _failing(tests: list[str]) -> str | None:
     """Return the first of these that fails twice: once may be for the sake of the machine."""
-    faulthandler.dump_traceback_later(_LONGEST, exit=True)
+    faulthandler.dump_traceback_later(_LONGEST_WITH_SERVERS, exit=True)
     first = _FirstFailed()
     if not tests or passes(tests, first) or first.test is None or passes([first.test]):
         return None
@@ -193,6 +193,7 @@ def _passes_apart(tests: list[str]) -> bool:
     if not child:
         passed = False
         gc.freeze()
+        faulthandler.dump_traceback_later(_LONGEST, exit=True)  # some mutants wait for ever
         try:
             passed = passes(tests)
         finally:

@@ -66,6 +66,7 @@ _TESTS: Final = {
         "handler::a_slow_call_holds_up_no_other",
         "deadline::a_deadline_during_the_handler_ends_its_call",
         "handler::retry_later_keeps_the_request_and_tries_again_when_it_is_due",
+        "handler::a_time_out_of_the_handler_s_own_is_not_the_worker_s",
     ),
     "worker/steps/finishing.py": (
         "retries::each_attempt_s_reason_is_on_record_and_in_the_log",

@@ -67,7 +67,7 @@ class Reader:
 
     def _take_one(self) -> bool:
         size = self.deliveries.take_whole(self._buffer, 0)
-        if not size:
+        if size == 0:
             size = HEAD + int.from_bytes(self._buffer[3:HEAD], "big") + 1
             if len(self._buffer) < max(size, HEAD + 1):
                 return False

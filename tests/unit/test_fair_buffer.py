@@ -85,6 +85,21 @@ def test_when_nobody_waits_nobody_owes() -> None:
     assert taken(buffer, 2) == [10, 11]
 
 
+def test_a_line_that_grows_and_shrinks_is_long_with_more_than_ten() -> None:
+    buffer, seen = filled(["flood"] * 11), list[bool]()
+    for tag in (100, 101):
+        buffer.next()
+        buffer.add("flood", delivery(tag))
+        buffer.add(f"quiet-{tag}", delivery(tag))
+        seen.append(buffer.passes_by)
+        while buffer.passes_by:
+            buffer.next()
+    buffer.next()
+    buffer.add("quiet", delivery(200))
+    seen.append(buffer.passes_by)
+    assert seen == [True, True, False]
+
+
 def test_a_line_that_has_lost_much_is_long_no_more_and_is_passed_by_no_more() -> None:
     buffer = filled(["flood"] * 20)
     buffer.add("quiet", delivery(100))

@@ -42,13 +42,8 @@ class Others:
 
 def lanes_with(others: Any) -> tuple[Lanes, HandlerCreation]:
     gate = Gate(
-        "me",
-        fair=True,
-        max_waiting=9,
-        quick=False,
-        is_backlogged=lambda: False,
-        breaker_is_open=lambda: False,
-    )
+        "me", fair=True, max_waiting=9, quick=False, is_backlogged=bool, breaker_is_open=bool
+    )  # fmt: skip
     creation = HandlerCreation(_handler, 5, 1, RetryRule(max_attempts=1, base_seconds=1, cap_seconds=1))
     nothing: Any = None
     return Lanes(others, others, nothing, others, gate, creation, nothing, 2, 10, gathers=False), creation
