@@ -5,7 +5,6 @@ import os
 import re
 import socket
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager
 from itertools import count
 from uuid import uuid4
 
@@ -295,16 +294,11 @@ async def test_a_connection_that_fails_at_its_first_question_is_closed(
     assert [each.is_closed() for each in opened] == [True]
 
 
-def beside_the_pool(url: str) -> AbstractAsyncContextManager[Session]:
-    return database.Database(url, 1, None, Readiness([database.PART])).apart()
-
-
-@pytest.mark.parametrize("opened", [connected, beside_the_pool])
 async def test_a_question_that_is_given_up_is_not_waited_for_again_when_its_connection_is_closed(
-    database_url: str, opened: Callable[[str], AbstractAsyncContextManager[Session]]
+    database_url: str,
 ) -> None:
     async def ask(proxy: Proxy, url: str) -> None:
-        async with opened(url) as connection:
+        async with connected(url) as connection:
             proxy.stall()
             async with asyncio.timeout(0.2):
                 await connection.fetchval("select 1")
