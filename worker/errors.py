@@ -1,7 +1,5 @@
 """What can go wrong, by name. What a handler raises is in `handlers`."""
 
-_REFUSED_VALUES = ("22", "23", "54")  # classes of SQLSTATE: the values, a constraint, a limit
-
 
 class WorkerError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -23,29 +21,21 @@ class SealError(WorkerError):
     """A secret cannot be sealed or opened with the keys at hand."""
 
 
-def is_of_the_values(sqlstate: str | None) -> bool:
-    """Return whether Postgres refuses the values that a statement was given. All else that it may say — no
-    rights, no memory, a statement that somebody ended — is no fault of theirs.
-    """
-    return (sqlstate or "").startswith(_REFUSED_VALUES)
-
-
 class NotStorable(WorkerError):
-    """Postgres refuses what it was given, and would again; or a statement that no request waits for."""
+    """Postgres refuses a statement, which is not tried again."""
 
     def __init__(self, sqlstate: str) -> None:
         super().__init__(f"refused by the database (SQLSTATE {sqlstate})")
         self.sqlstate = sqlstate
 
     @property
-    def of_the_values(self) -> bool:
-        """The values are at fault: others may be stored."""
-        return is_of_the_values(self.sqlstate)
-
-    @property
     def already_there(self) -> bool:
         """A row with this key exists."""
         return self.sqlstate == "23505"
+
+
+class ValuesRefused(NotStorable):
+    """The values of the statement are at fault: others may be stored."""
 
 
 class NotOwner(WorkerError):

@@ -15,7 +15,7 @@ import asyncpg
 import structlog
 
 from worker.backoff import delays
-from worker.errors import NotStorable, SettingsError, is_of_the_values
+from worker.errors import NotStorable, SettingsError, ValuesRefused
 from worker.monitoring.readiness import Readiness
 from worker.postgres.installation import connected, use_schema
 from worker.postgres.locks import lock_holders
@@ -44,6 +44,7 @@ _DRIVER_ERRORS = (
     EOFError,
 )
 _TRANSIENT_CLASSES = ("08", "53", "57P", "25006", "25P03", "40001", "40P01", "55P03")
+_REFUSED_CLASSES = ("22", "23", "54")  # the values, a constraint, a limit: what the statement was given
 _READ_ONLY = "25006"
 _PUT_RIGHT = ("28", "3D")  # a wrong password, a missing database: put right while workers wait
 _log = structlog.get_logger(__name__)
@@ -74,8 +75,10 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Return whether Postgres refuses the values it was given. All else is waited out."""
-    return isinstance(error, asyncpg.PostgresError) and is_of_the_values(error.sqlstate)
+    """Return whether Postgres refuses the values it was given. All else that it may say — no rights, no
+    memory, a statement that somebody ended — is no fault of a request, and is waited out.
+    """
+    return isinstance(error, asyncpg.PostgresError) and str(error.sqlstate or "").startswith(_REFUSED_CLASSES)
 
 
 def describe(error: BaseException) -> str:
@@ -285,7 +288,8 @@ class Database:
                         await self.once("all_is_safe")
                 except _DRIVER_ERRORS as error:
                     if is_refusal(error) or (aside and not is_transient(error)):
-                        raise NotStorable(str(getattr(error, "sqlstate", "unknown"))) from error
+                        refused = ValuesRefused if is_refusal(error) else NotStorable
+                        raise refused(str(getattr(error, "sqlstate", "unknown"))) from error
                     if not failed:
                         failed = True
                         self._outage.begin(query, describe(error))

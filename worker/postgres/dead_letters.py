@@ -24,9 +24,7 @@ class Custody:
         self._database = database
 
     async def keep(self, letters: Sequence[Letter]) -> int:
-        """Store those that are new; return how many these are. Raises NotStorable if Postgres refuses one,
-        or the statement.
-        """
+        """Store those that are new; return how many these are. Raises ValuesRefused for one of them."""
         columns = [list(column) for column in zip(*letters, strict=True)]
         return len(await self._database.call("keep_dead_letters", *columns, aside=True))
 

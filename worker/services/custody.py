@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from worker.errors import NotStorable
+from worker.errors import ValuesRefused
 from worker.messages.custody import Letter, bare, letter_of, undescribed
 from worker.messages.envelope import Message
 from worker.messages.sealing import SealKeys
@@ -131,18 +131,13 @@ class TakingIntoCustody:
         letters = await asyncio.to_thread(self._letters, batch)
         try:
             return await self._custody.keep(letters)
-        except NotStorable as error:
-            if not error.of_the_values:
-                raise
-            # One of them is at fault.
+        except ValuesRefused:  # one of them is at fault
             return sum([await self._store_one(letter) for letter in letters])
 
     async def _store_one(self, letter: Letter) -> int:
         try:
             return await self._custody.keep([letter])
-        except NotStorable as error:
-            if not error.of_the_values:
-                raise
+        except ValuesRefused:
             return await self._custody.keep([bare(letter)])
 
     def _letters(self, batch: Sequence[Delivery]) -> list[Letter]:
