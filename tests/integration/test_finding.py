@@ -313,6 +313,7 @@ async def test_by_a_correlation_id_that_is_the_id_of_a_request(
     assert await listed(str(others)) == set()
     assert await found(str(upper)) == await found(str(upper).upper()) == {upper}
     assert await listed(str(upper).upper()) == {upper}
+    assert len(await search.by_id(database, str(upper).upper())) == 1, "found in two ways"
     assert await listed(str(upper)) == await listed("aaaaaaaa") == set()
 
 

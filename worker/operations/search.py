@@ -37,14 +37,12 @@ async def by_id(database: Database, text: str) -> list[Match]:
     It reads by the keys. The session that is reserved for a request which is not finished has none.
     """
     text = text.strip()
-    ids = _ids(text)
-    first, last = ids or (None, None)
-    found = await _rows(database, "by_correlation", text, _end(text, _LAST_OF_ALL), first, last)
-    if whole := [each for each in found if each.correlation_id == text]:
-        return whole
-    if ids:
+    found = await _rows(database, "by_correlation", text, _end(text, _LAST_OF_ALL))
+    if ids := _ids(text):
         rows = await database.call("by_request_id", *ids, MOST_FOUND + 1, aside=True)
         found += [Match(**row) for row in rows]
+    if whole := {each.request_id: each for each in found if each.correlation_id == text}:
+        return list(whole.values())
     small = text.lower()
     if len(text) >= SHORTEST and small.startswith("ts_"):
         found += await _rows(database, "by_session_id", small, _end(small, _LAST_CHARACTER))
@@ -73,5 +71,5 @@ def _end(text: str, last: str) -> str:
     return text + last * len(text) if len(text) >= SHORTEST else text
 
 
-async def _rows(database: Database, query: str, first: str, last: str, *more: UUID | None) -> list[Match]:
-    return [Match(**row) for row in await database.call(query, first, last, MOST_FOUND + 1, *more)]
+async def _rows(database: Database, query: str, first: str, last: str) -> list[Match]:
+    return [Match(**row) for row in await database.call(query, first, last, MOST_FOUND + 1)]

@@ -672,22 +672,9 @@ from sessions s left join requests r on r.request_id = s.request_id
 where s.id between $1 and $2 and starts_with(s.id, $1) order by s.id limit $3
 
 -- name: by_correlation
--- Requests whose correlation ids lie between these. Those that are correlated by their own id are found by that: it lies
--- between $4 and $5, where the text may be one.
-select request_id, status, org_id, session_id, correlation_id, received_at from (
-  (
-    select * from requests
-    where correlation_id ~>=~ $1 and correlation_id ~<=~ $2 and correlation_id <> request_id::text
-    order by correlation_id using ~<~ limit $3
-  )
-  union all
-  (
-    select * from requests
-    where request_id between $4 and $5
-      and correlation_id = request_id::text and correlation_id ~>=~ $1 and correlation_id ~<=~ $2
-    order by request_id limit $3
-  )
-) as found
+-- Requests whose correlation ids lie between these, but for those that are correlated by their own id: that finds them.
+select request_id, status, org_id, session_id, correlation_id, received_at from requests
+where correlation_id ~>=~ $1 and correlation_id ~<=~ $2 and correlation_id <> request_id::text
 order by correlation_id using ~<~, received_at, request_id limit $3
 
 -- name: by_failed_session
