@@ -118,20 +118,16 @@ def _tasks(files: list[str], most: int | None, seeds: int) -> tuple[list[Task], 
 
 def _reached_once() -> Reached:
     """Find out which seeds run which lines, once for a version of the code."""
-    kept = _KEPT / f"lines-{_version()}.json"
+    code = hashlib.sha256()
+    for file in sorted([*(ROOT / "worker").rglob("*.py"), *(ROOT / "tests" / "simulation").glob("*.py")]):
+        code.update(file.read_bytes())
+    kept = _KEPT / f"lines-{code.hexdigest()[:16]}.json"
     if not kept.exists():
         print("finds out which seed runs which line", file=sys.stderr, flush=True)
         found = reached(FILES)
         _KEPT.mkdir(parents=True, exist_ok=True)
         kept.write_text(json.dumps(found), "utf-8")
     return json.loads(kept.read_text("utf-8"))  # type: ignore[no-any-return] # it was written above
-
-
-def _version() -> str:
-    code = hashlib.sha256()
-    for file in sorted([*(ROOT / "worker").rglob("*.py"), *(ROOT / "tests" / "simulation").glob("*.py")]):
-        code.update(file.read_bytes())
-    return code.hexdigest()[:16]
 
 
 def _kept() -> dict[str, str]:
