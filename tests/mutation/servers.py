@@ -11,7 +11,7 @@ from support.servers import servers
 
 # Tests with the worker in their own process, and with servers that they leave whole: for the
 # mutants of a file, in this order.
-_TESTS: Final = {
+CHOSEN: Final = {
     "worker/steps/accepting.py": (
         "duplicates::the_same_id_with_other_content_is_a_conflict_and_changes_nothing",
         "duplicates::an_unfinished_request_is_answered_to_who_asked_last",
@@ -266,7 +266,7 @@ def started() -> Iterator[None]:
 
 def tests_of(mutant: Mutant) -> list[str]:
     """Return the tests with servers that were chosen for a mutant's file."""
-    chosen = _TESTS.get(mutant.name.partition(" ")[0], ())
+    chosen = CHOSEN.get(mutant.name.partition(" ")[0], ())
     return [
         f"tests/integration/test_{file}.py::test_{test}"
         for file, _, test in (one.partition("::") for one in chosen)

@@ -4,6 +4,7 @@ import pytest
 from mutation.__main__ import FILES, KINDS, _verdict_of, judged
 from mutation.mutants import Source
 from mutation.oracle import ROOT, SURVIVED, UNIT_TESTS, Judge
+from mutation.servers import CHOSEN
 
 CODE = '''
 class Line:
@@ -63,3 +64,11 @@ def test_each_survivor_that_was_judged_is_still_a_mutant() -> None:
 
     assert judged().keys() - names == set()
     assert {reason.partition(":")[0] for reason in judged().values()} <= KINDS
+
+
+@pytest.mark.parametrize("file", CHOSEN)
+def test_the_tests_with_servers_that_were_chosen_are_there(file: str) -> None:
+    assert file in FILES
+    for module, _, test in (one.partition("::") for one in CHOSEN[file]):
+        text = (ROOT / "tests" / "integration" / f"test_{module}.py").read_text("utf-8")
+        assert f"def test_{test}(" in text, (module, test)
