@@ -61,6 +61,8 @@ async def test_requests_outlast_restarts_of_a_pooler(
             await (pooler.kill() if number % 2 else pooler.stop())
             await asyncio.gather(*(worker.event("postgres.lost", heard[worker]) for worker in workers))
             await pooler.start()
+            # It lasts until all statements got through: the next one is told only after that.
+            await asyncio.gather(*(worker.event("postgres.back", heard[worker]) for worker in workers))
             await until_up(workers)
         await sending
         await books.until_all_answered(60)
