@@ -155,6 +155,7 @@ async def test_an_outage_pauses_intake_is_told_burns_no_attempt_and_ends_by_itse
             assert (await worker.event("worker.not_ready"))["reasons"].keys() == {"postgres"}
             await worker.event("postgres.lost")
             await worker.event("postgres.back")
+            assert [event for event in worker.events if "logger" in event] == [], "told twice"
         assert await watching.seen() == {}
     await assert_unharmed(site.admin_url, books)
 

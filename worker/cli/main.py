@@ -10,7 +10,7 @@ from typing import Protocol, cast
 from worker.cli import exits
 from worker.cli.exits import CommandError
 from worker.cli.parsing import Parser, did_you_mean
-from worker.monitoring import amqp_libraries
+from worker.monitoring import connection_libraries
 from worker.process.own_command import PROGRAM, is_ours
 
 COMMANDS = {
@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(words)
     if command is None:
         parser.error("a COMMAND is required")
-    amqp_libraries.silence()
+    connection_libraries.silence()
     try:
         _read_env_file(options.env_file)
         return command.execute(options)

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 import structlog
 
 from worker.json_writer import writer_of
-from worker.monitoring import amqp_libraries
+from worker.monitoring import connection_libraries
 from worker.monitoring.tracing import add_trace_id
 from worker.process.stderr import stderr
 from worker.settings import Settings
@@ -141,7 +141,7 @@ def _quieten_libraries(
     root.setLevel(max(level, logging.WARNING))
     for name in _LIBRARIES:
         logging.getLogger(name).setLevel(logging.ERROR)
-    amqp_libraries.silence()
+    connection_libraries.silence()
     logging.getLogger("uvicorn.error").addFilter(_is_ours)
 
 
