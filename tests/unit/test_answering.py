@@ -162,6 +162,22 @@ async def test_those_that_go_apart_are_noted_as_any_other() -> None:
     assert others.waits == [(2, DIRECT, UNPUBLISHABLE)]
 
 
+async def test_of_those_that_went_apart_one_that_no_queue_takes_waits_as_any_other() -> None:
+    others = Others(apart=[UNROUTABLE])
+
+    await others.answering.answer_apart([answer(1)])
+
+    assert (others.waits, others.kept) == ([(1, None, UNROUTABLE)], [])
+
+
+async def test_one_that_has_to_go_apart_is_told_of_whatever_waits_beside_it() -> None:
+    others = Others(None, REFUSED)
+
+    await others.answering.answer([answer(1, DIRECT), answer(2, "full")])
+
+    assert others.answering.to_go_apart.is_set()
+
+
 def unreadable() -> tuple[Message, Unreadable]:
     return Message(b"?", spec.Basic.Properties(app_id="shop"), None), Unreadable("not JSON")
 

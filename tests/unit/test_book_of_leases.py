@@ -7,6 +7,9 @@ import pytest
 
 from worker.postgres import leases as leases_module
 from worker.postgres.leases import Leases, Notes
+from worker.postgres.put_off import PutOffLine
+from worker.postgres.waiting_answers import Undelivered, WaitingAnswers
+from worker.values import Failure, Receipt
 
 ONE, TWO, THREE = (UUID(int=number) for number in (1, 2, 3))
 
@@ -139,3 +142,56 @@ def test_of_a_batch_that_goes_on_for_long_each_response_is_noted_by_itself(
         assert handed(leases) == Notes.none(), "the third came just now"
 
     assert handed(leases).confirmed[lease] == [THREE]
+
+
+class Asked:
+    """Notes what the database is asked, and answers with the same rows each time."""
+
+    def __init__(self, *rows: dict[str, object]) -> None:
+        self.rows = list(rows)
+        self.asked: list[tuple[object, ...]] = []
+
+    async def call(self, *asked: object, **_how: object) -> list[dict[str, object]]:
+        self.asked.append(asked)
+        return self.rows
+
+
+async def test_each_sign_of_life_names_what_the_worker_is_busy_with_until_it_is_done() -> None:
+    asked = Asked({"heartbeat": None, "id": 77, "holder_silent": True, "spends_attempt": False})
+    leases = Leases(cast("Any", asked), UUID(int=9), 30)
+    with leases.take() as lease:
+        await leases.heartbeat("host", 1, "1.0")
+        assert asked.asked[-1][6] == [lease]
+        (taken,) = await leases.take_over(5, from_silent_holders=True)
+        assert taken == (77, True, False)
+        await leases.heartbeat("host", 1, "1.0")
+        assert sorted(cast("list[int]", asked.asked[-1][6])) == sorted([lease, 77])
+    leases.done(77)
+    await leases.heartbeat("host", 1, "1.0")
+    assert asked.asked[-1][6] == []
+
+
+def test_the_columns_of_a_failure_name_the_worker_that_made_the_attempt() -> None:
+    line = PutOffLine(cast("Any", None), book())
+    failures = [
+        Failure("raised", "it raised", "KeyError", "a.py:1 f"),
+        Failure("worker_lost", "lost", worker=TWO),
+        None,
+    ]
+
+    assert line._failure_columns(failures) == (
+        [UUID(int=9), TWO, None],
+        ["raised", "worker_lost", None],
+        ["KeyError", None, None],
+        ["it raised", "lost", None],
+        ["a.py:1 f", None, None],
+    )
+
+
+async def test_what_was_not_tried_waits_without_a_reason() -> None:
+    asked = Asked({"waits": True}, {"waits": False})
+    waiting = [Undelivered(TWO, "mine", Receipt.REFUSED), Undelivered(ONE, None, None)]
+
+    assert await WaitingAnswers(cast("Any", asked)).put(waiting) == 1
+    assert asked.asked[0][1:3] == ([ONE, TWO], [None, "refused"])
+    assert asked.asked[0][-1] == [None, "mine"]

@@ -82,3 +82,18 @@ async def test_whoever_waits_for_calls_until_there_is_no_need_leaves_none_reserv
     found.keep(0)
     await asyncio.sleep(0)
     assert creation.reserve_now(9).count == 5
+
+
+async def test_a_batch_that_fails_is_given_back_with_its_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.steps.lanes._PAUSE_SECONDS", 0)
+    others = Others()
+    others.hand = SimpleNamespace(look=lambda: None)
+    lanes, creation = lanes_with(others)
+    lane = asyncio.Semaphore(0)
+    batch = [delivery for delivery, _ in HELD]
+
+    await lanes._run(batch, creation.reserve_now(2), others.run_read, lane)
+
+    assert others.given_back == [1, 2]
+    assert not lane.locked()
+    assert creation.reserve_now(9).count == 5

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any
 
 import pytest
@@ -148,6 +148,21 @@ async def test_one_that_ends_or_fails_by_itself_while_the_worker_runs_is_an_erro
 
     assert "while the worker ran" in said
     assert said.endswith("ValueError: lost")
+
+
+async def test_one_that_ends_by_itself_without_an_error_is_one() -> None:
+    @asynccontextmanager
+    async def ends() -> AsyncIterator[None]:
+        with suppress(asyncio.CancelledError):
+            yield
+
+    made = Life("h", ends)
+    await made.open()
+    assert made._task is not None
+    made._task.cancel()  # what it holds is lost
+
+    with pytest.raises(LifespanFailed, match="while the worker ran: it has ended"):
+        await asyncio.wait_for(made.until_over(), 5)
 
 
 async def test_an_error_while_it_closes_is_told_and_ends_nothing() -> None:
