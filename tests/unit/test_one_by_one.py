@@ -43,6 +43,11 @@ class Connections(OneByOne):
             [UNPUBLISHABLE, CONFIRMED, UNPUBLISHABLE],
         ),
         (
+            [[], [], [], [], [], [], [CONFIRMED]],
+            ["abc", "abc", "abc", "bc", "bc", "bc", "c"],
+            [UNPUBLISHABLE, UNPUBLISHABLE, CONFIRMED],
+        ),
+        (
             [[], [], [CONFIRMED], [], [CONFIRMED, CONFIRMED]],
             ["abc", "abc", "abc", "bc", "bc"],
             [CONFIRMED] * 3,
