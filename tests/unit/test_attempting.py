@@ -1,13 +1,21 @@
 """Requests that have ended their workers are tried again in small groups, the more often the smaller."""
 
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
+import pytest
+
 from schemas import FailureCode
+from worker.messages.sealing import SealKeys
+from worker.monitoring.metrics import Metrics
+from worker.monitoring.tracing import Tracing
+from worker.postgres.rows import Claim, Held
 from worker.steps.attempting import Attempting, Opened
 from worker.steps.creating import BuiltInCreation
 from worker.steps.slots import Line, Slots
-from worker.values import Route, Tried, Work
+from worker.values import Failed, PutOff, Refusal, Route, Tried, Work
 
 
 class Groups(Attempting):
@@ -63,11 +71,14 @@ class Finished(Attempting):
         nothing: Any = None
         me: Any = self
         super().__init__(
-            store=nothing, leases=nothing, keys=nothing, pipeline=nothing, creation=BuiltInCreation(),
-            finishing=me, answering=me, max_attempts=3, reader=nothing, metrics=nothing, tracing=nothing,
+            store=me, leases=me, keys=SealKeys({}), pipeline=nothing, creation=BuiltInCreation(),
+            finishing=me, answering=me, max_attempts=3, reader=nothing, metrics=Metrics(), tracing=Tracing(),
         )  # fmt: skip
         self.stored: list[Any] = []
         self.answered: list[Any] = []
+        self.claimed: set[UUID] = set()
+        self.held_now: list[Held] = []
+        self.asked_for_held = 0
 
     async def finish(self, verdicts: Any, lease: int) -> Any:
         assert lease == 7
@@ -76,6 +87,15 @@ class Finished(Attempting):
 
     async def answer(self, answers: Any) -> None:
         self.answered += answers
+
+    async def claim_again(self, _claims: Sequence[Claim], lease: int) -> set[UUID]:
+        assert lease == 7
+        return self.claimed
+
+    async def held(self, lease: int) -> list[Held]:
+        assert lease == 7
+        self.asked_for_held += 1
+        return self.held_now
 
 
 async def test_what_has_ended_its_worker_too_often_fails_and_the_rest_goes_on() -> None:
@@ -109,3 +129,74 @@ async def test_what_may_not_begin_now_is_put_back_and_what_was_lost_is_noted() -
     assert first.failure is not None
     assert (first.failure.kind, first.failure.worker, second.failure) == ("worker_lost", worker, None)
     assert finished.answered == [first, second]
+
+
+NOW = datetime.now(UTC)
+HOUR = timedelta(hours=1)
+
+
+def held(number: int, **fields: Any) -> Held:
+    stored = Held(
+        request_id=UUID(int=number), status="processing", attempt=1, org_id="org", user_id=None,
+        session_id="ts", body=None, refusal=None, response=None, error_code=None, deadline_at=None,
+        late=False, route=Route(None, None, None), lease=7, received_at=NOW, worker=UUID(int=9),
+        tried=Tried(), attempt_over=False,
+    )  # fmt: skip
+    return stored._replace(**fields)
+
+
+async def test_a_deadline_ends_a_stored_request_once_this_clock_or_that_of_postgres_has_passed_it() -> None:
+    finished = Finished()
+    rows = [
+        held(1, deadline_at=NOW + HOUR),
+        held(2, deadline_at=NOW - HOUR),
+        held(3, deadline_at=NOW + HOUR, late=True),  # this clock is slow
+        held(4),
+        held(5, deadline_at=NOW - HOUR, refusal=Refusal(FailureCode.INVALID_REQUEST, "no name")),
+    ]
+
+    found = await finished.open(rows, 7, "recovered", lost=False, spent=True)
+
+    assert [one.work.request_id.int for one in found] == [1, 4, 5]
+    assert [(one.work.request_id.int, one.code) for one in finished.stored] == [
+        (2, FailureCode.DEADLINE_EXCEEDED), (3, FailureCode.DEADLINE_EXCEEDED),
+    ]  # fmt: skip
+    assert finished.answered == finished.stored
+
+
+@pytest.mark.parametrize("unreadable", [True, False])
+@pytest.mark.parametrize(
+    ("lost", "over", "told"), [(True, False, True), (True, True, False), (False, False, False)]
+)
+async def test_that_an_attempt_ended_with_its_worker_is_told_unless_its_reason_is_on_record(
+    unreadable: bool, lost: bool, over: bool, told: bool
+) -> None:
+    finished = Finished()
+    row = held(1, attempt_over=over, deadline_at=NOW - HOUR)
+    if unreadable:
+        row = row._replace(body="no JSON", deadline_at=None)
+
+    assert await finished.open([row], 7, "recovered", lost=lost, spent=True) == []
+
+    (verdict,) = finished.stored
+    assert isinstance(verdict, PutOff if unreadable else Failed)
+    why = verdict.failure
+    assert (why and (why.kind, why.worker)) == (("worker_lost", UUID(int=9)) if told else None)
+
+
+async def test_what_its_former_holder_finished_in_that_moment_is_answered_and_nothing_else() -> None:
+    """Three are to be claimed. One is, the second was finished meanwhile, and the third has a new holder."""
+    finished = Finished()
+    finished.claimed = {UUID(int=1)}
+    finished.held_now = [
+        held(2, response="{}", status="completed"), held(3), held(4, response="{}", status="completed"),
+    ]  # fmt: skip
+
+    works = await finished.begin([opened(number, 0) for number in (1, 2, 3)], 7)
+
+    assert [work.request_id.int for work in works] == [1]
+    assert [answer.request_id.int for answer in finished.answered] == [2]
+    finished.answered.clear()
+    finished.claimed = {UUID(int=number) for number in (1, 2, 3)}
+    await finished.begin([opened(number, 0) for number in (1, 2, 3)], 7)
+    assert finished.asked_for_held == 1, "nothing is missing"

@@ -1,0 +1,162 @@
+"""What one publish on a channel comes to, and what becomes of the connection over it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiormq.exceptions import ChannelPreconditionFailed, DeliveryError, PublishError
+from pamqp import commands as spec
+
+from worker.errors import PublishInterrupted
+from worker.monitoring.readiness import Readiness
+from worker.process.failpoint import FailPoint
+from worker.rabbitmq import one_by_one, writing
+from worker.rabbitmq.line import Line
+from worker.rabbitmq.one_by_one import OneByOne
+from worker.rabbitmq.publisher import PART, Publisher
+from worker.rabbitmq.writing import Outgoing, open_proven_line, write_one
+from worker.values import Receipt
+
+ACK, NACK = spec.Basic.Ack(1), spec.Basic.Nack(1)
+MESSAGE = Outgoing("", "to", b"", spec.Basic.Properties(message_id="m"))
+NOTHING: Any = None
+
+
+class Channel(SimpleNamespace):
+    """Answers each publish with what it is told to answer; then the broker is silent."""
+
+    def __init__(self, *answers: object) -> None:
+        super().__init__(
+            answers=list(answers), sent=[], is_closed=False, on_consumer_cancel_callbacks=set(),
+            end=asyncio.get_running_loop().create_future(),
+        )  # fmt: skip
+
+    @property
+    def closing(self) -> Awaitable[None]:
+        return asyncio.shield(self.end)
+
+    async def basic_publish(self, _body: bytes, *, routing_key: str, **_: Any) -> object:
+        self.sent.append(routing_key)
+        if not self.answers:
+            await asyncio.Event().wait()
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def returned() -> PublishError:
+    frame = spec.Basic.Return(0, "NO_ROUTE", "", "to")
+    message: Any = SimpleNamespace(delivery=frame)
+    return PublishError(message, frame)
+
+
+@pytest.mark.parametrize(
+    ("answer", "receipt"),
+    [
+        (lambda: ACK, Receipt.CONFIRMED),
+        (lambda: NACK, Receipt.REFUSED),
+        (lambda: DeliveryError(None, NACK), Receipt.REFUSED),
+        (returned, Receipt.UNROUTABLE),
+    ],
+)
+async def test_each_answer_of_the_broker_is_a_receipt(answer: Callable[[], object], receipt: Receipt) -> None:
+    channel: Any = Channel(answer())
+
+    assert await write_one(channel, MESSAGE) is receipt
+
+
+async def test_a_line_is_proven_by_a_message_to_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    channel = opened(monkeypatch, returned())
+    line = await open_proven_line(NOTHING, 5)
+    assert (line.channel, len(channel.sent)) == (channel, 1)
+
+    opened(monkeypatch)
+    with pytest.raises(TimeoutError):
+        await open_proven_line(NOTHING, 0.01)
+
+
+def opened(monkeypatch: pytest.MonkeyPatch, *answers: object) -> Channel:
+    """Let the next channel that is opened answer so."""
+    channel = Channel(*answers)
+
+    async def open_channel(*_: object, **__: object) -> Channel:
+        return channel
+
+    monkeypatch.setattr(writing, "open_channel", open_channel)
+    return channel
+
+
+async def apart(channel: Channel | None, monkeypatch: pytest.MonkeyPatch) -> list[Receipt]:
+    """Publish three messages on a connection of their own; without a channel there is none."""
+
+    async def serve_once(_broker: object, serve: Callable[[Any], Awaitable[None]]) -> None:
+        if channel is None:
+            raise ConnectionError
+        await serve(None)
+
+    monkeypatch.setattr(one_by_one, "serve_once", serve_once)
+    return await OneByOne(NOTHING, 0.05)._publish_some([MESSAGE] * 3)
+
+
+async def test_a_message_over_which_the_broker_closes_the_connection_ends_those_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    over_content = ChannelPreconditionFailed("too large")
+    channel = opened(monkeypatch, returned(), ACK, over_content)
+    channel.end.set_exception(over_content)
+
+    assert await apart(channel, monkeypatch) == [Receipt.CONFIRMED]
+
+
+async def test_a_connection_that_is_lost_in_another_way_tells_nothing_of_the_message(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(one_by_one, "_CLOSE_SECONDS", 0.01)
+    with pytest.raises(PublishInterrupted):
+        await apart(None, monkeypatch)
+
+    silent = opened(monkeypatch, returned(), ACK)
+    with pytest.raises(PublishInterrupted):
+        await apart(silent, monkeypatch)
+
+    lost = opened(monkeypatch, returned(), ACK, ConnectionResetError())
+    lost.end.set_exception(ConnectionResetError())
+    with pytest.raises(PublishInterrupted):
+        await apart(lost, monkeypatch)
+
+
+async def test_who_is_cancelled_while_it_publishes_ends_as_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    for publish, silent in (
+        (lambda: apart(unconfirmed, monkeypatch), unconfirmed := opened(monkeypatch, returned())),
+        (lambda: connected(alone).publish([MESSAGE]), alone := Channel()),
+    ):
+        task = asyncio.ensure_future(publish())
+        async with asyncio.timeout(5):
+            while "to" not in silent.sent:  # noqa: ASYNC110 — what is waited for has no event
+                await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+def connected(channel: Any) -> Publisher:
+    """A publisher that is up, and whose client library's inside is not known."""
+    made = Publisher(Readiness([PART]), 5, FailPoint(""))
+    made._batch_write = False
+    made._line = Line(channel)
+    made._readiness.up(PART)
+    return made
+
+
+async def test_who_publishes_on_a_channel_that_is_closed_says_that_it_is_not_ready() -> None:
+    channel = Channel()
+    channel.is_closed = True
+    publishing = connected(channel)
+
+    with pytest.raises(PublishInterrupted):
+        await publishing.publish([MESSAGE])
+
+    assert not publishing._readiness.are_up(PART)
