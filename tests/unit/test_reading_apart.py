@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -30,12 +31,17 @@ class Others:
         self.slots: list[int] = []
         self.ends: deque[asyncio.Future[None]] = deque()
         self.given_back: list[int] = []
+        self.being_read = 0
+        self.ends_in_order = False  # a batch that is cancelled does: it was done in that moment
 
     def is_for(self, message: Message) -> bool:
         return message.body == b"large"
 
     async def read(self, _message: Message) -> Any:
+        self.being_read += 1
+        assert self.being_read == 1, "one after the other"
         await self.readable.acquire()
+        self.being_read -= 1
         read = self.reads.popleft()
         if isinstance(read, Exception):
             raise read
@@ -45,7 +51,8 @@ class Others:
         self.begun.append([delivery.tag for delivery, _ in batch])
         self.slots.append(slots.count)
         self.ends.append(asyncio.get_running_loop().create_future())
-        await self.ends[-1]
+        with suppress(*[asyncio.CancelledError] * self.ends_in_order):
+            await self.ends[-1]
 
     async def give_back(self, deliveries: list[Delivery]) -> None:
         self.given_back += [delivery.tag for delivery in deliveries]
@@ -146,6 +153,35 @@ async def test_at_a_stop_what_is_not_read_is_given_back_and_the_rest_is_waited_f
     await others.end_batch()
     assert draining.done()
     await draining
+
+
+async def test_at_a_stop_what_is_being_read_is_waited_for_though_nothing_else_runs() -> None:
+    others = Others()
+    apart = made(others)
+    apart.keep([delivery(1)])
+    draining = asyncio.create_task(apart.drain())
+    await turns()
+    assert not draining.done()
+
+    await others.let_read(arrival(1))
+    await others.end_batch()
+
+    assert (others.begun, draining.done()) == ([[1]], True)
+    await draining
+
+
+async def test_at_once_means_that_what_was_read_does_not_begin_when_a_batch_is_done_just_then() -> None:
+    others = Others()
+    others.ends_in_order = True
+    apart = made(others)
+    apart.keep([delivery(1), delivery(2)])
+    await others.let_read(arrival(1))
+    await others.let_read(arrival(2))
+
+    await apart.cancel()
+    await turns()
+
+    assert others.begun == [[1]]
 
 
 async def test_at_once_means_that_nothing_more_begins() -> None:
