@@ -72,7 +72,7 @@ class Finished(Attempting):
         me: Any = self
         super().__init__(
             store=me, leases=me, keys=SealKeys({}), pipeline=nothing, creation=BuiltInCreation(),
-            finishing=me, answering=me, max_attempts=3, reader=nothing, metrics=Metrics(), tracing=Tracing(),
+            finishing=me, answering=me, max_attempts=3, reader=me, metrics=Metrics(), tracing=Tracing(),
         )  # fmt: skip
         self.stored: list[Any] = []
         self.answered: list[Any] = []
@@ -91,6 +91,9 @@ class Finished(Attempting):
     async def claim_again(self, _claims: Sequence[Claim], lease: int) -> set[UUID]:
         assert lease == 7
         return self.claimed
+
+    async def restore(self, body: str, request_id: UUID) -> tuple[None, str]:
+        return None, f"{len(body)} read apart for {request_id.int}"
 
     async def held(self, lease: int) -> list[Held]:
         assert lease == 7
@@ -182,6 +185,21 @@ async def test_that_an_attempt_ended_with_its_worker_is_told_unless_its_reason_i
     assert isinstance(verdict, PutOff if unreadable else Failed)
     why = verdict.failure
     assert (why and (why.kind, why.worker)) == (("worker_lost", UUID(int=9)) if told else None)
+
+
+async def test_a_large_one_is_read_apart_where_it_ends_no_worker() -> None:
+    (found,) = await Finished().open([held(1, body="[" * 40_000)], 7, "recovered", lost=False, spent=True)
+
+    assert found.work.document == "40000 read apart for 1"
+
+
+async def test_an_attempt_that_ended_with_its_worker_counts_for_the_next_one() -> None:
+    finished = Finished()
+    finished.claimed = {UUID(int=1), UUID(int=2)}
+
+    works = await finished.begin([opened(1, 1, lost=True), opened(2, 1)], 7)
+
+    assert [(work.attempt, work.tried.crashes) for work in works] == [(3, 2), (3, 1)]
 
 
 async def test_what_its_former_holder_finished_in_that_moment_is_answered_and_nothing_else() -> None:

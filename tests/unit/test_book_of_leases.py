@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from worker.monitoring.profile import Profile
 from worker.postgres import leases as leases_module
 from worker.postgres.leases import Leases, Notes
 from worker.postgres.put_off import PutOffLine
@@ -151,8 +152,9 @@ class Asked:
         self.rows = list(rows)
         self.asked: list[tuple[object, ...]] = []
 
-    async def call(self, *asked: object, **_how: object) -> list[dict[str, object]]:
+    async def call(self, *asked: object, **how: object) -> list[dict[str, object]]:
         self.asked.append(asked)
+        self.how = how
         return self.rows
 
 
@@ -169,6 +171,25 @@ async def test_each_sign_of_life_names_what_the_worker_is_busy_with_until_it_is_
     leases.done(77)
     await leases.heartbeat("host", 1, "1.0")
     assert asked.asked[-1][6] == []
+
+
+async def test_after_an_outage_it_shows_that_it_lives_long_before_others_take_its_leases_over() -> None:
+    asked = Asked({"heartbeat": None})
+
+    await Leases(cast("Any", asked), UUID(int=9), 30).heartbeat("host", 1, "1.0")
+
+    assert 0 < cast("float", asked.how["again_within"]) <= 30 / 3
+
+
+async def test_each_sign_of_life_shows_with_which_handler_and_settings_it_works() -> None:
+    asked = Asked({"number": 3, "heartbeat": None})
+    leases = Leases(cast("Any", asked), UUID(int=9), 30)
+
+    await leases.register("host", 1, "1.0", Profile("shop:create", "build-7", {"lanes": 2}))
+    await leases.heartbeat("host", 1, "1.0")
+
+    assert [statement[-3:] for statement in asked.asked[:1]] == [("shop:create", "build-7", '{"lanes": 2}')]
+    assert asked.asked[1][7:10] == ("shop:create", "build-7", '{"lanes": 2}')
 
 
 def test_the_columns_of_a_failure_name_the_worker_that_made_the_attempt() -> None:

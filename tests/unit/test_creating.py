@@ -198,6 +198,16 @@ async def test_a_retry_past_the_deadline_is_not_tried() -> None:
     assert verdict.code is FailureCode.DEADLINE_EXCEEDED
 
 
+async def test_a_deadline_ends_a_call_however_near_it_is() -> None:
+    async def act(_request: CreateSessionRequest, _context: Context) -> None:
+        await asyncio.sleep(0.4)
+
+    for seconds in (0.05, 0.001):
+        verdict = await verdict_of(act, work(deadline_at=datetime.now(UTC) + timedelta(seconds=seconds)))
+        assert isinstance(verdict, Failed)
+        assert verdict.code is FailureCode.DEADLINE_EXCEEDED
+
+
 async def test_a_handler_s_result_that_is_no_json_is_a_failed_attempt() -> None:
     async def odd(_request: CreateSessionRequest, _context: Context) -> dict[str, Any]:
         return {"a": object()}

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any, cast
 from unittest.mock import sentinel
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pamqp import commands as spec
@@ -98,6 +99,18 @@ def test_a_line_that_grows_and_shrinks_is_long_with_more_than_ten() -> None:
     buffer.add("quiet", delivery(200))
     seen.append(buffer.passes_by)
     assert seen == [True, True, False]
+
+
+@pytest.mark.parametrize(("long", "shortest"), [(40, 5), (4, 1)])
+def test_a_line_is_short_with_an_eighth_of_a_long_one_and_with_one_in_any_case(
+    long: int, shortest: int
+) -> None:
+    for size, passes in ((shortest, True), (shortest + 1, False)):
+        buffer: FairBuffer[Delivery] = FairBuffer(lambda _name: 1.0, long)
+        for name in ["flood"] * (long + 3) + ["other"] * size:
+            buffer.add(name, delivery(0))
+        buffer.next()
+        assert buffer.passes_by is passes
 
 
 def test_a_line_that_has_lost_much_is_long_no_more_and_is_passed_by_no_more() -> None:

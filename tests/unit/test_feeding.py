@@ -23,11 +23,17 @@ class Hand:
         self.long, self.short = "", ""
         self.changed = asyncio.Condition()
         self.is_backlogged = False
+        self.looks = 0
 
     def __len__(self) -> int:
         return len(self.long + self.short)
 
-    def look(self) -> None: ...
+    async def until(self, wanted: int) -> None:
+        looks = self.looks
+        await until(self, lambda: len(self) >= wanted or self.looks > looks)
+
+    def look(self) -> None:
+        self.looks += 1
 
     async def until_backlogged(self) -> None:
         await until(self, lambda: self.is_backlogged)
@@ -71,9 +77,9 @@ async def until(hand: Hand, found: Any) -> None:
 
 
 class Fed:
-    """Two lanes for batches of at most fifty, beside which nothing fails but the cancellations."""
+    """Lanes for batches of at most fifty, beside which nothing fails but the cancellations."""
 
-    def __init__(self, calls: int, most_waiting: int) -> None:
+    def __init__(self, calls: int, most_waiting: int, lanes: int, *, gathers: bool) -> None:
         self.requests, self.cancels = Taking(), Taking()
         self.batches: list[tuple[str, int]] = []  # what is in them, and how many calls they have
         self.ends: list[asyncio.Future[None]] = []
@@ -85,13 +91,15 @@ class Fed:
         self.creation = HandlerCreation(_handler, calls, 1, rule)
         me: Any = self
         self.lanes = Lanes(
-            me.requests, me.cancels, me, me, self.gate, self.creation, me, 2, 50, gathers=False
+            me.requests, me.cancels, me, me, self.gate, self.creation, me, lanes, 50, gathers=gathers
         )
+        self.notes_written = 0
 
     def keep(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         return list(deliveries)
 
-    async def flush_notes(self) -> None: ...
+    async def flush_notes(self) -> None:
+        self.notes_written += 1
 
     async def run(self, deliveries: Sequence[Delivery], slots: Slots) -> None:
         self.batches.append(("".join(str(one.message.body) for one in deliveries), slots.count))
@@ -125,9 +133,11 @@ async def _handler(_request: Any, _context: Any) -> None: ...
 
 
 @asynccontextmanager
-async def fed(calls: int, most_waiting: int = 9) -> AsyncIterator[Fed]:
+async def fed(
+    calls: int, most_waiting: int = 9, lanes: int = 2, *, gathers: bool = False
+) -> AsyncIterator[Fed]:
     """Feed the lanes until they are stopped, and see that nothing is kept of what they had."""
-    made = Fed(calls, most_waiting)
+    made = Fed(calls, most_waiting, lanes, gathers=gathers)
     feeding = asyncio.create_task(made.lanes.feed())
     yield made
     made.requests.stopped = made.cancels.stopped = True
@@ -198,6 +208,67 @@ async def test_where_there_is_no_room_in_the_lines_who_passes_by_waits_for_a_cal
         assert made.batches[1:] == [("cd", 2)]
         await made.end_batch()
         assert made.batches[2:] == [("e", 2)]
+
+
+async def test_of_those_that_only_get_in_line_two_batches_at_most_take_a_connection() -> None:
+    async with fed(0, most_waiting=999, lanes=4) as made:
+        made.requests.hand.is_backlogged = True
+        await made.come(long="a" * 200)
+        assert made.batches == [("a" * 50, 0)] * 2
+        await made.end_batch()
+        assert len(made.batches) == 3
+
+
+async def test_beside_another_a_batch_waits_for_a_quarter_and_beside_two_for_a_full_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.steps.lanes._GATHER_SECONDS", 60)
+    async with fed(200, lanes=3, gathers=True) as made:
+        for _ in range(2):
+            await made.come(long="a")
+            assert made.batches == [("a", 1)], "a lone one begins at once"
+            await made.come(long="b" * 11)
+            assert len(made.batches) == 1
+            await made.come(long="b")
+            assert made.batches[1:] == [("b" * 12, 12)]
+            await made.come(long="c" * 49)
+            assert len(made.batches) == 2
+            await made.come(long="c")
+            assert made.batches[2:] == [("c" * 50, 50)]
+            await made.end_batch()
+            await made.come(long="d" * 40)
+            assert len(made.batches) == 3
+            await made.end_batch()
+            assert made.batches[3:] == [("d" * 40, 40)], "now it is beside one"
+            await made.end_batch()
+            await made.end_batch()
+            made.batches.clear()
+
+
+async def test_a_batch_waits_for_others_only_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.steps.lanes._GATHER_SECONDS", 0)
+    async with fed(9, gathers=True) as made:
+        await made.come(long="a")
+        await made.come(long="b")
+        assert made.batches == [("a", 1), ("b", 1)]
+
+
+async def test_what_was_published_is_noted_once_nothing_is_in_hand() -> None:
+    async with fed(9) as made:
+        await made.come(long="a")
+        await made.come(long="b")
+        await made.end_batch()
+        assert made.notes_written == 0, "the next batch writes them"
+        await made.end_batch()
+        assert made.notes_written == 1
+        await made.come(long="c")
+        await made.come(long="d")
+        await made.come(long="e")
+        await made.end_batch()
+        await made.end_batch()
+        assert made.notes_written == 1
+        await made.end_batch()
+        assert made.notes_written == 2
 
 
 async def test_cancellations_that_fail_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:

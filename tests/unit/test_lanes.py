@@ -65,6 +65,7 @@ async def test_whoever_waits_for_calls_until_there_is_no_need_leaves_none_reserv
     in_line: tuple[str, ...],
 ) -> None:
     lanes, creation = lanes_with(Others())
+    before = asyncio.all_tasks()
     all_of_them = creation.reserve_now(5)
     waits = asyncio.create_task(lanes._wait_for_slots(3))
     for _ in range(5):
@@ -81,6 +82,7 @@ async def test_whoever_waits_for_calls_until_there_is_no_need_leaves_none_reserv
     all_of_them.keep(0)
     found.keep(0)
     await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before, "nobody waits for a sign any more"
     assert creation.reserve_now(9).count == 5
 
 

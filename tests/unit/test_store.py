@@ -9,10 +9,10 @@ import pytest
 
 from worker.errors import LeaseLost, NotStorable
 from worker.postgres.leases import Leases
-from worker.postgres.rows import Claim
+from worker.postgres.rows import Claim, Held, known_in, stored_answer
 from worker.postgres.store import Store
 from worker.process.failpoint import FailPoint
-from worker.values import Arrival, Route
+from worker.values import Arrival, Beginning, Route
 
 ME, OTHER = UUID(int=9), UUID(int=8)
 ONE, TWO, THREE = (UUID(int=number) for number in (1, 2, 3))
@@ -158,3 +158,21 @@ async def test_where_all_are_claimed_nothing_more_is_asked() -> None:
 
     assert await requests.claim_again([claim(ONE, 2)], LEASE) == {ONE}
     assert asked.asked == ["claim_again"]
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_an_answer_is_timed_where_nobody_is_known_to_have_got_it_before(published: bool) -> None:
+    row = known_in(cast("Any", known(ONE, response="{}") | {"published": published}))
+    begun = Beginning(1.0, "direct")
+
+    assert stored_answer(row, since=begun).since == (None if published else begun._replace(path="recovered"))
+    assert stored_answer(row, since=None).since is None
+
+
+def test_an_answer_that_a_lease_held_is_timed() -> None:
+    held: Any = Held(**dict.fromkeys(Held._fields))
+    begun = Beginning(1.0, "retried")
+
+    answer = stored_answer(held._replace(response="{}"), since=begun)
+
+    assert answer.since == begun._replace(path="recovered")

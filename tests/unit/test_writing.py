@@ -160,3 +160,29 @@ async def test_who_publishes_on_a_channel_that_is_closed_says_that_it_is_not_rea
         await publishing.publish([MESSAGE])
 
     assert not publishing._readiness.are_up(PART)
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_confirms_are_taken_early_only_from_a_library_whose_inside_is_known(
+    known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    diverted: list[object] = []
+    monkeypatch.setattr("worker.rabbitmq.publisher.divert_confirms", diverted.append)
+    channel = Channel()
+
+    async def open_proven_line(*_: object) -> Line:
+        line: Any = channel
+        return Line(line)
+
+    monkeypatch.setattr("worker.rabbitmq.publisher.open_proven_line", open_proven_line)
+    made = Publisher(Readiness([PART]), 5, FailPoint(""))
+    made._batch_write = known
+    waits = asyncio.create_task(made.until_up())
+    await asyncio.sleep(0)
+    assert not waits.done()
+    serving = asyncio.create_task(made.serve(NOTHING))
+    await asyncio.wait_for(waits, 5)
+
+    assert diverted == ([channel] if known else [])
+    channel.end.set_result(None)
+    await asyncio.wait_for(serving, 5)
