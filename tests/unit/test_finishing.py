@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from time import time
 from typing import Any
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 
 from schemas import FailureCode
 from worker.monitoring.metrics import Metrics
@@ -156,3 +158,31 @@ async def test_of_what_others_work_on_only_what_is_stored_is_answered() -> None:
 
     assert [(one.request_id.int, one.lease) for one in answers] == [(1, None)]
     assert record.happened == [("finish", [1, 2])]
+
+
+async def test_the_log_says_of_each_how_it_ended_how_long_it_waited_and_how_long_it_took() -> None:
+    begun = time() - 100_000
+    since = Beginning(begun - 2, "direct")
+    first, second = completed(1), failed(2)
+    given = [
+        first._replace(work=first.work._replace(since=since)),
+        second._replace(work=work(2)._replace(since=None)),
+    ]
+
+    with capture_logs() as events:
+        await Record(1, 2).finishing.finish(given, LEASE, begun)
+
+    assert [(one["event"], one.get("code"), one["path"], one["waited_ms"]) for one in events] == [
+        ("request.completed", None, "direct", pytest.approx(2000, abs=1)),
+        ("request.failed", "rejected", None, None),
+    ]
+    assert 100_000_000 <= events[0]["took_ms"] == events[1]["took_ms"] < 100_060_000
+
+
+async def test_the_log_says_what_is_tried_again_and_not_what_has_moved_on() -> None:
+    with capture_logs() as events:
+        await Record(2).finishing.finish([PutOff(work(number), 1.0, "later") for number in (1, 2)], LEASE)
+
+    assert [(one["event"], one["request_id"], one["reason"]) for one in events] == [
+        ("request.retry", str(UUID(int=2)), "later")
+    ]
