@@ -15,7 +15,17 @@ from worker.rabbitmq.channel_session import Delivery
 from worker.steps.pipeline import Pipeline, Steps
 from worker.steps.slots import unlimited
 from worker.steps.sorting import sort
-from worker.values import Answer, Arrival, Cancellation, Duplicate, Refusal, Route, Unreadable, Unrecorded
+from worker.values import (
+    Answer,
+    Arrival,
+    Cancellation,
+    Duplicate,
+    Refusal,
+    Route,
+    Unreadable,
+    Unrecorded,
+    Waiting,
+)
 
 MINE = Route("mine", None, None)
 NOTHING: Any = None
@@ -50,6 +60,13 @@ class Others:
 
     def add(self, deliveries: Sequence[Delivery]) -> None:
         self.happened.append(("in line", [one.tag for one in deliveries]))
+
+    async def put_in_line(self, waiting: Sequence[Waiting]) -> list[Duplicate]:
+        self.happened.append(("put in line", [one.arrival.request_id.int for one in waiting]))
+        return self.on_record
+
+    def joined(self, lined: Sequence[Waiting]) -> None:
+        self.happened.append(("joined", [one.arrival.request_id.int for one in lined]))
 
     def hold(self, dead: Sequence[tuple[Delivery, Unreadable]]) -> None:
         self.happened.append(("hold", [delivery.tag for delivery, _ in dead]))
@@ -153,3 +170,37 @@ async def test_what_is_on_record_is_answered_as_what_was_answered_before_and_set
 
     assert others.happened == [("answer", [7]), ("settle", [7, 8])]
     assert others.again == [True]
+
+
+async def test_what_is_in_line_is_settled_and_what_was_on_record_is_answered() -> None:
+    others = Others()
+    others.on_record = [stored(8)]
+    waiting = [
+        Waiting(arrival(7)._replace(org_id="a"), "over_share"),
+        Waiting(arrival(8)._replace(org_id="b"), "rate"),
+        Waiting(arrival(9)._replace(org_id="c"), "paused"),
+    ]
+
+    async def settle(request_ids: Sequence[UUID]) -> None:
+        others.happened.append(("settle", [one.int for one in request_ids]))
+
+    await others.pipeline._wait(waiting, settle)
+
+    assert others.happened == [
+        ("put in line", [7, 8, 9]), ("joined", [7, 9]), ("answer", [8]), ("settle", [8]), ("settle", [7, 9]),
+    ]  # fmt: skip
+    registry = others.pipeline._metrics.registry
+    assert registry.get_sample_value("worker_shares_throttled_total") == 1
+
+
+async def test_of_nothing_nothing_is_asked() -> None:
+    others = Others()
+
+    async def settle(request_ids: Sequence[UUID]) -> None:
+        raise AssertionError(request_ids)
+
+    await others.pipeline._wait([], settle)
+    await others.pipeline._begin([], unlimited(0), settle)
+    await others.pipeline.work([], 7, unlimited(0), settle)
+
+    assert others.happened == []
