@@ -15,7 +15,7 @@ from worker.postgres.rows import Claim, Held
 from worker.steps.attempting import Attempting, Opened
 from worker.steps.creating import BuiltInCreation
 from worker.steps.slots import Line, Slots
-from worker.values import Failed, PutOff, Refusal, Route, Tried, Work
+from worker.values import Beginning, Failed, PutOff, Refusal, Route, Tried, Work
 
 
 class Groups(Attempting):
@@ -213,7 +213,9 @@ async def test_what_its_former_holder_finished_in_that_moment_is_answered_and_no
     works = await finished.begin([opened(number, 0) for number in (1, 2, 3)], 7)
 
     assert [work.request_id.int for work in works] == [1]
-    assert [answer.request_id.int for answer in finished.answered] == [2]
+    assert [(answer.request_id.int, answer.since) for answer in finished.answered] == [
+        (2, Beginning(NOW.timestamp(), "recovered"))
+    ]
     finished.answered.clear()
     finished.claimed = {UUID(int=number) for number in (1, 2, 3)}
     await finished.begin([opened(number, 0) for number in (1, 2, 3)], 7)

@@ -15,7 +15,7 @@ from worker.messages.admitting import NOT_ALLOWED
 from worker.monitoring.metrics import Metrics
 from worker.postgres.rows import ToCancel
 from worker.steps.cancelling import Cancelling
-from worker.values import Answer, Arrival, Cancellation, Failed, Refusal, Route
+from worker.values import Answer, Arrival, Beginning, Cancellation, Failed, Refusal, Route
 from worker.whose import orgs_of_users
 
 CODE = FailureCode.CANCELLED.value
@@ -109,6 +109,16 @@ async def test_one_that_is_worked_on_and_one_that_waits_end_and_both_sides_are_t
         (True, [(1, "cancelled", "mine"), (2, "cancelled", "mine")]),
     ]
     assert others.accepted == []
+
+
+async def test_its_answer_is_timed_from_its_receipt_and_tells_whether_it_was_tried_again() -> None:
+    others = Others([row(1, attempt=1), row(2, attempt=2), row(3, "pending", attempt=0)])
+
+    await others.cancelling.cancel([wish(1), wish(2), wish(3)])
+
+    assert [one.work.since for one in others.verdicts] == [
+        Beginning(NOW.timestamp(), path) for path in ("direct", "retried", "direct")
+    ]
 
 
 async def test_one_that_is_finished_stays_as_it_is_and_who_cancels_it_learns_how() -> None:

@@ -1,7 +1,7 @@
 """The lanes take as much as there is room for, and those first whose turn it is before a long line."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +21,6 @@ class Hand:
 
     def __init__(self) -> None:
         self.long, self.short = "", ""
-        self.changed = asyncio.Condition()
         self.is_backlogged = False
         self.looks = 0
 
@@ -30,13 +29,13 @@ class Hand:
 
     async def until(self, wanted: int) -> None:
         looks = self.looks
-        await until(self, lambda: len(self) >= wanted or self.looks > looks)
+        await until(lambda: len(self) >= wanted or self.looks > looks)
 
     def look(self) -> None:
         self.looks += 1
 
     async def until_backlogged(self) -> None:
-        await until(self, lambda: self.is_backlogged)
+        await until(lambda: self.is_backlogged)
 
 
 class Taking:
@@ -52,11 +51,11 @@ class Taking:
         return bool(self.hand.short)
 
     async def arrivals(self) -> int:
-        await until(self.hand, lambda: self.stopped or len(self.hand))
+        await until(lambda: self.stopped or len(self.hand))
         return 0 if self.stopped else len(self.hand)
 
     async def passers_by(self) -> bool:
-        await until(self.hand, lambda: self.stopped or self.passes_by)
+        await until(lambda: self.stopped or self.passes_by)
         return not self.stopped
 
     def take(self, most: int, *, passing: bool | None = None) -> list[Delivery]:
@@ -71,9 +70,9 @@ class Taking:
         self.given_back += len(deliveries)
 
 
-async def until(hand: Hand, found: Any) -> None:
-    async with hand.changed:
-        await hand.changed.wait_for(found)
+async def until(found: Callable[[], object]) -> None:
+    while not found():  # noqa: ASYNC110 — what is waited for has no event
+        await asyncio.sleep(0)
 
 
 class Fed:
@@ -115,18 +114,17 @@ class Fed:
         self.requests.hand.long += long
         self.requests.hand.short += short
         self.cancels.hand.long += to_cancel
-        await self.tell()
-
-    async def tell(self) -> None:
-        for taking in (self.requests, self.cancels):
-            async with taking.hand.changed:
-                taking.hand.changed.notify_all()
-        for _ in range(30):  # let all that is ready run, and what it makes ready
-            await asyncio.sleep(0)
+        await turns()
 
     async def end_batch(self, place: int = 0) -> None:
         self.ends.pop(place).set_result(None)
-        await self.tell()
+        await turns()
+
+
+async def turns() -> None:
+    """Let all that is ready run, and what it makes ready."""
+    for _ in range(30):
+        await asyncio.sleep(0)
 
 
 async def _handler(_request: Any, _context: Any) -> None: ...
@@ -141,7 +139,7 @@ async def fed(
     feeding = asyncio.create_task(made.lanes.feed())
     yield made
     made.requests.stopped = made.cancels.stopped = True
-    await made.tell()
+    await turns()
     while made.ends:
         await made.end_batch()
     await asyncio.wait_for(feeding, 5)
@@ -170,7 +168,7 @@ async def test_what_waits_for_a_call_gets_in_line_once_there_is_more_than_can_be
         await made.come(long="abc")
         assert made.batches == [("a", 1)]
         made.requests.hand.is_backlogged = True
-        await made.tell()
+        await turns()
         assert made.batches[1:] == [("bc", 0)]
 
 
@@ -243,6 +241,19 @@ async def test_beside_another_a_batch_waits_for_a_quarter_and_beside_two_for_a_f
             await made.end_batch()
             await made.end_batch()
             made.batches.clear()
+
+
+async def test_a_batch_that_waits_for_others_begins_once_it_is_beside_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.steps.lanes._GATHER_SECONDS", 60)
+    async with fed(9, gathers=True) as made:
+        await made.come(long="a")
+        await made.come(long="b")
+        assert made.batches == [("a", 1)]
+        await made.end_batch()
+        assert made.batches[1:] == [("b", 1)]
+        await made.end_batch()
 
 
 async def test_a_batch_waits_for_others_only_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
