@@ -11,6 +11,7 @@ from pamqp import commands as spec
 from pamqp.frame import unmarshal
 
 from worker.monitoring.readiness import Readiness
+from worker.rabbitmq import eager_reading
 from worker.rabbitmq import intake as intake_module
 from worker.rabbitmq.arriving import Arrived
 from worker.rabbitmq.buffered import Source
@@ -50,7 +51,8 @@ class Channel(SimpleNamespace):
         while not self.write_queue.empty():
             payload = self.write_queue.get_nowait().payload
             while payload:
-                size, _, frame = unmarshal(payload)
+                size, _, read = unmarshal(payload)
+                frame: Any = read
                 found.append((frame.name, frame.delivery_tag, frame.multiple))
                 payload = payload[size:]
         return found
@@ -59,6 +61,10 @@ class Channel(SimpleNamespace):
 def made(lines: LineRule = ONE_LINE, *, eager: bool = False, bounds: Bounds = BOUNDS) -> Intake:
     readiness = Readiness(["requests", "postgres", "responses"])
     return Intake([EXPIRED, REQUESTS], bounds, readiness, None, eager=eager, lines=lines)
+
+
+def read_by(intake: Intake) -> list[Source]:
+    return list(intake.reading)
 
 
 async def until(found: Callable[[], object]) -> None:
@@ -89,10 +95,11 @@ async def test_it_reads_its_queues_until_the_channel_is_closed(monkeypatch: pyte
 
     async with served(intake, monkeypatch) as channel:
         assert channel.happened == ["prefetch 8", "reads expired", "reads requests"]
-        assert intake.reading == (EXPIRED, REQUESTS)
+        assert read_by(intake) == [EXPIRED, REQUESTS]
         assert "requests" not in intake._readiness.reasons
 
-    assert (intake.reading, intake.hand.sessions) == ((), [])
+    assert read_by(intake) == []
+    assert not intake.hand.sessions
     assert intake._readiness.reasons["requests"] == "not consuming"
 
 
@@ -209,9 +216,7 @@ async def test_frames_are_taken_early_only_where_that_was_found_possible(
     eager: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     diverted: list[object] = []
-    monkeypatch.setattr(
-        intake_module.eager_reading, "divert_deliveries", lambda channel, *_: diverted.append(channel)
-    )
+    monkeypatch.setattr(eager_reading, "divert_deliveries", lambda channel, *_: diverted.append(channel))
 
     async with served(made(eager=eager), monkeypatch) as channel:
         pass

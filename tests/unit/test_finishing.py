@@ -164,8 +164,8 @@ async def test_the_log_says_of_each_how_it_ended_how_long_it_waited_and_how_long
     begun = time() - 100_000
     since = Beginning(begun - 2, "direct")
     first, second = completed(1), failed(2)
-    given = [
-        first._replace(work=first.work._replace(since=since)),
+    given: list[Verdict] = [
+        first._replace(work=work(1)._replace(since=since)),
         second._replace(work=work(2)._replace(since=None)),
     ]
 

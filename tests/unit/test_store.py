@@ -170,7 +170,7 @@ def test_an_answer_is_timed_where_nobody_is_known_to_have_got_it_before(publishe
 
 
 def test_an_answer_that_a_lease_held_is_timed() -> None:
-    held: Any = Held(**dict.fromkeys(Held._fields))
+    held: Any = Held._make([None] * len(Held._fields))
     begun = Beginning(1.0, "retried")
 
     answer = stored_answer(held._replace(response="{}"), since=begun)

@@ -1,7 +1,7 @@
 """What one publish on a channel comes to, and what becomes of the connection over it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any
 
@@ -69,7 +69,7 @@ async def test_each_answer_of_the_broker_is_a_receipt(answer: Callable[[], objec
 
 
 async def test_a_line_is_proven_by_a_message_to_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    channel = opened(monkeypatch, returned())
+    channel: Any = opened(monkeypatch, returned())
     line = await open_proven_line(NOTHING, 5)
     assert (line.channel, len(channel.sent)) == (channel, 1)
 
@@ -129,17 +129,21 @@ async def test_a_connection_that_is_lost_in_another_way_tells_nothing_of_the_mes
 
 
 async def test_who_is_cancelled_while_it_publishes_ends_as_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    for publish, silent in (
-        (lambda: apart(unconfirmed, monkeypatch), unconfirmed := opened(monkeypatch, returned())),
-        (lambda: connected(alone).publish([MESSAGE]), alone := Channel()),
-    ):
-        task = asyncio.ensure_future(publish())
-        async with asyncio.timeout(5):
-            while "to" not in silent.sent:  # noqa: ASYNC110 — what is waited for has no event
-                await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+    alone = Channel()
+    await is_cancelled(connected(alone).publish([MESSAGE]), alone)
+    unconfirmed = opened(monkeypatch, returned())
+    await is_cancelled(apart(unconfirmed, monkeypatch), unconfirmed)
+
+
+async def is_cancelled(publishing: Coroutine[Any, Any, object], channel: Channel) -> None:
+    """Cancel it once it waits for its confirm."""
+    task = asyncio.create_task(publishing)
+    async with asyncio.timeout(5):
+        while "to" not in channel.sent:  # noqa: ASYNC110 — what is waited for has no event
+            await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 def connected(channel: Any) -> Publisher:
