@@ -66,29 +66,31 @@ async def test_what_has_arrived_is_handed_out_in_order_and_counts_until_it_is_se
     assert desk.hand.held_bytes == 30
 
 
-async def test_the_metrics_tell_what_waits_how_long_what_is_taken_and_what_had_no_room() -> None:
-    metrics = Metrics()
+async def test_the_metrics_tell_what_waits_how_long_what_is_taken_and_what_had_no_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    metrics, now = Metrics(), [100.0]
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now[0])
     hand = InHand([HERE], BOUNDS, BY_LETTER, metrics)
     channel: Any = SimpleNamespace(is_closed=False)
     receive = hand.receiver(hand.open(ChannelSession(channel, 100)), HERE)
 
     def told() -> list[float]:
         names = ("buffered", "in_flight", "oldest_buffered", "shed")
-        return [round(getattr(metrics, name).collect()[0].samples[0].value) for name in names]
+        return [getattr(metrics, name).collect()[0].samples[0].value for name in names]
 
     assert told() == [0, 0, 0, 0]
     for tag, body in ((1, b"a" * 45), (2, b"a"), (3, b"b"), (4, b"c" * 60)):
+        now[0] += 1
         receive(arrived(tag, body))
-    assert told() == [3, 0, 0, 1]
-    hand.take(2)
-    assert told() == [1, 2, 0, 1]
+    assert told() == [3, 0, 3, 1]
+    assert [one.tag for one in hand.take(2)] == [1, 3]
+    now[0] += 0.5
+    assert told() == [1, 2, 2.5, 1]
     hand.take(1)
     assert told() == [0, 3, 0, 1]
-    now, message = asyncio.get_running_loop().time(), SimpleNamespace(body=b"d")
-    for seconds, line in ((3, b"d"), (7, b"e"), (5, b"e")):
-        message = SimpleNamespace(body=line)
-        hand.add([Delivery(0, message, hand.sessions[0], now - seconds)])  # type: ignore[arg-type] # a body is all it has
-    assert told()[2] == 7
+    receive(arrived(5, b"b"))
+    assert told() == [1, 3, 0, 1]
 
 
 async def test_what_has_no_room_is_shed_and_one_is_always_taken() -> None:
