@@ -1,5 +1,7 @@
 """The book of a worker's leases, which it keeps in memory between two statements."""
 
+from collections import defaultdict
+from collections.abc import Callable, Coroutine
 from typing import Any, cast
 from uuid import UUID
 
@@ -9,7 +11,8 @@ from worker.monitoring.profile import Profile
 from worker.postgres import leases as leases_module
 from worker.postgres.leases import Leases, Notes
 from worker.postgres.put_off import PutOffLine
-from worker.postgres.waiting_answers import Undelivered, WaitingAnswers
+from worker.postgres.waiting_answers import Unanswered, Undelivered, WaitingAnswers
+from worker.postgres.waiting_line import WaitingLine
 from worker.values import Failure, Receipt
 
 ONE, TWO, THREE = (UUID(int=number) for number in (1, 2, 3))
@@ -216,3 +219,30 @@ async def test_what_was_not_tried_waits_without_a_reason() -> None:
     assert await WaitingAnswers(cast("Any", asked)).put(waiting) == 1
     assert asked.asked[0][1:3] == ([ONE, TWO], [None, "refused"])
     assert asked.asked[0][-1] == [None, "mine"]
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        lambda asked: PutOffLine(asked, book()).due_now(9),
+        lambda asked: WaitingAnswers(asked).forget_other(9.0, 9),
+        lambda asked: WaitingAnswers(asked).count(),
+        lambda asked: WaitingLine(asked, book()).next_in(),
+        lambda asked: WaitingLine(asked, book()).awake(),
+        lambda asked: WaitingLine(asked, book()).count(9),
+    ],
+)
+async def test_a_question_for_which_no_request_waits_stops_no_worker_when_it_is_refused(
+    question: Callable[[Any], Coroutine[Any, Any, object]],
+) -> None:
+    asked = Asked(defaultdict(int, reason="rate", waiting=1, oldest_seconds=2.0))
+
+    await question(asked)
+
+    assert asked.how == {"aside": True}
+
+
+async def test_what_waits_for_an_answer_is_counted_by_its_reason() -> None:
+    asked: Any = Asked({"state": "full", "waiting": 4, "oldest_seconds": 5.0})
+
+    assert await WaitingAnswers(asked).count() == [Unanswered("full", 4, 5.0)]

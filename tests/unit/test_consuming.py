@@ -191,6 +191,20 @@ async def test_what_was_held_back_for_the_broker_is_sent_before_the_end(
         assert channel.happened == ["prefetch 80"], "the broker answers it once it has those"
 
 
+async def test_behind_a_slow_one_the_broker_is_told_of_the_others_before_it_delivers_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    intake = made()
+
+    async with served(intake, monkeypatch) as channel:
+        for tag in range(1, BOUNDS.deliveries + 1):
+            channel.consumers["requests"](message(tag))
+        _slow, *others = intake.hand.take(BOUNDS.deliveries)
+        await intake.settle(others[:3])
+
+        assert channel.sent() == [("Basic.Ack", tag, False) for tag in (2, 3, 4)]
+
+
 async def test_whose_turn_it_is_before_a_long_line_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     by_first_letter = LineRule(lambda body: body.decode()[0], lambda _line: 1.0, long=2)
     intake = made(by_first_letter)

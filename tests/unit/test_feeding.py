@@ -282,10 +282,12 @@ async def test_what_was_published_is_noted_once_nothing_is_in_hand() -> None:
         assert made.notes_written == 2
 
 
-async def test_cancellations_that_fail_are_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.steps.lanes._PAUSE_SECONDS", 0)
-    async with fed(1) as made:
+async def test_cancellations_that_fail_are_given_back_after_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.steps.lanes._PAUSE_SECONDS", 0.03)
+    begun = asyncio.get_running_loop().time()
+    async with fed(1) as made, asyncio.timeout(5):
         await made.come(to_cancel="ab")
-        assert made.cancels.given_back == 2
+        await until(lambda: made.cancels.given_back == 2)
         await made.come(to_cancel="c")
-        assert made.cancels.given_back == 3
+        await until(lambda: made.cancels.given_back == 3)
+    assert asyncio.get_running_loop().time() - begun > 0.05

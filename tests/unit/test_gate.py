@@ -149,6 +149,11 @@ def test_shares_that_differ_by_chance_are_no_reason_to_wait() -> None:
     assert not gate(backlog=True).divide(alike, 128).wait
 
 
+def test_of_two_that_have_a_hundred_together_one_has_more_than_by_chance_with_seventy_nine() -> None:
+    assert not gate(backlog=True).divide(some(*["a"] * 78, *["b"] * 22), 100).wait
+    assert gate(backlog=True).divide(some(*["a"] * 79, *["b"] * 21), 100).wait
+
+
 def test_without_room_in_postgres_what_may_not_begin_is_held() -> None:
     full = gate(rules=rules_of([], [paused("org", "held")]), most=1, in_line=("a",), backlog=True)
     divided = full.divide([*some("held", "held"), arrival(3)], 3)

@@ -86,8 +86,12 @@ async def test_whoever_waits_for_calls_until_there_is_no_need_leaves_none_reserv
     assert creation.reserve_now(9).count == 5
 
 
-async def test_a_batch_that_fails_is_given_back_with_its_lane(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.steps.lanes._PAUSE_SECONDS", 0)
+async def test_a_batch_that_fails_is_given_back_with_its_lane_after_a_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each time that it comes again counts, for the broker."""
+    monkeypatch.setattr("worker.steps.lanes._PAUSE_SECONDS", 0.05)
+    begun = asyncio.get_running_loop().time()
     others = Others()
     others.hand = SimpleNamespace(look=lambda: None)
     lanes, creation = lanes_with(others)
@@ -97,5 +101,6 @@ async def test_a_batch_that_fails_is_given_back_with_its_lane(monkeypatch: pytes
     await lanes._run(batch, creation.reserve_now(2), others.run_read, lane)
 
     assert others.given_back == [1, 2]
+    assert asyncio.get_running_loop().time() - begun > 0.04
     assert not lane.locked()
     assert creation.reserve_now(9).count == 5
