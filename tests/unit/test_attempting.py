@@ -1,19 +1,24 @@
 """Requests that have ended their workers are tried again in small groups, the more often the smaller."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
 
 import pytest
 
 from schemas import FailureCode
+from worker.errors import KilledItsReader, ReaderUnavailable, SealError
 from worker.messages.sealing import SealKeys
 from worker.monitoring.metrics import Metrics
 from worker.monitoring.tracing import Tracing
+from worker.postgres.alarm import Alarm
 from worker.postgres.rows import Claim, Held
 from worker.steps.attempting import Attempting, Opened
 from worker.steps.creating import BuiltInCreation
+from worker.steps.pipeline import Settle
 from worker.steps.slots import Line, Slots
 from worker.values import Beginning, Failed, PutOff, Refusal, Route, Tried, Work
 
@@ -64,14 +69,18 @@ async def test_the_more_often_they_ended_their_worker_the_fewer_are_tried_togeth
     assert await groups.in_groups([], 7, Line.TAKEN_OVER) == 0
 
 
+async def _ends_at_once(works: Sequence[Work], _lease: int, _slots: Slots, settle: Settle) -> None:
+    await settle([one.request_id for one in works])
+
+
 class Finished(Attempting):
     """Notes what is stored and answered."""
 
     def __init__(self) -> None:
-        nothing: Any = None
         me: Any = self
         super().__init__(
-            store=me, leases=me, keys=SealKeys({}), pipeline=nothing, creation=BuiltInCreation(),
+            store=me, leases=me, keys=SealKeys({}), pipeline=SimpleNamespace(work=_ends_at_once),
+            creation=BuiltInCreation(),
             finishing=me, answering=me, max_attempts=3, reader=me, metrics=Metrics(), tracing=Tracing(),
         )  # fmt: skip
         self.stored: list[Any] = []
@@ -79,6 +88,7 @@ class Finished(Attempting):
         self.claimed: set[UUID] = set()
         self.held_now: list[Held] = []
         self.asked_for_held = 0
+        self.not_restored: Exception | None = None
 
     async def finish(self, verdicts: Any, lease: int) -> Any:
         assert lease == 7
@@ -93,6 +103,8 @@ class Finished(Attempting):
         return self.claimed
 
     async def restore(self, body: str, request_id: UUID) -> tuple[None, str]:
+        if self.not_restored:
+            raise self.not_restored
         return None, f"{len(body)} read apart for {request_id.int}"
 
     async def held(self, lease: int) -> list[Held]:
@@ -187,8 +199,52 @@ async def test_that_an_attempt_ended_with_its_worker_is_told_unless_its_reason_i
     assert (why and (why.kind, why.worker)) == (("worker_lost", UUID(int=9)) if told else None)
 
 
+LARGE = "[" * 40_000
+
+
+@pytest.mark.parametrize(
+    ("error", "ends", "reason"),
+    [
+        (KilledItsReader(), Failed, str(KilledItsReader())),
+        (ReaderUnavailable("it is away"), PutOff, "it is away"),
+        (SealError("no key opens it"), PutOff, "no key opens it"),
+        (ValueError("a canary: what was sent"), PutOff, "this version cannot read it"),
+    ],
+)
+async def test_one_that_kills_its_reader_ends_and_one_that_cannot_be_opened_now_waits(
+    error: Exception, ends: type, reason: str
+) -> None:
+    finished = Finished()
+    finished.not_restored = error
+
+    assert await finished.open([held(1, body=LARGE)], 7, "recovered", lost=False, spent=True) == []
+
+    (verdict,) = finished.stored
+    assert type(verdict) is ends
+    assert verdict.work.request_id == UUID(int=1)
+    assert reason in (verdict.reason if ends is PutOff else verdict.response)
+
+
+@pytest.mark.parametrize(
+    ("spent", "over", "found"), [(True, False, True), (False, True, True), (False, False, False)]
+)
+async def test_an_attempt_whose_reason_is_on_record_is_spent(spent: bool, over: bool, found: bool) -> None:
+    (one,) = await Finished().open([held(1, attempt_over=over)], 7, "recovered", lost=False, spent=spent)
+
+    assert one.spent is found
+
+
+async def test_the_next_ones_are_called_once_some_have_ended() -> None:
+    finished, alarm = Finished(), Alarm()
+    finished.claimed = {UUID(int=1)}
+    with await finished._creation.reserve(1) as slots:
+        assert await Attempting.work(finished, [opened(1, 0)], 7, slots, alarm) == 1
+
+    await asyncio.wait_for(alarm.wait(60), 5)
+
+
 async def test_a_large_one_is_read_apart_where_it_ends_no_worker() -> None:
-    (found,) = await Finished().open([held(1, body="[" * 40_000)], 7, "recovered", lost=False, spent=True)
+    (found,) = await Finished().open([held(1, body=LARGE)], 7, "recovered", lost=False, spent=True)
 
     assert found.work.document == "40000 read apart for 1"
 

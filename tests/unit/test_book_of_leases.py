@@ -176,6 +176,46 @@ async def test_each_sign_of_life_names_what_the_worker_is_busy_with_until_it_is_
     assert asked.asked[-1][6] == []
 
 
+async def test_leases_of_silent_workers_are_judged_by_the_last_sign_of_life_and_others_by_themselves() -> (
+    None
+):
+    asked = Asked({"heartbeat": "then", "id": 77, "holder_silent": False, "spends_attempt": False})
+    leases = Leases(cast("Any", asked), UUID(int=9), 30)
+    await leases.heartbeat("host", 1, "1.0")
+
+    await leases.take_over(5, from_silent_holders=True)
+    await leases.take_over(5, from_silent_holders=False)
+
+    assert [statement[4] for statement in asked.asked[1:]] == ["then", None]
+
+
+async def test_no_two_workers_have_a_lease_of_one_number() -> None:
+    found: set[int] = set()
+    for number in range(3):
+        leases = Leases(cast("Any", Asked({"number": number, "heartbeat": None})), UUID(int=9), 30)
+        await leases.register("host", 1, "1.0")
+        found |= {leases.new() for _ in range(9)}
+
+    assert len(found) == 27
+    assert {type(one) for one in found} == {int}
+
+
+async def test_what_was_confirmed_in_a_batch_that_goes_on_is_written_with_the_other_notes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(leases_module.time, "monotonic", lambda: now[0])  # type: ignore[attr-defined] # its own clock
+    asked = Asked({"released": []})
+    leases = Leases(cast("Any", asked), UUID(int=9), 30)
+    with leases.take() as lease:
+        leases.note_published([ONE], lease)
+        await leases.flush_notes()
+        assert asked.asked == []
+        now[0] += 1
+        await leases.flush_notes()
+        assert [statement[:2] for statement in asked.asked] == [("note", [ONE])]
+
+
 async def test_after_an_outage_it_shows_that_it_lives_long_before_others_take_its_leases_over() -> None:
     asked = Asked({"heartbeat": None})
 
@@ -213,10 +253,10 @@ def test_the_columns_of_a_failure_name_the_worker_that_made_the_attempt() -> Non
 
 
 async def test_what_was_not_tried_waits_without_a_reason() -> None:
-    asked = Asked({"waits": True}, {"waits": False})
+    asked = Asked({"waits": True}, {"waits": False}, {"waits": False})
     waiting = [Undelivered(TWO, "mine", Receipt.REFUSED), Undelivered(ONE, None, None)]
 
-    assert await WaitingAnswers(cast("Any", asked)).put(waiting) == 1
+    assert await WaitingAnswers(cast("Any", asked)).put(waiting) == 2, "given up"
     assert asked.asked[0][1:3] == ([ONE, TWO], [None, "refused"])
     assert asked.asked[0][-1] == [None, "mine"]
 
@@ -240,6 +280,17 @@ async def test_a_question_for_which_no_request_waits_stops_no_worker_when_it_is_
     await question(asked)
 
     assert asked.how == {"aside": True}
+
+
+async def test_as_many_answers_as_were_forgotten_are_told() -> None:
+    assert await WaitingAnswers(cast("Any", Asked({"forgotten": 3}))).forget_other(9.0, 9) == 3
+
+
+async def test_what_is_too_late_is_not_looked_for_in_the_lines() -> None:
+    asked: Any = Asked()
+
+    assert await WaitingLine(asked, book()).take(7, 9, late_ones=True) == []
+    assert asked.asked == []
 
 
 async def test_what_waits_for_an_answer_is_counted_by_its_reason() -> None:

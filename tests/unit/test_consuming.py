@@ -17,7 +17,8 @@ from worker.rabbitmq.arriving import Arrived
 from worker.rabbitmq.buffered import Source
 from worker.rabbitmq.channel_session import ChannelSession
 from worker.rabbitmq.in_hand import ONE_LINE, Bounds, LineRule
-from worker.rabbitmq.intake import Intake, QueueSilent
+from worker.rabbitmq.intake import PART, Intake, QueueSilent, sources_of_requests
+from worker.rabbitmq.topology import names_for
 
 EXPIRED, REQUESTS = Source("expired", taken_by_broker=True), Source("requests")
 BOUNDS = Bounds(deliveries=8, held_bytes=100, body_bytes=100)
@@ -74,7 +75,9 @@ async def until(found: Callable[[], object]) -> None:
 
 
 @asynccontextmanager
-async def served(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Channel]:
+async def served(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch, *, until_up: bool = False
+) -> AsyncIterator[Channel]:
     """Serve on a channel until the end, as on one that the broker closes in order."""
     channel = Channel()
 
@@ -84,7 +87,7 @@ async def served(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     monkeypatch.setattr(intake_module, "open_channel", opened)
     connection: Any = None
     serving = asyncio.create_task(intake.serve(connection))
-    await until(lambda: intake.reading or serving.done())
+    await until(lambda: serving.done() or (intake._readiness.are_up(PART) if until_up else intake.reading))
     yield channel
     channel.closing.set_result(None)
     await asyncio.wait_for(serving, 5)
@@ -110,14 +113,31 @@ async def test_while_it_is_held_back_it_reads_nothing_and_then_what_is_to_be_rea
 
     async with served(intake, monkeypatch) as channel:
         channel.happened.clear()
+        channel.consumers["requests"](message(1))
         intake.hold_back()
         assert intake.is_held_back
         await until(lambda: not intake.reading)
         assert channel.happened == ["leaves expired", "leaves requests"]
+        assert (await channel.write_queue.get()).payload, "others may be free for it"
+        assert not intake.hand
         intake.read([REQUESTS])
         intake.go_on()
         await until(lambda: intake.reading)
         assert channel.happened[2:] == ["prefetch 8", "reads requests"]
+
+
+async def test_one_that_begins_held_back_could_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    intake = made()
+    intake.hold_back()
+    async with served(intake, monkeypatch, until_up=True) as channel:
+        assert channel.happened == []
+        assert read_by(intake) == []
+
+
+def test_of_requests_what_expired_is_read_before_the_others() -> None:
+    expired, requests = sources_of_requests(names_for("p"))
+
+    assert (expired.taken_by_broker, requests.taken_by_broker) == (True, False)
 
 
 async def test_queues_that_have_been_quiet_are_asked_anew(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -215,6 +215,14 @@ async def test_a_handler_s_result_that_is_no_json_is_a_failed_attempt() -> None:
     assert isinstance(await verdict_of(odd, work()), PutOff)
 
 
+async def test_a_time_out_of_the_handler_s_own_is_an_error_of_it() -> None:
+    own = await verdict_of(raising(TimeoutError("mine")), work())
+
+    assert isinstance(own, PutOff)
+    assert own.failure is not None
+    assert (own.failure.kind, own.failure.error_type) == ("raised", "TimeoutError")
+
+
 async def test_a_handler_that_cancels_its_own_call_has_failed_and_ends_no_other() -> None:
     async def act(request: CreateSessionRequest, _context: Context) -> None:
         if request.payload.name == "gives up":

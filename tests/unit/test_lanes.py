@@ -1,12 +1,14 @@
 """What the lanes do when a batch fails, and when calls that they wait for are not needed any more."""
 
 import asyncio
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from worker.rabbitmq.channel_session import Delivery
+from worker.rules import Pause, rules_of
 from worker.steps.creating import HandlerCreation
 from worker.steps.gate import Gate
 from worker.steps.lanes import Lanes
@@ -58,6 +60,17 @@ async def test_what_was_held_is_given_back_when_its_batch_fails_and_so_are_its_c
 
     assert (others.slots, others.given_back) == ([2], [1, 2])
     assert creation.reserve_now(9).count == 5
+
+
+async def test_a_paused_worker_gives_back_what_it_holds_for_want_of_room() -> None:
+    others = Others()
+    lanes, _ = lanes_with(others)
+    pause = Pause("worker", "me", "a test", "me", datetime(2026, 1, 1, tzinfo=UTC), None)
+    lanes._gate.learn(rules_of([], [pause]), ())
+
+    await lanes.look_at_held()
+
+    assert (others.slots, others.given_back) == ([], [1, 2])
 
 
 @pytest.mark.parametrize("in_line", [("a",), ()])

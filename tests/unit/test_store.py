@@ -130,6 +130,15 @@ async def test_what_a_batch_has_taken_along_of_those_before_it_is_not_noted_agai
     assert asked.asked == ["accept"]
 
 
+async def test_it_is_said_whose_the_requests_on_record_are_and_where_their_responses_go() -> None:
+    requests, _, _ = store(orgs_of=[[{"request_id": ONE, "org_id": "a"}]])
+    assert await requests.orgs_of([ONE, TWO]) == {ONE: "a"}
+
+    row = known(ONE) | {"reply_to": "mine", "correlation_id": "c", "traceparent": "t"}
+    requests, _, _ = store(known=[[row]])
+    assert [one.route for one in await requests.known([ONE])] == [Route("mine", "c", "t")]
+
+
 def claim(request_id: UUID, attempt: int) -> Claim:
     return Claim(request_id=request_id, attempt=attempt, holder=OTHER, lost=True)
 

@@ -166,6 +166,52 @@ async def test_who_publishes_on_a_channel_that_is_closed_says_that_it_is_not_rea
     assert not publishing._readiness.are_up(PART)
 
 
+@pytest.mark.parametrize(
+    ("error", "over_content"), [(ChannelPreconditionFailed("x"), True), (ConnectionResetError(), False)]
+)
+async def test_a_lost_connection_is_told_with_whether_a_message_was_to_blame(
+    error: Exception, over_content: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel = Channel(returned())
+
+    async def open_channel(*_: object, **__: object) -> Channel:
+        return channel
+
+    monkeypatch.setattr(writing, "open_channel", open_channel)
+    made = Publisher(Readiness([PART]), 5, FailPoint(""))
+    made._batch_write = False
+    serving = asyncio.create_task(made.serve(NOTHING))
+    await asyncio.wait_for(made.until_up(), 5)
+    channel.end.set_exception(error)
+
+    with pytest.raises(type(error)):
+        await serving
+
+    assert made.lost_over_content is over_content
+    assert not made._readiness.are_up(PART)
+    with pytest.raises(PublishInterrupted, match="not connected"):
+        await made.publish([MESSAGE])
+
+
+async def test_two_copies_of_one_message_are_never_in_flight_at_once() -> None:
+    channel, another = Channel(), MESSAGE._replace(properties=spec.Basic.Properties(message_id="n"))
+    publishing = connected(channel)
+    tasks = [asyncio.create_task(publishing.publish([one])) for one in (MESSAGE, another, MESSAGE)]
+    for _ in range(9):
+        await asyncio.sleep(0)
+    assert len(channel.sent) == 2
+
+    tasks[0].cancel()
+    await asyncio.wait([tasks[0]])
+    for _ in range(9):
+        await asyncio.sleep(0)
+
+    assert len(channel.sent) == 3
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
 @pytest.mark.parametrize("known", [True, False])
 async def test_confirms_are_taken_early_only_from_a_library_whose_inside_is_known(
     known: bool, monkeypatch: pytest.MonkeyPatch
