@@ -78,9 +78,9 @@ class Finished(Attempting):
 
     def __init__(self) -> None:
         me: Any = self
+        pipeline: Any = SimpleNamespace(work=_ends_at_once)
         super().__init__(
-            store=me, leases=me, keys=SealKeys({}), pipeline=SimpleNamespace(work=_ends_at_once),
-            creation=BuiltInCreation(),
+            store=me, leases=me, keys=SealKeys({}), pipeline=pipeline, creation=BuiltInCreation(),
             finishing=me, answering=me, max_attempts=3, reader=me, metrics=Metrics(), tracing=Tracing(),
         )  # fmt: skip
         self.stored: list[Any] = []
@@ -212,7 +212,7 @@ LARGE = "[" * 40_000
     ],
 )
 async def test_one_that_kills_its_reader_ends_and_one_that_cannot_be_opened_now_waits(
-    error: Exception, ends: type, reason: str
+    error: Exception, ends: type[Failed] | type[PutOff], reason: str
 ) -> None:
     finished = Finished()
     finished.not_restored = error
@@ -220,9 +220,9 @@ async def test_one_that_kills_its_reader_ends_and_one_that_cannot_be_opened_now_
     assert await finished.open([held(1, body=LARGE)], 7, "recovered", lost=False, spent=True) == []
 
     (verdict,) = finished.stored
-    assert type(verdict) is ends
+    assert isinstance(verdict, ends)
     assert verdict.work.request_id == UUID(int=1)
-    assert reason in (verdict.reason if ends is PutOff else verdict.response)
+    assert reason in (verdict.reason if isinstance(verdict, PutOff) else verdict.response)
 
 
 @pytest.mark.parametrize(
