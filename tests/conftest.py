@@ -136,6 +136,7 @@ async def settings(stack: Stack, database_url: str, prefix: str) -> Settings:
         http_port=0,
         log_level="warning",
         mode="test",
+        lease_seconds=300,  # longer than a test waits for anything: none passes since a lease ran out
         max_dead_letters=0,  # most tests look for dead letters in their queue
         retry_seconds=0,  # tests that count attempts do not wait for hours
     )

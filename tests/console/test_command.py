@@ -44,7 +44,7 @@ async def test_the_command_serves_until_it_is_told_to_stop_whoever_is_away(tmp_p
         )
 
         process.send_signal(signal.SIGTERM)
-        _, err = await asyncio.wait_for(process.communicate(), 20)
+        _, err = await asyncio.wait_for(process.communicate(), 60)
         assert process.returncode == 0, err.decode()
         assert "hidden-word" not in err.decode()
         assert token not in err.decode()

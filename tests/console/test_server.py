@@ -56,7 +56,7 @@ async def connections(port: int) -> AsyncIterator[Callable[[], Awaitable[Stream]
 
 
 async def status_of(stream: Stream) -> int:
-    line = await asyncio.wait_for(stream[0].readline(), 5)
+    line = await asyncio.wait_for(stream[0].readline(), 60)
     return int(line.split()[1])
 
 
@@ -69,7 +69,7 @@ async def ask(stream: Stream, request: bytes = REQUEST) -> int:
     return status
 
 
-async def test_it_ends_within_a_second_with_idle_and_busy_connections_open() -> None:
+async def test_it_ends_soon_with_idle_and_busy_connections_open() -> None:
     clock = asyncio.get_running_loop().time
     async with serve(app, "127.0.0.1", 0) as port, connections(port) as connect:
         idle, silent, busy = await connect(), await connect(), await connect()
@@ -77,7 +77,7 @@ async def test_it_ends_within_a_second_with_idle_and_busy_connections_open() -> 
         busy[1].write(REQUEST.replace(b"/ ", b"/slow "))
         assert await ask(await connect()) == 200
         before = clock()
-    assert clock() - before < 1
+    assert clock() - before < server.IDLE_SECONDS / 2
     assert await idle[0].read() == await silent[0].read() == await busy[0].read() == b""
     with socket.create_server(("127.0.0.1", port)):
         pass  # nothing listens there any more
@@ -103,7 +103,7 @@ async def test_a_client_that_is_slow_to_ask_is_let_go(monkeypatch: pytest.Monkey
         assert await ask(kept) == 200
         kept[1].write(REQUEST[:10])
         for stream in (never, dripping, kept):
-            assert await asyncio.wait_for(stream[0].read(), 5) == b""
+            assert await asyncio.wait_for(stream[0].read(), 60) == b""
         busy = await connect()
         busy[1].write(REQUEST.replace(b"/ ", b"/slow "))
         with pytest.raises(TimeoutError):  # it is the server's turn: however long that takes
@@ -119,7 +119,7 @@ async def test_one_connection_too_many_ends_the_one_that_is_idle_for_the_longest
         busy[1].write(REQUEST.replace(b"/ ", b"/slow "))
         assert await ask(third) == await ask(first) == 200
         assert await ask(await connect()) == 200
-        assert await asyncio.wait_for(third[0].read(), 5) == b""
+        assert await asyncio.wait_for(third[0].read(), 60) == b""
         assert await ask(first) == 200
 
 
@@ -134,7 +134,7 @@ async def test_a_client_that_takes_nothing_is_let_go(monkeypatch: pytest.MonkeyP
     async with serve(noted, "127.0.0.1", 0) as port:
         with socket.create_connection(("127.0.0.1", port)) as stuck:
             stuck.sendall(REQUEST.replace(b"/ ", b"/large "))
-            await asyncio.wait_for(ended.wait(), 10)
+            await asyncio.wait_for(ended.wait(), 60)
 
 
 POST = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s"
@@ -179,7 +179,7 @@ async def test_an_address_with_many_connections_ends_none_of_another(monkeypatch
         flood = [await connect() for _ in range(5)]
         assert await ask(flood[-1]) == 200
         assert await ask(probe) == 200, "it was idle for the longest, but the others are of one address"
-        assert await asyncio.wait_for(flood[0][0].read(), 5) == b""
+        assert await asyncio.wait_for(flood[0][0].read(), 60) == b""
         probe[1].close()
 
 

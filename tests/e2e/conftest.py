@@ -18,6 +18,7 @@ async def shell(settings: Settings) -> Shell:
         WORKER_PREFIX=settings.prefix,
         WORKER_HTTP_HOST="127.0.0.1",
         WORKER_HTTP_PORT="0",
+        WORKER_LEASE_SECONDS=f"{settings.lease_seconds:g}",  # by which commands know who lives
     )
 
 

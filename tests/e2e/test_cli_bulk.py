@@ -71,7 +71,7 @@ async def grown(shell: Shell, lines: int, noted: Path, *words: str) -> int:
         return growth
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 async def test_many_lines_take_no_more_space_than_few(
     shell: Shell, settings: Settings, tmp_path: Path
 ) -> None:
@@ -84,7 +84,7 @@ async def test_many_lines_take_no_more_space_than_few(
     assert Counter(record["outcome"] for record in journal_of(noted)) == {"submitted": MANY}
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 async def test_many_that_are_waited_for_take_no_more_space_either(
     shell: Shell, new_worker: NewWorker, tmp_path: Path, db: asyncpg.Connection
 ) -> None:
@@ -98,7 +98,7 @@ async def test_many_that_are_waited_for_take_no_more_space_either(
     assert len(results.read_text().splitlines()) == 5_000
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("piped", [False, True])
 async def test_killed_again_and_again_each_line_is_answered_once(
     shell: Shell, new_worker: NewWorker, tmp_path: Path, db: asyncpg.Connection, *, piped: bool

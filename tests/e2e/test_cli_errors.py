@@ -136,7 +136,7 @@ async def test_a_postgres_that_does_not_answer_is_exit_code_3(stack: Stack, way:
         if way == "no such database":
             url = f"{stack.database_url.rpartition('/')[0]}/nowhere?sslmode=disable"
         shell = Shell(DATABASE_URL=url)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             outcomes = await asyncio.gather(*(shell.run(*words, "--wait", "1") for words in NEED_POSTGRES))
         for writer in held:
             writer.close()

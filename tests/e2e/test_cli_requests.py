@@ -121,7 +121,7 @@ async def test_an_answer_that_nobody_got_is_explained(
     async def undelivered() -> bool:
         return bool((await shell.run("requests", "list", "--response", "unroutable", "--json")).records[:-1])
 
-    await eventually(undelivered, 60)
+    await eventually(undelivered)
     told = (await shell.run("requests", "explain", request["request_id"], "--json")).records[0]
 
     assert told["events"][-1]["what"] == "NOT DELIVERED"

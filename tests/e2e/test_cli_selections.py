@@ -278,7 +278,7 @@ async def test_what_waits_is_cancelled_and_who_did_it_is_in_the_export(
                                   "--because", "-", "--dry-run", "--json")  # fmt: skip
         return bool(counted.records[0]["requests"] == 3)
 
-    await eventually(wait, 20)
+    await eventually(wait)
     told = (await shell.run("requests", "explain", str(waiting[0]["request_id"]), "--json")).records[0]
     assert (told["waits"], told["by_itself"]) == ("paused (a flood, by ann@ops)", True)
     assert told["command"] == "session-worker resume --org org-7"

@@ -102,7 +102,7 @@ async def test_a_response_that_was_not_delivered(shell: Shell, new_worker: NewWo
         outcome = await shell.run("status", request["request_id"])
         return "NOT DELIVERED: the queue nobody.s is not there" in " ".join(outcome.out.split())
 
-    await eventually(told, 60)
+    await eventually(told)
     record_of = (await shell.run("status", request["request_id"], "--json")).records[0]["request"]
     assert (record_of["undelivered"], record_of["published_at"]) == ("unroutable", None)
 

@@ -35,7 +35,7 @@ async def until_in_custody(db: asyncpg.Connection, number: int) -> None:
         kept: int = await db.fetchval("select count(*) from dead_letters where state = 'kept'")
         return kept == number
 
-    await eventually(look, 60)
+    await eventually(look)
 
 
 async def bury(desk: Desk, body: bytes, **properties: Any) -> None:

@@ -160,7 +160,7 @@ async def plant_conflicts(customers: Customers) -> None:
 async def end_garbage(operator: Operator, db: asyncpg.Connection, mendable: int) -> None:
     """Drill 1: mend what can be mended, and drop the rest."""
     in_custody = "select count(*) = 80 from dead_letters"
-    await eventually(lambda: db.fetchval(in_custody), 40)
+    await eventually(lambda: db.fetchval(in_custody))
     groups = {tuple(each["apps"]): each for each in (await operator.says("dead", "list", "--json")).records}
     assert {apps: each["messages"] for apps, each in groups.items()} == {
         ("billing",): mendable, ("lists",): 40,
@@ -373,7 +373,7 @@ async def end_flood(operator: Operator, customers: Customers, waiting: int) -> N
         looked = await operator.says(*cancel, "--dry-run", "--json")
         return bool(looked.records[0]["requests"] == waiting)
 
-    await eventually(all_wait, 40)
+    await eventually(all_wait)
     await operator.says(*cancel, "--yes", "--rate", "1000/s")
     assert {answer.error for answer in await customers.answers(waiting)} == {"cancelled: a flood"}
 

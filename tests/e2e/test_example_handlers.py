@@ -119,7 +119,7 @@ async def test_over_http(scene: Scene, desk: Desk, service: Service) -> None:
             made = [await desk.ask(good_request()) for _ in range(5)]
             refused = await desk.ask(good_request(None, name="forbidden"))
             worker.terminate()
-            code = await asyncio.wait_for(worker.wait(), 20)
+            code = await asyncio.wait_for(worker.wait(), 60)
         finally:
             await worker.end()
 
@@ -148,7 +148,7 @@ async def test_over_http_while_the_service_is_away(scene: Scene, desk: Desk, ser
         await desk.send(good_request())
         put_off = await worker.event("request.retry")
         worker.terminate()
-        assert await asyncio.wait_for(worker.wait(), 20) == 0
+        assert await asyncio.wait_for(worker.wait(), 60) == 0
     finally:
         await worker.end()
 

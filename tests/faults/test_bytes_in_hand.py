@@ -62,7 +62,7 @@ async def test_large_messages_do_not_fill_the_memory_while_postgres_is_frozen(
         async def all_delivered() -> bool:
             return await desk.count(names_for(desk.prefix).requests) == 0
 
-        await eventually(all_delivered, 60)
+        await eventually(all_delivered)
         await worker.event("intake.full")
         held, shed = (
             await metric(worker, "worker_held_bytes"),

@@ -137,7 +137,7 @@ async def test_a_node_that_answers_nothing_is_left_for_the_next(
         assert await anext(arriving) == response
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 async def test_a_call_outlives_the_broker(
     settings: Settings, db: asyncpg.Connection, broker: FaultyRabbit
 ) -> None:

@@ -88,7 +88,7 @@ async def test_a_full_response_queue_stops_nobody_and_all_is_sent_when_there_is_
     await make_small(desk, ROOM)
     with capture_logs() as events:
         wanted = await send_many(desk, MANY)
-        await eventually(counts(db, "select count(*) from requests where finished_at is not null", MANY), 60)
+        await eventually(counts(db, "select count(*) from requests where finished_at is not null", MANY))
 
         for _ in range(20):
             assert (await desk.ask(good_request())).status == "completed", "it stops nobody"
@@ -120,8 +120,10 @@ async def test_a_full_response_queue_stops_nobody_and_all_is_sent_when_there_is_
     await eventually(counts(db, WAITING, 0))
     unpublished = "select count(*) from listed_requests where delivered <> 'confirmed'"
     await eventually(counts(db, unpublished, 0))
-    await asyncio.wait_for(worker.readiness.until_up(), 30)
-    assert len([one for one in events if one["event"] == "responses.refused"]) <= 6, "a count, not each one"
+    await asyncio.wait_for(worker.readiness.until_up(), 60)
+    assert len([one for one in events if one["event"] == "responses.refused"]) < MANY // 20, (
+        "a count, not each one"
+    )
 
 
 async def test_what_waits_outlives_all_workers_and_a_queue_that_was_deleted(
@@ -130,7 +132,7 @@ async def test_what_waits_outlives_all_workers_and_a_queue_that_was_deleted(
     first = await new_worker()
     await make_small(desk, 5)
     wanted = await send_many(desk, 100)
-    await eventually(counts(db, "select count(*) from requests where finished_at is not null", 100), 60)
+    await eventually(counts(db, "select count(*) from requests where finished_at is not null", 100))
     await first.vanish()
     responses = names_for(desk.prefix).responses
     queue = await desk.channel.get_queue(responses, ensure=False)
@@ -168,7 +170,7 @@ async def test_a_conflict_waits_for_room_as_well_and_no_delivery_is_held_for_it(
     await eventually(one_is_refused)
     for _ in range(MORE_THAN_PREFETCH):
         await send_conflict()
-    await eventually(lambda: db.fetchval(f"select ({kept}) > {MORE_THAN_PREFETCH}"), 30)
+    await eventually(lambda: db.fetchval(f"select ({kept}) > {MORE_THAN_PREFETCH}"))
     assert (await desk.ask(good_request())).status == "completed", "more than the prefetch stop nobody"
 
     conflicts: set[str] = set()
@@ -201,22 +203,22 @@ async def test_a_reply_queue_that_stays_full_is_tried_ever_more_seldom_and_given
     with capture_logs() as events:
         for _ in range(40):
             await desk.send(good_request(), reply_to=full.name)
-        await eventually(counts(db, WAITING, 40), 30)
+        await eventually(counts(db, WAITING, 40))
         before = await metric_of(worker, "worker_responses_total", result="refused") or 0
         assert before < 40, "one of them finds out for the others"
         await age("1 hour")
         soon = "select count(*) from requests where answer_at > now() + interval '23 minutes'"
-        await eventually(counts(db, soon, 40), 30)
+        await eventually(counts(db, soon, 40))
         assert await db.fetchval("select max(answer_at) < now() + interval '37 minutes' from requests")
         await age("25 hours")
-        await eventually(counts(db, WAITING, 0), 30)
+        await eventually(counts(db, WAITING, 0))
 
     given_up = await db.fetch("select undelivered, published_at from requests where undelivered is not null")
     assert {tuple(row) for row in given_up} == {("refused", None)}
     assert len(given_up) == 40
     assert await metric_of(worker, "worker_given_up_responses_total") == 40
     told_of = [one for one in events if one["event"] == "response.refused"]
-    assert 1 <= len(told_of) <= 3, "a count, not each one"
+    assert 1 <= len(told_of) < 20, "a count, not each of forty"
     assert (await desk.ask(good_request())).status == "completed"
     assert tally.SECONDS >= 30
 

@@ -30,7 +30,7 @@ from worker.settings import Settings
 from worker.steps.finishing import Finishing
 from worker.values import Arrival, Failed, Route, Waiting, Work
 
-SECONDS = 5.0
+SECONDS, ENOUGH = 5.0, 20
 ORGS = ("few", "slow", "a", "b", "c", "d")
 FEW, RATE, BURST = 3, 60.0, 5
 PAUSE = "insert into pauses (scope, name, reason, paused_by, ends_at) values ($1, $2, 'a test', 'me', $3)"
@@ -139,6 +139,11 @@ class Storm:
         self.over = asyncio.Event()
         self.happened = Counter[str]()
 
+    async def is_enough(self) -> bool:
+        """Say whether each of these things happened often: on a slow machine that takes longer."""
+        happened = [self.happened[what] for what in ("claims", "in vain", "rules", "looks")]
+        return min(*happened, len(self.cancelled), len(self.late)) > ENOUGH
+
     async def puts(self, worker: Worker) -> None:
         while not self.over.is_set():
             now = datetime.now(UTC)
@@ -238,12 +243,13 @@ async def test_of_many_at_once_nobody_is_overlooked_and_no_limit_is_exceeded(
         tasks.create_task(storm.looks())
         deciding = [tasks.create_task(storm.rules()) for _ in range(2)]
         await asyncio.sleep(SECONDS)
+        await eventually(storm.is_enough)
         storm.over.set()
         await asyncio.wait(deciding)
         await db.execute("delete from pauses")
         await db.execute("delete from limits where name not in ('few', 'slow')")
         try:
-            await eventually(lambda: db.fetchval(f"select ({STILL_WAITING}) = 0"), seconds=30)
+            await eventually(lambda: db.fetchval(f"select ({STILL_WAITING}) = 0"))
         finally:
             elapsed = asyncio.get_running_loop().time() - begun
             still.set()
@@ -253,8 +259,6 @@ async def test_of_many_at_once_nobody_is_overlooked_and_no_limit_is_exceeded(
     assert not [one for one, times in storm.claimed.items() if times > 1], "one was claimed twice"
     assert storm.claimed.keys() | storm.cancelled | storm.late == storm.put
     assert storm.slow <= BURST + RATE * elapsed
-    assert {what: number for what, number in storm.happened.items() if number < 20} == {}
-    assert min(len(storm.cancelled), len(storm.late)) > 20
 
 
 async def test_a_line_does_not_sleep_for_a_pause_that_ends_at_this_moment(
@@ -300,7 +304,7 @@ async def test_a_rate_that_is_raised_is_in_force_at_once(
     async def begun() -> bool:
         return bool((await worker.claim(20))[1])
 
-    assert await eventually(begun, seconds=1)
+    assert await eventually(begun), "the rate before would keep it waiting for 100 s"
 
 
 async def test_who_joins_a_line_that_is_found_empty_at_this_moment_is_not_overlooked(
@@ -333,9 +337,9 @@ async def test_a_line_wakes_when_its_first_may_begin_whoever_joined_before(
     worker = await connect()
     now = datetime.now(UTC)
     await worker.put(1, ("a",), not_before=now + timedelta(hours=1))
-    (soon,) = await worker.put(1, ("a",), not_before=now + timedelta(seconds=0.3))
+    (soon,) = await worker.put(1, ("a",), not_before=now + timedelta(seconds=2))
     assert (await worker.claim(10))[1] == []
-    assert 0 < (await worker.waiting.next_in() or 0) <= 0.3
+    assert 0 < (await worker.waiting.next_in() or 0) <= 2
 
     async def begun() -> list[UUID]:
         return [row.request_id for row in (await worker.claim(10))[1]]

@@ -141,7 +141,7 @@ async def filled_url(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return empty_url
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 async def test_no_migration_holds_writers_up_for_a_second_or_rewrites_a_table(
     filled_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,7 +155,7 @@ async def test_no_migration_holds_writers_up_for_a_second_or_rewrites_a_table(
     assert {name: tables for name, tables in verdict.rewritten.items() if tables} == {}
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 async def test_a_migration_that_does_either_is_found_out(
     filled_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,7 +103,7 @@ class Site:
     async def cut_off(self, node: RabbitNode, what: str) -> None:
         """Cut this node off, and wait until the others go on. It confirms nothing from then on."""
         others = [each for each in self.three.nodes if each is not node]
-        await self.load.books.until(lambda: self.load.books.open > 0, 30, "in flight")
+        await self.load.books.until(lambda: self.load.books.open > 0, 90, "in flight")
         since = time.monotonic()
         await self.links.cut([(node, each) for each in others] + [(each, node) for each in others])
         await asyncio.sleep(PROMISED_SECONDS)

@@ -47,7 +47,7 @@ async def pooler(empty_url: str, prefix: str) -> AsyncIterator[PgBouncer]:
         yield running
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 async def test_requests_outlast_restarts_of_a_pooler(
     settings: Settings, empty_url: str, pooler: PgBouncer
 ) -> None:
@@ -56,7 +56,7 @@ async def test_requests_outlast_restarts_of_a_pooler(
     async with keeping_books(amqp_url, prefix) as books, worker_processes(2, scene.environ) as workers:
         sending = asyncio.create_task(Producers(amqp_url, prefix, books, AT_ONCE).send(REQUESTS))
         for number in range(1, RESTARTS + 1):
-            await books.until_answered(number * REQUESTS // (RESTARTS + 2), 60, "answered before a restart")
+            await books.until_answered(number * REQUESTS // (RESTARTS + 2), 90, "answered before a restart")
             heard = {worker: len(worker.events) for worker in workers}
             await (pooler.kill() if number % 2 else pooler.stop())
             await asyncio.gather(*(worker.event("postgres.lost", heard[worker]) for worker in workers))
@@ -65,7 +65,7 @@ async def test_requests_outlast_restarts_of_a_pooler(
             await asyncio.gather(*(worker.event("postgres.back", heard[worker]) for worker in workers))
             await until_up(workers)
         await sending
-        await books.until_all_answered(60)
+        await books.until_all_answered(90)
         async with connected(empty_url, schema=prefix) as db:
             await eventually(lambda: db.fetchval("select count(*) = 0 from unsent_events"))
             assert await db.fetchval("select count(*) from measures") > 0, "somebody was elected and watches"
@@ -73,7 +73,7 @@ async def test_requests_outlast_restarts_of_a_pooler(
     assert len(books.confirmed) == REQUESTS
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 async def test_a_worker_that_is_frozen_inside_a_transaction_holds_up_no_other(
     settings: Settings, empty_url: str, pooler: PgBouncer
 ) -> None:
@@ -94,7 +94,7 @@ async def test_a_worker_that_is_frozen_inside_a_transaction_holds_up_no_other(
             frozen.thaw()
             return False
 
-        await books.until_answered(1, 30, "answered before the freeze")
+        await books.until_answered(1, 90, "answered before the freeze")
         await eventually(frozen_in_between)
         await sending
         await books.until_all_answered(90)
@@ -155,7 +155,7 @@ async def test_one_is_elected_through_a_pooler_and_another_once_that_connection_
             await eventually(lambda: has(first))
             await Election(second).hold(lambda _: pytest.fail("two at once"))
             assert await db.fetchval(END_HOLDER)
-            await asyncio.wait_for(holding, 30)
+            await asyncio.wait_for(holding, 60)
             after = as_long_as_it_lasts(second)
             await eventually(lambda: has(first, second))
             after.cancel()

@@ -20,7 +20,7 @@ REQUESTS = 150
 SOME = 40
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 async def test_no_request_is_lost_with_the_power_unless_postgres_does_not_sync(
     stack: Stack, prefix: str
 ) -> None:
@@ -44,17 +44,17 @@ async def test_no_request_is_lost_with_the_power_unless_postgres_does_not_sync(
             for survives_percent in (0, 50):
                 answered = len(books.answered)
                 sending = asyncio.create_task(producers.send(REQUESTS))
-                await books.until_answered(answered + SOME, 60, "at work")
-                await books.until(lambda: books.open > 0, 60, "in flight")
+                await books.until_answered(answered + SOME, 90, "at work")
+                await books.until(lambda: books.open > 0, 90, "in flight")
                 await cut(survives_percent)
                 await sending
-                await books.until_all_answered(60)
+                await books.until_all_answered(90)
             assert await verify(postgres.url, books.confirmed, books.received) == []
 
             await weaken(postgres.url, "fsync=off")
             await power.write_out("postgres")
             await producers.send(SOME)
-            await books.until_all_answered(60)
+            await books.until_all_answered(90)
             await cut(survives_percent=0)
             violations = await verify(postgres.url, books.confirmed, books.received)
             lost = {each.request_id for each in violations if each.promise == "nothing lost"}

@@ -37,7 +37,7 @@ MORE = {"WORKER_PREFETCH": "40", "WORKER_BATCH_SIZE": "20"}
 BUSY = {"WORKER_HANDLER": "support.faults.handlers:takes_a_moment"}
 GONE = (AMQPError, OSError, TimeoutError)
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ async def test_an_outage_is_told_burns_no_attempt_loses_nothing_and_ends_by_itse
                 assert (await readyz(worker)).keys() <= {"requests", "responses"}
         await until_up(workers)
         await enough_sent()
-        await books.until_all_answered(60)
+        await books.until_all_answered(90)
         for worker in workers:
             await worker.event("broker.lost", part="responses")
             assert "postgres" not in (await worker.event("worker.not_ready"))["reasons"]
@@ -142,7 +142,7 @@ async def test_connections_that_break_are_made_anew_and_their_deliveries_come_ag
             for part in ("requests", "responses"):
                 assert sign in (await worker.event("broker.lost", part=part))["reason"]
         await enough_sent()
-        await books.until_all_answered(60)
+        await books.until_all_answered(90)
         await until_up(workers)
         assert await watching.seen() == {}
     await assert_unharmed(site.scene.database_url, books)
@@ -176,7 +176,7 @@ async def test_a_channel_that_the_broker_closes_for_a_slow_handler_costs_neither
         await worker.event("request.duplicate", kind="in_progress")
         assert not books.answered
         gate.touch()  # noqa: ASYNC240 — one call
-        await books.until_all_answered(30)
+        await books.until_all_answered(90)
         assert await watching.seen() == {}
     await assert_unharmed(site.scene.database_url, books)
 
@@ -194,11 +194,11 @@ async def test_a_worker_declares_a_deleted_request_queue_again_and_goes_on(
         before = len(books.confirmed)
         await enough_sent()  # what the broker did not confirm is sent again
         sent_afterwards = {str(one) for one in books.confirmed[before:]}
-        await books.until(lambda: sent_afterwards <= books.answered, 60, "answered, of those sent afterwards")
+        await books.until(lambda: sent_afterwards <= books.answered, 90, "answered, of those sent afterwards")
         await site.scene.until_rows(db, "select count(*) = 0 from requests where finished_at is null")
         accepted = {row["request_id"] for row in await db.fetch("select request_id from requests")}
         answered = {str(one) for one in accepted}
-        await books.until(lambda: answered <= books.answered, 30, "answered, of those accepted")
+        await books.until(lambda: answered <= books.answered, 90, "answered, of those accepted")
         # What lay in the queue is the loss of who deleted it; what came afterwards is not lost.
         assert accepted.issuperset(books.confirmed[before:])
         assert len(books.confirmed) - before >= AFTER
@@ -222,7 +222,7 @@ async def test_without_a_response_queue_responses_wait_in_the_record(
         assert (await readyz(worker)).keys() == {"response_queue"}, "others may have their own reply queue"
         async with await aio_pika.connect(url) as connection:
             await topology.apply(connection, design)
-        await books.until_all_answered(30)
+        await books.until_all_answered(90)
         await worker.event("responses.sent_late")
     await assert_unharmed(scene.database_url, books)
 
@@ -240,7 +240,7 @@ async def test_a_worker_that_starts_without_rabbitmq_waits_visibly_and_then_work
         await worker.event("worker.ready")
         async with keeping_books(site.server.url, PREFIX) as books:
             await Producers(site.server.url, PREFIX, books, 100).send(50)
-            await books.until_all_answered(30)
+            await books.until_all_answered(90)
         await assert_unharmed(site.scene.database_url, books)
     finally:
         await worker.end()
@@ -269,14 +269,14 @@ async def under_load(
 
         async def enough_sent() -> None:
             wanted = len(books.confirmed) + AFTER
-            await books.until(lambda: len(books.confirmed) >= wanted, 60, "sent afterwards")
+            await books.until(lambda: len(books.confirmed) >= wanted, 90, "sent afterwards")
             enough.set()
             await sending
 
         sending = asyncio.create_task(send())
         try:
-            await books.until(lambda: len(books.answered) >= BEFORE, 30, "at work")
-            await books.until(lambda: books.open > 0, 30, "work in flight")
+            await books.until(lambda: len(books.answered) >= BEFORE, 90, "at work")
+            await books.until(lambda: books.open > 0, 90, "work in flight")
             yield workers, books, enough_sent, watching
         finally:
             sending.cancel()

@@ -35,7 +35,7 @@ async def replaced(worker: WorkerProcess) -> None:
     assert await worker.wait() == 0
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 async def test_a_rollout_forward_and_back_loses_nothing_and_doubles_nothing(
     settings: Settings, empty_url: str
 ) -> None:
@@ -66,7 +66,7 @@ async def test_a_rollout_forward_and_back_loses_nothing_and_doubles_nothing(
         finally:
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
-        await books.until_all_answered(60)
+        await books.until_all_answered(90)
     assert await verify(empty_url, books.confirmed, books.received) == []
     assert (await inspect(empty_url)).pending == []
     db = await asyncpg.connect(empty_url)
@@ -82,4 +82,4 @@ async def keep_sending(producers: Producers, enough: asyncio.Event) -> None:
 
 async def goes_on(books: Books, what: str) -> None:
     answered = len(books.answered)
-    await books.until(lambda: len(books.answered) > answered + MORE, 60, f"going on {what}")
+    await books.until(lambda: len(books.answered) > answered + MORE, 90, f"going on {what}")

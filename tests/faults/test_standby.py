@@ -61,7 +61,7 @@ def one_url(servers: list[PostgresServer]) -> str:
     return f"postgresql://{account}@{hosts}/postgres?sslmode=disable&target_session_attrs=read-write"
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 async def test_a_synchronous_standby_has_every_request_and_an_asynchronous_one_lacks_the_last(
     stack: Stack, prefix: str
 ) -> None:
@@ -81,19 +81,19 @@ async def test_a_synchronous_standby_has_every_request_and_an_asynchronous_one_l
         ):
             producers = Producers(stack.amqp_url, prefix, books, open_at_most=REQUESTS)
             sending = asyncio.create_task(producers.send(REQUESTS))
-            await books.until_answered(SOME, 60, "at work")
-            await books.until(lambda: books.open > 0, 60, "in flight")
+            await books.until_answered(SOME, 90, "at work")
+            await books.until(lambda: books.open > 0, 90, "in flight")
             await first.kill()
             assert await run(second, "select pg_promote()")
             await sending
-            await books.until_all_answered(60)
+            await books.until_all_answered(90)
             assert await verify(second.url, books.confirmed, books.received) == []
 
             async with proxy_to(second.url) as (network, way):
                 await started_standby(sandbox, second, third, way)  # which nobody waits for
                 assert network.stall() > 0
                 await producers.send(SOME)
-                await books.until_all_answered(60)
+                await books.until_all_answered(90)
                 assert network.held_bytes > 0
                 await second.kill()
                 network.cut()

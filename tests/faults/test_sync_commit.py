@@ -48,7 +48,7 @@ async def test_what_stands_on_the_primary_alone_is_not_taken_for_stored(postgres
         finally:
             await admin.execute("alter system reset synchronous_standby_names")
             await admin.execute("select pg_reload_conf()")
-        assert await asyncio.wait_for(storing, 30) == []
+        assert await asyncio.wait_for(storing, 60) == []
         await worker.close()
         await admin.close()
 

@@ -111,11 +111,11 @@ async def _fill(books: Books, desk: Desk) -> None:
         payload = {"name": "x" * 41} if request_id in ids[1::3] else {}
         await desk.send(good_request(request_id, **payload), reply_to=None)
         books.confirm(request_id)
-    await books.until_all_answered(30)
+    await books.until_all_answered(90)
     for request_id in ids[2::3]:
         await desk.send(good_request(request_id), reply_to=None)
         await desk.send(good_request(request_id) | {"org_id": "another"}, reply_to=None)
-    await books.until(lambda: len(books.received) == CASES * 5, 30, "answered again")
+    await books.until(lambda: len(books.received) == CASES * 5, 90, "answered again")
 
 
 def _case(db: asyncpg.Connection, url: str, books: Books, number: int) -> Case:

@@ -240,7 +240,7 @@ async def test_a_subscriber_that_crashes_again_and_again_loses_no_response(
         await channel.set_qos(prefetch_count=100)
         arrived: asyncio.Queue[aio_pika.abc.AbstractIncomingMessage] = asyncio.Queue()
         await (await channel.get_queue(responder.names.responses, ensure=False)).consume(arrived.put)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             for _ in range(30):
                 await arrived.get()
         await connection.close()

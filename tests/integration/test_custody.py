@@ -31,7 +31,7 @@ async def until_kept(db: asyncpg.Connection, number: int) -> list[dict[str, Any]
         rows = await db.fetch("select * from dead_letters order by died_at, id")
         return [dict(row) for row in rows] if len(rows) >= number else []
 
-    found = await eventually(look, 30)
+    found = await eventually(look)
     assert len(found) == number
     return found
 
@@ -96,7 +96,7 @@ async def test_what_is_delivered_again_is_kept_once_and_is_acknowledged_only_aft
         if not committed:
             for number in range(5):
                 await bury(desk, b"no JSON %d" % number, message_id=str(number))
-        await asyncio.wait_for(reached.wait(), 10)
+        await asyncio.wait_for(reached.wait(), 60)
         await worker.vanish()
     assert await db.fetchval("select count(*) from dead_letters") >= 1
     monkeypatch.setattr(Custody, "keep", keep)

@@ -68,7 +68,7 @@ async def test_a_statement_that_somebody_ends_is_no_verdict_on_its_request(
             down = asyncio.create_task(worker.readiness.until_down("postgres"))
             await other.execute("select pg_cancel_backend($1)", pid)
             await told(events, "postgres.lost", 1)
-            await asyncio.wait_for(down, 10)
+            await asyncio.wait_for(down, 60)
         answer = response_in(await desk.next())
     await other.close()
     assert answer.status == "completed"
@@ -217,7 +217,7 @@ async def test_who_holds_the_lock_is_told_before_a_statement_gives_up(
         await db.execute("lock table requests in access exclusive mode")
         with capture_logs() as events:
             asked = asyncio.create_task(find(connected, uuid4()))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await readiness.until_down(database.PART)
         assert f"pid {db.get_server_pid()} " in readiness.reasons[database.PART]
         assert (asked.done(), events) == (False, [])
@@ -303,7 +303,7 @@ async def test_a_question_that_is_given_up_is_not_waited_for_again_when_its_conn
             async with asyncio.timeout(0.2):
                 await connection.fetchval("select 1")
 
-    async with proxy_to(database_url) as (proxy, url), asyncio.timeout(10):
+    async with proxy_to(database_url) as (proxy, url), asyncio.timeout(60):
         with pytest.raises(TimeoutError):
             await ask(proxy, url)
         assert proxy.connections == 1, "it is still there, and says nothing"

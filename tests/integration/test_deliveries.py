@@ -27,7 +27,7 @@ async def intake_on(intake: Intake, readiness: Readiness, url: str) -> AsyncIter
     """Runs the intake on a connection of its own."""
     connection = await aio_pika.connect(url)
     serving = asyncio.create_task(intake.serve(connection))
-    await asyncio.wait_for(readiness.until_up(PART), 10)
+    await asyncio.wait_for(readiness.until_up(PART), 60)
     try:
         yield serving
     finally:

@@ -170,7 +170,7 @@ async def test_a_handler_that_blocks_the_event_loop_is_found_and_one_whose_calls
         await eventually(lambda: db.fetchval(LOAD.format("blocked >= 0.1")))
         (blocking,) = (await planted(site, "handler-blocking"))["handler-blocking"]
         assert re.search(
-            r"in \d\d% of the time since its last beat, and for 0\.[1-9] s at worst; "
+            r"in \d\d% of the time since its last beat, and for \d\.[1-9] s at worst; "
             rf"at test_doctor_workers\.py:{act.__code__.co_firstlineno + 4} test_a_handler_that",
             blocking.what,
         )

@@ -353,7 +353,7 @@ async def test_a_worker_that_stops_first_tries_the_answers_that_it_has_claimed(
     await eventually(lambda: db.fetchval("select count(*) = 0 from other_answers"))
     monkeypatch.setattr(WaitingAnswers, "other_tried", held)
     await desk.send(request | {"org_id": "org-2"}, reply_to=None)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         await reached.wait()
     claimed = "select count(*) from other_answers where answer_at > now()"
     assert await db.fetchval(claimed) == 1

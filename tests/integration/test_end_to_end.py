@@ -42,6 +42,7 @@ from worker.steps.answering import Answering
 from worker.testing.running import RunningWorker
 from worker.values import Answer, Beginning, Receipt, Route
 
+TRIES = 4
 _SUM = "worker_end_to_end_seconds_sum"
 _COUNT = "worker_end_to_end_seconds_count"
 CANCELLED_AND_NOTED = "select count(published_at) = 3 from listed_requests where code = 'cancelled'"
@@ -62,8 +63,9 @@ async def test_it_is_what_the_client_s_own_clock_says(new_worker: NewWorker, cli
         if context.attempt == 1 and context.deadline_at is None:
             raise RetryLater(0.05)
 
-    worker = await new_worker(handler=steer(wait))
     took = {"direct": 0.0, "retried": 0.0}
+    shown = took.copy()
+    worker = await new_worker(handler=steer(wait))
 
     async def ask(path: str, times: int) -> None:
         for _ in range(times):
@@ -71,14 +73,23 @@ async def test_it_is_what_the_client_s_own_clock_says(new_worker: NewWorker, cli
             await client.create_session(org_id="org-1", timeout=30 if path == "direct" else None)
             took[path] += perf_counter() - begun
 
-    await client.connect()
-    await asyncio.gather(*(ask("direct", 8) for _ in range(4)), ask("retried", 3), ask("retried", 3))
+    async def all_agree(times: int) -> bool:
+        before = took.copy(), shown.copy()
+        await asyncio.gather(*(ask("direct", 8) for _ in range(4)), ask("retried", 3), ask("retried", 3))
+        agree = []
+        for path, count in {"direct": 32, "retried": 6}.items():
+            await metric_becomes(count * times, worker, _COUNT, path=path, status="completed")
+            shown[path] = await metric_of(worker, _SUM, path=path, status="completed") or 0.0
+            by_client, by_worker = took[path] - before[0][path], shown[path] - before[1][path]
+            agree.append(by_worker == pytest.approx(by_client, rel=0.05))
+        return all(agree)
 
-    for path, count in {"direct": 32, "retried": 6}.items():
-        await metric_becomes(count, worker, _COUNT, path=path, status="completed")
-        assert await metric_of(worker, _SUM, path=path, status="completed") == pytest.approx(
-            took[path], rel=0.05
-        ), path
+    await client.connect()
+    # A machine that stood still, or was busy, while answers were on their way has another try.
+    for times in range(1, TRIES + 1):
+        if await all_agree(times):
+            return
+    raise AssertionError(f"{took} by the client's clock, {shown} by the worker's")
 
 
 async def act(request: CreateSessionRequest, context: Context) -> None:

@@ -74,7 +74,7 @@ class Heard:
         return [RequestEvent.model_validate_json(message.body) for message in self.messages]
 
     async def until(self, number: int) -> list[RequestEvent]:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while len(self.messages) < number:
                 self._more.clear()
                 await self._more.wait()
@@ -86,7 +86,7 @@ def steps(events: Sequence[RequestEvent]) -> list[str]:
 
 
 async def watched(client: Client, request_id: UUID, entered: asyncio.Event) -> list[RequestEvent]:
-    async with asyncio.timeout(15), client.watch(request_id) as events:
+    async with asyncio.timeout(60), client.watch(request_id) as events:
         entered.set()
         return [event async for event in events]
 
@@ -343,7 +343,7 @@ async def test_a_watch_outlasts_a_lost_connection_and_says_when_it_may_have_miss
         body = json.dumps(json.loads(event.model_dump_json()) | more).encode()
         await exchange.publish(aio_pika.Message(body), f"{kind.value}.{request_id}", mandatory=True)
 
-    async with proxy_to(settings.amqp_url.get_secret_value()) as (proxy, url), asyncio.timeout(30):
+    async with proxy_to(settings.amqp_url.get_secret_value()) as (proxy, url), asyncio.timeout(60):
         async with Client(url, settings.prefix) as client:
             async with client.watch(request_id) as events:
                 await tell(EventKind.ACCEPTED, 1)

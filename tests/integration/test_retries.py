@@ -173,7 +173,7 @@ async def test_without_a_breaker_an_outage_of_what_the_handler_calls_fails_nothi
     async def many_times() -> bool:
         return len(failed) == len(requests) and min(failed.values()) > 6
 
-    await eventually(many_times, 60)
+    await eventually(many_times)
     assert desk.arrived.empty(), "nobody was given up"
     away = False
     answers = [response_in(await desk.next()) for _ in requests]
@@ -297,7 +297,7 @@ async def test_a_stop_does_not_wait_for_those_who_ask_for_a_retry_again_and_agai
     worker = await new_worker(handler=steer(act), grace_seconds=60)
     await eventually(busy)
 
-    await asyncio.wait_for(worker.stop(), 10)
+    await asyncio.wait_for(worker.stop(), 20)
 
     assert await db.fetchval("select count(*) from requests where due_at is not null") == 20
     assert await db.fetchval("select count(*) from leases") == 0

@@ -152,7 +152,7 @@ async def test_an_id_that_comes_again_at_any_time_gets_no_second_session(
         for number, month in ((1, first), (2, second)):
             group.create_task(work(number, month))
         group.create_task(retire())
-        await eventually(lambda: _true(outcomes["retired"] >= 60 and outcomes["refused"] >= 60), 60)
+        await eventually(lambda: _true(outcomes["retired"] >= 60 and outcomes["refused"] >= 60))
         enough.set()
 
     sessions = await db.fetch("select request_id, count(*) from sessions group by 1")

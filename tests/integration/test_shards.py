@@ -20,7 +20,7 @@ from worker.rabbitmq.shards import MOST, queues_of, share_of
 from worker.settings import Settings
 
 MORE = 200  # answers from each state
-SECONDS = 10.0  # within which shards find other readers; a place is held for five
+SECONDS = 60.0  # within which shards find other readers: a place is held for five, and a machine may be slow
 
 
 @pytest_asyncio.fixture
@@ -188,7 +188,7 @@ async def test_a_worker_that_is_paused_leaves_its_shards_to_others(
     await until_shared(db, [[1], [2]])
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 async def test_their_number_changes_under_load_and_each_request_is_answered_once(
     connection: AbstractConnection, prefix: str, settings: Settings, db: asyncpg.Connection
 ) -> None:
@@ -204,7 +204,7 @@ async def test_their_number_changes_under_load_and_each_request_is_answered_once
                     await goes_on(books, f"with {number} shards coming")
                     await workers.pop(0).stop()
                     await goes_on(books, f"with {number} shards")
-        await books.until_all_answered(60)
+        await books.until_all_answered(90)
         await until_shared(db, [[1, 3], [2, 4]])
         assert [await ready(connection, queue) for queue in shards(prefix, 4)] == [0, 0, 0, 0]
 
@@ -274,4 +274,4 @@ async def producing(producers: Producers) -> AsyncIterator[None]:
 
 async def goes_on(books: Books, what: str) -> None:
     answered = len(books.answered)
-    await books.until(lambda: len(books.answered) > answered + MORE, 60, f"going on {what}")
+    await books.until(lambda: len(books.answered) > answered + MORE, 90, f"going on {what}")

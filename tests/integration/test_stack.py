@@ -39,7 +39,7 @@ URLS = {"AMQP_URL", "DATABASE_URL"}
 UNSET = {name: value for name, value in os.environ.items() if name not in URLS}
 PROGRAMS = UNSET | {"DOCKER_HOST": "tcp://192.0.2.1:2375"}
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(400)
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ async def test_forged_addresses_make_nobody_wait(
             "select count(*) = $1 from requests where answer_at is null and published_at is null "
             "and undelivered in ('unpublishable', 'unroutable')"
         )
-        await eventually(lambda: db.fetchval(given_up, len(forged)), 30)
+        await eventually(lambda: db.fetchval(given_up, len(forged)))
         lost = sum(one["event"] == "broker.lost" for one in events)
 
         await desk.send(good_request(), reply_to=forged[1])
@@ -116,7 +116,7 @@ async def test_a_direct_reply_that_is_asked_for_comes(
                 body = json.dumps(request := good_request()).encode()
                 message = aio_pika.Message(body, reply_to="amq.rabbitmq.reply-to")
                 await exchange.publish(message, routing_key="create")
-                answer = await asyncio.wait_for(arrived.get(), 15)
+                answer = await asyncio.wait_for(arrived.get(), 60)
                 assert str(response_in(answer).request_id) == request["request_id"]
                 address = (await row_of(db, request["request_id"]))["reply_to"]
                 assert can_be_decoded(address), "an answer goes there with all others"

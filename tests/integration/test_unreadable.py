@@ -180,7 +180,7 @@ async def test_many_with_names_as_long_as_a_frame_stop_nobody(new_worker: NewWor
         async def buried() -> bool:
             return await desk.count(names_for(desk.prefix).dead) == 80
 
-        await eventually(buried, 60)
+        await eventually(buried)
 
     assert not [one for one in events if one["event"] in ("broker.lost", "dead_letter.unpublishable")]
     assert max(len(str(one)) for one in events) < 2000
@@ -219,7 +219,7 @@ async def test_a_dead_letter_that_finds_no_queue_is_held_until_there_is_one(
     assert await metric_of(worker, "worker_dead_letters_total") == 0
     await declare_topology(settings)
     assert (await desk.take_from(names.dead)).body == b"nothing"
-    await asyncio.wait_for(worker.readiness.until_up(), 10)
+    await asyncio.wait_for(worker.readiness.until_up(), 60)
     await worker.stop()
     assert await desk.count(names.requests) == 0
 

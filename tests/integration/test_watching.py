@@ -66,7 +66,7 @@ async def test_one_is_elected_and_the_next_one_once_its_connection_is_lost(
     assert elected.empty()
 
     await db.execute("select pg_terminate_backend($1)", pid)
-    await asyncio.wait_for(first, 10)
+    await asyncio.wait_for(first, 60)
     idle: list[str] = []
 
     async def ask(one: Elected) -> None:

@@ -17,7 +17,7 @@ from worker.stack.probes import postgres_answers
 from worker.stack.program import User
 from worker.stack.server import Server
 
-_START_SECONDS = 30.0
+_START_SECONDS = 90.0
 _REMEDY = (
     "PgBouncer is not installed here, and {why}. Install it (Debian, Ubuntu: sudo apt-get install pgbouncer; "
     "macOS: brew install pgbouncer): its tests need it."

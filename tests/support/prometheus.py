@@ -21,8 +21,8 @@ from worker.stack.ports import LOOPBACK
 from worker.stack.probes import until
 
 OBSERVABILITY = Path(__file__).parents[2] / "deploy" / "observability"
-_START_SECONDS = 30.0
-_PATIENCE_SECONDS = 40.0
+_START_SECONDS = 90.0
+_PATIENCE_SECONDS = 90.0
 _SPAN = re.compile(r"\[(\d+)([smh])\]")
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 _SOONER = 60

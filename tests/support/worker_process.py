@@ -69,6 +69,6 @@ async def running_worker(settings: Settings, folder: Path, **environment: str) -
         finally:
             if process.returncode is None:
                 process.terminate()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await process.wait()
     assert process.returncode == 0, running.said[-2000:]

@@ -60,7 +60,7 @@ class Service:
 
     async def calls(self, most: int) -> Slots:
         """Waits for free calls, not for ever."""
-        return await asyncio.wait_for(self.creation.reserve(most), 5)
+        return await asyncio.wait_for(self.creation.reserve(most), 60)
 
     async def until_open(self) -> None:
         for number in range(LEAST_REQUESTS):
@@ -122,7 +122,7 @@ async def test_calls_that_run_when_it_opens_go_on_and_no_other_begins_until_they
 
     go_on.set()
     assert {type(verdict) for verdict in await asyncio.gather(*long)} == {PutOff}
-    assert (await asyncio.wait_for(waiting, 5)).count == 1
+    assert (await asyncio.wait_for(waiting, 60)).count == 1
 
 
 @pytest.mark.parametrize("answer", [None, Rejected("no")])

@@ -254,7 +254,7 @@ async def test_slots_are_what_is_free_and_come_back_after_each_call_and_with_the
 
     assert len(made) == 2
     assert first.count == 0
-    third = await asyncio.wait_for(waiting, 1)
+    third = await asyncio.wait_for(waiting, 60)
     with second, pytest.raises(RuntimeError), third:
         raise RuntimeError
     assert (await creation.reserve(10)).count == 3

@@ -172,13 +172,13 @@ async def test_whoever_wants_many_waits_until_they_are_there_or_it_is_to_look() 
     await asyncio.sleep(0)
     assert not waits.done()
     desk.receive(arrived(2))
-    await asyncio.wait_for(waits, 5)
+    await asyncio.wait_for(waits, 60)
 
     waits = asyncio.create_task(desk.hand.until(9))
     await asyncio.sleep(0)
     assert not waits.done()
     desk.hand.look()
-    await asyncio.wait_for(waits, 5)
+    await asyncio.wait_for(waits, 60)
 
 
 async def test_whoever_waits_for_a_backlog_is_told_of_it() -> None:
@@ -190,8 +190,8 @@ async def test_whoever_waits_for_a_backlog_is_told_of_it() -> None:
     assert not waits.done()
     assert not desk.hand._filled.is_set(), "there is none yet"
     desk.receive(arrived(3))
-    await asyncio.wait_for(waits, 5)
-    await asyncio.wait_for(desk.hand.until_backlogged(), 5)
+    await asyncio.wait_for(waits, 60)
+    await asyncio.wait_for(desk.hand.until_backlogged(), 60)
 
 
 async def test_whoever_goes_before_a_flood_wakes_who_waits_for_it() -> None:

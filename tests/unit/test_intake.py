@@ -276,10 +276,10 @@ async def test_who_waits_for_deliveries_is_told_that_it_is_stopped() -> None:
 
     await intake.stop()
 
-    assert await asyncio.wait_for(asyncio.gather(*waiting), 5) == [0, False]
+    assert await asyncio.wait_for(asyncio.gather(*waiting), 60) == [0, False]
     message: Any = SimpleNamespace(body=b"")
     intake.hand.add([Delivery(1, message, session_with(1), 0.0)])
-    assert await asyncio.wait_for(intake.arrivals(), 5) == 0
+    assert await asyncio.wait_for(intake.arrivals(), 60) == 0
     intake.read([Source("other")])
     assert not intake._turned.is_set()
 
@@ -299,7 +299,7 @@ async def test_what_is_there_when_it_goes_on_is_handed_out_at_once() -> None:
 
     intake.go_on()
 
-    assert await asyncio.wait_for(waits, 5) == 1
+    assert await asyncio.wait_for(waits, 60) == 1
     assert not intake.is_held_back
 
 
@@ -314,9 +314,9 @@ async def test_the_queues_are_asked_anew_once_nothing_has_come_for_a_while_thoug
     await asyncio.wait([waits], timeout=0.2)
     assert not waits.done(), "something is held"
     frames(session, 1)
-    assert await asyncio.wait_for(waits, 5) is False
+    assert await asyncio.wait_for(waits, 60) is False
     intake._turned.set()
-    assert await asyncio.wait_for(intake._turned_or_quiet(session), 5) is True
+    assert await asyncio.wait_for(intake._turned_or_quiet(session), 60) is True
 
 
 def test_other_queues_are_read_from_now_on() -> None:

@@ -89,7 +89,7 @@ async def test_whoever_waits_for_calls_until_there_is_no_need_leaves_none_reserv
         lanes._gate.learn(lanes._gate.rules, in_line)
     else:
         all_of_them.keep(0)
-    found = await asyncio.wait_for(waits, 5)
+    found = await asyncio.wait_for(waits, 60)
 
     assert found.count == (0 if in_line else 3)
     all_of_them.keep(0)

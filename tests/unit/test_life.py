@@ -65,14 +65,14 @@ async def test_it_is_open_until_it_is_closed_and_closing_takes_its_time() -> Non
     assert [event["event"] for event in events] == ["handler.opened"]
 
     closing = asyncio.create_task(made.close())
-    await asyncio.wait_for(kept.closing.wait(), 5)
+    await asyncio.wait_for(kept.closing.wait(), 60)
     assert not closing.done()
     kept.gate.set()
-    await asyncio.wait_for(closing, 5)
+    await asyncio.wait_for(closing, 60)
 
     assert kept.seen == ["opening", "closing", "closed"]
     assert len(kept.tasks) == 1, "by the task that opened it"
-    await asyncio.wait_for(made.end(), 5)
+    await asyncio.wait_for(made.end(), 60)
 
 
 async def test_opening_waits_until_it_is_open() -> None:
@@ -84,15 +84,15 @@ async def test_opening_waits_until_it_is_open() -> None:
         await asyncio.sleep(0)
     assert not opening.done()
     until.set()
-    await asyncio.wait_for(opening, 5)
+    await asyncio.wait_for(opening, 60)
     assert made.state == "a connection"
-    await asyncio.wait_for(made.end(), 5)
+    await asyncio.wait_for(made.end(), 60)
 
 
 async def test_most_handlers_have_none() -> None:
     made = Life()
     for step in (made.open, made.close, made.end):
-        await asyncio.wait_for(step(), 5)
+        await asyncio.wait_for(step(), 60)
     over = asyncio.create_task(made.until_over())
     await asyncio.sleep(0)
     assert not over.done()
@@ -116,7 +116,7 @@ async def test_one_that_fails_at_the_start_ends_the_worker_with_a_sentence(
     made = Life("shop:handler", Kept(at_open=fails(error)))
 
     with pytest.raises(LifespanFailed) as raised:
-        await asyncio.wait_for(made.open(), 5)
+        await asyncio.wait_for(made.open(), 60)
 
     assert str(raised.value).endswith(words)
     assert "at the start" in str(raised.value)
@@ -138,7 +138,7 @@ async def test_one_that_ends_or_fails_by_itself_while_the_worker_runs_is_an_erro
         assert made._task is not None
         made._task.cancel()  # what it holds is lost
         with pytest.raises(LifespanFailed) as raised:
-            await asyncio.wait_for(over, 5)
+            await asyncio.wait_for(over, 60)
         return str(raised.value)
 
     made = Life("h", swallows)
@@ -172,10 +172,10 @@ async def test_an_error_while_it_closes_is_told_and_ends_nothing() -> None:
     await made.open()
 
     with capture_logs() as events:
-        await asyncio.wait_for(made.close(), 5)
+        await asyncio.wait_for(made.close(), 60)
 
     assert [(one["event"], one["error"]) for one in events] == [("handler.close_failed", "ValueError")]
-    await asyncio.wait_for(made.until_over(), 5)
+    await asyncio.wait_for(made.until_over(), 60)
 
 
 async def test_at_the_end_it_may_still_close_and_one_that_does_not_is_cut(
@@ -186,9 +186,9 @@ async def test_at_the_end_it_may_still_close_and_one_that_does_not_is_cut(
     await made.open()
     with capture_logs() as events:
         ending = asyncio.create_task(made.end())
-        await asyncio.wait_for(kept.closing.wait(), 5)
+        await asyncio.wait_for(kept.closing.wait(), 60)
         kept.gate.set()
-        await asyncio.wait_for(ending, 5)
+        await asyncio.wait_for(ending, 60)
     assert (kept.seen[-1], events) == ("closed", [])
 
     monkeypatch.setattr(life, "_CUT_SECONDS", 0.01)
@@ -196,7 +196,7 @@ async def test_at_the_end_it_may_still_close_and_one_that_does_not_is_cut(
     made = Life("h", stuck)
     await made.open()
     with capture_logs() as events:
-        await asyncio.wait_for(made.end(), 5)
+        await asyncio.wait_for(made.end(), 60)
     assert stuck.seen == ["opening", "closing"]
     assert [event["event"] for event in events] == ["handler.close_cut"]
     assert made._task is not None
@@ -211,7 +211,7 @@ async def test_one_that_does_not_open_is_ended_at_once() -> None:
     begun = asyncio.get_running_loop().time()
 
     with capture_logs() as events:
-        await asyncio.wait_for(made.end(), 5)
+        await asyncio.wait_for(made.end(), 60)
 
     assert asyncio.get_running_loop().time() - begun < 0.9
     assert events == []

@@ -167,7 +167,7 @@ async def test_it_ends_with_its_worker_and_when_it_is_closed() -> None:
     assert child is not None
     assert child.stdin is not None
     child.stdin.close()  # as the end of its worker does it
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await child.wait() == 0
 
 

@@ -34,11 +34,11 @@ async def test_who_waits_for_some_parts_does_not_wait_for_the_others() -> None:
     every = asyncio.create_task(readiness.until_up())
 
     readiness.up("a")
-    await asyncio.wait_for(some, 1)
+    await asyncio.wait_for(some, 60)
 
     assert not every.done()
     readiness.up("b")
-    await asyncio.wait_for(every, 1)
+    await asyncio.wait_for(every, 60)
 
 
 async def test_a_part_that_goes_down_while_others_are_waited_for_is_waited_for_too() -> None:
@@ -53,7 +53,7 @@ async def test_a_part_that_goes_down_while_others_are_waited_for_is_waited_for_t
     assert not every.done()
 
     readiness.up("a")
-    await asyncio.wait_for(every, 1)
+    await asyncio.wait_for(every, 60)
 
 
 async def test_who_waits_for_a_part_to_go_down_hears_of_it() -> None:
@@ -65,4 +65,4 @@ async def test_who_waits_for_a_part_to_go_down_hears_of_it() -> None:
 
     readiness.down("a", "gone")
 
-    await asyncio.wait_for(down, 1)
+    await asyncio.wait_for(down, 60)

@@ -47,7 +47,7 @@ async def test_every_way_to_lose_a_connection_leads_to_the_next_until_the_callba
             raise loss.error
 
     with pytest.raises(Final):
-        await asyncio.wait_for(serve_for_ever(broker, serve, on_loss, at_once=(OSError,)), 10)
+        await asyncio.wait_for(serve_for_ever(broker, serve, on_loss, at_once=(OSError,)), 60)
 
     assert [loss.error for loss in losses] == ends
     assert not any(loss.steady for loss in losses)

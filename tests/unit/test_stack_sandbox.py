@@ -24,7 +24,7 @@ STUBBORN = "trap '' TERM; sleep 1000 & echo started; while :; do wait; done"
 async def _server(sandbox: Sandbox, script: str = PAIR) -> Program:
     log = sandbox.path / "log"
     program = await sandbox.start(*("sh", "-c", script), env={}, log=log, user=None, end_by=signal.SIGTERM)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while "started" not in log.read_text():  # noqa: ASYNC110 - it says so in a file
             await asyncio.sleep(0.01)
     return program

@@ -33,7 +33,7 @@ async def readyz(worker: WorkerProcess) -> dict[str, str]:
 
 
 async def until_down(
-    part: str, workers: Sequence[WorkerProcess], saying: str = "", seconds: float = 40
+    part: str, workers: Sequence[WorkerProcess], saying: str = "", seconds: float = 90
 ) -> None:
     """Waits until each worker says that this part is down, and why."""
     for worker in workers:
@@ -47,7 +47,7 @@ async def until_down(
             raise AssertionError(f"it does not say that {part} is down ({saying!r}): {found}") from None
 
 
-async def until_up(workers: Sequence[WorkerProcess], seconds: float = 30) -> None:
+async def until_up(workers: Sequence[WorkerProcess], seconds: float = 90) -> None:
     """Waits until each worker is ready again."""
     for worker in workers:
         async with asyncio.timeout(seconds):
@@ -67,7 +67,7 @@ class Witness:
             counts = {name: await _count(channel, f"{name}.witness") for name in self._watched}
         return {name: count for name, count in counts.items() if count}
 
-    async def until_held_at_most(self, books: Books, most: int, seconds: float = 20) -> None:
+    async def until_held_at_most(self, books: Books, most: int, seconds: float = 90) -> None:
         """Waits until workers hold at most so many deliveries: the other open requests lie in the queue."""
         async with asyncio.timeout(seconds), self._channel() as channel:
             while books.open - await self._ready(channel) > most:  # noqa: ASYNC110 — a queue sends no event
