@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -85,8 +85,11 @@ async def test_a_frozen_connection_is_given_up(
         proxy.heal()
         await submitting
 
-    keys = {request_id_of(await responder.next()) for _ in range(2)}
-    assert keys == {request_id_for("org-1", "before"), request_id_for("org-1", "after")}
+    wanted = {request_id_for("org-1", "before"), request_id_for("org-1", "after")}
+    arrived = set[UUID]()
+    while not wanted <= arrived:  # either may come twice: a slow broker takes longer than the second
+        arrived.add(request_id_of(await responder.next()))
+    assert arrived == wanted
 
 
 async def test_a_body_that_ran_does_not_run_again(

@@ -37,7 +37,7 @@ async def test_a_worker_of_another_prefix_takes_over_nothing_and_answers_nobody(
                 assert await db.fetchval("select count(*) from requests where attempt = 1") == 20
                 assert await db.fetchval("select count(*) from requests where status = 'processing'") == 20
                 async with worker_processes(1, scene.environ):
-                    await books.until_all_answered(20)
+                    await books.until_all_answered(90)
             assert not other_books.received
             assert await verify(scene.database_url, books.confirmed, books.received) == []
             assert await db.fetchval(f'select count(*) from "{other}".requests') == 0  # noqa: S608
