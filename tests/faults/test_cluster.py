@@ -40,7 +40,7 @@ async def goes_on(books: Books, what: str) -> None:
     """Waits until more requests are accepted, and answered."""
     confirmed, answered = len(books.confirmed), len(books.answered)
     await books.until(
-        lambda: len(books.confirmed) > confirmed + MORE and len(books.answered) > answered + MORE, 60, what
+        lambda: len(books.confirmed) > confirmed + MORE and len(books.answered) > answered + MORE, 120, what
     )
 
 
@@ -128,7 +128,7 @@ async def test_a_node_that_answers_nothing_is_left_for_the_next(
     with monkeypatch.context() as patch:
         patch.setattr(Channel, step, never)  # it leaves off when nothing has come for a while
         worker = await new_worker(until_ready=False)
-        await eventually(lambda: asyncio.sleep(0, len(held_up) > 3), 60)  # it connected anew
+        await eventually(lambda: asyncio.sleep(0, len(held_up) > 3))  # it connected anew
     await worker.readiness.until_up()
 
     assert (await desk.ask(good_request())).status == "completed"
@@ -215,16 +215,16 @@ async def the_doctor_finds_what_ails(three: Cluster, database_url: str) -> None:
             (held,) = (await planted(by_amqp_alone, "broker-alarm"))["broker-alarm"]
         assert "one was not confirmed within" in held.what
         short = f"{two.name} takes no messages: it uses "
-        await eventually(lambda: said(site, "broker-alarm", short), 30)  # nodes tell each other now and then
+        await eventually(lambda: said(site, "broker-alarm", short))  # nodes tell each other now and then
 
         await third.kill()
         lacks = await eventually(
-            lambda: said(site, "broker-quorum", "2 of its 3 members are online; without 1 more"), 30
+            lambda: said(site, "broker-quorum", "2 of its 3 members are online; without 1 more")
         )
         assert {each.severity for each in lacks} == {Severity.WARNING}
         await two.kill()
         lost = await eventually(
-            lambda: said(site, "broker-quorum", "1 of its 3 members are online, which is no majority"), 30
+            lambda: said(site, "broker-quorum", "1 of its 3 members are online, which is no majority")
         )
         assert {each.severity for each in lost} == {Severity.ERROR}
 
@@ -236,7 +236,8 @@ async def said(site: Site, check: str, words: str) -> list[Finding]:
 
 async def no_quorum(books: Books) -> None:
     """Leaves one node of three running: it cannot promise anything, so nothing is confirmed."""
-    await asyncio.sleep(1)  # what it had promised before arrives
-    confirmed = len(books.confirmed)
-    await asyncio.sleep(NO_QUORUM_SECONDS)
-    assert len(books.confirmed) == confirmed
+    confirmed = -1
+    async with asyncio.timeout(60):
+        while len(books.confirmed) > confirmed:  # what it had promised before may arrive late
+            confirmed = len(books.confirmed)
+            await asyncio.sleep(NO_QUORUM_SECONDS)
