@@ -142,7 +142,16 @@ async def test_an_organisation_moves_under_load_and_routers_die(
             return True
 
         await eventually(there)
-        shop = Shop(desk)
+        shop, first = Shop(desk), good_request(uuid4())
+
+        async def routed() -> bool:  # the queues are there a moment before they are bound
+            try:
+                await shop.send(first)
+            except aio_pika.exceptions.DeliveryError:
+                return False
+            return True
+
+        await eventually(routed)
         tasks = [asyncio.create_task(each) for each in (shop.keep_sending(), shop.listen())]
         try:
             async with script("router.py", str(file)) as second_router:
