@@ -17,7 +17,7 @@ from support.harness import (
     declare_topology,
     eventually,
     good_request,
-    metric_of,
+    metric_becomes,
     response_in,
     row_of,
 )
@@ -106,7 +106,7 @@ async def test_during_a_handler_s_call(
             "path": "direct",
         }
     ]
-    assert await metric_of(worker, "worker_requests_total", status="failed", code="cancelled") == 1
+    await metric_becomes(1, worker, "worker_requests_total", status="failed", code="cancelled")
     assert await db.fetchval("select count(*) from sessions") == 0
     await eventually(lambda: none_left(db))
     assert await violations(settings, request["request_id"], [told, copy]) == []

@@ -16,7 +16,7 @@ from support.harness import (
     declare_topology,
     eventually,
     good_request,
-    metric_of,
+    metric_becomes,
     response_in,
     row_of,
 )
@@ -112,7 +112,7 @@ async def test_retry_later_keeps_the_request_and_tries_again_when_it_is_due(
         ("processing", 3),
         ("completed", 3),
     ]
-    assert await metric_of(worker, "worker_retries_total") == 2
+    await metric_becomes(2, worker, "worker_retries_total")
 
 
 async def test_a_retry_that_is_not_due_waits(
