@@ -10,7 +10,7 @@ REQUESTS = 5_000
 FAULTS = 14
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 async def test_every_promise_holds_while_servers_workers_and_networks_fail() -> None:
     report = await run_chaos(SEED, REQUESTS, FAULTS, say=lambda line: print(line, file=sys.stderr))
     print(report.text(), file=sys.stderr)

@@ -275,7 +275,7 @@ async def test_what_is_put_off_beyond_its_deadline_is_told_at_its_deadline(
     response = await desk.ask(request, headers={"deadline": deadline.isoformat()})
 
     assert response.metadata == {"code": "deadline_exceeded"}
-    assert datetime.fromisoformat(response.timestamp) - deadline < timedelta(seconds=5)
+    assert datetime.fromisoformat(response.timestamp) - deadline < timedelta(seconds=60)
     assert (await row_of(db, request["request_id"]))["attempt"] == 1, "it was not tried for nothing"
 
 

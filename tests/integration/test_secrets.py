@@ -233,11 +233,11 @@ async def test_a_request_whose_key_is_missing_is_told_when_it_is_too_late(
         raise RetryLater(0.5)
 
     first = await new_worker(handler=steer(act), seal_keys=SecretStr(OLD), max_attempts=100)
-    deadline = datetime.now(UTC) + timedelta(seconds=2)
+    deadline = datetime.now(UTC) + timedelta(seconds=4)
     await desk.send(with_token("canary"), headers={"deadline": deadline.isoformat()})
     await eventually(lambda: db.fetchval("select true from requests where due_at is not null"))
     await first.vanish()
-    await db.execute("update requests set due_at = now() + interval '3 seconds' where due_at is not null")
+    await db.execute("update requests set due_at = now() + interval '5 seconds' where due_at is not null")
 
     await new_worker(handler=steer(act), seal_keys=SecretStr(NEW))
 

@@ -252,7 +252,7 @@ async def test_a_request_without_a_trace_has_one_of_its_own(
     said_again = await answer_to(desk, plain)
     await answer_to(desk, wrong)
     await answer_to(desk, broken)
-    begins = datetime.now(UTC) + timedelta(seconds=0.7)  # it has arrived before that
+    begins = datetime.now(UTC) + timedelta(seconds=3)  # it has arrived before that
     await desk.send(waiting, headers={"not_before": int(begins.timestamp() * 1000)})
     await desk.next()
     await worker.stop()
