@@ -25,7 +25,7 @@ from worker.values import Receipt
 LARGEST = (  # of a message, where RabbitMQ 3 looks for it, and where 4 does
     "application:set_env(rabbit, max_message_size, {0}), persistent_term:put(max_message_size, {0})."
 )
-SOON = 3.0  # seconds, on a machine that does other things as well; a reconnect's wait made it up to eight
+SOON = 6.0  # seconds, on a machine that does other things as well; a reconnect's wait made it up to eight
 
 # The address of a direct reply on a node that this broker has never heard of: an old one ends the channel's
 # process over it, a newer one finds no route.
