@@ -91,7 +91,7 @@ class Town:
         await self.page.goto("/")
         found = self.page.locator(".findings li", has=self.page.get_by_text(check, exact=True))
         for word in words:
-            await expect(found.first).to_contain_text(word, timeout=10_000)
+            await expect(found.first).to_contain_text(word)
         return found.first
 
     async def row(self, path: str, text: str) -> Locator:
@@ -116,7 +116,7 @@ class Town:
 
     async def until(self, text: str | re.Pattern[str]) -> None:
         """Wait until the page, which asks again by itself, says this."""
-        await expect(self.page.locator("main")).to_contain_text(text, timeout=15_000)
+        await expect(self.page.locator("main")).to_contain_text(text)
 
     async def count(self, query: str, *args: object) -> int:
         number: int = await self.record.fetchval(f"select count(*) from {query}", *args)  # noqa: S608 — a test's
@@ -243,7 +243,7 @@ async def test_what_failed_for_one_organisation_is_done_again(town: Town) -> Non
     page = town.page
     await page.goto("/")
     failing = page.locator("dl.facts div", has=page.get_by_text("failed", exact=True)).locator("dd")
-    await expect(failing).to_have_text(re.compile(r"^[1-9]"), timeout=10_000)
+    await expect(failing).to_have_text(re.compile(r"^[1-9]"))
     await page.keyboard.press("g")
     await page.keyboard.press("f")
     await page.get_by_role("link", name="the handler raised ConnectionError").click()

@@ -768,7 +768,7 @@ def world(settings: Settings) -> Iterator[World]:
     made.close()
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_whatever_the_order_of_their_steps_workers_keep_the_promises(world: World) -> None:
     machine = type("Machine", (StoreMachine,), {"world": world})
     phases = [Phase.generate, *([Phase.shrink] if os.environ.get("SHRINK") else [])]  # that takes minutes

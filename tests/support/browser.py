@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from worker.stack import StackError
 from worker.stack.install import install
@@ -20,6 +20,7 @@ _REMEDY = (
     "--no-install-recommends chromium): the tests of the console's pages need it."
 )
 NARROW, WIDE = 360, 1280
+_PATIENCE_SECONDS = 60.0
 Scheme = Literal["light", "dark"]
 
 
@@ -40,6 +41,7 @@ def _found() -> str | None:
 async def chromium() -> AsyncIterator[Browser]:
     """Run the browser."""
     path = await ensure_chromium()
+    expect.set_options(timeout=_PATIENCE_SECONDS * 1000)  # else five seconds
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         try:
@@ -65,6 +67,7 @@ async def opened(
         color_scheme=scheme,
         java_script_enabled=scripts,
     )
+    context.set_default_timeout(_PATIENCE_SECONDS * 1000)
     complaints: list[str] = []
     page = await context.new_page()
     page.on("pageerror", lambda error: complaints.append(str(error)))
