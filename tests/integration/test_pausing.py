@@ -160,6 +160,7 @@ async def test_a_paused_worker_claims_no_retry_and_no_waiting_request(
 
     await eventually(waits)
     await desk.send(request := good_request())
+    await until_paused(worker)
     await eventually(lambda: db.fetchval("select true from requests where due_at < now()"))
     await db.execute("delete from pauses where scope = 'org'")
     await metric_becomes(0, worker, "worker_paused", scope="org")
