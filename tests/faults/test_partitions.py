@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -36,7 +36,7 @@ DEPLOYED: Final = Path(__file__).parents[2] / "deploy" / "cluster" / "rabbitmq.c
 PREFIX: Final = "apart"
 PER_SECOND: Final = 25.0  # of each producer
 MORE: Final = 60  # answers that show that work goes on
-PROMISED_SECONDS: Final = 1.0  # for what was promised before the cut to arrive
+PROMISED_SECONDS: Final = 1.0  # without one more: all that was promised before the cut has arrived
 NO_QUORUM_SECONDS: Final = 4.0
 ALONE_SECONDS: Final = 60.0  # for nodes to come back by themselves; those of RabbitMQ 3.10 do not always
 BACK_SECONDS: Final = 60.0 + 2 * TICK
@@ -106,8 +106,7 @@ class Site:
         await self.load.books.until(lambda: self.load.books.open > 0, 90, "in flight")
         since = time.monotonic()
         await self.links.cut([(node, each) for each in others] + [(each, node) for each in others])
-        await asyncio.sleep(PROMISED_SECONDS)
-        promised = self.load.confirmed_by([node])
+        promised = await settled(lambda: self.load.confirmed_by([node]))
         answer = asyncio.create_task(self.load.next_answer())
         await self.noticed([(node, each) for each in others])
         noticed = time.monotonic() - since
@@ -119,8 +118,7 @@ class Site:
         """Cut what leaves no majority, and see that nothing is confirmed."""
         await self.links.cut(ways)
         await self.noticed(ways)
-        await asyncio.sleep(PROMISED_SECONDS)
-        promised = len(self.load.books.confirmed)
+        promised = await settled(lambda: len(self.load.books.confirmed))
         await asyncio.sleep(NO_QUORUM_SECONDS)
         assert len(self.load.books.confirmed) == promised, "confirmed by nodes that are no majority"
 
@@ -170,6 +168,16 @@ class Site:
             return {each.strip() for each in said} == {"true"} and await self.three.all_online()
         except StackError:  # a node that is starting answers nothing
             return False
+
+
+async def settled(count: Callable[[], int]) -> int:
+    """Waits until no more is counted: what was promised before a cut may arrive late. Returns the number."""
+    seen = -1
+    async with asyncio.timeout(60):
+        while (now := count()) > seen:
+            seen = now
+            await asyncio.sleep(PROMISED_SECONDS)
+    return seen
 
 
 def deployed(setting: str) -> str:

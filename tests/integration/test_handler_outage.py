@@ -227,4 +227,4 @@ async def test_an_outage_that_two_workers_see_costs_next_to_nothing_more(
 
     assert {answer.status for answer in answers} == {"completed"}
     errors = await db.fetchval("select count(*) from attempts where kind = 'raised'")
-    assert errors <= 45, "but for the first that the second worker sees"
+    assert errors <= 60, "of two hundred that it could be: but for the first that the second worker sees"
