@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -342,10 +343,12 @@ async def test_a_worker_that_stops_first_tries_the_answers_that_it_has_claimed(
     reached, go_on = asyncio.Event(), asyncio.Event()
     tried = WaitingAnswers.other_tried
 
-    async def held(waiting: WaitingAnswers, delivered: Sequence[str], undelivered: Sequence[str]) -> None:
+    async def held(
+        waiting: WaitingAnswers, delivered: Sequence[str], undelivered: Sequence[str], until: datetime | None
+    ) -> None:
         reached.set()
         await go_on.wait()
-        await tried(waiting, delivered, undelivered)
+        await tried(waiting, delivered, undelivered, until)
 
     worker = await new_worker()
     request = good_request()

@@ -121,6 +121,27 @@ async def test_one_that_waits_is_not_given_up_over_a_copy_for_somebody_else(
     assert tuple(row) == ("refused", True)
 
 
+async def test_a_copy_that_is_asked_for_while_one_before_it_is_sent_is_sent_as_well(opened: Database) -> None:
+    """Whoever asked once more may have come too late for the one that is under way."""
+    waiting = WaitingAnswers(opened)
+    copy = Answer(uuid4(), "failed", None, "{}", "asked again", Route(None, None, None))
+    await waiting.put_other([copy, copy])
+    first = await waiting.claim_other("failed", 10)
+    assert await waiting.claim_other("failed", 10) == ([], None)
+
+    await waiting.put_other([copy])
+    await waiting.other_tried([copy.message_id], [], first.until)
+    second = await waiting.claim_other("failed", 10)
+    await waiting.other_tried([copy.message_id], [], second.until)
+
+    assert first.answers == second.answers == [copy]
+    assert await waiting.claim_other("failed", 10) == ([], None)
+    await waiting.put_other([copy])
+    third = await waiting.claim_other("failed", 10)
+    await waiting.other_tried([], [copy.message_id], third.until)
+    assert (await waiting.claim_other("failed", 10)).answers == [copy], "it waits as before"
+
+
 async def test_answers_off_the_record_are_forgotten_however_many_there_are(
     opened: Database, db: asyncpg.Connection
 ) -> None:

@@ -60,7 +60,8 @@ class AnswerStatements(TableRows):
         names = ("request_id", "status", "code", "body", "correlation_id", "traceparent")
         for message_id, *values in zip(message_ids, *columns, strict=True):
             row = {"message_id": message_id, "created_at": self.now, **dict(zip(names, values, strict=True))}
-            self.other_answers.setdefault(message_id, OtherAnswer(row, self.now))
+            there = self.other_answers.setdefault(message_id, OtherAnswer(row, self.now))
+            there.answer_at = min(there.answer_at, self.now)
         return []
 
     def claim_other_answers(self, status: str, most: int, seconds: float) -> Rows:
@@ -70,11 +71,14 @@ class AnswerStatements(TableRows):
         ][:most]  # fmt: skip
         for one in due:
             one.answer_at = self._in(seconds)
-        return [one.row for one in due]
+        return [one.row | {"claimed": one.answer_at} for one in due]
 
-    def other_answers_tried(self, delivered: list[str], undelivered: list[str]) -> Rows:
+    def other_answers_tried(
+        self, delivered: list[str], undelivered: list[str], until: datetime | None
+    ) -> Rows:
         for message_id in delivered:
-            self.other_answers.pop(message_id, None)
+            if (one := self.other_answers.get(message_id)) and one.answer_at == until:
+                del self.other_answers[message_id]
         for message_id in undelivered:
             if one := self.other_answers.get(message_id):
                 one.answer_at = one.row["created_at"]

@@ -296,16 +296,20 @@ class Script:
 
     def other_answers(self) -> "Step":
         worker, numbers, heard = self._chance.randrange(WORKERS), self._some(), self._chance.random() < 0.5
+        once_more = self._chance.random() < 0.5  # each is asked for once more while it is sent
 
         async def step(side: Side) -> object:
             mine = side.workers[worker].answers
-            await mine.put_other([
+            answers = [
                 Answer(UUID(int=number), "failed", "x", "{}", f"m{number}", Route(None, None, None))
                 for number in numbers
-            ])  # fmt: skip
-            claimed = await mine.claim_other("failed", _MOST)
+            ]
+            await mine.put_other(answers)
+            claimed, until = await mine.claim_other("failed", _MOST)
+            if once_more:
+                await mine.put_other(answers)
             ids = [one.message_id for one in claimed]
-            await mine.other_tried(ids if heard else [], [] if heard else ids)
+            await mine.other_tried(ids if heard else [], [] if heard else ids, until)
             return sorted(ids)
 
         return f"other answers {numbers}", step

@@ -1,6 +1,7 @@
 """Responses wait on record until a queue takes them."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -23,6 +24,13 @@ class Undelivered(NamedTuple):
     request_id: UUID
     reply_to: str | None
     why: Receipt | None
+
+
+class InHand(NamedTuple):
+    """Answers that this worker has claimed, and until when it has them."""
+
+    answers: list[Answer]
+    until: datetime | None
 
 
 class Unanswered(NamedTuple):
@@ -58,7 +66,10 @@ class WaitingAnswers:
         return sum(not row["waits"] for row in put)
 
     async def put_other(self, answers: Sequence[Answer]) -> None:
-        """Let answers wait that are not the stored response of a request. All are for the response queue."""
+        """Let answers wait that are not the stored response of a request. All are for the response queue. One
+        that another worker is about to send waits once more.
+        """
+        answers = [one for _, one in sorted({one.message_id: one for one in answers}.items())]
         await self._database.call(
             "keep_other_answers",
             [answer.message_id for answer in answers],
@@ -79,9 +90,9 @@ class WaitingAnswers:
     async def _claim(self, way: str, most: int) -> list[Answer]:
         return _answers(await self._database.call("claim_answers", way, most, _IN_HAND_SECONDS))
 
-    async def claim_other(self, status: str, most: int) -> list[Answer]:
+    async def claim_other(self, status: str, most: int) -> InHand:
         rows = await self._database.call("claim_other_answers", status, most, _IN_HAND_SECONDS)
-        return [
+        answers = [
             Answer(
                 request_id=row["request_id"],
                 status=row["status"],
@@ -92,9 +103,13 @@ class WaitingAnswers:
             )
             for row in sorted(rows, key=lambda row: row["created_at"])
         ]
+        return InHand(answers, rows[0]["claimed"] if rows else None)
 
-    async def other_tried(self, delivered: Sequence[str], undelivered: Sequence[str]) -> None:
-        await self._database.call("other_answers_tried", delivered, undelivered)
+    async def other_tried(
+        self, delivered: Sequence[str], undelivered: Sequence[str], until: datetime | None
+    ) -> None:
+        """Forget what was delivered of those that were claimed until then, unless it waits once more."""
+        await self._database.call("other_answers_tried", delivered, undelivered, until)
 
     async def forget_other(self, older_than_seconds: float, most: int) -> int:
         """Delete some of those that have waited for so long; returns how many."""

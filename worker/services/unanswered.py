@@ -107,13 +107,13 @@ class Sending:
         sent = 0
         while self._may_claim:
             most = 1 if self._queues.is_troubled(status) else _AT_ONCE
-            answers = await self._waiting.claim_other(status, most)
+            answers, until = await self._waiting.claim_other(status, most)
             if not answers:
                 return sent, False
             confirmed = await self._answering.answer(answers, copies=True, ask=True)
             delivered = [one.message_id for one, heard in zip(answers, confirmed, strict=True) if heard]
             rest = [one.message_id for one, heard in zip(answers, confirmed, strict=True) if not heard]
-            await self._waiting.other_tried(delivered, rest)
+            await self._waiting.other_tried(delivered, rest, until)
             sent += len(delivered)
             if rest or len(answers) < most:
                 return sent, bool(rest)

@@ -70,7 +70,8 @@ class Answering:
         Returns of each whether it is confirmed.
 
         `copies`: they are for others than the requester, and do not count as delivered. `again`: their
-        requests may have been answered before. `ask`: try also queues that are known to be full.
+        requests may have been answered before. `ask`: they wait on record; try also queues that are known to
+        be full.
         """
         if not answers:
             return []
@@ -79,7 +80,7 @@ class Answering:
         receipts = await self._dispatcher.publish(outgoing, ask=ask)
         await self._apart_now(answers, outgoing, receipts, all_now=copies or again)
         publishing.end(receipts)
-        await self._note(answers, receipts, copies=copies, again=again)
+        await self._note(answers, receipts, copies=copies, again=again, ask=ask)
         return [receipt is Receipt.CONFIRMED for receipt in receipts]
 
     async def answer_apart(self, answers: Sequence[Answer]) -> None:
@@ -88,7 +89,7 @@ class Answering:
         outgoing = await self._all_outgoing(publishing.answers)
         receipts = await self._dispatcher.publish_apart(outgoing)
         publishing.end(receipts)
-        await self._note(answers, receipts, copies=False, again=False)
+        await self._note(answers, receipts, copies=False, again=False, ask=True)
 
     async def _apart_now(
         self,
@@ -112,7 +113,13 @@ class Answering:
                 receipts[index] = receipt
 
     async def _note(
-        self, answers: Sequence[Answer], receipts: Sequence[Receipt | None], *, copies: bool, again: bool
+        self,
+        answers: Sequence[Answer],
+        receipts: Sequence[Receipt | None],
+        *,
+        copies: bool,
+        again: bool,
+        ask: bool,
     ) -> None:
         for answer, receipt in zip(answers, receipts, strict=True):
             if receipt is not None and receipt is not Receipt.CONFIRMED:
@@ -137,7 +144,7 @@ class Answering:
             if receipt in _TO_WAIT and answer.route.reply_to is None
             if copies or again or not answer.on_record
         ]
-        if other:
+        if other and not ask:
             await self._waiting.put_other(other)
 
     def _tell(self, answer: Answer, receipt: Receipt) -> None:

@@ -509,10 +509,11 @@ returning
   finished_at
 
 -- name: keep_other_answers
--- Answers for the response queue that no row of a request holds, until there is room.
+-- Answers for the response queue that no row of a request holds, until there is room. One that a worker has in hand is
+-- due anew: that worker may have sent it before this copy was asked for.
 insert into other_answers (message_id, request_id, status, code, body, correlation_id, traceparent)
 select * from unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
-on conflict (message_id) do nothing
+on conflict (message_id) do update set answer_at = now() where other_answers.answer_at > now()
 
 -- name: claim_other_answers
 with due as (
@@ -522,12 +523,14 @@ with due as (
 )
 update other_answers set answer_at = now() + make_interval(secs => $3)
 from due where other_answers.message_id = due.message_id
-returning other_answers.message_id, request_id, status, code, body, correlation_id, traceparent, created_at
+returning
+  other_answers.message_id, request_id, status, code, body, correlation_id, traceparent, created_at,
+  other_answers.answer_at as claimed
 
 -- name: other_answers_tried
--- Those that were delivered are gone; the others wait as before.
+-- Those that were delivered are gone, but for those that are due anew since they were claimed; the others wait as before.
 with gone as (
-  delete from other_answers where message_id = any ($1::text[])
+  delete from other_answers where message_id = any ($1::text[]) and answer_at = $3
 )
 update other_answers set answer_at = created_at where message_id = any ($2::text[])
 
