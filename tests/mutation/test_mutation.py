@@ -1,9 +1,14 @@
 """Mutants are made of each kind, and judged by what they do."""
 
+import json
+import os
+import subprocess
+import sys
+
 import pytest
-from mutation.__main__ import FILES, KINDS, _verdict_of, judged
+from mutation.__main__ import FILES, KINDS, judged
 from mutation.mutants import Source
-from mutation.oracle import ROOT, SURVIVED, UNIT_TESTS, Judge
+from mutation.oracle import ROOT, SURVIVED, UNIT_TESTS
 from mutation.servers import CHOSEN
 
 CODE = '''
@@ -18,6 +23,18 @@ class Line:
         self.changed.set()
         return sorted(self.line, self.key)[: min(most, 2)]
 '''
+JUDGE = """
+import json, sys
+from mutation.__main__ import _verdict_of
+from mutation.mutants import Source
+from mutation.oracle import ROOT, Judge, import_for_tests
+
+import_for_tests()
+file, change, seeds = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+source = Source(file, (ROOT / file).read_text("utf-8"))
+(mutant,) = [one for one in source.mutants if one.name.startswith(f"{file} {change}")]
+print(_verdict_of(Judge(source, dict.fromkeys(mutant.lines, seeds), most=1), mutant))
+"""
 CHANGES = {
     "if not self.open or most < 1: return [] -> pass",
     "not self.open or most < 1 -> not self.open and most < 1",
@@ -52,11 +69,15 @@ def test_each_mutant_has_one_change_that_means_something() -> None:
     ],
 )
 def test_a_mutant_is_killed_unless_nothing_tells(file: str, change: str, verdict: str) -> None:
-    source = Source(file, (ROOT / file).read_text("utf-8"))
-    (mutant,) = [one for one in source.mutants if one.name.startswith(f"{file} {change}")]
+    """Judged in a process in which no other test has left anything: what survives passes unit tests there."""
     seeds = [] if verdict == UNIT_TESTS else [0]
+    path = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
+    judging = subprocess.run(  # noqa: S603 — our own program
+        [sys.executable, "-c", JUDGE, file, change, json.dumps(seeds)],
+        env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
 
-    assert _verdict_of(Judge(source, dict.fromkeys(mutant.lines, seeds), most=1), mutant).startswith(verdict)
+    assert judging.stdout.startswith(verdict), judging.stdout + judging.stderr
 
 
 def test_each_survivor_that_was_judged_is_still_a_mutant() -> None:
