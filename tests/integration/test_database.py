@@ -1,6 +1,7 @@
 """An error of Postgres that no request caused fails no request, and a waiting statement leaves nothing."""
 
 import asyncio
+import gc
 import os
 import re
 import socket
@@ -307,3 +308,30 @@ async def test_a_question_that_is_given_up_is_not_waited_for_again_when_its_conn
         with pytest.raises(TimeoutError):
             await ask(proxy, url)
         assert proxy.connections == 1, "it is still there, and says nothing"
+
+
+async def test_a_connection_that_gave_itself_back_before_is_no_error(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lost in the very moment in which it is given back, it does so by itself: the driver says so."""
+    released = asyncio.Event()
+    release = asyncpg.Pool.release
+
+    async def too_late(pool: asyncpg.Pool, connection: object) -> None:
+        await release(pool, connection)
+        released.set()
+        raise asyncpg.InternalClientError("release() called on a free connection holder")
+
+    told_of: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told_of.append(context))
+    opened = database.Database(database_url, 1, None, Readiness([database.PART]))
+    await opened.open()
+    monkeypatch.setattr(asyncpg.Pool, "release", too_late)
+    for _ in range(2):
+        await opened.once("all_is_safe")
+        await asyncio.wait_for(released.wait(), 60)
+        released.clear()
+    await opened.close()
+    gc.collect()  # what nobody asked for is told then
+
+    assert told_of == []

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 import structlog
+from asyncpg.pool import PoolConnectionProxy
 
 from worker.backoff import delays
 from worker.errors import NotStorable, SettingsError, ValuesRefused
@@ -340,10 +341,16 @@ class Database:
         finally:
             del self._under_way[pid]
             # Nobody waits for it: it takes two turns of a loop that may be busy.
-            self._releasing.add(released := asyncio.ensure_future(self._pool.release(connection)))
+            self._releasing.add(released := asyncio.ensure_future(self._release(connection)))
             released.add_done_callback(self._releasing.discard)
         self._answered = asyncio.get_running_loop().time()
         return list(rows)
+
+    async def _release(self, connection: PoolConnectionProxy) -> None:
+        """Give a connection back to the pool. One that was lost may have given itself back by then."""
+        assert self._pool is not None  # noqa: S101 — the connection is of it
+        with suppress(asyncpg.InternalClientError):  # the driver's word for that: its place is free already
+            await self._pool.release(connection)
 
     async def _watch(self) -> None:
         """Find out what a statement waits for, while it waits: afterwards Postgres does not know."""
