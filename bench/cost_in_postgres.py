@@ -39,10 +39,9 @@ where c.relnamespace = current_schema()::regnamespace and c.relkind in ('r', 'i'
 """
 
 
-class State(NamedTuple):
+class Spent(NamedTuple):
     log: int
     seconds: float
-    bytes: dict[str, int]
 
 
 async def run(servers: Servers, requests: int) -> str:
@@ -70,14 +69,15 @@ async def _measure(servers: Servers, requests: int, *, in_order: bool) -> dict[s
         pid = await looks.fetchval("select pid from pg_stat_activity where application_name = $1", _NAME)
         backend = psutil.Process(pid)
         await _batches(store, leases, _WARM_UP, in_order=in_order)
-        before = await _state(looks, backend)
+        small = await _sizes_once_counted(database, looks)
+        before = await _spent(looks, backend)
         await _batches(store, leases, requests // _BATCH, in_order=in_order)
-        after = await _state(looks, backend)
+        after = await _spent(looks, backend)
         sizes = await _sizes_once_counted(database, looks)
         await database.close()
         await looks.close()
     done = requests // _BATCH * _BATCH
-    grown = {name: (size - before.bytes[name]) / done for name, size in sizes.items()}
+    grown = {name: (size - small[name]) / done for name, size in sizes.items()}
     return {
         "bytes of write-ahead log": (after.log - before.log) / done,
         "processor time, µs": (after.seconds - before.seconds) / done * 1e6,
@@ -86,9 +86,9 @@ async def _measure(servers: Servers, requests: int, *, in_order: bool) -> dict[s
     }
 
 
-async def _state(looks: asyncpg.Connection, backend: psutil.Process) -> State:
+async def _spent(looks: asyncpg.Connection, backend: psutil.Process) -> Spent:
     log = await looks.fetchval("select pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint")
-    return State(log, costs.used_by([backend]), await _sizes(looks))
+    return Spent(log, costs.used_by([backend]))
 
 
 async def _sizes_once_counted(database: Database, looks: asyncpg.Connection) -> dict[str, int]:
@@ -97,10 +97,6 @@ async def _sizes_once_counted(database: Database, looks: asyncpg.Connection) -> 
     """
     await database.call("fold_counts", _ALL)
     await looks.execute("vacuum count_changes")
-    return await _sizes(looks)
-
-
-async def _sizes(looks: asyncpg.Connection) -> dict[str, int]:
     return {row["name"]: row["bytes"] for row in await looks.fetch(_SIZES)}
 
 
