@@ -69,6 +69,7 @@ class WaitingAnswers:
         """Let answers wait that are not the stored response of a request. All are for the response queue. One
         that another worker is about to send waits once more.
         """
+        # Each once, which the statement wants; in order, so that two workers do not wait for each other.
         answers = [one for _, one in sorted({one.message_id: one for one in answers}.items())]
         await self._database.call(
             "keep_other_answers",

@@ -80,7 +80,7 @@ class Answering:
         receipts = await self._dispatcher.publish(outgoing, ask=ask)
         await self._apart_now(answers, outgoing, receipts, all_now=copies or again)
         publishing.end(receipts)
-        await self._note(answers, receipts, copies=copies, again=again, ask=ask)
+        await self._note(answers, receipts, copies=copies, again=again, waiting=ask)
         return [receipt is Receipt.CONFIRMED for receipt in receipts]
 
     async def answer_apart(self, answers: Sequence[Answer]) -> None:
@@ -89,7 +89,7 @@ class Answering:
         outgoing = await self._all_outgoing(publishing.answers)
         receipts = await self._dispatcher.publish_apart(outgoing)
         publishing.end(receipts)
-        await self._note(answers, receipts, copies=False, again=False, ask=True)
+        await self._note(answers, receipts, copies=False, again=False, waiting=True)
 
     async def _apart_now(
         self,
@@ -119,8 +119,9 @@ class Answering:
         *,
         copies: bool,
         again: bool,
-        ask: bool,
+        waiting: bool,
     ) -> None:
+        """`waiting`: they wait on record already."""
         for answer, receipt in zip(answers, receipts, strict=True):
             if receipt is not None and receipt is not Receipt.CONFIRMED:
                 self._tell(answer, receipt)
@@ -144,7 +145,7 @@ class Answering:
             if receipt in _TO_WAIT and answer.route.reply_to is None
             if copies or again or not answer.on_record
         ]
-        if other and not ask:
+        if other and not waiting:
             await self._waiting.put_other(other)
 
     def _tell(self, answer: Answer, receipt: Receipt) -> None:
