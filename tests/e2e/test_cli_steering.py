@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import aiohttp
 import asyncpg
 import pytest
 import pytest_asyncio
@@ -45,15 +44,6 @@ class Started:
     process: asyncio.subprocess.Process
     http_port: int
 
-    async def until_it_knows_of_a_paused_org(self) -> None:
-        async with aiohttp.ClientSession() as client:
-
-            async def look() -> bool:
-                async with client.get(f"http://127.0.0.1:{self.http_port}/metrics") as page:
-                    return 'worker_paused{scope="org"} 1.0' in await page.text()
-
-            await eventually(look)
-
 
 @pytest_asyncio.fixture
 async def two_workers(shell: Shell) -> AsyncIterator[list[Started]]:
@@ -74,7 +64,7 @@ async def test_a_pause_counts_on_each_worker_and_on_one_that_comes(
     await db.execute(SILENT)
     paused = await shell.run("pause", "--org", "größe 🙂", "--reason", "too many errors", "--by", "ops")
     for worker in two_workers:
-        await worker.until_it_knows_of_a_paused_org()
+        await metric_becomes(1, worker, "worker_paused", scope="org")
     for _ in range(20):
         await desk.send(of_org("größe 🙂"))
     await until_waiting(db, 20)

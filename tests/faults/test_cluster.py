@@ -13,6 +13,7 @@ from support.faults.cluster import Cluster, cluster, keep_sending
 from support.faults.load import Books, Producers, keeping_books
 from support.faults.processes import worker_processes
 from support.faults.scene import Scene
+from support.faults.watching import until_no_more
 from support.harness import Desk, NewWorker, declare_topology, eventually, good_request
 from support.servers import write_down
 
@@ -236,8 +237,4 @@ async def said(site: Site, check: str, words: str) -> list[Finding]:
 
 async def no_quorum(books: Books) -> None:
     """Leaves one node of three running: it cannot promise anything, so nothing is confirmed."""
-    confirmed = -1
-    async with asyncio.timeout(60):
-        while len(books.confirmed) > confirmed:  # what it had promised before may arrive late
-            confirmed = len(books.confirmed)
-            await asyncio.sleep(NO_QUORUM_SECONDS)
+    await until_no_more(lambda: len(books.confirmed), NO_QUORUM_SECONDS)

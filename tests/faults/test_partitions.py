@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -22,6 +22,7 @@ from support.faults.cluster import Cluster, keep_sending
 from support.faults.load import Books, Producers, subscribe
 from support.faults.processes import worker_processes
 from support.faults.scene import Scene
+from support.faults.watching import until_no_more
 from support.harness import eventually
 
 from worker.operations.promises import verify
@@ -106,7 +107,7 @@ class Site:
         await self.load.books.until(lambda: self.load.books.open > 0, 90, "in flight")
         since = time.monotonic()
         await self.links.cut([(node, each) for each in others] + [(each, node) for each in others])
-        promised = await settled(lambda: self.load.confirmed_by([node]))
+        promised = await until_no_more(lambda: self.load.confirmed_by([node]), PROMISED_SECONDS)
         answer = asyncio.create_task(self.load.next_answer())
         await self.noticed([(node, each) for each in others])
         noticed = time.monotonic() - since
@@ -118,7 +119,7 @@ class Site:
         """Cut what leaves no majority, and see that nothing is confirmed."""
         await self.links.cut(ways)
         await self.noticed(ways)
-        promised = await settled(lambda: len(self.load.books.confirmed))
+        promised = await until_no_more(lambda: len(self.load.books.confirmed), PROMISED_SECONDS)
         await asyncio.sleep(NO_QUORUM_SECONDS)
         assert len(self.load.books.confirmed) == promised, "confirmed by nodes that are no majority"
 
@@ -168,16 +169,6 @@ class Site:
             return {each.strip() for each in said} == {"true"} and await self.three.all_online()
         except StackError:  # a node that is starting answers nothing
             return False
-
-
-async def settled(count: Callable[[], int]) -> int:
-    """Waits until no more is counted: what was promised before a cut may arrive late. Returns the number."""
-    seen = -1
-    async with asyncio.timeout(60):
-        while (now := count()) > seen:
-            seen = now
-            await asyncio.sleep(PROMISED_SECONDS)
-    return seen
 
 
 def deployed(setting: str) -> str:

@@ -169,9 +169,8 @@ async def test_a_handler_that_blocks_the_event_loop_is_found_and_one_whose_calls
     async with visited(settings, Need.TABLES) as site:
         assert (await examined(site, "handler-blocking", "handler-limit")).findings == []
 
-        async def is_told() -> (
-            bool
-        ):  # a beat that comes between a call's end and the next look knows no place
+        async def is_told() -> bool:
+            """A beat that comes between a call's end and the next look knows no place."""
             await desk.send(good_request())
             return bool(await db.fetchval(LOAD.format("blocked >= 0.1 and place <> ''")))
 

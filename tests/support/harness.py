@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from uuid import UUID, uuid4
 
 import aio_pika
@@ -182,7 +182,14 @@ async def row_of(db: asyncpg.Connection, request_id: UUID | str) -> dict[str, An
     return row | {"published_at": row.pop("published_by_now")}
 
 
-async def http_get(worker: RunningWorker, path: str) -> tuple[int, str]:
+class ShowsPages(Protocol):
+    """A worker, in this process or in one of its own."""
+
+    @property
+    def http_port(self) -> int: ...
+
+
+async def http_get(worker: ShowsPages, path: str) -> tuple[int, str]:
     """Returns the status and the body of a page of the worker."""
     async with (
         aiohttp.ClientSession() as client,
@@ -191,7 +198,7 @@ async def http_get(worker: RunningWorker, path: str) -> tuple[int, str]:
         return response.status, await response.text()
 
 
-async def metric_of(worker: RunningWorker, name: str, **labels: str) -> float | None:
+async def metric_of(worker: ShowsPages, name: str, **labels: str) -> float | None:
     """Returns one value from the worker's metrics; None when there is no such series."""
     _, text = await http_get(worker, "/metrics")
     for family in text_string_to_metric_families(text):
@@ -211,7 +218,7 @@ def with_limit(designed: topology.Topology, limit: int) -> topology.Topology:
     return designed._replace(queues=(*queues, designed.queues[-1]))
 
 
-async def metric_becomes(value: float, worker: RunningWorker, name: str, **labels: str) -> None:
+async def metric_becomes(value: float, worker: ShowsPages, name: str, **labels: str) -> None:
     """Waits until the worker's metric has this value: a response may arrive before it is counted."""
 
     async def look() -> bool:

@@ -1,7 +1,7 @@
 """Watches an outage: whether workers say that they are ready, and where messages went."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -134,3 +134,15 @@ async def assert_unharmed(database_url: str, books: Books) -> None:
         await connection.close()
     found = [tuple(row) for row in rows]
     assert found == [("completed", 1, len(books.confirmed))], found
+
+
+async def until_no_more(count: Callable[[], int], seconds: float) -> int:
+    """Waits until no more is counted for so long: what was promised before a fault may arrive late. Returns
+    the number.
+    """
+    seen = -1
+    async with asyncio.timeout(60):
+        while (now := count()) > seen:
+            seen = now
+            await asyncio.sleep(seconds)  # that nothing comes sets no event
+    return seen
