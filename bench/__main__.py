@@ -13,7 +13,7 @@ python -m bench postgres                          bytes and processor time of Po
 python -m bench screens                           what ten open screens of the console cost the worker
 python -m bench sizing                            nine points, and what the simulation says: eight minutes
 python -m bench shards --rounds 2                 one queue, two shards, four: four minutes
-python -m bench held-back                         a transaction that nobody ends: fourteen minutes
+python -m bench held-back                         a transaction that nobody ends: half an hour
 python -m bench fairness                          about ten minutes
 python -m bench fairness --quick                  small, to see that it works; nothing is saved
 python -m bench fairness --before ../as-it-was    only its throughput, beside that of another checkout

@@ -30,7 +30,7 @@ class Cluster:
 
     async def queues(self, asked: RabbitNode) -> dict[str, dict[str, Any]]:
         """Returns what this node says of each queue."""
-        columns = ("name", "leader", "members", "online")
+        columns = ("name", "leader", "members", "online", "messages")
         said = await asked.ctl("list_queues", *columns, "--formatter", "json")
         return {queue["name"]: queue for queue in json.loads(said)}
 
