@@ -115,6 +115,7 @@ def _row(name: str, without: Stretch, held: Stretch) -> list[str]:
 async def _hold(site: Site, begin: float, end: float, *, holds: bool) -> int:
     """Sees the database as it was at the beginning, until the end. Returns how many dead rows are there."""
     holder = await asyncpg.connect(site.database_url)
+    await holder.execute("checkpoint")  # so that the next ones come at the same time in both runs
     await asyncio.sleep(begin)
     async with holder.transaction(isolation="repeatable_read") if holds else nullcontext():
         await holder.execute("select from requests limit 1")
