@@ -185,6 +185,11 @@ async def test_a_worker_reads_eagerly_and_leniently_from_its_start(
     await new_worker()
 
     assert aiormq.connection.FrameReceiver is not THE_LIBRARY_S_OWN
-    assert len(diverted) == 2, "that of the requests and that of the cancellations"
+
+    async def both_are_open() -> bool:
+        """A worker is ready without the cancellations."""
+        return len(diverted) == 2
+
+    await eventually(both_are_open)
     assert [kind for kind, decoder in strict.items() if decode.METHODS[kind] is decoder] == []
     assert (await desk.ask(good_request())).status == "completed"

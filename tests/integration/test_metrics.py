@@ -7,7 +7,16 @@ from uuid import uuid4
 
 from prometheus_client.parser import text_string_to_metric_families
 from support.handlers import steer
-from support.harness import Desk, NewWorker, declare_topology, eventually, good_request, http_get, metric_of
+from support.harness import (
+    Desk,
+    NewWorker,
+    declare_topology,
+    eventually,
+    good_request,
+    http_get,
+    metric_becomes,
+    metric_of,
+)
 from support.metrics_table import documented
 
 from schemas import CreateSessionRequest
@@ -88,6 +97,10 @@ async def test_the_counts_are_right_after_some_of_each_kind(new_worker: NewWorke
     async def count(name: str, **labels: str) -> float | None:
         return await metric_of(worker, name, **labels)
 
+    await metric_becomes(12, worker, "worker_responses_total", result="confirmed")
+    await metric_becomes(1, worker, "worker_dead_letters_total")
+    await metric_becomes(1, worker, "worker_retried_total")
+    await metric_becomes(0, worker, "worker_in_flight_requests")  # each of these follows its message
     assert await count("worker_requests_total", status="completed", code="") == 5
     assert await count("worker_requests_total", status="failed", code="invalid_request") == 2
     assert await count("worker_requests_total", status="failed", code="deadline_exceeded") == 1

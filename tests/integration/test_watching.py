@@ -72,7 +72,12 @@ async def test_one_is_elected_and_the_next_one_once_its_connection_is_lost(
     async def ask(one: Elected) -> None:
         idle.append(await one.connection.fetchval("show idle_session_timeout"))
 
-    await Election(opened).hold(ask)
+    async def elected_again() -> bool:
+        """A process that ends tells so before it gives back its lock."""
+        await Election(opened).hold(ask)
+        return bool(idle)
+
+    await eventually(elected_again)
     assert idle == ["20s"], "a frozen worker is not elected for ever"
 
 
@@ -123,7 +128,7 @@ async def test_of_two_workers_one_shows_the_queues_and_then_the_other(
         return await metric_of(first, "worker_queue_consumers", queue=queue) == 2
 
     await eventually(both_consume)
-    assert await metric_of(second, "worker_live_workers", prefix=settings.prefix) is not None
+    await metric_becomes(2, second, "worker_live_workers", prefix=settings.prefix)
     assert await those_who_show(first, second) == [first]
 
     await first.stop()
