@@ -136,7 +136,7 @@ async def test_while_it_waits_for_a_retry(
     async def act(_request: CreateSessionRequest, _context: Context) -> None:
         nonlocal calls
         calls += 1
-        raise RetryLater(1, "not yet")
+        raise RetryLater(3600, "not yet")  # the cancellation is first, however long it takes to come
 
     await new_worker(handler=steer(act))
     request = good_request()

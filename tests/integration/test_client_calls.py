@@ -94,10 +94,12 @@ async def test_no_session_is_an_error_with_code_and_fields(responder: Responder,
 
 
 async def test_after_a_timeout_the_same_request_is_asked_again(responder: Responder, client: Client) -> None:
-    with pytest.raises(RequestTimedOut, match="safe to ask again") as raised:
-        await client.create_session(org_id="org-1", timeout=0.3)
-    request_id = raised.value.request_id
+    await client.connect()
+    asked = asyncio.create_task(client.create_session(org_id="org-1", timeout=2))
     first = await responder.next()
+    with pytest.raises(RequestTimedOut, match="safe to ask again") as raised:
+        await asked
+    request_id = raised.value.request_id
 
     again = asyncio.create_task(client.create_session(org_id="org-1", request_id=request_id))
     second = await responder.next()

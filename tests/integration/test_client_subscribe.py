@@ -83,12 +83,19 @@ async def test_stop_ends_the_loop_after_the_body(responder: Responder, client: C
 
 
 async def test_stop_wakes_a_loop_that_waits(responder: Responder, client: Client) -> None:
+    got = asyncio.Event()
+
     async def wait(subscription: Subscription) -> int:
-        return len([response async for response in subscription])
+        number = 0
+        async for _ in subscription:
+            number += 1
+            got.set()
+        return number
 
     async with client.subscribe() as subscription:
         waiting = asyncio.create_task(wait(subscription))
         await responder.respond(completed(uuid4()))
+        await asyncio.wait_for(got.wait(), 60)
         await left(responder, 0)
         subscription.stop()
         assert await waiting == 1
@@ -202,6 +209,7 @@ async def test_a_reader_who_is_done_with_what_lay_there_ends_and_returns_none(
 ) -> None:
     for number in range(12):
         await responder.respond(completed(uuid4()), str(number))
+    await left(responder, 12)
     got = 0
     async with client.subscribe(drain=True, prefetch=5) as arriving:
         async for _ in arriving:

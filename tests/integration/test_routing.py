@@ -122,7 +122,7 @@ async def test_a_requester_whose_queue_is_full_holds_up_nobody_and_is_answered_w
         waiting = "select count(*) = 2 from requests where undelivered = 'refused' and answer_at is not null"
         await eventually(lambda: db.fetchval(waiting))
     heard = {str(response_in(await desk.take_from(small.name)).request_id)}
-    for _ in range(2):
+    while len(heard) < 3:  # the time that passes may find one that is not noted yet: it comes once more
 
         async def room_is_used() -> bool:
             await db.execute(
@@ -136,7 +136,6 @@ async def test_a_requester_whose_queue_is_full_holds_up_nobody_and_is_answered_w
         heard.add(str(response_in(await desk.take_from(small.name)).request_id))
     rows = await db.fetch("select request_id from requests where reply_to = $1", small.name)
     assert heard == {str(row["request_id"]) for row in rows}
-    assert len(heard) == 3
 
 
 async def test_one_id_many_times_in_a_batch_is_one_session_and_as_many_answers(
