@@ -201,7 +201,7 @@ async def test_a_request_whose_key_is_missing_waits_for_it_and_spends_no_attempt
     first = await new_worker(handler=handler, seal_keys=SecretStr(OLD), max_attempts=2)
     await desk.send(request)
     await eventually(lambda: db.fetchval("select true from requests where due_at is not null"))
-    await first.vanish()
+    await first.stop()  # the broker is told of what is settled: nothing of it comes again
     assert (await row_of(db, request["request_id"]))["status"] == "processing"
     await db.execute("update requests set due_at = now() where due_at is not null")
 
@@ -236,7 +236,7 @@ async def test_a_request_whose_key_is_missing_is_told_when_it_is_too_late(
     deadline = datetime.now(UTC) + timedelta(seconds=4)
     await desk.send(with_token("canary"), headers={"deadline": deadline.isoformat()})
     await eventually(lambda: db.fetchval("select true from requests where due_at is not null"))
-    await first.vanish()
+    await first.stop()  # the broker is told of what is settled: nothing of it comes again
     await db.execute("update requests set due_at = now() + interval '5 seconds' where due_at is not null")
 
     await new_worker(handler=steer(act), seal_keys=SecretStr(NEW))
@@ -259,7 +259,7 @@ async def test_what_a_newer_version_stored_waits_for_it_and_holds_up_no_other(
         await desk.send(request)
     waiting = "select count(*) = 8 from requests where due_at is not null"
     await eventually(lambda: db.fetchval(waiting))
-    await first.vanish()
+    await first.stop()  # the broker is told of what is settled: nothing of it comes again
     newer = UUID(requests[3]["request_id"])
     before, added = '"payload":{', '"payload":{"of_tomorrow":1,'
     await db.execute(
