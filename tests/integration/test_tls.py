@@ -259,11 +259,10 @@ async def test_by_url_with_an_authority_of_one_s_own(secure: Secure, front: tupl
         f"{secure.amqps_url}?cafile={secure.authority}",
         f"{database_url}?sslmode=verify-full&sslrootcert={secure.authority}",
     )
-    connections = await round_trip(secure, settings)
+    connections = await round_trip(secure, postgres, settings)
     assert len(connections) in CONNECTIONS
     assert {encrypted for encrypted, _ in connections} == {"true"}
     assert set(postgres.encrypted) == {None}
-    assert (postgres.in_the_clear, postgres.refused) == (0, 0)
 
 
 async def test_by_url_with_a_client_certificate(secure: Secure, front: tuple[Front, str]) -> None:
@@ -274,27 +273,28 @@ async def test_by_url_with_a_client_certificate(secure: Secure, front: tuple[Fro
         f"{database_url}?sslmode=verify-full&sslrootcert={secure.authority}"
         f"&sslcert={certificate}&sslkey={key}",
     )
-    connections = await round_trip(secure, settings)
+    connections = await round_trip(secure, postgres, settings)
     assert connections in [[["true", f"CN={CLIENT}"]] * number for number in CONNECTIONS]
     assert set(postgres.encrypted) == {CLIENT}
-    assert (postgres.in_the_clear, postgres.refused) == (0, 0)
 
 
 async def test_by_files_with_a_client_certificate(secure: Secure, front: tuple[Front, str]) -> None:
     postgres, database_url = front
     certificate, key = secure.client
     settings = settings_for(secure.amqps_url, database_url, ca=secure.authority, cert=certificate, key=key)
-    connections = await round_trip(secure, settings)
+    connections = await round_trip(secure, postgres, settings)
     assert connections in [[["true", f"CN={CLIENT}"]] * number for number in CONNECTIONS]
     assert set(postgres.encrypted) == {CLIENT}
-    assert (postgres.in_the_clear, postgres.refused) == (0, 0)
 
 
-async def round_trip(secure: Secure, settings: Settings) -> list[list[str]]:
-    """Has a request answered; returns what the broker says of the worker's connections."""
+async def round_trip(secure: Secure, postgres: Front, settings: Settings) -> list[list[str]]:
+    """Has a request answered; returns what the broker says of the worker's connections. Postgres has refused
+    none so far: a stop may break one off that is being opened.
+    """
     async with run_in_process(settings) as start, open_desk(secure.node.url, settings.prefix) as desk:
         await start()
         assert (await desk.ask(good_request())).status == "completed"
+        assert (postgres.in_the_clear, postgres.refused) == (0, 0)
         return await secure.worker_s_connections()
 
 
