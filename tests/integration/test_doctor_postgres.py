@@ -89,6 +89,7 @@ async def test_who_holds_what_up(
         await eventually(both_are_at_it)
         found = await planted(site, "pg-lock", "pg-idle-tx", "pg-xmin")
         monkeypatch.undo()
+        monkeypatch.setattr(connections, "_LOCK_SECONDS", 60.0)  # this test may take two
         young = await examined(site, "pg-lock", "pg-idle-tx", "pg-xmin")
         monkeypatch.setattr("worker.postgres.looking.setup_query", lambda _: "set lock_timeout = '1ms'")
         async with visited(settings, Need.POSTGRES, Need.TABLES) as impatient:

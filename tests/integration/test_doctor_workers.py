@@ -63,7 +63,7 @@ def with_token() -> dict[str, Any]:
 
 
 async def slow(_request: object, _context: Context) -> Mapping[str, Any]:
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(2)
     return {}
 
 
@@ -107,7 +107,7 @@ async def test_workers_that_are_gone_or_differ_are_found_and_healthy_ones_have_n
 
         await db.execute(FROZEN)
         (frozen,) = (await planted(site, "worker-silent"))["worker-silent"]
-        assert "frozen:7 has given no sign of life for 60 s, and holds 0 requests: " in frozen.what
+        assert re.search(r"frozen:7 has given no sign of life for 6\d s, and holds 0 requests: ", frozen.what)
 
 
 async def test_a_shard_that_no_worker_reads_is_found(settings: Settings, db: asyncpg.Connection) -> None:
@@ -133,13 +133,13 @@ async def ringed(settings: Settings, *ring: str) -> AsyncIterator[Site]:
 async def test_a_handler_that_takes_long_is_found_and_one_that_takes_too_long(
     settings: Settings, new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
 ) -> None:
-    worker = await new_worker(handler=steer(slow), handler_timeout_seconds=1.1)
+    worker = await new_worker(handler=steer(slow), handler_timeout_seconds=3.9)
     async with visited(settings, Need.TABLES) as site:
         await asyncio.gather(*(desk.send(good_request()) for _ in range(20)))
         for _ in range(20):
             await desk.next()
         (long,) = (await planted(site, "handler-slow"))["handler-slow"]
-        assert "1 in 100 of the newest 20 requests of this hour took 0." in long.what
+        assert re.search(r"1 in 100 of the newest 20 requests of this hour took [23]\.\d s", long.what)
 
         await worker.stop()
         await new_worker(handler=steer(never), handler_timeout_seconds=0.1)
@@ -177,7 +177,7 @@ async def test_a_handler_that_blocks_the_event_loop_is_found_and_one_whose_calls
         await eventually(is_told)
         (blocking,) = (await planted(site, "handler-blocking"))["handler-blocking"]
         assert re.search(
-            r"in \d\d% of the time since its last beat, and for \d\.[1-9] s at worst; "
+            r"in [1-9]\d+% of the time since its last beat, and for (0\.[1-9]|[1-9]\.\d) s at worst; "
             rf"at test_doctor_workers\.py:{act.__code__.co_firstlineno + 4} test_a_handler_that",
             blocking.what,
         )
@@ -185,7 +185,7 @@ async def test_a_handler_that_blocks_the_event_loop_is_found_and_one_whose_calls
         await desk.send(good_request() | {"org_id": "hangs"})
         await eventually(lambda: db.fetchval(LOAD.format("full_seconds >= 1")))
         (full,) = (await planted(site, "handler-limit"))["handler-limit"]
-        assert re.search(r": as many as 1, for up to [1-9] s", full.what)
+        assert re.search(r": as many as 1, for up to [1-9]\d* s", full.what)
     go_on.set()
 
 

@@ -17,7 +17,7 @@ from worker.monitoring import log
 from worker.settings import Settings
 
 ME = f"{socket.gethostname()}:{os.getpid()}"
-QUICK = {"lease_seconds": 1.5}
+QUICK = {"lease_seconds": 3}  # who is silent for so long is no peer any more: a machine may stall
 
 
 @pytest.fixture(autouse=True)
@@ -92,5 +92,5 @@ async def test_seal_keys_differ_by_name_and_nothing_of_them_is_stored_or_said(
 async def _beats(db: asyncpg.Connection, workers: int) -> Any:
     """Tells whether each worker has had time to look at the others more than once."""
     return await db.fetchval(
-        "select count(*) >= $1 from workers where heartbeat > started_at + interval '1.5 s'", workers
+        "select count(*) >= $1 from workers where heartbeat > started_at + interval '3 s'", workers
     )
