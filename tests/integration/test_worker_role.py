@@ -209,7 +209,9 @@ async def test_a_temporary_table_does_not_stand_in_for_the_history(
     )
 
     assert await connection.fetchval("select count(*) from pg_temp.recorded_transitions") == 0
-    rows = await db.fetch("select * from request_transitions where request_id = $1 order by at", request_id)
+    rows = await db.fetch(
+        "select * from request_transitions where request_id = $1 order by at, attempt", request_id
+    )
     await connection.close()
     assert [row["status"] for row in rows] == ["pending", "processing", "completed"]
 
