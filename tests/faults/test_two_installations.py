@@ -14,7 +14,10 @@ async def test_a_worker_of_another_prefix_takes_over_nothing_and_answers_nobody(
     scene: Scene, db: asyncpg.Connection
 ) -> None:
     other = f"{scene.prefix}-b"
-    stuck = {**scene.environ, "WORKER_HANDLER": "support.faults.handlers:never_ends"}
+    stuck = {
+        **scene.environ, "WORKER_HANDLER": "support.faults.handlers:never_ends",
+        "WORKER_HANDLER_TIMEOUT_SECONDS": "600",  # another worker may take long to start
+    }  # fmt: skip
     try:
         async with (
             worker_processes(1, stuck) as [victim],
@@ -27,7 +30,7 @@ async def test_a_worker_of_another_prefix_takes_over_nothing_and_answers_nobody(
             await scene.until_rows(db, "select count(*) = 20 from requests where status = 'processing'")
             async with worker_processes(1, {**scene.environ, "WORKER_PREFIX": other}):
                 await victim.kill()
-                await scene.purge_requests()  # what is on record is all there is to go by
+                await scene.purge_requests(20)  # what is on record is all there is to go by
                 # The leases have run out, and the survivor has been steady for long enough to judge.
                 await scene.until_rows(
                     db,
