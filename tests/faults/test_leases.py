@@ -18,7 +18,10 @@ SLOW = 20.0  # what a busy machine may take longer: a worker that was slow itsel
 async def test_requests_of_a_killed_worker_are_finished_by_another_within_two_leases(
     scene: Scene, db: asyncpg.Connection
 ) -> None:
-    stuck = {**scene.environ, "WORKER_HANDLER": "support.faults.handlers:never_ends"}
+    stuck = {
+        **scene.environ, "WORKER_HANDLER": "support.faults.handlers:never_ends",
+        "WORKER_HANDLER_TIMEOUT_SECONDS": "600",  # another worker may take long to start
+    }  # fmt: skip
     async with worker_processes(1, stuck) as [victim], keeping_books(scene.amqp_url, scene.prefix) as books:
         producers = Producers(scene.amqp_url, scene.prefix, books, 50)
         await producers.send(50, named("endless"))
@@ -26,7 +29,7 @@ async def test_requests_of_a_killed_worker_are_finished_by_another_within_two_le
         async with worker_processes(1, scene.environ):
             # The survivor has been up for a lease: it may judge others.
             await scene.until_rows(
-                db, "select count(*) = 2 and max(heartbeat - started_at) > interval '2 s' from workers"
+                db, "select count(*) = 2 and min(heartbeat - started_at) > interval '2 s' from workers"
             )
             killed_at = time.monotonic()
             await victim.kill()
@@ -62,7 +65,7 @@ async def test_a_request_that_kills_its_worker_each_time_ends_answered_and_takes
                 if _gone(worker):
                     victims.append(worker)
                     worker = WorkerProcess(environ)
-                    await worker.start()
+                    await worker.start(until_ready=False)  # it may be killed before it says so
         finally:
             await worker.end()
         assert len(victims) == 5, "it killed a worker at each of its attempts"
@@ -116,7 +119,6 @@ async def test_a_finished_request_without_confirmed_response_is_answered_though_
         finished = await db.fetchval("select count(*) from requests where finished_at is not null")
         assert finished > 0
         assert not books.answered
-        purged = await scene.purge_requests()
-        assert purged > 0, "the deliveries had come back to the queue"
+        await scene.purge_requests(10)
         async with worker_processes(1, scene.environ):
             await books.until(lambda: len(books.answered) == finished, 90, "answered from the record")

@@ -53,14 +53,14 @@ class Scene:
         except TimeoutError:
             raise AssertionError(f"not within {self.patience_seconds:g} s: {query}") from None
 
-    async def purge_requests(self) -> int:
-        """Empties the request queue, as an operator might by hand; returns how many messages were in it."""
+    async def purge_requests(self, count: int) -> None:
+        """Empties the request queue, as an operator might by hand, once so many messages have come back."""
         connection = await aio_pika.connect(self.amqp_url)
         async with connection:
             channel = await connection.channel()
-            queue = await channel.get_queue(names_for(self.prefix).requests, ensure=False)
+            queue = await channel.declare_queue(names_for(self.prefix).requests, passive=True)
             async with asyncio.timeout(self.patience_seconds):
-                while True:
-                    if purged := (await queue.purge()).message_count:
-                        return purged
+                while (queue.declaration_result.message_count or 0) < count:
                     await asyncio.sleep(_POLL_SECONDS)
+                    queue = await channel.declare_queue(queue.name, passive=True)
+            await queue.purge()
