@@ -48,6 +48,11 @@ class WorkerProcess:
         return self._process.returncode
 
     @property
+    def http_port(self) -> int:
+        """Where its pages are; it has told that when it is ready."""
+        return next(event["http_port"] for event in self.events if event["event"] == "worker.starting")
+
+    @property
     def state(self) -> str:
         """The kernel's word for it: R, S, T (stopped), Z …"""
         return Path(f"/proc/{self.pid}/stat").read_text("ascii").rpartition(")")[2].split()[0]
