@@ -78,6 +78,13 @@ class Witness:
         async with self._channel() as channel:
             return await self._ready(channel)
 
+    async def ready_and_consumers(self) -> tuple[int, int]:
+        """Counts the messages in the request queue that no worker holds, and those who read the queue."""
+        async with self._channel() as channel:
+            found = await channel.declare_queue(names_for(self.prefix).requests, passive=True)
+            told = found.declaration_result
+            return told.message_count or 0, told.consumer_count or 0
+
     async def count(self, queue: str) -> int:
         """Counts the messages in a queue that no consumer holds."""
         async with self._channel() as channel:
