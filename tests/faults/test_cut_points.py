@@ -1,11 +1,9 @@
 """A worker dies in each gap between a batch's steps, and the requests that it had begun still end."""
 
-from collections import Counter
-
 import asyncpg
 import pytest
-from support.faults.load import Books, Producers, keeping_books
-from support.faults.processes import worker_processes
+from support.faults.load import Producers, keeping_books
+from support.faults.processes import WorkerProcess, worker_processes
 from support.faults.scene import Scene
 
 from worker.operations.promises import verify
@@ -20,7 +18,7 @@ ATTEMPTS = {
     Gap.AFTER_CLAIM: 2,
     Gap.AFTER_ACCEPT: 2,
     Gap.AFTER_CREATE: 2,
-    Gap.DURING_FINISH: 1,
+    Gap.DURING_FINISH: 1,  # 2, if the statement had not arrived in full
     Gap.AFTER_FINISH: 1,
     Gap.DURING_PUBLISH: 1,
     Gap.AFTER_PUBLISH: 1,
@@ -30,8 +28,13 @@ ATTEMPTS = {
 IN_LINE = {Gap.AFTER_WAIT, Gap.AFTER_CLAIM}
 PAUSE = "insert into pauses (scope, reason, paused_by) values ('all', 'a test', 'me')"
 RESUME = "delete from pauses"
+# What a killed worker has sent is carried out after its death; the sessions end only then.
+NO_STATEMENT_IS_LEFT = """
+select count(*) = 0 from pg_stat_activity
+where datname = current_database() and application_name like 'session-worker%'
+"""
 ALL_WAIT = f"select count(*) = {REQUESTS} from requests where waits_in is not null"  # noqa: S608 — a number
-# Where the response may have left before the worker died: then it comes a second time.
+# Where the response has left before the worker died.
 ANSWERED_BEFORE = {Gap.DURING_PUBLISH, Gap.AFTER_PUBLISH, Gap.AFTER_SETTLE}
 
 
@@ -50,24 +53,27 @@ async def test_a_worker_killed_in_this_gap_loses_and_doubles_nothing(
             await scene.until_rows(db, ALL_WAIT)
             await db.execute(RESUME)
         assert await victim.wait() == -9, "the fault happened"
+        await scene.until_rows(db, NO_STATEMENT_IS_LEFT)
+        finished = await db.fetchval("select count(*) from requests where finished_at is not null")
         begun = await db.fetchval("select count(*) from requests")
         assert begun > 0, "it happened with work in hand"
         waited = await db.fetchval("select count(*) from requests where begins_at is not null")
         assert bool(waited) == (gap in IN_LINE)
-        answered_before = len(books.answered)
+        if gap in ANSWERED_BEFORE:
+            await books.until(lambda: len(books.answered) > 0, 90, "answered by the one that died")
+        else:
+            assert not books.answered
 
         async with worker_processes(1, scene.environ):
             if gap is Gap.AFTER_WAIT:
                 await scene.until_rows(db, ALL_WAIT)
                 await db.execute(RESUME)
             await books.until_all_answered(90)
-            if gap in ANSWERED_BEFORE:
-                await books.until(lambda: answered_before > 0 or came_twice(books), 90, "answered again")
 
         assert await verify(scene.database_url, books.confirmed, books.received) == []
         attempts = await db.fetch("select attempt, count(*) from requests group by attempt order by 1")
-        assert attempts[-1]["attempt"] == ATTEMPTS[gap]
-        assert gap in ANSWERED_BEFORE or answered_before == 0
+        cut_short = gap is Gap.DURING_FINISH and not finished
+        assert attempts[-1]["attempt"] == ATTEMPTS[gap] + cut_short
 
 
 @pytest.mark.parametrize("gap", [Gap.AFTER_CLAIM, Gap.AFTER_ACCEPT, Gap.AFTER_CREATE])
@@ -94,7 +100,6 @@ async def test_a_worker_frozen_in_this_gap_finishes_nothing_that_it_lost(
         async with worker_processes(1, scene.environ):
             await scene.until_rows(db, "select count(*) = 0 from requests where status = 'processing'")
             rows = await db.fetch(HELD, held)
-            copies = Counter(copy.message_id for copy in books.received)
 
             sleeper.thaw()
             for request_id in held:
@@ -102,13 +107,7 @@ async def test_a_worker_frozen_in_this_gap_finishes_nothing_that_it_lost(
 
             await books.until_all_answered(90)
             assert await db.fetch(HELD, held) == rows
-        finished = {
-            event["request_id"]
-            for event in sleeper.events
-            if event["event"] in ("request.completed", "request.failed")
-        }
-        assert not finished & set(held)
-        assert all(copies[one] <= 1 for one in held)
+        assert not finished_by(sleeper) & set(held)
         assert await verify(scene.database_url, books.confirmed, books.received) == []
 
 
@@ -124,23 +123,24 @@ async def test_what_a_frozen_worker_has_put_in_line_is_claimed_by_others(
     ):  # fmt: skip
         await Producers(scene.amqp_url, scene.prefix, books, REQUESTS).send(REQUESTS)
         await scene.until(lambda: _stopped(sleeper.state), "the worker is frozen")
-        held = await db.fetch("select request_id from requests where waits_in is not null")
+        rows = await db.fetch("select request_id from requests where waits_in is not null")
+        held = {str(row["request_id"]) for row in rows}
         assert held, "it was frozen after it had put them in line"
 
         async with worker_processes(1, scene.environ):
             await db.execute(RESUME)
-            await books.until(
-                lambda: {str(row["request_id"]) for row in held} <= books.answered, 60, "answered"
-            )
+            await books.until(lambda: held <= books.answered, 60, "answered")
             sleeper.thaw()
             await books.until_all_answered(90)
-        assert max(Counter(copy.message_id for copy in books.received).values()) == 1
+        assert not finished_by(sleeper) & held
         assert await db.fetch("select distinct attempt from requests") == [(1,)]
         assert await verify(scene.database_url, books.confirmed, books.received) == []
 
 
-def came_twice(books: Books) -> bool:
-    return len(books.received) > len(books.answered)
+def finished_by(worker: WorkerProcess) -> set[str]:
+    """Returns which requests this worker has brought to an end. Their responses may come from any worker."""
+    ends = ("request.completed", "request.failed")
+    return {event["request_id"] for event in worker.events if event["event"] in ends}
 
 
 def _stopped(state: str) -> bool:
