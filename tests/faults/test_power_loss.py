@@ -6,6 +6,7 @@
 import asyncio
 
 import pytest
+from support.faults.cluster import keep_sending
 from support.faults.load import Producers, keeping_books
 from support.faults.power import POSTGRES_INITDB, powered
 from support.faults.power_loss import weaken
@@ -42,11 +43,12 @@ async def test_no_request_is_lost_with_the_power_unless_postgres_does_not_sync(
         ):
             producers = Producers(stack.amqp_url, prefix, books, open_at_most=REQUESTS)
             for survives_percent in (0, 50):
-                answered = len(books.answered)
-                sending = asyncio.create_task(producers.send(REQUESTS))
+                answered, enough = len(books.answered), asyncio.Event()
+                sending = asyncio.create_task(keep_sending(producers, enough))
                 await books.until_answered(answered + SOME, 90, "at work")
                 await books.until(lambda: books.open > 0, 90, "in flight")
                 await cut(survives_percent)
+                enough.set()
                 await sending
                 await books.until_all_answered(90)
             assert await verify(postgres.url, books.confirmed, books.received) == []

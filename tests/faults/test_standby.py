@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+from support.faults.cluster import keep_sending
 from support.faults.load import Producers, keeping_books
 from support.faults.processes import worker_processes
 from support.faults.proxy import proxy_to
@@ -80,11 +81,13 @@ async def test_a_synchronous_standby_has_every_request_and_an_asynchronous_one_l
             keeping_books(stack.amqp_url, prefix) as books,
         ):
             producers = Producers(stack.amqp_url, prefix, books, open_at_most=REQUESTS)
-            sending = asyncio.create_task(producers.send(REQUESTS))
+            enough = asyncio.Event()
+            sending = asyncio.create_task(keep_sending(producers, enough))
             await books.until_answered(SOME, 90, "at work")
             await books.until(lambda: books.open > 0, 90, "in flight")
             await first.kill()
             assert await run(second, "select pg_promote()")
+            enough.set()
             await sending
             await books.until_all_answered(90)
             assert await verify(second.url, books.confirmed, books.received) == []

@@ -25,6 +25,7 @@ from support.faults.load import Books, Producers, keeping_books
 from support.faults.power import POSTGRES_INITDB, QUORUM_LOG, Power, powered
 from support.faults.processes import WorkerProcess
 from support.faults.scene import Scene
+from support.harness import eventually
 from support.servers import ONE_SCHEDULER, Faulty, FaultyRabbit, write_down
 
 from worker.operations.promises import Violation, verify
@@ -115,13 +116,25 @@ async def house(weak: str, workers: int) -> AsyncIterator[tuple[House, Scene]]:
 
 
 async def weaken(database_url: str, setting: str) -> None:
-    """Set what makes Postgres promise less."""
+    """Set what makes Postgres promise less; return when all its processes have been told."""
     assert setting in SETTINGS
+    name, _, value = setting.partition("=")
     connection = await asyncpg.connect(database_url)
     try:
-        await connection.execute(f"alter system set {setting.replace('=', ' = ')}")
+        await connection.execute(f"alter system set {name} = {value}")
         await connection.execute("select pg_reload_conf()")
+        await eventually(lambda: _has_begun_with(database_url, name, value))
         await connection.execute("checkpoint")
+    finally:
+        await connection.close()
+
+
+async def _has_begun_with(database_url: str, name: str, value: str) -> bool:
+    """Tell whether new processes have this setting: Postgres has told the others just before."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        found: str = await connection.fetchval("select current_setting($1)", name)
+        return found == value
     finally:
         await connection.close()
 
