@@ -234,18 +234,17 @@ async def test_of_many_at_once_nobody_is_overlooked_and_no_limit_is_exceeded(
     still = asyncio.Event()
 
     async with asyncio.TaskGroup() as tasks:
-        for worker in workers[:3]:
-            tasks.create_task(storm.puts(worker))
+        ending = [tasks.create_task(storm.puts(worker)) for worker in workers[:3]]
         for worker in workers[3:7]:
             tasks.create_task(storm.claims(worker, keep_on=lambda: not still.is_set()))
         tasks.create_task(storm.cancels(workers[7]))
         tasks.create_task(storm.deadlines(workers[8]))
         tasks.create_task(storm.looks())
-        deciding = [tasks.create_task(storm.rules()) for _ in range(2)]
+        ending += [tasks.create_task(storm.rules()) for _ in range(2)]
         await asyncio.sleep(SECONDS)
         await eventually(storm.is_enough)
         storm.over.set()
-        await asyncio.wait(deciding)
+        await asyncio.wait(ending)  # what is being put in line now has to be claimed, too
         await db.execute("delete from pauses")
         await db.execute("delete from limits where name not in ('few', 'slow')")
         try:
