@@ -13,7 +13,8 @@ from support.harness import delete_topology, eventually, run_in_process
 from support.responder import Responder, completed, request_id_of, responder_at
 from support.servers import FaultyRabbit
 
-from worker.client import Client, Request, request_id_for, subscription
+from schemas import CreateSessionResponse
+from worker.client import Client, Request, Subscription, request_id_for, subscription
 from worker.settings import Settings
 from worker.stack import Stack
 
@@ -99,19 +100,38 @@ async def test_a_body_that_ran_does_not_run_again(
     wanted = [completed(uuid4()) for _ in range(10)]
     for response in wanted:
         await responder.respond(response)
-    seen = []
-    async with Client(url, prefix) as client, client.subscribe(prefetch=4) as arriving:
+    seen: list[CreateSessionResponse] = []
+
+    async def read(arriving: Subscription) -> None:
         async for response in arriving:
             seen.append(response)
             if len(seen) in (3, 7):
                 assert proxy.cut(reset=True) == 1
-            if len(seen) == len(wanted):
-                break
+
+    async def all_have_come(readers: int) -> bool:
+        """Says whether nothing lies there, and no other reader is left whose deliveries would come back."""
+        return await responder.left_and_readers(responder.names.responses) == (0, readers)
+
+    async def body_ran_for_all() -> bool:
+        return len(seen) >= len(wanted)
+
+    async with (
+        Client(url, prefix) as client,
+        client.subscribe(prefetch=4) as arriving,
+        asyncio.TaskGroup() as tasks,
+    ):
+        tasks.create_task(read(arriving))
+        await eventually(body_ran_for_all)
+        await eventually(lambda: all_have_come(readers=1))  # also what was in hand when a connection broke
+        wanted.append(completed(uuid4()))
+        await responder.respond(wanted[-1])  # when this is seen, all that came before it is settled
+        await eventually(body_ran_for_all)
+        arriving.stop()
+    await eventually(lambda: all_have_come(readers=0))
 
     assert sorted(response.request_id for response in seen) == sorted(
         response.request_id for response in wanted
     )
-    assert await responder.left_in(responder.names.responses) == 0
 
 
 @pytest.mark.parametrize("step", ["queue_declare", "basic_consume"])

@@ -57,6 +57,11 @@ class Responder:
         found = await self.channel.declare_queue(queue, passive=True)
         return found.declaration_result.message_count or 0
 
+    async def left_and_readers(self, queue: str) -> tuple[int, int]:
+        """Counts the messages that lie ready in a queue, and those who read it."""
+        found = (await self.channel.declare_queue(queue, passive=True)).declaration_result
+        return found.message_count or 0, found.consumer_count or 0
+
     async def take(self, message: AbstractIncomingMessage) -> None:
         await message.ack()
         self.taken.append(message)
