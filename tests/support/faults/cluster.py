@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from support.faults.load import Producers
+from support.harness import eventually
 from support.servers import ONE_SCHEDULER, server_sandbox
 
 from worker.stack import Family, RabbitNode
@@ -35,9 +36,13 @@ class Cluster:
         return {queue["name"]: queue for queue in json.loads(said)}
 
     async def leader(self, queue: str, asked: RabbitNode) -> RabbitNode:
-        name = (await self.queues(asked))[queue]["leader"]
-        (node,) = [node for node in self.nodes if node.name == name]
-        return node
+        """Waits until there is one: none is told while one is elected, or is slow to answer."""
+
+        async def look() -> RabbitNode | None:
+            name = (await self.queues(asked))[queue]["leader"]
+            return next((node for node in self.nodes if node.name == name), None)
+
+        return await eventually(look)
 
     async def all_online(self) -> bool:
         queues = await self.queues(self.nodes[0])
