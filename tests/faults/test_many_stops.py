@@ -48,8 +48,9 @@ class Site:
     worker: WorkerProcess
 
     async def until_all_are_in_hand(self) -> None:
-        """Waits until the worker holds all: one is called and on record, the others are just delivered. As long
-        as the broker has not noticed that a consumer is gone, it counts what that one held as delivered.
+        """Waits until the worker holds all: one is called and on record, the others are just delivered.
+
+        As long as the broker has not noticed that a consumer is gone, it counts what that one held as delivered.
         """
         async with asyncio.timeout(60):
             while await self.watch.ready_and_consumers() != (0, 1):  # noqa: ASYNC110 — a queue sends no event

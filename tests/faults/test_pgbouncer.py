@@ -68,7 +68,7 @@ async def test_requests_outlast_restarts_of_a_pooler(
         await books.until_all_answered(90)
         async with connected(empty_url, schema=prefix) as db:
             await eventually(lambda: db.fetchval("select count(*) = 0 from unsent_events"))
-            assert await db.fetchval("select count(*) from measures") > 0, "somebody was elected and watches"
+            await eventually(lambda: db.fetchval("select count(*) from measures"))  # of who was elected
     assert await verify(empty_url, books.confirmed, books.received, schema=prefix) == []
     assert len(books.confirmed) == REQUESTS
 

@@ -368,6 +368,7 @@ async def test_a_rolling_restart_under_load_shows_no_failed_and_no_late_response
                     await terminated(worker)
                     await worker.start()
                     await books.until(lambda: len(books.answered) > before, 90, "answered meanwhile")  # noqa: B023 — awaited here
+                await books.until_answered(201, 90, "enough to judge by")
             await books.until_all_answered(90)
         finally:
             listening.cancel()
