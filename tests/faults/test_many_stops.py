@@ -50,7 +50,7 @@ class Site:
     async def until_all_are_in_hand(self) -> None:
         """Waits until the worker holds all: one is called and on record, the others are just delivered.
 
-        As long as the broker has not noticed that a consumer is gone, it counts what that one held as delivered.
+        Until the broker notices that a consumer is gone, it counts what that one held as delivered.
         """
         async with asyncio.timeout(60):
             while await self.watch.ready_and_consumers() != (0, 1):  # noqa: ASYNC110 — a queue sends no event

@@ -16,7 +16,7 @@ where r.waits_in is not null and not case
     select from pauses p
     where p.scope = 'org' and p.name = l.org_id and coalesce(p.ends_at, 'infinity') >= l.asleep_until
   )
-  when l.asleep_for = 'running' -- perhaps since a moment after this statement began: not since after this line
+  when l.asleep_for = 'running' -- perhaps since this statement began: now() would be too early
     then of_it.running is not null and l.asleep_until <= clock_timestamp() + interval '1 second'
   when l.asleep_for = 'rate' then of_it.rate is not null and l.asleep_until <= l.full_at
 end
