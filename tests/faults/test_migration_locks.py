@@ -161,8 +161,8 @@ async def test_a_migration_that_does_either_is_found_out(
 ) -> None:
     """Each is a mistake that somebody could make: of a fuller table the work under the lock takes as long."""
     known = load_migrations()[: len((await migrate.inspect(filled_url)).applied)]
-    held = "lock table requests in access exclusive mode; select pg_sleep(1.5);"
-    by_its_index = "create index more on request_transitions (at); select pg_sleep(1.5);"
+    held = "lock table requests in access exclusive mode; select pg_sleep(3);"
+    by_its_index = "create index more on request_transitions (at); select pg_sleep(3);"
     anew = "alter table sessions add column tag uuid not null default gen_random_uuid();"
     bad = [
         Migration(len(known) + number, name, sql)

@@ -7,6 +7,7 @@ from contextlib import suppress
 import asyncpg
 import pytest
 from support.commands import Shell
+from support.faults.cluster import keep_sending
 from support.faults.load import Producers, keeping_books
 from support.faults.processes import worker_processes
 from support.faults.scene import Scene
@@ -85,7 +86,8 @@ async def test_a_worker_that_is_frozen_inside_a_transaction_holds_up_no_other(
         keeping_books(amqp_url, prefix) as books,
         worker_processes(2, scene.environ) as (frozen, other),
     ):
-        sending = asyncio.create_task(Producers(amqp_url, prefix, books, AT_ONCE).send(REQUESTS))
+        enough = asyncio.Event()
+        sending = asyncio.create_task(keep_sending(Producers(amqp_url, prefix, books, AT_ONCE), enough))
 
         async def frozen_in_between() -> bool:
             frozen.freeze()
@@ -96,6 +98,8 @@ async def test_a_worker_that_is_frozen_inside_a_transaction_holds_up_no_other(
 
         await books.until_answered(1, 90, "answered before the freeze")
         await eventually(frozen_in_between)
+        await books.until_answered(len(books.answered) + REQUESTS, 120, "answered by the other one")
+        enough.set()
         await sending
         await books.until_all_answered(90)
         await until_up([other])

@@ -21,6 +21,7 @@ class Proxy:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._refusing = False
+        self._cuts = 0
         self.delay_seconds = 0.0
         self.broken_connections = 0
         self.held_bytes = 0
@@ -53,6 +54,7 @@ class Proxy:
     def cut(self, *, reset: bool = False, refuse: bool = False) -> int:
         """End every connection: in order, or with a reset. `refuse`: and every new one, until `heal`."""
         self._refusing = refuse
+        self._cuts += 1
         pairs, self._pairs = self._pairs, set()
         for pair in pairs:
             for writer in pair:
@@ -78,10 +80,15 @@ class Proxy:
         if self._refusing:
             writer.transport.abort()
             return
+        cuts = self._cuts
         try:
             far_reader, far_writer = await asyncio.open_connection(*self._target)
         except OSError:
             writer.transport.abort()
+            return
+        if cuts != self._cuts:  # meanwhile
+            for half in (writer, far_writer):
+                half.transport.abort()
             return
         pair = (writer, far_writer)
         self._pairs.add(pair)
