@@ -50,7 +50,7 @@ class WorkerProcess:
     @property
     def http_port(self) -> int:
         """Where its pages are; it has told that when it is ready."""
-        return next(event["http_port"] for event in self.events if event["event"] == "worker.starting")
+        return int(next(one["http_port"] for one in self.events if one["event"] == "worker.starting"))
 
     @property
     def state(self) -> str:
