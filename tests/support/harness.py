@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +72,7 @@ class Desk:
     prefix: str
     reply_to: str
     arrived: "asyncio.Queue[AbstractIncomingMessage]" = field(default_factory=asyncio.Queue)
+    _returned: set[str | None] = field(default_factory=set)
 
     async def send(
         self,
@@ -105,6 +106,29 @@ class Desk:
         """Send, and return the next response."""
         await self.send(body, **properties)
         return response_in(await self.next())
+
+    async def answers_to(self, request_ids: Iterable[str]) -> dict[str, CreateSessionResponse]:
+        """Receives until each of these requests has a response, and returns the first of each. Copies, and
+        responses to other requests, may come in between.
+        """
+        left = set(request_ids)
+        answers: dict[str, CreateSessionResponse] = {}
+        while left:
+            response = response_in(await self.next())
+            if (request_id := str(response.request_id)) in left:
+                left.remove(request_id)
+                answers[request_id] = response
+        return answers
+
+    async def different(self, number: int) -> list[AbstractIncomingMessage]:
+        """Receives so many responses, beside copies of them and of those that it has returned before."""
+        found: list[AbstractIncomingMessage] = []
+        while len(found) < number:
+            message = await self.next()
+            if message.message_id not in self._returned:
+                self._returned.add(message.message_id)
+                found.append(message)
+        return found
 
     async def take_from(self, queue: str) -> AbstractIncomingMessage:
         """Takes the next message from a queue and acknowledges it."""
