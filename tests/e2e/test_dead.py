@@ -174,7 +174,10 @@ async def test_a_dry_run_says_what_will_become_of_each_and_a_replay_leaves_what_
     assert set(answers) == {known["request_id"], fresh["request_id"]}
     assert answers[known["request_id"]].body == response.body
     assert answers[fresh["request_id"]].headers["traceparent"] == "00-1-2-01"
-    assert (await desk.take_from(names.responses)).body == response.body, "its reader's queue is gone"
+    # There, in any order, is also what the cancellation came to: its sender had named no queue.
+    there_too = [await desk.take_from(names.responses) for _ in range(2)]
+    assert response.body in [one.body for one in there_too], "its reader's queue is gone"
+    assert unwanted["request_id"] in [str(response_in(one).request_id) for one in there_too]
     assert desk.arrived.empty()
     await until_in_custody(db, 2)
 
@@ -207,19 +210,19 @@ async def test_a_replay_that_is_killed_half_way_goes_on_without_doubling(
         await line_with(process.stderr, "/30", "sent")
         process.kill()
         await process.wait()
-    left = await db.fetchval("select count(*) from dead_letters where state = 'kept'")
-    assert 0 < left < 30
     # As if it had been killed between the confirm and the note.
     await db.execute(
         "update dead_letters set state = 'kept', ended_at = null, ended_by = null, ended_reason = null, "
         "sent_to = null where id = (select id from dead_letters where state = 'replayed' limit 1)"
     )
+    left = await db.fetchval("select count(*) from dead_letters where state = 'kept'")
+    assert 1 < left < 30
     again = await there.run(*words, "--rate", "10000")
-    assert (again.code, again.out) == (0, f"{left + 1} sent\n")
+    assert (again.code, again.out) == (0, f"{left} sent\n")
 
-    answers = [response_in(await desk.next()) for _ in range(31)]
-    assert {str(answer.request_id) for answer in answers} == {letter["id"] for letter in letters}
-    assert {answer.status for answer in answers} == {"completed"}
+    # Those that were sent twice may be answered twice.
+    answers = await desk.answers_to(letter["id"] for letter in letters)
+    assert {answer.status for answer in answers.values()} == {"completed"}
     assert await db.fetchval("select count(*) from sessions") == 30
     assert await db.fetchval("select count(*) from dead_letters where state = 'kept'") == 0
 
