@@ -32,10 +32,6 @@ class Situation:
             await self.desk.send(request, reply_to=reply_to)
         return [request["request_id"] for request in requests]
 
-    async def answers(self, number: int) -> None:
-        for _ in range(number):
-            await self.desk.next()
-
     async def until(self, condition: str) -> None:
         await eventually(lambda: self.db.fetchval(f"select {condition}"), 40)
 
@@ -113,9 +109,7 @@ class BadHour(Situation):
         self.hands.meant["b938ecb5"] = await self.garbage("billing 2.1", "lists")
 
     async def failures(self) -> None:
-        await self.send(8, "org-7")
-        await self.send(4, "org-8")
-        await self.answers(12)
+        await self.desk.answers_to(await self.send(8, "org-7") + await self.send(4, "org-8"))
 
     async def mended(self) -> None:
         vars(self._rooms)["mended"] = True
@@ -176,7 +170,7 @@ class BadHour(Situation):
         """Have requests fail, as of the worker of the bad build."""
         vars(self._rooms)["broken"] = True
         failed = await self.send(7, "org-8")
-        await self.answers(7)
+        await self.desk.answers_to(failed)
         vars(self._rooms)["broken"] = False
         await self.db.execute("set session_replication_role = replica")  # past the guard
         for table in ("requests", "attempts", "recorded_transitions"):
@@ -212,8 +206,7 @@ class OrdinaryDay(Situation):
         }
 
     async def a_lock_and_a_pause(self) -> None:
-        await self.send(4, "org-7")
-        await self.answers(4)
+        await self.desk.answers_to(await self.send(4, "org-7"))
         vars(self._rooms)["mended"] = True
         paused = await self.hands.type("session-worker pause --org org-7 --reason 'too many errors'")
         assert paused.code == 0, paused
