@@ -46,6 +46,7 @@ class Customers:
         self.desk = desk
         self.confirmed: list[UUID] = []
         self.received: list[Received] = []
+        self._heard: set[str | None] = set()
 
     async def send(self, number: int, *, reply_to: str | None = "mine", **changes: Any) -> list[str]:
         """Send so many good requests, with these changes; returns their ids."""
@@ -56,8 +57,15 @@ class Customers:
         return [request["request_id"] for request in requests]
 
     async def answers(self, number: int) -> list[CreateSessionResponse]:
-        """Receive so many responses."""
-        return [self.read(await self.desk.next()) for _ in range(number)]
+        """Receive so many responses, beside the copies of those that have come before."""
+        answers: list[CreateSessionResponse] = []
+        while len(answers) < number:
+            message = await self.desk.next()
+            answer = self.read(message)
+            if message.message_id not in self._heard:
+                self._heard.add(message.message_id)
+                answers.append(answer)
+        return answers
 
     def read(self, message: AbstractIncomingMessage) -> CreateSessionResponse:
         self.received.append(Received(message.message_id or "", message.body))
