@@ -185,13 +185,14 @@ async def test_a_reader_of_responses_who_leaves_is_no_failure(shell: Shell, new_
         assert await watching.wait() == 141
 
 
-async def test_copies_are_watched_without_taking(shell: Shell, new_worker: NewWorker) -> None:
+async def test_copies_are_watched_without_taking(shell: Shell, new_worker: NewWorker, desk: Desk) -> None:
     await new_worker()
     async with shell.start("responses", "--copies", "--json") as watching:
         await line_with(watching.stderr, "waiting for responses")
         await shell.run("request", "--no-wait")
         seen = json.loads(await line_with(watching.stdout, "session_id"))
 
+    await desk.until_there_are(1, names_for(desk.prefix).responses)  # which may be slower than the watcher's
     assert (await shell.run("responses", "--json")).records == [seen]
 
 

@@ -180,6 +180,7 @@ async def test_up_refuses_a_queue_that_is_in_use(
     await declare_topology(settings)
     queue = names_for(settings.prefix).requests
     await desk.send(good_request())
+    await desk.until_there_are(1, queue)
 
     outcome = await shell.run("up", DATABASE_URL=empty_url)
 

@@ -7,28 +7,30 @@ from uuid import uuid4
 import asyncpg
 import pytest
 from support.commands import Outcome, Shell
-from support.harness import NewWorker, eventually
+from support.harness import Desk, NewWorker, eventually
 
+from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
 
 
-async def send(shell: Shell, db: asyncpg.Connection, count: int, *words: str) -> Outcome:
-    """Sends so many more requests; returns once their responses are in the queue."""
+async def send(shell: Shell, desk: Desk, db: asyncpg.Connection, count: int, *words: str) -> Outcome:
+    """Sends so many more requests; returns once their responses are in the queue, and that is noted."""
     expected = await db.fetchval("select count(*) from requests") + count
     published = "select count(*) = $1 from listed_requests where published_at is not null"
     sent = await shell.run("request", "--count", str(count), "--no-wait", "--json", *words)
     assert sent.code == 0
     await eventually(lambda: db.fetchval(published, expected))
+    await desk.until_there_are(expected, names_for(desk.prefix).responses)
     return sent
 
 
 async def test_nothing_to_complain_of_and_then_something(
-    shell: Shell, new_worker: NewWorker, db: asyncpg.Connection, tmp_path: Path
+    shell: Shell, new_worker: NewWorker, desk: Desk, db: asyncpg.Connection, tmp_path: Path
 ) -> None:
     await new_worker()
     confirmed, responses = tmp_path / "confirmed.jsonl", tmp_path / "responses.jsonl"
-    sent = await send(shell, db, 20)
-    failed = await send(shell, db, 1, "--name", "x" * 41)
+    sent = await send(shell, desk, db, 20)
+    failed = await send(shell, desk, db, 1, "--name", "x" * 41)
     again = json.dumps({"request_id": sent.records[0]["request_id"], "payload": {}})
     assert (await shell.run("request", "--no-wait", "--json", stdin=again)).code == 0
     conflict = json.dumps({"request_id": sent.records[1]["request_id"], "org_id": "x", "payload": {}})
@@ -62,10 +64,10 @@ async def test_nothing_to_complain_of_and_then_something(
 
 
 async def test_responses_as_programs_read_them_will_do(
-    shell: Shell, new_worker: NewWorker, db: asyncpg.Connection, tmp_path: Path
+    shell: Shell, new_worker: NewWorker, desk: Desk, db: asyncpg.Connection, tmp_path: Path
 ) -> None:
     await new_worker()
-    ids = "\n".join(record["request_id"] for record in (await send(shell, db, 5)).records)
+    ids = "\n".join(record["request_id"] for record in (await send(shell, desk, db, 5)).records)
     received = await shell.run("responses", "--json")
     responses = tmp_path / "responses.jsonl"
     responses.write_text(received.out)

@@ -91,6 +91,7 @@ async def test_a_replay_knows_what_it_moves(
     await publish(desk, names.dead, json.dumps(cancel).encode(), reply_to=desk.reply_to)
     await publish(desk, names.dead, b"nothing to be read")
     before = await db.fetch("select * from requests order by request_id")
+    await desk.until_there_are(8, names.dead)  # the script takes no more than are there at its start
 
     first = await replay(settings, "4")
     rest = await replay(settings)
