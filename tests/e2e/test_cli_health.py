@@ -1,7 +1,6 @@
 """`health`: asks a worker's own port, and says in a sentence and an exit code how it is."""
 
 import asyncio
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -11,6 +10,7 @@ import pytest
 from pydantic import SecretStr
 from support.commands import Shell
 from support.harness import NewWorker
+from support.nobodys_port import nobodys_port
 
 from worker.cli.commands.health import DEFAULT_PORT, own_address
 from worker.cli.exits import CommandError
@@ -27,11 +27,6 @@ UNUSED = (
     "structlog",
     "prometheus_client",
 )
-
-
-def nobodys_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        return int(nobody.getsockname()[1])
 
 
 @asynccontextmanager
@@ -71,16 +66,16 @@ async def test_a_worker_at_work_is_alive_and_ready(
 
 
 async def test_a_worker_that_waits_for_its_servers_is_alive_and_not_ready(new_worker: NewWorker) -> None:
-    nobody = nobodys_port()
-    worker = await new_worker(
-        until_ready=False,
-        amqp_url=SecretStr(f"amqp://guest:guest@127.0.0.1:{nobody}/"),
-        database_url=SecretStr(f"postgresql://user:word@127.0.0.1:{nobody}/x"),
-    )
-    shell = Shell(WORKER_HTTP_PORT=str(worker.http_port))
+    with nobodys_port() as nobody:
+        worker = await new_worker(
+            until_ready=False,
+            amqp_url=SecretStr(f"amqp://guest:guest@127.0.0.1:{nobody}/"),
+            database_url=SecretStr(f"postgresql://user:word@127.0.0.1:{nobody}/x"),
+        )
+        shell = Shell(WORKER_HTTP_PORT=str(worker.http_port))
 
-    alive, ready = await shell.run("health"), await shell.run("health", "--ready")
-    told = await shell.run("health", "--ready", "--json")
+        alive, ready = await shell.run("health"), await shell.run("health", "--ready")
+        told = await shell.run("health", "--ready", "--json")
 
     assert alive.code == 0
     assert (ready.code, ready.out) == (1, "")
@@ -93,9 +88,9 @@ async def test_a_worker_that_waits_for_its_servers_is_alive_and_not_ready(new_wo
 
 
 async def test_where_nobody_listens_it_says_so() -> None:
-    url = f"http://127.0.0.1:{nobodys_port()}"
-
-    outcome = await Shell().run("health", "--url", url)
+    with nobodys_port() as port:
+        url = f"http://127.0.0.1:{port}"
+        outcome = await Shell().run("health", "--url", url)
 
     assert (outcome.code, outcome.out) == (1, "")
     assert outcome.err == (f"session-worker: the worker at {url} is unreachable (http: Connection refused)\n")
