@@ -158,6 +158,7 @@ async def test_an_organisation_moves_under_load_and_routers_die(
                 await shop.until_answered(set(await more(shop)))
                 second_router.kill()  # with what it has in hand
             before = shop.of("org-1")
+            await shop.until_answered(before)  # what no router has taken by then goes to the other cell
             async with script("move.py", str(file), "org-1", "b") as moving, script("router.py", str(file)):
                 assert await moving.wait() == 0
             await shop.until_answered(set(await more(shop)))

@@ -14,6 +14,7 @@ from worker.cli.main import main
 from worker.handlers import Context, RetryLater
 
 OURS = "support.handlers:"
+_TRIES = 10
 
 
 @pytest.fixture(autouse=True)
@@ -24,10 +25,19 @@ def _kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def checked(capsys: pytest.CaptureFixture[str], handler: str, *options: str) -> tuple[int, str]:
-    code = main(["handler", "check", handler, *options])
-    shown = capsys.readouterr()
-    return code, shown.out + shown.err
+def checked(
+    capsys: pytest.CaptureFixture[str], handler: str, *options: str, blocks: bool = False
+) -> tuple[int, str]:
+    """Checks a handler. If it is no handler that blocks, it was the machine that held all up for a tenth of a
+    second, and it is checked again.
+    """
+    for _ in range(_TRIES):
+        code = main(["handler", "check", handler, *options])
+        shown = capsys.readouterr()
+        told = shown.out + shown.err
+        if blocks or "it held up the event loop" not in told:
+            break
+    return code, told
 
 
 @pytest.mark.parametrize(
@@ -55,7 +65,7 @@ def checked(capsys: pytest.CaptureFixture[str], handler: str, *options: str) -> 
 def test_what_is_wrong_is_said_and_is_the_exit_code(
     capsys: pytest.CaptureFixture[str], handler: str, code: int, says: list[str]
 ) -> None:
-    found = checked(capsys, handler)
+    found = checked(capsys, handler, blocks=handler == f"{OURS}blocks")
 
     assert found[0] == code, found[1]
     assert [words for words in says if words not in found[1]] == []
