@@ -33,7 +33,7 @@ class Situation:
         return [request["request_id"] for request in requests]
 
     async def until(self, condition: str) -> None:
-        await eventually(lambda: self.db.fetchval(f"select {condition}"), 40)
+        await eventually(lambda: self.db.fetchval(f"select {condition}"))
 
     async def garbage(self, app: str, other: str) -> str:
         """Have dead letters of two programs in custody; returns the first characters of one of the first."""
