@@ -30,10 +30,14 @@ from worker.operations.promises import Received, verify
 from worker.services import peers, ruling, surveying, watching
 from worker.steps import attempting
 
+# Of a short lease a tenth is soon over: so much may the beat be late before a worker looks silent.
 QUICK = {
-    "lease_seconds": 2, "prefetch": 8, "max_attempts": 1, "breaker_share": 1.0, "max_dead_letters": 1000,
+    "lease_seconds": 30, "prefetch": 8, "max_attempts": 1, "breaker_share": 1.0, "max_dead_letters": 1000,
 }  # fmt: skip
-FAILS_AT_ONCE = {"WORKER_PREFETCH": "8", "WORKER_MAX_ATTEMPTS": "1", "WORKER_RETRY_SECONDS": "0"}
+FAILS_AT_ONCE = {
+    "WORKER_LEASE_SECONDS": "10", "WORKER_PREFETCH": "8", "WORKER_MAX_ATTEMPTS": "1",
+    "WORKER_RETRY_SECONDS": "0",
+}  # fmt: skip
 IN_FORCE_SECONDS = 1.0  # what is promised of limits
 SMALL_DISK = {"vector(50e9)": "vector(5e9)", "[6h]": "[5m]"}  # of the rules
 WHY = ("--because", "a drill", "--yes")
