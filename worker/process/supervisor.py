@@ -35,15 +35,16 @@ class Supervisor:
         return max(codes)
 
     def _on_signal(self, number: signal.Signals) -> None:
-        """Pass each signal on: the first drains the workers, the second ends them at once."""
+        """Pass each one on: the first drains the workers, the second ends them at once."""
         self._stop.set()
-        self._send(number)
+        self._stop_children()
         _log.info("supervisor.stopping", signal=number.name)
 
-    def _send(self, number: signal.Signals) -> None:
+    def _stop_children(self) -> None:
+        """Send SIGTERM, also for a Ctrl-C: a worker that does not listen yet ends by it in one way only."""
         for child in self._children.values():
             with suppress(ProcessLookupError):
-                child.send_signal(number)
+                child.send_signal(signal.SIGTERM)
 
     async def _keep(self, index: int) -> int:
         """Keep a worker in this place: start another when it dies."""
@@ -56,7 +57,7 @@ class Supervisor:
                 return _code_after_stop(code)
             if code in _FINAL_CODES:
                 self._stop.set()
-                self._send(signal.SIGTERM)
+                self._stop_children()
                 return code
             if clock() - begun > _STEADY_SECONDS:
                 waits = delays(0.5, 30)
@@ -84,7 +85,7 @@ class Supervisor:
 
 def _code_after_stop(code: int) -> int:
     """Return the exit code of a stop: 0 also for a worker that was stopped before it listened for signals."""
-    if code in (-signal.SIGTERM, -signal.SIGINT):
+    if code == -signal.SIGTERM:
         return 0
     return 1 if code < 0 else code
 
