@@ -19,15 +19,16 @@ EXAMPLES = """\
   session-worker keys rotate --reason "its time"
   session-worker keys rotate --from k1 --to k2 --rate 200/s --reason "k1 was in a log"
 
-First roll out the new key, in front of the old one: WORKER_SEAL_KEYS=k2,k1 on
-all workers, and in this shell. DATABASE_URL has to be that of the owner of the
-tables, who runs `session-worker migrate`. Requests, sessions and dead letters
-are read through, some at a time; what the old key has sealed is sealed with
-the new one, and nothing else changes. Without --from these are all keys of
-this shell but the new one. Ctrl-C, or a kill, stops it; said again, it goes
-on: what is done is done. Afterwards `session-worker keys report` says what is
-left: a request that was running may have stored a session under the old key.
-Then comes `session-worker keys retire`.
+First roll out the new key, twice: behind the old one (WORKER_SEAL_KEYS=k1,k2),
+so that every worker can open it, then in front (k2,k1), also in this shell.
+DATABASE_URL has to be that of the owner of the tables, who runs
+`session-worker migrate`. Requests, sessions and dead letters are read through,
+some at a time; what the old key has sealed is sealed with the new one, and
+nothing else changes. Without --from these are all keys of this shell but the
+new one. Ctrl-C, or a kill, stops it; said again, it goes on: what is done is
+done. Afterwards `session-worker keys report` says what is left: a request that
+was running may have stored a session under the old key. Then comes
+`session-worker keys retire`.
 """
 _WHAT = {"finished": "requests", "sessions": "sessions", "custody": "dead letters"}
 _USUAL_RATE = 500.0
