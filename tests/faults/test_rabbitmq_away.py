@@ -27,13 +27,13 @@ from worker.rabbitmq.topology import names_for
 PREFIX = "away"
 BEFORE, AFTER = 100, 100
 OPEN_AT_MOST = 1_600
-LEASE = 2.0  # the scene's
+LEASE = 4.0  # one worker may stall for a moment, and is not taken for dead
 CONSUMER_TIMEOUT = (
     "application:set_env(rabbit, consumer_timeout, {}), "
     "application:set_env(rabbit, channel_tick_interval, {})."
 )
 UNHEARD = "select count(*) = 50 from requests where answer_at is not null and undelivered = 'unroutable'"
-MORE = {"WORKER_PREFETCH": "40", "WORKER_BATCH_SIZE": "20"}
+MORE = {"WORKER_PREFETCH": "40", "WORKER_BATCH_SIZE": "20", "WORKER_LEASE_SECONDS": str(LEASE)}
 BUSY = {"WORKER_HANDLER": "support.faults.handlers:takes_a_moment"}
 GONE = (AMQPError, OSError, TimeoutError)
 

@@ -59,7 +59,9 @@ async def site(broker: FaultyRabbit, postgres: Faulty, prefix: str) -> AsyncIter
     await admin.close()
     url = urlunsplit(urlsplit(postgres.url)._replace(path=f"/{name}"))
     await migrate(url)
-    yield Site(broker, postgres, Scene(broker.url, url, prefix, more={"WORKER_HANDLER_CONCURRENCY": "5"}))
+    # One worker may stall for a moment, and is not taken for dead.
+    more = {"WORKER_HANDLER_CONCURRENCY": "5", "WORKER_LEASE_SECONDS": "4"}
+    yield Site(broker, postgres, Scene(broker.url, url, prefix, more=more))
     await delete_topology(broker.url, prefix)
 
 
