@@ -253,7 +253,8 @@ async def test_a_letter_is_described_also_where_its_table_was_locked_for_long(
 
     (row,) = await until_kept(db, 1)
     assert (row["app_id"], row["kind"]) == ("shop", "nothing says why (text)")
-    assert {error.sqlstate for error in cancelled} == {"57014"}, "twice; on a busy machine once more"
+    assert {error.sqlstate for error in cancelled} == {"57014"}
+    assert len(cancelled) >= 2, "on a busy machine once more"
     await blocker.close()
 
 
