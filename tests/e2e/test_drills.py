@@ -49,7 +49,6 @@ class Customers:
         self.desk = desk
         self.confirmed: list[UUID] = []
         self.received: list[Received] = []
-        self._heard: set[str | None] = set()
 
     async def send(self, number: int, *, reply_to: str | None = "mine", **changes: Any) -> list[str]:
         """Send so many good requests, with these changes; returns their ids."""
@@ -61,14 +60,7 @@ class Customers:
 
     async def answers(self, number: int) -> list[CreateSessionResponse]:
         """Receive so many responses, beside the copies of those that have come before."""
-        answers: list[CreateSessionResponse] = []
-        while len(answers) < number:
-            message = await self.desk.next()
-            answer = self.read(message)
-            if message.message_id not in self._heard:
-                self._heard.add(message.message_id)
-                answers.append(answer)
-        return answers
+        return [response_in(message) for message in await self.desk.different(number, self.read)]
 
     def read(self, message: AbstractIncomingMessage) -> CreateSessionResponse:
         self.received.append(Received(message.message_id or "", message.body))
@@ -224,8 +216,7 @@ async def test_a_bad_build_a_frozen_worker_and_a_lock(
     )
     try:
         await other.start()
-        port = (await other.event("worker.starting"))["http_port"]
-        async with prometheus_of([worker.http_port, port]) as prometheus:
+        async with prometheus_of([worker.http_port, other.http_port]) as prometheus:
             await prometheus.finds('count(worker_handler_seconds_count{outcome="raised"}) == 2')
             failed = await meet_bad_build(customers)
             await prometheus.tells(("BadBuild", "page"), ("SettingsDiffer", "ticket"))

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from aiormq import Channel
 from support.faults.proxy import Proxy, proxy_to
-from support.harness import delete_topology, eventually, run_in_process
+from support.harness import delete_topology, eventually, ready_and_readers, run_in_process
 from support.responder import Responder, completed, request_id_of, responder_at
 from support.servers import FaultyRabbit
 
@@ -110,7 +110,7 @@ async def test_a_body_that_ran_does_not_run_again(
 
     async def all_have_come(readers: int) -> bool:
         """Says whether nothing lies there, and no other reader is left whose deliveries would come back."""
-        return await responder.left_and_readers(responder.names.responses) == (0, readers)
+        return await ready_and_readers(responder.channel, responder.names.responses) == (0, readers)
 
     async def body_ran_for_all() -> bool:
         return len(seen) >= len(wanted)

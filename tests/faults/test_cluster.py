@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 from aiormq import Channel
 from support.doctor import examined, planted, visited
-from support.faults.cluster import Cluster, cluster, keep_sending
-from support.faults.load import Books, Producers, keeping_books
+from support.faults.cluster import Cluster, cluster
+from support.faults.load import Books, Producers, keep_sending, keeping_books
 from support.faults.processes import worker_processes
 from support.faults.scene import Scene
 from support.faults.watching import until_no_more

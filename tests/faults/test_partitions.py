@@ -9,16 +9,16 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import asyncpg
 import pytest
 from support.faults.apart import Links, Ways, cluster_to_cut
-from support.faults.cluster import Cluster, keep_sending
-from support.faults.load import Books, Producers, subscribe
+from support.faults.cluster import Cluster
+from support.faults.load import Books, Producers, keep_sending, subscribe
 from support.faults.processes import worker_processes
 from support.faults.scene import Scene
 from support.faults.watching import until_no_more
@@ -40,6 +40,7 @@ PROMISED_SECONDS: Final = 1.0  # without one more: all that was promised before 
 NO_QUORUM_SECONDS: Final = 4.0
 ALONE_SECONDS: Final = 60.0  # for nodes to come back by themselves; those of RabbitMQ 3.10 do not always
 BACK_SECONDS: Final = 60.0 + 2 * TICK
+T = TypeVar("T")
 
 
 class Load:
@@ -74,15 +75,12 @@ class Load:
 
         Workers and readers are still there: they take copies that come after the first answer.
         """
-        left: dict[str, int] = {}
-        try:
-            async with asyncio.timeout(BACK_SECONDS):
-                while not left or any(left.values()):
-                    said = await self.three.queues(self.three.nodes[0])
-                    left = {name: queue["messages"] for name, queue in said.items()}
-                    await asyncio.sleep(1)  # asking takes the nodes' processor time
-        except TimeoutError:
-            raise AssertionError(f"messages that nobody acknowledges: {left}") from None
+
+        async def left() -> dict[str, int]:
+            queues = await self.three.queues(self.three.nodes[0])
+            return {name: queue["messages"] for name, queue in queues.items() if queue["messages"]}
+
+        await until(left, lambda found: not found, "messages that nobody acknowledges")
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -165,15 +163,15 @@ class Site:
 
     async def noticed(self, ways: Ways) -> None:
         """Wait until no node of these pairs has a connection to the other."""
-        seen: dict[str, str] = {}
-        try:
-            async with asyncio.timeout(BACK_SECONDS):
-                while not seen or any(b.name in seen[a.name] or a.name in seen[b.name] for a, b in ways):
-                    said = await asyncio.gather(*(node.ctl("eval", "nodes().") for node in self.three.nodes))
-                    seen = {node.name: names for node, names in zip(self.three.nodes, said, strict=True)}
-                    await asyncio.sleep(1)  # asking takes the nodes' processor time
-        except TimeoutError:
-            raise AssertionError(f"they still see each other: {seen}") from None
+
+        async def seen() -> dict[str, str]:
+            said = await asyncio.gather(*(node.ctl("eval", "nodes().") for node in self.three.nodes))
+            return {node.name: names for node, names in zip(self.three.nodes, said, strict=True)}
+
+        def apart(by: dict[str, str]) -> bool:
+            return not any(b.name in by[a.name] or a.name in by[b.name] for a, b in ways)
+
+        await until(seen, apart, "they still see each other")
 
     async def are_one(self) -> bool:
         """Tells whether each node runs and has all the others, and all members of all queues are online."""
@@ -185,6 +183,17 @@ class Site:
             return {each.strip() for each in said} == {"true"} and await self.three.all_online()
         except StackError:  # a node that is starting answers nothing
             return False
+
+
+async def until(look: Callable[[], Awaitable[T]], fits: Callable[[T], bool], otherwise: str) -> None:
+    """Looks until it is so; else says what it has seen last."""
+    seen: T | None = None
+    try:
+        async with asyncio.timeout(BACK_SECONDS):
+            while not fits(seen := await look()):  # noqa: ASYNC110 — nodes set no event
+                await asyncio.sleep(1)  # asking takes the nodes' processor time
+    except TimeoutError:
+        raise AssertionError(f"{otherwise}: {seen}") from None
 
 
 def deployed(setting: str) -> str:

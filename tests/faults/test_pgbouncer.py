@@ -7,8 +7,7 @@ from contextlib import suppress
 import asyncpg
 import pytest
 from support.commands import Shell
-from support.faults.cluster import keep_sending
-from support.faults.load import Producers, keeping_books
+from support.faults.load import Producers, keep_sending, keeping_books
 from support.faults.processes import worker_processes
 from support.faults.scene import Scene
 from support.faults.watching import until_up

@@ -209,11 +209,7 @@ async def test_after_an_outage_longer_than_a_lease_no_worker_takes_another_for_d
     what the workers had sent is all carried out at once afterwards, in any order. After a stop they come
     back one after the other."""
     scene = site.scene
-    handler = {
-        "WORKER_HANDLER": "support.faults.handlers:waits_for_the_gate",
-        "WORKER_HANDLER_TIMEOUT_SECONDS": "600",  # the calls outlast all of this
-    }
-    environ = {**scene.environ, **handler}
+    environ = {**scene.environ, "WORKER_HANDLER": "support.faults.handlers:waits_for_the_gate"}
     async with (
         worker_processes(2, environ) as workers,
         keeping_books(scene.amqp_url, scene.prefix) as books,

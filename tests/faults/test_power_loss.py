@@ -6,8 +6,7 @@
 import asyncio
 
 import pytest
-from support.faults.cluster import keep_sending
-from support.faults.load import Producers, keeping_books
+from support.faults.load import Producers, keep_sending, keeping_books
 from support.faults.power import POSTGRES_INITDB, powered
 from support.faults.power_loss import weaken
 from support.faults.processes import worker_processes

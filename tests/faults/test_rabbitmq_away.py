@@ -162,10 +162,7 @@ async def test_a_channel_that_the_broker_closes_for_a_slow_handler_costs_neither
     site: Site, gate: Path
 ) -> None:
     url = site.server.url
-    environ = {
-        **site.scene.environ, "WORKER_HANDLER": "support.faults.handlers:waits_for_the_gate",
-        "WORKER_HANDLER_TIMEOUT_SECONDS": "600",  # else a slow machine costs an attempt
-    }  # fmt: skip
+    environ = {**site.scene.environ, "WORKER_HANDLER": "support.faults.handlers:waits_for_the_gate"}
     async with (
         worker_processes(1, environ) as [worker],
         witness(url, PREFIX) as watching,

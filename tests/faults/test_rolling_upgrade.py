@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 from support import last_release
-from support.faults.load import Books, Producers, keeping_books
+from support.faults.load import Books, Producers, keep_sending, keeping_books
 from support.faults.processes import WorkerProcess
 from support.faults.scene import Scene
 from support.last_release import ReleasedProcess
@@ -46,6 +46,7 @@ async def test_a_rollout_forward_and_back_loses_nothing_and_doubles_nothing(
     async with ended(old, new, old_again, new_again), keeping_books(scene.amqp_url, scene.prefix) as books:
         await old.start()
         producers, enough = Producers(scene.amqp_url, scene.prefix, books, TO_STOP_WITH), asyncio.Event()
+        producers.per_second = 100.0
         sending = asyncio.create_task(keep_sending(producers, enough))
         try:
             await goes_on(books, "with the last release")
@@ -72,12 +73,6 @@ async def test_a_rollout_forward_and_back_loses_nothing_and_doubles_nothing(
     db = await asyncpg.connect(empty_url)
     assert await db.fetchval("select count(distinct worker) from requests") >= 3, "each has done some of them"
     await db.close()
-
-
-async def keep_sending(producers: Producers, enough: asyncio.Event) -> None:
-    producers.per_second = 100.0
-    while not enough.is_set():
-        await producers.send(50)
 
 
 async def goes_on(books: Books, what: str) -> None:

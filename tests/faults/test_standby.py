@@ -6,8 +6,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
-from support.faults.cluster import keep_sending
-from support.faults.load import Producers, keeping_books
+from support.faults.load import Producers, keep_sending, keeping_books
 from support.faults.processes import worker_processes
 from support.faults.proxy import proxy_to
 from support.faults.scene import Scene

@@ -14,10 +14,7 @@ async def test_a_worker_of_another_prefix_takes_over_nothing_and_answers_nobody(
     scene: Scene, db: asyncpg.Connection
 ) -> None:
     other = f"{scene.prefix}-b"
-    stuck = {
-        **scene.environ, "WORKER_HANDLER": "support.faults.handlers:never_ends",
-        "WORKER_HANDLER_TIMEOUT_SECONDS": "600",  # another worker may take long to start
-    }  # fmt: skip
+    stuck = {**scene.environ, "WORKER_HANDLER": "support.faults.handlers:never_ends"}
     try:
         async with (
             worker_processes(1, stuck) as [victim],

@@ -20,6 +20,7 @@ from support.harness import (
     good_request,
     http_get,
     metric_becomes,
+    ready_and_readers,
     response_in,
     row_of,
     told,
@@ -55,8 +56,8 @@ async def until_paused(worker: RunningWorker, status: str = "paused") -> dict[st
 
 
 async def consumers(desk: Desk) -> int:
-    found = await desk.channel.declare_queue(names_for(desk.prefix).requests, passive=True)
-    return found.declaration_result.consumer_count or 0
+    _, readers = await ready_and_readers(desk.channel, names_for(desk.prefix).requests)
+    return readers
 
 
 async def until_consumers(desk: Desk, number: int) -> None:

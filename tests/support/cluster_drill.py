@@ -18,7 +18,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from support.faults.load import Books, Producers, keeping_books
+from support.faults.load import Books, Producers, keep_sending, keeping_books
 from support.harness import eventually
 
 from worker.process.own_command import command
@@ -186,11 +186,6 @@ async def started(compose: Compose) -> AsyncIterator[None]:
         raise
     finally:
         await compose("down", "--volumes", "--timeout", "20")
-
-
-async def keep_sending(producers: Producers, enough: asyncio.Event) -> None:
-    while not enough.is_set():
-        await producers.send(100)
 
 
 async def drill(compose: Compose) -> int:

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import aio_pika
 import aiohttp
 import asyncpg
-from aio_pika.abc import AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from jsonschema_rs import Draft202012Validator
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -68,7 +68,7 @@ async def run_in_process(settings: Settings) -> AsyncIterator[NewWorker]:
 class Desk:
     """Sends requests and receives what comes back."""
 
-    channel: aio_pika.abc.AbstractChannel
+    channel: AbstractChannel
     prefix: str
     reply_to: str
     arrived: "asyncio.Queue[AbstractIncomingMessage]" = field(default_factory=asyncio.Queue)
@@ -120,11 +120,16 @@ class Desk:
                 answers[request_id] = response
         return answers
 
-    async def different(self, number: int) -> list[AbstractIncomingMessage]:
-        """Receives so many responses, beside copies of them and of those that it has returned before."""
+    async def different(
+        self, number: int, hear: Callable[[AbstractIncomingMessage], object] = lambda _: None
+    ) -> list[AbstractIncomingMessage]:
+        """Receives so many responses, beside copies of them and of those that it has returned before.
+        `hear` is called with each message, also with the copies.
+        """
         found: list[AbstractIncomingMessage] = []
         while len(found) < number:
             message = await self.next()
+            hear(message)
             if message.message_id not in self._returned:
                 self._returned.add(message.message_id)
                 found.append(message)
@@ -141,8 +146,8 @@ class Desk:
 
     async def count(self, queue: str) -> int:
         """Counts the messages that lie ready in a queue."""
-        found = await self.channel.declare_queue(queue, passive=True)
-        return found.declaration_result.message_count or 0
+        ready, _ = await ready_and_readers(self.channel, queue)
+        return ready
 
     async def until_there_are(self, count: int, queue: str) -> None:
         """Waits until so many messages lie ready: a queue counts one a moment after it has confirmed it."""
@@ -151,6 +156,12 @@ class Desk:
             return await self.count(queue) == count
 
         await eventually(there_are)
+
+
+async def ready_and_readers(channel: AbstractChannel, queue: str) -> tuple[int, int]:
+    """Counts the messages that lie ready in a queue, and those who read it."""
+    found = (await channel.declare_queue(queue, passive=True)).declaration_result
+    return found.message_count or 0, found.consumer_count or 0
 
 
 @asynccontextmanager

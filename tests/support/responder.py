@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
-from support.harness import ANSWER_SECONDS
+from support.harness import ANSWER_SECONDS, ready_and_readers
 
 from schemas import (
     CreateSessionResponse,
@@ -54,13 +54,8 @@ class Responder:
 
     async def left_in(self, queue: str) -> int:
         """Counts the messages that lie ready in a queue."""
-        found = await self.channel.declare_queue(queue, passive=True)
-        return found.declaration_result.message_count or 0
-
-    async def left_and_readers(self, queue: str) -> tuple[int, int]:
-        """Counts the messages that lie ready in a queue, and those who read it."""
-        found = (await self.channel.declare_queue(queue, passive=True)).declaration_result
-        return found.message_count or 0, found.consumer_count or 0
+        ready, _ = await ready_and_readers(self.channel, queue)
+        return ready
 
     async def take(self, message: AbstractIncomingMessage) -> None:
         await message.ack()

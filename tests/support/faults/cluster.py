@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from support.faults.load import Producers
 from support.harness import eventually
 from support.servers import ONE_SCHEDULER, server_sandbox
 
@@ -70,8 +69,3 @@ async def formed(nodes: Sequence[RabbitNode]) -> Cluster:
     status = await nodes[0].ctl("cluster_status", "--formatter", "json")
     assert sorted(json.loads(status)["running_nodes"]) == sorted(node.name for node in nodes)
     return Cluster(nodes)
-
-
-async def keep_sending(producers: Producers, enough: asyncio.Event) -> None:
-    while not enough.is_set():
-        await producers.send(100)

@@ -157,6 +157,11 @@ class Producers:
         self._books.confirm(request_id)
 
 
+async def keep_sending(producers: Producers, enough: asyncio.Event) -> None:
+    while not enough.is_set():
+        await producers.send(100)
+
+
 async def publish(channel: object, body: bytes, exchange: str, key: str, **properties: Any) -> None:
     """Publishes a message, and returns when the broker has confirmed it."""
     persistent = aio_pika.Message(body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT, **properties)

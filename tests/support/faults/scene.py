@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import aio_pika
 import asyncpg
+from support.harness import eventually, ready_and_readers
 
 from worker.rabbitmq.topology import names_for
 
@@ -22,7 +23,9 @@ class Scene:
 
     @property
     def environ(self) -> dict[str, str]:
-        """Returns a worker process's settings. Times are short: a lease ends within a test's patience."""
+        """Returns a worker process's settings. Times are short: a lease ends within a test's
+        patience. Calls of handlers are not: another worker, or a server, may take long to start.
+        """
         return {
             "AMQP_URL": self.amqp_url,
             "DATABASE_URL": self.database_url,
@@ -30,6 +33,7 @@ class Scene:
             "WORKER_LEASE_SECONDS": "2",
             "WORKER_CONFIRM_TIMEOUT_SECONDS": "3",
             "WORKER_GRACE_SECONDS": "10",
+            "WORKER_HANDLER_TIMEOUT_SECONDS": "600",
             "WORKER_MAX_DEAD_LETTERS": "0",
             "MANAGEMENT_URL": "",  # else each worker would ask it
             **self.more,
@@ -58,9 +62,12 @@ class Scene:
         connection = await aio_pika.connect(self.amqp_url)
         async with connection:
             channel = await connection.channel()
-            queue = await channel.declare_queue(names_for(self.prefix).requests, passive=True)
-            async with asyncio.timeout(self.patience_seconds):
-                while (queue.declaration_result.message_count or 0) < count:
-                    await asyncio.sleep(_POLL_SECONDS)
-                    queue = await channel.declare_queue(queue.name, passive=True)
+            name = names_for(self.prefix).requests
+
+            async def all_are_back() -> bool:
+                ready, _ = await ready_and_readers(channel, name)
+                return ready >= count
+
+            await eventually(all_are_back, self.patience_seconds)
+            queue = await channel.get_queue(name, ensure=False)
             await queue.purge()

@@ -11,6 +11,7 @@ import asyncpg
 from aio_pika.abc import AbstractChannel
 from support.faults.load import Books
 from support.faults.processes import WorkerProcess
+from support.harness import ready_and_readers
 
 from worker.operations.promises import verify
 from worker.rabbitmq.topology import names_for
@@ -81,9 +82,7 @@ class Witness:
     async def ready_and_consumers(self) -> tuple[int, int]:
         """Counts the messages in the request queue that no worker holds, and those who read the queue."""
         async with self._channel() as channel:
-            found = await channel.declare_queue(names_for(self.prefix).requests, passive=True)
-            told = found.declaration_result
-            return told.message_count or 0, told.consumer_count or 0
+            return await ready_and_readers(channel, names_for(self.prefix).requests)
 
     async def count(self, queue: str) -> int:
         """Counts the messages in a queue that no consumer holds."""
@@ -116,8 +115,8 @@ class Witness:
 
 
 async def _count(channel: AbstractChannel, queue: str) -> int:
-    found = await channel.declare_queue(queue, passive=True)
-    return found.declaration_result.message_count or 0
+    ready, _ = await ready_and_readers(channel, queue)
+    return ready
 
 
 @asynccontextmanager
