@@ -1,7 +1,7 @@
 """Fixtures for all tests: servers once for the run; a database, queues and a worker for each test."""
 
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from uuid import uuid4
 
 import asyncpg
@@ -10,6 +10,7 @@ import pytest_asyncio
 from support.databases import made_database
 from support.faults.scene import Scene
 from support.harness import Desk, NewWorker, delete_topology, open_desk, run_in_process
+from support.logging_kept import events_kept
 from support.responder import Responder, responder_at
 from support.servers import (
     Faulty,
@@ -49,6 +50,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return SLOW_FIRST.index(folder) if folder in SLOW_FIRST else len(SLOW_FIRST)
 
     items.sort(key=place)
+
+
+@pytest.fixture(autouse=True)
+def _events_as_before() -> Iterator[None]:
+    with events_kept():
+        yield
 
 
 @pytest_asyncio.fixture(scope="session")

@@ -11,6 +11,7 @@ from support.browser import chromium
 from support.console import Console, open_console
 from support.databases import made_database
 from support.harness import delete_topology
+from support.logging_kept import logging_kept
 
 from worker.monitoring import log
 from worker.settings import Settings
@@ -32,8 +33,9 @@ async def here(stack: Stack, template: str) -> AsyncIterator[Settings]:
             amqp_url=stack.amqp_url, database_url=url, prefix=prefix, http_host="127.0.0.1", http_port=0,
             log_level="warning", mode="test", environment_name="production", environment_color="red",
         )  # fmt: skip
-        log.configure(settings)
-        yield settings
+        with logging_kept():
+            log.configure(settings)
+            yield settings
         await delete_topology(stack.amqp_url, prefix)
 
 

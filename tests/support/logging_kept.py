@@ -11,7 +11,16 @@ import structlog
 def logging_kept() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
-    yield
+    with events_kept():
+        yield
     root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
+
+
+@contextmanager
+def events_kept() -> Iterator[None]:
+    """Leaves what becomes of events as it was: a level that stays behind hides them from later tests."""
+    before = structlog.get_config()
+    before["processors"] = [*before["processors"]]
+    yield
+    structlog.configure(**before)
     structlog.contextvars.clear_contextvars()

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-import structlog
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
@@ -255,7 +254,6 @@ async def test_a_handler_that_asks_for_later_neither_opens_nor_closes_it_and_spe
 
 
 async def test_it_is_told_once_when_it_opens_and_when_it_closes() -> None:
-    structlog.reset_defaults()  # a test before may have raised the level
     service = Service()
     with capture_logs() as events:
         await service.until_open()
