@@ -134,6 +134,16 @@ class Prometheus:
         assert await until(begun, lambda: True, _PATIENCE_SECONDS), f"never quiet: {await self.alerts()}"
         self._since = monotonic()
 
+    async def tells_no_more_than(self, *alerts: tuple[str, str]) -> None:
+        """Waits until no other alert is true. One is for a moment when a scrape fails on a busy machine: as
+        long as it lasts, no worker is there.
+        """
+
+        async def no_more() -> bool:
+            return await self.alerts() <= set(alerts)
+
+        assert await until(no_more, lambda: True, _PATIENCE_SECONDS), f"still true: {await self.alerts()}"
+
     async def finds(self, query: str) -> None:
         """Waits until a query finds something."""
 
