@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 import aio_pika
 import pytest
 from aiormq.channel import Channel
+from support.nobodys_port import nobodys_port
 from support.responder import Responder, completed, content_of, failed, request_id_of
 
 from schemas import CreateSessionPayload, CreateSessionRequest, FailureCode, is_session_id
@@ -294,10 +295,11 @@ async def test_a_time_out_beyond_the_calendar_is_no_deadline(
     assert (await call).status == "completed"
 
 
-async def test_a_broker_that_is_not_there(stack: Stack, unused_tcp_port: int) -> None:
-    async with Client(f"amqp://127.0.0.1:{unused_tcp_port}/", connect_timeout=0.5) as client:
-        with pytest.raises(BrokerUnreachable, match="cannot be reached"):
-            await client.create_session(org_id="org-1")
+async def test_a_broker_that_is_not_there(stack: Stack) -> None:
+    with nobodys_port() as port:
+        async with Client(f"amqp://127.0.0.1:{port}/", connect_timeout=0.5) as client:
+            with pytest.raises(BrokerUnreachable, match="cannot be reached"):
+                await client.create_session(org_id="org-1")
     stranger = stack.amqp_url.replace("//", "//nobody:", 1)
     async with Client(stranger) as client:
         with pytest.raises(BrokerUnreachable, match="user, password or vhost"):
@@ -341,11 +343,10 @@ def test_the_request_is_one_of_the_contract() -> None:
 
 
 async def test_a_call_that_ends_before_there_is_a_connection_says_so() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        port = nobody.getsockname()[1]
-    async with Client(f"amqp://guest:hidden@127.0.0.1:{port}/") as client:
-        with pytest.raises(RequestTimedOut, match="without a connection to RabbitMQ") as late:
-            await client.create_session(org_id="org-1", timeout=1)
+    with nobodys_port() as port:
+        async with Client(f"amqp://guest:hidden@127.0.0.1:{port}/") as client:
+            with pytest.raises(RequestTimedOut, match="without a connection to RabbitMQ") as late:
+                await client.create_session(org_id="org-1", timeout=1)
     assert "hidden" not in str(late.value)
 
 

@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 from support.faults.proxy import proxy_to
 from support.harness import Desk, NewWorker, good_request, http_get
+from support.nobodys_port import nobodys_port
 
 from worker.console.health import Health
 from worker.errors import SettingsError
@@ -22,24 +23,23 @@ from worker.stack import Stack
 
 
 async def test_a_worker_that_waits_for_its_servers_is_alive_and_not_ready(new_worker: NewWorker) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        port = nobody.getsockname()[1]
-    worker = await new_worker(
-        until_ready=False,
-        amqp_url=SecretStr(f"amqp://guest:hidden-word@127.0.0.1:{port}/"),
-        database_url=SecretStr(f"postgresql://user:hidden-word@127.0.0.1:{port}/x"),
-    )
+    with nobodys_port() as port:
+        worker = await new_worker(
+            until_ready=False,
+            amqp_url=SecretStr(f"amqp://guest:hidden-word@127.0.0.1:{port}/"),
+            database_url=SecretStr(f"postgresql://user:hidden-word@127.0.0.1:{port}/x"),
+        )
 
-    assert await http_get(worker, "/livez") == (200, '{"status": "alive"}')
-    status, page = await http_get(worker, "/readyz")
+        assert await http_get(worker, "/livez") == (200, '{"status": "alive"}')
+        status, page = await http_get(worker, "/readyz")
 
-    assert status == 503
-    shown = json.loads(page)
-    assert shown["status"] == "not ready"
-    assert set(shown["reasons"]) == {"postgres", "requests", "responses"}
-    assert "hidden-word" not in page
-    worker.stop_event.set()
-    await asyncio.wait_for(worker.task, 60)
+        assert status == 503
+        shown = json.loads(page)
+        assert shown["status"] == "not ready"
+        assert set(shown["reasons"]) == {"postgres", "requests", "responses"}
+        assert "hidden-word" not in page
+        worker.stop_event.set()
+        await asyncio.wait_for(worker.task, 60)
 
 
 async def test_a_worker_at_work_is_alive_and_ready(new_worker: NewWorker) -> None:
