@@ -171,7 +171,9 @@ async def test_what_lies_in_the_queues_and_who_reads_it_is_told(
 
             await desk.channel.set_qos(1)
             reader = await desk.channel.get_queue(names.requests, ensure=False)
-            await reader.consume(asyncio.Queue[Any]().put)
+            held = asyncio.Queue[Any]()
+            await reader.consume(held.put)
+            await held.get()  # it holds one from now on
             await fill(desk, {names.requests: ("create", 110), names.responses: ("completed", 110)})
             await eventually(partial(policy_of, site, names.responses))
             found = await planted(
@@ -233,11 +235,12 @@ async def fill(desk: Desk, wanted: dict[str, tuple[str, int]]) -> None:
         await asyncio.gather(
             *(exchange.publish(aio_pika.Message(b"{}", message_id=f"{one}"), key) for one in range(number))
         )
-        await eventually(partial(has_more, desk, name, before))
+        await eventually(partial(has, desk, name, before + number))
 
 
-async def has_more(desk: Desk, name: str, before: int) -> bool:
-    return await desk.count(name) > before
+async def has(desk: Desk, name: str, least: int) -> bool:
+    """Looks whether the queue counts so many: others may fill it at the same time."""
+    return await desk.count(name) >= least
 
 
 async def nothing() -> None:
