@@ -170,14 +170,14 @@ async def test_a_handler_that_blocks_the_event_loop_is_found_and_one_whose_calls
         assert (await examined(site, "handler-blocking", "handler-limit")).findings == []
 
         async def with_its_place() -> Finding | None:
-            """A beat that comes between a call's end and the next look knows no place, and another beat may
-            come between two questions.
-            """
+            """A beat that comes between a call's end and the next look knows no place."""
             await desk.send(good_request())
-            if not await db.fetchval(LOAD.format("blocked >= 0.1")):
-                return None
-            (found,) = (await planted(site, "handler-blocking"))["handler-blocking"]
-            return found if "; at " in found.what else None
+            async with db.transaction():
+                await db.execute("select from workers for update")  # the next beat waits, and changes nothing
+                if not await db.fetchval(LOAD.format("blocked >= 0.1 and place <> ''")):
+                    return None
+                (found,) = (await planted(site, "handler-blocking"))["handler-blocking"]
+                return found
 
         blocking = await eventually(with_its_place)
         assert re.search(
