@@ -204,7 +204,8 @@ async def test_one_that_goes_apart_is_counted_as_any_other() -> None:
 
     assert noted == [request_id]
     took = metrics.registry.get_sample_value(_SUM, {"path": "recovered", "status": "completed"})
-    assert took == pytest.approx(2, abs=0.5)
+    assert took is not None
+    assert 2 <= took < 10
 
 
 @pytest.mark.parametrize(
@@ -247,7 +248,7 @@ async def test_the_wait_in_the_queue_of_what_is_tried_again_is_in_it(
     await desk.next()
 
     took = await eventually(lambda: metric_of(worker, _SUM, path="retried"))
-    assert took == pytest.approx(104, abs=5)
+    assert 100 <= took < 120
 
 
 async def cancel(desk: Desk, request_id: UUID | str) -> None:
