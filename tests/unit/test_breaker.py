@@ -1,6 +1,7 @@
 """The breaker opens when too many calls fail, and closes with the first that is answered."""
 
 import asyncio
+import random
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -74,6 +75,12 @@ def failed_before(seconds: float = 60) -> Tried:
     return Tried(errors=1, since=datetime.now(UTC) - timedelta(seconds=seconds))
 
 
+def lasts(tried: Tried) -> float:
+    """Return for how many seconds it has failed by now."""
+    assert tried.since is not None
+    return (datetime.now(UTC) - tried.since).total_seconds()
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(breaker, "_FIRST_PAUSE_SECONDS", 0.001)
@@ -126,16 +133,17 @@ async def test_calls_that_run_when_it_opens_go_on_and_no_other_begins_until_they
 
 @pytest.mark.parametrize("answer", [None, Rejected("no")])
 async def test_an_answer_of_a_call_that_ran_before_closes_it_at_once(answer: Rejected | None) -> None:
-    service, go_on = Service(), asyncio.Event()
+    service, begun, go_on = Service(), asyncio.Event(), asyncio.Event()
 
     async def act(_request: CreateSessionRequest, _context: Context) -> None:
+        begun.set()
         await go_on.wait()
         if answer:
             raise answer
 
     service.creation._handler = act
     long = asyncio.create_task(service.call())
-    await asyncio.sleep(0.01)
+    await begun.wait()
     service.creation._handler = service.act
     await service.until_open()
     go_on.set()
@@ -183,13 +191,14 @@ async def test_a_request_that_failed_before_spends_nothing_while_others_fail() -
     assert not service.creation.breaker_open
 
     for _ in range(2):
-        spared = await service.call(0, failed_before(3))
+        before = failed_before(3)
+        spared = await service.call(0, before)
         assert isinstance(spared, PutOff)
         assert spared.failure is None
         assert (
             spared.reason == "the handler raised ConnectionError, as for other requests: no attempt was spent"
         )
-        assert 0 <= spared.delay_seconds <= 3.5, "as long as it has lasted so far"
+        assert 0 <= spared.delay_seconds <= lasts(before), "as long as it has lasted so far"
         await service.until_open()
 
     new = await service.call(7)
@@ -205,14 +214,15 @@ async def test_after_a_day_failures_count_as_ever() -> None:
     assert isinstance(await service.call(0, failed_before(86_500)), Failed)
 
 
-async def test_a_deadline_ends_a_request_that_is_spared() -> None:
+async def test_a_deadline_ends_a_request_that_is_spared(monkeypatch: pytest.MonkeyPatch) -> None:
     service = Service()
     await service.until_open()
-    soon = datetime.now(UTC) + timedelta(seconds=3)
+    monkeypatch.setattr(random, "random", lambda: 1.0)  # without a deadline it would wait for 10 s
+    soon = datetime.now(UTC) + timedelta(seconds=5)
 
     spared = await service.call(0, failed_before(3600), deadline_at=soon)
     assert isinstance(spared, PutOff)
-    assert spared.delay_seconds <= 3
+    assert spared.delay_seconds <= 5
     late = await service.call(0, failed_before(3600), deadline_at=datetime.now(UTC))
     assert isinstance(late, Failed)
     assert late.code is FailureCode.DEADLINE_EXCEEDED
