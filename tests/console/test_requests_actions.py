@@ -23,8 +23,6 @@ from worker.console.pages import actions
 from worker.rabbitmq.topology import names_for
 from worker.settings import Settings
 
-T0 = datetime.now(UTC) - timedelta(minutes=25)  # less than an hour ago, also when the run comes to it late
-
 
 @pytest_asyncio.fixture
 async def db(record: asyncpg.Connection) -> AsyncIterator[asyncpg.Connection]:
@@ -43,9 +41,10 @@ async def desk(here: Settings) -> AsyncIterator[Desk]:
 
 
 async def failed(db: asyncpg.Connection, number: int, org: str = "org-7") -> list[UUID]:
-    """Puts so many failed requests on record; returns their ids."""
+    """Puts so many failed requests on record, of less than an hour ago; returns their ids."""
+    t0 = datetime.now(UTC) - timedelta(minutes=25)
     rows = [
-        Planted(T0 + timedelta(seconds=n), org=org, code="rejected", reason="no room", payload={"name": "x"},
+        Planted(t0 + timedelta(seconds=n), org=org, code="rejected", reason="no room", payload={"name": "x"},
                 correlation=f"order-{n}")
         for n in range(number)
     ]  # fmt: skip

@@ -146,8 +146,8 @@ async def test_what_may_not_begin_now_is_put_back_and_what_was_lost_is_noted() -
     assert finished.answered == [first, second]
 
 
-NOW = datetime.now(UTC)
-HOUR = timedelta(hours=1)
+NOW = datetime.now(UTC)  # as the tests are collected: some run long after
+DAY = timedelta(days=1)
 
 
 def held(number: int, **fields: Any) -> Held:
@@ -163,11 +163,11 @@ def held(number: int, **fields: Any) -> Held:
 async def test_a_deadline_ends_a_stored_request_once_this_clock_or_that_of_postgres_has_passed_it() -> None:
     finished = Finished()
     rows = [
-        held(1, deadline_at=NOW + HOUR),
-        held(2, deadline_at=NOW - HOUR),
-        held(3, deadline_at=NOW + HOUR, late=True),  # this clock is slow
+        held(1, deadline_at=NOW + DAY),
+        held(2, deadline_at=NOW - DAY),
+        held(3, deadline_at=NOW + DAY, late=True),  # this clock is slow
         held(4),
-        held(5, deadline_at=NOW - HOUR, refusal=Refusal(FailureCode.INVALID_REQUEST, "no name")),
+        held(5, deadline_at=NOW - DAY, refusal=Refusal(FailureCode.INVALID_REQUEST, "no name")),
     ]
 
     found = await finished.open(rows, 7, "recovered", lost=False, spent=True)
@@ -187,7 +187,7 @@ async def test_that_an_attempt_ended_with_its_worker_is_told_unless_its_reason_i
     unreadable: bool, lost: bool, over: bool, told: bool
 ) -> None:
     finished = Finished()
-    row = held(1, attempt_over=over, deadline_at=NOW - HOUR)
+    row = held(1, attempt_over=over, deadline_at=NOW - DAY)
     if unreadable:
         row = row._replace(body="no JSON", deadline_at=None)
 

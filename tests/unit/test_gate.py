@@ -98,7 +98,7 @@ def test_a_refused_request_begins_without_a_slot_whatever_the_rules() -> None:
 
 
 def test_what_waits_for_its_time_waits_and_so_does_what_a_rule_holds_back() -> None:
-    later = arrival(1, not_before=datetime(2030, 1, 1, tzinfo=UTC))
+    later = arrival(1, not_before=datetime.now(UTC) + timedelta(hours=1))
     held = arrival(2, "held")
     rules = rules_of([Limit("org", "slow", rate=1.0)], [paused("org", "held")])
     divided = gate(rules=rules).divide([later, held, arrival(3, "slow"), arrival(4)], 9)
