@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 from support.commands import Shell, line_with
+from support.logging_kept import logging_kept
 
 from worker.cli.main import main
 from worker.console.access import Role
@@ -103,5 +104,6 @@ def test_a_console_into_which_nobody_could_log_in_does_not_start(
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("WORKER_CONSOLE_TOKENS_FILE", raising=False)
 
-    assert main(["console"]) == 2
+    with logging_kept():
+        assert main(["console"]) == 2
     assert "WORKER_CONSOLE_TOKENS_FILE: is not set" in capsys.readouterr().err
