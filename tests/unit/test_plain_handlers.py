@@ -1,7 +1,7 @@
 """A handler that is a plain function is called in a thread, which nobody can end."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from schemas import CreateSessionPayload, CreateSessionRequest
 from worker.handlers import Context, Rejected
 from worker.monitoring.handler_calls import HandlerCalls
+from worker.process.threads import Job
 from worker.steps.creating import HandlerCreation
 from worker.steps.life import Life
 from worker.steps.retry_rule import RetryRule
@@ -89,16 +90,24 @@ async def test_what_it_raises_counts_as_if_it_were_async() -> None:
 
 @pytest.mark.parametrize("fails_late", [False, True])
 async def test_a_thread_that_takes_too_long_keeps_its_slot_and_is_told_with_its_place(
-    fails_late: bool,
+    fails_late: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registry, go_on = CollectorRegistry(), threading.Event()
+    registry, begun, go_on = CollectorRegistry(), threading.Event(), threading.Event()
 
     def hangs(_request: CreateSessionRequest, _context: Context) -> None:
-        go_on.wait(20)
+        begun.set() or go_on.wait(20)  # type: ignore[func-returns-value]  # one line: it hangs there
         if fails_late:
             raise KeyError
 
     creation = HandlerCreation(hangs, 1, 0.05, RULE, HandlerCalls(registry), build="1.4.2")
+    begin = creation._threads.begin
+
+    def begin_and_wait(function: Callable[[], Any]) -> Job:
+        job = begin(function)
+        assert begun.wait(20), "its time is not over before that"
+        return job
+
+    monkeypatch.setattr(creation._threads, "begin", begin_and_wait)
     with capture_logs() as events:
         verdict = await verdict_of(creation)
     free_meanwhile = creation.reserve_now(1).count

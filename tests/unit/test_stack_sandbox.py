@@ -63,7 +63,7 @@ async def test_what_a_command_has_started_ends_with_it() -> None:
         with pytest.raises(StackError, match="did not end"):
             await sandbox.run("sh", "-c", command, env={}, limit=1)
         child = int((sandbox.path / "child").read_text())
-        _until(lambda: not psutil.pid_exists(child) or not reaper.alive(psutil.Process(child)))
+        _until(lambda: not _runs(child))
 
 
 async def test_all_ends_with_an_error_in_the_block() -> None:
@@ -146,6 +146,13 @@ def test_a_process_is_alive_for_as_long_as_one_of_its_threads() -> None:
         process.kill()
         _until(lambda: not reaper.alive(seen))
         assert seen.is_running(), "nobody has waited for it yet"
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return reaper.alive(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _until(condition: Callable[[], bool]) -> None:

@@ -20,18 +20,18 @@ async def heeds_no_cancellation():
 
 async def main():
     stop = asyncio.Event()
-    limit = asyncio.create_task(stop_limit.limit(stop, 0.2))
+    limit = asyncio.create_task(stop_limit.limit(stop, {seconds}))
     stuck = asyncio.create_task(heeds_no_cancellation())
     await asyncio.sleep(0)
     stop.set()
-    {at_the_end}
+    await limit
 
 asyncio.run(main())
 """
 
 
-def _ran(then: str, at_the_end: str) -> subprocess.CompletedProcess[str]:
-    code = STUCK.format(then=then, at_the_end=at_the_end)
+def _ran(then: str, seconds: float) -> subprocess.CompletedProcess[str]:
+    code = STUCK.format(then=then, seconds=seconds)
     return subprocess.run(  # noqa: S603 — this interpreter
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
     )
@@ -39,7 +39,7 @@ def _ran(then: str, at_the_end: str) -> subprocess.CompletedProcess[str]:
 
 def test_it_is_ended_and_says_where_it_waits() -> None:
     for then in ("pass", "time.sleep(60)"):  # the loop goes on, or does not
-        done = _ran(then, "await limit")
+        done = _ran(then, 0.2)
         assert done.returncode == 70, done
         told = json.loads(done.stdout)
         assert told["event"] == "worker.stop_stuck"
@@ -47,5 +47,5 @@ def test_it_is_ended_and_says_where_it_waits() -> None:
 
 
 def test_one_that_stops_in_time_is_left_alone() -> None:
-    done = _ran("raise", "await limit")
+    done = _ran("raise", 20)
     assert (done.returncode, done.stdout) == (0, ""), done
