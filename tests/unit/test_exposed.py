@@ -86,9 +86,13 @@ def test_a_path_is_short_and_printable_and_there_are_few_of_them() -> None:
     ids=["long texts", "many below a long name"],
 )
 def test_nothing_that_somebody_sends_takes_long(hostile: dict[str, Any]) -> None:
-    begun = time.process_time()
-    exposed_paths(hostile, {"assistant": hostile})
-    assert time.process_time() - begun < 0.5
+    spent = []
+    for _ in range(3):  # the garbage of all tests before may be collected meanwhile
+        begun = time.process_time()
+        exposed_paths(hostile, {"assistant": hostile})
+        spent.append(time.process_time() - begun)
+
+    assert min(spent) < 0.5
 
 
 async def test_each_path_is_told_once_and_few_in_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:

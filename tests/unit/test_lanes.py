@@ -95,7 +95,7 @@ async def test_whoever_waits_for_calls_until_there_is_no_need_leaves_none_reserv
     all_of_them.keep(0)
     found.keep(0)
     await asyncio.sleep(0)
-    assert asyncio.all_tasks() == before, "nobody waits for a sign any more"
+    assert asyncio.all_tasks() <= before, "nobody waits for a sign any more"
     assert creation.reserve_now(9).count == 5
 
 

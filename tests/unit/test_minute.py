@@ -30,10 +30,11 @@ async def test_a_line_sums_up_what_came_and_ended_since_the_one_before() -> None
         metrics.requests.labels("completed", "").inc(70)
         metrics.requests.labels("failed", "rejected").inc(6)
         metrics.requests.labels("failed", "timeout").inc(2)
+        now = time()
         for seconds in (0.02, 0.02, 0.02, 7):
-            since = Beginning(time() - seconds, "direct")
+            since = Beginning(now - seconds, "direct")
             answer = Answer(uuid4(), "completed", None, "", "m", Route(None, None, None), since)
-            metrics.answered([answer], time())
+            metrics.answered([answer], now)
         metrics.retries_due.set(3)
 
         with capture_logs() as events:
