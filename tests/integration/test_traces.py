@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import threading
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -294,14 +295,14 @@ async def test_a_collector_that_is_away_or_hangs_holds_up_nothing(
     log.configure(settings.model_copy(update={"log_level": "info"}))
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "5")  # it waits 0.8 to 1.2 s before it tries again
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with capture_logs() as events:
+    with capture_logs() as events, socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # and does not listen: it is refused, and nobody else gets the port
+        port = held.getsockname()[1]
         worker = await new_worker(otlp_endpoint=f"http://127.0.0.1:{port}", trace_sample=1)
         for count in (1, 2):
             assert await answer_to(desk, good_request()), count
             away = await told(events, "tracing.not_exported", 1)
-        async with collecting(port) as collector:
+        async with collecting(held) as collector:
             assert await answer_to(desk, good_request())
             await told(events, "tracing.exported_again", 1)
             await worker.stop()
@@ -312,7 +313,13 @@ async def test_a_collector_that_is_away_or_hangs_holds_up_nothing(
             assert await answer_to(desk, good_request())
             async with asyncio.timeout(30):
                 await worker.stop()
+            collector.answers.set()
+            # Else it goes on trying, and tells of it in another test.
+            ending = [thread for thread in threading.enumerate() if thread.name == "traces-end"]
+            for thread in ending:
+                await asyncio.to_thread(thread.join)
 
+    assert ending
     assert away["collector"] == f"127.0.0.1:{port}"
     assert "refused" in away["reason"]
     assert [one["event"] for one in events if one["event"].startswith("tracing.")] == [

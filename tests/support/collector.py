@@ -1,6 +1,7 @@
 """A collector of traces: takes OTLP over HTTP as a real one does, and keeps the spans."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -60,8 +61,8 @@ class Collector:
 
 
 @asynccontextmanager
-async def collecting(port: int = 0) -> AsyncIterator[Collector]:
-    """Listens while the context is open."""
+async def collecting(listening: socket.socket | None = None) -> AsyncIterator[Collector]:
+    """Listens while the context is open: on a socket of the caller's, or on any port of the loopback."""
 
     async def take(request: web.Request) -> web.Response:
         assert request.content_type == "application/x-protobuf"
@@ -75,7 +76,7 @@ async def collecting(port: int = 0) -> AsyncIterator[Collector]:
     runner = web.AppRunner(application, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", port).start()
+        await web.SockSite(runner, listening or socket.create_server(("127.0.0.1", 0))).start()
         collector = Collector(f"http://127.0.0.1:{runner.addresses[0][1]}")
         collector.answers.set()
         yield collector
