@@ -355,7 +355,7 @@ async def test_a_worker_does_all_its_work_with_these_rights(
             await db.execute(  # as it leaves what it was at work on
                 "insert into leases (id, lease_until) values (9, now() - interval '1 s')"
             )
-            lost = await _left_behind(db, desk.reply_to)
+            lost = await _left_behind(db, retried.request_id, desk.reply_to)
             await start(lease_seconds=1)
             while response_in(await desk.next()).request_id != lost:
                 pass  # what had vanished before it could acknowledge is answered again
@@ -371,14 +371,13 @@ async def test_a_worker_does_all_its_work_with_these_rights(
     assert await db.fetchval("select count(*) from workers") == 0, "each has signed off"
 
 
-async def _left_behind(db: asyncpg.Connection, reply_to: str) -> UUID:
-    """Makes a request that another worker was at work on."""
+async def _left_behind(db: asyncpg.Connection, like: UUID, reply_to: str) -> UUID:
+    """Makes a request that another worker was at work on, with the body of this one."""
     request_id = uuid4()
     await db.execute(
         "insert into requests (request_id, status, attempt, org_id, fingerprint, body,"
         " session_id, started_at, lease, reply_to)"
-        " select $1, 'processing', 1, 'o', 'x', body, $2, now(), 9, $3 from requests"
-        " where body is not null limit 1",
-        request_id, session_id(request_id, datetime.now(UTC).date()), reply_to,
+        " select $1, 'processing', 1, 'o', 'x', body, $2, now(), 9, $3 from requests where request_id = $4",
+        request_id, session_id(request_id, datetime.now(UTC).date()), reply_to, like,
     )  # fmt: skip
     return request_id
