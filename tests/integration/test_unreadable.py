@@ -230,13 +230,15 @@ async def test_a_dead_letter_that_finds_no_queue_is_none_twice_when_its_batch_fa
     monkeypatch.setattr(app, "UNBURIED_SECONDS", 0.05)
     monkeypatch.setattr(tally, "SECONDS", 0.05)
     monkeypatch.setattr(lanes, "_PAUSE_SECONDS", 0.05)
-    names, gate, batches = names_for(desk.prefix), asyncio.Event(), 0
+    names, batches = names_for(desk.prefix), 0
+    first_begun, gate = asyncio.Event(), asyncio.Event()
     accept = Accepting.accept
 
     async def failing_second(self: Accepting, arrivals: Sequence[Arrival], lease: int) -> Accepted:
         nonlocal batches
         batches += 1
         if batches == 1:
+            first_begun.set()
             await gate.wait()  # meanwhile the others become one batch
         if batches == 2:
             raise RuntimeError
@@ -247,13 +249,10 @@ async def test_a_dead_letter_that_finds_no_queue_is_none_twice_when_its_batch_fa
     await desk.channel.queue_delete(names.dead)
     with capture_logs() as events:
         await desk.send(good_request())
+        await first_begun.wait()
         await desk.send(b"nothing", reply_to=None)
         await desk.send(good_request())
-
-        async def arrived() -> bool:
-            return await desk.count(names.requests) == 0
-
-        await eventually(arrived)
+        await metric_becomes(2, worker, "worker_buffered_requests")
         gate.set()
         for _ in range(2):
             assert response_in(await desk.next()).status == "completed"
