@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -25,6 +26,8 @@ from schemas import CreateSessionRequest
 from worker.handlers import Context
 from worker.services import taking
 from worker.settings import Settings
+from worker.steps.accepting import Accepted, Accepting
+from worker.values import Arrival
 
 PAUSE = "insert into pauses (scope, name, reason, paused_by) values ($1, $2, 'a test', 'me')"
 RESUME = "delete from pauses where scope = $1 and name = $2"
@@ -94,8 +97,7 @@ async def test_a_flood_is_shared_out_also_the_backlog_that_is_there(
 
     worker = await new_worker(handler=steer(act), handler_concurrency=4)
     assert await metric_of(worker, "worker_shares_throttled_total") == 0
-    for _ in range(400):
-        await desk.send(of_org("flood"))
+    await asyncio.gather(*(desk.send(of_org("flood")) for _ in range(400)))  # many in a batch
     quiet = [of_org(f"quiet-{n}") for n in range(5)]
     for one in quiet:
         await desk.send(one)
@@ -133,27 +135,35 @@ async def test_a_claim_is_filled_however_few_requests_each_organisation_has(
 
 
 async def test_who_comes_behind_a_flood_passes_it_by(
-    new_worker: NewWorker, desk: Desk, db: asyncpg.Connection
+    new_worker: NewWorker, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """While a batch of the flood is under way, and no other one can begin in its lane."""
+    under_way, goes_on = asyncio.Queue[int](), asyncio.Semaphore(0)
+    accept = Accepting.accept
+
+    async def the_flood_in_turn(self: Accepting, arrivals: Sequence[Arrival], lease: int) -> Accepted:
+        if "flood" in {arrival.org_id for arrival in arrivals}:
+            under_way.put_nowait(len(arrivals))
+            await goes_on.acquire()
+        return await accept(self, arrivals, lease)
+
+    monkeypatch.setattr(Accepting, "accept", the_flood_in_turn)
     worker = await new_worker(batch_size=8, batches=1)
-    quiet = [of_org(f"quiet-{n}") for n in range(5)]
+    flood, quiet = [of_org("flood") for _ in range(300)], [of_org(f"quiet-{n}") for n in range(5)]
+    await asyncio.gather(*map(desk.send, flood))
+    first = await under_way.get()
+    await metric_becomes(len(flood) - first, worker, "worker_buffered_requests")
+    goes_on.release()
+    assert await under_way.get() == 8, "it was the turn of the flood, and the next turn is that of others"
+    await asyncio.gather(*map(desk.send, quiet))
+    answers = [response_in(await desk.next()) for _ in range(first + len(quiet))]
+    assert {one["request_id"] for one in quiet} <= {str(one.request_id) for one in answers}
+    for _ in flood:
+        goes_on.release()
+    answers += [response_in(await desk.next()) for _ in range(len(flood) - first)]
 
-    async def all_are_held() -> bool:
-        held = ("worker_in_flight_requests", "worker_buffered_requests")
-        return sum([await metric_of(worker, name) or 0 for name in held]) == 305
-
-    async with db.transaction():
-        await db.execute("lock table requests in access exclusive mode")
-        # All at once: who waits for the lock for seconds calls Postgres away, and no more is taken then.
-        await asyncio.gather(*(desk.send(of_org("flood")) for _ in range(300)))
-        await asyncio.gather(*map(desk.send, quiet))
-        await eventually(all_are_held)
-    order = [response_in(await desk.next()) for _ in range(305)]
-
-    assert {one.status for one in order} == {"completed"}
-    ids = {one["request_id"] for one in quiet}
-    last = max(place for place, one in enumerate(order) if str(one.request_id) in ids)
-    assert last < 50, "they came last, and one batch of the flood had begun before them"
+    assert {one.status for one in answers} == {"completed"}
+    assert len({one.request_id for one in answers}) == len(flood) + len(quiet)
 
 
 async def test_what_lies_behind_calls_that_hang_is_in_line_for_other_workers(
