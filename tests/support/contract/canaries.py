@@ -24,6 +24,7 @@ _SCHEMA = json.loads(
     (Path(__file__).parents[3] / "schemas/json/create-session-request.schema.json").read_text("utf-8")
 )
 _ANY = "*"  # a name of the producer's own choosing
+_NOT_IN_HEX = "".join(sorted(set(string.ascii_lowercase) - set(string.hexdigits)))
 # The contract's places, as paths of names: an item of a list has no name.
 MARKED = re.compile(
     r"""phone_number\.twilio_(?:auth_token|api_key|api_secret)
@@ -125,7 +126,8 @@ class Canaries:
     """Makes canaries that no other run has, and finds them, in some disguises too."""
 
     def __init__(self) -> None:
-        self._mark = "".join(secrets.choice(string.ascii_lowercase) for _ in range(4))
+        # A mark that is hex itself would be found, with a number behind it, in some of thousands of ids.
+        self._mark = "".join(secrets.choice(_NOT_IN_HEX) for _ in range(4))
         self._made = 0
 
     def new(self) -> str:
