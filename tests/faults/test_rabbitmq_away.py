@@ -19,6 +19,7 @@ from support.faults.scene import Scene
 from support.faults.watching import Witness, assert_unharmed, readyz, until_down, until_up, witness
 from support.harness import delete_topology
 from support.servers import FaultyRabbit, write_down
+from yarl import URL
 
 from worker.operations.promises import verify
 from worker.rabbitmq import topology
@@ -53,8 +54,11 @@ class Site:
         return GONE
 
     async def connect(self) -> None:
-        connection = await aio_pika.connect(self.server.url, timeout=1)
-        await connection.close()
+        connection = aio_pika.Connection(URL(self.server.url))
+        try:
+            await connection.connect(timeout=1)
+        finally:
+            await connection.close()  # left to the garbage collector, it would want a loop that runs
 
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[aio_pika.abc.AbstractChannel]:
