@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from uuid import uuid4
 
 import asyncpg
+import hypothesis
 import pytest
 import pytest_asyncio
 from support.databases import made_database
@@ -32,7 +33,14 @@ SLOWEST = ("test_cluster", "test_store_model", "test_chaos", "test_many_stops") 
 
 
 def pytest_configure() -> None:
-    """Restore the handlers of SIGINT and SIGHUP: the tests' child processes inherit ignored signals."""
+    """Restore the handlers of SIGINT and SIGHUP: the tests' child processes inherit ignored signals. No
+    property fails for its time: a machine may be busy.
+    """
+    hypothesis.settings.register_profile(
+        "busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    if hypothesis.settings.get_current_profile_name() in ("default", "ci"):  # else whoever runs them has one
+        hypothesis.settings.load_profile("busy")
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) == signal.SIG_IGN:  # in the background of a shell, or under `nohup`
             signal.signal(number, usual)

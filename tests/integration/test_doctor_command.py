@@ -21,6 +21,7 @@ def environ(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> pytest.Monke
     monkeypatch.setenv("AMQP_URL", settings.amqp_url.get_secret_value())
     monkeypatch.setenv("DATABASE_URL", settings.database_url.get_secret_value())
     monkeypatch.setenv("WORKER_PREFIX", settings.prefix)
+    monkeypatch.setenv("WORKER_MODE", "test")  # else loggers keep the level of this one
     monkeypatch.delenv("MANAGEMENT_URL", raising=False)
     return monkeypatch
 

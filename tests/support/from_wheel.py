@@ -6,11 +6,13 @@ tests/unit/test_release.py runs it, with the contents of the wheel in PYTHONPATH
 import asyncio
 import base64
 import importlib
+import io
 import json
 import pickle
 import pkgutil
 import runpy
 import sys
+from contextlib import redirect_stdout
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from session_worker import client, handlers, schemas, testing
 from session_worker.testing import TriedAgain, call, example_request
 
 HERE = Path.cwd()
+_TRIES = 10
 _READING = {
     "protocol": "reading.protocol",
     "reader": "reading.reader",
@@ -86,10 +89,22 @@ async def another_process_reads() -> None:
     await reading.close()
 
 
+def the_command_checks_a_handler() -> None:
+    """Once more if the machine has held all up for a tenth of a second: the handler does not."""
+    sys.argv[1:] = ["handler", "check", "rooms:create"]
+    for _ in range(_TRIES):
+        said = io.StringIO()
+        with redirect_stdout(said), pytest.raises(SystemExit) as ended:
+            runpy.run_module("session_worker", run_name="__main__")
+        if "it held up the event loop" not in said.getvalue():
+            break
+    print(said.getvalue())
+    assert not ended.value.code, ended.value.code
+
+
 everything_is_imported()
 asyncio.run(a_handler_is_called())
 asyncio.run(an_import_of_before_is_told_the_name())
 values_are_pickled()
 asyncio.run(another_process_reads())
-sys.argv[1:] = ["handler", "check", "rooms:create"]
-runpy.run_module("session_worker", run_name="__main__")
+the_command_checks_a_handler()

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import commands as spec
 from pamqp.body import ContentBody
@@ -102,7 +102,6 @@ _DELIVERIES = st.builds(
 )
 
 
-@settings(deadline=None)  # a machine may be busy
 @given(st.lists(st.one_of(_DELIVERIES, _OTHERS), max_size=8), st.data())
 def test_whatever_pieces_they_come_in_the_same_deliveries_arrive(items: list[Any], data: Any) -> None:
     reader = Reader()

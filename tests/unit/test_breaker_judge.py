@@ -3,7 +3,7 @@
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.steps.breaker import LAST_CALLS, LEAST_REQUESTS, NEVER, Judge, Opened
@@ -87,7 +87,6 @@ def test_while_it_is_open_the_handler_is_to_blame() -> None:
     assert open_judge().blames_handler
 
 
-@settings(deadline=None)  # a machine may be busy
 @given(st.lists(st.tuples(ENDS, st.sampled_from(IDS[:8]))), st.sampled_from((0.1, 0.5, 0.9, NEVER)))
 def test_whatever_comes_it_is_open_from_too_many_failures_to_an_answer(
     calls: list[tuple[str, UUID]], share: float

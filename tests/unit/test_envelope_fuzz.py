@@ -73,7 +73,7 @@ BODIES = st.one_of(
 )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(BODIES, PROPERTIES, st.sampled_from([None, "expired", "delivery_limit"]))
 def test_any_message_becomes_what_can_be_stored_or_buried(
     body: bytes, properties: dict[str, Any], why: str | None

@@ -5,7 +5,7 @@ from typing import Any, cast
 from unittest.mock import sentinel
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import commands as spec
 
@@ -127,7 +127,6 @@ def test_a_line_that_has_lost_much_is_long_no_more_and_is_passed_by_no_more() ->
     assert taken(buffer, 11) == [100, *range(10, 20)]
 
 
-@settings(deadline=None)  # a machine may be busy
 @given(st.sets(st.integers(0, 15)), st.integers(0, 16))
 def test_when_lines_are_lost_the_others_keep_their_turns(lost: set[int], again: int) -> None:
     names = [f"line-{number}" for number in range(16)]
@@ -154,7 +153,6 @@ def test_it_passes_by_only_before_a_long_line() -> None:
     assert not len(buffer)
 
 
-@settings(deadline=None)  # a machine may be busy
 @given(st.lists(st.sampled_from("abcd"), max_size=60), st.data())
 def test_nothing_is_lost_and_each_line_keeps_its_order(names: list[str], data: Any) -> None:
     buffer, got = filled([]), list[int]()

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import FailureCode
@@ -247,7 +247,6 @@ def test_it_tells_of_the_rules_and_of_how_many_wait() -> None:
     assert made.full
 
 
-@settings(deadline=None)  # a machine may be busy
 @given(
     st.lists(st.sampled_from("abcd"), max_size=60),
     st.integers(0, 60),

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import commands as spec
 from pamqp.frame import unmarshal
@@ -118,7 +118,6 @@ class Broker:
             self.acknowledged |= covered
 
 
-@settings(deadline=None)  # a machine may be busy
 @given(st.data())
 def test_in_whatever_order_they_are_settled_the_broker_hears_of_exactly_those(data: st.DataObject) -> None:
     count = data.draw(st.integers(1, 40))

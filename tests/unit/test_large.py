@@ -4,7 +4,7 @@ import json
 from uuid import uuid4
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.messages.large_bodies import Dropped, Sieve
@@ -38,7 +38,6 @@ TREES = st.recursive(
 )
 
 
-@settings(deadline=None)  # a machine may be busy
 @given(st.dictionaries(TEXTS, TREES, max_size=3), st.booleans(), st.integers(1, 200))
 def test_of_several_ids_the_request_s_own_is_found(before: dict[str, object], own: bool, piece: int) -> None:
     """It is not the id of another request that the metadata names, though that comes first."""
@@ -76,7 +75,6 @@ def test_the_digest_tells_a_repeat_from_another_request() -> None:
     assert one.digest != other.digest
 
 
-@settings(deadline=None)  # a machine may be busy
 @given(st.binary(max_size=300), st.binary(max_size=300), st.integers(1, 400), st.booleans())
 def test_pieces_find_what_the_whole_text_holds(before: bytes, after: bytes, piece: int, there: bool) -> None:
     request_id = b'"request_id": "%s"' % str(uuid4()).encode()

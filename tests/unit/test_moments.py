@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import commands as spec
 
@@ -157,7 +157,6 @@ TIMES = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(
     st.fixed_dictionaries({}, optional={"not_before": TIMES, "deadline": TIMES}),
     st.none() | st.integers(0, 400 * 86_400_000).map(str),

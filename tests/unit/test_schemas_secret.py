@@ -5,7 +5,7 @@ import json
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.contract.secret_payloads import SecretCase, secret_payloads
 
@@ -166,7 +166,6 @@ documents = st.dictionaries(
 )
 
 
-@settings(deadline=None)
 @given(documents, st.booleans(), st.sampled_from([(",", ":"), (", ", ": "), (" ,", "\n :\t")]))
 def test_the_look_at_the_text_never_misses_what_the_walk_finds(
     document: dict[str, Any], ascii_only: bool, separators: tuple[str, str]
@@ -177,7 +176,6 @@ def test_the_look_at_the_text_never_misses_what_the_walk_finds(
     assert may_hold_secrets(text) or not hidden
 
 
-@settings(deadline=None)
 @given(documents)
 def test_the_inverse_restores_any_document(document: dict[str, Any]) -> None:
     kept: list[object] = []

@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.steps.slots import Line, Slots, Turns
@@ -163,7 +163,6 @@ _STEPS = st.one_of(
 )
 
 
-@settings(deadline=None)  # a machine may be busy
 @given(st.lists(_STEPS, max_size=60))
 def test_whatever_is_done_no_grant_exceeds_the_limit_and_none_is_lost(steps: list[Any]) -> None:
     async def all_of_them() -> None:
