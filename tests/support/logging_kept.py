@@ -11,9 +11,11 @@ import structlog
 def logging_kept() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
-    with events_kept():
-        yield
-    root.handlers, root.level = handlers, level
+    try:
+        with events_kept():
+            yield
+    finally:
+        root.handlers, root.level = handlers, level
 
 
 @contextmanager
@@ -21,6 +23,8 @@ def events_kept() -> Iterator[None]:
     """Leaves what becomes of events as it was: a level that stays behind hides them from later tests."""
     before = structlog.get_config()
     before["processors"] = [*before["processors"]]
-    yield
-    structlog.configure(**before)
-    structlog.contextvars.clear_contextvars()
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+        structlog.contextvars.clear_contextvars()
